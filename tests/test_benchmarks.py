@@ -24,12 +24,12 @@ program(main)
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_a_benchmark_is_a_program(path: Path) -> None:
-    """Each is run by `program`, which knows what to do where nobody reads on."""
+    """Each runs under `program`, which handles a closed standard output."""
     assert path.read_text(encoding="utf-8").rpartition('if __name__ == "__main__":\n')[2].startswith("    program(main")
 
 
 def test_nobody_reads_on() -> None:
-    """`| head` ends it without a traceback, with what a shell says of SIGPIPE."""
+    """With `| head` it ends without a traceback, with the exit code of SIGPIPE."""
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,4 +1,4 @@
-"""Settings: the priority of sources, and the messages for mistakes."""
+"""Settings: which source wins, and how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -188,12 +188,12 @@ URLS = {
     "unix://host/path": "must be a path for a Unix socket",
     "redis://me:hush@a": "contains a password",
 }
-"""Rejected URLs of stores, and their errors."""
+"""URLs of stores that are refused, and what is said of them."""
 
 
 @pytest.mark.parametrize("url", URLS)
 def test_bad_url_of_a_store_is_refused_without_being_repeated(url: str, tmp_path: Path) -> None:
-    """The error does not quote the URL, which may contain a password."""
+    """The error says what is wrong without repeating what may be a secret."""
     (tmp_path / "riskd.toml").touch()
     (problem,) = refused(tmp_path / "riskd.toml", {}, {"store.kind": "redis", "store.url": url})
     assert problem.startswith(f"store.url: {URLS[url]}")
@@ -210,13 +210,13 @@ def test_bad_url_of_a_store_is_refused_without_being_repeated(url: str, tmp_path
     ],
 )
 def test_urls_of_stores(url: str, read: StoreUrl) -> None:
-    """One server, several nodes, TLS, users and databases, and sockets of this machine."""
+    """One server, several nodes, TLS, users and databases, and local sockets."""
     assert list(url_problems(url)) == []
     assert read_url(url) == read
 
 
 def test_password_of_the_store_is_never_shown(tmp_path: Path) -> None:
-    """The password comes from the environment or a file, and printed settings do not show it."""
+    """It comes from the environment or a file, and no printed form of the settings has it."""
     (tmp_path / "secret").write_text("hush-hush\n")
     given = {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": "redis://a"}
     for environ in (
@@ -229,7 +229,7 @@ def test_password_of_the_store_is_never_shown(tmp_path: Path) -> None:
 
 
 def test_a_networked_store_gets_more_threads() -> None:
-    """Threads that wait for a server leave the interpreter to others. A configured number is kept."""
+    """Threads that wait for a server do not hold the interpreter. A chosen number is kept."""
     redis = {"store.kind": "redis", "store.url": "redis://a"}
     assert explain(None, {}, {}).settings.server.threads == 1
     assert explain(None, {}, redis).settings.server.threads == 2
@@ -237,7 +237,7 @@ def test_a_networked_store_gets_more_threads() -> None:
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:
-    """The problems of all sources are reported together, also those of values that another source overrides."""
+    """Problems of all sources are reported together, also in values that another source overrides."""
     file = tmp_path / "riskd.toml"
     file.write_text('[server]\nport = "x"\nworkers = 0\n[nope]\n')
     environ = {"RISKD_SERVER__PORT": "y", "RISKD_PEPPER": "short"}
@@ -245,7 +245,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
 
 
 def test_stronger_source_wins(tmp_path: Path) -> None:
-    """Default < file < environment < flag, and the origin of each value is known."""
+    """Default < file < environment < flag, and each value's origin is known."""
     file = tmp_path / "riskd.toml"
     file.write_text("[server]\nport = 1\nworkers = 2\nthreads = 3\n")
     environ = {"RISKD_CONFIG": str(file), "RISKD_SERVER__WORKERS": "4", "RISKD_SERVER__THREADS": "5"}
@@ -261,7 +261,7 @@ def test_stronger_source_wins(tmp_path: Path) -> None:
 
 
 def test_lists_and_fractions_from_the_environment() -> None:
-    """Text is converted to the type of the setting."""
+    """Text is converted to the setting's type."""
     names = {"RISKD_ATTRIBUTES__NAMES": "branch, channel"}
     settings = load(environ={**names, "RISKD_SERVER__GRACE_S": "2.5", "RISKD_GEO__EDGE": "51.5, -0.1"})
     assert settings.attributes.names == ("branch", "channel")
@@ -270,7 +270,7 @@ def test_lists_and_fractions_from_the_environment() -> None:
 
 
 def test_variables_that_are_not_ours() -> None:
-    """Kubernetes sets RISKD_PORT for a service called riskd, and others for riskd-server. They are ignored."""
+    """Kubernetes sets RISKD_PORT for a service called riskd, and more for riskd-server. These are ignored."""
     links = {
         "RISKD_PORT": "tcp://10.0.0.1:1",
         "RISKD_SERVICE_HOST": "10.0.0.1",
@@ -280,8 +280,7 @@ def test_variables_that_are_not_ours() -> None:
 
 
 def test_paths_follow_the_state_directory() -> None:
-    """The state directory is the default parent of everything that riskd writes. XDG variables and RISKD_GEO_DIR are
-    used."""
+    """One setting moves everything that riskd writes. XDG and RISKD_GEO_DIR are respected."""
     settings = load(environ={"XDG_STATE_HOME": "/state", "XDG_DATA_HOME": "/data"})
     assert (settings.store.path, settings.log.dir) == ("/state/riskd/store", "/state/riskd/decisions")
     assert settings.geo.dir == "/data/riskd/geo"
@@ -294,8 +293,8 @@ PATHS = [key for key, field in FIELDS.items() if field.reads or field.name in ("
 
 @pytest.mark.parametrize("prefix", ["~/", ""])
 def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service may run in another directory than its settings were written in, and `~` is a home directory. URLs are
-    not changed."""
+    """Relative paths and `~` are resolved when the settings are read, as the service may run in another directory. URLs
+    stay."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for key in PATHS:
@@ -312,14 +311,14 @@ def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest
 
 @given(st.binary(min_size=16, max_size=64))
 def test_a_secret_does_not_show(value: bytes) -> None:
-    """Neither repr nor JSON of settings has the pepper in it."""
+    """Neither repr nor JSON of the settings has the pepper."""
     assert repr(Secret(value)) == "Secret(hidden)"
     with pytest.raises(TypeError):
         msgspec.json.encode(Secret(value))
 
 
 def test_settings_do_not_show_the_pepper(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`riskd settings` says that there is a pepper and where it comes from, but does not print it."""
+    """`riskd settings` says that there is one, and where it comes from."""
     monkeypatch.setenv("RISKD_PEPPER", PEPPER)
     assert main(["settings", "--json"]) == 0
     shown = capsys.readouterr().out
@@ -329,7 +328,7 @@ def test_settings_do_not_show_the_pepper(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_check_says_nothing_but_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0 and no output, or exit code 2 and every mistake on stderr."""
+    """Exit code 0 without output, or 2 with every mistake on stderr."""
     assert main(["settings", "--check"]) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["settings", "--check", "--set", "server.port=x", "--set", "store.kind=y"]) == 2
@@ -339,7 +338,7 @@ def test_check_says_nothing_but_mistakes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_pepper_file(tmp_path: Path) -> None:
-    """A pepper file has one pepper a line, without surrounding white space. The variable takes precedence."""
+    """A pepper file has one pepper per line, stripped of white space. The variable takes precedence."""
     file = tmp_path / "pepper"
     file.write_text(f"{PEPPER}\n")
     flags = {"secrets.pepper_file": str(file)}
@@ -352,8 +351,7 @@ def test_pepper_file(tmp_path: Path) -> None:
 
 
 def test_a_pepper_is_added_once(tmp_path: Path) -> None:
-    """Of many processes that add a pepper at the same moment, only one does, because a store can move to one new layer
-    at a time."""
+    """If many add one at the same time, one succeeds: a store accepts only one new pepper at a time."""
     file = tmp_path / "pepper"
     file.write_text(f"{PEPPER}\n")
     with ThreadPoolExecutor(8) as pool:
@@ -366,8 +364,8 @@ def test_a_pepper_is_added_once(tmp_path: Path) -> None:
 def test_development_pepper_is_made_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a pepper, one process makes one, readable by its owner only, and logs a warning that does not show it.
-    The file survives a crash of the machine."""
+    """Without a pepper, one of many processes creates it, readable by the owner only, with a warning that does not show
+    it. The file is durable."""
     synced: list[Path] = []
     monkeypatch.setattr(files, "sync", synced.append)
     settings = load(environ={"RISKD_STATE__DIR": str(tmp_path / "state")})
@@ -386,6 +384,6 @@ def test_development_pepper_is_made_once(
 
 
 def test_every_setting_is_documented() -> None:
-    """Every setting has a description."""
+    """Every setting has a description of its own."""
     assert all(field.doc.endswith(".") and field.accepts for field in FIELDS.values())
     assert len({field.variable for field in FIELDS.values()}) == len(FIELDS)

@@ -1,4 +1,4 @@
-"""Drift as it happens: what the monitor tells of a log that is being written, and what it costs at most."""
+"""Live drift: what the monitor reports of a growing log, and how much it reads at most."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def expected() -> Reference:
 
 @pytest.fixture
 def bundle(expected: Reference, tmp_path: Path) -> Path:
-    """A bundle that says what it expects."""
+    """A bundle with a reference."""
     bundle = copytree(BUNDLE, tmp_path / "models" / "customer" / "hand-set-2")
     (bundle / "reference.json").write_bytes(msgspec.json.encode(expected))
     return bundle
@@ -45,7 +45,7 @@ def indices(watch: DriftWatch) -> dict[str, float]:
 
 
 def test_it_tells_what_the_command_tells(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
-    """The same index for every feature; of the score too, where the log's scores are of this model."""
+    """The index of every feature equals that of the command; that of the score, too, if this model gave the scores."""
     batch = rows(2, 1500, shift=Shift("device_llr", 0, by=1.0))
     write(tmp_path / "log", batch, segments=1)
     watch.look(0.0)
@@ -59,7 +59,7 @@ def test_it_tells_what_the_command_tells(watch: DriftWatch, expected: Reference,
 
 
 def test_each_line_counts_once(watch: DriftWatch, tmp_path: Path) -> None:
-    """However often it looks, and although a line is half written when it does."""
+    """However often it looks, and although a line is half written meanwhile."""
     log = write(tmp_path / "log", rows(2, 400), segments=1)
     (segment,) = log.iterdir()
     whole = segment.read_bytes()
@@ -71,7 +71,7 @@ def test_each_line_counts_once(watch: DriftWatch, tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_damaged_is_passed_over(watch: DriftWatch, tmp_path: Path) -> None:
-    """Whatever its bytes are; those after it count."""
+    """Whatever its bytes are, the lines after it count."""
     log = write(tmp_path / "log", rows(2, 400), segments=1)
     (segment,) = log.iterdir()
     segment.write_bytes(segment.read_bytes().replace(b'"customer"', b'"custom\xffr"', 1))
@@ -81,7 +81,7 @@ def test_a_line_that_is_damaged_is_passed_over(watch: DriftWatch, tmp_path: Path
 
 
 def test_what_is_little_is_not_told(watch: DriftWatch, tmp_path: Path) -> None:
-    """Below `LEAST` rows an index is mostly chance."""
+    """With fewer than `LEAST` rows there is no index."""
     write(tmp_path / "log", rows(2, int(LEAST) - 1), segments=1)
     watch.look(0.0)
 
@@ -100,7 +100,7 @@ def test_old_rows_fade(watch: DriftWatch, tmp_path: Path) -> None:
 
 
 def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
-    """Of a log that grew by more it reads the end, whole lines of it."""
+    """If a log grew by more than the limit, complete lines from its end are read."""
     batch = rows(2, 6000)
     log = write(tmp_path / "log", batch, segments=3)
     size = sum(path.stat().st_size for path in log.iterdir())
@@ -111,7 +111,7 @@ def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
 
 
 def test_what_one_segment_leaves_of_its_share_is_for_others(watch: DriftWatch, tmp_path: Path) -> None:
-    """One worker has most of the calls, as after a batch: all that was written is within the bound, and is read."""
+    """If one worker has most of the calls, as in a batch, the others' unused shares are used for its segment."""
     (much,) = write(tmp_path / "much", rows(2, 2200), segments=1).iterdir()
     log = write(tmp_path / "log", rows(3, 100), segments=3)
     much.rename(log / "99999999T000000.000000-0.jsonl")
@@ -123,7 +123,7 @@ def test_what_one_segment_leaves_of_its_share_is_for_others(watch: DriftWatch, t
 
 
 def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
-    """Who begins to look at a long log, as after a restart, is told of today, not of weeks in which all was other."""
+    """After a restart with a long log, today's lines are read, not those of past weeks."""
     log = write(tmp_path / "log", rows(2, 2000), segments=2)
     for number in range(60):
         batch = rows(3 + number, 100, shift=Shift("device_llr", 0, by=1.0))
@@ -138,7 +138,7 @@ def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, 
 
 
 def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
-    """So does one without a reference: it has no index."""
+    """Another model restarts the counts. One without a reference has no index."""
     write(tmp_path / "log", rows(2, 1200), segments=1)
     watch.look(0.0)
     (bundle / "reference.json").write_bytes(msgspec.json.encode(reference("customer", NAMES, MODEL, [rows(9, 500)])))
@@ -150,7 +150,7 @@ def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Pa
 
 
 def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> None:
-    """No log yet, packed segments, lines of others and of other features: it goes on."""
+    """A missing log, packed segments, other kinds of lines and other features are skipped."""
     watch.look(0.0)
     log = write(tmp_path / "log", rows(2, 30), segments=1)
     with gzip.open(log / "20230101T000000.000000-0.jsonl.gz", "wb") as packed:
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> N
 
 
 def test_what_decides_is_found(tmp_path: Path) -> None:
-    """Before the first activation the directories of the settings, then the active release."""
+    """The models in the directories of the settings, or, after the first activation, those of the active release."""
     state = tmp_path / "state"
     settings = load(environ={}, flags={"state.dir": str(state)})
     assert active_bundles(settings)["customer"] == BUNDLE

@@ -42,7 +42,7 @@ BAD: Final = (math.nan, math.inf, -math.inf)
 
 
 def test_a_repeated_request_gets_the_first_answer(release: Release, store: HistoryStore) -> None:
-    """Whatever was measured anew, it is the same request: nothing is counted or decided twice."""
+    """A repeat with new measurements is the same request: nothing is counted or decided twice."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     again = bench.assess(replace(ASKED, time=NOW + 1, behaviour=Behaviour(form_seconds=9.0)))
@@ -54,7 +54,7 @@ def test_a_repeated_request_gets_the_first_answer(release: Release, store: Histo
 
 
 def test_eight_repeats_at_once_get_one_answer(release: Release, store: HistoryStore) -> None:
-    """Of eight threads with one request id one is counted, and its answer stands for all."""
+    """Of eight threads with one request id, one is counted, and all get its answer."""
     bench = Bench(release, store)
     answers = at_once(lambda _: bench.assess(ASKED))
 
@@ -64,7 +64,7 @@ def test_eight_repeats_at_once_get_one_answer(release: Release, store: HistorySt
 
 
 def test_eight_requests_at_once_are_eight(release: Release, store: HistoryStore) -> None:
-    """Without a request id, or with eight, nothing is lost."""
+    """Without a request id, or with eight different ones, all are counted."""
     bench = Bench(release, store)
     answers = at_once(lambda number: bench.assess(replace(LOGIN, request_id=str(number) if number % 2 else "")))
 
@@ -75,7 +75,7 @@ def test_eight_requests_at_once_are_eight(release: Release, store: HistoryStore)
 
 @pytest.mark.parametrize("other", [{"tenant": "t-2"}, {"subject": "kim"}, {"domain": "workforce"}])
 def test_a_request_id_is_the_caller_s_own(release: Release, other: dict[str, str]) -> None:
-    """The same id from another tenant, for another account or domain is another request."""
+    """The same id from another tenant, or for another account or domain, is another request."""
     bench = Bench(release, MemoryStore())
 
     assert bench.assess(ASKED).id != bench.assess(replace(ASKED, **other)).id
@@ -83,7 +83,7 @@ def test_a_request_id_is_the_caller_s_own(release: Release, other: dict[str, str
 
 
 def test_a_request_id_of_another_day_is_another_request(release: Release, store: HistoryStore) -> None:
-    """Once the first answer is forgotten, the attempt is assessed, counted and logged under an id of its own."""
+    """Once the first answer has expired, the attempt is assessed, counted and logged under a new id."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     bench.now += REPLY_SECONDS
@@ -108,7 +108,7 @@ def test_a_request_id_of_another_day_is_another_request(release: Release, store:
 def test_a_failing_store_is_a_gap_and_a_cause(
     release: Release, works: dict[str, bool], gaps: bool, causes: tuple[str, ...]
 ) -> None:
-    """The answer leaves, says what it lacks, is logged with that, and every failure is counted."""
+    """The answer is returned, names what it lacks, and is logged with that. Every failure is counted."""
     bench = Bench(release, FailingStore(**works))
     answer = bench.assess(ASKED)
     (line,) = map(record.decode, bench.log.lines)
@@ -122,7 +122,7 @@ def test_a_failing_store_is_a_gap_and_a_cause(
 
 
 def test_an_outcome_needs_the_store(release: Release) -> None:
-    """An outcome that cannot be kept is refused, so that the caller sends it again; none of it is logged."""
+    """An outcome that cannot be stored is refused, so that the caller sends it again. It is not logged."""
     bench = Bench(release, FailingStore(writes=True))
     answer = bench.assess(LOGIN)
     logged = len(bench.log.lines)
@@ -133,7 +133,7 @@ def test_an_outcome_needs_the_store(release: Release) -> None:
 
 
 def test_no_time_left_is_a_gap(release: Release) -> None:
-    """A deadline that has passed is like a store that does not answer, and what is counted needs no leave."""
+    """A deadline that has passed has the effect of a store that does not answer; activity is still written."""
     bench = Bench(release, MemoryStore())
     answer = bench.engine.assess(LOGIN, 0.0)
 
@@ -142,7 +142,7 @@ def test_no_time_left_is_a_gap(release: Release) -> None:
 
 
 def test_a_full_log_is_named(release: Release) -> None:
-    """An answer that could not be logged says so and is counted; what it counts is kept all the same."""
+    """An answer that could not be logged says so and is counted. Its activity is stored."""
     bench = Bench(release, MemoryStore(), ListLog(full=True))
     answer = bench.assess(LOGIN)
 
@@ -215,7 +215,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("where", "fields"), INVALID, ids=[f"{number} {where}" for number, (where, _) in enumerate(INVALID)]
 )
 def test_an_invalid_attempt_leaves_no_trace(release: Release, where: str, fields: dict[str, Any]) -> None:
-    """It is refused with the field that is wrong and how to mend it; nothing is counted, kept or logged."""
+    """It is refused with the wrong field and a remedy. Nothing is counted, stored or logged."""
     bench = Bench(release, MemoryStore())
     with pytest.raises(InvalidAttempt) as refused:
         bench.assess(replace(ASKED, **fields))
@@ -231,7 +231,7 @@ def test_an_invalid_attempt_leaves_no_trace(release: Release, where: str, fields
 
 
 def test_every_violation_is_told_at_once(release: Release) -> None:
-    """An attempt with everything wrong is mended in one round."""
+    """All violations of an attempt are reported at once."""
     bad = Attempt(
         domain="x",
         subject="",
@@ -276,7 +276,7 @@ def test_every_violation_is_told_at_once(release: Release) -> None:
 
 
 def test_limits_are_inclusive(release: Release) -> None:
-    """What lies on its limit is accepted."""
+    """Values at their limits are accepted."""
     full = replace(
         ASKED,
         subject="s" * 256,
@@ -312,7 +312,7 @@ def test_limits_are_inclusive(release: Release) -> None:
 def test_nobody_else_can_report_an_outcome(
     release: Release, store: HistoryStore, fields: dict[str, Any], error: type[Exception]
 ) -> None:
-    """Another tenant's outcome, one of no assessment and a malformed one change nothing and are not logged."""
+    """An outcome of another tenant, of no assessment, or malformed, changes nothing and is not logged."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     outcome = Outcome(assessment_id=answer.id, kind="confirmed_legitimate")
@@ -326,8 +326,8 @@ def test_nobody_else_can_report_an_outcome(
 
 @pytest.mark.parametrize("ahead", [0, 1, 299])
 def test_a_recovery_is_remembered_whichever_clock_told_it(release: Release, ahead: float) -> None:
-    """Of two machines one runs ahead, by no more than is tolerated: who recovers an account on it and changes its
-    details on the other, at once, is not let off."""
+    """If one machine's clock runs ahead, within the tolerance, a recovery there still counts for a profile update on
+    the other right after."""
     bench = Bench(release, MemoryStore())
     recovery = bench.assess(replace(LOGIN, journey="recovery"))
     bench.now = NOW + 60 + ahead
@@ -342,7 +342,7 @@ def test_a_recovery_is_remembered_whichever_clock_told_it(release: Release, ahea
 
 
 def damage(store: HistoryStore, kind: bytes) -> None:
-    """The end of every record of a kind is lost."""
+    """Cut off the end of every record of a kind."""
     keys, _ = store.walk(b"", 1000)
     for key, record_ in zip(keys, store.load(keys), strict=True):
         if key.endswith(kind) and record_ is not None:
@@ -350,7 +350,8 @@ def damage(store: HistoryStore, kind: bytes) -> None:
 
 
 def test_a_damaged_first_answer_is_answered_anew(release: Release, store: HistoryStore) -> None:
-    """Whoever repeats a request is told that it was not kept, and not that riskd has a bug."""
+    """If the stored answer is damaged, a repeat gets a new answer that says that it was not stored, not an internal
+    error."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     damage(store, REPLY)
@@ -363,7 +364,7 @@ def test_a_damaged_first_answer_is_answered_anew(release: Release, store: Histor
 
 
 def test_an_outcome_of_a_damaged_receipt_is_unavailable(release: Release, store: HistoryStore) -> None:
-    """It says what is damaged; nothing is taught."""
+    """The error says what is damaged; nothing is taught."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     damage(store, RECEIPT)
@@ -374,7 +375,7 @@ def test_an_outcome_of_a_damaged_receipt_is_unavailable(release: Release, store:
 
 
 def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -> None:
-    """Eight reports of one session, at once: one unit is learned, and each report is told so."""
+    """Of eight concurrent reports of one session, one unit is learned, and each report returns that."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
 
@@ -383,7 +384,7 @@ def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -
 
 
 def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistoryStore) -> None:
-    """Proofs and a confirmed fraud, at once: whichever comes first, nothing of it stays learned."""
+    """With concurrent proofs and a confirmed fraud, in whatever order, nothing stays learned."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     kinds = ("confirmed_fraud", "session_established", "confirmed_legitimate")
@@ -394,7 +395,7 @@ def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistorySt
 
 
 def test_a_release_is_installed_between_attempts(release: Release) -> None:
-    """The next attempt is decided by what was installed, and its answer and record name it."""
+    """The next attempt is decided by the new release, which its answer and record name."""
     bench = Bench(release, MemoryStore())
     first = bench.assess(LOGIN)
     bench.engine.install(Lineup(replace(release, id="next")))
@@ -406,8 +407,8 @@ def test_a_release_is_installed_between_attempts(release: Release) -> None:
 
 @pytest.mark.parametrize("edge", [None, Place("", -33.87, 151.21, 0.0)], ids=["nowhere", "in Sydney"])
 def test_round_trips_are_measured_from_the_edge(release: Release, edge: Place | None) -> None:
-    """A client that answers Sydney within a millisecond is not at home in Europe; who does not say where it measures
-    cannot tell."""
+    """A client that answers Sydney within a millisecond is not in Europe. Without a place of measurement the feature is
+    missing."""
     log = ListLog()
     near = replace(LOGIN, network=replace(LOGIN.network, rtt_ms=1.0))
     Engine(parts(log=log, edge=edge), release).assess(near, 10.0)

@@ -1,7 +1,7 @@
-"""The best answer by the deadline: what could not be had in time is a gap, and the policy says what that means.
+"""The answer comes by the deadline: what could not be obtained in time is a gap, and the policy sets its posture.
 
-The stand-ins take as long as they are told. How long an answer may take is held with a margin for machines that are
-busy; that it comes before its caller has gone is held without one.
+The test doubles take as long as they are told to. The time of an answer has a margin for busy machines; that the answer
+comes before its caller has left has none.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ LOGIN: Final = attempt({})
 
 
 class SlowGeo(TableGeo):
-    """Geo databases whose pages have to be fetched from a slow disk, which nobody can interrupt."""
+    """Geo databases that must be read from a slow disk, which cannot be interrupted."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__({})
         self._seconds = seconds
 
     def locate(self, address: Address, when: float) -> Located:
-        """As the databases, later."""
+        """Locate, after a delay."""
         time.sleep(self._seconds)
         return super().locate(address, when)
 
@@ -66,7 +66,7 @@ def engine(release: Release, store: HistoryStore, geo: TableGeo) -> Engine:
 
 
 def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
-    """The answer, and the seconds that it takes in half of the cases."""
+    """The answer, and the median of its seconds."""
     seen = []
     for _ in range(3):
         started = time.monotonic()
@@ -89,7 +89,7 @@ def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
 def test_the_answer_comes_by_the_deadline(
     release: Release, reads: float, writes: float, geo: float, causes: set[str]
 ) -> None:
-    """However slow the store is, and whatever else takes time: an answer, with its gaps and their postures."""
+    """However slow the store and other parts are, there is an answer in time, with its gaps and their postures."""
     slow = engine(release, SlowStore(reads=reads, writes=writes), SlowGeo(geo))
     answer, seconds = taken(lambda: slow.assess(replace(LOGIN, journey="recovery"), TIME))
 
@@ -107,7 +107,7 @@ def test_the_answer_comes_by_the_deadline(
 
 
 def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
-    """A geo database that takes longer than the call may: its own time, and nothing after it is waited for."""
+    """If a geo database takes longer than the call may, nothing after it is waited for."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), SlowGeo(TIME * 1.5))
     answer, seconds = taken(lambda: slow.assess(LOGIN, TIME))
 
@@ -117,7 +117,8 @@ def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
 
 
 def test_a_caller_with_less_time_than_riskd_is_answered_all_the_same(release: Release) -> None:
-    """A deadline shorter than the setting, and a store that takes all it is given: an answer, no DEADLINE_EXCEEDED."""
+    """With a deadline shorter than the setting and a store that uses all its time, there is an answer, not
+    DEADLINE_EXCEEDED."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), TableGeo({}))
     request = risk_pb2.AssessRequest(
         domain=attempt_pb2.IDENTITY_DOMAIN_CUSTOMER,

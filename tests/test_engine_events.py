@@ -1,4 +1,4 @@
-"""The shell round the core: what other parties tell of a subject is remembered, logged, judged by, and erased."""
+"""The engine and security events: they are remembered, logged, used to judge attempts, and erased."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHANGED: Final = replace(STOLEN, kind="credential_change")
 
 
 def assessed(bench: Bench, **changes: Any) -> AssessmentRecord:  # noqa: ANN401 - fields of an attempt
-    """The line of a login."""
+    """The record of a login."""
     bench.assess(replace(LOGIN, request_id="", **changes))
     line = record.decode(bench.log.lines[-1])
     assert isinstance(line, AssessmentRecord)
@@ -50,7 +50,7 @@ def said(line: AssessmentRecord) -> Outside | None:
 
 
 def test_what_was_told_is_judged_by_as_if_the_caller_had_sent_it(release: Release, store: HistoryStore) -> None:
-    """The same features, score, tier, reasons, gaps and signals in the log; to the bit."""
+    """Features, score, tier, reasons, gaps and logged signals are the same, bit for bit."""
     told, sent = Bench(release, store), Bench(release, MemoryStore())
     told.engine.record_event(HIGH, 10.0)
     told.engine.record_event(STOLEN, 10.0)
@@ -64,7 +64,7 @@ def test_what_was_told_is_judged_by_as_if_the_caller_had_sent_it(release: Releas
 
 
 def test_it_counts_for_whom_it_was_told(release: Release, store: HistoryStore) -> None:
-    """Not for others, nor for the same name in another tenant or domain."""
+    """An event does not count for other subjects, nor for the same name in another tenant or domain."""
     bench = Bench(release, store)
     bench.engine.record_event(HIGH, 10.0)
     others: tuple[dict[str, str], ...] = ({"subject": "kim"}, {"tenant": "t-2"}, {"domain": "workforce"})
@@ -76,7 +76,7 @@ def test_it_counts_for_whom_it_was_told(release: Release, store: HistoryStore) -
 
 
 def test_it_ends_with_what_sensitive_steps_do(release: Release, store: HistoryStore) -> None:
-    """Thirty days after it happened, also for whom signs in every day."""
+    """Thirty days after it happened, also for a subject that signs in every day."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - 86_400), 10.0)
     for day in range(29):
@@ -87,7 +87,7 @@ def test_it_ends_with_what_sensitive_steps_do(release: Release, store: HistorySt
 
 
 def test_a_changed_password_ends_a_stolen_one(release: Release, store: HistoryStore) -> None:
-    """And is itself a sensitive step, which is lately."""
+    """A change of the password clears a breach, and is itself a recent sensitive step."""
     bench = Bench(release, store)
     bench.engine.record_event(STOLEN, 10.0)
     assert "CREDENTIAL_BREACHED" in assessed(bench).reasons
@@ -100,7 +100,7 @@ def test_a_changed_password_ends_a_stolen_one(release: Release, store: HistorySt
 
 @pytest.mark.parametrize("consent", [(), ("device",)])
 def test_who_did_not_consent_is_not_judged_by_it(release: Release, consent: tuple[str, ...]) -> None:
-    """It is remembered, and not heard; the gap says so."""
+    """Without consent the event is remembered but not used, and the gap says so."""
     bench = Bench(release, MemoryStore())
     bench.engine.record_event(HIGH, 10.0)
     line = assessed(bench, consent=consent)
@@ -110,7 +110,8 @@ def test_who_did_not_consent_is_not_judged_by_it(release: Release, consent: tupl
 
 
 def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, store: HistoryStore) -> None:
-    """With who said what, when, of whom as a pseudonym, and who told it; the history knows it once; each is counted."""
+    """Each line has the issuer, the time, the subject's pseudonym and the caller. The history has it once; the metrics
+    count each."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0)
     before = store.load([pseudonym(LOGIN.subject) + b"A"])
@@ -141,7 +142,7 @@ def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, stor
 def test_a_malformed_event_changes_nothing(
     release: Release, store: HistoryStore, changes: dict[str, Any], where: list[str]
 ) -> None:
-    """All that is wrong with it is told at once, and nothing is stored or logged."""
+    """All its mistakes are reported at once, and nothing is stored or logged."""
     bench = Bench(release, store)
     with pytest.raises(InvalidEvent) as refused:
         bench.engine.record_event(replace(HIGH, **changes), 10.0)
@@ -152,7 +153,7 @@ def test_a_malformed_event_changes_nothing(
 
 @pytest.mark.parametrize("broken", [FailingStore(), SlowStore(writes=1.0)], ids=["down", "slow"])
 def test_an_event_that_cannot_be_kept_is_not_logged(release: Release, broken: HistoryStore) -> None:
-    """Whoever tells it hears so, and tells it again."""
+    """The caller gets an error, and can send it again."""
     bench = Bench(release, broken)
     with pytest.raises(Unavailable):
         bench.engine.record_event(HIGH, 0.05)
@@ -160,7 +161,7 @@ def test_an_event_that_cannot_be_kept_is_not_logged(release: Release, broken: Hi
 
 
 def test_an_event_that_cannot_be_logged_is_counted(release: Release) -> None:
-    """As with outcomes: it counts all the same."""
+    """As with outcomes, it has its effect all the same."""
     bench = Bench(release, MemoryStore(), ListLog(full=True))
     bench.engine.record_event(HIGH, 10.0)
 
@@ -169,7 +170,7 @@ def test_an_event_that_cannot_be_logged_is_counted(release: Release) -> None:
 
 
 def test_an_event_of_long_ago_is_logged_and_changes_nothing(release: Release, store: HistoryStore) -> None:
-    """A transmitter may tell again what it told months ago; that is no error."""
+    """A transmitter may repeat events of months ago; that is no error."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - USUAL.sequence), 10.0)
     assert (store.size()[0], len(bench.log.lines)) == (0, 1)
@@ -177,7 +178,7 @@ def test_an_event_of_long_ago_is_logged_and_changes_nothing(release: Release, st
 
 
 def test_a_repeated_request_gets_its_first_answer(release: Release, store: HistoryStore) -> None:
-    """Whatever was told since; another request is judged by it."""
+    """Events since then do not change it; they count for a new request."""
     bench = Bench(release, store)
     asked = replace(LOGIN, request_id="r-1")
     first = bench.assess(asked)
@@ -188,7 +189,7 @@ def test_a_repeated_request_gets_its_first_answer(release: Release, store: Histo
 
 
 def test_a_log_with_events_is_lived_through_to_the_bit(release: Release) -> None:
-    """What an attempt was judged by stands in its line; sensitive steps come from the events themselves."""
+    """In a replay, an attempt's record has the reports it was judged by; sensitive steps come from the events."""
     bench = Bench(release, MemoryStore())
     bench.engine.record_event(STOLEN, 10.0)
     assessed(bench)
@@ -207,7 +208,7 @@ def test_a_log_with_events_is_lived_through_to_the_bit(release: Release) -> None
 
 
 def test_an_erased_subject_s_events_go(tmp_path: Path) -> None:
-    """Out of the store, the log and the export; those of others stay."""
+    """Out of the store, the log and the export. Those of other subjects stay."""
     office = Office(tmp_path)
     for who in ("anne", "bert"):
         office.hear(who, "account_disabled")

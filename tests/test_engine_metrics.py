@@ -1,4 +1,4 @@
-"""What an engine's work comes to on the page of metrics, counted by the real meter."""
+"""The metrics of an engine's work, with the real meter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def release() -> Release:
 
 
 class Bench:
-    """An engine with the meter of a worker, and its page."""
+    """An engine with a worker's meter, and its metrics page."""
 
     def __init__(self, release: Release, store: HistoryStore | None = None, log: ListLog | None = None) -> None:
         self._memory = MeterMemory(1)
@@ -45,14 +45,14 @@ class Bench:
         self.engine = Engine(made, release)
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of a metric's series that have these labels."""
+        """The sum of a metric's series with these labels."""
         _, page = PrometheusPage(self._memory, "test").render("", {})
         families = text_string_to_metric_families(page.decode())
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def tell(self, one: Attempt, *kinds: str, amr: tuple[str, ...] = ()) -> str:
-        """Assess it, tell the outcomes, and say which tier was required."""
+        """Assess an attempt, report its outcomes, and return the required tier."""
         answer = self.engine.assess(one, 10.0)
         for kind in kinds:
             self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0)
@@ -78,7 +78,7 @@ def test_a_session_without_what_was_required_is_below_its_requirement(release: R
 
 
 def test_an_outcome_told_twice_counts_once(release: Release) -> None:
-    """Callers repeat what they are not sure was heard."""
+    """Callers repeat an outcome if they got no answer."""
     bench = Bench(release)
     bench.tell(LOGIN, "challenge_abandoned", "challenge_abandoned", "sign_in_abandoned")
     assert bench.total("riskd_outcomes_total", kind="challenge_abandoned") == 1
@@ -86,7 +86,7 @@ def test_an_outcome_told_twice_counts_once(release: Release) -> None:
 
 
 def test_a_repeated_request_counts_once(release: Release) -> None:
-    """The first answer stands, and nothing of it is counted again."""
+    """A repeat gets the first answer, and is not counted again."""
     bench = Bench(release)
     asked = replace(LOGIN, request_id="once")
     bench.engine.assess(asked, 10.0)
@@ -108,7 +108,7 @@ def test_a_degraded_answer_counts_once_and_each_of_its_causes(release: Release) 
 
 
 def test_a_signal_arrives_unless_it_is_missing(release: Release) -> None:
-    """What the decision log calls missing did not arrive, and all else did."""
+    """Every signal that the log does not list as missing counts as received."""
     log = ListLog()
     bench = Bench(release, log=log)
     bench.engine.assess(LOGIN, 10.0)

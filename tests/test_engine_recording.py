@@ -1,4 +1,4 @@
-"""The shell round the core: what is logged, what a repeat gets, and what changes under a request."""
+"""The engine's records: what is logged, what a repeat gets, and what may change during a request."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OnePlace:
 
 
 class DyingLog(ListLog):
-    """The process ends before anything is logged."""
+    """A log that ends the process before anything is logged."""
 
     def append(self, record: bytes) -> bool:
         raise KeyboardInterrupt
@@ -88,7 +88,7 @@ def log(engine: Engine) -> ListLog:
 
 
 def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Release) -> None:
-    """The same id and score, whatever was measured anew; nothing is counted twice."""
+    """It has the same id and score, whatever was measured again. Nothing is counted twice."""
     engine = Engine(parts, release)
     first = engine.assess(LOGIN)
     before = parts.store.size()
@@ -102,7 +102,7 @@ def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Rel
 
 
 def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release: Release) -> None:
-    """Killed between the store and the log: the repeat is answered from the store, and so must be in the log."""
+    """If a worker dies between store and log, the repeat is answered from the store, and logged."""
     with pytest.raises(KeyboardInterrupt):
         Engine(replace(parts, log=DyingLog()), release).assess(LOGIN)
     engine = Engine(parts, release)
@@ -114,8 +114,7 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
 
 
 def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, release: Release) -> None:
-    """By a digit of its id, so that analysts see what moves the score where nothing rose, too; who asks is told
-    always."""
+    """One in sixteen, by its id, has contributions even if the tier was not raised; with `explain` all have."""
     hours = count()
     engine = Engine(replace(parts, clock=lambda: NOW + 3600.0 * next(hours)), release)
     for number in range(160):
@@ -131,7 +130,7 @@ def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, rele
 
 
 def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
-    """A full disk denies nobody; the first answer is marked, and so are its repeats, for they are the same answer."""
+    """A full disk denies nobody. The first answer is marked, and so are its repeats."""
     engine = Engine(parts, release)
     log(engine).full = True
 
@@ -153,7 +152,7 @@ def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) ->
 
 
 def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts: Parts, release: Release) -> None:
-    """Each stays until it is replaced."""
+    """Each stays in use until it is replaced."""
     engine = Engine(parts, release)
     engine.assess(replace(LOGIN, request_id=""))
     engine.install(Lineup(Release("other", release.policies, release.scorers)))
@@ -170,8 +169,7 @@ def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts
 def test_what_is_swapped_at_once_is_all_in_force(
     parts: Parts, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New geo databases, and pseudonyms that another thread brings in the middle of their exchange: neither undoes the
-    other."""
+    """Geo databases and pseudonyms that two threads swap at the same time are both in use afterwards."""
     engine, place, pseudonyms = Engine(parts, release), OnePlace(LONDON), Pseudonyms(b"another pepper of 16")
     other = threading.Thread(target=lambda: engine.rekey(parts.store, pseudonyms))
 
@@ -193,7 +191,7 @@ def test_what_is_swapped_at_once_is_all_in_force(
 def test_the_edge_bounds_how_far_the_client_can_be(
     edge: Place | None, known: bool, parts: Parts, release: Release
 ) -> None:
-    """Two milliseconds from London is not Oslo; without a place of measurement nobody can say."""
+    """Two milliseconds from London is not Oslo. Without a place of measurement the feature is missing."""
     engine = Engine(replace(parts, edge=edge), release)
     engine.assess(LOGIN)
 
@@ -204,7 +202,7 @@ def test_the_edge_bounds_how_far_the_client_can_be(
 
 
 def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) -> None:
-    """How somebody authenticated and the declared attributes, so that a backtest can decide again; no session's id."""
+    """Authentications and declared attributes are logged, so that a backtest can decide again; session ids are not."""
     engine = Engine(replace(parts, attributes=frozenset({"amount"})), release)
     session = Session(id="secret-cookie", authentication_time=NOW - 60, acr="mfa", amr=("pwd", "otp"))
     federation = Federation(issuer="https://idp.example", amr=("hwk",), authentication_time=NOW - 90)
@@ -222,7 +220,7 @@ def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) ->
 
 
 def test_what_was_not_said_takes_no_place_in_the_log(parts: Parts, release: Release) -> None:
-    """An attempt without session, assertion and attributes costs no byte for them."""
+    """Absent sessions, assertions and attributes take no bytes."""
     engine = Engine(parts, release)
     engine.assess(LOGIN)
 
@@ -262,7 +260,7 @@ ADDRESSES = ("::", "255.255.255.255", "2001:db8:1::1", "::ffff:1.2.3.4", "0:1::"
 def test_the_furthest_that_is_acceptable_can_be_read_back(
     parts: Parts, release: Release, address: str, kind: tuple[str, str]
 ) -> None:
-    """Whoever reads the log refuses what riskd never wrote, and nothing that it did."""
+    """Readers of the log refuse only what riskd cannot have written."""
     domain, journey = kind
     one = replace(FURTHEST, domain=domain, journey=journey, network=replace(FURTHEST.network, client_ip=address))
     engine = Engine(parts, release)

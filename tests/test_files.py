@@ -1,4 +1,4 @@
-"""Laws of what is there whole or not at all: files that are put, directories that are made and then placed."""
+"""Laws of atomic writes: of files, and of directories that are built and then moved into place."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def named(directory: Path) -> list[str]:
 
 
 def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
-    """Until then whoever reads sees the old one; afterwards the new one, which is for its owner alone."""
+    """Until then readers see the old one; afterwards the new one, which only its owner may access."""
     file = tmp_path / "file"
     put(file, b"old")
     with atomically(file) as new:
@@ -71,7 +71,7 @@ def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
-    """The old one stays as it was, and beside it nothing."""
+    """The old one is unchanged, and no draft is left."""
     file = tmp_path / "file"
     put(file, b"old")
 
@@ -87,7 +87,7 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
-    """It may be half of a file of secrets. What another writes at this moment stays, and is placed."""
+    """Its draft, which may have secrets, is reused. The draft of a live writer stays, and is put in place."""
     file = tmp_path / "file"
     command = [sys.executable, "-c", DIES, str(file)]
     for _ in range(3):
@@ -105,7 +105,7 @@ def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -
 
 @pytest.mark.parametrize("what", ["a link", "another name of it", "a directory"])
 def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, what: str) -> None:
-    """The name of a draft can be guessed."""
+    """The name of a draft can be guessed, so links and others' files there are not used."""
     other, draft = tmp_path / "other", tmp_path / ".file.draft"
     other.write_bytes(b"theirs")
     match what:
@@ -121,7 +121,7 @@ def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, wha
 
 
 def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
-    """With its group and permissions, by whomever: a service reads on what root has written for it."""
+    """Owner, group and permissions stay, also if root replaces it, so that a service can still read it."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     file = tmp_path / "file"
     put(file, b"old")
@@ -133,7 +133,7 @@ def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
-    """Also the one that root was the first to hold."""
+    """Also if root was the first to take it."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     os.chown(tmp_path, owner, group)
     with exclusive(tmp_path / "lock") as ours:
@@ -143,7 +143,7 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was put is all that is there; where the disk fails, what was there before is."""
+    """It has the new content only, or, if the disk fails, the old."""
     path = tmp_path / "roles"
     files.put(path, b"one", files.SHARED)
     files.put(path, b"two")
@@ -159,7 +159,7 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
-    """What it leads to is replaced, for all who know it by another name, and made where it was not there yet."""
+    """The link's target is replaced, or created if it is absent."""
     (tmp_path / "there").mkdir()
     target, link = tmp_path / "there" / "file", tmp_path / "link"
     link.symlink_to(target)
@@ -171,7 +171,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
-    """As /dev/null and /dev/stdout are: root would have put a file in their place."""
+    """Such as /dev/null and /dev/stdout, which root could replace with a file."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -183,7 +183,8 @@ def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
 
 
 def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
-    """Those of a dead process with the next, its own at its end. Root may do all, so another does it."""
+    """Read-only copies are removed, of this process and of dead ones. As root may remove anything, another user tries
+    it."""
     tmp_path.chmod(0o777)
     for end, code, left in (("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, 1), ("pass", 0, 0)):
         command = [sys.executable, "-c", READ_ONLY.format(end=end)]
@@ -192,7 +193,7 @@ def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
-    """Nothing is seen there before all is done, then everything is, and a directory that was empty does as well."""
+    """Nothing is visible before all is done, then everything is. It may replace an empty directory."""
     out = tmp_path / "new" / "out"
     for name in ("first", "second"):
         with filling(out) as draft:
@@ -207,7 +208,7 @@ def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    """An error or Ctrl-C: the directory is as empty as it was, and the next run has it."""
+    """After an error or Ctrl-C the directory is as empty as before, and the next run succeeds."""
 
     def breaks_off() -> None:
         with filling(tmp_path) as draft:
@@ -220,7 +221,7 @@ def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseExce
 
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
-    """The next run clears it away, without being told to."""
+    """The next run removes it."""
     with half(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") as killed:
         killed.wait(30)
     assert len(named(tmp_path)) == 1
@@ -230,7 +231,7 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
 
 
 def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
-    """A second run is refused and told why; nothing of the first is lost."""
+    """A second run is refused with the reason, and does not affect the first."""
     with half(tmp_path, "print('begun', flush=True); sys.stdin.read(1)") as living:
         assert living.stdout is not None
         assert living.stdout.readline() == "begun\n"
@@ -241,7 +242,7 @@ def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
 
 
 def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
-    """What people put there is named and stays, and so does a file in the way."""
+    """Its content is named in the error and stays; so does a file in its place."""
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(InvalidSettings, match="is not empty: it holds notes"), filling(tmp_path):
         pass
@@ -251,7 +252,7 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_takes_the_place_of_no_other(tmp_path: Path) -> None:
-    """What was made is moved where nothing is; what is there stays."""
+    """A directory that is not empty is never replaced."""
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").write_text("mine")
     with files.drafting(tmp_path) as draft:

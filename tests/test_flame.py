@@ -1,4 +1,4 @@
-"""`make flame` makes a picture that names what riskd does."""
+"""`make flame` makes a picture with the names of riskd's functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TRACING = os.geteuid() == 0 or not SCOPE.exists() or SCOPE.read_text(encoding="a
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "served"])
 def test_a_flame_graph_shows_an_assessment(way: list[str], tmp_path: Path) -> None:
-    """An SVG at the path that is printed, with the engine's frames; where tracing is forbidden, it says so and what
-    would allow it."""
+    """It writes an SVG with the engine's frames to the printed path. If tracing is forbidden, it says what would allow
+    it."""
     out = tmp_path / "flame.svg"
     command = [sys.executable, "-m", "benchmarks.flame", "--seconds", "2", "--subjects", "50", "--out", str(out), *way]
     environment = os.environ | {"XDG_STATE_HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Laws of retention: each identity domain's policy says how long what is kept of it, and shortening it counts."""
+"""Laws of retention: each identity domain's policy sets it, and shortening it has effect."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BRIEF: Final = Retention(profile=WEEK, activity=HOUR, sequence=2 * DAY, receipt=
 
 
 def keep(office: Office, retention: Retention) -> None:
-    """The policy of customers says so from now on."""
+    """Change the retention in the customers' policy."""
     policy = replace(RELEASE.policies["customer"], retention=retention)
     office.engine.install(Lineup(replace(RELEASE, policies={**RELEASE.policies, "customer": policy})))
 
 
 def ends(office: Office, kind: bytes) -> set[float]:
-    """Seconds from the first sign-in after which records of a kind end."""
+    """The lifetimes in seconds of records of a kind, since the first sign-in."""
     return {expiry(record) - NOW for key, record in office.records().items() if key[-1:] == kind}
 
 
@@ -54,7 +54,7 @@ def test_each_kind_of_record_ends_as_the_policy_says(office: Office, retention: 
 
 @pytest.mark.parametrize("days", [1, 100])
 def test_outcomes_of_an_attempt_that_was_told_late_are_accepted_for_as_long(office: Office, days: int) -> None:
-    """A receipt ends so long after it was written, before an outcome came and after: fraud takes back what a backfill
+    """A receipt expires its retention after it was written, with or without outcomes, so fraud can undo what a backfill
     taught."""
     told_late = attempt({"subject": "anne"})
     answer = office.engine.assess(replace(told_late, time=NOW - days * DAY), 10.0)
@@ -67,7 +67,7 @@ def test_outcomes_of_an_attempt_that_was_told_late_are_accepted_for_as_long(offi
 
 
 def test_a_shorter_end_holds_from_the_next_touch(office: Office) -> None:
-    """What is stored keeps the end that it was promised until it is touched; then it ends as the policy now says."""
+    """A stored record keeps its expiry until it is changed; then it follows the new policy."""
     answer = office.sign_in("anne", journey="recovery", kind="challenge_abandoned")
     keep(office, BRIEF)
     own = pseudonym("anne") + ACTIVITY
@@ -82,7 +82,7 @@ def test_a_shorter_end_holds_from_the_next_touch(office: Office) -> None:
 
 
 def test_a_longer_end_holds_from_the_next_touch(office: Office) -> None:
-    """What is touched after it was lengthened is kept longer."""
+    """A record that is changed after its retention was lengthened is kept longer."""
     keep(office, BRIEF)
     office.sign_in("anne")
     keep(office, USUAL)
@@ -92,7 +92,7 @@ def test_a_longer_end_holds_from_the_next_touch(office: Office) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_the_shipped_policies_keep_what_is_usual(domain: str) -> None:
-    """What the files say is what holds where a file says nothing, and lies within the bounds."""
+    """The shipped files have the defaults, which lie within the bounds."""
     policy = load_policy(data_directory("policies") / f"{domain}.yaml", CelCompiler(NAMES))
     assert policy.retention == USUAL
     assert set(BOUNDS) == set(Retention.__struct_fields__)

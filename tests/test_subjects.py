@@ -1,4 +1,4 @@
-"""Laws of the rights of a subject: all that is kept is exported, all of it goes, and nobody else's is touched."""
+"""Laws of a subject's rights: everything kept is exported, all of it is erased, and nobody else's data are touched."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
 def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
     tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, object]]
 ) -> None:
-    """Whatever was lived, on shared devices and lines, nothing of the subject is in store, log or export; all that is
-    others' is there as it was, bit for bit; each device remembers exactly what the others taught it; and outcomes of
-    the subject's assessments find none and bring nothing back."""
+    """Whatever happened before, on shared devices and networks: nothing of the subject is left in store, log or export.
+    Everything of others is unchanged, bit for bit, and each device has exactly what the others taught it. Outcomes of
+    the subject's assessments find no receipt, and restore nothing."""
     office = Office(tmp_path_factory.mktemp("office"))
     answers = lived(office, history)
     before = {who: (office.of(who), office.lines(who)) for who in PEOPLE}
@@ -72,7 +72,7 @@ def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
 
 
 def shared(office: Office) -> None:
-    """A device's record is the sum of its subjects' shares, and is not there without one."""
+    """A device's record is the sum of its subjects' shares, and absent if there are none."""
     records, sums = office.records(), dict[bytes, int]()
     for key, record in records.items():
         if key[-1:] == SHARE:
@@ -87,8 +87,8 @@ def shared(office: Office) -> None:
 
 
 def test_everything_held_is_exported(office: Office) -> None:
-    """Every record in the subject's place, that of a device which is the subject's alone, and every line of the log,
-    page by page of any size; not those of others."""
+    """Every record in the subject's place, that of a device only the subject uses, and every line of the log, in pages
+    of any size; nothing of others."""
     office.sign_in("anne", "challenge_failed", request_id="r-1", journey="recovery")
     for _ in range(3):
         office.sign_in("anne")
@@ -114,7 +114,7 @@ def test_everything_held_is_exported(office: Office) -> None:
 
 
 def test_a_summary_says_what_support_needs(office: Office) -> None:
-    """Since when, how often, with what and whence, how far it is trusted, which sensitive steps, what is open."""
+    """Since when, how often, with what and from where, how far it is trusted, sensitive steps, and open assessments."""
     for _ in range(4):
         office.sign_in("anne")
         office.now += WEEK
@@ -135,7 +135,7 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
 
 
 def test_a_summary_says_what_others_told(office: Office) -> None:
-    """Beside the subject's own steps, the newest first: what, and when."""
+    """Security events are listed with the subject's own steps, newest first."""
     at = {}
     for kind in (
         "account_disabled",
@@ -160,8 +160,7 @@ def test_a_summary_says_what_others_told(office: Office) -> None:
 
 
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the digits of their ids, those of the latest assessments are told, the newest first; so are sensitive
-    steps, of every kind together."""
+    """Receipts are sorted by time, whatever their ids, and so are sensitive steps of all kinds together."""
     monkeypatch.setattr("riskd.subjects.OPEN", 3)
     journeys, given_out = ("recovery", "payment", "profile_update") * 3, []
     for journey in journeys:
@@ -175,7 +174,7 @@ def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: 
 
 
 def test_a_stranger_has_an_empty_summary(office: Office) -> None:
-    """Of whom nothing is kept there is nothing to tell, to export or to erase; that is no error."""
+    """For an unknown subject, summary, export and erasure are empty, without an error."""
     told = office.subjects.summary(named("nobody"))
     assert (told.since, told.units, told.seen, told.open) == (0.0, 0, (), ())
     assert office.export("nobody") == []
@@ -183,7 +182,7 @@ def test_a_stranger_has_an_empty_summary(office: Office) -> None:
 
 
 def test_the_answer_says_what_went(office: Office) -> None:
-    """Records by kind; asked again there is nothing left."""
+    """Records by kind. A second erasure finds nothing."""
     office.sign_in("anne", request_id="r-1")
     held = len(office.of("anne"))
     gone = office.erase("anne")
@@ -194,7 +193,7 @@ def test_the_answer_says_what_went(office: Office) -> None:
 
 
 def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -> None:
-    """It says who tried, and when: it stays for as long as the device has taught somebody else, and no longer."""
+    """A device's activity is erased with its last subject, not before."""
     tried = PSEUDONYMS.digest("", "customer", "device", "laptop-1") + ACTIVITY
     office.sign_in("anne")
     office.sign_in("bert")
@@ -206,8 +205,8 @@ def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -
 
 
 def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a subject with many more records than are erased in one go nothing is left; where the time is over before, the
-    caller hears of it, and has it done by asking again."""
+    """A subject with many more records than one step erases is erased completely. If time runs out, the caller gets an
+    error, and can repeat the request to finish."""
     monkeypatch.setattr("riskd.subjects.PAGE", 2)
     for _ in range(12):
         office.sign_in("anne")
@@ -221,7 +220,7 @@ def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest
 
 
 def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
-    """Records that have expired are still on the disk; erasing takes them from there."""
+    """Expired records that are still stored are erased, too."""
     office.sign_in("anne")
     office.now += 200 * DAY
     office.erase("anne")
@@ -232,7 +231,7 @@ def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
     "subject", [Subject("", "customer", ""), Subject("", "people", "a"), Subject("x" * 257, "", "a\0")]
 )
 def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
-    """Every mistake in what names a subject is told at once, by each method."""
+    """Each method reports every mistake in the names of a subject at once."""
     for ask in (
         lambda: office.subjects.summary(subject),
         lambda: office.subjects.export(subject, 1, b""),
@@ -246,13 +245,13 @@ def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
     "token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03", b"l\x93\xa1\xff\x02\x03", b"l\x93\xa1x\x02\xff"]
 )
 def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
-    """Whatever comes in its place."""
+    """Whatever is sent as one."""
     with pytest.raises(InvalidSubject):
         office.subjects.export(named("anne"), 10, token)
 
 
 class Flaky(MemoryStore):
-    """A store that fails at its n-th change."""
+    """A store whose n-th change fails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +273,7 @@ class Flaky(MemoryStore):
 
 @pytest.mark.parametrize("works", range(0, 10, 2))
 def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: int) -> None:
-    """A store that fails midway is told as Unavailable; what went stays gone, and the next try finishes."""
+    """If the store fails midway, Unavailable is raised. What was erased stays erased, and the next attempt finishes."""
     store = Flaky()
     office = Office(tmp_path, store)
     for kit in ("laptop", "phone"):
@@ -293,8 +292,8 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
 
 
 def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) -> None:
-    """While the subject and others sign in, teach, and are erased, on many threads: what is left in the end adds up,
-    and one more erasure leaves nothing of the subject."""
+    """While subjects sign in, teach and are erased on many threads, the remaining records add up, and one more erasure
+    leaves nothing of the subject."""
     ready = threading.Barrier(4)
 
     def busy(number: int) -> None:
@@ -321,7 +320,7 @@ def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) ->
 
 
 def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> None:
-    """Where a device's record changes each time that it was read, the erasure ends as Unavailable."""
+    """If a device's record changes whenever it was read, the erasure ends with Unavailable."""
 
     class Busy(MemoryStore):
         def replace(self, changes: Sequence[Change]) -> bool:
@@ -336,7 +335,7 @@ def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> 
 
 
 def test_a_receipt_is_exported_with_its_words(office: Office) -> None:
-    """Tiers by name, digests as digits, and nothing left out."""
+    """Tiers by name, digests in hex, and every field."""
     office.sign_in("anne")
     (told,) = [json.loads(each.content) for each in office.export("anne") if each.kind == "receipt"]
     assert set(told) == set(learn.Receipt.__struct_fields__)

@@ -34,7 +34,7 @@ from riskd.core.bounds import (
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
 from riskd.core.pseudonym import SEAL_BYTES
-from riskd.core.validation import ITEMS
+from riskd.core.validation import FUTURE_S, ITEMS
 from riskd.core.vocabulary import (
     Attestation,
     Domain,
@@ -314,8 +314,12 @@ def decode(line: bytes) -> Record:
     except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error
     flaw = ""
-    if isinstance(record, AssessmentRecord):
+    if isinstance(record, HistoryRecord) and record.time > written(record) + FUTURE_S:
+        flaw = "later than when the line was written - at `$.time`"
+    elif isinstance(record, AssessmentRecord):
         flaw = malformed_name(record.id, record.subject, record.facts.network, record.facts.values)
+        if record.facts.now != record.time:
+            flaw = "not the time of the line - at `$.facts.now`"
     elif isinstance(record, OutcomeRecord):
         flaw = (
             "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is not an id - at `$.assessment_id`"

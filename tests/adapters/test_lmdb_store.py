@@ -336,3 +336,32 @@ def test_its_thread_lives_from_the_first_write_to_the_close(tmp_path: Path) -> N
 
 def syncers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "riskd-lmdb-sync"]
+
+
+class OnceFull:
+    """An environment whose first sync finds no memory."""
+
+    def __init__(self, env: lmdb.Environment) -> None:
+        self._env = env
+        self.synced = 0
+
+    def sync(self, force: bool) -> None:
+        self.synced += 1
+        if self.synced == 1:
+            raise MemoryError
+        self._env.sync(force)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._env, name)
+
+
+def test_a_sync_that_failed_in_any_way_is_made_again(tmp_path: Path) -> None:
+    """Without another write: what was written is not durable yet."""
+    store = LmdbStore(tmp_path, sync_seconds=0.01)
+    store._env = env = OnceFull(store._env)  # type: ignore[assignment]
+    assert store.write((DELTA,), (), NOW, 5.0)
+    until = time.monotonic() + 10
+    while env.synced < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    store.close()

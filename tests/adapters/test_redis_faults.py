@@ -6,10 +6,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
 
+import hiredis
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
@@ -85,6 +87,23 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
         warmed(store)
         server.signal(signal.SIGSTOP)
         yield store, lambda: server.signal(signal.SIGCONT)
+
+
+@contextmanager
+def busy(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """A script of somebody else does not come to its end: all that it answers is that."""
+    server = RedisServer(directory, "--lua-time-limit", "50")
+    with running(server), ThreadPoolExecutor(1) as somebody:
+        store = RedisStore([server.address], Access(seconds=0.3))
+        warmed(store)
+        hangs = somebody.submit(server.ask, "EVAL", "while true do end", 0)
+        until(lambda: not server.answers(b"PING"))
+
+        def mend() -> None:
+            server.ask("SCRIPT", "KILL")
+            assert isinstance(hangs.exception(10), hiredis.ReplyError)
+
+        yield store, mend
 
 
 @contextmanager
@@ -222,7 +241,7 @@ def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 
 FAULTS = (
-    *(refused, silent, half_open, dripping, replica, full),
+    *(refused, silent, busy, half_open, dripping, replica, full),
     *(wrong_password, no_password, loading, uncovered, something_else),
 )
 SAID = {
@@ -231,6 +250,7 @@ SAID = {
     "full": "OOM",
     "wrong_password": "WRONGPASS",
     "no_password": "NOAUTH",
+    "busy": "BUSY|no answer in time",
     "loading": "LOADING|no answer in time",
     "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",

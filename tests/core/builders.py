@@ -1,4 +1,4 @@
-"""Attempts, contexts and histories to test with: one person on one laptop at home, and what differs."""
+"""Builders of attempts, contexts and histories for tests: one person on one laptop at home, and variations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TYPING: Final = (110.0, 95.0, 130.0, 120.0, 105.0, 115.0)
 
 
 def sign_in(address: str = "192.0.2.10", **changes: Any) -> Attempt:  # noqa: ANN401
-    """A login that sends everything, from home unless changed; `changes` are fields of Attempt."""
+    """A login that sends every signal, from home unless changed; `changes` are fields of Attempt."""
     whole = Attempt(
         domain="customer",
         subject="alex",
@@ -64,7 +64,7 @@ def sign_in(address: str = "192.0.2.10", **changes: Any) -> Attempt:  # noqa: AN
 
 
 def keys_of(attempt: Attempt, values: dict[str, str]) -> Keys:
-    """Keys that can be read in a failing test; the real ones are hashes."""
+    """Readable keys, for failing tests; the real ones are hashes."""
 
     def key(table: str) -> bytes:
         return f"{table}:{values[table]}".encode() if table in values else b""
@@ -82,7 +82,7 @@ def keys_of(attempt: Attempt, values: dict[str, str]) -> Keys:
 
 
 class World:
-    """One identity domain, its histories folded in memory by riskd's own rules."""
+    """One identity domain. Its histories are kept in memory and changed by riskd's own `fold`."""
 
     def __init__(self) -> None:
         self.histories: dict[bytes, History] = {}
@@ -98,7 +98,7 @@ class World:
         device_offset_min: int | None = 120,
         remembered: Missing | None = None,
     ) -> Context:
-        """What riskd knows of the attempt at `now`; `remembered` is why the store failed, if it did."""
+        """The context of the attempt at `now`. `remembered` is why the store failed, if it did."""
         values = self._values(attempt, place, route, agent, now)
         memories = remembered or self._recall(keys_of(attempt, values))
         return signals.context(
@@ -111,19 +111,19 @@ class World:
         )
 
     def try_(self, attempt: Attempt, now: float, **facts: Any) -> None:  # noqa: ANN401
-        """Somebody attempts this; `facts` as for `context`."""
+        """Count an attempt; `facts` are as for `context`."""
         context = self.context(attempt, now, **facts)
         self.apply(*learn.attempt_deltas(attempt, keys_of(attempt, context.values), now))
 
     def prove(self, attempt: Attempt, now: float, *, units: int = 1, **facts: Any) -> tuple[Delta, ...]:  # noqa: ANN401
-        """The attempt proves to be the owner's; what that taught. `facts` as for `context`."""
+        """Teach an attempt that was proven to be the owner's. Returns its deltas; `facts` are as for `context`."""
         context = self.context(attempt, now, **facts)
         deltas = learn.lesson_deltas(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
         self.apply(*deltas)
         return deltas
 
     def take_back(self, deltas: tuple[Delta, ...]) -> None:
-        """Confirmed fraud."""
+        """Undo what was taught, as confirmed fraud does."""
         self.apply(*map(inverse, deltas))
 
     def apply(self, *deltas: Delta) -> None:
@@ -157,7 +157,7 @@ def settled(world: World | None = None, *, weeks: int = 8, every_days: int = 3, 
 
 
 def crowd(world: World | None = None, *, people: int = 60, until: float = NOW - DAY) -> World:
-    """A world with others in it, each with an address and a device of their own, in the same country."""
+    """A world with other people in it, each with their own address and device, in the same country."""
     world = world or World()
     for person in range(people):
         other = sign_in(

@@ -1,4 +1,4 @@
-"""What rulings are made of."""
+"""Strategies for policies, attempts and contexts to rule on."""
 
 from __future__ import annotations
 

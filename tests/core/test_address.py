@@ -1,4 +1,4 @@
-"""Addresses: exactly the texts of `ipaddress`, in its canonical form, judged by the IANA registries."""
+"""Addresses: exactly those that `ipaddress` accepts, in its canonical form, classified by the IANA registries."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ _quads = st.lists(st.sampled_from(["0", "1", "01", "00", "9", "99", "255", "256"
 @example("1:0:0:2:0:0:0:3")
 @example("0:0:1::")
 def test_any_text_is_read_as_ipaddress_reads_it(text: str) -> None:
-    """A text is an address for riskd exactly when it is one for `ipaddress`, and then it is the same one."""
+    """riskd accepts a text as an address exactly if `ipaddress` does, and both read the same address."""
     _agrees(text)
 
 
@@ -169,7 +169,7 @@ def test_any_text_is_read_as_ipaddress_reads_it(text: str) -> None:
 def test_near_misses_are_read_as_ipaddress_reads_them(
     left: list[str], right: list[str], gap: bool, quad: list[str] | None
 ) -> None:
-    """Texts built of an address's own parts, right or wrong, are no exception."""
+    """The same holds for texts that are built of parts of addresses, valid or not."""
     tail = [".".join(quad)] if quad else []
     _agrees("::".join((":".join(left), ":".join(right + tail))) if gap else ":".join(left + tail))
     _agrees(".".join(quad or left))
@@ -177,7 +177,7 @@ def test_near_misses_are_read_as_ipaddress_reads_them(
 
 @given(st.ip_addresses())
 def test_every_address_is_read_and_written_back(address: IPv4Address | IPv6Address) -> None:
-    """Short and long forms of one address are one value, and reading its text again gives it again."""
+    """Short and long forms of one address have one value; parsing its canonical text gives the same address."""
     read = _parsed(str(address))
     assert read == parse(address.exploded) == parse(str(address).upper())
     assert read == parse(read.text)
@@ -194,7 +194,7 @@ def test_the_network_is_the_24_or_the_48(address: IPv4Address | IPv6Address) -> 
 @given(st.ip_addresses())
 @example(IPv6Address("fec0::"))
 def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
-    """What riskd calls routable `ipaddress` calls global, and the reverse but for networks without clients."""
+    """An address is routable exactly if `ipaddress` calls it global, except in networks without clients."""
     read = _parsed(str(address))
     judged = ip_address(read.text)
     if read.routable:
@@ -205,13 +205,13 @@ def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
 
 @pytest.mark.parametrize("text", _REFUSED)
 def test_what_is_not_an_address_is_refused(text: str) -> None:
-    """Leading zeros, signs, spaces, ports, brackets, prefixes and scope identifiers are no part of an address."""
+    """Leading zeros, signs, spaces, ports, brackets, prefix lengths and scope identifiers are refused."""
     assert parse(text) is None
 
 
 @pytest.mark.parametrize("text", _UNROUTABLE)
 def test_special_purpose_addresses_are_unroutable(text: str) -> None:
-    """No place can be told for an address that no client of the public Internet has."""
+    """An address that no client on the public Internet can have has no place."""
     assert not _parsed(text).routable
 
 
@@ -223,5 +223,5 @@ def test_neighbours_of_special_networks_are_routable(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["::ffff:8.8.4.4", "::FFFF:808:404", "64:ff9b::8.8.4.4", "64:ff9b::808:404"])
 def test_a_translated_ipv4_client_is_that_client(text: str) -> None:
-    """IPv4-mapped and NAT64 addresses are the IPv4 address that they carry, so histories meet."""
+    """IPv4-mapped and NAT64 addresses become the embedded IPv4 address, so that a client has one history."""
     assert parse(text) == parse("8.8.4.4")

@@ -1,4 +1,4 @@
-"""Laws of the whole pipeline, with the shipped policies and models, over whatever may be known or missing."""
+"""Laws of the whole pipeline, with the shipped policies and models, whatever is known or missing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def shipped() -> Release:
 
 @cache
 def worlds() -> tuple[World, ...]:
-    """Nobody is known; alex is; alex is among many; alex was recovered while sixty others were attacked from home."""
+    """Worlds in which nobody is known; alex is; alex is among many; alex was recovered while 60 others were attacked
+    from home."""
     attacked = settled()
     for number in range(60):
         attacked.try_(sign_in(subject=f"victim-{number}", credential_result="failed"), NOW - 600)
@@ -79,7 +80,7 @@ def worlds() -> tuple[World, ...]:
 
 
 class Scene(Struct, frozen=True):
-    """An attempt in a world, and what is known of it."""
+    """An attempt in a world, and its facts."""
 
     attempt: Attempt
     context: Context
@@ -91,7 +92,7 @@ class Scene(Struct, frozen=True):
 
 @st.composite
 def attempts(draw: st.DrawFn) -> Attempt:
-    """Sign-ins and other journeys of alex's with some signals left out, and some that are not alex's."""
+    """Sign-ins and other journeys by alex with some signals left out, and some by others."""
     whole = sign_in(
         draw(st.sampled_from(("192.0.2.10", "192.0.2.99", "203.0.113.5"))),
         domain=draw(st.sampled_from(DOMAINS)),
@@ -113,7 +114,7 @@ def known_or(values: tuple[Value, ...], source: str) -> st.SearchStrategy[Value 
 
 
 def offset(attempt: Attempt) -> int | None:
-    """Minutes east of UTC by the device's clock, if it sent its timezone."""
+    """UTC offset of the device's clock in minutes east, if it sent its timezone."""
     return 120 if attempt.device is not None and attempt.device.timezone else None
 
 
@@ -138,7 +139,7 @@ hits = st.builds(
 
 
 def with_hit(attempt: Attempt, hit: Hit) -> Release:
-    """The shipped release with one more rule, which hits; its tier has terms in every policy."""
+    """The shipped release with one more rule, which always hits. Its tier has terms in every policy."""
     release = shipped()
     policy = release.policies[attempt.domain]
     journey = policy.journeys[attempt.journey]
@@ -155,7 +156,7 @@ def with_hit(attempt: Attempt, hit: Hit) -> Release:
 
 
 def as_bytes(decision: Decision) -> bytes:
-    """All of a decision, a NaN being itself."""
+    """A decision as bytes, so that NaN equals NaN."""
     return msgspec.msgpack.encode(
         (decision.assessment, decision.vector, decision.hits, decision.contributions, decision.receipt)
     )
@@ -164,7 +165,7 @@ def as_bytes(decision: Decision) -> bytes:
 @law
 @given(scenes(), hits)
 def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
-    """Evidence adds up to the strictest: a rule that hits can raise the tier, to its own or not at all."""
+    """A rule that hits raises the tier to its own, or leaves it as it is."""
     without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, hit))
 
     assert with_it.assessment.requirement.tier == max(without.assessment.requirement.tier, hit.tier)
@@ -174,7 +175,7 @@ def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
 @law
 @given(scenes(), hits)
 def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
-    """A rule in shadow is recorded with the decision; the answer is the same bit for bit."""
+    """A hit of a shadow rule is recorded with the decision. The answer is the same, bit for bit."""
     without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, replace(hit, shadow=True)))
 
     assert with_it.assessment == without.assessment
@@ -184,7 +185,7 @@ def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
 @law
 @given(scenes())
 def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
-    """A low score changes no assurance level, and whatever is missing lowers nothing."""
+    """Neither a low score nor missing facts lower the tier below the floor."""
     floor = shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey].floor
 
     assert scene.decide().assessment.requirement.tier >= floor
@@ -193,7 +194,7 @@ def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
-    """Nothing that is missing raises, and the answer names it where the policy says that it matters."""
+    """Missing facts raise no exception, and the answer names those that the policy expects."""
     answer = scene.decide(explain=True).assessment
     absent = {missing.source for missing in scene.context.missing}
     for field in OPTIONAL:
@@ -210,7 +211,7 @@ def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
 @law
 @given(scenes(), st.booleans())
 def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
-    """Same attempt, context and release: same answer, also from values that have been stored and read back."""
+    """The same attempt, context and release give the same answer, also after values were stored and read back."""
     attempt = msgspec.msgpack.decode(msgspec.msgpack.encode(scene.attempt), type=Attempt)
     context = replace(scene.context, values=dict(reversed(scene.context.values.items())))
 
@@ -221,7 +222,7 @@ def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
 @law
 @given(scenes())
 def test_the_vector_reproduces_the_score(scene: Scene) -> None:
-    """The vector that is logged is all that the score was made of."""
+    """Scoring the logged vector gives the logged score."""
     decision = scene.decide()
     scorer = shipped().scorers[scene.attempt.domain]
 
@@ -231,7 +232,7 @@ def test_the_vector_reproduces_the_score(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
-    """What is known lies within the values that rules are checked against."""
+    """Feature values lie within the spans that rules are checked against."""
     for feature, value in zip(FEATURES, scene.decide().vector, strict=True):
         span = feature.span
         assert math.isnan(value) or (value in span.values if span.values else span.low <= value <= span.high), feature
@@ -240,7 +241,7 @@ def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
 @law
 @given(scenes(), st.floats(0, 1))
 def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> None:
-    """Whatever is known of a machine, hit or missing: a key, or no. Nothing that a person would have to do."""
+    """Whatever is known, hit or missing, a machine is asked for a key, never for anything that needs a person."""
     attempt = replace(scene.attempt, domain="machine")
     policy = shipped().policies["machine"]
     hits = [Hit(rule.name, rule.tier, rule.reason) for rule in policy.journeys[attempt.journey].rules]
@@ -252,7 +253,7 @@ def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> No
 
 
 def unsent(attempt: Attempt, purpose: str) -> Attempt:
-    """The attempt of a client that does not collect what a purpose needs."""
+    """The attempt as sent by a client that does not collect the signals of a purpose."""
     device = attempt.device
     if purpose == "device" and device is not None:
         device = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
@@ -265,7 +266,7 @@ def unsent(attempt: Attempt, purpose: str) -> Attempt:
 @law
 @given(st.data(), attempts(), st.sampled_from(PURPOSES[1:]), st.sampled_from(range(4)))
 def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Attempt, purpose: str, where: int) -> None:
-    """But for the reason that a gap gives, nobody can tell who refused from who never sent."""
+    """Refusing consent and not sending a signal have the same effect, except for the reason of the gap."""
     place: Place | Missing = data.draw(known_or((OSLO, SYDNEY), "place"))
     refused = signals.consented(replace(attempt, consent=tuple(set(PURPOSES) - {purpose})))
     silent = unsent(attempt, purpose)
@@ -290,8 +291,8 @@ def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Att
 @law
 @given(scenes())
 def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
-    """What is asked for is missing, could be sent, and would change the tier as often as is worth asking; nothing that
-    would change it as often is left out; the likeliest comes first."""
+    """Every suggested signal is missing, can be sent, and would change the tier with at least the set probability. No
+    such signal is left out, and the likeliest comes first."""
     attempt, context, answer = scene.attempt, scene.context, scene.decide().assessment
     policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
     evidence = weigh(policy, attempt, context, scene.decide().vector)
@@ -310,7 +311,7 @@ def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> None:
-    """The short cut loses nothing that the score could tell: so low a score is seldom raised to a band by a signal."""
+    """The short cut for low scores skips no signal that would be worth asking for."""
     attempt, context = scene.attempt, scene.context
     policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
     decision, edges = scene.decide(), policy.journeys[attempt.journey].bands.edges
@@ -324,7 +325,8 @@ def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> Non
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float) -> None:
-    """Where the scores lie round the one now, it is their mean by the doubt; a doubt is always a probability."""
+    """If the score lies between those of the two cases, it is their mean, weighted by the doubt. A doubt is always a
+    probability."""
     share = doubt(now, usual, unusual)
     assert 0.0 <= share <= 1.0
     if usual < unusual and usual <= now <= unusual:
@@ -332,12 +334,12 @@ def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float
 
 
 def nameless(**changes: Any) -> Attempt:  # noqa: ANN401
-    """Staff on a laptop that does not say which it is."""
+    """An employee on a laptop that sends no identifier."""
     return sign_in(domain="workforce", federation=None, device=replace(LAPTOP, device_id=""), **changes)
 
 
 def test_a_next_signal_helps_when_it_is_as_usual() -> None:
-    """What the answer asks for first does lower the tier once the owner sends it."""
+    """When the owner sends the first suggested signal, the tier is lowered."""
     world, asked, told = settled(), nameless(), sign_in(domain="workforce", federation=None)
     before, after = (Scene(each, world.context(each)).decide().assessment for each in (asked, told))
 
@@ -355,12 +357,12 @@ def test_a_next_signal_helps_when_it_is_as_usual() -> None:
     ids=["a partner's word", "a floor of DENY", "a partner's word on a payment"],
 )
 def test_no_signal_is_asked_for_when_none_would_help(attempt: Attempt) -> None:
-    """A tier that rests on something else is not lowered by anything that the client could send."""
+    """If no signal that the client could send would lower the tier, none is suggested."""
     assert Scene(attempt, settled().context(attempt)).decide().assessment.next_signals == ()
 
 
 def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
-    """What a signal says of the address is disregarded there, so it is no reason to ask."""
+    """In a trusted network, what a signal says about the address is discarded, so it is not suggested."""
     attempt = sign_in(place=None)
     context, policy = settled().context(attempt), shipped().policies["customer"]
     office = {"office": of_networks([(4, 0xC0000200, 0xC00002FF)])}
@@ -378,7 +380,8 @@ def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
 @law
 @given(scenes())
 def test_reasons_are_few_and_ordered(scene: Scene) -> None:
-    """At most eight, each code once; those of features follow those of rules and gaps, the strongest first."""
+    """There are at most eight reasons, each code once: those of rules and gaps, then those of features, strongest
+    first."""
     decision = scene.decide(explain=True)
     reasons = decision.assessment.reasons
     codes = [reason.code for reason in reasons]
@@ -394,7 +397,7 @@ def test_reasons_are_few_and_ordered(scene: Scene) -> None:
 
 
 def test_nothing_is_learned_from_a_decision_alone() -> None:
-    """The deltas of an assessment are velocity; what it would teach waits in the receipt for a proof."""
+    """The deltas of an assessment are activity only. What it would teach is in the receipt, until a proof."""
     attempt = sign_in()
     decision = Scene(attempt, settled().context(attempt)).decide()
 

@@ -1,4 +1,4 @@
-"""What a sign-in came through with, beside what was required of it."""
+"""The assurance that a sign-in achieved, and the one that was required of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def policy() -> Policy:
 
 
 def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:
-    """The receipt of a login of which this tier was required."""
+    """The receipt of a login that required this tier."""
     attempt = sign_in()
     context = World().context(attempt)
     rung = policy().ladder[tier]
@@ -35,7 +35,7 @@ def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:
 
 
 def told(before: Receipt, *outcomes: Outcome) -> list[str]:
-    """What each outcome says of the sign-in."""
+    """The result of `completed_tier` for each outcome."""
     said = []
     for outcome in outcomes:
         kept, _ = settle(before, outcome, NOW)
@@ -68,7 +68,7 @@ def outcome(kind: str, *amr: str) -> Outcome:
 def test_achieved_is_what_is_known_to_be_met(
     tier: Tier, satisfied: bool, outcomes: list[Outcome], expected: list[str]
 ) -> None:
-    """The tier required where it is met, a stricter one where the methods say so, NONE where nothing is."""
+    """It is the required tier if that was met, a stricter one if the methods prove it, and NONE otherwise."""
     assert told(asked(tier, satisfied=satisfied), *outcomes) == expected
 
 
@@ -80,7 +80,7 @@ def test_achieved_is_what_is_known_to_be_met(
     ),
 )
 def test_a_sign_in_comes_through_once(tier: Tier, satisfied: bool, said: list[tuple[str, set[str]]]) -> None:
-    """However many outcomes are told, in whatever order, one of them counts: the first of those that complete."""
+    """Of all outcomes, in any order, only the first that completes the sign-in counts."""
     before = asked(tier, satisfied=satisfied and tier is not Tier.DENY)
     outcomes = [outcome(kind, *sorted(amr)) for kind, amr in said]
     counted = [bool(one) for one in told(before, *outcomes)]
@@ -90,7 +90,7 @@ def test_a_sign_in_comes_through_once(tier: Tier, satisfied: bool, said: list[tu
 
 @given(st.sampled_from([*Tier]), st.sets(st.sampled_from(["pwd", "otp", "hwk", "sms", "kba", "pin"])))
 def test_what_satisfies_is_what_is_met(tier: Tier, amr: set[str]) -> None:
-    """The metrics call a challenge met exactly where learning takes it for proof, and nothing meets DENY."""
+    """The metrics count a challenge as met exactly if learning takes it for a proof. Nothing meets DENY."""
     before = asked(tier)
     passed = outcome("challenge_passed", *sorted(amr))
     kept, _ = settle(before, passed, NOW)
@@ -101,6 +101,6 @@ def test_what_satisfies_is_what_is_met(tier: Tier, amr: set[str]) -> None:
 
 
 def test_a_repeated_outcome_says_nothing_new() -> None:
-    """Told again, a sign-in has come through already."""
+    """A repeated outcome does not count again."""
     kept = replace(asked(Tier.BASELINE, satisfied=True), reported=("session_established",))
     assert told(kept, outcome("session_established"), outcome("challenge_passed", "hwk")) == ["", ""]

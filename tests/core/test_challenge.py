@@ -1,4 +1,4 @@
-"""A requirement as a challenge and as a request."""
+"""Requirements as OAuth challenges and as authorization requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ requirements: Final = st.builds(Requirement, st.sampled_from(sorted(set(Tier) - 
     ],
 )
 def test_a_challenge_reads_as_in_the_rfc(found: Terms, parameters: str) -> None:
-    """RFC 9470, section 3: its examples, with the values of the terms."""
+    """The examples of RFC 9470, section 3, with the values of the terms."""
     assert riskd.challenge(Requirement(Tier.STEP_UP, found, False)) == (
         'Bearer error="insufficient_user_authentication", '
         f'error_description="A different authentication level is required", {parameters}'
@@ -41,7 +41,7 @@ def test_a_challenge_reads_as_in_the_rfc(found: Terms, parameters: str) -> None:
 
 @given(requirements)
 def test_a_challenge_says_what_the_request_will_say(requirement: Requirement) -> None:
-    """Read back as RFC 9110 has it, the challenge holds the parameters of the authorization request, in order."""
+    """Parsed by RFC 9110, the challenge has the parameters of the authorization request, in order."""
     header = riskd.challenge(requirement)
     assert header is not None
     scheme, _, rest = header.partition(" ")
@@ -57,7 +57,7 @@ def test_a_challenge_says_what_the_request_will_say(requirement: Requirement) ->
 
 @given(requirements)
 def test_an_essential_acr_takes_the_place_of_a_wish(requirement: Requirement) -> None:
-    """Never both: OpenID Connect Core has `acr_values` as voluntary and `claims` as essential."""
+    """Never both: in OpenID Connect Core `acr_values` is voluntary and `claims` is essential."""
     wish, demand = (riskd.authorization_request(requirement, essential=each) for each in (False, True))
     assert "acr_values" not in demand
     assert "claims" not in wish
@@ -69,13 +69,13 @@ def test_an_essential_acr_takes_the_place_of_a_wish(requirement: Requirement) ->
 
 @given(terms, st.booleans())
 def test_there_is_not_always_something_to_ask(found: Terms, satisfied: bool) -> None:
-    """Nothing of whoever has shown it, and nothing of whoever is refused."""
+    """A satisfied requirement and DENY give no challenge."""
     assert riskd.challenge(Requirement(Tier.STEP_UP, found, True)) is None
     assert riskd.challenge(Requirement(Tier.DENY, found, satisfied)) is None
 
 
 @pytest.mark.parametrize("acr", ['a"b', "a b", "a\\b", "a\r\nSet-Cookie: x", "", "é"])
 def test_nothing_slips_into_the_header(acr: str) -> None:
-    """An acr that could end the quotes or the line is refused, by its name."""
+    """An `acr` that could end the quoted string or the line is refused, by its name."""
     with pytest.raises(ValueError, match="cannot be sent"):
         riskd.challenge(Requirement(Tier.STEP_UP, Terms(2, (acr,)), False))

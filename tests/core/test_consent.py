@@ -20,12 +20,12 @@ FULL = Attempt(
 
 
 def test_without_a_list_the_caller_vouches() -> None:
-    """An attempt that names no purposes is used as it came."""
+    """An attempt that names no purposes is used unchanged."""
     assert signals.consented(FULL) == FULL
 
 
 def test_explicit_consent_withholds_what_was_not_granted() -> None:
-    """Where consent must be explicit, an attempt that names no purposes keeps its security signals alone."""
+    """If consent must be explicit, only the security signals of an attempt without purposes are used."""
     kept = signals.consented(FULL, explicit=True)
     assert (kept.device, kept.place, kept.behaviour, kept.outside) == (Device(user_agent="UA"), None, None, None)
     gaps = signals.missing(kept)
@@ -35,7 +35,7 @@ def test_explicit_consent_withholds_what_was_not_granted() -> None:
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_a_list_says_what_it_says(explicit: bool) -> None:
-    """Purposes that are named are granted, and no others, whatever their absence would mean."""
+    """If an attempt names purposes, exactly these are granted, whether or not consent must be explicit."""
     attempt = replace(FULL, consent=("location",))
     kept = signals.consented(attempt, explicit=explicit)
     assert kept.place == FULL.place

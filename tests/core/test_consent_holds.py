@@ -1,4 +1,4 @@
-"""The law of consent: a signal whose purpose was not granted leaves no trace, in the answer or anywhere else."""
+"""The law of consent: a signal without consent leaves no trace, in the answer or anywhere else."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def made(who: str, journey: str, told: dict[str, Any]) -> Attempt:
 
 
 def lived(one: Attempt, release: Release) -> tuple[Assessment, list[bytes], list[tuple[bytes, object]]]:
-    """The answer, every line of the log and every record of the store, after the attempt and its proof."""
+    """The answer, all lines of the log and all records of the store, after the attempt and its proof."""
     store, log = MemoryStore(), ListLog()
     engine = Engine(
         parts(
@@ -83,7 +83,7 @@ def lived(one: Attempt, release: Release) -> tuple[Assessment, list[bytes], list
 
 
 def test_every_source_that_needs_a_purpose_is_tried() -> None:
-    """A signal that comes to need consent cannot be forgotten here."""
+    """Every source that needs consent is tested here, new ones included."""
     assert SIGNALS.keys() == signals.PURPOSE.keys()
 
 
@@ -106,8 +106,8 @@ def test_what_was_not_granted_leaves_no_trace(
     granted: tuple[str, ...],
     explicit: bool,
 ) -> None:
-    """Whatever a withheld signal says, answer, decision log, histories and receipt are the same to the byte; and the
-    answer names each of them as not consented."""
+    """Whatever a signal without consent says, answer, decision log, histories and receipt are the same to the byte. The
+    answer names the source as not consented."""
     release = replace(
         release, policies={name: replace(release.policies[name], explicit_consent=explicit) for name in DOMAINS}
     )
@@ -123,7 +123,7 @@ def test_what_was_not_granted_leaves_no_trace(
 
 
 def test_silence_where_consent_must_be_explicit_grants_nothing(release: Release) -> None:
-    """An attempt that names no purposes leaves what one does that grants security alone, but for what it is called."""
+    """An attempt without purposes then has the same effect as one that grants `security` only, except for its name."""
     customer = replace(release.policies["customer"], explicit_consent=True)
     strict = replace(release, policies={**release.policies, "customer": customer})
     told = {"reported_place": ReportedPlace(latitude=1.0, longitude=2.0), "behaviour": Behaviour(pasted=True)}

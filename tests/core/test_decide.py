@@ -109,7 +109,7 @@ def rule(
 
 @given(journeys(), scores, hits, gaps)
 def test_never_below_the_floor(journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...]) -> None:
-    """Whatever is known or hit, the tier is at least the floor; `raised` says whether it lies above."""
+    """Whatever is known or hit, the tier is at least the floor; `raised` says whether it is above."""
     ruling = rule(journey, score, found, missing)
     assert ruling.tier >= journey.floor
     assert ruling.raised == (ruling.tier > journey.floor)
@@ -120,7 +120,7 @@ def test_never_below_the_floor(journey: Journey, score: float, found: list[Hit],
 def test_a_hit_never_lowers(
     journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], tier: Tier
 ) -> None:
-    """One more hit never lowers the tier, and the tier is at least that of the hit."""
+    """Another hit never lowers the tier, which is at least that of the hit."""
     before = rule(journey, score, found, missing).tier
     after = rule(journey, score, [*found, Hit("more", tier, "MORE")], missing).tier
     assert after == max(before, tier)
@@ -137,7 +137,7 @@ def test_shadow_changes_nothing(journey: Journey, score: float, found: list[Hit]
 def test_a_higher_score_never_lowers(
     journey: Journey, score: float, other: float, found: list[Hit], missing: tuple[Missing, ...]
 ) -> None:
-    """Of two scores, the higher one requires at least as much."""
+    """A higher score requires at least as much."""
     low, high = sorted((score, other))
     assert rule(journey, low, found, missing).tier <= rule(journey, high, found, missing).tier
 
@@ -150,7 +150,7 @@ def test_a_stricter_posture_never_lowers(
     source: str,
     pair: tuple[Tier | None, Tier | None],
 ) -> None:
-    """Of two postures on one source, the stricter one requires at least as much."""
+    """A stricter posture for a source requires at least as much."""
     lax, strict = sorted(pair, key=lambda posture: posture or 0)
     found = [
         rule(replace(journey, postures={**journey.postures, source: posture}), score, missing=missing).tier
@@ -161,8 +161,7 @@ def test_a_stricter_posture_never_lowers(
 
 @given(journeys(), scores, gaps)
 def test_gaps_are_what_is_expected_or_withheld(journey: Journey, score: float, missing: tuple[Missing, ...]) -> None:
-    """Gaps are the missing sources that the policy names, and those that nobody consented to; coverage speaks of the
-    former alone."""
+    """Gaps are the missing sources that the policy names, and those without consent. Coverage has only the former."""
     ruling = rule(journey, score, missing=missing)
     assert set(ruling.gaps) == {gap for gap in missing if gap.source in journey.postures or gap.why == "not_consented"}
     expected = len(journey.postures)
@@ -174,7 +173,7 @@ def test_gaps_are_what_is_expected_or_withheld(journey: Journey, score: float, m
 def test_rules_see_the_coverage_that_is_answered(
     journey: Journey, attempt: Attempt, missing: tuple[Missing, ...]
 ) -> None:
-    """A condition on `coverage` and whoever reads the answer mean the same number, to the last bit."""
+    """`coverage` in a condition is the coverage in the answer, bit for bit."""
     facts = Facts(attempt, context_of(missing), (), 0.0, journey.postures)
     assert VARIABLES["coverage"].read(facts) == rule(journey, 0.0, missing=missing).coverage
 
@@ -186,7 +185,7 @@ stales = st.sets(st.sampled_from(AGEING)).map(lambda found: tuple(sorted(found))
 def test_stale_data_are_told_and_decide_nothing(
     journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], stale: tuple[str, ...]
 ) -> None:
-    """No posture and no coverage speaks of a fact that is there: the day on which data become stale changes no tier."""
+    """A stale fact is present for postures and coverage: data becoming stale changes no tier."""
     missing = tuple(gap for gap in missing if gap.source not in stale)
     fresh, old = (rule(journey, score, found, missing, each) for each in ((), stale))
     told = tuple(Missing(source, "stale") for source in stale if source in journey.postures)
@@ -197,7 +196,7 @@ def test_stale_data_are_told_and_decide_nothing(
 def test_rules_see_what_is_stale_beside_what_is_missing(
     journey: Journey, attempt: Attempt, missing: tuple[Missing, ...], stale: tuple[str, ...]
 ) -> None:
-    """`stale` names the expected sources that the answer calls stale; to `gaps` and `coverage` they are there."""
+    """`stale` names the expected sources that the answer lists as stale. For `gaps` and `coverage` they are present."""
     fresh, old = (Facts(attempt, context_of(missing, each), (), 0.0, journey.postures) for each in ((), stale))
     told = [gap.source for gap in rule(journey, 0.0, missing=missing, stale=stale).gaps if gap.why == "stale"]
     assert VARIABLES["stale"].read(old) == told
@@ -207,7 +206,7 @@ def test_rules_see_what_is_stale_beside_what_is_missing(
 
 
 def test_in_a_trusted_network_no_rule_asks_whether_it_is_stale() -> None:
-    """What its address says is disregarded, and so is how old that is; the answer tells it all the same."""
+    """For an address in a trusted network, rules do not see stale sources, but the answer lists them."""
     office = {"office": NamedList("countries")}
     policy = replace(policy_of(login(postures={"place": None})), lists=office, trusted_networks=frozenset(office))
     context = context_of(stale=("place",))
@@ -228,7 +227,7 @@ def test_in_a_trusted_network_no_rule_asks_whether_it_is_stale() -> None:
     ],
 )
 def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) -> None:
-    """A band begins at its threshold; a score that is no number gets the strictest."""
+    """A band includes its threshold. NaN gets the strictest band."""
     ruling = rule(login(), score)
     assert (ruling.tier, ruling.level) == (tier, level)
 
@@ -243,8 +242,8 @@ def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) ->
     ],
 )
 def test_no_history_is_not_a_failed_store(source: str, why: str, tier: Tier, codes: list[str]) -> None:
-    """A newcomer gets the cold-start tier, and that of his address nothing is known yet means nothing; what could not
-    be read gets the posture."""
+    """A new subject gets the cold-start tier, and an address without history raises nothing. A failed store gets the
+    posture."""
     postures = dict.fromkeys(("history", "reputation"), Tier.PHISHING_RESISTANT)
     ruling = rule(login(postures=postures, cold_start=Tier.STEP_UP), 0.0, missing=(Missing(source, why),))
     assert ruling.tier is tier
@@ -252,14 +251,14 @@ def test_no_history_is_not_a_failed_store(source: str, why: str, tier: Tier, cod
 
 
 def test_a_noted_gap_raises_nothing() -> None:
-    """A source that is only noted is listed as a gap, and gives no reason."""
+    """A source with the posture `note` is listed as a gap, and gives no reason."""
     ruling = rule(login(postures={"place": None, "agent": None}), 0.0, missing=(Missing("place", "not_found"),))
     assert (ruling.tier, ruling.reasons, ruling.coverage) == (Tier.BASELINE, (), 0.5)
     assert ruling.gaps == (Missing("place", "not_found"),)
 
 
 def test_hits_give_their_reasons() -> None:
-    """Acting hits give each code once, in order, in the words of the strictest rule that has it, the first of them."""
+    """Acting hits give each code once, in order, with the text of the first of the strictest rules that have it."""
     found = [
         Hit("a", Tier.STEP_UP, "A", False, "lax"),
         Hit("b", Tier.STEP_UP, "B", False, "other"),
@@ -272,7 +271,7 @@ def test_hits_give_their_reasons() -> None:
 
 
 def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
-    """Until its time has come: first of all reasons, by the name of the tier."""
+    """Until the learning time ends, the first reason names the withheld tier."""
     found = [Hit("a", Tier.STEP_UP, "A", False, "rule")]
     learning, over = (rule(login(learning_until=until), 0.2, found) for until in (NOW + 1, NOW))
 
@@ -284,7 +283,7 @@ def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
 
 
 def test_evaluate_hands_over_the_expected_sources() -> None:
-    """Rules see features, score and expected sources; those that fail become causes."""
+    """Rules get the features, the score and the expected sources. Rules that fail become causes."""
     seen: list[Facts] = []
 
     def record(facts: Facts) -> RuleResults:
@@ -301,7 +300,7 @@ RECENT: Final = NOW - 600
 
 @given(attempts, st.sampled_from(sorted(TABLE)), st.sampled_from(sorted(TABLE)))
 def test_meeting_a_tier_meets_the_laxer_ones(attempt: Attempt, one: Tier, two: Tier) -> None:
-    """What satisfies a tier satisfies every tier below it."""
+    """What satisfies a tier satisfies every laxer tier."""
     policy = policy_of(login())
     low, high = sorted((one, two))
     if satisfied(policy, attempt, NOW, policy.ladder[high]):
@@ -310,7 +309,7 @@ def test_meeting_a_tier_meets_the_laxer_ones(attempt: Attempt, one: Tier, two: T
 
 @given(attempts, st.sampled_from(Tier), st.floats(0, 60 * DAY))
 def test_time_never_satisfies(attempt: Attempt, tier: Tier, later: float) -> None:
-    """An attempt that does not satisfy a tier now will not do so by waiting."""
+    """An attempt that does not satisfy a tier now does not satisfy it later."""
     policy = policy_of(login())
     rung = policy.ladder[tier]
     if satisfied(policy, attempt, NOW + later, rung):
@@ -335,8 +334,8 @@ def test_questions_are_no_factor(attempt: Attempt, tier: Tier) -> None:
 def test_a_session_under_suspicion_does_not_vouch_for_itself(
     journey: str, score: float, expected: bool, federated: bool
 ) -> None:
-    """A tier that was raised while looking at a session is not met by what that session carries, nor by the assertion
-    that it rests on: a cookie that was stolen brings both."""
+    """If the session journey raised the tier, neither the session's methods nor the assertion it rests on meet it: a
+    thief of the cookie has both."""
     session = Session(amr=("hwk", "pin"), acr="phrh", authentication_time=RECENT)
     assertion = Federation(issuer="trusted", amr=session.amr, acr=session.acr, authentication_time=RECENT)
     policy = policy_of(login())

@@ -1,4 +1,5 @@
-"""Laws of what others tell: events commute and repeat, the worse of what is said counts, and nothing is taught."""
+"""Laws of security events: their order and repetition do not matter, the worse of two reports counts, and they teach
+nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def event(kind: str, ago: float = 0.0, **fields: Any) -> SecurityEvent:  # noqa:
 
 
 def remembered(*events: SecurityEvent, now: float = NOW, retention: Retention = USUAL) -> History:
-    """What is kept after these."""
+    """The history after these events."""
     history = History()
     for one in events:
         for delta in learn.event_deltas(one, SUBJECT, now, retention):
@@ -40,7 +41,7 @@ def remembered(*events: SecurityEvent, now: float = NOW, retention: Retention = 
 
 
 def judged(*events: SecurityEvent, own: Outside | None = None, now: float = NOW) -> Outside | None:
-    """What an attempt that says `own` is judged by after these events."""
+    """`outside` of an attempt that says `own`, after these events."""
     activity = remembered(*events, now=now)
     attempt = replace(LOGIN, outside=own)
     return signals.with_events(attempt, Remembered(subject=Memory(activity=activity)), now, KEEP).outside
@@ -64,7 +65,7 @@ outsides = st.none() | st.builds(
 @law
 @given(st.lists(events, max_size=5), st.randoms(use_true_random=False), st.lists(st.integers(0, 4), max_size=4))
 def test_events_come_in_any_order_and_again(told: list[SecurityEvent], random: Any, again: list[int]) -> None:  # noqa: ANN401
-    """What is kept after some events is the same whichever came first, and however often each came."""
+    """The history is the same in whatever order events arrive, and however often."""
     shuffled = [*told, *(told[number] for number in again if number < len(told))]
     random.shuffle(shuffled)
     assert remembered(*shuffled) == remembered(*told)
@@ -73,7 +74,7 @@ def test_events_come_in_any_order_and_again(told: list[SecurityEvent], random: A
 @law
 @given(st.lists(events, max_size=12), outsides)
 def test_what_an_attempt_says_itself_is_never_made_better(told: list[SecurityEvent], own: Outside | None) -> None:
-    """Whatever others tell, in whatever number: no lower level, and no breach less."""
+    """No event lowers the risk level or clears the breach that an attempt itself reports."""
     after, before = judged(*told, own=own) or Outside(), own or Outside()
     assert RISK_LEVELS.index(after.risk_level) >= RISK_LEVELS.index(before.risk_level)
     assert after.credential_breached is before.credential_breached or after.credential_breached
@@ -82,7 +83,7 @@ def test_what_an_attempt_says_itself_is_never_made_better(told: list[SecurityEve
 @law
 @given(st.lists(events, max_size=12))
 def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
-    """They leave a few moments each of a few kinds, and nothing that makes anything familiar."""
+    """Events leave a few marks of a few kinds, and make nothing familiar."""
     kept = remembered(*told)
     assert (kept.tallies, kept.sketches) == (Tallies(), {})
     assert set(kept.marks) <= {"reported", "breached", "profile_update", "recovery"}
@@ -106,7 +107,7 @@ def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
     ],
 )
 def test_each_event_says_this(one: SecurityEvent, says: Outside | None) -> None:
-    """Alone, of an attempt that says nothing itself."""
+    """The effect of each event by itself, on an attempt that reports nothing."""
     assert judged(one) == says
 
 
@@ -120,7 +121,7 @@ def test_each_event_says_this(one: SecurityEvent, says: Outside | None) -> None:
     ],
 )
 def test_changes_are_sensitive_steps(kind: str, fields: dict[str, Any], step: str) -> None:
-    """As if riskd had been asked about them."""
+    """Events of changes count as sensitive steps, as attempts at them do."""
     assert remembered(event(kind, HOUR, **fields)).marks[step] == [(int(NOW - HOUR),)]
 
 
@@ -152,7 +153,7 @@ LOW: Final[dict[str, Any]] = {"level": "low"}
     ],
 )
 def test_the_last_word_counts(told: list[SecurityEvent], says: Outside | None) -> None:
-    """By when it happened, not by when it was told."""
+    """The latest event counts, by when it happened, not by when it arrived."""
     for order in permutations(told):
         assert judged(*order) == says
 
@@ -169,13 +170,13 @@ def test_the_last_word_counts(told: list[SecurityEvent], says: Outside | None) -
     ],
 )
 def test_of_one_second_the_worst_counts(told: list[SecurityEvent], says: Outside) -> None:
-    """Nobody knows which came last, so nobody is let off by chance."""
+    """Of events in the same second the worst counts, as their order is unknown."""
     for order in permutations(told):
         assert judged(*order) == says
 
 
 def test_the_worse_of_what_is_said_counts() -> None:
-    """Each part by itself: what the caller found out and what was told complete each other."""
+    """Level and breach are combined separately: for each the worse of the caller's and the event's counts."""
     told = event("risk_level_change", level="medium")
     assert judged(told, own=Outside(risk_level="high")) == Outside(risk_level="high")
     assert judged(told, own=Outside(risk_level="low")) == Outside(risk_level="medium")
@@ -186,7 +187,7 @@ def test_the_worse_of_what_is_said_counts() -> None:
 
 
 def test_it_counts_as_long_as_sensitive_steps_are_kept() -> None:
-    """From the event's own time on, and to the second; what is ahead by more than clocks differ does not count yet."""
+    """To the second, from the event's own time. One further in the future than clock skew allows does not count yet."""
     high = event("risk_level_change", 0, **HIGH)
     for after, counts in ((-AHEAD, True), (-AHEAD - 1, False), (KEEP - 1, True), (KEEP, False)):
         activity = Remembered(subject=Memory(activity=remembered(high)))
@@ -194,7 +195,7 @@ def test_it_counts_as_long_as_sensitive_steps_are_kept() -> None:
 
 
 def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
-    """However late an event is told, it ends when it would have."""
+    """An event expires by when it happened, however late it arrives."""
     week = Retention(sequence=7 * 86_400)
     kept = learn.event_deltas(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
     assert [delta.expires for delta in kept] == [NOW + 1]
@@ -203,7 +204,7 @@ def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
 
 @pytest.mark.parametrize("consent", [None, ("sharing",), PURPOSES, (), ("device", "location", "behaviour")])
 def test_without_consent_to_sharing_nothing_is_heard(consent: tuple[str, ...] | None) -> None:
-    """As with what the attempt itself would have brought."""
+    """Without consent to `sharing`, events have no effect, as with signals of the attempt itself."""
     activity = Remembered(subject=Memory(activity=remembered(event("risk_level_change", **HIGH))))
     attempt = replace(LOGIN, consent=consent)
     told = signals.with_events(attempt, activity, NOW, KEEP)
@@ -211,7 +212,7 @@ def test_without_consent_to_sharing_nothing_is_heard(consent: tuple[str, ...] | 
 
 
 def test_where_nothing_is_remembered_the_attempt_is_as_it_is() -> None:
-    """The very same one, whatever else is remembered of the subject."""
+    """Without events the same attempt object is returned, whatever else is remembered."""
     steps = remembered(event("recovery_activated"), event("recovery_information_changed"))
     for activity in (History(), steps):
         assert signals.with_events(LOGIN, Remembered(subject=Memory(activity=activity)), NOW, KEEP) is LOGIN
@@ -220,7 +221,7 @@ def test_where_nothing_is_remembered_the_attempt_is_as_it_is() -> None:
 @law
 @given(st.lists(st.floats(NOW - DAY, NOW), min_size=5, max_size=12), st.floats(NOW - 29 * DAY, NOW - 2 * DAY))
 def test_a_flood_makes_nothing_look_longer_ago(flood: list[float], step: float) -> None:
-    """Events may push the owner's own steps out of the four that are kept, but only by later ones."""
+    """Events may evict the owner's steps from the four that are kept, but only with later ones."""
     own = event("recovery_information_changed", NOW - step)
     others = [event("credential_change", NOW - time, credential_type="x509") for time in flood]
     newest = remembered(own, *others).marks["profile_update"][0]

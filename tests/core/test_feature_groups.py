@@ -30,7 +30,7 @@ def stolen(address: str = "203.0.113.9", **changes: Any) -> Attempt:  # noqa: AN
 
 
 def test_home_is_familiar_after_two_weeks() -> None:
-    """Two weeks of ordinary use make home, laptop and settings look like the owner's."""
+    """After two weeks of ordinary use, home, laptop and settings are familiar."""
     found = seen(settled(crowd(), weeks=2), sign_in())
 
     for name in ("address_llr", "agent_llr", "device_llr", "fingerprint_llr", "timezone_llr", "hour_llr"):
@@ -39,7 +39,7 @@ def test_home_is_familiar_after_two_weeks() -> None:
 
 
 def test_takeover_stands_out() -> None:
-    """From elsewhere, on another device, everything that the thief could not copy is unfamiliar, new and far."""
+    """From elsewhere and on another device, everything that a thief cannot copy is unfamiliar, new and far."""
     found = seen(settled(crowd()), stolen(), **AWAY)
 
     for name in ("address_llr", "device_llr", "fingerprint_llr", "timezone_llr", "country_rarity", "asn_rarity"):
@@ -54,7 +54,7 @@ def test_takeover_stands_out() -> None:
 
 
 def test_surprise_grows_with_history() -> None:
-    """The deeper the history, the more an unknown device says."""
+    """The deeper the history, the more an unknown device counts."""
     world, surprises = crowd(), []
     for _ in range(4):
         settled(world, weeks=2)
@@ -64,7 +64,7 @@ def test_surprise_grows_with_history() -> None:
 
 
 def test_new_address_in_a_known_network_is_half_known() -> None:
-    """A new lease of the same provider is between home and abroad, and the same /24 is nearer home."""
+    """A new address of the same provider is between home and abroad; one in the same /24 is nearer home."""
     world = settled(crowd())
     llrs = [
         seen(world, sign_in(), place=OSLO)["address_llr"],
@@ -77,7 +77,7 @@ def test_new_address_in_a_known_network_is_half_known() -> None:
 
 
 def test_familiarity_fades() -> None:
-    """The longer a device has lain in the drawer, the less familiar it is; after half a year it is unknown."""
+    """The longer a device is not used, the less familiar it is. After half a year it is unknown."""
     llrs = []
     for weeks in (0, 8, 16, 27):
         world = settled(crowd(), until=NOW - weeks * WEEK)
@@ -90,7 +90,7 @@ def test_familiarity_fades() -> None:
 
 
 def test_first_sign_in_after_registration_is_not_new() -> None:
-    """What an account began with is its own: nothing is new at the first login after the registration."""
+    """At the first login after the registration nothing is new."""
     world = World()
     world.prove(sign_in(journey="registration"), NOW - HOUR)
 
@@ -100,7 +100,7 @@ def test_first_sign_in_after_registration_is_not_new() -> None:
 
 
 def test_one_stolen_pass_does_not_settle_the_thief() -> None:
-    """After one pass the thief's country, network and device are new however old they grow; use settles them."""
+    """After a single pass the thief's country, network and device stay new, however old. Use settles them."""
     world = settled(crowd())
     world.prove(stolen(), NOW - HOUR, **AWAY)
     after_one_pass = seen(world, stolen(), NOW + 3 * WEEK, **AWAY)
@@ -143,7 +143,7 @@ def test_an_update_is_not_a_new_browser() -> None:
 def test_known_identifiers_and_known_looks_go_together(
     what: str, device: Device, copied: int | None, imitated: int | None
 ) -> None:
-    """Strange looks count where the identifier is known, known looks where neither identifier nor fingerprint is."""
+    """Strange looks count if the identifier is known. Known looks count if neither identifier nor fingerprint is."""
     found = seen(settled(crowd()), sign_in(device=device))
 
     for name, expected in (("copied_device", copied), ("imitated_device", imitated)):
@@ -151,7 +151,7 @@ def test_known_identifiers_and_known_looks_go_together(
 
 
 def test_another_browser_with_the_owners_cookie_is_a_copy() -> None:
-    """Everything that can be strange on a known device is, and nothing of it on an unknown one."""
+    """On a known device, everything strange counts as copied; on an unknown device nothing does."""
     world = settled(crowd())
     agent, device = Agent("Firefox", "153", "Linux", "11", "desktop"), replace(LAPTOP, fingerprint="f-2", screen="1x1")
     copied, other = seen(world, sign_in(device=device), agent=agent), seen(world, stolen(), agent=agent, **AWAY)
@@ -161,7 +161,7 @@ def test_another_browser_with_the_owners_cookie_is_a_copy() -> None:
 
 
 def test_strong_proof_settles_at_once() -> None:
-    """A pass with a key in hardware (six units) makes a new phone the owner's."""
+    """A pass with a hardware key (six units) makes a new phone the owner's."""
     world = settled(crowd())
     world.prove(stolen(), NOW - HOUR, units=6, **AWAY)
 
@@ -169,7 +169,7 @@ def test_strong_proof_settles_at_once() -> None:
 
 
 def test_confirmed_fraud_leaves_no_trace() -> None:
-    """Taking back what a fraud taught restores every feature, but for the number of accounts seen at his address."""
+    """Undoing what a fraud taught restores every feature, except the number of accounts at its address."""
     world = settled(crowd())
     before = seen(world, stolen(), **AWAY)
     world.take_back(world.prove(stolen(), NOW - HOUR, **AWAY))
@@ -182,7 +182,7 @@ def test_confirmed_fraud_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
 def test_hidden_places_do_not_move(anonymizer: str) -> None:
-    """Behind an anonymiser or a satellite there is no motion and no gap to the reported place."""
+    """Behind an anonymiser or a satellite there is neither motion nor a gap to the reported place."""
     route = Route(1, anonymizer=anonymizer)
     found = seen(settled(), stolen(), place=SYDNEY, route=route)
 
@@ -192,7 +192,7 @@ def test_hidden_places_do_not_move(anonymizer: str) -> None:
 
 
 def test_two_databases_that_disagree_are_no_journey() -> None:
-    """Two places 300 km apart, each uncertain by 300 km, are the same place."""
+    """Two places that are 300 km apart, each uncertain by 300 km, count as one."""
     world = World()
     world.prove(sign_in(), NOW - 60, place=replace(OSLO, radius_km=300.0))
 
@@ -202,7 +202,7 @@ def test_two_databases_that_disagree_are_no_journey() -> None:
 
 
 def test_speed_is_distance_over_time() -> None:
-    """Sydney a day after Oslo is a flight, an hour after it is not, and a second counts as ten minutes."""
+    """Sydney a day after Oslo is a flight, an hour after it is not. Intervals count as at least ten minutes."""
     speeds = []
     for seconds in (DAY, HOUR, 600, 1):
         world = World()
@@ -225,7 +225,7 @@ def test_speed_is_distance_over_time() -> None:
 def test_distance_follows_the_great_circle(
     here: tuple[float, float], there: tuple[float, float], expected: float
 ) -> None:
-    """Poles, antipodes and the date line included."""
+    """Including at the poles, for antipodes and across the date line."""
     assert distance_km(*here, *there) == pytest.approx(expected, abs=1)
     assert distance_km(*here, *here) == 0
 
@@ -249,7 +249,7 @@ def test_velocity_counts_what_was_tried() -> None:
 
 
 def test_velocity_forgets() -> None:
-    """A day and a period later nothing of it is counted."""
+    """After a day and one period, none of it counts."""
     world = World()
     world.try_(stolen(credential_result="failed"), NOW, **AWAY)
     found = seen(world, stolen(), NOW + DAY + 2 * HOUR, **AWAY)
@@ -258,7 +258,7 @@ def test_velocity_forgets() -> None:
 
 
 def test_sequence_remembers_sensitive_steps() -> None:
-    """Recovery, then a profile update, then a payment: each step knows of the ones before it."""
+    """Recovery, profile update, payment: each step sees those before it."""
     world = settled()
     assert seen(world, sign_in())["sensitive_kinds_24h"] == 0
     world.try_(sign_in(journey="recovery"), NOW - 3 * HOUR)
@@ -272,7 +272,7 @@ def test_sequence_remembers_sensitive_steps() -> None:
 
 
 def test_timezone_gap_goes_round_the_clock() -> None:
-    """Twelve hours apart is the most; a day apart is the same clock."""
+    """Twelve hours is the largest gap; a day apart is no gap."""
     gaps = [
         seen(World(), sign_in(), device_offset_min=120 + shift)["timezone_gap_h"] for shift in (0, 90, -480, 720, 1440)
     ]
@@ -291,7 +291,7 @@ def test_timezone_gap_goes_round_the_clock() -> None:
     ],
 )
 def test_language_region_is_compared(languages: tuple[str, ...], mismatch: float) -> None:
-    """One language of the country is enough; languages without a region say nothing."""
+    """One language of the country is enough. Languages without a region do not count."""
     found = seen(World(), sign_in(device=replace(LAPTOP, languages=languages)))
 
     assert found["language_mismatch"] == pytest.approx(mismatch, nan_ok=True)
@@ -311,14 +311,14 @@ def test_language_region_is_compared(languages: tuple[str, ...], mismatch: float
     ],
 )
 def test_hints_are_held_against_the_agent(platform: str, mobile: bool | None, agent: str, mismatch: float) -> None:
-    """Client hints that contradict the user agent show; unknown platforms and absent hints say nothing."""
+    """Client hints that contradict the user agent count. Unknown platforms and absent hints do not."""
     device = Device(user_agent=agent, platform=platform, mobile=mobile)
 
     assert seen(World(), sign_in(device=device))["hints_mismatch"] == pytest.approx(mismatch, nan_ok=True)
 
 
 def test_reported_place_is_held_against_the_address() -> None:
-    """Coordinates within the doubts of both are no gap; on another continent they are."""
+    """Coordinates within the uncertainty of both places are no gap; those on another continent are."""
     near = sign_in(place=ReportedPlace(latitude=60.2, longitude=10.75, accuracy_m=50.0))
     far = sign_in(place=ReportedPlace(latitude=-33.87, longitude=151.21))
 
@@ -327,7 +327,7 @@ def test_reported_place_is_held_against_the_address() -> None:
 
 
 def test_nothing_answers_faster_than_light() -> None:
-    """A client of Sydney that answers Oslo in 25 ms is not in Sydney; without knowing our own place, who knows."""
+    """A client that answers Oslo in 25 ms is not in Sydney. Without a place of measurement the feature is missing."""
     context = World().context(stolen(), **AWAY)
     told = dict(zip(NAMES, vector(stolen(), replace(context, measured_from=OSLO)), strict=True))
     slow = stolen(network=Network(client_ip="203.0.113.9", rtt_ms=16_000 / KM_PER_MS))
@@ -338,7 +338,7 @@ def test_nothing_answers_faster_than_light() -> None:
 
 
 def test_forwarded_chain_begins_with_the_client() -> None:
-    """Another address at the head of the chain shows; without a chain there is nothing to compare."""
+    """A chain that begins with another address counts; without a chain the feature is missing."""
     chains = [(), ("192.0.2.10", "10.0.0.1"), ("1.1.1.1", "192.0.2.10")]
     found = [seen(World(), sign_in(network=Network(client_ip="192.0.2.10", forwarded=chain))) for chain in chains]
 
@@ -347,7 +347,7 @@ def test_forwarded_chain_begins_with_the_client() -> None:
 
 
 def test_typing_is_compared_with_the_owner() -> None:
-    """The owner's own rhythm is no deviation, one twice as fast is; three proven sign-ins are the least."""
+    """The owner's own rhythm is no deviation, one twice as fast is. At least three proven sign-ins are needed."""
     world, hasty = settled(), Behaviour(typing_intervals_ms=(50.0,) * 12)
     deviation = [seen(world, sign_in(behaviour=each))["typing_deviation"] for each in (sign_in().behaviour, hasty)]
 
@@ -357,7 +357,7 @@ def test_typing_is_compared_with_the_owner() -> None:
 
 
 def test_pointers_are_expected_on_desktops() -> None:
-    """No pointer on a desktop shows; a phone has none to move."""
+    """A desktop without pointer events counts; phones have no pointer."""
     still = sign_in(behaviour=Behaviour(pointer_events=0))
 
     assert seen(World(), still)["pointer_absent"] == 1
@@ -379,12 +379,12 @@ def test_pointers_are_expected_on_desktops() -> None:
     ],
 )
 def test_federated_strength_reads_the_methods(acr: str, amr: tuple[str, ...], expected: float) -> None:
-    """One factor, two factors, phishing-resistant; silence is not weakness."""
+    """One factor, two factors, phishing-resistant. Without methods the strength is missing, not low."""
     assert strength(acr, amr) == pytest.approx(expected, nan_ok=True)
 
 
 def test_new_issuer_shows() -> None:
-    """An assertion by an issuer that the account was never used with is new; clocks ahead count as now."""
+    """An assertion by an issuer that the account has not used is new. Times in the future count as now."""
     other = sign_in(federation=Federation(issuer="https://evil.example", issue_time=NOW + 60))
     found = seen(settled(), other)
 
@@ -404,21 +404,21 @@ def test_new_issuer_shows() -> None:
     ],
 )
 def test_signals_are_passed_on(attempt: Attempt, expected: dict[str, float]) -> None:
-    """What the caller states of credential, attestation, session and others becomes a number as it stands."""
+    """What the caller states about credential, attestation, session and so on becomes a number unchanged."""
     found = seen(World(), attempt)
 
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_rarity_needs_a_crowd() -> None:
-    """In a domain with few sign-ins nothing is called rare; in a larger one the unknown is, the common is not."""
+    """In a domain with few sign-ins nothing is rare. In a larger one unknown values are, common ones are not."""
     assert math.isnan(seen(crowd(people=5), stolen(), **AWAY)["asn_rarity"])
     assert seen(crowd(), stolen(), **AWAY)["asn_rarity"] > 3
     assert seen(crowd(), sign_in(), route=HOME)["asn_rarity"] < 0.1
 
 
 def test_hosting_shows() -> None:
-    """A data centre and a program show as what they are."""
+    """Data centres and programs are recognised."""
     found = seen(World(), sign_in(), route=Route(24940, hosting=True), agent=Agent("curl", automated=True))
 
     assert found["hosting"] == found["automated_agent"] == 1
@@ -426,7 +426,7 @@ def test_hosting_shows() -> None:
 
 
 def test_unusual_hour_shows() -> None:
-    """Midday is the person's own hour, midnight is not; an hour's difference is nearly none."""
+    """The person's usual hour is noon, not midnight. An hour's difference hardly counts."""
     world = settled(crowd())
     noon, one, midnight = (seen(world, sign_in(), NOW + hours * HOUR)["hour_llr"] for hours in (0, 1, 12))
 
@@ -435,7 +435,7 @@ def test_unusual_hour_shows() -> None:
 
 
 def test_place_is_compared_without_an_operator() -> None:
-    """Without an operator database, address, network and country still tell home from away."""
+    """Without an operator database, address, network and country still distinguish home from elsewhere."""
     world, gone = settled(crowd()), Missing("route", "not_installed")
 
     assert (

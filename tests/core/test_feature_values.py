@@ -1,4 +1,4 @@
-"""What features say, as numbers that can be worked out by hand: units, clocks, ends of their range."""
+"""Feature values that can be computed by hand: units, clocks, and the ends of their ranges."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def typed(*intervals: float) -> Attempt:
     ids=["session", "authentication", "clock ahead", "none", "assertion", "upstream", "issuer's clock ahead"],
 )  # fmt: skip
 def test_times_are_told_in_their_unit(attempt: Attempt, expected: dict[str, float]) -> None:
-    """Hours of a session, minutes of an assertion; what a clock that runs ahead says is now, and silence is unknown."""
+    """Session ages are in hours, assertion ages in minutes. Future times count as now; absent ones are missing."""
     found = seen(World(), attempt)
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
@@ -66,13 +66,13 @@ def test_times_are_told_in_their_unit(attempt: Attempt, expected: dict[str, floa
     ],
 )
 def test_behaviour_is_told_as_it_came(behaviour: Behaviour, expected: dict[str, float]) -> None:
-    """A form that lay open overnight lay open for an hour; what was not watched is unknown."""
+    """A form left open overnight counts as an hour. What was not measured is missing."""
     found = seen(World(), sign_in(behaviour=behaviour))
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_an_answer_takes_a_minute_at_most() -> None:
-    """Longer round trips tell no more; none was measured, none is told."""
+    """Longer round-trip times count as a minute. If none was measured, it is missing."""
     slow, silent = (sign_in(network=Network(client_ip="192.0.2.10", rtt_ms=rtt)) for rtt in (90_000.0, None))
     assert seen(World(), slow)["rtt_ms"] == 60_000
     assert math.isnan(seen(World(), silent)["rtt_ms"])
@@ -83,14 +83,14 @@ def test_an_answer_takes_a_minute_at_most() -> None:
     [("Windows", None, 0), ("Linux", None, 1), ("", False, 0), ("", True, 1), ("Fuchsia", True, 1), ("", None, NAN)],
 )
 def test_each_hint_is_held_against_the_agent_by_itself(platform: str, mobile: bool | None, expected: float) -> None:
-    """One that is absent, or of a system that nobody knows, leaves the other to speak."""
+    """If one hint is absent, or names an unknown system, the other is still compared."""
     found = seen(World(), sign_in(device=replace(LAPTOP, platform=platform, mobile=mobile)))
     assert found["hints_mismatch"] == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_life_of_an_account() -> None:
-    """Weeks since its first proof that is remembered, days since the last that has happened, and how many, fading by
-    half in thirteen weeks."""
+    """Weeks since the first remembered proof, days since the last, and their number, decaying by half in thirteen
+    weeks."""
     world = World()
     for weeks in (25, 13, 0):
         world.prove(sign_in(), NOW - HOUR - weeks * WEEK)
@@ -129,7 +129,8 @@ def test_the_life_of_an_account() -> None:
 def test_motion_is_the_fastest_journey_from_a_proven_place(
     places: list[tuple[Place, float]], speed: float, began: float, known: float
 ) -> None:
-    """In km/h of the last four, how far that began, and how far the nearest is but for one."""
+    """The highest speed in km/h from one of the last four places, the distance from there, and the second smallest
+    distance."""
     world = World()
     for place, hours in places:
         world.prove(sign_in(), NOW - hours * HOUR, place=place)
@@ -142,7 +143,7 @@ def test_motion_is_the_fastest_journey_from_a_proven_place(
 
 @pytest.mark.parametrize(("north", "east"), [(10, 0), (0, 20)])
 def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
-    """Two on one meridian are two places, as two on one parallel are."""
+    """Two places on one meridian are different, as are two on one parallel."""
     world, there = World(), replace(OSLO, latitude=OSLO.latitude - north, longitude=OSLO.longitude - east)
     world.prove(sign_in(), NOW - HOUR)
     world.prove(sign_in(), NOW - 2 * HOUR, place=there)
@@ -156,12 +157,12 @@ def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
     ids=["the epoch was a Thursday", "Wednesday noon", "Monday begins", "Sunday ends", "a week later"],
 )
 def test_hours_and_weekdays_are_those_of_utc(now: float, hour: int, weekday: int) -> None:
-    """Days begin at midnight and weeks on Monday."""
+    """Days begin at midnight UTC, and weeks on Monday."""
     assert rhythm(now) == {"hour": str(hour), "weekday": str(weekday)}
 
 
 def test_an_hour_that_is_everybodys_speaks_less_for_the_owner() -> None:
-    """At noon he is the owner the more surely the fewer others come at noon."""
+    """A sign-in at noon speaks more for the owner the fewer others sign in at noon."""
     alike, apart = settled(), settled()
     for number in range(60):
         alike.prove(sign_in(subject=f"{number}"), NOW - DAY)
@@ -171,7 +172,7 @@ def test_an_hour_that_is_everybodys_speaks_less_for_the_owner() -> None:
 
 
 def test_the_hour_and_the_day_that_an_account_began_at_are_its_own() -> None:
-    """The first login after a registration comes at no unusual time; one pass at night makes no night usual."""
+    """The first login after a registration is at no unusual time. A single pass at night makes no night usual."""
     began = World()
     began.prove(sign_in(), NOW - HOUR)
     found = seen(began, sign_in())
@@ -185,7 +186,8 @@ def test_the_hour_and_the_day_that_an_account_began_at_are_its_own() -> None:
 
 @pytest.mark.parametrize(("weeks", "new"), [(24, 0), (25, 1)])
 def test_what_an_account_began_with_is_its_own_while_its_beginning_is_remembered(weeks: int, new: int) -> None:
-    """From a week on that may have been cut off, what came once in it may have come once in many."""
+    """Once the beginning may have been cut off, a value that was used once in its first week is no longer settled by
+    that."""
     world = World()
     world.prove(sign_in(device=THIEF), NOW - weeks * WEEK)
     for week in range(weeks):
@@ -195,7 +197,7 @@ def test_what_an_account_began_with_is_its_own_while_its_beginning_is_remembered
 
 
 def test_only_what_is_of_a_device_is_told_leniently_after_a_pass() -> None:
-    """A new phone is asked for less the day after it was asked for; a new language, timezone or address is not."""
+    """The day after its challenge, a new phone counts for less; a new language, timezone or address does not."""
     before, after = settled(crowd()), settled(crowd())
     thief = sign_in("203.0.113.9", device=replace(THIEF, screen="1x1", user_agent="Mozilla/5.0 (other)"))
     after.prove(thief, NOW - HOUR, **AWAY)
@@ -208,7 +210,7 @@ def test_only_what_is_of_a_device_is_told_leniently_after_a_pass() -> None:
 
 
 def test_typing_is_no_faster_than_a_millisecond() -> None:
-    """What lies below counts as one, each by itself; ten deviations are the most."""
+    """Shorter intervals count as a millisecond each. The largest deviation is ten."""
     world = settled()
     found = [seen(world, typed(*intervals))["typing_deviation"] for intervals in ([0.0] * 6, [1.0] * 6)]
     assert found == [10, 10]
@@ -217,7 +219,8 @@ def test_typing_is_no_faster_than_a_millisecond() -> None:
 
 
 def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
-    """Whoever types like nobody teaches less of it, towards either end; who types as usual teaches what he types."""
+    """A rhythm far from the usual is clamped before it is learned, in both directions. A usual one is learned
+    unchanged."""
     world = settled()
 
     def taught(interval: float) -> float:
@@ -235,7 +238,7 @@ def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
 
 @pytest.mark.parametrize(("with_it", "rarity"), [(0, math.log(101)), (9, math.log(10.1)), (100, 0)])
 def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
-    """ln (n + 1) / (k + 1) where k of n had it; of an agent that cannot be read nothing is rare."""
+    """ln (n + 1) / (k + 1), if k of n sign-ins had it. For an unreadable user agent it is missing."""
     world = World()
     for number in range(100):
         route = ELSEWHERE if number < with_it else HOME
@@ -247,8 +250,8 @@ def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
 
 
 def test_those_who_share_the_address_go_before_those_who_share_the_network() -> None:
-    """Where the account's own address is shared with two and its network with thirty, it is shared with two; an account
-    of which more are known here than are tried has no strangers."""
+    """If the account shares its address with two and its network with thirty, it counts as shared with two. If more
+    accounts are known here than are tried, there are no strangers."""
     world = settled()
     for key, accounts in ((b"address:192.0.2.10", 2), (b"network:192.0.2", 30)):
         owners = tuple(("owner", slot) for slot in SLOTS[:accounts])

@@ -24,12 +24,12 @@ WHICHEVER = {"imitated_device": ("device_id", "fingerprint")}
 
 
 def named(attempt: Attempt, context: Context) -> dict[str, float]:
-    """The vector with its names."""
+    """The vector by feature name."""
     return dict(zip(NAMES, vector(attempt, context), strict=True))
 
 
 def without(source: str) -> tuple[Attempt, Context]:
-    """The attempt that sends everything, and its context, less one source."""
+    """The attempt that sends everything, and its context, without one source."""
     attempt, facts = sign_in(), dict[str, Any]()
     gap = Missing(source, "not_sent")
     if source in FACTS:
@@ -52,14 +52,14 @@ def without(source: str) -> tuple[Attempt, Context]:
 
 
 def test_table_covers_the_design() -> None:
-    """Names are unique, groups stand together, and there are at least 45 features."""
+    """Names are unique, groups are contiguous, and there are at least 45 features."""
     assert len(set(NAMES)) == len(NAMES) >= 45
     assert [feature.group for feature in FEATURES] == sorted((feature.group for feature in FEATURES), key=GROUPS.index)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
 def test_declaration_is_whole(feature: Feature) -> None:
-    """A feature has a snake_case name, an UPPER_SNAKE reason, known sources, and a sentence for people."""
+    """A feature has a snake_case name, an UPPER_SNAKE reason, known sources, and a text for people."""
     assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", feature.name)
     assert re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*", feature.reason)
     assert set(feature.sources) <= set(SOURCES)
@@ -70,7 +70,7 @@ def test_declaration_is_whole(feature: Feature) -> None:
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
 def test_purpose_is_that_of_the_signals(feature: Feature) -> None:
-    """A feature made of a signal that needs consent has that signal's purpose."""
+    """A feature that uses a signal that needs consent has that signal's purpose."""
     made_of = (*feature.sources, *WHICHEVER.get(feature.name, ()))
     needed = {signals.PURPOSE[source] for source in made_of if source in signals.PURPOSE}
 
@@ -80,7 +80,7 @@ def test_purpose_is_that_of_the_signals(feature: Feature) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_missing_source_makes_its_features_missing(source: str) -> None:
-    """Without a source, exactly the features that name it are lost; the rest keep their values."""
+    """Without a source, exactly the features that name it are missing. The others keep their values."""
     attempt, context = without(source)
     whole = named(sign_in(), replace(WORLD.context(sign_in()), measured_from=OSLO))
     found = named(attempt, replace(context, measured_from=OSLO))
@@ -93,7 +93,7 @@ def test_missing_source_makes_its_features_missing(source: str) -> None:
 
 @pytest.mark.parametrize("purpose", PURPOSES[1:])
 def test_withheld_purpose_makes_its_features_missing(purpose: str) -> None:
-    """What was not consented to is not used, even if it was sent; `security` needs no consent."""
+    """Signals without consent are not used, even if they were sent. `security` needs no consent."""
     attempt = sign_in(consent=tuple(other for other in PURPOSES[1:] if other != purpose))
     found = named(attempt, WORLD.context(attempt))
 
@@ -104,7 +104,7 @@ def test_withheld_purpose_makes_its_features_missing(purpose: str) -> None:
 
 
 def test_nothing_known_is_nothing_feared() -> None:
-    """An attempt with only what is required, with every fact missing, has a vector without an accusation."""
+    """With only the required fields and every fact missing, no feature speaks against the attempt."""
     attempt = Attempt(domain="customer", subject="alex", journey="login", network=Network(client_ip="192.0.2.1"))
     context = World().context(
         attempt,
@@ -122,7 +122,7 @@ def test_nothing_known_is_nothing_feared() -> None:
 
 
 def test_cold_start_is_a_gap() -> None:
-    """Without a proven sign-in nothing is new, unfamiliar or far; only counts of attempts remain, at 0."""
+    """Without a proven sign-in nothing is new, unfamiliar or far. Only counts of attempts are there, as 0."""
     found = named(sign_in(), crowd().context(sign_in(subject="nobody")))
 
     for feature in FEATURES:
@@ -133,7 +133,7 @@ def test_cold_start_is_a_gap() -> None:
 
 
 def test_store_failure_is_not_silence() -> None:
-    """When the store failed, velocity is missing, not 0."""
+    """If the store failed, velocity is missing, not 0."""
     context = WORLD.context(sign_in(), remembered=Missing("history", "unavailable"))
     found = named(sign_in(), context)
 
@@ -141,7 +141,7 @@ def test_store_failure_is_not_silence() -> None:
 
 
 def test_vector_is_pure() -> None:
-    """The same attempt and context give the same vector, bit for bit, and change nothing."""
+    """The same attempt and context give the same vector, bit for bit, and are not changed."""
     context = WORLD.context(sign_in())
 
     assert repr(vector(sign_in(), context)) == repr(vector(sign_in(), context))
@@ -229,7 +229,7 @@ def test_no_input_makes_it_fail(  # noqa: PLR0917
     now: float,
     measured_from: Place | None,
 ) -> None:
-    """Whatever is missing, extreme or absurd, every feature is a finite number or missing."""
+    """Whatever is missing, extreme or absurd, every feature is finite or missing."""
     attempt = sign_in(**changes)
     context = WORLD.context(
         attempt, now, place=place, route=route, agent=agent, remembered=remembered, device_offset_min=offset
@@ -246,7 +246,7 @@ TALLY: Final = st.lists(st.integers(0, 100), min_size=1, max_size=26).map(lambda
 @given(tallies=st.dictionaries(st.sampled_from(("sign_in", "country", "hour", "typing")),
                                st.dictionaries(st.sampled_from(("", "NO", "12", "n")), TALLY)))  # fmt: skip
 def test_no_history_makes_it_fail(tallies: dict[str, dict[str, list[int]]]) -> None:
-    """Histories that are half taken back or half expired, too, give finite numbers or missing ones."""
+    """The same holds for histories that are partly undone or partly expired."""
     context = WORLD.context(sign_in())
     assert isinstance(context.remembered, Remembered)
     subject = replace(context.remembered.subject, profile=History(Tallies(**tallies)))

@@ -1,4 +1,4 @@
-"""The forest as laws: tables say what walking the trees says, and contributions are counterfactuals."""
+"""Laws of the forest: tables give the result of walking the trees, and contributions are counterfactuals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log_odds = st.floats(-4, 4)
 
 @st.composite
 def grown(draw: st.DrawFn, names: Sequence[str] = NAMES[:-1], max_splits: int = 7) -> Tree:
-    """A tree grown by splitting a leaf, again and again."""
+    """A tree grown by repeatedly splitting a leaf."""
     nodes: list[Split | float] = [draw(log_odds)]
     for _ in range(draw(st.integers(0, max_splits))):
         leaf = draw(st.sampled_from([index for index, node in enumerate(nodes) if not isinstance(node, Split)]))
@@ -50,7 +50,7 @@ def document(trees: Sequence[Tree] = (), steps: Sequence[Steps] = ()) -> ForestD
 
 
 def walked(trees: Sequence[Tree], vector: Sequence[float]) -> float:
-    """The same sum by walking every tree from its root."""
+    """The log-odds by walking every tree from its root."""
     total = -0.25
     for tree in trees:
         node = tree[0]
@@ -76,7 +76,7 @@ def test_tables_say_what_walking_says(trees: list[Tree], vector: list[float]) ->
 def test_contributions_are_counterfactuals(
     trees: list[Tree], vector: list[float], reference: list[float] | None
 ) -> None:
-    """A contribution is how much lower the log-odds are with that one feature at its reference."""
+    """A contribution is how much lower the log-odds are with this one feature at its reference."""
     usual = reference or [nan if (value := USUAL.get(name)) is None else value for name in NAMES]
     here = walked(trees, vector)
     expected = [here - walked(trees, replaced(vector, index, usual[index])) for index in range(len(NAMES))]
@@ -86,7 +86,7 @@ def test_contributions_are_counterfactuals(
 
 @given(forests, vectors)
 def test_explaining_is_scoring_and_contributions(trees: list[Tree], vector: list[float]) -> None:
-    """One call gives what the two give."""
+    """`explain` gives what `score` and `contributions` give."""
     forest: Scorer = Forest(document(trees), NAMES)
     explained = forest.explain(vector)
 
@@ -96,7 +96,7 @@ def test_explaining_is_scoring_and_contributions(trees: list[Tree], vector: list
 
 @given(forests, vectors, st.randoms(use_true_random=False))
 def test_order_does_not_matter(trees: list[Tree], vector: list[float], random: Random) -> None:
-    """Neither the order of the trees nor that of the features moves a score."""
+    """The order of trees and of features does not change a score."""
     shuffled, names = list(trees), list(NAMES)
     random.shuffle(shuffled)
     random.shuffle(names)
@@ -108,7 +108,7 @@ def test_order_does_not_matter(trees: list[Tree], vector: list[float], random: R
 
 @given(forests, vectors, values)
 def test_an_unused_feature_is_nothing(trees: list[Tree], vector: list[float], value: float) -> None:
-    """A feature that no tree asks about moves nothing and contributes nothing."""
+    """A feature that no tree uses has no effect on the score, and no contribution."""
     forest = Forest(document(trees), NAMES)
 
     assert forest.score(replaced(vector, 4, value)) == forest.score(vector)
@@ -119,7 +119,8 @@ def test_an_unused_feature_is_nothing(trees: list[Tree], vector: list[float], va
 def test_in_an_additive_model_contributions_add_up(
     ages: list[Tree], novelties: list[Tree], vector: list[float]
 ) -> None:
-    """One feature a tree: contributions are differences of leaves, and sum to the distance from the usual."""
+    """With one feature per tree, contributions are differences of leaves, and add up to the distance from the usual
+    score."""
     forest = Forest(document([*ages, *novelties]), NAMES)
     usual = [nan if (value := USUAL.get(name)) is None else value for name in NAMES]
     distance = forest.score(vector)[0] - forest.score(usual)[0]
@@ -144,7 +145,7 @@ STEPS = Steps(feature="failures", cuts=(0.0, 2.0), values=(-1.0, 0.5, 3.0), miss
     ],
 )
 def test_steps_include_their_cut(value: float, expected: float) -> None:
-    """A step holds up to and including its cut; minus infinity, which no feature is, counts as missing."""
+    """A step includes its cut. Minus infinity, which no feature can be, counts as missing."""
     forest = Forest(document(steps=[STEPS]), NAMES)
 
     assert forest.score(replaced([nan] * 5, 2, value))[0] == -0.25 + expected
@@ -152,13 +153,13 @@ def test_steps_include_their_cut(value: float, expected: float) -> None:
 
 @given(vectors)
 def test_steps_are_a_tree(vector: list[float]) -> None:
-    """The short form and its nodes are one function."""
+    """Steps and their tree are the same function."""
     assert Forest(document(steps=[STEPS]), NAMES).score(vector) == Forest(document([STEPS.tree()]), NAMES).score(vector)
 
 
 @pytest.mark.parametrize("leaves", [2, 8, 9, 16, 17, 32, 33, MAX_LEAVES])
 def test_a_tree_may_have_a_machine_word_of_leaves(leaves: int) -> None:
-    """Every width of lane gives every leaf."""
+    """Lanes of every width give every leaf."""
     nodes: list[Split | float] = []
     for index in range(leaves - 1):
         left = len(nodes) + 1
@@ -176,7 +177,7 @@ def test_a_tree_may_have_a_machine_word_of_leaves(leaves: int) -> None:
 
 
 def test_a_forest_of_nothing_is_its_baseline() -> None:
-    """No trees: the baseline, logistic, and no contributions."""
+    """Without trees, the score is the logistic function of the baseline, and there are no contributions."""
     explained = Forest(document(), NAMES).explain([nan] * 5)
 
     assert (explained.log_odds, explained.probability) == (-0.25, logistic(-0.25))
@@ -184,7 +185,7 @@ def test_a_forest_of_nothing_is_its_baseline() -> None:
 
 
 def test_threads_share_a_forest() -> None:
-    """Many threads get what one gets."""
+    """Many threads get the results of one."""
     split = Split(feature="age", threshold=0.5, missing_left=True, left=1, right=2)
     other = Split(feature="novelty", threshold=0.5, missing_left=True, left=3, right=4)
     forest = Forest(document([(split, other, 0.25, -1.0, 1.0)] * 40), NAMES)
@@ -198,7 +199,7 @@ knots = st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 1)), min_size=1, max_s
 
 @given(knots, st.floats(-12, 12), st.floats(-12, 12))
 def test_calibration_is_monotone(points: list[tuple[float, float]], a: float, b: float) -> None:
-    """More log-odds never mean less probability, and no probability is outside the table's."""
+    """Higher log-odds never give a lower probability, and probabilities stay within those of the knots."""
     xs, ys = sorted(x for x, _ in points), sorted(y for _, y in points)
     calibration = Calibration.through(tuple(zip(xs, ys, strict=True)))
     low, high = sorted((a, b))
@@ -208,7 +209,7 @@ def test_calibration_is_monotone(points: list[tuple[float, float]], a: float, b:
 
 @given(knots)
 def test_calibration_passes_through_its_knots(points: list[tuple[float, float]]) -> None:
-    """At a knot the table says the knot."""
+    """At a knot the probability is that of the knot."""
     xs, ys = sorted(x for x, _ in points), sorted(y for _, y in points)
     calibration = Calibration.through(tuple(zip(xs, ys, strict=True)))
 
@@ -227,7 +228,7 @@ def test_logistic_undoes_log_odds(x: float) -> None:
 
 
 def test_a_schema_is_what_features_mean() -> None:
-    """Order is no part of it; names and definitions are."""
+    """It depends on names and definitions, not on their order."""
     assert schema_of({"a": "1", "b": "2"}) == schema_of({"b": "2", "a": "1"})
     assert len({schema_of(s) for s in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"}, {})}) == 5
 
@@ -291,7 +292,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("refused", "places"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_bad_document_is_refused_with_every_problem(refused: ForestDocument, places: list[str]) -> None:
-    """Each problem names its place and its remedy."""
+    """Each problem has its place and its remedy."""
     with pytest.raises(InvalidModel) as caught:
         Forest(refused, NAMES)
 
@@ -313,25 +314,25 @@ def test_a_bad_document_is_refused_with_every_problem(refused: ForestDocument, p
     ids=["baseline", "trees", "trees and steps", "cuts and values", "probabilities", "knots", "no threshold"],
 )
 def test_what_lies_at_a_limit_is_served(accepted: ForestDocument) -> None:
-    """Limits are included."""
+    """Limits are inclusive."""
     assert 0.0 <= Forest(accepted, NAMES).score([0.0] * len(NAMES))[1] <= 1.0
 
 
 def test_a_misspelt_feature_gets_a_suggestion() -> None:
-    """The remedy for an unknown name is the nearest known one."""
+    """The remedy for an unknown name is the most similar known one."""
     with pytest.raises(InvalidModel, match=r"no feature is called 'ages' \(did you mean 'age'\?\)"):
         Forest(broken(references={"ages": 0.0}), NAMES)
 
 
 def test_a_forest_too_large_for_its_tables_is_refused() -> None:
-    """Memory is bounded by what the tables would take, before they are made."""
+    """The size of the tables is checked before they are built."""
     stumps = tuple((split(threshold=float(index)), 0.0, 0.0) for index in range(MAX_TREES))
     with pytest.raises(InvalidModel, match="25000000 cells of mask"):
         Forest(broken(trees=stumps), NAMES)
 
 
 def test_problems_are_listed_up_to_a_bound() -> None:
-    """A corrupt file cannot make an error of unbounded length."""
+    """A corrupt file does not give an error of unbounded length."""
     with pytest.raises(InvalidModel) as caught:
         Forest(broken(trees=((nan,),) * 500), NAMES)
 

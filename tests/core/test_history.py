@@ -1,4 +1,4 @@
-"""Laws of histories: what a fold remembers, in whichever order it learns it, and how memory fades."""
+"""Laws of histories: what a fold remembers, in whatever order, and how it decays."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ KEEP, CAPACITY = PROFILE_TABLES["country"].keep, PROFILE_TABLES["country"].capac
 
 @st.composite
 def counting(draw: st.DrawFn, n: st.SearchStrategy[int]) -> list[Delta]:
-    """Deltas to one table that it can hold: no more values than its capacity, no more periods than it keeps."""
+    """Deltas that one table can hold: no more values than its capacity, no more periods than it keeps."""
     name = draw(names)
     table = TABLES[name]
     values = st.integers(0, table.capacity - 1).map(str)
@@ -81,7 +81,7 @@ def counting(draw: st.DrawFn, n: st.SearchStrategy[int]) -> list[Delta]:
 
 @st.composite
 def anything(draw: st.DrawFn) -> list[Delta]:
-    """Deltas at any time, with any values, too many of both, given and taken back."""
+    """Deltas at any time and with any values, too many of both, applied and undone."""
     counts = st.tuples(names, st.text(max_size=2), st.integers(-3, 5))
     marks = st.tuples(st.sampled_from(["visit", "place"]), moments)
     one = st.builds(
@@ -100,7 +100,7 @@ def anything(draw: st.DrawFn) -> list[Delta]:
 @law
 @given(counting(st.integers(1, 5)), st.randoms(use_true_random=False), st.data())
 def test_counts_commute(deltas: list[Delta], random: Random, data: st.DataObject) -> None:
-    """Counts come to the same in every order, as long as taking back follows what it takes back."""
+    """Counts are the same in every order, as long as an undo comes after what it undoes."""
     taken = data.draw(st.sets(st.sampled_from(range(len(deltas))))) if deltas else set()
     events, seen = [*range(len(deltas)), *taken], set()
     random.shuffle(events)
@@ -117,7 +117,7 @@ def test_counts_commute(deltas: list[Delta], random: Random, data: st.DataObject
 def test_marks_and_sketches_commute(
     facts: list[tuple[float, tuple[str, int], tuple[float, float]]], random: Random
 ) -> None:
-    """Distinct values and newest moments come to the same in every order, however far apart and however many."""
+    """Distinct values and newest marks are the same in every order, however many there are and however far apart."""
     deltas = [Delta(KEY, time, math.inf, (), (("place", mark),), (sight,)) for time, sight, mark in facts]
     shuffled = random.sample(deltas, len(deltas))
 
@@ -127,7 +127,7 @@ def test_marks_and_sketches_commute(
 @law
 @given(counting(st.integers(1, 5)), st.data())
 def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) -> None:
-    """What one delta taught can be taken back later, leaving what all the others taught."""
+    """One delta can be undone later, which leaves what all others taught."""
     if not deltas:
         return
     taken = data.draw(st.sampled_from(range(len(deltas))))
@@ -137,7 +137,7 @@ def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) ->
 
 
 def sums(history: History, table: str) -> dict[tuple[str, int], int]:
-    """Every count of a table by value and period."""
+    """All counts of a table, by value and period."""
     values = history.tallies.of(table)
     return {(value, tally[0] + at): n for value, tally in values.items() for at, n in enumerate(tally[1:]) if n}
 
@@ -152,8 +152,8 @@ lessons = st.tuples(
 @law
 @given(st.lists(st.tuples(lessons, st.booleans(), st.integers(0, 30)), max_size=30), st.booleans())
 def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], bool, int]], begun_anew: bool) -> None:
-    """Weeks later, whatever was evicted, fell out of its table or was begun anew meanwhile: no count is below zero,
-    none is above what the others taught, and of what no fraud taught nothing was made."""
+    """Weeks after a fraud is undone, whatever was evicted, dropped or started again: no count is negative or above what
+    the others taught, and no value is left that only the fraud taught."""
     history = History()
     honest: dict[str, list[int]] = {}
     due: list[tuple[int, Delta]] = []
@@ -181,7 +181,7 @@ def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], boo
 @law
 @given(st.lists(st.tuples(lessons, st.booleans()), max_size=30), st.randoms(use_true_random=False))
 def test_fraud_is_taken_back_across_weeks(events: list[tuple[tuple[str, int, int], bool]], random: Random) -> None:
-    """Where the table held all values, what remains of the periods it keeps is what the others taught, to the unit."""
+    """If the table could hold all values, its periods have exactly the units that the others taught."""
     events = [((value, week, n), fraud) for (value, week, n), fraud in events if value < "i"]
     frauds = [counted(*lesson) for lesson, fraud in events if fraud]
     random.shuffle(frauds)
@@ -194,7 +194,7 @@ def test_fraud_is_taken_back_across_weeks(events: list[tuple[tuple[str, int, int
 
 
 def test_marks_are_taken_back() -> None:
-    """A moment that was taught goes; the others stay; one that never was changes nothing."""
+    """Removing a mark leaves the others. Removing one that is not there has no effect."""
     first, second = (Delta(KEY, START, math.inf, (), (("visit", (START + day,)),)) for day in (1.0, 2.0))
 
     assert remembered(first, second, inverse(first)) == remembered(second)
@@ -211,8 +211,8 @@ def test_marks_are_taken_back() -> None:
 def test_what_a_delta_keeps_no_more_is_forgotten(
     visits: list[tuple[str, int]], taught: list[tuple[str, int, int]], keep: int
 ) -> None:
-    """Moments before it go, of a profile the weeks before it: the tallies are as if they had never been taught. What
-    was at its edge or later stays, of every kind and value."""
+    """Older marks, and in profiles older weeks, are dropped as if they had never been taught. Newer ones, of every kind
+    and value, stay."""
     marked = [Delta(KEY, START, math.inf, (), ((kind, (START + at * WEEK,)),)) for kind, at in visits]
     lessons = [
         Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n), ("country", value, n)))
@@ -230,7 +230,7 @@ def test_what_a_delta_keeps_no_more_is_forgotten(
 @law
 @given(anything())
 def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
-    """No table, sketch or list of moments outgrows its bound."""
+    """No table, sketch or list of marks outgrows its limit."""
     history = remembered(*deltas)
 
     for name, table in TABLES.items():
@@ -246,8 +246,8 @@ def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
 @law
 @given(anything())
 def test_tallies_are_canonical(deltas: list[Delta]) -> None:
-    """No zeros at the ends of a tally, no empty table, the account's tally once, moments newest first: equal histories
-    look equal."""
+    """Tallies have no zeros at their ends, empty tables are absent, marks are newest first: equal histories have equal
+    forms."""
     history = remembered(*deltas)
 
     for name in TABLES:
@@ -263,7 +263,7 @@ def test_tallies_are_canonical(deltas: list[Delta]) -> None:
 @law
 @given(anything())
 def test_every_table_counts_for_itself(deltas: list[Delta]) -> None:
-    """That values share the account's tally shows nowhere: each table has what it would have had without all others."""
+    """Sharing the account's tally is not visible: each table has the counts it would have without all others."""
     history = remembered(*deltas)
 
     for name in TABLES:
@@ -272,7 +272,7 @@ def test_every_table_counts_for_itself(deltas: list[Delta]) -> None:
 
 
 def test_what_comes_with_every_sign_in_is_counted_once() -> None:
-    """Its tally is the account's until one of the two is counted without the other, and again when they meet."""
+    """A value has the account's tally until one is counted without the other, and again once they are equal."""
     counts = (("sign_in", "", 2), ("country", "NO", 2), ("os", "iOS", 1), ("hour", "7", 2))
     together = Delta(KEY, START, math.inf, counts)
     alone = Delta(KEY, START + WEEK, math.inf, (("sign_in", "", 1),))
@@ -290,7 +290,7 @@ def test_what_comes_with_every_sign_in_is_counted_once() -> None:
 @law
 @given(anything())
 def test_encoding_keeps_everything(deltas: list[Delta]) -> None:
-    """What is stored is what was remembered, and nothing read from one copy reaches another."""
+    """Decoding restores what was encoded, and a change to one copy does not affect another."""
     history = remembered(*deltas)
     stored = encode(history)
 
@@ -300,20 +300,20 @@ def test_encoding_keeps_everything(deltas: list[Delta]) -> None:
 
 @pytest.mark.parametrize("scrap", [b"", b"\xff", b"\x93\x80", b"\x93\x01\x02\x03"])
 def test_scraps_are_refused(scrap: bytes) -> None:
-    """Bytes that are no history end in DecodeError."""
+    """Bytes that are not a history raise DecodeError."""
     with pytest.raises(msgspec.DecodeError):
         decode(scrap)
 
 
 def test_every_table_has_a_letter_of_its_own() -> None:
-    """What is stored says each table by one letter, and none by two."""
+    """Each table is stored under one letter, and no letter stands for two."""
     assert set(Tallies.__struct_fields__) == set(LETTERS) == set(TABLES)
     assert Tallies.__struct_encode_fields__ == tuple(LETTERS.values())
     assert len(set(LETTERS.values())) == len(LETTERS)
 
 
 def test_the_stored_form_is_plain_messagepack() -> None:
-    """Maps, arrays, whole numbers, floats and strings, which any other fold can read."""
+    """It has only maps, arrays, integers, floats and strings, which any other implementation can read."""
     mark = placed(START + 0.5, 48.8571, -2.3522, 20.04)
     counts, slots = (("attempt", "", 2), ("country", "NO", 1)), (("who", SLOTS[3]),)
     seen = Delta(KEY, START, math.inf, counts, (("place", mark),), slots)
@@ -326,7 +326,7 @@ def test_the_stored_form_is_plain_messagepack() -> None:
 
 
 def test_a_table_that_nobody_knows_is_refused() -> None:
-    """A record of a later version is not read as if its table were empty: the next write would lose it."""
+    """A record of a later version is not read as if its table were empty, as the next write would then lose it."""
     with pytest.raises(msgspec.ValidationError):
         decode(msgspec.msgpack.encode([{"?": {"": [3000, 1]}}]))
 
@@ -334,7 +334,7 @@ def test_a_table_that_nobody_knows_is_refused() -> None:
 @law
 @given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0, 20_000))
 def test_a_place_is_remembered_to_a_hundred_metres(latitude: float, longitude: float, radius_km: float) -> None:
-    """Within half a thousandth of a degree and fifty metres, which is closer than any database knows."""
+    """To half a thousandth of a degree and fifty metres, which is more precise than any database."""
     latitude_too, longitude_too, radius_too = where(placed(START, latitude, longitude, radius_km))
 
     assert abs(latitude_too - latitude) <= 0.000501
@@ -343,7 +343,7 @@ def test_a_place_is_remembered_to_a_hundred_metres(latitude: float, longitude: f
 
 
 def test_counting_nothing_leaves_nothing() -> None:
-    """A count of zero is no value seen."""
+    """A count of zero adds no value."""
     assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.typing is None
 
 
@@ -366,7 +366,8 @@ FILLING = [counted(f"filling {n}", week, 9) for n in range(CAPACITY - 2) for wee
 def test_a_full_table_gives_up_what_it_holds_least(
     goes: list[tuple[int, int]], stays: list[tuple[int, int]], why: str
 ) -> None:
-    """The dead first, then what was used in one period, then in several; each the least recent, then the rarest."""
+    """Dead values are evicted first, then those used in one period, then in several; among these the least recent, then
+    the rarest."""
     pair = [counted("goes", *use) for use in goes] + [counted("stays", *use) for use in stays]
     newcomer = counted("new", KEEP + 2)
 
@@ -378,7 +379,7 @@ def test_a_full_table_gives_up_what_it_holds_least(
 
 
 def test_equals_go_by_the_bytes_of_their_utf8() -> None:
-    """Where nothing else tells two values apart, the first by its bytes goes: every store gives up the same one."""
+    """Among equal values the first by its bytes is evicted, so that all stores evict the same one."""
     pair = ["\uffff", "\U00010000"]  # in UTF-16 the other way round
     kept = remembered(*FILLING, *(counted(value, 5) for value in pair), counted("new", KEEP - 1)).tallies.of("country")
 
@@ -393,7 +394,7 @@ def test_equals_go_by_the_bytes_of_their_utf8() -> None:
     st.data(),
 )
 def test_a_crowd_that_passes_once_takes_one_place(name: str, crowd: list[tuple[int, int]], data: st.DataObject) -> None:
-    """However many values are each seen in one week, no more than one that was used in several goes."""
+    """However many values are each seen in one week only, they evict at most one that was used in several."""
     capacity = PROFILE_TABLES[name].capacity
     own = [f"own {n}" for n in range(data.draw(st.integers(1, capacity)))]
     habit = [counted(value, week, table=name) for value in own for week in (0, 1)]
@@ -416,7 +417,7 @@ def recent(history: History, table: str, value: str, now: float, seconds: float)
     st.floats(0.1, 1.0),
 )
 def test_recent_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
-    """In a window that a table can see, each attempt counts by the share of its period that is inside."""
+    """Each attempt counts by the share of its period that is inside the window."""
     table = TABLES[name]
     seconds = share * (table.keep - 1) * table.period
     past = sorted(time for time in times if time <= now)
@@ -439,7 +440,7 @@ def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: fl
 
 
 def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
-    """What comes after `now` is not recent, nor is what another value or table counted."""
+    """Neither later attempts nor those of another value or table count."""
     history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)))
 
     day = window("journey_day", START, 24 * HOUR)
@@ -457,7 +458,7 @@ weeks = st.integers(0, 60).map(lambda age: START + age * WEEK)
 @law
 @given(tallies, weeks, st.integers(0, 60))
 def test_familiarity_fades(tally: list[int], now: float, later: int) -> None:
-    """Once all of it has happened, what was learned is worth less every week, and nothing after half a year."""
+    """What was learned is worth less every week, and nothing after half a year."""
     over = max(now, START + 26 * WEEK)
 
     assert units(tally, over + later * WEEK) <= units(tally, over)
@@ -481,13 +482,13 @@ def test_more_is_never_less(tally: list[int], now: float, week: int, n: int) -> 
 @law
 @given(tallies, weeks)
 def test_trust_is_at_most_what_was_learned(tally: list[int], now: float) -> None:
-    """The poison guard takes away and never adds; a week earns at most its cap."""
+    """The guard against poisoning only subtracts, and a week earns at most its cap."""
     assert 0.0 <= trusted(tally, now) <= units(tally, now)
     assert units(tally, now) <= WEEKLY_CAP * (len(tally) - 1)
 
 
 def test_a_new_value_is_on_probation() -> None:
-    """A third in its first week, two thirds in its second, all from the third on, however often it was proven."""
+    """A third of its units count in its first week, two thirds in its second, then all, however often it was proven."""
     tally = [3000, WEEKLY_CAP * 5]
     ages = [trusted(tally, START + age * WEEK) / units(tally, START + age * WEEK) for age in range(4)]
 
@@ -498,7 +499,7 @@ def test_a_new_value_is_on_probation() -> None:
 @law
 @given(tallies, weeks)
 def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None:
-    """What many share counts whole until it is older than 26 weeks, and then not at all."""
+    """Units of shared records count fully until they are older than 26 weeks, and then not at all."""
     week = int(now // WEEK)
     expected = sum(n for at, n in enumerate(tally[1:], tally[0]) if at >= week - 26)
 
@@ -508,7 +509,7 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
 @law
 @given(tallies, weeks)
 def test_units_are_what_each_week_earned_as_far_as_it_has_not_faded(tally: list[int], now: float) -> None:
-    """At most ten a week, half of it after thirteen, nothing of it after half a year or before it has come."""
+    """At most ten a week count, half as much after thirteen weeks, none after half a year or before their time."""
     ages = {int(now // WEEK) - at: n for at, n in enumerate(tally[1:], tally[0])}
     expected = sum(min(n, WEEKLY_CAP) * 2.0 ** (-age / 13) for age, n in ages.items() if 0 <= age <= OLDEST)
 
@@ -523,7 +524,7 @@ def test_half_is_forgotten_after_a_quarter() -> None:
 
 @pytest.mark.parametrize("count", [1, 4, 16, 32, 52, 80])
 def test_sketches_estimate_distinct_values(count: int) -> None:
-    """Without bias, and with the standard error that linear counting has for 52 slots (Whang et al. 1990, eq. 10)."""
+    """Estimates have no bias, and the standard error of linear counting for 52 slots (Whang et al. 1990, eq. 10)."""
     load = count / 52
     error = math.sqrt(52 * (math.exp(load) - load - 1))
     random = Random(count)
@@ -534,7 +535,7 @@ def test_sketches_estimate_distinct_values(count: int) -> None:
 
 
 def test_sketches_saturate() -> None:
-    """A full sketch answers 205, never infinity."""
+    """A full sketch estimates 205, never infinity."""
     assert cardinality(52) == pytest.approx(52 * math.log(52))
     assert str(cardinality(0)) == "0.0"
 
@@ -549,7 +550,7 @@ def test_pseudonyms_fill_all_slots_alike() -> None:
 
 @pytest.mark.parametrize(("name", "table"), [("who", SKETCH), ("owner", OWNERS)])
 def test_a_sketch_forgets_what_no_window_sees(name: str, table: Table) -> None:
-    """A value that was seen before all the periods that are kept gives its slot back, and no other does."""
+    """A slot last hit before all kept periods is removed; no other is."""
     one, other, last = SLOTS[:3]
     seen = [(one, 0), (other, 1), (last, table.keep - 1)]
     history = remembered(
@@ -562,7 +563,7 @@ def test_a_sketch_forgets_what_no_window_sees(name: str, table: Table) -> None:
 
 
 def test_distinct_values_leave_the_window() -> None:
-    """Values of whole periods of two hours count until the last of the period has left the window."""
+    """Values count in whole periods of two hours, until the period has left the window."""
     history = remembered(
         Delta(KEY, START, math.inf, (), (), (("who", 1), ("who", 2))),
         Delta(KEY, START + 5 * HOUR, math.inf, (), (), (("who", 2), ("who", 3))),
@@ -578,7 +579,7 @@ def test_distinct_values_leave_the_window() -> None:
 @law
 @given(st.lists(moments, max_size=10), st.integers(0, 25).map(lambda step: START + step * 1000.0))
 def test_newest_is_the_latest_that_has_happened(marks: list[tuple[float, float]], now: float) -> None:
-    """Of the moments kept, the last one that is not in the future."""
+    """The newest mark is the last one that is not in the future."""
     history = remembered(*(Delta(KEY, START, math.inf, (), (("place", mark),)) for mark in marks))
     kept = [mark for mark in history.marks.get("place", []) if mark[0] <= now]
 
@@ -586,7 +587,7 @@ def test_newest_is_the_latest_that_has_happened(marks: list[tuple[float, float]]
 
 
 def test_owners_are_counted_for_five_weeks() -> None:
-    """Who was proven to come from an address counts once however often, until five weeks are over."""
+    """An account with proven sign-ins from an address counts once, however many they are, for five weeks."""
     history = remembered(
         Delta(KEY, START, math.inf, (), (), (("owner", 1), ("owner", 2))),
         Delta(KEY, START + 3 * WEEK, math.inf, (), (), (("owner", 2), ("owner", 3))),

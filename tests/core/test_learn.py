@@ -1,4 +1,4 @@
-"""Laws of learning: only a proof teaches, once, and fraud takes back exactly what was taught."""
+"""Laws of learning: only a proof teaches, once, and fraud undoes exactly what was taught."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def settled(kept: Receipt, *reported: Outcome) -> tuple[Receipt, list[Delta]]:
 
 
 def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
-    """What the deltas make of empty profiles, but for who was seen, which is never taken back; those that are empty
-    in the end are as good as absent."""
+    """The profiles that the deltas make of empty ones, without sketches, which are never undone. Empty profiles are
+    left out."""
     histories: dict[bytes, History] = {}
     for delta in deltas:
         if delta.key.endswith(PROFILE):
@@ -100,7 +100,7 @@ def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
 
 
 def learned(deltas: Iterable[Delta]) -> int:
-    """Sign-ins in the subject's profile."""
+    """The number of sign-ins in the subject's profile."""
     found = profiles(deltas).get(SUBJECT + PROFILE, History())
     return sum(found.tallies.of("sign_in").get("", [0])[1:])
 
@@ -108,7 +108,7 @@ def learned(deltas: Iterable[Delta]) -> int:
 @law
 @given(lessons, st.integers(1, 5))
 def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
-    """Teaching and taking back leaves nothing in any history, whatever the lesson."""
+    """Teaching and undoing leaves nothing in any history, whatever the lesson."""
     deltas = lesson_deltas(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
@@ -130,7 +130,7 @@ def test_taking_one_lesson_back_leaves_the_other(one: Lesson, other: Lesson, n: 
 @law
 @given(lessons, st.integers(1, 3), st.integers(1, 3))
 def test_a_top_up_is_like_teaching_it_at_once(lesson: Lesson, first: int, more: int) -> None:
-    """A unit now and two later are three units."""
+    """One unit now and two later are three units."""
     assert profiles([*lesson_deltas(lesson, first), *lesson_deltas(lesson, more)]) == profiles(
         lesson_deltas(lesson, first + more)
     )
@@ -149,7 +149,7 @@ def test_fraud_takes_back_all_that_was_taught(kept: Receipt, before: list[Outcom
 @law
 @given(receipts, st.lists(outcomes, max_size=6))
 def test_nothing_teaches_after_fraud(kept: Receipt, after: list[Outcome]) -> None:
-    """Fraud is the last word on an attempt."""
+    """No later outcome of a fraudulent attempt teaches."""
     kept, _ = settled(kept, outcome("confirmed_fraud"))
     kept, deltas = settled(kept, *after)
 
@@ -160,7 +160,7 @@ def test_nothing_teaches_after_fraud(kept: Receipt, after: list[Outcome]) -> Non
 @law
 @given(receipts, st.lists(outcomes, max_size=6))
 def test_a_receipt_knows_what_was_taught(kept: Receipt, reported: list[Outcome]) -> None:
-    """The units on the receipt are those in the subject's profile, at most six."""
+    """The units in the receipt are those in the subject's profile, at most six."""
     kept, deltas = settled(kept, *reported)
 
     assert kept.taught == learned(deltas)
@@ -170,7 +170,7 @@ def test_a_receipt_knows_what_was_taught(kept: Receipt, reported: list[Outcome])
 @law
 @given(receipts, outcomes)
 def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outcome) -> None:
-    """An outcome that is sent twice leaves the receipt as the first one did, and changes no profile."""
+    """A repeated outcome leaves the receipt unchanged, and changes no profile."""
     once, _ = settled(kept, reported)
     twice, deltas = settled(once, reported)
 
@@ -183,7 +183,7 @@ def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outc
     receipts, st.lists(outcomes.filter(lambda one: one.kind in PROOFS), max_size=5), st.randoms(use_true_random=False)
 )
 def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outcome], random: Random) -> None:
-    """A session reported before its challenge teaches, in the end, what it would have taught after it."""
+    """A session reported before its challenge teaches in the end as much as one reported after it."""
     shuffled = random.sample(given_in, len(given_in))
 
     assert settled(kept, *shuffled)[0].taught == settled(kept, *given_in)[0].taught
@@ -192,7 +192,7 @@ def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outco
 @pytest.mark.parametrize("kind", ["challenge_failed", "challenge_abandoned", "sign_in_abandoned", "recovery_failed"])
 @pytest.mark.parametrize("satisfied", [True, False])
 def test_failed_and_abandoned_teach_nothing(kind: str, *, satisfied: bool) -> None:
-    """Who did not get through proved nothing."""
+    """A failed or abandoned challenge proves nothing."""
     kept, deltas = settled(receipt(satisfied=satisfied), outcome(kind, "hwk"))
 
     assert kept.taught == 0
@@ -201,7 +201,7 @@ def test_failed_and_abandoned_teach_nothing(kind: str, *, satisfied: bool) -> No
 
 @pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed"])
 def test_a_failure_counts_at_every_entity(kind: str) -> None:
-    """Failures are velocity: each entity of the attempt counts one, now, for a day."""
+    """A failure is activity: it counts for each entity of the attempt, now, for a day."""
     _, deltas = settled(receipt(), outcome(kind))
 
     assert [delta.key for delta in deltas] == [SUBJECT + ACTIVITY, PLACE + ACTIVITY]
@@ -213,7 +213,7 @@ def test_a_failure_counts_at_every_entity(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["challenge_abandoned", "sign_in_abandoned"])
 def test_abandoning_changes_nothing(kind: str) -> None:
-    """Walking away is neither a proof nor a failure."""
+    """Abandoning is neither a proof nor a failure."""
     kept, deltas = settle(receipt(satisfied=True), outcome(kind), LATER)
 
     assert deltas == ()
@@ -221,14 +221,14 @@ def test_abandoning_changes_nothing(kind: str) -> None:
 
 
 def test_an_unmet_requirement_teaches_nothing() -> None:
-    """A session that was established although the requirement was not met proves nothing."""
+    """A session that was established without meeting the requirement proves nothing."""
     kept, deltas = settled(receipt(satisfied=False), outcome("session_established"), outcome("recovery_completed"))
 
     assert kept.taught == learned(deltas) == 0
 
 
 def test_a_met_requirement_teaches_when_the_session_begins() -> None:
-    """Met already, the session is the proof: one unit."""
+    """If the requirement was met already, the session is the proof: one unit."""
     kept, deltas = settled(receipt(Tier.BASELINE, satisfied=True), outcome("session_established"))
 
     assert kept.taught == learned(deltas) == 1
@@ -249,7 +249,7 @@ def test_a_met_requirement_teaches_when_the_session_begins() -> None:
 def test_a_passed_challenge_teaches_by_its_strength(
     accepted: tuple[tuple[str, ...], ...], used: tuple[str, ...], units: int
 ) -> None:
-    """Possession of a key is six units, other methods one, methods that the tier does not accept none."""
+    """Possession of a key teaches six units, other methods one, methods that the tier does not accept none."""
     kept, deltas = settled(receipt(amr=accepted), outcome("challenge_passed", *used))
 
     assert kept.taught == learned(deltas) == units
@@ -258,7 +258,7 @@ def test_a_passed_challenge_teaches_by_its_strength(
 
 
 def test_a_stronger_proof_tops_up() -> None:
-    """The session taught one unit, the key that passed later makes it six."""
+    """The session teaches one unit; a key that is used later raises that to six."""
     kept, deltas = settled(receipt(satisfied=True), outcome("session_established"), outcome("challenge_passed", "hwk"))
 
     assert kept.taught == learned(deltas) == 6
@@ -267,7 +267,7 @@ def test_a_stronger_proof_tops_up() -> None:
 @law
 @given(st.lists(outcomes.filter(lambda one: one.kind != "confirmed_legitimate"), max_size=6))
 def test_a_denied_attempt_teaches_nothing(reported: list[Outcome]) -> None:
-    """Whatever a caller reports of an attempt that was to be denied, only a person's word teaches from it."""
+    """Of an attempt with DENY, only a person's confirmation teaches, whatever else is reported."""
     kept, deltas = settled(receipt(Tier.DENY), *reported)
 
     assert kept.taught == 0
@@ -275,12 +275,12 @@ def test_a_denied_attempt_teaches_nothing(reported: list[Outcome]) -> None:
 
 
 def test_a_persons_word_teaches_even_a_denied_attempt() -> None:
-    """Confirmed legitimate, the mistake was ours."""
+    """If a person confirms it as legitimate, it teaches."""
     assert settled(receipt(Tier.DENY), outcome("confirmed_legitimate"))[0].taught == 6
 
 
 def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
-    """The subject's activity names its moment; it teaches only where the requirement was met."""
+    """It sets a mark in the subject's activity. It teaches only if the requirement was met."""
     kept, (step, *lesson) = settled(receipt(satisfied=True), outcome("recovery_completed"))
 
     assert step.key == SUBJECT + ACTIVITY
@@ -313,7 +313,7 @@ def context(route: Route | Missing, place: Place | Missing = OSLO) -> Context:
 
 
 def test_every_entity_counts_an_attempt() -> None:
-    """Subject, address, network and device count it; the subject sees the address, the others see the subject."""
+    """Subject, address, network and device count it. The subject's sketch has the address, theirs have the subject."""
     subject, *others = learn.attempt_deltas(attempt(), KEYS, NOW)
 
     assert subject.key == SUBJECT + ACTIVITY
@@ -324,7 +324,7 @@ def test_every_entity_counts_an_attempt() -> None:
 
 
 def test_an_operator_counts_by_the_day_and_no_people() -> None:
-    """An ASN holds too many people to count, and its hours say nothing that its days do not."""
+    """An ASN has no sketch of subjects, as they are too many, and counts only by day, as its hours add nothing."""
     operator = learn.attempt_deltas(attempt(), replace(KEYS, asn=b"n" * 16), NOW)[3]
 
     assert operator.key == b"n" * 16 + ACTIVITY
@@ -333,7 +333,7 @@ def test_an_operator_counts_by_the_day_and_no_people() -> None:
 
 @pytest.mark.parametrize(("result", "failures"), [("failed", 1), ("succeeded", 0), ("not_checked", 0)])
 def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> None:
-    """Only a credential that was checked and wrong is a failure: of the account, the address and its network."""
+    """Only a credential that was checked and wrong counts as a failure: of the account, the address and the network."""
     subject, place, network, device = learn.attempt_deltas(attempt(credential_result=result), KEYS, NOW)
 
     for delta in (subject, place, network):
@@ -343,7 +343,7 @@ def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> Non
 
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
-    """Recovery, profile update, payment and registration leave their moment with the subject for a month."""
+    """Recovery, profile update, payment and registration leave a mark with the subject for a month."""
     subject, *others = learn.attempt_deltas(attempt(journey), KEYS, NOW)
     sensitive = journey in learn.SEQUENCE
 
@@ -354,8 +354,8 @@ def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
 
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_what_is_counted_is_kept_as_long_as_is_promised(journey: str) -> None:
-    """A record lives as long after its last attempt as what is in it, and what is older is forgotten: a life that was
-    promised under a longer retention ends with the one of now."""
+    """A record expires its retention after its last attempt, and older content is dropped. A shortened retention also
+    shortens earlier expiries."""
     retention = Retention(profile=9 * DAY, activity=7 * HOUR, sequence=5 * DAY)
     keys = replace(KEYS, asn=b"n" * 16)
     subject, *others = learn.attempt_deltas(attempt(journey), keys, NOW, retention)
@@ -370,7 +370,7 @@ def test_what_is_counted_is_kept_as_long_as_is_promised(journey: str) -> None:
 
 
 def test_a_place_is_learned_with_its_uncertainty() -> None:
-    """Rounded to some hundred metres; its country is a value like others."""
+    """Rounded to some hundred metres. Its country is learned as a value."""
     lesson = learn.lesson(attempt(), context(Route(2119)), KEYS)
 
     assert lesson.place == placed(NOW, 59.913, 10.746, 20.0)
@@ -383,7 +383,7 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
 def test_an_anonymised_address_teaches_no_place(anonymizer: str) -> None:
-    """Where a relay ends is not where anybody is, nor does its country become any commoner."""
+    """The place of a relay's exit is not learned, and neither is its country."""
     keys = replace(KEYS, popularity={**KEYS.popularity, "country": b"c" * 16})
     hidden, open_ = (learn.lesson(attempt(), context(Route(2119, anonymizer=each)), keys) for each in (anonymizer, ""))
 
@@ -394,13 +394,14 @@ def test_an_anonymised_address_teaches_no_place(anonymizer: str) -> None:
 
 @pytest.mark.parametrize(("intervals", "typing"), [((100.0,) * 4, (0, 0)), ((100.0,) * 5, (4605, 21208))])
 def test_a_typing_rhythm_is_learned_in_whole_numbers(intervals: tuple[float, ...], typing: tuple[int, int]) -> None:
-    """Mean logarithm of the intervals and its square, in thousandths, so that they add up and come off again."""
+    """The mean logarithm of the intervals and its square are learned in thousandths, so that they can be added and
+    undone."""
     assert learn.lesson(attempt(intervals=intervals), context(Route(2119)), KEYS).typing == typing
 
 
 @pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed", "recovery_completed"])
 def test_an_outcome_counts_once(kind: str) -> None:
-    """Reporting it again, as a caller does that got no answer, changes nothing more."""
+    """Reporting it again, as a caller without an answer does, has no effect."""
     kept, first = settle(receipt(satisfied=True), outcome(kind), LATER)
 
     assert first != ()
@@ -408,7 +409,7 @@ def test_an_outcome_counts_once(kind: str) -> None:
 
 
 def test_a_receipt_keeps_what_outcomes_need() -> None:
-    """Tier, accepted methods, whether it was met, and who counts a failure."""
+    """Tier, accepted methods, whether it was satisfied, and which entities count a failure."""
     requirement = Requirement(Tier.STEP_UP, Terms(2, amr=(("otp",),)), satisfied=False)
     accepted = (("otp",), ("hwk", "pin"))
     kept = learn.new_receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
@@ -422,12 +423,12 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
 
 @pytest.mark.parametrize(("now", "written"), [(NOW, NOW), (NOW + 9 * DAY, NOW + 9 * DAY), (NOW - 60, NOW)])
 def test_a_receipt_is_kept_from_when_it_was_written(now: float, written: float) -> None:
-    """Of an attempt that is told days later, outcomes are waited for as long as of one that is told at once."""
+    """Outcomes of an attempt that is sent days late are accepted for as long as those of any other."""
     assert learn.with_lateness(receipt(), now).until(USUAL) == written + USUAL.receipt
 
 
 def test_visits_are_few() -> None:
-    """However often somebody signs in, the newest moments alone are kept."""
+    """However often somebody signs in, only the newest marks are kept."""
     lessons = [replace(receipt().lesson, time=NOW + number, place=()) for number in range(20)]
     history = profiles(delta for lesson in lessons for delta in lesson_deltas(lesson, 1))[SUBJECT + PROFILE]
 

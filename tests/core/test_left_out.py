@@ -1,4 +1,4 @@
-"""Laws of what is left out: when it is, and that it is then told as what nobody ever had."""
+"""Laws of what is left out: when it counts as left out, and that it is then imputed as a new value."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def left_out(world: World, attempt: Attempt, **facts: Any) -> set[str]:  # noqa:
 def test_what_always_came_and_does_not_come_is_left_out(
     device: Device, agent: Agent | Missing, expected: set[str]
 ) -> None:
-    """Each signal by itself, of an account that always sent all of them."""
+    """Each signal separately, for an account that always sent all of them."""
     assert left_out(settled(crowd()), sign_in(device=device), agent=agent) == expected
 
 
 def test_refusing_is_leaving_out() -> None:
-    """Whether somebody withheld a purpose or its signals is the same: what came is not asked for either."""
+    """Refusing a purpose has the same effect as not sending its signals. What was sent does not count as left out."""
     assert left_out(settled(), sign_in(device=NAMELESS, consent=("location",))) == {"device"}
 
 
 def test_of_an_account_without_history_nothing_is_left_out() -> None:
-    """Who has never come has never come with anything; the same where the store failed."""
+    """Nothing is left out at a cold start, nor if the store failed."""
     nobody, lost = World(), settled()
     assert all(math.isnan(value) for value in flags(nobody, sign_in(device=SILENT)).values())
     failed = Missing("history", "unavailable")
@@ -66,7 +66,7 @@ def test_of_an_account_without_history_nothing_is_left_out() -> None:
 
 
 def test_what_never_came_is_not_left_out() -> None:
-    """A caller that sends no identifiers has accounts that never had any."""
+    """If a caller never sends identifiers, its accounts leave none out."""
     world = World()
     for day in range(40, 0, -2):
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY)
@@ -79,7 +79,7 @@ def test_what_never_came_is_not_left_out() -> None:
     ids=["one weak pass", "one pass with a key", "three over weeks", "two in a day"],
 )
 def test_to_come_without_is_learned_as_any_value(passes: list[float], units: int, expected: set[str]) -> None:
-    """The poison guard holds for absence too: one stolen pass without an identifier makes it nobody's own."""
+    """The guard against poisoning holds for absence, too: a single pass without an identifier does not settle it."""
     world = settled(crowd())
     for day in passes:
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY, units=units)
@@ -87,7 +87,7 @@ def test_to_come_without_is_learned_as_any_value(passes: list[float], units: int
 
 
 def test_an_account_that_began_without_may_come_without() -> None:
-    """What an account began with is its own from the start, and that may be nothing."""
+    """What an account started with is settled from the start, and that may be no value."""
     world = World()
     world.prove(sign_in(device=NAMELESS), NOW - 3 * DAY)
     world.prove(sign_in(), NOW - 2 * DAY)
@@ -104,8 +104,8 @@ def test_an_account_that_began_without_may_come_without() -> None:
     ids=["device_id", "languages", "screen"],
 )
 def test_what_is_left_out_is_told_as_what_nobody_had(gone: dict[str, Any], strange: dict[str, Any]) -> None:
-    """The features that compare it with the account are, to a rounding, those of a value that came for the first time;
-    all others are those of an attempt without it."""
+    """The features that compare the value with the account equal those of a value that is new, up to rounding. All
+    others equal those of an attempt without it."""
     world = settled(crowd())
     without, other = sign_in(device=replace(LAPTOP, **gone)), sign_in(device=replace(LAPTOP, **strange))
     raw = vector(without, world.context(without))
@@ -119,7 +119,7 @@ def test_what_is_left_out_is_told_as_what_nobody_had(gone: dict[str, Any], stran
 
 
 def test_beside_what_is_left_out_what_never_came_stays_unknown() -> None:
-    """That a screen is missing says nothing of a device identifier that this account never had."""
+    """Leaving out the screen does not affect the device identifier, if the account never had one."""
     world = World()
     for day in range(40, 0, -2):
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY)
@@ -133,7 +133,7 @@ def test_beside_what_is_left_out_what_never_came_stays_unknown() -> None:
 
 
 def test_nothing_left_out_costs_nothing() -> None:
-    """The features of whoever sends all are not even copied, and telling again what was told changes nothing."""
+    """If nothing was left out, the same list is returned. Imputing twice changes nothing."""
     world, without = settled(), sign_in(device=NAMELESS)
     whole = vector(sign_in(), world.context(sign_in()))
     told = impute_left_out(vector(without, world.context(without)))
@@ -144,8 +144,7 @@ def test_nothing_left_out_costs_nothing() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40 * 7), st.sampled_from(["a", "b", ""]), st.integers(1, 6)), max_size=30))
 def test_sign_ins_without_a_value_are_all_less_those_with_one(visits: list[tuple[int, str, int]]) -> None:
-    """Whatever was taught and when: the tally of coming without is that of teaching these sign-ins alone, as far as the
-    account's reaches."""
+    """The tally of sign-ins without a value is that of teaching only these, as far as the account's reaches."""
     whole, alone = History(), History()
     for day, device, units in sorted(visits):
         once = ("sign_in", "", units)
@@ -167,7 +166,7 @@ def test_sign_ins_without_a_value_are_all_less_those_with_one(visits: list[tuple
 
 
 def test_a_week_is_a_week() -> None:
-    """Absence is counted in the periods of the tables that it is taken from."""
+    """Absence is counted in the periods of the tables."""
     world = settled(crowd())
     for hours in (1, 2, 3):
         world.prove(sign_in(device=NAMELESS), NOW - WEEK - hours * HOUR, units=2)

@@ -1,4 +1,4 @@
-"""Which release decides which subject, and what activations make of each other."""
+"""Which release decides which subject, and how activations change the roles."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WISHES = st.one_of(
 
 
 def roles(activation: Activation) -> tuple[str, str, float, str]:
-    """Who has which role."""
+    """The release of each role."""
     return activation.release, activation.candidate, activation.percent, activation.shadow
 
 
 def lived(wishes: list[ActivationRequest | None]) -> list[Activation]:
-    """What comes of wishes, None being a rollback; those that are refused change nothing."""
+    """The activations after these requests; None is a rollback. Refused requests change nothing."""
     past: list[Activation] = []
     for number, asked in enumerate(wishes):
         try:
@@ -48,7 +48,7 @@ def lived(wishes: list[ActivationRequest | None]) -> list[Activation]:
 
 @given(st.lists(WISHES, max_size=12))
 def test_each_release_has_one_role(wishes: list[ActivationRequest | None]) -> None:
-    """Whatever was wished, numbers count up, no release has two roles, and a share belongs to a candidate."""
+    """Whatever was requested, numbers increase by one, no release has two roles, and only a candidate has a share."""
     for number, activation in enumerate(lived(wishes), 1):
         assert activation.number == number
         assert len(set(activation.named)) == len(activation.named)
@@ -59,7 +59,7 @@ def test_each_release_has_one_role(wishes: list[ActivationRequest | None]) -> No
 def test_a_rollback_undoes_the_last_activation(
     wishes: list[ActivationRequest | None], last: ActivationRequest | None
 ) -> None:
-    """After an activation and a rollback, all roles are as they were; a second rollback goes one further back."""
+    """After an activation and a rollback all roles are as before. A second rollback goes back one further."""
     before = lived(wishes)
     after = lived([*wishes, last])
     if last is None or len(after) == len(before) or not before:
@@ -71,7 +71,7 @@ def test_a_rollback_undoes_the_last_activation(
 
 
 def test_a_whole_activation_stands_alone() -> None:
-    """It ends the rollout and the shadow; a share or a shadow joins what is there."""
+    """It ends the rollout and the shadow. A share or a shadow is added to what is active."""
     past = lived([ActivationRequest(release="a", actor="x"), ActivationRequest(release="b", percent=5.0, actor="x")])
     past = [*past, planned(past, ActivationRequest(release="c", shadow=True, actor="x"), "k", 0.0)]
     assert roles(past[-1]) == ("a", "b", 5.0, "c")
@@ -90,7 +90,7 @@ def test_a_whole_activation_stands_alone() -> None:
     ],
 )
 def test_a_wish_that_makes_no_sense_is_refused(asked: ActivationRequest, fields: list[str]) -> None:
-    """Every mistake is told at once."""
+    """Every mistake is reported at once."""
     past = lived([ActivationRequest(release="a", actor="x")])
     with pytest.raises(InvalidRelease) as refused:
         planned(past, asked, "k", 0.0)
@@ -98,7 +98,7 @@ def test_a_wish_that_makes_no_sense_is_refused(asked: ActivationRequest, fields:
 
 
 def test_nothing_stands_beside_nothing() -> None:
-    """Before the first activation there is nothing to roll out beside, to shadow, or to roll back to."""
+    """Before the first activation there can be no rollout, no shadow and no rollback."""
     for asked in (
         ActivationRequest(release="a", percent=5.0, actor="x"),
         ActivationRequest(release="a", shadow=True, actor="x"),
@@ -110,8 +110,8 @@ def test_nothing_stands_beside_nothing() -> None:
 
 
 def test_shares_are_even() -> None:
-    """Of 20,000 tickets, those below p % are p % to within five standard deviations; a larger share includes a
-    smaller by construction."""
+    """Of 20,000 subjects, p % take part at p %, to within five standard deviations. A larger share includes a smaller
+    one by construction."""
     shares = [share(blake2b(str(number).encode(), digest_size=16).digest()) for number in range(20_000)]
     assert all(0 <= each < 100 for each in shares)
     for percent in (1, 5, 20, 50, 90):
@@ -125,7 +125,7 @@ PEOPLE = [attempt({"subject": f"person {number}"}) for number in range(2000)]
 
 
 def takers(candidate: Release, percent: float, *layers: bytes) -> set[str]:
-    """For whom the candidate decides."""
+    """The subjects for which the candidate decides."""
     lineup, pseudonyms = Lineup(OLD, candidate, percent), Pseudonyms(b"pepper of the lineup", layers)
     chosen = {each.subject: lineup.chosen(each, pseudonyms) for each in PEOPLE}
     assert set(map(id, chosen.values())) <= {id(OLD), id(candidate)}
@@ -133,7 +133,7 @@ def takers(candidate: Release, percent: float, *layers: bytes) -> set[str]:
 
 
 def test_a_candidate_keeps_its_subjects() -> None:
-    """At every attempt, also when its share grows and when the pepper is rotated; another candidate draws anew."""
+    """At every attempt, also when its share grows or the pepper is rotated. Another candidate gets other subjects."""
     few, some = takers(NEW, 5.0), takers(NEW, 20.0)
     assert few < some
     assert 300 < len(some) < 500
@@ -143,6 +143,6 @@ def test_a_candidate_keeps_its_subjects() -> None:
 
 
 def test_whoever_has_no_candidate_has_the_active_release() -> None:
-    """A share without a release is nobody's, and a release in shadow decides for nobody."""
+    """A share without a candidate has no effect, and a release in shadow decides nothing."""
     for lineup in (Lineup(OLD), Lineup(OLD, None, 50.0), Lineup(OLD, shadow=NEW)):
         assert {id(lineup.chosen(each, PSEUDONYMS)) for each in PEOPLE[:50]} == {id(OLD)}

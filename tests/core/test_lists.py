@@ -43,7 +43,7 @@ v6 = st.builds(
 
 @given(st.lists(v4 | v6, max_size=12), st.data())
 def test_a_list_holds_what_one_of_its_networks_holds(networks: list[object], data: st.DataObject) -> None:
-    """Membership by bisection is membership network by network, at every edge and anywhere."""
+    """Look-up by bisection agrees with a look-up network by network, at every edge and elsewhere."""
     read = [ip_network(str(network)) for network in networks]
     found = of_networks([(each.version, int(each[0]), int(each[-1])) for each in read])
     near = [int(each[at]) + step for each in read for at in (0, -1) for step in (-1, 0, 1)]
@@ -62,7 +62,7 @@ def test_a_list_holds_what_one_of_its_networks_holds(networks: list[object], dat
 
 @given(st.lists(v4, max_size=8), v4)
 def test_a_range_is_held_wholly_partly_or_not(networks: list[object], asked: object) -> None:
-    """Of a range, a list says yes or no only when that is true of every address in it."""
+    """For a range, a list answers yes or no only if that is true of every address in it."""
     read, whole = [ip_network(str(network)) for network in networks], ip_network(str(asked))
     found = of_networks([(4, int(each[0]), int(each[-1])) for each in read])
     held = found.holds_all(4, int(whole[0]), int(whole[-1]))
@@ -80,7 +80,7 @@ def seen(attempt: Attempt, place: Place | Missing = OSLO, route: Route | Missing
 
 
 def test_each_kind_is_looked_up_with_its_own_fact() -> None:
-    """An attempt is on a list when its address, operator, country, issuer or device is."""
+    """An attempt is on a list if its address, operator, country, issuer or device is."""
     assert {each.kind for each in LISTS.values()} == set(KINDS)
     assert seen(sign_in()) == dict.fromkeys(LISTS, True)
     other = sign_in(
@@ -91,7 +91,7 @@ def test_each_kind_is_looked_up_with_its_own_fact() -> None:
 
 
 def test_what_is_unknown_is_on_no_list_and_off_none() -> None:
-    """A list whose fact is missing has no answer."""
+    """For a list whose fact is missing there is no answer."""
     bare = Attempt(domain="customer", subject="s", journey="login", network=Network(client_ip="192.0.2.1"))
     silent = replace(bare, device=Device(), federation=Federation())
     for attempt in (bare, silent):
@@ -99,7 +99,7 @@ def test_what_is_unknown_is_on_no_list_and_off_none() -> None:
 
 
 def test_a_trusted_network_takes_out_what_the_address_says_and_no_more() -> None:
-    """Place, operator, travel and the address's traffic become unknown; person, device and credential stay."""
+    """Place, operator, travel and the address's traffic become unknown. Person, device and credential stay."""
     assert {NAMES[column] for column in ADDRESS} == {
         "address_llr", "new_country", "new_asn", "new_network", "country_rarity", "asn_rarity", "speed_kmh",
         "distance_last_km", "distance_known_km", "address_attempts_10m", "address_attempts_24h", "address_failures_1h",
@@ -137,7 +137,7 @@ def test_a_trusted_network_takes_out_what_the_address_says_and_no_more() -> None
 def test_an_address_is_heard_unless_one_of_the_trusted_networks_holds_it(
     address: str, trusted: set[str], *, heard: bool
 ) -> None:
-    """That a policy trusts some networks takes nothing from what all other addresses say."""
+    """Addresses outside the trusted networks are judged as usual."""
     lists = LISTS | {"branch": of_networks([(4, 0xC6336400, 0xC63364FF)])}
     policy = Policy(
         domain="customer",

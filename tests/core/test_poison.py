@@ -1,8 +1,8 @@
-"""Laws of safe learning (decision 0032): what a thief can buy by passing, and that failing buys him nothing.
+"""Laws of safe learning (decision 0032): how much a thief gains by passing, and that failing gains nothing.
 
-Victims, thieves and timings are generated; the served models of all three domains judge. A thief copies any part
-of the victim's device and habits, and comes from any place; what he buys is by how much his next attempt scores
-lower, in log-odds, than it would had he not passed.
+Victims, thieves and timings are generated, and the served models of all three domains score them. A thief copies any
+part of the victim's device and habits, and comes from any place. The gain of earlier passes is by how much the next
+attempt scores lower, in log-odds, than it would without them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ law = settings(deadline=None, max_examples=150)
 
 
 class Thief(Struct, frozen=True, kw_only=True):
-    """What he sends, and what riskd knows of where he is."""
+    """What the thief sends, and the facts about the thief's address."""
 
     attempt: Attempt
     place: Place
@@ -68,7 +68,7 @@ class Thief(Struct, frozen=True, kw_only=True):
 
 @st.composite
 def thieves(draw: st.DrawFn) -> Thief:
-    """Each part of the device, its settings and its user's habits is copied or his own."""
+    """Each part of the device, its settings and its user's habits is copied, or the thief's own."""
     copies = st.booleans()
     device = Device(
         user_agent=LAPTOP.user_agent if (same_browser := draw(copies)) else "Mozilla/5.0 (Macintosh) Safari/605.1.15",
@@ -103,7 +103,7 @@ def thieves(draw: st.DrawFn) -> Thief:
 
 @st.composite
 def victims(draw: st.DrawFn) -> list[float]:
-    """When the owner signs in: regularly since some weeks, and from then on for as long as nobody knows."""
+    """When the owner signs in: regularly for some weeks, and then for any length of time."""
     weeks, every = draw(st.integers(2, 40)), draw(st.sampled_from([0.7, 1, 3, 7, 20]))
     leaves = draw(st.sampled_from([-40, 0, 10, 200])) * DAY
     start = NOW - weeks * WEEK
@@ -115,14 +115,14 @@ delays = st.one_of(st.floats(0.01, 1), st.floats(1, 30), st.floats(30, 150)).map
 
 
 def told(world: World, thief: Thief, then: float) -> list[float]:
-    """What the models are told of the thief's attempt."""
+    """The features of the thief's attempt."""
     return impute_left_out(vector(thief.attempt, world.context(thief.attempt, then, **thief.facts)))
 
 
 def bought(
     owner: list[float], thief: Thief, passes: list[float], then: float, *, units: int, others: int
 ) -> dict[str, float]:
-    """By domain, how much lower the thief's attempt at `then` scores for his passes."""
+    """By domain, how much lower the thief's attempt at `then` scores because of the earlier passes, in log-odds."""
     worlds = crowd(people=others, until=NOW - 10 * DAY), crowd(people=others, until=NOW - 10 * DAY)
     events = sorted([(time, False) for time in owner if time < then] + [(time, True) for time in passes])
     for time, stolen in events:
@@ -141,7 +141,7 @@ def bought(
 def test_one_or_two_passes_buy_little(
     owner: list[float], thief: Thief, waits: list[float], last: float, others: int
 ) -> None:
-    """Once or twice, at once or months apart, used the next minute or after months: at most `BOUND`."""
+    """One or two passes, at once or months apart, used a minute or months later, gain at most `BOUND`."""
     passes = [NOW + sum(waits[: at + 1]) for at in range(len(waits))]
 
     then = passes[-1] + last
@@ -163,7 +163,7 @@ def test_one_or_two_passes_buy_little(
 def test_failing_buys_nothing(
     owner: list[float], thief: Thief, tries: list[tuple[float, str]], times: int, journey: str
 ) -> None:
-    """However often he fails, and at whatever, in no model does his next attempt score lower than the first would."""
+    """However often the thief fails, and at whatever, no model scores the next attempt lower than the first."""
     world = World()
     for time in owner:
         if time < NOW:
@@ -197,7 +197,7 @@ def test_failing_buys_nothing(
     ],
 )
 def test_how_many_weak_passes_settle_a_value(weeks: list[int], settled: bool) -> None:
-    """Six within one week, four across two, three over three weeks and more: then it is the account's own."""
+    """Six within one week, four across two, three over three weeks or more."""
     account = [2900, *[1] * 26]
     tally = [3000, *[weeks.count(week) for week in range(weeks[-1] + 1)]]
 
@@ -205,7 +205,7 @@ def test_how_many_weak_passes_settle_a_value(weeks: list[int], settled: bool) ->
 
 
 def test_one_pass_with_a_key_settles_and_no_two_without_ever_do() -> None:
-    """A key at once; two passes without one never, at whatever distance and however long one waits."""
+    """A pass with a key settles a value at once. Two passes without one never do, however far apart or long ago."""
     account = [2900, *[1] * 26]
 
     assert standing([3000, UNITS], account, 3000 * WEEK)[1]
@@ -215,7 +215,7 @@ def test_one_pass_with_a_key_settles_and_no_two_without_ever_do() -> None:
 
 
 def test_what_the_account_began_with_is_forgotten_with_its_beginning() -> None:
-    """A value used once, long ago, does not become the account's own when the account's own first weeks have gone."""
+    """A value used once long ago is not settled by outlasting the account's first weeks."""
     account = [3000, *[1] * 26]
 
     assert not standing([3000, 1], account, 3025 * WEEK)[1]
@@ -247,7 +247,7 @@ STRANGER: Final = Thief(
     "row", [pytest.param(row, id="-".join(row[:3])) for row in ROWS.findall(PAGE.read_text("utf-8"))]
 )
 def test_the_page_says_what_passes_buy(row: tuple[str, ...]) -> None:
-    """Each figure of docs/learning.md is what the served models say: an account of twelve weeks, among eighty."""
+    """Each figure in docs/learning.md is what the served models give, for an account of twelve weeks among eighty."""
     days, key, later, *figures = row
     passes = [NOW + float(day) * DAY for day in days.split(", ")]
     owner = [NOW - 84 * DAY + 3 * DAY * visit for visit in range(60)]
@@ -260,7 +260,7 @@ def test_the_page_says_what_passes_buy(row: tuple[str, ...]) -> None:
 
 
 def test_the_page_has_its_rows() -> None:
-    """The table is read as it is written: a row in another form is not skipped."""
+    """The table is parsed as it is written: a row in another form is not skipped."""
     table = PAGE.read_text("utf-8").partition("<!-- bought -->")[2].partition("<!-- /bought -->")[0]
 
     assert len(ROWS.findall(table)) == len([line for line in table.splitlines() if line.startswith("|")]) - 2 >= 8

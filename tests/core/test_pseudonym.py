@@ -38,7 +38,7 @@ def attempt(
 
 
 def test_it_is_blake2b_as_published() -> None:
-    """16 bytes of BLAKE2b (RFC 7693), keyed, over a text whose parts cannot run into one another."""
+    """16 bytes of keyed BLAKE2b (RFC 7693), over a text whose parts cannot run into one another."""
     expected = blake2b(b"4:acmecustomer:subject:anna", digest_size=16, key=PEPPER).digest()
 
     assert ONE.digest("acme", "customer", "subject", "anna") == expected
@@ -49,7 +49,7 @@ def test_it_is_blake2b_as_published() -> None:
 def test_different_things_have_different_pseudonyms(
     one: tuple[str, str, str, str], other: tuple[str, str, str, str]
 ) -> None:
-    """Two quadruples share a pseudonym when they are the same, and only then; the bounded memory changes nothing."""
+    """Two quadruples have the same pseudonym exactly if they are equal. The cache changes nothing."""
     assert (ONE.digest(*one) == ONE.digest(*other)) == (one == other)
     assert ONE.common(*one) == ONE.common(*one) == ONE.digest(*one)
 
@@ -63,24 +63,24 @@ def test_different_things_have_different_pseudonyms(
     ],
 )
 def test_parts_do_not_run_into_one_another(one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> None:
-    """A tenant cannot name its subjects so that they meet another tenant's."""
+    """A tenant cannot name its subjects so that they collide with another tenant's."""
     assert ONE.digest(*one) != ONE.digest(*other)
 
 
 def test_the_pepper_is_the_secret() -> None:
-    """Without the pepper nobody can tell whose pseudonym it is."""
+    """Without the pepper nobody can tell to whom a pseudonym belongs."""
     assert Pseudonyms(bytes(32)).digest("", "customer", "subject", "anna") != ONE.digest(
         "", "customer", "subject", "anna"
     )
 
 
 def test_any_text_has_a_pseudonym() -> None:
-    """Even half a surrogate pair, which UTF-8 does not know."""
+    """Including an unpaired surrogate, which UTF-8 cannot encode."""
     assert len(ONE.digest("", "customer", "subject", "\ud800")) == 16
 
 
 def test_memory_of_common_values_is_bounded() -> None:
-    """However many values pass, few are held."""
+    """However many values are used, few are cached."""
     pseudonyms = Pseudonyms(PEPPER)
     for number in range(10_000):
         pseudonyms.common("", "customer", "agent", str(number))
@@ -89,7 +89,7 @@ def test_memory_of_common_values_is_bounded() -> None:
 
 
 def test_memory_of_tenants_is_bounded() -> None:
-    """However many tenants are named, what keeps their entities apart is held of few, and made again when asked for."""
+    """However many tenants are used, few of their tags are cached; others are computed again."""
     pseudonyms = Pseudonyms(PEPPER)
     found = [pseudonyms.digest(str(number), "customer", "device", "x") for number in range(5_000)]
 
@@ -100,14 +100,14 @@ def test_memory_of_tenants_is_bounded() -> None:
 @law
 @given(st.binary(min_size=16, max_size=16))
 def test_a_short_one_is_eight_letters(digest: bytes) -> None:
-    """Eight characters of base64, of the first 48 bits."""
+    """Eight characters of base64, for the first 48 bits."""
     assert len(short(digest)) == 8
     assert short(digest) == short(digest[:6] + bytes(10))
     assert short(digest) != short(bytes([digest[0] ^ 1]) + digest[1:])
 
 
 def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
-    """The same person in another tenant or domain is somebody else, and no two kinds share a key."""
+    """The same person in another tenant or domain is another subject, and no two kinds share a key."""
     device = Device(device_id="x", fingerprint="x")
     several = [
         keys(attempt(tenant=tenant, domain=domain, device=device), {"country": "NO", "asn": "NO"})
@@ -126,7 +126,7 @@ def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
 def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
     layers: list[bytes], kind: str, tenant: str, value: str
 ) -> None:
-    """Under any number of layers, its pseudonym is its short one and what says tenant, domain and table."""
+    """Under any number of layers, an entity's pseudonym follows from its short one, tenant, domain and table."""
     many = Pseudonyms(PEPPER, layers)
     found = many.digest(tenant, "customer", kind, value)
     plain = Pseudonyms(PEPPER).at_each_layer(tenant, "customer", kind, value)
@@ -137,8 +137,8 @@ def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
 
 @given(peppers, st.integers(0, 3), st.binary(min_size=16, max_size=16))
 def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], since: int, given_out: bytes) -> None:
-    """Under each number of layers that there was when an id was given out, the likeliest first, its receipt's key is
-    the one that it had then, moved under every layer that came since."""
+    """For each number of layers under which an id may have been issued, likeliest first, the result has the receipt's
+    key of then, moved under every layer added since."""
     then, layers, name = later[:since], later[since:], given_out.hex()
     key = Pseudonyms(PEPPER, then).receipt_pseudonyms(name)[0] + RECEIPT
     for layer in layers:
@@ -151,8 +151,8 @@ def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], si
 
 @given(st.sampled_from([8, 9, 16, 17]), st.binary(min_size=17, max_size=17))
 def test_a_layer_is_keyed_and_shows_in_the_length(size: int, digest: bytes) -> None:
-    """Who has not its pepper can tell nothing of what lies under it, whole, by its place or in short; a byte more or
-    less says that there is one layer more. What a pseudonym begins with decides what it begins with above."""
+    """Without its pepper, nothing under a layer can be linked, be it whole, a place or a short pseudonym. The length
+    shows the parity of the number of layers. The start of a pseudonym determines the start of the layered one."""
     one, other, found = Layer(PEPPER), Layer(bytes(32)), digest[:size]
     over, theirs, place = one.over(found), other.over(found), found[:PLACE] if size >= 16 else found[6:PLACE]
 
@@ -164,7 +164,7 @@ def test_a_layer_is_keyed_and_shows_in_the_length(size: int, digest: bytes) -> N
 
 
 def test_origins_remember_the_latest_and_not_all() -> None:
-    """Of some ten thousand, whatever comes meanwhile, and of twice as many no more."""
+    """The latest ten thousand or so are remembered; of twice as many, not all."""
     origins, many = Origins(), 8 * 4096
     for number in range(3 * many):
         origins.note(number.to_bytes(4), bytes(4))
@@ -176,7 +176,7 @@ def test_origins_remember_the_latest_and_not_all() -> None:
 
 @given(peppers.filter(len), st.sampled_from([*ENTITIES, "subject", "issuer"]), st.binary(min_size=16, max_size=16))
 def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], kind: str, given_out: bytes) -> None:
-    """Of a pseudonym, of the place where its records lie, and of every place where a receipt may."""
+    """For a pseudonym, for its place, and for every place where a receipt may be."""
     origins, quadruple, name = Origins(), ("acme", "customer", kind, "x"), given_out.hex()
     now, before = Pseudonyms(PEPPER, layers, origins), Pseudonyms(PEPPER, layers[:-1])
     found, former = now.digest(*quadruple), before.digest(*quadruple)
@@ -190,7 +190,7 @@ def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], 
 
 @given(peppers, st.sampled_from([*ENTITIES, "issuer"]), st.text(), st.text())
 def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant: str, value: str) -> None:
-    """Under how many of the layers that there are now it was made; another value's has none."""
+    """The number of layers under which it was made; None for another value's."""
     many = Pseudonyms(PEPPER, layers)
     once = [Pseudonyms(PEPPER, layers[:age]).digest(tenant, "customer", kind, value) for age in range(len(layers) + 1)]
 
@@ -201,14 +201,14 @@ def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant:
 
 
 def test_entities_of_the_same_short_pseudonym_lie_apart() -> None:
-    """Whatever the other 48 bits: tenants, domains and tables differ in 16 more."""
+    """Whatever the short pseudonym, tenants, domains and tables differ in 16 further bits."""
     scopes = [(tenant, domain, kind) for tenant in ("", "acme", "a") for domain in DOMAINS for kind in ENTITIES]
 
     assert len({ONE.from_short(*scope, "AAAAAAAA") for scope in scopes}) == len(scopes) == 36
 
 
 def test_absent_things_have_no_history() -> None:
-    """No device, no fingerprint, no operator: no key; only values that are there have a popularity."""
+    """Without device, fingerprint or operator there is no key; only present values have popularity keys."""
     found = keys(attempt(), {"country": "NO"})
 
     assert (found.device, found.fingerprint, found.asn) == (b"", b"", b"")
@@ -221,7 +221,7 @@ def test_absent_things_have_no_history() -> None:
 
 @given(peppers)
 def test_what_many_share_is_known_by_the_same_under_every_layer(layers: list[bytes]) -> None:
-    """A user agent is nobody's: its short pseudonym stays, and the key of its record gets the layers."""
+    """A user agent keeps its short pseudonym; the key of its popularity record gets the layers."""
     values, later = {"agent": "Mozilla/5.0"}, {"agent": "Mozilla/5.0"}
     found, above = keys(attempt(), values), keys(attempt(), later, Pseudonyms(PEPPER, layers))
     moved = found.popularity["agent"]
@@ -233,7 +233,7 @@ def test_what_many_share_is_known_by_the_same_under_every_layer(layers: list[byt
 
 
 def test_values_that_identify_are_replaced() -> None:
-    """In what is kept, address, network, agent, device, fingerprint and issuer appear as short pseudonyms."""
+    """Stored values of address, network, agent, device, fingerprint and issuer are short pseudonyms."""
     values = {"agent": "Mozilla/5.0 (very rare)", "issuer": "https://idp.example", "country": "NO"}
     found = keys(attempt(device=Device(device_id="cookie", fingerprint="print")), values)
 
@@ -245,7 +245,7 @@ def test_values_that_identify_are_replaced() -> None:
 
 
 def test_addresses_of_one_network_share_its_history() -> None:
-    """A neighbour in the /24 has another address and the same network."""
+    """A neighbour in the /24 has another address key and the same network key."""
     one = keys(attempt(), {})
     neighbour = keys(
         Attempt(domain="customer", subject="b", journey="login", network=Network(client_ip="81.167.1.9")), {}

@@ -1,4 +1,4 @@
-"""Laws of recall: each record that was asked for comes back as what it is."""
+"""Laws of recall: each record that is read comes back as what it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ known = st.builds(
 
 @given(known)
 def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
-    """Whatever the attempt came with: of whom, and whether owners taught it or somebody tried it lately."""
+    """Whatever the attempt sends, profiles and activity are returned for the right entity."""
     asked = history_keys(keys)
     records = {key: History(marks={"visit": [(number,)]}) for number, key in enumerate(asked)}
 
@@ -52,7 +52,7 @@ def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
 
 @given(known)
 def test_where_nothing_is_kept_nothing_is_remembered(keys: Keys) -> None:
-    """Absent records are empty ones."""
+    """Absent records are empty."""
     assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
         popularity=dict.fromkeys(keys.popularity, EMPTY)
     )

@@ -1,4 +1,4 @@
-"""Laws of the stored form of receipts: small, and nothing that an outcome needs is lost."""
+"""Laws of the stored form of receipts: it is small, and nothing that an outcome needs is lost."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def kept(
     requirement: Requirement = MET,
     accepted: tuple[tuple[str, ...], ...] = (("pwd",),),
 ) -> Receipt:
-    """The receipt that an assessment makes."""
+    """The receipt of an assessment."""
     address = parse(attempt.network.client_ip)
     assert address is not None
     found = values(attempt, *facts, now)
@@ -71,7 +71,7 @@ def kept(
 
 @st.composite
 def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
-    """A receipt as an assessment makes it and outcomes leave it, and its tenant."""
+    """A receipt as made by an assessment and changed by outcomes, and its tenant."""
     attempt, now = draw(attempts), draw(st.floats(1_700_000_000, 1_900_000_000))
     requirement = Requirement(draw(st.sampled_from(list(Tier))), Terms(1), draw(st.booleans()))
     facts = (draw(places), draw(routes), draw(agents))
@@ -84,7 +84,7 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
 @law
 @given(issued())
 def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
-    """What is settled weeks later is what was kept, every key and value of it: so fraud takes back what was taught."""
+    """Decoding restores every key and value, so that fraud can undo what was taught weeks before."""
     receipt, tenant = one
     stored = receipts.encode(receipt, tenant)
 
@@ -94,7 +94,7 @@ def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
 @law
 @given(issued())
 def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
-    """Of the subject there is half a pseudonym, and what can be derived needs the pepper."""
+    """It has only half of the subject's pseudonym, and what can be derived needs the pepper."""
     receipt, tenant = one
     stored = receipts.encode(receipt, tenant)
     elsewhere, _ = receipts.decode(stored, receipt.lesson.subject[:PLACE], OTHERS)
@@ -107,7 +107,7 @@ def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
 @law
 @given(issued())
 def test_a_receipt_of_before_lateness_was_kept_is_read(one: tuple[Receipt, str]) -> None:
-    """It ends without, and was told in time."""
+    """Without the last field, `late` is 0."""
     receipt, tenant = one
     fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
     stored = msgspec.msgpack.encode(fields[:-1])
@@ -118,7 +118,7 @@ def test_a_receipt_of_before_lateness_was_kept_is_read(one: tuple[Receipt, str])
 @law
 @given(issued(), st.binary(min_size=16, max_size=64))
 def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], pepper: bytes) -> None:
-    """Each by its pseudonym under that layer, in its own place; what was absent is so still, and the rest is kept."""
+    """Each pseudonym is under that layer, in its new place. Absent ones stay absent; everything else is kept."""
     receipt, tenant = one
     place, layer, later = receipt.lesson.subject[:PLACE], Layer(pepper), Pseudonyms(b"p" * 32, [pepper])
     stored = receipts.encode(receipt, tenant)
@@ -137,7 +137,7 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
 
 
 def test_a_usual_receipt_is_small() -> None:
-    """A browser's sign-in with device id and all signals: its values, four keys and a quarter of that for the rest."""
+    """For a browser's sign-in with all signals: its values, four keys, and a quarter of that for the rest."""
     device = Device(
         user_agent="Mozilla/5.0", device_id="d", screen="1920x1080", languages=("nb-NO",), timezone="Europe/Oslo"
     )
@@ -154,7 +154,7 @@ def test_a_usual_receipt_is_small() -> None:
 
 
 def test_every_learned_value_is_kept_or_derived() -> None:
-    """A table that attempts have values for cannot be forgotten in the stored form."""
+    """Every table for which attempts have values is stored or derived."""
     derived = {"hour", "weekday", "address", "network", "device", "fingerprint"}
     counted = {"sign_in", "typing"}
 
@@ -163,7 +163,7 @@ def test_every_learned_value_is_kept_or_derived() -> None:
 
 @pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40), b"\xdc\x00\x12\xa1\xff"])
 def test_anything_else_is_refused(scrap: bytes) -> None:
-    """A damaged record is an error with a name, whatever is asked of it."""
+    """A damaged record raises DecodeError in every function."""
     with pytest.raises(msgspec.DecodeError):
         receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
     with pytest.raises(msgspec.DecodeError):

@@ -41,7 +41,7 @@ Meaning = str | tuple[str, ...]
 
 
 class Word(Struct, forbid_unknown_fields=True):
-    """An authentication, as a session or an assertion tells it."""
+    """An authentication, as in a session or an assertion."""
 
     acr: str = ""
     amr: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Word(Struct, forbid_unknown_fields=True):
 
 
 class Case(Struct, forbid_unknown_fields=True):
-    """One line of the table."""
+    """One row of the table."""
 
     case: str
     section: str
@@ -69,7 +69,7 @@ class Case(Struct, forbid_unknown_fields=True):
     restricted: bool = False
 
     def policy(self) -> Policy:
-        """The shipped policy, the table's own combinations and an issuer added."""
+        """The shipped policy, plus the combinations and the issuer of the table."""
         policy = SHIPPED[self.domain]
         table = {tier: rung.met.terms for tier, rung in policy.ladder.items()}
         for name, added in self.also.items():
@@ -78,14 +78,14 @@ class Case(Struct, forbid_unknown_fields=True):
         return replace(policy, ladder=ladder(table), trusted_issuers={"trusted": self.issuer()})
 
     def issuer(self) -> Issuer:
-        """The trusted one."""
+        """The trusted issuer."""
         means = None if self.assertion is None else self.assertion.means
         if means is None:
             return Issuer()
         return Issuer({acr: Tier[each] if isinstance(each, str) else each for acr, each in means.items()})
 
     def attempt(self) -> Attempt:
-        """What arrives."""
+        """The attempt of a case."""
         session, word = self.session, self.assertion
         return attempt_of(
             None if session is None else Session(acr=session.acr, amr=session.amr, authentication_time=session.time()),
@@ -129,19 +129,19 @@ def meets(policy: Policy, attempt: Attempt, tier: Tier) -> bool:
 
 
 def test_each_case_is_told_once() -> None:
-    """The table has no two cases of one name."""
+    """No two cases have the same name."""
     assert len({case.case for case in CASES}) == len(CASES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)
 def test_what_meets_a_tier(case: Case) -> None:
-    """As the table says, with the section that asks for it."""
+    """As the table says, with the section that requires it."""
     assert meets(case.policy(), case.attempt(), Tier[case.tier]) is case.met
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.also], ids=lambda case: case.case)
 def test_a_restricted_method_is_a_reason(case: Case) -> None:
-    """An answer that is satisfied by nothing but a restricted method says so, and no other does."""
+    """An answer that only a restricted method satisfies says so; no other does."""
     policy = case.policy()
     login = replace(policy.journeys["login"], floor=Tier[case.tier], postures={}, bands=_nothing(Tier[case.tier]))
     policy = replace(policy, journeys={**policy.journeys, "login": login})
@@ -164,7 +164,7 @@ def _nothing(tier: Tier) -> Bands:
 
 
 def test_every_registered_method_is_known() -> None:
-    """All of RFC 8176 have a kind, and nothing else has."""
+    """Exactly the methods of RFC 8176 have a kind."""
     assert set(METHODS) == set(REGISTERED)
     assert set(METHODS.values()) == {"knowledge", "possession", "inherence", "unsaid", "none"}
 
@@ -172,7 +172,7 @@ def test_every_registered_method_is_known() -> None:
 @pytest.mark.parametrize("method", [*REGISTERED, "quantum"])
 @pytest.mark.parametrize("domain", ["customer", "workforce"])
 def test_no_method_alone_is_two_factors(domain: str, method: str) -> None:
-    """But the one that says so; and alone it is an authentication only if it is an authenticator."""
+    """Except the one that says so. Alone it is an authentication only if it is an authenticator."""
     policy, attempt = SHIPPED[domain], session_of("", (method,), 60)
     assert meets(policy, attempt, Tier.STEP_UP) is (method == "mfa")
     assert meets(policy, attempt, Tier.BASELINE) is (method in STANDALONE)
@@ -180,8 +180,8 @@ def test_no_method_alone_is_two_factors(domain: str, method: str) -> None:
 
 @given(policies, words, st.sampled_from([*REGISTERED, "quantum"]), tiers)
 def test_one_more_method_never_spoils(policy: Policy, word: Word, more: str, tier: Tier) -> None:
-    """Unless it says of an umbrella what was below it: a call, a text message, a security question. And a session that
-    named no methods is taken at its word on none, and at its methods once it names them."""
+    """Except a call, a text message or a security question beside an unspecific method. A session that names methods is
+    judged by them, no longer by its credential."""
     amr = word.amr
     before, after = session_of(word.acr, amr, word.age), session_of(word.acr, (*amr, more), word.age)
     if meets(policy, before, tier) and not meets(policy, after, tier):
@@ -190,7 +190,7 @@ def test_one_more_method_never_spoils(policy: Policy, word: Word, more: str, tie
 
 @given(policies, words, st.integers(0, 40 * 24 * HOUR), tiers)
 def test_an_older_authentication_never_helps(policy: Policy, word: Word, older: int, tier: Tier) -> None:
-    """What does not meet a tier would not had it been longer ago, or at a time that nobody tells."""
+    """What does not meet a tier does not meet it with an older or unknown time of authentication."""
     if word.age is not None and not meets(policy, session_of(word.acr, word.amr, word.age), tier):
         assert not meets(policy, session_of(word.acr, word.amr, word.age + older), tier)
         assert not meets(policy, session_of(word.acr, word.amr, None), tier)
@@ -209,8 +209,8 @@ def test_what_meets_a_stricter_tier_meets_a_laxer_one(policy: Policy, word: Word
 def test_a_trusted_word_is_worth_no_more_than_ones_own(
     policy: Policy, word: Word, means: dict[str, Tier | tuple[str, ...]] | None, tier: Tier
 ) -> None:
-    """Read by the tier table, an assertion meets what a session of the same words meets; read by the issuer's own
-    meanings, its tier does, or the methods that it stands for."""
+    """Without a mapping, an assertion meets what a session with the same values meets. With one, it meets the mapped
+    tier, or what the mapped methods meet."""
     policy = replace(policy, trusted_issuers={"trusted": Issuer(means)})
     found = Federation(issuer="trusted", acr=word.acr, amr=word.amr, authentication_time=word.time())
     meaning = None if means is None else means.get(word.acr)
@@ -243,12 +243,12 @@ def test_a_passed_challenge_is_judged_alike(policy: Policy, amr: tuple[str, ...]
 
 @given(methods)
 def test_counting_is_done_once(amr: tuple[str, ...]) -> None:
-    """What counts, counts; nothing is added."""
+    """Counting is idempotent, and adds no method."""
     assert counted(counted(amr)) == counted(amr) <= set(amr)
 
 
 def test_a_baseline_may_list_its_methods() -> None:
-    """Then it takes those and what is stricter, a restricted one included, and no other."""
+    """It then accepts these and stricter ones, also a restricted one, and no other."""
     policy = SHIPPED["customer"]
     table = {tier: rung.met.terms for tier, rung in policy.ladder.items()}
     table[Tier.BASELINE] = Terms(1, (), 24 * HOUR, (("pwd",), ("sms",)))
@@ -260,7 +260,7 @@ def test_a_baseline_may_list_its_methods() -> None:
 
 @pytest.mark.parametrize(("amr", "met"), [((), True), (("otp",), False), (("pwd", "otp"), True)])
 def test_a_credential_is_a_password_unless_the_session_says_what_it_was(amr: tuple[str, ...], *, met: bool) -> None:
-    """What just succeeded is then what the session names, and no password beside it."""
+    """If the session names methods, a credential that succeeded counts as these, not as a password."""
     policy = SHIPPED["customer"]
     table = {tier: rung.met.terms for tier, rung in policy.ladder.items()} | {Tier.BASELINE: Terms(1, amr=(("pwd",),))}
     policy = replace(policy, ladder=ladder(table))
@@ -269,8 +269,7 @@ def test_a_credential_is_a_password_unless_the_session_says_what_it_was(amr: tup
 
 
 def test_a_session_of_which_nothing_is_told_proves_nothing() -> None:
-    """Even where an authentication may be as old as it likes: that there was one is told by its time, by what it was
-    worth or by what was used."""
+    """Even without a maximum age: an authentication needs a time, an `acr` or methods."""
     policy = SHIPPED["customer"]
     table = {tier: rung.met.terms for tier, rung in policy.ladder.items()} | {Tier.BASELINE: Terms(1)}
     policy = replace(policy, ladder=ladder(table))

@@ -1,4 +1,4 @@
-"""Laws of shared networks (decision 0033): neither are their users punished, nor do attackers hide there."""
+"""Laws of shared networks (decision 0033): their users are not punished, and attackers cannot hide there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THIEF: Final = replace(LAPTOP, device_id="thief", fingerprint="f-thief")
 
 
 def share(world: World, address: str, accounts: int, now: float = NOW - DAY) -> None:
-    """Others are proven to come from an address; each fills a slot of its own as long as there are any."""
+    """Proven sign-ins of others from an address, each in a slot of its own as long as there are any."""
     network = address.rpartition(".")[0]
     for key in (f"address:{address}", f"network:{network}"):
         seen = tuple(("owner", SLOTS[at % len(SLOTS)]) for at in range(accounts))
@@ -37,7 +37,7 @@ def share(world: World, address: str, accounts: int, now: float = NOW - DAY) -> 
 
 
 def features(world: World, attempt: Attempt, now: float = NOW, **facts: Any) -> dict[str, float]:  # noqa: ANN401
-    """By name."""
+    """The features by name."""
     return dict(zip(NAMES, vector(attempt, world.context(attempt, now, **facts)), strict=True))
 
 
@@ -48,7 +48,7 @@ def odds(world: World, attempt: Attempt, **facts: Any) -> dict[str, float]:  # n
 
 
 def tried(world: World, address: str, people: int, failures: int) -> None:
-    """Somebody's passwords fail and others' do not, within the hour."""
+    """Failures of some people and successes of others, within the hour."""
     for number in range(people):
         result = "failed" if number < failures else "succeeded"
         attempt = sign_in(address, subject=f"{number}", device=None, credential_result=result)
@@ -58,7 +58,7 @@ def tried(world: World, address: str, people: int, failures: int) -> None:
 @law
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 60))
 def test_more_who_are_known_here_excuse_more(few: int, more: int, failures: int) -> None:
-    """The more accounts are known at an address, the less its failures and its accounts tell; never the other way."""
+    """The more accounts are known at an address, the less its failures and accounts count, never more."""
     few, more = sorted((few, more))
     worlds = World(), World()
     for world, accounts in zip(worlds, (few, more), strict=True):
@@ -73,7 +73,7 @@ def test_more_who_are_known_here_excuse_more(few: int, more: int, failures: int)
 
 
 def test_an_address_that_nobody_is_known_at_counts_every_failure() -> None:
-    """Where nobody was proven to be, each failure and each account counts whole, as on a rented machine."""
+    """If no account is known there, each failure and each account counts fully, as on a rented machine."""
     world = World()
     tried(world, GATEWAY, 60, 60)
     found = features(world, sign_in(GATEWAY))
@@ -83,7 +83,7 @@ def test_an_address_that_nobody_is_known_at_counts_every_failure() -> None:
 
 
 def test_accounts_that_share_are_those_proven_lately() -> None:
-    """Proofs count who comes from an address and its network, once each; after five weeks they are forgotten."""
+    """Accounts with proofs from an address and its network count once each, for five weeks."""
     world = World()
     for subject in ("ann", "bob", "ann"):
         world.prove(sign_in(GATEWAY, subject=subject), NOW)
@@ -95,7 +95,7 @@ def test_accounts_that_share_are_those_proven_lately() -> None:
 
 @pytest.mark.parametrize(("address", "shared"), [(GATEWAY, True), ("81.167.0.8", True), ("81.168.0.8", False)])
 def test_sharing_weighs_where_the_address_would_speak_for_the_account(address: str, shared: bool) -> None:
-    """At its own address, or another of its own network, the crowd counts; at a stranger's it does not."""
+    """The crowd counts at the account's own address, or at another of its network, not at a stranger's."""
     world = settled()
     for week in range(8):
         world.prove(sign_in(GATEWAY), NOW - week * WEEK)
@@ -107,8 +107,8 @@ def test_sharing_weighs_where_the_address_would_speak_for_the_account(address: s
 @law
 @given(st.integers(0, 300), st.sampled_from([GATEWAY, "81.167.0.8"]))
 def test_a_carriers_gateway_is_not_the_owners_home(accounts: int, address: str) -> None:
-    """A thief behind the address that the owner shares with many never scores lower than at an address of the
-    owner's alone, and with a crowd behind it he scores higher in the customers' model."""
+    """A thief behind an address that the owner shares with many never scores lower than at one that only the owner
+    uses. With a crowd behind it, the thief scores higher in the customers' model."""
     worlds = World(), World()
     for world in worlds:
         for week in range(12):
@@ -125,7 +125,7 @@ def test_a_carriers_gateway_is_not_the_owners_home(accounts: int, address: str) 
 
 
 def test_a_crowds_place_is_nobodys() -> None:
-    """Where a carrier's gateway stands is not learned, and far from home in one's own country it is no motion."""
+    """The place of a carrier's gateway is not learned, and gives no motion within the account's own country."""
     world = settled()
     share(world, GATEWAY, 100)
     behind = sign_in(GATEWAY)
@@ -138,7 +138,7 @@ def test_a_crowds_place_is_nobodys() -> None:
 
 
 def test_a_crowd_abroad_hides_no_motion() -> None:
-    """In a country that is not the account's, who sits behind a crowd's address has still come from far away."""
+    """In a country that is not the account's, a crowd's address still counts as motion."""
     world = settled()
     share(world, "1.128.0.5", 100)
 
@@ -148,7 +148,8 @@ def test_a_crowd_abroad_hides_no_motion() -> None:
 
 
 def test_the_office_is_not_punished_and_a_list_tried_there_shows() -> None:
-    """A fifth of an office mistyping moves its people by no more than sharing does; a list behind it by more."""
+    """If a fifth of an office mistypes, its people's scores move no more than by sharing; a stuffing attack moves them
+    more."""
     quiet, monday, attack = World(), World(), World()
     for world in (quiet, monday, attack):
         for week in range(8):
@@ -164,7 +165,7 @@ def test_the_office_is_not_punished_and_a_list_tried_there_shows() -> None:
 
 
 def test_relays_are_learned_as_networks_and_never_as_places() -> None:
-    """Behind a privacy relay accounts are counted like anywhere; the place is not."""
+    """Behind a privacy relay accounts are counted as usual, but the place is not learned."""
     relay = Route(36183, "Akamai", anonymizer="relay")
     world = settled()
     attempt = sign_in(GATEWAY)

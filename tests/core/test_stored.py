@@ -1,4 +1,4 @@
-"""Laws of writing: what many changes of one write make is what they make one after another."""
+"""Laws of writing: the changes of one write have the effect of applying them one after another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = (b"a", b"b")
 
 @st.composite
 def written(draw: st.DrawFn) -> list[Delta]:
-    """Changes of two histories, given and taken back, some of them expired before they come."""
+    """Changes of two histories, applied and undone, some of them expired on arrival."""
     one = st.builds(
         lambda key, time, kept, count: Delta(key, time, time + kept, (("sign_in", "", count),), (("visit", (time,)),)),
         st.sampled_from(KEYS),
@@ -44,7 +44,7 @@ def after(records: dict[bytes, bytes], deltas: list[Delta], now: float) -> dict[
 
 @given(written(), written(), st.floats(START, START + 2 * DAY))
 def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: list[Delta], now: float) -> None:
-    """The same records, byte for byte and with the same expiry; also where a history is emptied and begun again."""
+    """The records are the same byte for byte, with the same expiry, also if a history is emptied and started again."""
     at_once = after(after({}, before, START), deltas, now)
     singly = after({}, before, START)
     for delta in deltas:
@@ -54,7 +54,7 @@ def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: l
 
 @given(written())
 def test_what_is_written_has_an_order(deltas: list[Delta]) -> None:
-    """That of the keys, whatever came first: who writes the same records asks for them in the same turn."""
+    """Changes are in the order of keys, so that writers of the same records lock them in the same order."""
     swaps = [Swap(key, None, b"document", START + DAY) for key in (b"c", b"aa")]
     found = [key for key, _ in changes(lambda _: None, deltas, swaps, START) or ()]
 
@@ -63,7 +63,7 @@ def test_what_is_written_has_an_order(deltas: list[Delta]) -> None:
 
 @given(st.floats(1, 2.0**32 - 1), st.binary(max_size=9))
 def test_a_record_ends_with_the_second_in_which_it_is_to(expires: float, content: bytes) -> None:
-    """Never early, and less than a second late; at the moment of its end it is gone."""
+    """Expiries are rounded up to a second. At its expiry a record is gone."""
     record = pack(expires, content)
     ends = expiry(record)
 
@@ -74,5 +74,5 @@ def test_a_record_ends_with_the_second_in_which_it_is_to(expires: float, content
 
 
 def test_what_is_to_stay_for_ever_stays_as_long_as_can_be_told() -> None:
-    """Until 2106: its 32 bits are full, and no more."""
+    """Until 2106, the largest value of 32 bits."""
     assert expiry(pack(math.inf, b"")) == expiry(pack(1e12, b"")) == 2**32 - 1

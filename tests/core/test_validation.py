@@ -1,4 +1,4 @@
-"""Laws of what is acceptable: each limit as a number, from both sides, and every violation under its own name."""
+"""Laws of validation: each limit as a number, from both sides, and every violation under its own name."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def changed(what: Struct, where: str, value: object) -> Any:  # noqa: ANN401
 
 
 def named(attempt: Attempt) -> list[str]:
-    """Where something is wrong."""
+    """The places of the problems."""
     return [problem.where for problem in violations(attempt, NOW, address_known=True, declared=DECLARED)]
 
 
@@ -68,14 +68,14 @@ def found(where: str, value: object) -> list[str]:
 
 
 def test_a_whole_attempt_is_acceptable() -> None:
-    """What the cases below change one thing of."""
+    """The attempt of which the cases below change one value."""
     assert named(WHOLE) == named(Attempt(domain="customer", subject="s", journey="login", network=WHOLE.network)) == []
     assert outcome_violations(TOLD, NOW) == []
 
 
 @pytest.mark.parametrize("where", CHARACTERS)
 def test_a_text_has_a_longest(where: str) -> None:
-    """In characters; and none holds what no text is to hold."""
+    """Counted in characters. No text has NUL characters or unpaired surrogates."""
     assert found(where, "å" * CHARACTERS[where]) == []
     for refused in ("x" * (CHARACTERS[where] + 1), "a\0b", "\ud800", "a\udfff"):
         assert found(where, refused) == [where]
@@ -83,7 +83,7 @@ def test_a_text_has_a_longest(where: str) -> None:
 
 @pytest.mark.parametrize("where", ITEMS)
 def test_a_list_has_a_longest(where: str) -> None:
-    """Of its entries each is looked at, unless there are too many."""
+    """Each entry is checked, unless there are too many."""
     assert found(where, ("x" * 64,) * 16) == []
     assert found(where, ("x",) * 17) == [where]
     assert found(where, ("x", "x" * 65, "x", "\0")) == [f"{where}[1]", f"{where}[3]"]
@@ -91,7 +91,7 @@ def test_a_list_has_a_longest(where: str) -> None:
 
 @pytest.mark.parametrize("where", RANGES)
 def test_a_number_has_a_range(where: str) -> None:
-    """Both ends included; what is no number is not in it."""
+    """Both ends are included; NaN is outside."""
     low, high = RANGES[where]
     assert found(where, low) == found(where, high) == []
     for refused in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf), math.nan, math.inf):
@@ -100,7 +100,7 @@ def test_a_number_has_a_range(where: str) -> None:
 
 @pytest.mark.parametrize("where", MOMENTS)
 def test_a_moment_is_of_this_century_and_not_of_tomorrow(where: str) -> None:
-    """Milliseconds, days and clocks that run far ahead are mistakes."""
+    """Milliseconds, days and clocks that run far ahead are refused."""
     assert found(where, LONG_AGO) == found(where, SOON) == found(where, None) == []
     for refused in (LONG_AGO - 1, SOON + 1, NOW * 1000, math.nan, -math.inf):
         assert found(where, refused) == [where]
@@ -108,19 +108,19 @@ def test_a_moment_is_of_this_century_and_not_of_tomorrow(where: str) -> None:
 
 @pytest.mark.parametrize("where", CHOICES)
 def test_a_word_is_of_its_vocabulary(where: str) -> None:
-    """And of no other's."""
+    """Words of other vocabularies are refused."""
     assert [word for word in CHOICES[where] if found(where, word)] == []
     assert found(where, "otherwise") == found(where, "99") == [where]
 
 
 @pytest.mark.parametrize("where", ["domain", "journey", "subject", "network.client_ip"])
 def test_what_is_required_is_missed(where: str) -> None:
-    """These four alone."""
+    """Only these four fields are required."""
     assert found(where, "") == [where]
 
 
 def test_typing_is_bounded_in_number_and_in_time() -> None:
-    """512 intervals of up to ten minutes; one that is none spoils all."""
+    """Up to 512 intervals of up to ten minutes; one that is not a number makes all invalid."""
     where = "behaviour.typing_intervals_ms"
     for accepted in ((), (0.0, 600_000.0), (1.0,) * 512):
         assert found(where, accepted) == []
@@ -129,7 +129,7 @@ def test_typing_is_bounded_in_number_and_in_time() -> None:
 
 
 def test_consent_names_purposes() -> None:
-    """Known ones, and no more than sixteen words."""
+    """Known purposes, at most sixteen."""
     assert found("consent", words.PURPOSES) == found("consent", ()) == found("consent", None) == []
     assert found("consent", ("device", "fun")) == ["consent[1]"]
     assert found("consent", ("device",) * 16) == []
@@ -137,7 +137,7 @@ def test_consent_names_purposes() -> None:
 
 
 def test_attributes_are_declared_and_few() -> None:
-    """Up to 32, of names that the settings know and values like identifiers."""
+    """Up to 32, with names from the settings and values as long as identifiers."""
     names = sorted(DECLARED)
     assert found("attributes", dict.fromkeys(names[:32], "x" * 256)) == []
     assert found("attributes", dict.fromkeys(names, "x")) == ["attributes"]
@@ -189,7 +189,7 @@ RAISED: Final = SecurityEvent(domain="customer", subject="kim", kind="risk_level
 def test_a_security_event_has_limits_as_well(
     where: str, accepted: tuple[object, ...], refused: tuple[object, ...]
 ) -> None:
-    """From both sides, each under its name; one of long ago is none too old."""
+    """From both sides, each under its name. No event is too old."""
     assert [value for value in accepted if event_violations(changed(RAISED, where, value), NOW)] == []
     for value in refused:
         assert [problem.where for problem in event_violations(changed(RAISED, where, value), NOW)] == [where], value
@@ -213,7 +213,7 @@ NOT_SAID: Final[dict[str, tuple[object, ...]]] = {
 
 @pytest.mark.parametrize("kind", words.EVENTS)
 def test_a_security_event_says_what_its_kind_says(kind: str) -> None:
-    """All of it, in riskd's words or short ones, and nothing that another kind says."""
+    """It has all fields of its kind, valid, and none of another kind."""
     usual = {name: values[0] for name, values in SAID[kind].items()}
     event = SecurityEvent(domain="customer", subject="kim", kind=kind, **usual)  # type: ignore[arg-type]
     for name, refused in NOT_SAID.items():
@@ -227,6 +227,6 @@ def test_a_security_event_says_what_its_kind_says(kind: str) -> None:
 
 
 def test_an_event_of_no_kind_says_so_alone() -> None:
-    """What it says besides is judged once its kind is known."""
+    """If the kind is unknown, the fields that depend on it are not checked."""
     for kind in ("", "session_revoked", "RISK_LEVEL_CHANGE"):
         assert [problem.where for problem in event_violations(changed(RAISED, "kind", kind), NOW)] == ["event"]

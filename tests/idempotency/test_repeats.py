@@ -206,6 +206,9 @@ class Unhurried:
     def time_remaining(self) -> float:
         return 60.0
 
+    def is_active(self) -> bool:
+        return True
+
 
 def test_a_batch_repeats_like_calls(release: Release) -> None:
     """Twice within a batch, and the whole batch twice: each id is counted once, and its answers are the same."""

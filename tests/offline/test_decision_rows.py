@@ -122,4 +122,4 @@ def test_a_line_that_is_no_record_is_told(tmp_path: Path) -> None:
     counts = Counts()
     assert read_rows(log, "customer", counts=counts).times.tolist() == [1.0, 3.0]
     assert counts == {"unreadable": 1}
-    assert str(counts.first).startswith(f"{next(log.glob('*'))}:2: Invalid enum value 'elsewhere'")
+    assert str(counts.first[0]).startswith(f"{next(log.glob('*'))}:2: Invalid enum value 'elsewhere'")

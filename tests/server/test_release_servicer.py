@@ -53,6 +53,9 @@ class Left:
     def time_remaining(self) -> float:
         return self.seconds
 
+    def is_active(self) -> bool:
+        return True
+
 
 @pytest.mark.parametrize("count", [0, 1, 5, PAGE, PAGE + 1, PAGE + 3])
 @pytest.mark.parametrize("size", [-1, 0, 1, 2, 5, PAGE, PAGE + 2])

@@ -33,7 +33,7 @@ from riskd.adapters.decision_log.files import (
     stamp,
     whole,
 )
-from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
+from riskd.adapters.decision_log.rewriting import RATE, UNKNOWN, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
@@ -243,6 +243,7 @@ class FileLogArchive:
         if not self._clock.trusted(now):
             keep = {}
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
+        cutoffs |= {UNKNOWN: min(cutoffs.values())} if cutoffs else {}
         paths, rewritten, lines = [path for path, size in _sizes(self._directory) if size], 0, 0
         open_since, writing = now, set[str]()
         for done, path in enumerate(paths):  # (2)

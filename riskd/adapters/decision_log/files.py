@@ -152,14 +152,14 @@ def read_segment(path: Path) -> Iterator[bytes]:
 
 
 def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:
-    """Count a line of a segment that is no record. For the first of them alone the segment is read once again, up to
-    there: nobody else need know the numbers of lines."""
+    """Count a line of a segment that is no record. For the first few of them alone the segment is read once again, up
+    to there: nobody else need know the numbers of lines."""
     counts.damaged(error, str(segment), partial(_number, segment, line))
 
 
-def _number(segment: Path, line: bytes) -> int:
+def _number(segment: Path, line: bytes, after: int) -> int:
     try:
         with opened(segment) as lines:
-            return next((number for number, one in enumerate(lines, 1) if one[:-1] == line), 0)
+            return next((number for number, one in enumerate(lines, 1) if number > after and one[:-1] == line), 0)
     except UNREADABLE:  # somebody deleted or packed it meanwhile
         return 0

@@ -7,28 +7,30 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, opened, whole
+from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE
 from riskd.core.stored import PLACE
-from riskd.core.vocabulary import Domain
 from riskd.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
 """Most bytes a second that compaction reads, which takes about 3 % of a core and leaves the rest to assessments."""
+UNKNOWN: Final = ""
+"""Stands for all identity domains that this version does not know. Their lines are kept as long as any domain's."""
 BURST: Final = 256 << 10
 """Bytes between two pauses of compaction: some hundred lines."""
 
 
 class Head(Struct, frozen=True):
-    """The fields of a line that identify its subject and its retention."""
+    """The fields of a line that identify its subject and its retention. A newer riskd may have other domains."""
 
-    domain: Domain
+    domain: Annotated[str, Meta(min_length=1)]
     id: str = ""
     assessment_id: str = ""
     subject: str = ""
@@ -37,6 +39,11 @@ class Head(Struct, frozen=True):
     def place(self) -> str:
         """The common prefix of the subject's pseudonym and assessment ids, hexadecimal."""
         return (self.id or self.assessment_id or self.subject)[: 2 * PLACE]
+
+    @property
+    def kept_as(self) -> str:
+        """The identity domain; `UNKNOWN` for one that is not known here."""
+        return self.domain if self.domain in DOMAINS else UNKNOWN
 
 
 _HEADS: Final = msgspec.json.Decoder(Head)
@@ -79,7 +86,7 @@ def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> 
 
     def goes(line: bytes, at: int) -> bool:
         found = head(line)
-        return found is None or found.domain in old or due(wanted.get(found.place, []), path.name, at)
+        return found is None or found.kept_as in old or due(wanted.get(found.place, []), path.name, at)
 
     gone = sum(goes(line, at) for line, at in _lines(path, stop))
     if not gone:

@@ -27,7 +27,7 @@ from riskd.adapters.lmdb_store.file import (
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
 from riskd.adapters.lmdb_store.turn import Turn
-from riskd.background import surviving
+from riskd.background import begun, surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -351,10 +351,7 @@ class LmdbStore:
             return after > before
 
     def _written(self) -> None:
-        self._dirty = True
-        if self._syncer is None:
-            self._syncer = Thread(target=self._keep_durable, name="riskd-lmdb-sync", daemon=True)
-            self._syncer.start()
+        self._dirty, self._syncer = True, self._syncer or begun(self._keep_durable, "riskd-lmdb-sync")
 
     def _keep_durable(self) -> None:
         while not self._closing.wait(self._sync_seconds):
@@ -368,13 +365,15 @@ class LmdbStore:
             return
         if not self._dirty:
             return
-        self._dirty = False
+        self._dirty = synced = False
         try:
             with self._mapping:
                 self._env.sync(True)
-            self._fault = None
+            self._fault, synced = None, True
         except lmdb.Error as error:
-            self._dirty, self._fault = True, Unavailable([problem(self._path, error)])
+            self._fault = Unavailable([problem(self._path, error)])
+        finally:
+            self._dirty = self._dirty or not synced
 
     def _gone(self) -> bool:
         with suppress(OSError):

@@ -8,7 +8,6 @@ Here the polling thread itself runs a call whenever nothing has arrived.
 
 from __future__ import annotations
 
-import threading
 from threading import get_ident
 from time import monotonic, time
 from typing import Final
@@ -17,6 +16,7 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
+from riskd.background import begun
 from riskd.server.calls.handlers import SPARES, Turns, held_up
 
 EVENTS: Final = 64
@@ -49,8 +49,7 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
     def poll(self, deadline: float | None = None) -> cygrpc.BaseEvent:
         """The next event, or an event that says that there was none by the deadline (Unix seconds)."""
         if not self._watched:
-            self._watched = True
-            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            self._watched = begun(self._watch, "watch") is not None
         turns, thread = self._turns, get_ident()
         while turns.due:
             if self._events < EVENTS:
@@ -73,7 +72,8 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         while not self._state.termination_event.wait(self._held_up_s / 2):
             if self._spares < SPARES and held_up(self._away, 1 + self._spares, self._held_up_s):
                 self._spares += 1
-                threading.Thread(target=self._stand_in, args=(self._spares,), name="spare", daemon=True).start()
+                if begun(self._stand_in, "spare", self._spares) is None:
+                    self._spares -= 1
 
     def _stand_in(self, number: int) -> None:
         """Do the work of gRPC's thread as long as `number` other threads are held up.
@@ -97,7 +97,17 @@ def install(server: grpc.Server, turns: Turns, held_up_s: float) -> None:
 
     This uses private names of grpcio. `tests/server/test_loop.py` checks that they still behave as needed.
     """
-    state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
+    state = _state_of(server)
     loop = Loop(state, turns, held_up_s)
     state.server.register_completion_queue(loop)
     state.completion_queue = loop
+
+
+def busy(server: grpc.Server) -> bool:
+    """Whether a call is under way: its answer has not been handed to the connection yet."""
+    return bool(_state_of(server).rpc_states)
+
+
+def _state_of(server: grpc.Server) -> _server._ServerState:
+    state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
+    return state
