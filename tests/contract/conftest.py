@@ -1,4 +1,4 @@
-"""The stores that the contract is about. Another store joins by one more entry."""
+"""The stores to which the contract applies. Add another store with one more entry."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
 }
 """Stores of one machine."""
 REMOTE = ("redis", "cluster", "valkey")
-"""Stores on servers, which let go of what has expired by themselves."""
+"""Stores on servers, which delete expired records themselves."""
 OPENERS = (*LOCAL, *REMOTE)
 
 
 class Deployments:
-    """Servers that are started when a test first asks for them, and ended with the session."""
+    """Servers that are started when a test first needs them, and stopped at the end of the session."""
 
     def __init__(self, directory: Path, ended: ExitStack) -> None:
         self._directory = directory
@@ -38,7 +38,7 @@ class Deployments:
         self._running: dict[str, list[RedisServer]] = {}
 
     def opened(self, name: str) -> RedisStore:
-        """A store on one of them, which has forgotten everything."""
+        """An empty store on one of the servers."""
         if name not in self._running:
             self._running[name] = self._started(name)
         servers = self._running[name]
@@ -70,7 +70,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, deployments: Deploymen
 
 @pytest.fixture(params=LOCAL)
 def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
-    """Those that have to look for what has expired."""
+    """Stores that need sweeping to delete expired records."""
     opened = LOCAL[request.param](tmp_path)
     yield opened
     opened.close()
@@ -78,7 +78,7 @@ def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[H
 
 @pytest.fixture
 def all_stores(tmp_path: Path, deployments: Deployments) -> Iterator[list[HistoryStore]]:
-    """One of each, to be treated alike."""
+    """One store of each kind, for the same operations."""
     opened = [open_one(tmp_path / name) for name, open_one in LOCAL.items()]
     opened += [deployments.opened(name) for name in REMOTE]
     yield opened

@@ -23,7 +23,7 @@ def own(name: str) -> bytes:
 
 
 def counted(*keys: bytes) -> list[Delta]:
-    """One more for each key."""
+    """One delta that counts one for each key."""
     return [Delta(key, NOW, NOW + WEEK, (("attempt", "", 1),)) for key in keys]
 
 

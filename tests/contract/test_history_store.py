@@ -1,4 +1,4 @@
-"""What every `HistoryStore` promises."""
+"""What every `HistoryStore` must do."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LATER = NOW + WEEK
 SOON = 5.0
 KEY, OTHER = bytes(16) + b"P", b"\xff" * 16 + b"A"
 BESIDE = bytes(16) + b"A"
-"""Of the same place as KEY."""
+"""A key in the same place as KEY."""
 PAPER, SECOND = b"\x77" * 16 + b"R", b"\x77" * 16 + b"Y"
-"""Documents of one place."""
+"""Two documents in one place."""
 
 
 def attempts(key: bytes, n: int = 1, expires: float = LATER) -> Delta:
@@ -52,7 +52,8 @@ def test_an_empty_store_remembers_nothing(store: HistoryStore) -> None:
 
 
 def test_records_of_one_place_are_found_together(store: HistoryStore) -> None:
-    """`held` names the live records whose keys begin with a place, in order, up to a limit, and no others."""
+    """`held` returns the keys of unexpired records that begin with a place, in order and up to a limit, and no
+    others."""
     place, other = b"\0format.", b"\0format/"
     keys = [place + b"a" * 8 + b"A", place + b"a" * 8 + b"P", place + b"r" * 16 + PAPER]
     swaps = [Swap(keys[2], None, b"text", LATER), Swap(place + b"gone", None, b"text", NOW + 1)]
@@ -64,7 +65,8 @@ def test_records_of_one_place_are_found_together(store: HistoryStore) -> None:
 
 
 def test_writes_are_read_back(store: HistoryStore) -> None:
-    """A history is the fold of its deltas, in the order asked for; a document is the bytes that were put."""
+    """A history is the fold of its deltas, and a document is the bytes that were written. Results are in the order of
+    the keys."""
     visited = Delta(KEY, NOW, LATER, (), (("visit", (NOW, 1.5)),), (("who", SLOTS[0]),))
     deltas = [attempts(KEY), attempts(OTHER, 3), visited]
     assert store.write(deltas, (Swap(PAPER, None, b"\0text\xff", LATER),), NOW, SOON)
@@ -82,13 +84,13 @@ def test_writes_are_read_back(store: HistoryStore) -> None:
 
 
 def test_writing_nothing_succeeds(store: HistoryStore) -> None:
-    """A write without deltas and swaps is a success that leaves no trace."""
+    """A write without deltas and swaps succeeds and changes nothing."""
     assert store.write((), (), NOW, SOON)
     assert store.size()[0] == 0
 
 
 def test_records_end_at_their_expiry(store: HistoryStore) -> None:
-    """One tick before its expiry a record is there; at its expiry, to the bit, it is not."""
+    """Just before its expiry a record is found; exactly at its expiry it is not."""
     store.write([attempts(KEY, expires=LATER)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     before = LATER - 2**-20
 
@@ -99,7 +101,7 @@ def test_records_end_at_their_expiry(store: HistoryStore) -> None:
 
 
 def test_expired_records_are_as_good_as_absent(store: HistoryStore) -> None:
-    """A write at or after the expiry begins anew, for histories and for documents."""
+    """A write at or after the expiry starts with an empty history, or with no document."""
     store.write([attempts(KEY, 5, NOW + 10)], (Swap(PAPER, None, b"old", NOW + 10),), NOW, SOON)
 
     assert store.write([attempts(KEY, 1)], (Swap(PAPER, None, b"new", LATER),), NOW + 10, SOON)
@@ -109,7 +111,7 @@ def test_expired_records_are_as_good_as_absent(store: HistoryStore) -> None:
 
 @pytest.mark.parametrize("expiries", [(10, 20), (20, 10)])
 def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiries: tuple[int, int]) -> None:
-    """The later of two expiries holds, in whichever order they come."""
+    """The later of two expiries applies, in whichever order they come."""
     for seconds in expiries:
         store.write([attempts(KEY, expires=NOW + seconds)], (), NOW, SOON)
 
@@ -118,7 +120,7 @@ def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiri
 
 
 def test_a_shorter_keeping_ends_what_was_promised_longer(store: HistoryStore) -> None:
-    """A delta that says how long to keep from now cuts a later end, but never its own, and puts no earlier one off."""
+    """A delta with a retention shortens a later expiry, but not below its own, and never extends an earlier one."""
     for expires, keep, end in ((LATER, math.inf, LATER), (NOW + 5, 10.0, NOW + 10), (NOW + 8, 60.0, NOW + 10)):
         store.write([Delta(KEY, NOW, expires, (("attempt", "", 1),), keep=keep)], (), NOW, SOON)
         assert history(store, KEY, end - 2**-20) is not None
@@ -128,8 +130,8 @@ def test_a_shorter_keeping_ends_what_was_promised_longer(store: HistoryStore) ->
 
 
 def test_what_is_older_than_it_is_kept_is_forgotten(store: HistoryStore) -> None:
-    """A delta that says how long to keep ends moments from before, and of a profile whole weeks: of every table, also
-    of those that it does not touch."""
+    """A delta with a retention removes older moments, and whole weeks of a profile, from every table, even from those
+    that it does not touch."""
     began, weeks = int(NOW // WEEK), 20
     for week in range(weeks):
         time = (began + week) * WEEK + HOUR
@@ -156,7 +158,7 @@ def test_what_is_older_than_it_is_kept_is_forgotten(store: HistoryStore) -> None
 
 
 def test_a_delta_that_has_expired_begins_nothing(store: HistoryStore) -> None:
-    """Replaying what is over leaves no record behind."""
+    """A delta that has expired already creates no record."""
     assert store.write([attempts(KEY, expires=NOW)], (), NOW, SOON)
     assert store.size()[0] == 0
 
@@ -185,7 +187,7 @@ def test_nothing_written_is_shared_with_the_store(store: HistoryStore) -> None:
 
 
 def test_taking_back_everything_leaves_no_record(store: HistoryStore) -> None:
-    """A delta and its inverse leave what was before; before the first that is nothing at all."""
+    """A delta and its inverse restore the state before, which may be no record at all."""
     delta = Delta(KEY, NOW, LATER, (("country", "NO", 3),), (("visit", (NOW,)),))
     store.write([delta], (), NOW, SOON)
     store.write([inverse(delta)], (), NOW, SOON)
@@ -195,7 +197,7 @@ def test_taking_back_everything_leaves_no_record(store: HistoryStore) -> None:
 
 
 def test_taking_back_from_what_is_gone_changes_nothing(store: HistoryStore) -> None:
-    """Fraud confirmed after an erasure brings no trace of the subject back."""
+    """If fraud is confirmed after an erasure, no record of the subject is created."""
     delta = Delta(KEY, NOW, LATER, (("country", "NO", 3),))
     store.write([delta], (), NOW, SOON)
     store.erase([KEY])
@@ -205,7 +207,7 @@ def test_taking_back_from_what_is_gone_changes_nothing(store: HistoryStore) -> N
 
 
 def test_a_swap_replaces_what_was_read(store: HistoryStore) -> None:
-    """With the right expectation a document is replaced; it then lives as long as the new expiry says."""
+    """If the document is as expected, it is replaced and gets the new expiry."""
     assert store.write((), [Swap(PAPER, None, b"one", LATER)], NOW, SOON)
     assert store.write((), [Swap(PAPER, b"one", b"two", NOW + 5)], NOW, SOON)
 
@@ -215,7 +217,7 @@ def test_a_swap_replaces_what_was_read(store: HistoryStore) -> None:
 
 @pytest.mark.parametrize("expected", [None, b"other", b""])
 def test_a_failed_swap_changes_nothing(store: HistoryStore, expected: bytes | None) -> None:
-    """When one document is not as expected, neither deltas nor other swaps of the write happen."""
+    """If one document is not as expected, neither the deltas nor the other swaps of the write are applied."""
     store.write([attempts(KEY)], [Swap(PAPER, None, b"one", LATER)], NOW, SOON)
     swaps = [Swap(SECOND, None, b"fine", LATER), Swap(PAPER, expected, b"two", LATER)]
 
@@ -227,7 +229,7 @@ def test_a_failed_swap_changes_nothing(store: HistoryStore, expected: bytes | No
 
 
 def test_expecting_a_document_where_there_is_none_fails(store: HistoryStore) -> None:
-    """An expectation is of content: an absent document is not even like an empty one."""
+    """No document is not the same as an empty document."""
     assert not store.write((), [Swap(PAPER, b"", b"text", LATER)], NOW, SOON)
     assert store.write((), [Swap(PAPER, None, b"", LATER)], NOW, SOON)
     assert document(store, PAPER) == b""
@@ -235,7 +237,7 @@ def test_expecting_a_document_where_there_is_none_fails(store: HistoryStore) -> 
 
 
 def test_of_many_first_writers_one_wins(store: HistoryStore) -> None:
-    """Of eight threads that expect no document at the same moment one writes it, and its deltas alone count."""
+    """Of eight threads that expect no document at the same moment, one writes it, and only its deltas count."""
     gate = Barrier(8)
     won: list[bytes] = []
 
@@ -250,7 +252,7 @@ def test_of_many_first_writers_one_wins(store: HistoryStore) -> None:
 
 
 def test_threads_lose_no_count(store: HistoryStore) -> None:
-    """Counts of eight threads in the same histories add up."""
+    """The counts of eight threads in the same histories add up."""
 
     def hammer(_: int) -> None:
         for _ in range(50):
@@ -261,7 +263,7 @@ def test_threads_lose_no_count(store: HistoryStore) -> None:
 
 
 def test_a_read_is_one_snapshot(store: HistoryStore) -> None:
-    """Histories of one place that are always written together are never read apart."""
+    """Histories of one place that are always written together are always read in the same state."""
     seen: list[bool] = []
 
     def read(number: int) -> None:
@@ -278,7 +280,7 @@ def test_a_read_is_one_snapshot(store: HistoryStore) -> None:
 
 
 def run(threads: int, work: Callable[[int], None]) -> None:
-    """Work in so many threads at once; each is told its number."""
+    """Run the work in several threads at the same time. Each gets its number."""
     failures: list[BaseException] = []
 
     def guarded(number: int) -> None:
@@ -296,7 +298,7 @@ def run(threads: int, work: Callable[[int], None]) -> None:
 
 
 def test_erased_is_gone(store: HistoryStore) -> None:
-    """Erasing says how many of the keys there were, removes histories and documents alike, and leaves the rest."""
+    """`erase` returns how many of the keys existed, deletes histories and documents, and keeps the rest."""
     store.write([attempts(KEY), attempts(OTHER)], [Swap(PAPER, None, b"text", LATER)], NOW, SOON)
 
     assert store.erase([KEY, PAPER, b"Pabsent", KEY]) == 2
@@ -308,7 +310,7 @@ def test_erased_is_gone(store: HistoryStore) -> None:
 
 
 def test_a_walk_meets_every_key(store: HistoryStore) -> None:
-    """Steps of any size together name each key, and end; an empty store has none."""
+    """Steps of any size together return each key, and come to an end. An empty store has none."""
     assert store.walk(b"", 3) == ([], b"")
     keys = {b"\0%03d" % number for number in range(40)}
     store.write([attempts(key, expires=LATER) for key in keys], (), NOW, SOON)
@@ -324,7 +326,7 @@ def test_a_walk_meets_every_key(store: HistoryStore) -> None:
 
 
 def test_records_are_replaced_whole(store: HistoryStore) -> None:
-    """What is loaded can be moved, expiry and all: put where there was none, and deleted where it was."""
+    """A loaded record can be moved with its expiry: written where there was none, and deleted where it was."""
     store.write([attempts(KEY, 3)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     (record, paper, absent) = store.load((KEY, PAPER, OTHER))
     assert record is not None
@@ -337,7 +339,7 @@ def test_records_are_replaced_whole(store: HistoryStore) -> None:
 
 
 def test_a_failed_replacement_changes_nothing(store: HistoryStore) -> None:
-    """When one record is not as it was loaded, to the bit, none is changed; replacing nothing succeeds."""
+    """If one record differs in a single bit from what was loaded, none is changed. Replacing nothing succeeds."""
     store.write([attempts(KEY)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     (record,) = store.load((KEY,))
     store.write([attempts(KEY)], (), NOW, SOON)
@@ -360,7 +362,7 @@ def test_sweeping_removes_the_expired_alone(sweeping_store: HistoryStore) -> Non
 
 
 def test_sweeping_goes_on_where_it_stopped(sweeping_store: HistoryStore) -> None:
-    """Small steps together cover everything, none removes more than its limit, and then it starts over."""
+    """Small steps together cover everything. None removes more than its limit. After the end they start over."""
     sweeping_store.write([attempts(b"P%03d" % number, expires=NOW + 1) for number in range(100)], (), NOW, SOON)
 
     removed = [sweeping_store.sweep(NOW + 1, 9) for _ in range(12)]
@@ -372,12 +374,12 @@ def test_sweeping_goes_on_where_it_stopped(sweeping_store: HistoryStore) -> None
 
 
 def test_sweeping_an_empty_store_finds_nothing(store: HistoryStore) -> None:
-    """There is always something to answer."""
+    """Sweeping an empty store returns 0."""
     assert [store.sweep(NOW, 10) for _ in range(3)] == [0, 0, 0]
 
 
 def test_one_record_stays_small(store: HistoryStore) -> None:
-    """However many distinct values one subject shows, its record is bounded."""
+    """However many different values a subject shows, its record is bounded."""
     for number in range(2000):
         time = NOW - 3 * WEEK + number * HOUR / 4
         counts = tuple((table, f"{number}-{'x' * 20}", 1) for table in PROFILE_TABLES)
@@ -394,7 +396,7 @@ def test_one_record_stays_small(store: HistoryStore) -> None:
 
 
 def test_size_grows_with_what_is_held(store: HistoryStore) -> None:
-    """Records of twenty places are twenty to every store; bytes are more than the payload."""
+    """Every store counts records in twenty places as twenty. The bytes are more than the payload."""
     assert store.size()[0] == 0
     for number in range(20):
         assert store.write((), [Swap(b"R%d" % number, None, bytes(1000), LATER)], NOW, SOON)
@@ -425,7 +427,7 @@ def test_keys_are_any_bytes(store: HistoryStore, key: bytes) -> None:
 
 
 def test_no_time_left_is_unavailable(store: HistoryStore) -> None:
-    """A deadline that has passed ends in Unavailable, before anything is changed."""
+    """After the deadline a call raises Unavailable, and changes nothing."""
     for timeout in (0.0, -1.0):
         with pytest.raises(Unavailable):
             store.read((KEY,), (), NOW, timeout)
@@ -444,7 +446,7 @@ def test_closing_twice_is_closing_once(store: HistoryStore) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_all_stores_remember_alike(all_stores: list[HistoryStore]) -> None:
-    """Ten thousand random operations get the same answers from each store, and leave the same histories."""
+    """After ten thousand random operations all stores have given the same answers, and have the same histories."""
     random, now, full = Random(1), NOW, set[str]()
     for number in range(10_000):
         now += random.expovariate(1 / 900)
@@ -460,7 +462,7 @@ def test_all_stores_remember_alike(all_stores: list[HistoryStore]) -> None:
 
 
 def overflowing(history: History) -> set[str]:
-    """Tables that hold as much as they may; of more values than that, the next one is a choice."""
+    """Tables that are full. Which value of a full table is dropped may differ between stores."""
     return {name for name, table in TABLES.items() if len(history.tallies.of(name)) == table.capacity}
 
 
@@ -470,7 +472,7 @@ PAPERS = [place + b"unique" + kind for place in PLACES for kind in (b"R", b"Y")]
 
 
 def drawn(random: Random, store: HistoryStore, now: float) -> Callable[[HistoryStore], object]:
-    """A write, a read, a look through a place, an erasure or a sweep."""
+    """A random write, read, listing of a place, erasure or sweep."""
     choice = random.random()
     if choice < 0.7:
         deltas, swaps = drawn_write(random, store, now)
@@ -487,8 +489,8 @@ def drawn(random: Random, store: HistoryStore, now: float) -> Callable[[HistoryS
 
 
 def drawn_write(random: Random, store: HistoryStore, now: float) -> tuple[list[Delta], list[Swap]]:
-    """Deltas, and swaps of one place. Some are refused; deltas of other places then are none, for what a cluster
-    takes back of them is not all (`HistoryStore.write`)."""
+    """Random deltas, and swaps in one place. If a swap will fail, there are no deltas in other places, because a
+    cluster cannot undo them completely (`HistoryStore.write`)."""
     deltas = [drawn_delta(random, now) for _ in range(random.randrange(4))]
     place = random.choice(PLACES)
     swaps, refused = [], False
@@ -501,7 +503,8 @@ def drawn_write(random: Random, store: HistoryStore, now: float) -> tuple[list[D
 
 
 def drawn_delta(random: Random, now: float) -> Delta:
-    """Something of every table, marks and sketches included, of now and of long ago; some take back."""
+    """A random delta with entries of every table, marks and sketches included, of now and of long ago. Some undo
+    others."""
     time, expires = (
         now - random.choice([0, 0, HOUR, 26 * HOUR, WEEK, 5 * WEEK, 26 * WEEK, 30 * WEEK]),
         now + random.choice([0, HOUR, WEEK]),
@@ -524,15 +527,16 @@ def drawn_delta(random: Random, now: float) -> Delta:
 
 
 def drawn_value(random: Random, capacity: int) -> str:
-    """One of a few more than the table holds, some alike but for their case, some beyond the first plane."""
+    """One of a few more values than the table can hold; some differ only in case, and some are beyond the Basic
+    Multilingual Plane."""
     return random.choice(["", "a", "B", "\u00e9", "\uffee", "\U0001f511", "Z"]) + str(
         random.randrange(capacity // 4 + 1)
     )
 
 
 def test_what_others_tell_is_remembered_alike(store: HistoryStore) -> None:
-    """Marks of one second are in the order of what they say, those without more come last, four of a kind stay, and
-    one that comes again changes nothing, in whichever order they come."""
+    """Marks of the same second are ordered by their contents, those without more last. Four of a kind are kept, and a
+    repeated one changes nothing, in whichever order they come."""
     at = int(NOW)
     marks = [(at, 2), (at,), (at + 60, 0), (at, 0), (at, 1), (at - DAY, 2), (at + 60, 0)]
     for order in (marks, marks[::-1]):

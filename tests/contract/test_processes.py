@@ -1,4 +1,4 @@
-"""What the embedded store promises to the processes that share it, when some of them die."""
+"""What the embedded store guarantees to the processes that share it when some of them die."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
 
 @pytest.fixture
 def start(tmp_path: Path, store: LmdbStore) -> Iterator[Start]:
-    """Start a hammer on the store; what still runs at the end is killed."""
+    """Starts a hammer on the store. Those that still run at the end are killed."""
     running: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: object) -> subprocess.Popen[str]:
@@ -47,13 +47,13 @@ def counts(store: LmdbStore, *keys: bytes) -> list[int]:
 
 
 def acknowledged(process: subprocess.Popen[str]) -> int:
-    """The next acknowledgement; waits for it."""
+    """Wait for the next acknowledgement."""
     assert process.stdout is not None
     return int(process.stdout.readline())
 
 
 def kill(process: subprocess.Popen[str]) -> list[str]:
-    """SIGKILL, and all that it had still said."""
+    """Kill the process, and return what it had printed by then."""
     assert process.stdout is not None
     process.kill()
     return process.stdout.read().splitlines()
@@ -61,7 +61,7 @@ def kill(process: subprocess.Popen[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_eight_processes_lose_no_count(store: LmdbStore, start: Start) -> None:
-    """Every count of every process is there at the end, in the histories that all share and in its own."""
+    """Every count of every process is there at the end, in shared histories and in its own."""
     names = [str(number) for number in range(8)]
     for process in [start(name, "count", 500) for name in names]:
         process.communicate()
@@ -73,7 +73,7 @@ def test_eight_processes_lose_no_count(store: LmdbStore, start: Start) -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_it_acknowledged(store: LmdbStore, start: Start) -> None:
-    """SIGKILL in the middle of the load: at most the one write under way is in doubt, and the others go on."""
+    """After SIGKILL under load, at most the write under way may be lost, and the other processes continue."""
     survivor = start("survivor", "count", ENDLESS)
     for round_ in range(4):
         victim = start(f"victim {round_}", "count", ENDLESS)
@@ -88,7 +88,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(store: LmdbStore, s
 
 
 def test_a_writer_killed_in_its_turn_leaves_it_to_the_next(store: LmdbStore, start: Start) -> None:
-    """Killed with the write lock held, a process blocks nobody and leaves nothing half-written."""
+    """A process that is killed while it has the write lock blocks nobody, and leaves nothing half written."""
     victim = start("victim", "write")
     assert victim.stdout is not None
     assert victim.stdout.readline() == "held\n"
@@ -100,7 +100,7 @@ def test_a_writer_killed_in_its_turn_leaves_it_to_the_next(store: LmdbStore, sta
 
 
 def test_a_killed_reader_gives_its_slot_back(store: LmdbStore, start: Start) -> None:
-    """A read that was never ended would keep old pages for ever; the sweep notices that its process is gone."""
+    """An open read of a dead process would keep old pages for ever. The sweep frees its slot."""
     victim = start("victim", "read")
     assert victim.stdout is not None
     assert victim.stdout.readline() == "held\n"

@@ -81,7 +81,7 @@ def misspelled_tier(files: Path) -> tuple[str, str]:
 def edited_forest(files: Path) -> tuple[str, str]:
     forest = files / "models" / "machine" / "hand-set-2" / "forest.json"
     replace(forest, "0.5", "0.6")
-    return f"{forest}: SHA-256", "seal"
+    return f"{forest}: has the SHA-256", "seal"
 
 
 def other_features(files: Path) -> tuple[str, str]:

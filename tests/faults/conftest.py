@@ -1,4 +1,4 @@
-"""What is needed to break things."""
+"""Fixtures for breaking things."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ collect_ignore = [] if MOUNTABLE else ["test_disk.py"]
 
 
 def pytest_report_header() -> str:
-    """Whether the tests on file systems of their own are run: nothing is left out in silence."""
+    """Say whether the tests that need file systems of their own are run, so that they are not skipped silently."""
     return f"file systems of the tests' own: {'mounted' if MOUNTABLE else 'NOT run, mounting takes root'}"
 
 

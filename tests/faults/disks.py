@@ -1,4 +1,4 @@
-"""File systems of a test's own, to fill, freeze and break (mounting takes root); and what a process may not do."""
+"""File systems for tests, to fill, freeze and break (mounting needs root), and processes without rights or space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(*command: object) -> None:
 
 
 def _mountable() -> bool:
-    """Whether this process may mount an image: root alone is not enough in a container."""
+    """Whether this process may mount an image. In a container root is not enough."""
     if os.geteuid() != 0:
         return False
     with tempfile.TemporaryDirectory() as place, suppress(OSError, subprocess.SubprocessError):
@@ -45,11 +45,11 @@ class Disk:
         run("mount", "-o", "loop", self._image, self.path)
 
     def unmount(self) -> None:
-        """At once for whoever asks for the path; its open files live on in the dark."""
+        """Unmount the path at once. Open files continue to work on the detached file system."""
         run("umount", "--lazy", self.path)
 
     def replace(self) -> None:
-        """Another device with what was on this one, mended: in the same place, for whoever opens anew."""
+        """Mount a repaired copy on another device at the same path. Files have to be reopened."""
         self.unmount()
         copy = self._image.with_suffix(".mended")
         copy.write_bytes(self._image.read_bytes())
@@ -58,12 +58,12 @@ class Disk:
         self.mount()
 
     def break_down(self) -> None:
-        """What the kernel does when a device fails: the file system can be read and no longer written."""
+        """Do what the kernel does when a device fails: make the file system read-only."""
         run("mount", "-o", "remount,abort", self.path)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Writes hang, as during a snapshot, or on a device that does not answer."""
+        """Block writes, as during a snapshot or on a device that does not answer."""
         run("fsfreeze", "--freeze", self.path)
         try:
             yield
@@ -72,7 +72,7 @@ class Disk:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Not a byte is left."""
+        """Fill the disk completely."""
         filler = self.path / "filler"
         try:
             with suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -90,7 +90,7 @@ MOUNTABLE: Final = _mountable()
 
 @contextmanager
 def mounted(directory: Path, size_mib: int = 64) -> Iterator[Disk]:
-    """A disk, let go at the end, frozen or not."""
+    """A disk, which is unmounted at the end, even if frozen."""
     directory.mkdir(parents=True, exist_ok=True)
     disk = Disk(directory, size_mib)
     disk.mount()
@@ -103,7 +103,8 @@ def mounted(directory: Path, size_mib: int = 64) -> Iterator[Disk]:
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Without the rights of root, where the tests have them; a user's own are taken by the mode of the directory."""
+    """Drop the rights of root, if the tests run as root; otherwise the test removes the directory's permissions
+    itself."""
     mine = os.geteuid()
     os.seteuid(65534 if mine == 0 else mine)
     try:
@@ -114,7 +115,7 @@ def nobody() -> Iterator[None]:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """A disk that is full once a file has `size` bytes: the kernel then writes in part, or not at all."""
+    """Simulate a disk that is full once a file has `size` bytes. The kernel then writes in part, or not at all."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

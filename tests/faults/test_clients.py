@@ -1,4 +1,4 @@
-"""Clients that mean harm, or are merely broken: the others are answered, and memory stays bounded."""
+"""Malicious and broken clients: others are answered, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from tests.faults.witness import MARGIN, OWN
 
 MIB = 1 << 20
 SPARE = 256 * MIB
-"""What all of these clients together may make a worker take: the arenas of its threads, which it keeps."""
+"""Memory that all these clients together may cost a worker: mainly the allocator arenas of its threads, which it
+keeps."""
 EMPTY_WINDOW = struct.pack(">HI", 4, 0)
-"""SETTINGS_INITIAL_WINDOW_SIZE: not a byte of an answer may be sent."""
+"""SETTINGS_INITIAL_WINDOW_SIZE 0: the server may not send a byte of an answer."""
 CROWD = 400
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One worker, so that whoever is attacked is whoever answers; the same to the end."""
+    """A single worker, so that the attacked one is also the one that answers. It must be the same one at the end."""
     with serving(tmp_path_factory.mktemp("clients")) as running:
         with running.stub() as stub:
             for _ in range(50):
@@ -45,7 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def private(service: Service) -> int:
-    """Bytes of a worker's memory that no file is behind."""
+    """The private memory of a worker, in bytes."""
     (worker,) = service.workers()
     status = Path(f"/proc/{worker}/status").read_text(encoding="ascii")
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
@@ -53,7 +54,7 @@ def private(service: Service) -> int:
 
 @contextmanager
 def neighbour(service: Service) -> Iterator[None]:
-    """Somebody else signs in meanwhile, and is answered each time, mostly at once."""
+    """Another client signs in meanwhile. Each call is answered, and most of them quickly."""
     stop = threading.Event()
     seconds: list[float] = []
     errors: list[grpc.RpcError] = []
@@ -83,7 +84,7 @@ def neighbour(service: Service) -> Iterator[None]:
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not reading"])
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood(name: str, reads: bool, service: Service) -> None:
-    """Tens of thousands of frames, as fast as they are taken: others are answered."""
+    """During tens of thousands of frames, sent as fast as possible, others are answered."""
     make, most = FLOODS[name]
     with neighbour(service):
         peer = Peer(service.address)
@@ -93,7 +94,7 @@ def test_a_flood(name: str, reads: bool, service: Service) -> None:
 
 
 def test_a_crowd_that_reads_no_answers(service: Service) -> None:
-    """Calls whose answers nobody takes hold no place of those who do."""
+    """Calls whose answers are not read do not use up the places of others."""
     message = attempt(subject="slow").SerializeToString()
     with ExitStack() as peers:
         for _ in range(5):
@@ -111,7 +112,7 @@ def test_a_crowd_that_reads_no_answers(service: Service) -> None:
     "greeting", [b"", b"PRI * HT", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\0" * 100]
 )
 def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -> None:
-    """Connections that stand half open, or speak something else, keep nobody out."""
+    """Half-open connections, and connections of other protocols, do not block others."""
     host, _, port = service.address.rpartition(":")
     with neighbour(service), ExitStack() as open_ones:
         for _ in range(CROWD):
@@ -120,7 +121,7 @@ def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -
 
 
 def test_callers_that_vanish(service: Service) -> None:
-    """Cut off in the middle of a call, by a reset, again and again."""
+    """Connections are reset repeatedly in the middle of a call."""
     begin = calls(attempt(subject="gone").SerializeToString(), flags=0)
     with neighbour(service):
         for _ in range(CROWD):
@@ -146,7 +147,7 @@ def beyond() -> risk_pb2.AssessRequest:
 def test_messages_that_are_too_large(
     request_of: Callable[[], risk_pb2.AssessRequest], code: grpc.StatusCode, service: Service
 ) -> None:
-    """Refused by their length, before they are read as a message."""
+    """They are refused by their length, before they are read."""
     with neighbour(service), service.channel() as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
         for _ in range(20):
@@ -157,7 +158,7 @@ def test_messages_that_are_too_large(
 
 @pytest.mark.slow
 def test_scrapers_that_drip(service: Service) -> None:
-    """Whoever sends a request byte by byte does not keep probes and Prometheus out for longer than `SECONDS`."""
+    """A client that sends its request byte by byte blocks probes and Prometheus for at most `SECONDS`."""
     address = service.metrics.removeprefix("http://").removesuffix("/metrics")
     host, _, port = address.rpartition(":")
     stop = threading.Event()
@@ -184,7 +185,7 @@ def test_scrapers_that_drip(service: Service) -> None:
 
 
 def answers(service: Service) -> bool:
-    """Whether readiness is answered."""
+    """Whether `/readyz` is answered."""
     try:
         return service.get("/readyz")[0] == 200
     except OSError:
@@ -192,6 +193,6 @@ def answers(service: Service) -> bool:
 
 
 def test_stderr_stays_json_lines(service: Service) -> None:
-    """Nothing that a client sends makes a library write beside the log; the file still reads line by line."""
+    """Nothing that a client sends makes a library write to stderr: every line is still JSON."""
     assert (service.state / "events.jsonl").stat().st_size < MIB
     assert {event["level"] for event in service.events()} <= {"info", "warning", "error"}

@@ -1,4 +1,5 @@
-"""The clock is set wrong: nobody is refused, nothing is deleted for it, and setting it right brings everything back."""
+"""The clock is wrong: calls are answered, nothing is deleted because of it, and after the correction all is as
+before."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ __all__ = ["release", "store"]
 
 @pytest.mark.parametrize("step", [-400 * DAY, -DAY, -HOUR, HOUR, DAY, 400 * DAY], ids=lambda step: f"{step / DAY:+g} d")
 def test_a_step_of_the_clock(step: float, release: Release, store: HistoryStore) -> None:
-    """While it is wrong attempts are answered and outcomes taken; set right, what was learned before counts again."""
+    """While the clock is wrong, attempts are answered and outcomes accepted. After the correction, earlier learning
+    counts again."""
     bench = Bench(release, store)
     first = bench.assess(LOGIN)
     assert bench.tell(first, "session_established") == 1
@@ -43,7 +45,7 @@ def test_a_step_of_the_clock(step: float, release: Release, store: HistoryStore)
 
 
 class Failures(NullMeter):
-    """What failed, and how often there was a look at the store."""
+    """Records failures, and how often the store's size was read."""
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
@@ -56,7 +58,7 @@ class Failures(NullMeter):
 
 
 def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
-    """A year ahead by mistake, everything has expired: it is still there when the mistake is mended within an hour."""
+    """With a clock a year ahead, every record has expired. None is deleted if the clock is corrected within an hour."""
     wall, booted, meter, store = [NOW], [1000.0], Failures(), MemoryStore()
     sweeper = Sweeper(store, meter, lambda: wall[0], lambda: booted[0])
     assert store.write(counted(*SHARED), (), NOW, 1.0)
@@ -78,7 +80,8 @@ def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
 
 
 def test_no_segment_is_too_old_after_a_step(tmp_path: Path) -> None:
-    """A year ahead by mistake, every segment is beyond `log.keep_days`: none goes while the mistake can be mended."""
+    """With a clock a year ahead, every segment is older than `log.keep_days`. None is deleted while the clock may be
+    corrected."""
     wall = [NOW]
     log = FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(keep_seconds=90 * DAY), lambda: wall[0])
     assert log.append(b"{}")

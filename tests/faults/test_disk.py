@@ -1,4 +1,4 @@
-"""The disk fails in every way that a disk can: sign-ins are answered in time, and what was acknowledged is found."""
+"""Failing disks: sign-ins are answered in time, and what was acknowledged is found."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.faults.disks import Disk
 from tests.faults.witness import causes, gaps, witness
 
 SYNCED = 2.5
-"""What is older has reached the disk."""
+"""Seconds after which writes have reached the disk."""
 BOTH = {"store:not_written", "decision_log:not_written"}
 
 
 @pytest.mark.slow
 def test_a_full_disk(disk: Disk) -> None:
-    """Answers name both causes, reads go on; room alone brings everything back."""
+    """Answers name both causes, and reads work. Free space alone restores everything."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:
         with disk.full():
             eventually(lambda: caller.sign_in().causes == BOTH)
@@ -33,7 +33,7 @@ def test_a_full_disk(disk: Disk) -> None:
 
 @pytest.mark.slow
 def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
-    """One call waits for the disk; all others are answered in time and say that they are not logged."""
+    """One call hangs in the disk. All others are answered in time and say that they are not logged."""
     elsewhere = {"RISKD_LOG__DIR": str(disk.path / "decisions")}
     with serving(tmp_path / "state", settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
@@ -48,7 +48,7 @@ def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
-    """Nobody is answered, but by the caller's own deadline; with the disk everything goes on, and nothing is lost."""
+    """Calls end only by their own deadline. Once the disk answers, everything continues and nothing is lost."""
     elsewhere = {"RISKD_STORE__PATH": str(disk.path / "store")}
     with serving(tmp_path / "state", workers=2, settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
@@ -60,7 +60,7 @@ def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_system_that_turned_read_only(disk: Disk) -> None:
-    """Histories are still read, nothing is written; mounted anew, store and log are found again by themselves."""
+    """Histories can be read, but nothing is written. After a remount, store and log recover without a restart."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:
         time.sleep(SYNCED)
         disk.break_down()

@@ -1,4 +1,5 @@
-"""The decision log fails: what was appended is there, what was not is said, and it comes back by itself."""
+"""Faults of the decision log: acknowledged records are kept, refused ones are reported, and it recovers without a
+restart."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from tests.faults.disks import nobody
 
 
 class HangingLog(FileDecisionLog):
-    """A log on a disk that answers once it is told to."""
+    """A log on a disk that hangs until told otherwise."""
 
     disk = threading.Event()
 
@@ -28,7 +29,8 @@ def opened(directory: Path, **bounds: float) -> FileDecisionLog:
 
 
 def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None:
-    """Another thread waits for `PATIENCE_S`, the next not at all; the line is there in the end, and so are new ones."""
+    """The next thread waits for `PATIENCE_S`, later ones not at all. In the end the hanging line is there, and so are
+    new ones."""
     with closing(HangingLog(tmp_path, 0, NullMeter(), Bounds())) as log:
         appended: list[bool] = []
         thread = threading.Thread(target=lambda: appended.append(log.append(b"first")))
@@ -49,7 +51,7 @@ def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:
-    """The segment that is open goes on; a new one is refused until the directory may be written again."""
+    """The open segment can still be written. A new one is refused until the directory is writable again."""
     place = tmp_path / "log"
     with closing(opened(place, segment_bytes=10)) as log:
         assert log.append(b"0123456789")
@@ -62,7 +64,8 @@ def test_permission_that_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
-    """Lines go to the directory of the name within seconds; what was appended before lies where it was moved."""
+    """Within seconds, lines go to the new directory at the path. Earlier lines are where the old directory was
+    moved."""
     place = tmp_path / "log"
     with closing(opened(place)) as log:
         assert log.append(b"before")
@@ -73,7 +76,7 @@ def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_back_opens_the_next_segment(tmp_path: Path) -> None:
-    """Names of segments come from the clock; one that is taken is not written over, and the next moment's is free."""
+    """Segment names come from the clock. An existing file is not overwritten; a moment later a new name is free."""
     now = [1_800_000_000.0]
     bounds = Bounds(segment_bytes=10)
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), bounds, lambda: now[0])) as log:

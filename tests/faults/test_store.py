@@ -1,4 +1,4 @@
-"""The store fails while the service runs: sign-ins are answered in time, and what was acknowledged is found."""
+"""Faults of the store in a running service: sign-ins are answered in time, and what was acknowledged is found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.rebuild.world import remembered
 SMALL = {"RISKD_STORE__MAP_SIZE_MB": "16", "RISKD_STORE__SWEEP_S": "1"}
 NOT_WRITTEN = {"store:not_written"}
 REBUILT = 200.0
-"""Seconds for histories to come back on a machine that others use: the process has a low priority."""
+"""Seconds to rebuild histories on a busy machine; the rebuild has a low priority."""
 UNREADABLE = {"history:unavailable", "reputation:unavailable"}
 
 
@@ -48,7 +48,7 @@ def holding(store: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def fill(store: LmdbStore, expires: float) -> list[bytes]:
-    """Documents until there is room for none; their keys."""
+    """Write documents until the store is full. Returns their keys."""
     keys: list[bytes] = []
     for size in (100_000, 3000, 300):
         with suppress(Unavailable):
@@ -61,7 +61,8 @@ def fill(store: LmdbStore, expires: float) -> list[bytes]:
 
 @pytest.mark.slow
 def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
-    """SIGSTOP with the write lock held: answers in time, nothing counted; SIGCONT or SIGKILL brings everything back."""
+    """SIGSTOP of a process that holds the write lock: answers come in time, and nothing is counted. SIGCONT or SIGKILL
+    restores everything."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with holding(tmp_path / "store", "write") as holder:
             holder.send_signal(signal.SIGSTOP)
@@ -78,7 +79,8 @@ def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["sweep", "erase", "growth"])
 def test_a_full_map(remedy: str, tmp_path: Path) -> None:
-    """Answers in time, nothing counted; expiry, an erasure or another process with a larger map makes room."""
+    """Answers come in time, and nothing is counted. Expiry, an erasure, or another process with a larger map makes
+    space."""
     with serving(tmp_path, settings=SMALL) as service, witness(service) as caller:
         with closing(LmdbStore(tmp_path / "store", map_size=16 << 20)) as other:
             keys = fill(other, expires=time.time() if remedy == "sweep" else NOW + 9999 * DAY)
@@ -98,7 +100,7 @@ def test_a_full_map(remedy: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_that_is_removed(tmp_path: Path) -> None:
-    """Nobody is refused; within seconds there is a new store, and what is acknowledged then is found in it."""
+    """All calls are answered. Within seconds there is a new store, which has what is acknowledged from then on."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         shutil.rmtree(tmp_path / "store")
         caller.several(10)
@@ -111,14 +113,15 @@ def test_a_store_that_is_removed(tmp_path: Path) -> None:
 
 
 def is_found(service: Service, assessment_id: str) -> bool:
-    """Whether the store at the path has its receipt: 8 bytes of an assessment's id are the place of its records."""
+    """Whether the store at the path has the receipt. The first 8 bytes of an assessment's id are the place of its
+    records."""
     with closing(LmdbStore(service.state / "store")) as store:
         return any(key.endswith(b"R") for key in store.held(bytes.fromhex(assessment_id[:16]), NOW, 100))
 
 
 @pytest.mark.slow
 def test_a_store_that_another_replaces(tmp_path: Path) -> None:
-    """A copy that is put in its place is taken up: what the copy remembers is found."""
+    """A copy that replaces the store is opened, and its records are found."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with lmdb.open(str(tmp_path / "store")) as copied:
             (tmp_path / "copy").mkdir()
@@ -133,7 +136,8 @@ def test_a_store_that_another_replaces(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
-    """Whose records lay in it is answered with a gap; nothing else is touched, and mending it needs no restart."""
+    """Subjects whose records are on the page are answered with a gap. Others are not affected. Repairing the page needs
+    no restart."""
     with serving(tmp_path) as service, witness(service) as caller:
         data = tmp_path / "store" / "data.mdb"
         caller.several(30)
@@ -154,8 +158,8 @@ def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
-    """To read beyond the end of a mapped file kills the process. The next one checks the file, sets it aside, says so
-    and serves, by itself; what is acknowledged from then on is found, and soon what was acknowledged before, too."""
+    """Reading beyond the end of a mapped file kills the process. The next one checks the file, sets it aside, reports
+    that, and serves. What is acknowledged from then on is found, and soon also what was acknowledged before."""
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
         caller = Witness(service, stub)
         caller.sign_in(5.0)
@@ -173,7 +177,8 @@ def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
 
 
 def is_begun_anew(service: Service, caller: Witness) -> None:
-    """Once, whoever else found the damage; told and counted; and the new store keeps what it acknowledges."""
+    """The store was set aside once, even if several processes found the damage. This was logged and counted, and the
+    new store works."""
     told = [event for event in service.events() if event["event"] == "store_set_aside"]
     assert len(told) == service.metric("riskd_failures_total", part="store_damaged") >= 1
     assert "set aside as store.corrupt-" in str(told[0]["problems"])
@@ -187,7 +192,7 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
 
 
 def comes_back(service: Service, before: dict[bytes, bytes]) -> None:
-    """By itself, and it is told: every record of those who signed in before is what it was."""
+    """The histories are rebuilt without an operator, and this is logged: every earlier record is as before."""
     deadline = time.monotonic() + REBUILT
     while "store_rebuild_finished" not in [event["event"] for event in service.events()]:
         assert time.monotonic() < deadline, service.events()
@@ -215,8 +220,8 @@ DAMAGES = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    """Two workers that find it damaged set it aside once, and begin anew; nothing of it is deleted, and all that it
-    held comes back out of the log."""
+    """Two workers that find the damage set the store aside once and start a new one. Nothing is deleted, and all
+    histories are rebuilt from the log."""
     with serving(tmp_path) as service, witness(service) as caller:
         for seen in caller.several(30):
             caller.tell(seen.answer.assessment_id)
@@ -232,7 +237,8 @@ def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path
 
 
 def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
-    """Another program's file, a file of another format, and the fourth damaged one are refused, and stay."""
+    """Another program's file, a file of another format, and the fourth damaged store are rejected and left
+    unchanged."""
     other, format_, ours = tmp_path / "other", tmp_path / "format", tmp_path / "ours"
     other.mkdir()
     (other / "data.mdb").write_bytes(b"somebody's" * 1000)
@@ -261,7 +267,8 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
 def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    """Before the old one has moved nothing is due; from then on it is, also where the new one was not begun."""
+    """No rebuild is due before the old store is moved. After that it is due, even if the new store was never
+    created."""
     path, rename = tmp_path / "store", Path.rename
     LmdbStore(path, 16 << 20).close()
     (path / "data.mdb").write_bytes(b"noise" * 5000)
@@ -281,7 +288,7 @@ def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
-    """A full disk without a disk of one's own: writes are unavailable, reads go on, and room is all that it takes."""
+    """A simulated full disk: writes are unavailable, reads work, and free space alone restores everything."""
     with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
         assert store.write(counted(*SHARED), (), NOW, 1.0)
         with largest_file((tmp_path / "data.mdb").stat().st_size):
@@ -293,7 +300,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 
 
 def test_more_readers_than_slots(tmp_path: Path) -> None:
-    """A read without a slot is unavailable; the slots of readers that died are taken back by the next read."""
+    """Without a free reader slot, a read is unavailable. The next read frees the slots of dead readers."""
     with closing(LmdbStore(tmp_path, max_readers=2)) as store:
         with holding(tmp_path, "read") as one, holding(tmp_path, "read") as other:
             with pytest.raises(Unavailable, match="more readers than slots"):
@@ -306,7 +313,7 @@ def test_more_readers_than_slots(tmp_path: Path) -> None:
 
 
 def test_a_panic_of_lmdb(tmp_path: Path) -> None:
-    """LMDB gives up for good on a file that the disk failed in a commit; it is opened anew, and nothing is lost."""
+    """After a disk error during a commit LMDB stops working on the file. The file is reopened, and nothing is lost."""
 
     def panic(_: object) -> None:
         raise lmdb.PanicError("commit")
@@ -328,7 +335,7 @@ def works(store: LmdbStore) -> bool:
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:
-    """A store that is open goes on; who opens it anew is refused and told why, and let in once it is given back."""
+    """An open store continues to work. Opening it again is refused with a reason, until the permission is restored."""
     place = tmp_path / "store"
     with closing(LmdbStore(place)) as store:
         place.chmod(0)

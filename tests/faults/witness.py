@@ -1,4 +1,4 @@
-"""A caller of a running service that notes how long answers take, what they lack, and what was acknowledged."""
+"""A client of a running service that records how long answers take, what they lack, and what was acknowledged."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from riskd.core import record
 from tests.e2e.service import Service, attempt, eventually
 
 DEADLINE: Final = 1.0
-"""What callers allow here."""
+"""Timeout of its calls in seconds."""
 OWN: Final = 0.1
-"""What riskd takes at most (`server.default_timeout_ms`)."""
+"""Longest time of riskd itself (`server.default_timeout_ms`)."""
 MARGIN, MOST = 0.25, 0.9
-"""On top of that: what the call itself takes in half of the cases, and at most, on a machine that is busy."""
+"""Additional time of the call itself on a busy machine: the median, and the maximum."""
 
 
 class Seen(Struct, frozen=True):
-    """One answer and what it took."""
+    """An answer, and how long it took."""
 
     answer: risk_pb2.AssessResponse
     seconds: float
 
     @property
     def causes(self) -> set[str]:
-        """Why it is degraded."""
+        """The causes of a degraded answer."""
         return set(self.answer.causes)
 
 
 class Witness:
-    """Signs in again and again, as somebody else each time."""
+    """Signs in repeatedly, with a new subject each time."""
 
     def __init__(self, service: Service, stub: risk_pb2_grpc.RiskServiceStub, name: str = "witness") -> None:
         self.service = service
@@ -48,7 +48,7 @@ class Witness:
         self._calls = 0
 
     def sign_in(self, timeout: float = DEADLINE) -> Seen:
-        """One attempt, kept as acknowledged when nothing is said to the contrary."""
+        """Make an attempt. It counts as acknowledged unless the answer names a cause."""
         self._calls += 1
         started = time.monotonic()
         answer = self.stub.Assess(attempt(subject=f"{self.name} {self._calls}"), timeout=timeout)
@@ -58,20 +58,20 @@ class Witness:
         return seen
 
     def several(self, count: int = 5) -> list[Seen]:
-        """As many, each within the service's own time and the margin."""
+        """Make `count` attempts, each of which must be answered within riskd's own time and the margin."""
         seen = [self.sign_in() for _ in range(count)]
         assert median(each.seconds for each in seen) < OWN + MARGIN
         assert max(each.seconds for each in seen) < OWN + MOST
         return seen
 
     def tell(self, assessment_id: str) -> None:
-        """An outcome."""
+        """Report an outcome."""
         outcome = risk_pb2.RecordOutcomeRequest(assessment_id=assessment_id)
         outcome.session_established.SetInParent()
         self.stub.RecordOutcome(outcome, timeout=DEADLINE)
 
     def is_refused(self, assessment_id: str) -> bool:
-        """Whether an outcome is refused, with UNAVAILABLE and when to try again."""
+        """Whether an outcome is refused with UNAVAILABLE and RetryInfo."""
         try:
             self.tell(assessment_id)
         except grpc.RpcError as error:
@@ -81,7 +81,7 @@ class Witness:
         return False
 
     def is_unconnected(self) -> bool:
-        """Whether nobody is there to answer."""
+        """Whether no server can be reached."""
         try:
             self.sign_in()
         except grpc.RpcError as error:
@@ -89,7 +89,7 @@ class Witness:
         return False
 
     def is_late(self) -> bool:
-        """Whether an attempt is not answered by the caller's own deadline."""
+        """Whether an attempt is not answered by the caller's deadline."""
         try:
             self.sign_in()
         except grpc.RpcError as error:
@@ -97,15 +97,15 @@ class Witness:
         return False
 
     def failures(self, part: str) -> float:
-        """What the metric says."""
+        """The value of the failure metric for this part."""
         return self.service.metric("riskd_failures_total", part=part)
 
     def recovered(self) -> None:
-        """Sooner or later answers lack nothing, by the same processes."""
+        """Wait until answers lack nothing, without a restart."""
         eventually(lambda: not self.sign_in().answer.degraded)
 
     def finds_everything(self) -> None:
-        """What was acknowledged can be told an outcome, and is in the log."""
+        """Every acknowledged assessment accepts an outcome, and is in the log."""
         for assessment_id in self.acknowledged:
             self.tell(assessment_id)
         logged = {line.id for line in self.service.decisions() if isinstance(line, record.AssessmentRecord)}
@@ -114,7 +114,7 @@ class Witness:
 
 @contextmanager
 def witness(service: Service) -> Iterator[Witness]:
-    """One that has seen the service well; and no worker was replaced in the end."""
+    """A witness of a service that worked at the start. Checks that no worker was restarted in the end."""
     with service.stub() as stub:
         one = Witness(service, stub)
         eventually(lambda: not one.sign_in(5.0).answer.degraded)
@@ -124,11 +124,11 @@ def witness(service: Service) -> Iterator[Witness]:
 
 
 def causes(seen: list[Seen]) -> set[str]:
-    """What all of them name, and each alike."""
+    """The causes that all answers name; they must be the same in each."""
     assert all(each.causes == seen[0].causes for each in seen), [each.causes for each in seen]
     return seen[0].causes
 
 
 def gaps(seen: list[Seen]) -> set[tuple[str, str]]:
-    """Gaps that say that riskd failed."""
+    """The gaps that riskd itself caused."""
     return {(gap.source, gap.why) for each in seen for gap in each.answer.gaps if gap.why == "unavailable"}

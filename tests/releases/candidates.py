@@ -1,4 +1,4 @@
-"""Directories of policies and models that a test can tell apart by their answers."""
+"""Directories of policies and models that differ in their answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODELS: Final = data_directory("models")
 
 
 def policies(directory: Path, valid_for: str) -> Path:
-    """The shipped policies, in which every answer is valid for so long."""
+    """A copy of the shipped policies in which every answer is valid for this long."""
     shutil.copytree(data_directory("policies"), directory)
     for path in directory.glob("*.yaml"):
         text, changed = re.subn(r"valid_for: \S+", f"valid_for: {valid_for}", path.read_text())
@@ -25,7 +25,7 @@ def policies(directory: Path, valid_for: str) -> Path:
 
 
 def settings(state: Path, **more: str) -> Settings:
-    """Settings of a service whose state is there."""
+    """Settings of a service with this state directory."""
     return load(None, {}, {"state.dir": str(state), **more})
 
 
@@ -35,6 +35,6 @@ def releases(state: Path, **more: str) -> Releases:
 
 
 def created(state: Path, valid_for: str) -> str:
-    """A release in which every answer is valid for so long; its id."""
+    """Create a release in which every answer is valid for this long. Returns its id."""
     folder = policies(state / f"candidate-{valid_for}", valid_for)
     return releases(state).create(folder, MODELS, "test", valid_for).id

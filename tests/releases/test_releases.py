@@ -1,4 +1,4 @@
-"""Releases of a host: immutable, activated by all processes or by none, whoever dies when."""
+"""Releases of a host: immutable, and activated by all processes or by none, even after crashes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ PAIR = ("2m", "3m")
 
 
 def whole(release: str) -> ActivationRequest:
-    """Let it decide for everybody."""
+    """A request to activate a release for all attempts."""
     return ActivationRequest(release=release, actor="test")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A host with two releases, made once: its state directory and their ids."""
+    """A host with two releases: its state directory and their ids. Made once."""
     state = tmp_path_factory.mktemp("made")
     first, second = (created(state, valid_for) for valid_for in PAIR)
     return state, first, second
@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 
 @pytest.fixture
 def host(made: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str, str]:
-    """A host of its own with two releases."""
+    """A copy of the host for one test."""
     state, first, second = made
     subprocess.run(["cp", "-r", f"{state}/releases", f"{tmp_path}/releases"], check=True)
     return tmp_path, first, second
@@ -59,7 +59,8 @@ def host(made: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str, str]:
 
 @contextmanager
 def process(state: Path, name: str, refused: list[Problem] | None = None) -> Iterator[list[Lineup]]:
-    """A process that follows; what it has installed. What it refuses goes to `refused`."""
+    """A process that follows activations. Yields what it has installed. Problems of releases that it refuses are added
+    to `refused`."""
     installed: list[Lineup] = []
     with following(releases(state), name) as follower:
         active = follower.releases.active()
@@ -70,8 +71,8 @@ def process(state: Path, name: str, refused: list[Problem] | None = None) -> Ite
 
 
 def test_a_release_is_what_was_loaded(host: tuple[Path, str, str]) -> None:
-    """Its id is the hash of what it decides by: made again it is the same, changed candidates are another, and it
-    does not change with the directories that it came from."""
+    """The id is a hash of its contents: the same candidates give the same id, changed ones another. Later changes of
+    the source directories do not affect it."""
     state, first, second = host
     assert first != second
     assert created(state, PAIR[0]) == first
@@ -81,7 +82,7 @@ def test_a_release_is_what_was_loaded(host: tuple[Path, str, str]) -> None:
 
 
 def test_a_changed_release_is_refused(host: tuple[Path, str, str]) -> None:
-    """Whoever edits a release in place is found out: it is not activated."""
+    """A release that was edited in place is not activated."""
     state, first, _ = host
     policy = releases(state).files.folders(first)[0] / "customer.yaml"
     policy.write_text(policy.read_text().replace("2m", "4m"))
@@ -91,7 +92,7 @@ def test_a_changed_release_is_refused(host: tuple[Path, str, str]) -> None:
 
 
 def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
-    """Every problem of every file is told at once, and nothing is kept; what cannot be looked at is one of them."""
+    """All problems of all files are reported at once, unreadable ones included, and nothing is stored."""
     folder = policies(tmp_path / "bad", "2m")
     (folder / "customer.yaml").write_text("domain: customer\n")
     (folder / "machine.yaml").unlink()
@@ -110,14 +111,14 @@ def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "nothing", "..", "members", "../releases", "0" * 5000])
 def test_an_unknown_release_is_named(host: tuple[Path, str, str], name: str) -> None:
-    """What is not a release of this host is said to be unknown, whatever it looks like."""
+    """Anything that is not the id of a release of this host is unknown."""
     with pytest.raises(UnknownRelease):
         releases(host[0]).activate(whole(name))
 
 
 def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
-    """When an activation returns, every process that follows has it; who starts later starts with it; a rollback
-    brings back what was before."""
+    """When an activation returns, every process that follows has it. Later processes start with it. A rollback restores
+    the previous activation."""
     state, first, second = host
     with process(state, "a") as a, process(state, "b") as b:
         assert releases(state).activate(whole(first)).late == ()
@@ -133,7 +134,7 @@ def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
 
 
 def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """If one process cannot load the release, none takes it, the problem names the process, and the next activation
+    """If one process cannot load the release, none installs it. The problem names the process, and the next activation
     works."""
     state, first, second = host
     with process(state, "sound") as sound, ExitStack() as broken:
@@ -159,7 +160,7 @@ def _break(follower: Follower) -> None:
 
 
 def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """One that lives and does not answer in time is named; once it is dead nobody waits for it."""
+    """A live process that does not answer in time is named. A dead one is not waited for."""
     state, first, _ = host
     silent = Member(state / "releases" / "members", "silent")
     with pytest.raises(RefusedRelease, match=r"within 0\.2 s"):
@@ -170,7 +171,7 @@ def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
 
 
 def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, str]) -> None:
-    """A process that cannot say anything there decides all the same, and follows what is activated."""
+    """A process that cannot write its statement decides anyway, and follows activations."""
     state, first, second = host
     releases(state).activate(whole(first))
     blocked = state / "releases" / "members"
@@ -183,7 +184,7 @@ def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, 
 
 
 def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
-    """What a killed `create` left behind is cleared away by the next change; a copy under way is not."""
+    """The next change removes what a killed `create` left behind, but not a copy that is still being made."""
     state, first, second = host
     left = state / "releases" / f"{DRAFTS}left"
     left.mkdir()
@@ -195,7 +196,7 @@ def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
 
 
 def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:
-    """A second one is told to wait, and changes nothing."""
+    """A second activation is refused with `try again`, and changes nothing."""
     state, first, second = host
     with releases(state).files.turn(), pytest.raises(Unavailable, match="under way"):
         releases(state).activate(whole(second))
@@ -203,7 +204,8 @@ def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:
 
 
 def test_old_releases_go(tmp_path: Path) -> None:
-    """Beyond `release.keep` the oldest go; never one that has a role, nor the one before it."""
+    """Beyond `release.keep` the oldest releases are removed, but never those of the present and the previous
+    activation."""
     ids = [created(tmp_path, f"{minutes}m") for minutes in (2, 3)]
     for name in ids:
         releases(tmp_path).activate(whole(name))
@@ -216,7 +218,7 @@ def test_old_releases_go(tmp_path: Path) -> None:
 
 
 def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, str]) -> None:
-    """Whatever is created while processes prepare for an old release, it is there when it is activated."""
+    """While processes prepare an old release, creating others does not remove it."""
     state, first, second = host
     releases(state).activate(whole(second))
 
@@ -231,7 +233,7 @@ def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, st
 
 
 def test_statements_outlive_nobody(tmp_path: Path) -> None:
-    """What the dead said does not count, what the living say does."""
+    """The statements of dead processes are ignored."""
     first, second = Member(tmp_path, "a"), Member(tmp_path, "b")
     first.say(Statement(prepared="x"))
     assert sorted(each.prepared for each in members(tmp_path).values()) == ["", "x"]
@@ -264,8 +266,8 @@ while True:
 
 
 def test_a_kill_in_the_middle_leaves_old_or_new(host: tuple[Path, str, str]) -> None:
-    """Whoever activates is killed at any moment, twelve times: then one of the two holds whole, a process that
-    follows has come to it, and the next activation goes through."""
+    """The activating process is killed at twelve random moments. Each time one of the two releases is active in full, a
+    following process has it, and the next activation works."""
     state, first, second = host
     chance = Random(7)
     releases(state).activate(whole(first))
@@ -296,7 +298,7 @@ def _until(condition: object) -> None:
 
 @pytest.mark.parametrize(("place", "fits"), [(".git", True), ("more", False), ("linked", False)])
 def test_as_much_is_copied_as_is_allowed(host: tuple[Path, str, str], place: str, fits: bool) -> None:
-    """Files are counted that would be copied: those that a link leads to, and none of what git keeps of a checkout."""
+    """The limits apply to the files that would be copied: those behind links, but not those of .git."""
     state, first, _ = host
     folder = policies(state / "checkout", PAIR[0])
     many = (state if place == "linked" else folder) / place
@@ -321,7 +323,8 @@ def test_as_much_is_copied_as_is_allowed(host: tuple[Path, str, str], place: str
     ],
 )
 def test_a_corrupt_pointer_changes_nothing(host: tuple[Path, str, str], damage: Callable[[bytes], bytes]) -> None:
-    """A damaged file of activations is told, processes go on with what they have, and come back when it is mended."""
+    """A damaged file of activations is reported. Processes continue with their release, and follow again once it is
+    repaired."""
     state, first, second = host
     releases(state).activate(whole(first))
     refused: list[Problem] = []

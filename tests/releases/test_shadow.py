@@ -1,4 +1,4 @@
-"""A release in shadow: it says what it would have answered, and nothing else shows that it is there."""
+"""A release in shadow: it records what it would have answered, and has no other effect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WHO: Final = [f"subject-{number}" for number in range(12)]
 
 
 class Suspicious:
-    """A scorer that trusts nobody, and waits for `gate` if there is one."""
+    """A scorer with a high score for everybody, which waits for `gate` if there is one."""
 
     version = "suspicious"
     feature_names = RELEASE.scorers["customer"].feature_names
@@ -59,20 +59,20 @@ class Suspicious:
 
 
 class Meter(CountingMeter):
-    """Counts moves, too."""
+    """Also counts the comparisons with the shadow."""
 
     def shadowed(self, domain: str, move: str) -> None:
         self.told["shadow", domain, move] += 1
 
 
 def suspicious(gate: threading.Event | None = None) -> Release:
-    """A release that asks for more than ours."""
+    """A release that requires more than the shipped one."""
     scorer = Suspicious(gate)
     return Release("suspicious", RELEASE.policies, dict.fromkeys(RELEASE.scorers, scorer))
 
 
 class Bench:
-    """An engine with or without a shadow, and all that it tells."""
+    """An engine with or without a shadow, and all its output."""
 
     def __init__(self, shadow: Release | None) -> None:
         self.store, self.log, self.meter = MemoryStore(), ListLog(), Meter()
@@ -85,23 +85,23 @@ class Bench:
         self.engine.install(Lineup(RELEASE, shadow=shadow))
 
     def kept(self) -> dict[bytes, bytes | None]:
-        """Everything in the store."""
+        """All records in the store."""
         keys, _ = self.store.walk(b"", 10_000)
         return dict(zip(sorted(keys), self.store.load(sorted(keys)), strict=True))
 
     def lines(self, kind: type[record.Record]) -> list[record.Record]:
-        """The lines of one kind."""
+        """The log lines of this kind."""
         return [line for line in map(record.decode, self.log.lines) if isinstance(line, kind)]
 
 
 def login(who: str) -> Attempt:
-    """With an id, so that two engines give one answer the same name."""
+    """A login with a request id, so that both engines give the answer the same id."""
     return replace(attempt({}), subject=who, request_id=f"r-{who}")
 
 
 def test_a_shadow_changes_nothing() -> None:
-    """Answers, histories, receipts, replies and the records of decisions are bit for bit what they are without it; and
-    each decision has beside it what the shadow would have required."""
+    """Answers, histories, receipts, replies and log lines of decisions are the same as without a shadow. Each decision
+    has a second line with what the shadow would have required."""
     alone, watched = Bench(None), Bench(suspicious())
     for who in (*WHO, *WHO):
         assert watched.engine.assess(login(who), 10.0) == alone.engine.assess(login(who), 10.0)
@@ -119,8 +119,8 @@ def test_a_shadow_changes_nothing() -> None:
 
 
 def test_nobody_waits_for_a_shadow() -> None:
-    """While it hangs, answers go out; what does not fit its queue is dropped and counted, and the rest is scored when
-    it goes on."""
+    """While the shadow hangs, answers are sent. Attempts beyond its queue are dropped and counted. The rest is scored
+    later."""
     gate = threading.Event()
     bench, offered = Bench(suspicious(gate)), DEPTH + 20
     for number in range(offered):
@@ -135,7 +135,7 @@ def test_nobody_waits_for_a_shadow() -> None:
 
 
 def test_an_answer_has_left_before_its_shadow_begins() -> None:
-    """The shadow's line comes after the decision's, and not before the caller has its answer."""
+    """The shadow's line comes after the decision's, and not before the caller has the answer."""
     bench = Bench(suspicious())
     bench.engine.assess(login("anne"), 10.0)
     at_answer = len(bench.log.lines)
@@ -156,13 +156,14 @@ def test_an_answer_has_left_before_its_shadow_begins() -> None:
     ],
 )
 def test_moves_have_names(answered: Tier, there: Tier, move: str) -> None:
-    """Same, stricter or looser than what was required."""
+    """The shadow's tier is the same, stricter or looser."""
     assert compared(answered, there) == move
 
 
 def test_a_shadow_from_outside(tmp_path: Path) -> None:
-    """In a service: answers and `riskd_release_info` name the active release, the log and the metrics what its shadow
-    would have required; what it said of a subject is exported with it; activated whole it is no shadow any more."""
+    """In a service, answers and `riskd_release_info` name the active release. The log and the metrics have what the
+    shadow would have required. An export of a subject includes the shadow's lines. Once activated for all, the release
+    is no longer in shadow."""
     state = tmp_path / "s"
     first, second = created(state, "2m"), created(state, "3m")
     releases(state).activate(ActivationRequest(release=first, actor="test"))

@@ -1,4 +1,4 @@
-"""The callers file: what is refused, with what remedy; and what is in force."""
+"""The callers file: its mistakes, with their remedies, and its meaning."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def put(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_each_mistake_is_told_with_its_remedy(case: str, tmp_path: Path) -> None:
-    """Whoever wrote the file learns where, what, and how to mend it."""
+    """The message says where, what is wrong, and how to fix it."""
     text, told = MISTAKES[case]
     with pytest.raises(InvalidCallers) as caught:
         read_callers(put(tmp_path, text), mutual=False)
@@ -80,14 +80,14 @@ def test_each_mistake_is_told_with_its_remedy(case: str, tmp_path: Path) -> None
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
-    """A file with several mistakes is mended in one round."""
+    """All mistakes in a file are reported at once."""
     with pytest.raises(InvalidCallers) as caught:
         read_callers(put(tmp_path, f"[Web]\n{GOOD}".replace("assessor", "x") + "[b]\n"), mutual=False)
     assert len(caught.value.problems) == 5
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
-    """A file that is not there, or no text, is a problem with a place, not a crash."""
+    """A missing file, or one that is not text, is reported as a problem."""
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InvalidCallers, match=r"check server\.callers"):
             read_callers(path, mutual=False)
@@ -97,8 +97,8 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_roles_are_lists_of_methods_and_privacy_and_releases_are_apart() -> None:
-    """Each role is made of methods that there are; together they leave none out; whoever assesses or tells outcomes
-    neither reads nor erases subjects, nor changes what decides."""
+    """Every role has existing methods, and together they cover all. Roles for assessments and outcomes can neither read
+    or erase subjects nor change releases."""
     assert all(in_full(role) for role in ROLES)
     assert {method for role in ROLES for method in in_full(role)} == set(KNOWN)
     everyday = {method for role in ("assessor", "outcome_reporter", "batch") for method in in_full(role)}
@@ -108,7 +108,7 @@ def test_roles_are_lists_of_methods_and_privacy_and_releases_are_apart() -> None
 
 
 def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
-    """A token has 256 random bits; the file has nothing from which it could be had back."""
+    """A token has 256 random bits, and cannot be recovered from the file."""
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) == 100
     assert all(len(token) >= len("riskd_") + TOKEN_BYTES * 4 // 3 for token in tokens)
@@ -122,7 +122,7 @@ def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
-    """Where the names of one certificate belong to several callers, nobody is let in by it."""
+    """If the names of a certificate belong to several callers, it identifies none of them."""
     names = "".join(
         f'[{name}]\ncertificates = ["{name}.example.org", "CN={name}"]\nmethods = ["assessor"]\ntenants = [""]\n'
         for name in "ab"
@@ -136,7 +136,7 @@ def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
 
 
 def test_who_decides_releases_is_of_every_tenant(tmp_path: Path) -> None:
-    """By the word that says so; others may be of some, or of several."""
+    """A caller that may change releases must have every tenant. Other callers may have some."""
     text = f"[ops]\n{GOOD}".replace("assessor", "releaser").replace('"acme"', '"*"')
     text += f"[web]\n{GOOD}".replace('"acme"', '"acme", ""').replace(DIGEST, "cd" * 32)
     ops, web = read_callers(put(tmp_path, text), mutual=False).all
@@ -146,7 +146,7 @@ def test_who_decides_releases_is_of_every_tenant(tmp_path: Path) -> None:
 
 
 def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`riskd caller new` prints a token and an entry that `list` accepts and that knows the token."""
+    """`riskd caller new` prints a token and an entry. `list` accepts the entry, which has the token's hash."""
     assert main(["caller", "new", "web", "--method", "assessor", "--tenant", "acme", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert main(["caller", "new", "app", "--tenant", "Zürich 🏔"]) == 0
@@ -171,7 +171,7 @@ def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytes
 def test_the_command_line_refuses_what_the_file_would_refuse(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bad input exits with 2, with a remedy and without a token."""
+    """Bad arguments give exit code 2 and a remedy, and no token."""
     assert main(["caller", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""

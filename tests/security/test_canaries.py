@@ -1,4 +1,5 @@
-"""Nothing that riskd writes or prints names anybody: a busy, failing service, and a search through all of it."""
+"""Nothing that riskd writes or prints identifies a person: a busy, failing service, and a search through all of its
+output."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ CANARIES = {
 
 
 def forms(canary: str) -> dict[str, bytes]:
-    """What a canary looks like when somebody has written it in another way; unkeyed hashes among them, which whoever
-    has a list of subjects can undo."""
+    """The encodings in which a canary may appear, unkeyed hashes among them, which anyone with a list of subjects can
+    reverse."""
     raws = {"plain": canary.encode(), "utf-16": canary.encode("utf-16-le")}
     with suppress(ValueError):
         raws |= {"packed": ip_address(canary).packed, "exploded": ip_address(canary).exploded.encode()}
@@ -70,13 +71,13 @@ SONGS = {f"{name} ({form})": raw for name, canary in CANARIES.items() for form, 
 
 
 def seen(content: bytes) -> set[str]:
-    """The canaries that sing in it, each with the form of its song."""
+    """The canaries that appear in the content, each with its encoding."""
     return {name for name, raw in SONGS.items() if raw in content}
 
 
 @pytest.mark.parametrize("name", CANARIES)
 def test_the_search_finds_what_it_looks_for(name: str) -> None:
-    """A canary is found in whatever form it was written, among other bytes and at any offset; silence is silence."""
+    """A canary is found in every encoding, among other bytes and at any offset. Without one nothing is found."""
     assert seen(b"nothing of anybody" * 100) == set()
     for form, raw in forms(CANARIES[name]).items():
         assert f"{name} ({form})" in seen(b"x" * 7 + raw + b"y")
@@ -86,7 +87,7 @@ def test_the_search_finds_what_it_looks_for(name: str) -> None:
 
 
 def attempt(**words: str) -> risk_pb2.AssessRequest:
-    """An attempt with a canary in every field that could name somebody."""
+    """An attempt with a canary in every field that could identify a person."""
     return risk_pb2.AssessRequest(
         tenant=words.get("tenant", "acme"),
         request_id=words.get("request_id", ""),
@@ -111,7 +112,7 @@ def shown(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def drive(service: Service, callers: Path) -> list[str]:
-    """Everything that a service is asked in its life, right and wrong; what clients of the command line print."""
+    """Make every kind of request, valid and invalid. Returns what the command line clients print."""
     printed = []
     with service.channel() as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
@@ -170,7 +171,7 @@ def drive(service: Service, callers: Path) -> list[str]:
 
 
 def imported(service: Service, settings: dict[str, str]) -> list[str]:
-    """What an import beside the service prints."""
+    """The output of an import that runs beside the service."""
     line = json.loads((ROOT / "tests/data/imports/okta.jsonl").read_text().splitlines()[0])
     line["actor"]["id"] = line["actor"]["alternateId"] = CANARIES["imported subject"]
     line["client"]["ipAddress"] = CANARIES["imported address"]
@@ -182,9 +183,9 @@ def imported(service: Service, settings: dict[str, str]) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_nobody_is_named_in_anything_that_is_written(tmp_path: Path) -> None:
-    """Subjects, addresses, devices, sessions, tokens and the pepper are in no log line, no file, no store, no metric
-    and no output, in none of the forms that they could take: with every service asked, refusals, broken files, an
-    import, a worker that dies, and the most talkative level."""
+    """Subjects, addresses, devices, sessions, tokens and the pepper appear in no encoding in any log line, file, store,
+    metric or output: with every service used, errors, broken files, an import, a worker that dies, and the most verbose
+    log level."""
     callers, scratch = tmp_path / "callers.toml", tmp_path / "s" / "tmp"
     callers.write_text(
         f'[web]\ntoken_sha256 = ["{token_hash(TOKEN)}"]\ntenants = ["acme"]\n'
@@ -234,7 +235,8 @@ def line(record: logging.LogRecord) -> str:
 
 
 def test_texts_of_others_are_left_out() -> None:
-    """Of an exception an event has the kind and the places, of a library's line the place: both could quote anybody."""
+    """An exception is logged with its type and places, a library's line with its place, because their texts could quote
+    anything."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())

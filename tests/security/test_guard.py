@@ -1,4 +1,4 @@
-"""Who may call what, for whom: over the wire, with the engine that keeps what it was asked."""
+"""Callers, methods and tenants over the wire, with an engine that records its calls."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def shows(token: str) -> Metadata:
 
 
 def refused(call: Callable[[], object]) -> tuple[str, str]:
-    """Code and reason of a call that fails."""
+    """Code and reason of a call that must fail."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     status, info = from_call(caught.value), ErrorInfo()
@@ -80,7 +80,7 @@ NOBODY: list[Metadata] = [
 
 @pytest.mark.parametrize("metadata", NOBODY, ids=range(len(NOBODY)))
 def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metadata: Metadata) -> None:
-    """UNAUTHENTICATED, counted under its code; the engine hears of nothing."""
+    """The call gets UNAUTHENTICATED, is counted under that code, and does not reach the engine."""
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=metadata))
     assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
     assert not running.engine.attempts
@@ -88,14 +88,14 @@ def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metada
 
 
 def test_what_is_of_nobody_is_not_even_parsed(running: Running) -> None:
-    """Bytes that are no message are answered with UNAUTHENTICATED: strangers do not reach the parser."""
+    """Bytes that are not a message get UNAUTHENTICATED, because requests of unknown callers are not parsed."""
     send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Assess")
     assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
 
 
 def test_a_caller_does_what_is_its_own(running: Running, caplog: pytest.LogCaptureFixture) -> None:
-    """A token of a known caller, its methods, its tenants: answered; the scheme's case does not matter (RFC 9110). No
-    line is written of it: there is one of every sign-in."""
+    """A known token with its methods and tenants is answered, whatever the case of the scheme (RFC 9110). Sign-ins are
+    not logged as administration."""
     caplog.set_level(logging.INFO)
     running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
     running.stub.Assess(ATTEMPT, timeout=5, metadata=(("authorization", f"bEARER  {SECRET} "),))
@@ -109,7 +109,7 @@ def test_a_caller_does_what_is_its_own(running: Running, caplog: pytest.LogCaptu
 
 
 def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
-    """Whoever assesses does not thereby tell outcomes, nor the other way round."""
+    """A caller that may assess may not report outcomes, nor the reverse."""
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
     assert refused(lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(SECRET))) == denied
@@ -119,8 +119,8 @@ def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
 
 
 def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
-    """An event reporter tells events of its tenants, by its name, and neither assesses nor tells outcomes; nobody else
-    tells any."""
+    """An event reporter may only report events of its tenants, which are stored with its name. Other callers may report
+    none."""
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
     tell, event = running.stub.RecordSecurityEvent, risk_pb2.RecordSecurityEventRequest(tenant="acme", subject="kim")
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
@@ -141,7 +141,7 @@ def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
 
 @pytest.mark.parametrize("tenant", ["", "Acme", "acme ", "other", "*"])
 def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
-    """A caller bound to one tenant cannot name another, nor none, nor all; nothing reaches the engine."""
+    """A caller with one tenant cannot use another tenant, no tenant, or all; nothing reaches the engine."""
     request = risk_pb2.AssessRequest(tenant=tenant, subject="kim")
     told = refused(lambda: running.stub.Assess(request, timeout=5, metadata=shows(SECRET)))
     assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
@@ -152,8 +152,8 @@ def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
 
 
 def test_a_stream_is_of_its_caller(running: Running, guard: Guard) -> None:
-    """A stream of nobody, or of a caller that has not the method, ends before anything of it is read; an attempt in
-    another's tenant is answered with PERMISSION_DENIED, and the stream goes on."""
+    """A stream without a known caller, or of a caller without the method, ends before anything is read. An attempt for
+    another tenant gets PERMISSION_DENIED, and the stream goes on."""
     requests = [risk_pb2.StreamAssessRequest(request=ATTEMPT)] * 2
     requests.insert(1, risk_pb2.StreamAssessRequest(request=risk_pb2.AssessRequest(tenant="other")))
     for metadata, told in (
@@ -171,7 +171,7 @@ def test_a_stream_is_of_its_caller(running: Running, guard: Guard) -> None:
 
 
 class FakeSubjects:
-    """Keeps who was asked about."""
+    """Records which subjects were asked for."""
 
     def __init__(self) -> None:
         self.asked: list[Subject] = []
@@ -188,8 +188,8 @@ class FakeSubjects:
 
 
 def test_an_assessor_erases_nobody_and_an_officer_does(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
-    """On the port, SubjectService is for those who have it among their methods, in their tenants; each call of theirs
-    is an event that says who, and nothing of whom."""
+    """On the port, SubjectService needs a caller with its methods, for its tenants. Each call is logged with the
+    caller, but not with the subject."""
     caplog.set_level(logging.INFO)
     officer = caller("officer", "riskd_officer", "privacy_officer")
     guard.install(Callers([WEB, TELLER, officer]))
@@ -216,13 +216,13 @@ def test_an_assessor_erases_nobody_and_an_officer_does(guard: Guard, caplog: pyt
 
 
 def test_probes_need_no_token(running: Running) -> None:
-    """Health is for balancers and kubelets, which have none; it tells nothing of anybody."""
+    """Balancers and kubelets have no token. Health reveals no data."""
     answer = health_pb2_grpc.HealthStub(running.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
     assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_another_set_of_callers_holds_from_the_next_call(running: Running, guard: Guard) -> None:
-    """Whoever was taken out is a stranger at once, on connections that are open already."""
+    """A removed caller is refused at once, also on open connections."""
     running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
     guard.install(Callers([TELLER]))
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET)))
@@ -232,7 +232,7 @@ def test_another_set_of_callers_holds_from_the_next_call(running: Running, guard
 def test_who_was_turned_away_is_told_in_one_line(
     running: Running, guard: Guard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many calls were refused, a line says how many, of which caller and method: without token or tenant."""
+    """However many calls were refused, one line has their numbers by caller and method, without token or tenant."""
     for _ in range(20):
         refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows("riskd_wrong-token")))
     elsewhere = risk_pb2.AssessRequest(tenant="elsewhere", subject="kim")

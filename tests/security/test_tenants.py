@@ -1,4 +1,4 @@
-"""Tenants share a store and nothing in it: neither reads, moves or meets what is another's."""
+"""Tenants share a store, but neither reads, changes nor sees the records of another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ steps = st.lists(
 
 
 def lived(office: Office, script: Sequence[Step], only: str = "") -> list[Assessment]:
-    """The answers to one tenant's attempts, or to all: time passes alike for both."""
+    """The answers to the attempts of one tenant, or of all. The same time passes in both cases."""
     answers = []
     for number, (tenant, who, journey, kind, later) in enumerate(script):
         office.now += later
@@ -55,8 +55,8 @@ def sign_in(office: Office, who: str, **words: object) -> Assessment:
 @settings(max_examples=40)
 @given(script=steps)
 def test_the_store_of_two_tenants_is_that_of_each(script: list[Step]) -> None:
-    """The same people, devices and addresses in two tenants leave the records that each leaves alone, side by side: no
-    record is of both. And each tenant is answered as if the other did not exist."""
+    """The same people, devices and addresses in two tenants leave exactly the records that each leaves alone. Each
+    tenant is answered as if the other did not exist."""
     with TemporaryDirectory() as folder:
         both = Office(Path(folder) / "both")
         answers = lived(both, script)
@@ -74,8 +74,8 @@ def test_the_store_of_two_tenants_is_that_of_each(script: list[Step]) -> None:
 
 @pytest.mark.parametrize("kind", WHAT)
 def test_one_value_has_unrelated_pseudonyms(kind: str) -> None:
-    """What could be shared, an address or a country among it, has another name in each tenant: 48 bits of it, too,
-    which are all that some records keep."""
+    """The same value, even an address or a country, has another pseudonym in each tenant, also in the 48 bits that some
+    records keep."""
     first, second = (PSEUDONYMS.digest(tenant, "customer", kind, "same") for tenant in TENANTS)
     assert first != second
     assert short(first) != short(second)
@@ -88,7 +88,7 @@ def office(tmp_path: Path) -> Office:
 
 
 def test_another_s_assessment_is_not_known(office: Office) -> None:
-    """An outcome under another tenant's name teaches nothing, whoever learned the id."""
+    """An outcome with another tenant teaches nothing, even with the right id."""
     answer = sign_in(office, "anne", tenant="acme", **{"with": "laptop", "from": "home"})
     before = office.records()
     for tenant in ("umbrella", ""):
@@ -99,7 +99,7 @@ def test_another_s_assessment_is_not_known(office: Office) -> None:
 
 
 def test_a_request_id_is_of_its_tenant(office: Office) -> None:
-    """Two tenants that choose one request id for one subject have two attempts, and two answers."""
+    """The same request id and subject in two tenants are two attempts with two answers."""
     words = {"with": "laptop", "from": "home", "request_id": "r"}
     first, second = (sign_in(office, "anne", tenant=tenant, **words) for tenant in TENANTS)
     assert first.id != second.id
@@ -107,7 +107,7 @@ def test_a_request_id_is_of_its_tenant(office: Office) -> None:
 
 
 def test_an_export_and_an_erasure_are_of_one_tenant(office: Office) -> None:
-    """Rights of a subject are used where they are asked for: nothing of another tenant comes along or goes."""
+    """An export or erasure has no records of another tenant."""
     for tenant in TENANTS:
         sign_in(office, "anne", tenant=tenant, **{"with": "laptop", "from": "home"})
     theirs, ours = (office.subjects.export(Subject(tenant, "customer", "anne"), 500, b"").records for tenant in TENANTS)

@@ -1,4 +1,4 @@
-"""Transport security of a running service: who is let in, and how certificates and callers are replaced."""
+"""TLS of a running service: authentication by certificate, and replacement of certificates and callers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def settings(folder: Path, shown: Issued, ours: Authority, callers: str = "") ->
 
 @pytest.fixture(scope="module")
 def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Service]:
-    """A service that asks clients for certificates, and knows one caller."""
+    """A service with mutual TLS and one known caller."""
     folder = tmp_path_factory.mktemp("mutual")
     made = settings(folder, authority.issue("riskd", hosts=HOST), authority, WEB)
     with serving(folder / "state", settings=made) as service:
@@ -59,7 +59,7 @@ def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> It
 
 
 def code(service: Service, credentials: grpc.ChannelCredentials, metadata: Mapping[str, str] | None = None) -> str:
-    """What a call over a connection of its own is answered with."""
+    """The status code of a call on a connection of its own."""
     with service.stub(credentials) as stub:
         try:
             stub.Assess(attempt(), timeout=5, metadata=tuple((metadata or {}).items()))
@@ -69,7 +69,7 @@ def code(service: Service, credentials: grpc.ChannelCredentials, metadata: Mappi
 
 
 def serial(service: Service) -> bytes:
-    """The certificate that a new connection is shown."""
+    """The serial number of the certificate that a new connection gets."""
     host, _, port = service.address.rpartition(":")
     return ssl.get_server_certificate((host, int(port)), timeout=5).encode()
 
@@ -80,8 +80,8 @@ def test_a_certificate_names_its_caller(mutual: Service, authority: Authority) -
 
 
 def test_a_common_name_counts_only_without_other_names(mutual: Service, authority: Authority) -> None:
-    """A certificate for another name does not become a caller's by its common name (RFC 9525), nor does a common name
-    that is written like one of the others."""
+    """A certificate with other names is not identified by its common name (RFC 9525), nor by a common name that looks
+    like one of its other names."""
     assert code(mutual, authority.trusted_by(authority.issue("web"))) == "OK"
     shown = authority.issue("web", uris=["spiffe://example.org/other"])
     assert code(mutual, authority.trusted_by(shown)) == "UNAUTHENTICATED"
@@ -89,8 +89,8 @@ def test_a_common_name_counts_only_without_other_names(mutual: Service, authorit
 
 
 def test_a_certificate_of_nobody_needs_a_token(mutual: Service, authority: Authority) -> None:
-    """A client that the authority vouches for and that is no caller is known by its token alone; and a wrong token is
-    not made good by a right certificate."""
+    """A client with a certificate of the authority that is no caller is identified by its token only. A wrong token is
+    refused even with the right certificate."""
     stranger = authority.trusted_by(authority.issue("stranger"))
     assert code(mutual, stranger) == "UNAUTHENTICATED"
     assert code(mutual, stranger, {"authorization": f"Bearer {TOKEN}"}) == "OK"
@@ -100,7 +100,8 @@ def test_a_certificate_of_nobody_needs_a_token(mutual: Service, authority: Autho
 
 @pytest.mark.parametrize("flaw", ["none", "of another authority", "expired", "not valid yet"])
 def test_without_a_good_certificate_there_is_no_connection(mutual: Service, authority: Authority, flaw: str) -> None:
-    """None, one of another authority, an expired one, one of tomorrow: the handshake fails; a token does not help."""
+    """No certificate, one of another authority, an expired one, or one that is not valid yet: the handshake fails, even
+    with a token."""
     shown = {
         "none": None,
         "of another authority": Authority("elsewhere").issue("web", uris=[SPIFFE]),
@@ -113,7 +114,7 @@ def test_without_a_good_certificate_there_is_no_connection(mutual: Service, auth
 
 
 def test_refusals_are_counted_by_code(mutual: Service, authority: Authority) -> None:
-    """Dashboards see who knocks: UNAUTHENTICATED and PERMISSION_DENIED are codes of calls as others are."""
+    """Refused calls are counted with the codes UNAUTHENTICATED and PERMISSION_DENIED."""
     before = mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated")
     assert code(mutual, authority.trusted_by(authority.issue("stranger"))) == "UNAUTHENTICATED"
     assert mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated") == before + 1
@@ -121,7 +122,7 @@ def test_refusals_are_counted_by_code(mutual: Service, authority: Authority) -> 
 
 
 def test_the_command_line_shows_certificate_and_token(mutual: Service, authority: Authority, tmp_path: Path) -> None:
-    """`riskd assess` and the others take them by flags or by environment variables; a token goes nowhere in
+    """`riskd assess` and other commands take them by flags or environment variables. A token is never sent in
     plaintext."""
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
@@ -147,8 +148,8 @@ def test_the_command_line_shows_certificate_and_token(mutual: Service, authority
 
 
 def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority: Authority) -> None:
-    """New connections are shown it a moment after the files have changed, one after the other as tools change them;
-    open ones go on; bad ones in between are refused, counted and told, and the last good one is shown."""
+    """New connections get the new certificate soon after its files have changed, one after the other as tools do. Open
+    connections continue. Bad files are rejected, counted and logged, and the previous certificate stays in use."""
     first, second = (authority.issue("riskd", hosts=HOST) for _ in range(2))
     made = settings(tmp_path, first, authority)
     cert, key = Path(made["RISKD_SERVER__TLS_CERT"]), Path(made["RISKD_SERVER__TLS_KEY"])
@@ -181,8 +182,8 @@ def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority:
 
 
 def test_callers_are_replaced_without_a_restart(tmp_path: Path) -> None:
-    """A new file holds from the next call, on open connections too; a bad one is refused, counted and told, and whoever
-    was known still is."""
+    """A new file applies from the next call, also on open connections. A bad file is rejected, counted and logged, and
+    the previous callers stay in use."""
     file = tmp_path / "callers.toml"
     file.write_text(WEB.replace(NAMES, ""))
     other = "riskd_another-token"
@@ -224,7 +225,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_plaintext_beyond_loopback_is_refused_at_the_start(case: str, tmp_path: Path) -> None:
-    """Whoever does not know about TLS is told before anything is served, and how to have it otherwise."""
+    """The start is refused, and the message says how to configure TLS or to do without."""
     given, told = CASES[case]
     environ = {f"RISKD_SERVER__{name}": value for name, value in given.items()}
     done = riskd("serve", "--port", "0", state=tmp_path, settings=environ)
@@ -244,7 +245,7 @@ def test_callers_make_the_port_fit_for_administration() -> None:
 
 @pytest.mark.parametrize("flaw", ["not PEM", "the key of another", "expired", "not valid yet"])
 def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, authority: Authority) -> None:
-    """It is tried out before it is shown to anybody; the remedy names the setting."""
+    """The certificate is tested before it is used. The error names the setting."""
     good, other = (authority.issue("riskd", hosts=HOST) for _ in range(2))
     shown, told = {
         "not PEM": (Issued(b"nonsense", b"nonsense"), "not PEM"),
@@ -262,7 +263,7 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
 
 @pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
 def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
-    """Words for people, or its own key in the same file, and the rest of the chain after it: it is the first one."""
+    """Text, or the key in the same file before it, and the rest of the chain after it: the first certificate counts."""
     issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
     ahead = issued.key if before == "the key" else before.encode()
     shown = Issued(ahead + issued.certificate + later.certificate, issued.key)
@@ -273,7 +274,7 @@ def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])
 def test_bad_authorities_are_refused(content: str, tmp_path: Path, authority: Authority) -> None:
-    """A file of client authorities without a certificate would let nobody in, or everybody: neither is served."""
+    """A file of client authorities without a certificate would admit no client, or every client. It is rejected."""
     made = settings(tmp_path, authority.issue("riskd", hosts=HOST), authority, WEB)
     (tmp_path / "ca.pem").write_text(content)
     with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: has no usable certificates"):

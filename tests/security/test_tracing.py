@@ -1,4 +1,4 @@
-"""Traces: what a real receiver gets of a running service, and what is never sent."""
+"""Traces: what a real receiver gets from a running service, and what is never sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STAGES = {"gather", "store_read", "decide", "record", "store_write"}
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes OTLP/HTTP; with `slow` seconds of patience it takes its time."""
+    """An OTLP/HTTP receiver that answers after `slow` seconds."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Take)
@@ -95,8 +95,8 @@ def attributes(span: Span) -> Mapping[str, object]:
 
 
 def test_a_call_is_a_span_below_its_caller_s_with_a_span_for_each_stage(tmp_path: Path, receiver: Receiver) -> None:
-    """A real receiver gets the trace id and the parent of the caller's `traceparent`; stages lie within the call; the
-    answer is told by tier, bucket of the score, gaps and release, and by nothing that names anybody."""
+    """The span has the trace id and parent of the caller's `traceparent`, and contains the stages. Its attributes are
+    the tier, the score's bucket, gaps and release, and nothing that identifies a person."""
     with serving(tmp_path, settings=traced(receiver.url)) as service:
         called(service, f"00-{TRACE}-{PARENT}-01", attempt(subject="canary-of-a-subject", request_id="canary-of-an-id"))
         called(service)
@@ -124,7 +124,7 @@ def test_a_call_is_a_span_below_its_caller_s_with_a_span_for_each_stage(tmp_path
 
 
 def test_answers_of_a_stream_are_spans_below_its_caller_s(tmp_path: Path, receiver: Receiver) -> None:
-    """A span for each message that answers, with the stages of its attempts; it names nobody."""
+    """A span for each response message, with the stages of its attempts. It identifies nobody."""
     sent = [risk_pb2.StreamAssessRequest(request=attempt(subject="canary-of-a-subject"))] * 3
     with serving(tmp_path, settings=traced(receiver.url)) as service:
         with service.stub() as stub:
@@ -140,7 +140,7 @@ def test_answers_of_a_stream_are_spans_below_its_caller_s(tmp_path: Path, receiv
 
 
 def test_the_caller_decides_whether_its_call_is_traced(tmp_path: Path, receiver: Receiver) -> None:
-    """With a ratio of 0, a call is traced where its caller's trace is; with 1 it is not where its caller's is not."""
+    """With a ratio of 0, a call is traced if its caller's trace is. With 1, it is not traced if its caller's is not."""
     other = TRACE[::-1]
     for ratio, flags, kept in ((0.0, "01", TRACE), (1.0, "00", other)):
         with serving(tmp_path / str(ratio), settings=traced(receiver.url, ratio)) as service:
@@ -154,8 +154,8 @@ def test_the_caller_decides_whether_its_call_is_traced(tmp_path: Path, receiver:
 
 @pytest.mark.parametrize("flaw", ["nobody there", "slow"])
 def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiver) -> None:
-    """With a receiver that does not answer, calls are answered as ever, what is lost is counted, and the end is in
-    time."""
+    """With a receiver that does not answer, calls are answered as usual, lost spans are counted, and the worker stops
+    in time."""
     receiver.slow = 30.0
     endpoint = receiver.url if flaw == "slow" else "http://127.0.0.1:9/v1/traces"
     with serving(tmp_path, settings=traced(endpoint)) as service:
@@ -171,7 +171,7 @@ def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiv
 
 
 class Kept(SpanExporter):
-    """Keeps what it takes."""
+    """An exporter that keeps its spans."""
 
     def __init__(self) -> None:
         self.spans: list[ReadableSpan] = []
@@ -182,7 +182,7 @@ class Kept(SpanExporter):
 
 
 class Unasked:
-    """A call without metadata."""
+    """A gRPC context without metadata."""
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()
@@ -192,7 +192,7 @@ class Unasked:
     ("error", "told"), [(ZeroDivisionError("canary"), "INTERNAL"), (InvalidAttempt([]), "INVALID_ATTEMPT")]
 )
 def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) -> None:
-    """A bug's as well as a refusal's, by the reason that the caller gets, and nothing of what an exception says."""
+    """Both for bugs and for refusals: the span has the reason that the caller gets, and no text of the exception."""
     kept = Kept()
     tracer = Tracer(kept, 1.0, Losses())
 
@@ -208,14 +208,14 @@ def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) ->
 
 
 class Deaf(SpanExporter):
-    """Takes nothing."""
+    """An exporter that reports failure."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE
 
 
 class Broken(SpanExporter):
-    """Raises, as clients do of what they were not ready for."""
+    """An exporter that raises, as clients do for unexpected errors."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         raise TimeoutError
@@ -231,7 +231,7 @@ class Losses:
 
 @pytest.mark.parametrize("receiver", [Deaf(), Broken()])
 def test_what_is_lost_is_counted_span_by_span(receiver: SpanExporter) -> None:
-    """Spans beyond the queue, and those that the receiver refused, are each counted; then there is room again."""
+    """Spans beyond the queue, and those that the receiver refused, are counted one by one. Then there is room again."""
     losses = Losses()
     exporter = CountingExporter(receiver, losses)
     assert sum(exporter.admits() for _ in range(QUEUE + 7)) == QUEUE
@@ -251,6 +251,6 @@ def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "ftp://a/b", "http://collector", "http:// /x"])
 def test_an_endpoint_is_a_url(endpoint: str) -> None:
-    """A mistake is told at the start, with an example, and not by silence in the tracing system."""
+    """A bad endpoint is reported at the start, with an example."""
     with pytest.raises(InvalidSettings, match=r"tracing\.endpoint: .* is not a URL \(write it with scheme and path"):
         load(None, {"RISKD_TRACING__ENDPOINT": endpoint})
