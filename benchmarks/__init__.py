@@ -1,4 +1,4 @@
-"""Programs that print what riskd costs: `python -m benchmarks.NAME`."""
+"""Programs that measure riskd and print the figures: `python -m benchmarks.NAME`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _Given = ParamSpec("_Given")
 
 
 def program(main: Callable[_Given, int | None], *args: _Given.args, **kwargs: _Given.kwargs) -> NoReturn:
-    """Run a benchmark, and end with its exit code; as the command line does where nobody reads on."""
+    """Run a benchmark and exit with its code. If its output is closed (`| head`), exit as the command line does."""
     try:
         code = main(*args, **kwargs)
         sys.stdout.flush()
     except BrokenPipeError:
-        from riskd.cli.main import UNREAD, silence  # noqa: PLC0415 - what is measured is measured without it
+        from riskd.cli.main import UNREAD, silence  # noqa: PLC0415 - must not be imported while measuring
 
         silence()
         code = UNREAD

@@ -1,4 +1,4 @@
-"""`make bench`: every figure that the docs name, from one run."""
+"""Prints every figure that the docs quote, in one run (`make bench`)."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from benchmarks import program
 
 PARTS: Final[dict[str, str]] = {
     "assess": "One assessment in process, by stage",
-    "bytecodes": "What an assessment makes the interpreter do",
-    "bounds": "What would be left if parts of it cost nothing",
-    "scale": "What grows with what is remembered",
-    "served": "Assess over gRPC, beside a no-op call",
-    "batch": "Attempts in batches and on a stream, beside one by one",
-    "workers": "Two workers beside one",
-    "peers": "Freeman's formula, scikit-learn and cel-python, beside riskd",
+    "bytecodes": "Bytecodes and function calls of an assessment",
+    "bounds": "The time of an assessment if parts of it took no time",
+    "scale": "Size and time by the number of subjects",
+    "served": "Assess over gRPC, compared with a no-op call",
+    "batch": "Attempts in batches and on a stream, compared with single calls",
+    "workers": "Two workers, compared with one",
+    "peers": "Freeman's formula, scikit-learn and cel-python, compared with riskd",
     "handlers": "Handler threads",
-    "overload": "More than can be done",
-    "forest": "The forest, beside scikit-learn",
+    "overload": "Overload",
+    "forest": "The forest, compared with scikit-learn",
     "features": "The feature vector, by group",
     "rules": "Rules and the ruling",
     "history": "The history stores",
-    "redis": "Histories on Redis, beside LMDB and bare round trips",
+    "redis": "Histories on Redis, compared with LMDB and bare round trips",
     "gather": "Geo and user agents",
     "decision_log": "The decision log",
     "siem": "Decisions for a SIEM",
     "pepper": "Layers of the pepper",
     "shadow": "A release in shadow",
     "drift": "Watching drift",
-    "turns": "Bounded waits",
+    "turns": "Waits with a timeout",
     "imports": "Importing past sign-ins",
-    "rebuild": "A lost store, made again of its log",
+    "rebuild": "Rebuilding a lost store from its log",
     "metrics": "Metrics",
-    "rpc": "The RPC edge alone",
-    "tracing": "Spans",
-    "backtest": "A backtest, by one process and by two",
-    "workshop": "The log into a dataset, rows, and another log",
+    "rpc": "The RPC layer alone",
+    "tracing": "Tracing",
+    "backtest": "A backtest, with one process and with two",
+    "workshop": "From the log to a dataset, rows, another log, and a model",
 }
-"""Module of this package to its title."""
+"""The title of each benchmark, by module."""
 
 
 def machine() -> str:
-    """What this ran on, in a line."""
+    """A line that describes this machine and Python."""
     cpu = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
@@ -60,7 +60,7 @@ def _lines(path: str) -> list[str]:
 
 
 def main() -> int:
-    """Run the parts one after another; 1 when one failed."""
+    """Run the parts one after another. Returns 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which to run: {', '.join(PARTS)} (default: all)")
     chosen = parser.parse_args().parts or list(PARTS)

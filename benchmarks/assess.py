@@ -1,7 +1,6 @@
-"""What one assessment costs in process, whole and by stage: LMDB, decision log, geo, shipped policies and models.
+"""The time of an assessment in process, whole and by stage, with LMDB, decision log, geo, shipped policies and models.
 
-Every stage is timed alone, over the same attempts, so the stages may add up to a little more or less
-than the whole.
+Each stage is timed separately over the same attempts, so their sum may differ a little from the whole.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from riskd.wiring import open_engine
 
 T = TypeVar("T")
 PAUSE: Final = 0.003
-"""Seconds between the calls of a service that is not busy."""
+"""Seconds between calls, as in a service that is not busy."""
 
 
 def percentiles(nanoseconds: list[int]) -> tuple[float, float]:
@@ -52,7 +51,7 @@ def percentiles(nanoseconds: list[int]) -> tuple[float, float]:
 
 
 def timed(work: Callable[[T], object], over: Iterable[T]) -> tuple[float, float]:
-    """p50 and p99 in microseconds of `work` on each."""
+    """p50 and p99 of `work` on each of `over`, in microseconds."""
     taken = []
     for one in over:
         start = perf_counter_ns()
@@ -62,7 +61,7 @@ def timed(work: Callable[[T], object], over: Iterable[T]) -> tuple[float, float]
 
 
 def timed_after_idling(work: Callable[[T], object], over: Iterable[T]) -> tuple[float, float]:
-    """CPU p50 and p99 in microseconds of `work` on each, with pauses that leave the processor's caches cold."""
+    """CPU p50 and p99 of `work` on each of `over`, in microseconds, with pauses that leave the CPU's caches cold."""
     taken = []
     for one in over:
         time.sleep(PAUSE)
@@ -83,7 +82,7 @@ class Facts(Struct, frozen=True):
 
 
 def gather(parts: Parts, one: Attempt, when: float) -> Facts:
-    """As the engine does, one step after another."""
+    """Gather the facts of an attempt as the engine does."""
     address, device = parse(one.network.client_ip), one.device
     assert address is not None
     assert device is not None
@@ -106,14 +105,14 @@ def gather(parts: Parts, one: Attempt, when: float) -> Facts:
 
 
 def report(title: str, rows: Iterable[tuple[str, tuple[float, float]]]) -> None:
-    """A table on standard output."""
+    """Print a table."""
     print(f"\n{title}\n{'stage':<34}{'p50 us':>9}{'p99 us':>9}")
     for name, (middle, tail) in rows:
         print(f"{name:<34}{middle:>9.1f}{tail:>9.1f}")
 
 
 class Prepared(Struct, frozen=True):
-    """An attempt with all that the stages before each stage would have made of it."""
+    """An attempt with the inputs of every stage."""
 
     attempt: Attempt
     device: Device
@@ -128,7 +127,7 @@ class Prepared(Struct, frozen=True):
 
 
 def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepared:
-    """Run every stage once."""
+    """Run every stage once, and keep its result."""
     facts, device = gather(parts, one, now), one.device
     assert device is not None
     features = vector(one, facts.context)
@@ -143,7 +142,7 @@ def prepare(parts: Parts, release: Release, one: Attempt, now: float) -> Prepare
 
 
 def asked_next(p: Prepared, policy: Policy, scorer: Scorer, *, raised: bool) -> tuple[str, ...]:
-    """The signals worth asking for; at the floor with a score far below the first band, none."""
+    """The next signals. There are none at the floor with a score far below the first band."""
     return next_signals(
         policy,
         scorer,
@@ -156,7 +155,7 @@ def asked_next(p: Prepared, policy: Policy, scorer: Scorer, *, raised: bool) -> 
 
 
 def stages(parts: Parts, release: Release, sample: list[Attempt]) -> list[tuple[str, tuple[float, float]]]:
-    """The cost of each stage alone."""
+    """The time of each stage by itself."""
     now, known = time.time(), frozenset[str]()
     prepared = [prepare(parts, release, one, now) for one in sample]
     policy, scorer = release.policies[sample[0].domain], release.scorers[sample[0].domain]

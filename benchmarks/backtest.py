@@ -1,7 +1,7 @@
-"""What a backtest costs: `python -m benchmarks.backtest [DECISIONS]` writes a log and replays it.
+"""The speed of a backtest: `python -m benchmarks.backtest [DECISIONS]` writes a log and replays it.
 
-`python -m benchmarks.backtest --write DIRECTORY DECISIONS` only writes one: a real engine's decisions over all
-journeys of customers, repeated with other ids, scores and vectors, and outcomes for half of them.
+`python -m benchmarks.backtest --write DIRECTORY DECISIONS` only writes a log. It has decisions of a real engine on all
+journeys of customers, copied with other ids, scores and vectors, and outcomes for half of them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tests.decision_log import decided, outcome
 DECISIONS: Final = 100_000
 REAL: Final = 5_000
 SEGMENT: Final = 25_000
-"""Decisions of a segment: about 64 MB, the size at which a service begins another."""
+"""Decisions in a segment: about 64 MB, the size at which a service starts the next one."""
 SPAN: Final = 30 * 86_400.0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write a log, replay it by the policy that decided it, and print decisions per second."""
+    """Write a log, replay it with the policy that decided it, and print decisions per second."""
     if arguments[:1] == ["--write"]:
         write(Path(arguments[1]), int(arguments[2]))
         return
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def write(directory: Path, decisions: int) -> None:
-    """A log of so many decisions, in segments of `SEGMENT`."""
+    """Write a log of this many decisions, in segments of `SEGMENT`."""
     directory.mkdir(parents=True, exist_ok=True)
     stream = _varied(decisions, Random(1))
     for number in range(-(-decisions // SEGMENT)):
@@ -69,7 +69,7 @@ def write(directory: Path, decisions: int) -> None:
 
 
 def _varied(decisions: int, random: Random) -> Iterator[bytes]:
-    """Decisions with their outcomes: real ones, again and again, each with an id and a time of its own."""
+    """Lines of decisions and outcomes: copies of real ones, each with its own id and time."""
     with tempfile.TemporaryDirectory() as directory:
         real = _decided(Path(directory))
     latest = real[-1].time
@@ -80,7 +80,7 @@ def _varied(decisions: int, random: Random) -> Iterator[bytes]:
 
 
 def _outcome_of(one: record.AssessmentRecord, random: Random) -> bytes:
-    """What became of every second decision; the line of an outcome, or nothing."""
+    """The line of an outcome, for every second decision; else nothing."""
     if random.random() < 0.5:
         return b""
     fraud = random.random() < min(0.8, 4 * one.score)
@@ -90,7 +90,7 @@ def _outcome_of(one: record.AssessmentRecord, random: Random) -> bytes:
 
 
 def _decided(directory: Path) -> list[record.AssessmentRecord]:
-    """What an engine on the embedded default decides of sign-ins over all journeys, as its log has it."""
+    """The decisions of an engine with default settings on sign-ins of all journeys, from its log."""
     settings = load(flags={"state.dir": str(directory)})
     random = Random(2)
     with open_engine(settings) as engine:
@@ -102,7 +102,7 @@ def _decided(directory: Path) -> list[record.AssessmentRecord]:
 
 
 def _journey(attempt: Attempt, journey: str, random: Random) -> Attempt:
-    """The same on another journey, half of them within a session, some with an assertion."""
+    """The attempt on another journey; half of them with a session, some with a federation assertion."""
     now = time.time()
     session = Session(id="s", authentication_time=now - random.random() * 86_400, amr=("pwd", "otp"))
     federation = Federation(issuer="https://idp.example", amr=("pwd",), authentication_time=now - 60)
@@ -115,7 +115,7 @@ def _journey(attempt: Attempt, journey: str, random: Random) -> Attempt:
 
 
 def _aged(policy: Policy, one: record.AssessmentRecord, random: Random) -> record.AssessmentRecord:
-    """As it would be of an account with a history, and of a score of its own; decided again."""
+    """The record as if the account had a history and another score, decided again."""
     vector = list(one.vector)
     for name, value in (("history_depth", 40 * random.random()), ("new_device", float(random.random() < 0.1))):
         vector[NAMES.index(name)] = value

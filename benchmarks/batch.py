@@ -1,4 +1,4 @@
-"""Attempts in batches and on streams beside attempts one by one, on one server: rate and CPU of each attempt."""
+"""Rate and CPU of attempts in batches and on streams, compared with single calls on the same server."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from riskd.wiring import open_engine
 
 SIZE: Final = 100
 CALLERS: Final = 2
-"""One batch is computed while the next one is on its way."""
+"""Concurrent callers: one batch is computed while the next one is on its way."""
 WINDOW: Final = 64
-"""Attempts under way on a stream."""
+"""Attempts in flight on a stream."""
 
 
 class Rate(Struct, frozen=True):
-    """Attempts a second, and microseconds of the server's CPU for each."""
+    """Attempts per second, and microseconds of the server's CPU for each."""
 
     per_second: float
     cpu: float
 
 
 def batches(server: Served, subjects: int, seconds: float, number: int) -> Rate:
-    """Closed loop of batches; checks that each attempt was answered."""
+    """Send batches in a closed loop, and check that each attempt was answered."""
     stream = attempts(subjects, number)
     ready = [risk_pb2.BatchAssessRequest(requests=map(request, islice(stream, SIZE))) for _ in range(60)]
     with stub_of(server) as stub:
@@ -59,7 +59,7 @@ def batches(server: Served, subjects: int, seconds: float, number: int) -> Rate:
 
 
 def streams(server: Served, subjects: int, seconds: float, number: int) -> Rate:
-    """As many streams as there are callers of batches, each with `WINDOW` attempts under way."""
+    """Send attempts on `CALLERS` streams, each with `WINDOW` attempts in flight."""
     stream = attempts(subjects, number)
     ready = [risk_pb2.StreamAssessRequest(request=request(each)) for each in islice(stream, 60 * SIZE)]
     with stub_of(server) as stub:
@@ -85,13 +85,13 @@ def streams(server: Served, subjects: int, seconds: float, number: int) -> Rate:
 
 @contextmanager
 def stub_of(server: Served) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
-    """One connection."""
+    """A stub on a connection of its own."""
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield risk_pb2_grpc.RiskServiceStub(channel)
 
 
 def measured(server: Served, caller: Callable[[int], int]) -> Rate:
-    """All callers at once; each returns how many attempts were answered."""
+    """Run all callers at the same time. `caller` returns how many attempts were answered."""
     cpu, begun = cpu_seconds(list(server.pids)), time.perf_counter()
     with ThreadPoolExecutor(CALLERS) as pool:
         answered = sum(pool.map(caller, range(CALLERS)))
@@ -100,13 +100,13 @@ def measured(server: Served, caller: Callable[[int], int]) -> Rate:
 
 
 def one_by_one(server: Served, subjects: int, seconds: float, number: int) -> Rate:
-    """Closed loop of single attempts."""
+    """Send single attempts in a closed loop."""
     taken = load_once(server, "--seconds", str(seconds), "--subjects", str(subjects), "--seed", str(number))
     return Rate(taken["per_second"], taken["server_cpu_us_per_call"])
 
 
 def main() -> int:
-    """Alternating rounds, then the table."""
+    """Run alternating rounds, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")

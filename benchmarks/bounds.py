@@ -1,7 +1,7 @@
-"""What would be left of an assessment if parts of it cost nothing: the most that making them faster can gain.
+"""The time of an assessment if parts of it took no time: the most that optimising them could gain.
 
-In each row one part more gives its first answer to whatever it is asked. The answers are wrong; the work of the other
-parts is what it was. Each row has a process and a store of its own, and they take turns.
+In each row one more part is replaced by its first result, whatever the input. The answers are then wrong, but the other
+parts do the same work as before. Each row has its own process and store, and the rows alternate.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from riskd.wiring import open_engine
 
 Work = Callable[..., object]
 BUSY, IDLE = 150, 30
-"""Assessments in a turn, one after another and with pauses."""
+"""Assessments in a round: without pauses, and with pauses."""
 WARM: Final = 1_000
 
 
 def once(work: Work) -> Work:
-    """Its first answer, for ever."""
+    """A function that always returns the first result of `work`."""
     kept: list[object] = []
 
     def answer(*asked: object, **options: object) -> object:
@@ -49,7 +49,7 @@ def once(work: Work) -> Work:
 
 
 def fresh(work: Work) -> Work:
-    """A copy of its first answer, which is a list."""
+    """A function that returns copies of the first result of `work`, a list."""
     first = once(work)
 
     def answer(*asked: object) -> object:
@@ -61,7 +61,7 @@ def fresh(work: Work) -> Work:
 
 
 def for_each(work: Work) -> Work:
-    """The first history that it read, for each of the records."""
+    """A function that returns the first history that `work` read, for every record."""
     first = once(work)
 
     def answer(records: list[object], now: float) -> object:
@@ -73,7 +73,7 @@ def for_each(work: Work) -> Work:
 
 
 def unchanged(work: Work) -> Work:
-    """The record as it was; where there was none, the first that it made."""
+    """A function that returns each record unchanged, or, if there is none, the first one that `work` made."""
     first = once(work)
     return lambda found, *rest: first(found, *rest) if found is None else bytes(found)
 
@@ -93,11 +93,11 @@ PARTS: Final[tuple[tuple[str, tuple[tuple[ModuleType, str, Callable[[Work], Work
         ),
     ),
 )
-"""What is had for nothing besides, row by row."""
+"""The part that is replaced in each row, in addition to those of the rows before."""
 
 
 def child(state: Path, free: int, subjects: int, end: Connection) -> None:
-    """Tell the median of so many assessments as are asked for, with the first `free` parts for nothing; 0 ends it."""
+    """Assess as often as the parent asks, and send the median, with the first `free` parts replaced. 0 ends it."""
     for _, functions in PARTS[:free]:
         for module, name, instead in functions:
             setattr(module, name, instead(getattr(module, name)))
@@ -111,7 +111,7 @@ def child(state: Path, free: int, subjects: int, end: Connection) -> None:
 
 @contextmanager
 def assessing(state: Path, free: int, subjects: int) -> Iterator[Connection]:
-    """A process that does, until the end."""
+    """Run `child` in a process of its own."""
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=child, args=(state, free, subjects, there), daemon=True)
@@ -123,7 +123,7 @@ def assessing(state: Path, free: int, subjects: int) -> Iterator[Connection]:
 
 
 def turns(ends: list[Connection], rounds: int, count: int) -> list[float]:
-    """The median of each row, in microseconds."""
+    """The median of each row in microseconds, over alternating rounds."""
     taken: list[list[float]] = [[] for _ in ends]
     for _ in range(rounds):
         for row, end in zip(taken, ends, strict=True):
@@ -133,7 +133,7 @@ def turns(ends: list[Connection], rounds: int, count: int) -> list[float]:
 
 
 def main() -> int:
-    """Seed a store, let the rows take turns, print the table."""
+    """Seed a store, measure the rows in alternating rounds, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bounds", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--rounds", type=int, default=20, help="turns of each row")

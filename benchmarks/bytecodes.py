@@ -1,8 +1,8 @@
-"""What an assessment makes the interpreter do: bytecodes and calls of Python functions, by module.
+"""Counts the bytecodes and Python function calls of an assessment, by module.
 
-The same on every machine and under any load, which no time is: `tests/architecture/test_cost.py` holds the sums.
-Memory store, fixed clock and pepper, places by table: nothing that a machine has or lacks. What C does inside a
-bytecode is not seen; `python -m benchmarks.assess` has the time of it all.
+Unlike times, these counts are the same on every machine and under any load. `tests/architecture/test_cost.py` bounds
+them. The store is in memory, clock and pepper are fixed, and places come from a table, so that nothing depends on the
+machine. Work of C code is not counted; `python -m benchmarks.assess` measures the whole time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from riskd.wiring import open_engine
 NOW: Final = 1_800_000_000.0
 SUBJECTS: Final = 300
 WARM: Final = 200
-"""Attempts before the count begins: common values are remembered by then."""
+"""Attempts before the count starts, to fill the caches."""
 COUNTED: Final = 100
 ROOT: Final = Path(__file__).parents[1]
 _PLACES: Final = (
@@ -45,7 +45,7 @@ _PLACES: Final = (
 
 
 class Cost(Struct, frozen=True):
-    """Of one assessment, on average. `modules` has the bytecodes of each, the dearest first."""
+    """The mean counts of an assessment. `modules`: bytecodes by module, the most expensive first."""
 
     bytecodes: float
     calls: float
@@ -56,12 +56,12 @@ class TableGeo:
     """A `GeoLookup` that knows a place and an operator for every address."""
 
     def locate(self, address: Address, time: float) -> Located:
-        """One of four, by the address."""
+        """One of four places, by the address."""
         country, latitude, longitude, asn = _PLACES[address.value % len(_PLACES)]
         return Place(country, latitude, longitude, 300.0, utc_offset_min=60), Route(asn), ()
 
     def offset(self, timezone: str, time: float) -> int | None:
-        """An hour east."""
+        """One hour east of UTC."""
         return 60
 
 
@@ -112,7 +112,7 @@ def _module(code: CodeType) -> str:
 
 
 def main() -> int:
-    """Print the sums, and every module that takes a hundredth."""
+    """Print the totals, and every module with at least 1 % of the bytecodes."""
     argparse.ArgumentParser(prog="python -m benchmarks.bytecodes", description=__doc__.splitlines()[0]).parse_args()
     cost = count()
     print(f"\nan assessment: {cost.bytecodes:.0f} bytecodes in {cost.calls:.0f} calls of Python functions")

@@ -1,4 +1,4 @@
-"""Two hundred kills under load, floods under load, and a soak: what was lost, who was refused, what memory did.
+"""Two hundred kills under load, floods under load, and a soak test. Reports lost data, refused calls and memory.
 
 Run: python -m benchmarks.chaos [--kills N] [--minutes N]
 """
@@ -25,12 +25,12 @@ from tests.faults.floods import FLOODS, Peer
 from tests.faults.kills import campaign
 
 PARENTS: Final = 10
-"""Of so many kills one is the supervisor's."""
+"""One kill in this many is of the supervisor."""
 ROUNDS: Final = 3
 
 
 def kills(state: Path, count: int, seed: int) -> bool:
-    """A campaign of `count` kills; whether nothing was lost."""
+    """Kill processes `count` times. Returns whether nothing was lost."""
 
     def told(done: int) -> None:
         if sys.stderr.isatty() or done % 20 == 0:
@@ -50,7 +50,7 @@ def kills(state: Path, count: int, seed: int) -> bool:
 
 
 def floods(state: Path) -> bool:
-    """Each flood `ROUNDS` times on one worker, beside another client; whether that one was always answered."""
+    """Run each flood `ROUNDS` times on one worker. Returns whether another client was always answered meanwhile."""
     well = True
     with serving(state) as service:
         (worker,) = service.workers()
@@ -70,7 +70,7 @@ def floods(state: Path) -> bool:
 
 
 def beside(service: Service, flood: Callable[[], None]) -> tuple[list[float], int]:
-    """What another client is answered in, meanwhile, and how often it is not."""
+    """Latencies of another client during a flood, and how many of its calls failed."""
     stop, seconds, errors = threading.Event(), list[float](), 0
     thread = threading.Thread(target=flood)
     with service.stub() as stub:
@@ -88,7 +88,7 @@ def beside(service: Service, flood: Callable[[], None]) -> tuple[list[float], in
 
 
 def main() -> int:
-    """0 when all is well."""
+    """Returns 0 if all is well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="how many; one in ten is the supervisor's")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")

@@ -1,4 +1,4 @@
-"""What one line of the decision log costs: `python -m benchmarks.decision_log [DIRECTORY]`."""
+"""The cost of a line of the decision log: `python -m benchmarks.decision_log [DIRECTORY]`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ROUNDS: Final = 15
 
 
 def main(directory: str | None = None) -> None:
-    """Microseconds per record of 1.5 kB, as an engine appends it: one write each, synced in the background. Then what
-    the signals of an attempt add to a line."""
+    """Print microseconds per record of 1.5 kB, appended as an engine does, with one write each and a background sync.
+    Then print what the signals of an attempt add to a line."""
     record = b"x" * RECORD_BYTES
     p50, p99, p999 = appended([record] * RECORDS, directory)
     print(
@@ -61,7 +61,7 @@ def _work(work: Callable[[AssessmentRecord], object], records: Sequence[Assessme
 
 
 def alternating(works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median microseconds of processor for each of `REAL` pieces of work, all kinds by turns."""
+    """CPU microseconds of each of `works`: medians of `REAL` calls of each, alternating."""
     took: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):
         for name, work in works.items():
@@ -72,7 +72,7 @@ def alternating(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def appended(records: Iterable[bytes], directory: str | None) -> tuple[float, float, float]:
-    """Microseconds of an append: median, 99th and 99.9th percentile."""
+    """The median, 99th and 99.9th percentile of an append, in microseconds."""
     with tempfile.TemporaryDirectory(dir=directory) as place:
         log = FileDecisionLog(Path(place), 0, PrometheusMeter(MeterMemory(1), 0), Bounds())
         times = []

@@ -1,7 +1,7 @@
-"""What watching drift costs: one look of the monitor, and a caller of a service that looks all the time.
+"""The cost of the drift watch: the time of a check, and its effect on callers: `python -m benchmarks.drift`.
 
-The second compares two services in alternating rounds, one whose monitor looks every half second, a hundred times as
-often as it would, and one whose monitor never looks. `python -m benchmarks.drift`
+For the effect, two services are compared in alternating rounds. The monitor of one checks every half second, a hundred
+times as often as usual; the monitor of the other never checks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LOOKS = 9
 
 
 def models(folder: Path) -> Path:
-    """The shipped models, of which the customers' says what it expects."""
+    """A copy of the shipped models, in which the customers' model has a reference."""
     copied = copytree(data_directory("models"), folder / "models")
     bundle = copied / "customer" / "hand-set-2"
     dice = np.random.default_rng(1)
@@ -50,7 +50,7 @@ def models(folder: Path) -> Path:
 
 
 def callers(folder: Path, copied: Path) -> Path:
-    """Two services called in turns; the decision log of the one that is watched."""
+    """Call both services in alternating rounds. Returns the decision log of the one with the watch."""
     taken: dict[str, list[float]] = {"never": [], "watched": []}
     with ExitStack() as running:
         stubs = {}
@@ -78,7 +78,7 @@ def callers(folder: Path, copied: Path) -> Path:
 
 
 def looks(folder: Path, log: Path, copied: Path) -> None:
-    """What a look at as much as it ever reads takes."""
+    """Print the time of a check that reads as much as it ever does."""
     lines = [line for path in segments(log) for line in path.read_bytes().splitlines(keepends=True)]
     several = -(-LOOK_BYTES // sum(map(len, lines)))
     (folder / "log").mkdir()

@@ -1,4 +1,4 @@
-"""What a feature vector costs: `python -m benchmarks.features`. Microseconds, the best of several runs."""
+"""The time of a feature vector in microseconds, the best of several runs: `python -m benchmarks.features`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RUNS: Final = 7
 
 
 def cost(call: Callable[[], object]) -> float:
-    """Microseconds a call."""
+    """Microseconds of a call."""
     return min(repeat(call, number=CALLS, repeat=RUNS)) / CALLS * 1e6
 
 
 def rich(weeks: int) -> tuple[Attempt, Context]:
-    """A person who signs in every other day, among others, with some activity today."""
+    """An attempt of a person who has signed in every other day for `weeks`, with some activity today."""
     world = settled(crowd(people=200), weeks=weeks, every_days=2)
     for visit in range(weeks // 2):
         world.prove(sign_in(f"192.0.{visit}.10"), NOW - visit * 13 * DAY)
@@ -36,7 +36,7 @@ def rich(weeks: int) -> tuple[Attempt, Context]:
 
 
 def empty() -> tuple[Attempt, Context]:
-    """Only what is required, and nothing known."""
+    """An attempt with only the required fields, and no known facts."""
     attempt = Attempt(domain="customer", subject="alex", journey="login", network=Network(client_ip="192.0.2.1"))
     nowhere, gone, silent = Missing("place", "not_found"), Missing("route", "not_found"), Missing("agent", "not_sent")
     return attempt, World().context(attempt, place=nowhere, route=gone, agent=silent, device_offset_min=None)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def show(what: str, costs: list[float]) -> None:
-    """One line of the table."""
+    """Print a line of the table."""
     print(what.ljust(24), *(f"{each:10.1f}" for each in costs))
 
 

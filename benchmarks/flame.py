@@ -1,4 +1,4 @@
-"""Where the time of an assessment goes: a flame graph (SVG) of a worker under load, or of an engine in process."""
+"""Makes a flame graph (SVG) of a worker under load, or of an engine in process."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from riskd.wiring import open_engine
 RATE: Final = 250
 """Samples a second."""
 BEGIN_SECONDS: Final = 30.0
-"""Longest time for a load to begin, and for the profiler to find its way in."""
+"""Longest time for the load to start, and for the profiler to attach."""
 BUSY_SECONDS: Final = 0.3
-"""CPU that the worker has used once it is under load."""
+"""A worker that has used this much CPU counts as under load."""
 
 
 def in_process(state: str, subjects: int) -> None:
@@ -38,7 +38,7 @@ def in_process(state: str, subjects: int) -> None:
 
 @contextmanager
 def engine_process(state: str, subjects: int) -> Iterator[int]:
-    """An engine that is busy, in a process of its own."""
+    """Run a busy engine in a process of its own, and yield its pid."""
     code = f"from benchmarks.flame import in_process; in_process({state!r}, {subjects})"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
@@ -52,7 +52,7 @@ def engine_process(state: str, subjects: int) -> Iterator[int]:
 
 @contextmanager
 def worker_process(state: str, subjects: int, seconds: float) -> Iterator[int]:
-    """A worker that is loaded for longer than it is looked at."""
+    """Run a worker under load for longer than `seconds`, and yield its pid."""
     command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "1"]
     patient = {f"RISKD_SERVER__{name}QUEUE_MS": "1000" for name in ("", "STANDING_")}
     with serving("riskd", command, {"RISKD_STATE__DIR": state, **patient}) as server:
@@ -67,7 +67,7 @@ def worker_process(state: str, subjects: int, seconds: float) -> Iterator[int]:
 
 
 def busy(pids: Sequence[int]) -> int:
-    """The first of these processes to work."""
+    """The pid of the first of these processes that uses CPU."""
     idle, until = {pid: cpu_seconds([pid]) for pid in pids}, time.monotonic() + BEGIN_SECONDS
     while time.monotonic() < until:
         for pid in pids:
@@ -78,16 +78,16 @@ def busy(pids: Sequence[int]) -> int:
 
 
 def record(pid: int, seconds: int, out: Path, *, native: bool) -> int:
-    """Sample a process; py-spy's exit code, after it has said what was wrong."""
+    """Sample a process with py-spy, which prints its own errors. Returns its exit code."""
     spy = Path(sys.executable).with_name("py-spy")
-    # Frames of C can only be found while the process stands still, which slows what is measured.
+    # For C frames py-spy must pause the process, which slows down what is measured.
     shape = ["--rate", str(RATE), "--duration", str(seconds), "--native" if native else "--nonblocking"]
     command = [str(spy), "record", "--pid", str(pid), *shape, "--output", str(out)]
     return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
 
 
 def main() -> int:
-    """Seed a store, load it, sample it, print where the picture is."""
+    """Seed a store, put it under load, sample it, and print where the flame graph is."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flame", description=__doc__.splitlines()[0])
     parser.add_argument("--in-process", action="store_true", help="an engine without gRPC")
     parser.add_argument("--native", action="store_true", help="frames of C, too: LMDB, gRPC, the interpreter")

@@ -1,10 +1,10 @@
-"""Prints what one score and one explanation cost, beside scikit-learn on the same row.
+"""The time of a score and of an explanation, compared with scikit-learn on the same row.
 
-    python benchmarks/forest.py [seconds]
+    python -m benchmarks.forest [seconds]
 
-Every vector differs from the reference in nearly every feature, which is the dearest case for
-contributions. Times are wall-clock microseconds of single calls, one call after the other: threads
-that scikit-learn leaves spinning would otherwise slow the calls beside it.
+Every vector differs from the reference in nearly every feature, which is the slowest case for contributions. Times are
+wall-clock microseconds of single calls. Calls run one at a time, because idle threads of scikit-learn spin and would
+slow down concurrent calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROWS = 6000
 
 
 def boosted(trees: int, leaves: int, columns: int) -> dict[str, Callable[[Sequence[float]], object]]:
-    """A trained forest, and the estimator that it came from."""
+    """The calls of a trained forest, and of the scikit-learn estimator from which it was exported."""
     random = np.random.default_rng(1)
     x = random.normal(size=(ROWS, columns))
     risk = (x * random.normal(size=columns)).sum(axis=1) + (x[:, ::2] * x[:, 1::2]).sum(axis=1)
@@ -42,7 +42,7 @@ def boosted(trees: int, leaves: int, columns: int) -> dict[str, Callable[[Sequen
 
 
 def additive(columns: int) -> dict[str, Callable[[Sequence[float]], object]]:
-    """A scorecard: step functions of 2 to 6 values."""
+    """The calls of a scorecard, whose step functions have 2 to 6 values."""
     random = np.random.default_rng(2)
     names = [f"f{index}" for index in range(columns)]
     steps = []
@@ -58,7 +58,7 @@ def additive(columns: int) -> dict[str, Callable[[Sequence[float]], object]]:
 def measure(
     call: Callable[[Sequence[float]], object], rows: Sequence[tuple[float, ...]], seconds: float
 ) -> list[float]:
-    """Sorted microseconds of single calls over `seconds`."""
+    """The microseconds of single calls, sorted. Calls for `seconds`."""
     taken: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:

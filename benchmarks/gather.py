@@ -1,4 +1,4 @@
-"""What gathering facts costs, in microseconds. Needs `riskd geo install` once, then:
+"""The time of gathering facts, in microseconds. Needs `riskd geo install` once, then:
 
 python -m benchmarks.gather [--dir DIR]
 """
@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 
 
 def measure(name: str, work: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Print p50 and p99 of one call, clock included (0.1 us)."""
+    """Print p50 and p99 of a call, including the 0.1 us that the clock takes."""
     clock = time.perf_counter_ns
     spent = []
     for item in items:
@@ -43,12 +43,12 @@ def measure(name: str, work: Callable[[Item], object], items: Iterable[Item]) ->
 
 
 def routable(texts: Iterable[str]) -> list[Address]:
-    """The addresses among `texts` that a client may have."""
+    """The addresses among `texts` that clients on the internet can have."""
     return [address for text in texts if (address := parse(text)) and address.routable]
 
 
 def main() -> None:
-    """Measure each source of facts by itself, on random public addresses."""
+    """Measure each source of facts separately, on random public addresses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, default=Path(load().geo.dir))
     directory = parser.parse_args().dir

@@ -1,8 +1,8 @@
-"""What a handler thread more costs: the same assessments on pools of several sizes, without gRPC.
+"""The effect of more handler threads: the same assessments on thread pools of several sizes, without gRPC.
 
-The binding of LMDB lets go of the interpreter lock at every record, where a second thread may take it;
-beside a store that never lets go it waits 5 ms; one that waits for Redis leaves it to the others. `far` is Redis with
-a wait at each round trip, as a network has it. Rounds take turns; compare within one run only.
+The LMDB binding releases the interpreter lock at every record, so another thread may take it. With a store that never
+releases it, another thread waits 5 ms for it. With Redis, a thread that waits for the network leaves it to the others.
+`far` is Redis with a delay at each round trip, like a network. Rounds alternate; compare figures of one run only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Answer = TypeVar("Answer")
 
 
 class Round(Struct, frozen=True):
-    """One round: calls a second, CPU microseconds and waits a call, milliseconds from begin to end of a call."""
+    """The results of a round: calls per second, CPU microseconds and waits per call, and milliseconds of a call."""
 
     per_second: float
     cpu: float
@@ -48,7 +48,7 @@ class Round(Struct, frozen=True):
 
 
 def run(work: Callable[[Attempt], object], over: list[Attempt], threads: int) -> Round:
-    """All of `over` on a pool that always has work waiting."""
+    """Run `work` on all of `over`, on a pool that always has work waiting."""
     taken: list[float] = []
 
     def timed(attempt: Attempt) -> None:
@@ -69,7 +69,7 @@ def run(work: Callable[[Attempt], object], over: list[Attempt], threads: int) ->
 
 
 def away(call: Callable[Asked, Answer], seconds: float) -> Callable[Asked, Answer]:
-    """The call, after as long a wait as its packets would have."""
+    """The call with a delay before it, for the time of its packets on a network."""
 
     def waiting(*asked: Asked.args, **options: Asked.kwargs) -> Answer:
         sleep(seconds)
@@ -79,7 +79,7 @@ def away(call: Callable[Asked, Answer], seconds: float) -> Callable[Asked, Answe
 
 
 def main() -> int:
-    """Measure every store with every size, in turns, and print the medians."""
+    """Measure every store with every pool size in alternating rounds, and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.handlers", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=500, help="customers with a history")
     parser.add_argument("--calls", type=int, default=2_000, help="assessments in a round")

@@ -1,6 +1,6 @@
-"""What the history stores cost: reads and writes as an assessment and an outcome make them, and bytes a subject.
+"""The time of the history stores for an assessment and an outcome, and the bytes that a subject takes.
 
-Every key is drawn at random, so that nothing is found where the last request left it.
+Keys are drawn at random, so that caches left by the previous request do not help.
 Run: python -m benchmarks.history [--subjects N] [--directory WHERE] [--alternatives]
 """
 
@@ -35,11 +35,11 @@ VALUES: Final = {
     "language": "fr-FR", "timezone": "Europe/Paris", "screen": "1920x1080", "weekday": "2",
 }  # fmt: skip
 SHARED: Final = 2000
-"""Entities that many subjects have in common: networks, ASNs, popular values."""
+"""Number of entities that subjects share: networks, ASNs, popular values."""
 
 
 class World:
-    """Keys of subjects and of what they share, and the traffic of their sign-ins."""
+    """The keys of subjects and shared entities, and generated sign-ins."""
 
     def __init__(self, subjects: int, seed: int = 7) -> None:
         self._random = random.Random(seed)
@@ -74,13 +74,13 @@ class World:
         )
 
     def lessons(self, time: float) -> Iterator[Lesson]:
-        """Sign-ins of random subjects, for ever."""
+        """An endless stream of sign-ins of random subjects."""
         while True:
             yield self.lesson(self._random.choice(self.subjects), time)
 
 
 def velocity(lesson: Lesson) -> list[Delta]:
-    """The five deltas of an assessment."""
+    """The five deltas that an assessment writes."""
     counts = (("attempt", "", 1), ("attempt_day", "", 1))
     keys = (lesson.subject, *lesson.owners[:1], lesson.address, lesson.network, *lesson.common[:1])
     seen = (("subject", slot(lesson.subject)),)
@@ -109,7 +109,7 @@ def show(what: str, seconds: list[float]) -> None:
 
 
 def warm(store: HistoryStore, world: World) -> None:
-    """Three sign-ins for every subject, a month apart."""
+    """Write three sign-ins for every subject, a month apart."""
     for days in (60, 30, 1):
         for subject in world.subjects:
             lesson = world.lesson(subject, NOW - days * DAY)
@@ -119,7 +119,7 @@ def warm(store: HistoryStore, world: World) -> None:
 
 
 def measure(store: HistoryStore, world: World, rounds: int) -> None:
-    """Each operation on its own, for random subjects."""
+    """Time each operation separately, for random subjects."""
     lessons = list(islice(world.lessons(NOW), rounds))
     keys = [random.Random(seed).randbytes(16) + RECEIPT for seed in range(rounds)]
     reads = [(wanted(lesson), (key,)) for lesson, key in zip(lessons, keys, strict=True)]
@@ -136,7 +136,7 @@ def measure(store: HistoryStore, world: World, rounds: int) -> None:
 
 
 def bytes_a_subject(sign_ins: int, subjects: int) -> tuple[float, float]:
-    """Size of a subject's own history, and of all that its sign-ins leave, shared entities included."""
+    """Bytes of a subject's own history, and of all records of its sign-ins, shared entities included."""
     world = World(subjects)
     store = MemoryStore()
     for subject in world.subjects:
@@ -151,7 +151,7 @@ def bytes_a_subject(sign_ins: int, subjects: int) -> tuple[float, float]:
 
 
 def decayed(events: list[tuple[float, float]]) -> float:
-    """The usual decayed counter: one float and the time of its newest event; half after 13 weeks."""
+    """The usual decaying counter, a float and the time of its newest event, with a half-life of 13 weeks."""
     total, newest = 0.0, 0.0
     for time, n in events:
         age = abs(time - newest) / (91 * DAY)
@@ -163,7 +163,7 @@ def decayed(events: list[tuple[float, float]]) -> float:
 
 
 def floats(events: int = 100, orders: int = 1000) -> None:
-    """How a decayed float fares when the same events come in other orders, and when all are taken back."""
+    """Print the error of a decaying float when events come in another order, and when all are taken back."""
     rng = random.Random(1)
     sums, left = set(), 0
     happened = [(rng.random() * 182 * DAY, rng.choice([1.0, 3.0])) for _ in range(events)]
@@ -179,7 +179,7 @@ RECORD: Final = bytes(200)
 
 
 def alternatives(directory: Path, records: int = 100_000, rounds: int = 1000) -> None:
-    """LMDB beside SQLite, by when a commit is durable: five records changed, 21 read."""
+    """Compare LMDB with SQLite, by when a commit is durable. Each round changes five records and reads 21."""
     rng = random.Random(7)
     keys = [rng.randbytes(17) for _ in range(records)]
     turns = [rng.sample(keys, 21) for _ in range(rounds)]
@@ -251,7 +251,7 @@ def main() -> None:
 
 
 def compare(store: HistoryStore, subjects: int, rounds: int) -> None:
-    """Fill one store, and measure it."""
+    """Fill a store and measure it."""
     world = World(subjects)
     seconds = timed(warm, store, world)
     records, size = store.size()

@@ -1,6 +1,6 @@
-"""What an import costs, on LMDB with geo: by source, whole and without writing, and what it does to sign-ins beside it.
+"""The speed of an import with LMDB and geo, by source, with and without writing, and its effect on concurrent sign-ins.
 
-Events of customers who each sign in several times over the last weeks, one sign-in in ten failed.
+The events are of customers who each sign in several times over the last weeks; one sign-in in ten failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _stamp(when: float) -> str:
 
 
 def okta(one: Attempt, when: float) -> str:
-    """A LogEvent with the members that fill most of a real one."""
+    """An Okta LogEvent with the members that take most space in a real one."""
     failed = one.credential_result == "failed"
     event = {
         "uuid": f"{one.subject}-{when}",
@@ -76,7 +76,7 @@ def okta(one: Attempt, when: float) -> str:
 
 
 def ocsf(one: Attempt, when: float) -> str:
-    """An Authentication event."""
+    """An OCSF Authentication event."""
     event = {
         "class_uid": 3002,
         "activity_id": 1,
@@ -90,7 +90,7 @@ def ocsf(one: Attempt, when: float) -> str:
 
 
 def rba(one: Attempt, when: float) -> str:
-    """A row of the dataset."""
+    """A row of the RBA dataset."""
     failed, agent = one.credential_result == "failed", one.device.user_agent if one.device else ""
     stamp = _stamp(when).replace("+00:00", "").replace("T", " ")
     return f'0,{stamp},{one.subject},40,{one.network.client_ip},NO,-,-,1,"{agent}",B,O,desktop,{not failed},False,False'
@@ -104,7 +104,7 @@ FORMATS: Final[dict[str, tuple[Line, str]]] = {"okta": (okta, ""), "ocsf": (ocsf
 
 
 def write(path: Path, line: Line, header: str, events: int, subjects: int) -> None:
-    """A file of so many events, oldest first."""
+    """Write a file with this many events, oldest first."""
     random, now = Random(5), time.time()
     with path.open("w", encoding="utf-8") as file:
         if header:
@@ -117,7 +117,7 @@ def write(path: Path, line: Line, header: str, events: int, subjects: int) -> No
 
 
 def imported(engine: Engine, source: str, path: Path, *, dry_run: bool = False, batch: int = BATCH) -> float:
-    """Events a second of CPU of one import of the file, from its start: other programs do not count."""
+    """Import the file from its start. Returns events per CPU second, which other programs do not affect."""
     scope = Scope(domain="customer", subject=SOURCES[source].subjects[0])
     options = Options(anew=True, dry_run=dry_run, batch=batch)
     started = time.process_time()
@@ -126,7 +126,7 @@ def imported(engine: Engine, source: str, path: Path, *, dry_run: bool = False, 
 
 
 class Timed:
-    """Keeps the milliseconds of CPU of every write of a store."""
+    """Records the CPU milliseconds of every write of a store."""
 
     def __init__(self, store: HistoryStore) -> None:
         self._store = store
@@ -143,7 +143,7 @@ class Timed:
 
 
 def batches(engine: Engine, path: Path, rounds: int) -> None:
-    """Print what the size of a batch does."""
+    """Print the speed by the size of a batch."""
     print("\nevents a write, events a CPU second, CPU ms a write: p50, p99")
     rates: dict[int, list[float]] = {batch: [] for batch in BATCHES}
     taken: dict[int, list[float]] = {batch: [] for batch in BATCHES}
@@ -160,7 +160,7 @@ def batches(engine: Engine, path: Path, rounds: int) -> None:
 
 
 def beside(settings: Settings, path: Path, subjects: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of assessments at 50 a second, alone and then beside an import by another process."""
+    """Milliseconds of assessments at 50 a second, first alone, then during an import by another process."""
     with open_engine(settings) as engine:
         traffic = attempts(subjects, seed=9)
 
@@ -183,7 +183,7 @@ def beside(settings: Settings, path: Path, subjects: int) -> tuple[list[float], 
 
 
 def main() -> int:
-    """Print the rates."""
+    """Print the speeds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=20_000, help="events a file (default: %(default)s)")
     parser.add_argument("--subjects", type=int, default=2_000, help="customers (default: %(default)s)")

@@ -1,7 +1,7 @@
-"""A load generator for Assess: varied subjects, answers checked, latency counted from the intended start.
+"""A load generator for Assess. It varies subjects, checks answers, and counts latency from the intended start.
 
-Closed loop (`--concurrency`) measures capacity; open loop (`--rate`) measures latency without the
-coordinated omission that a closed loop hides. Prints one JSON object.
+A closed loop (`--concurrency`) measures capacity. An open loop (`--rate`) measures latency without coordinated
+omission. Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from riskd.server.translate import request
 _Call: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 METHOD: Final = "/riskd.v1.RiskService/Assess"
 REFUSED_STREAM: Final = "RST_STREAM with error code 7"
-"""What gRPC's core answers where a thousand calls wait for the server to take them."""
+"""gRPC core's answer when a thousand calls wait for the server to accept them."""
 TICKS: Final = 100
 """Clock ticks a second in /proc (USER_HZ)."""
 
 
 def messages(count: int, subjects: int, seed: int) -> list[bytes]:
-    """Serialised requests, made before the clock starts."""
+    """Serialised requests, made before the measurement starts."""
     return [request(attempt).SerializeToString() for attempt in islice(attempts(subjects, seed), count)]
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of processes so far."""
+    """User and system CPU seconds of processes so far."""
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -46,7 +46,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 class Tally:
-    """Latencies in seconds, and what was wrong with answers."""
+    """Collects latencies in seconds, and errors."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -56,7 +56,7 @@ class Tally:
         self.bare = 0
 
     def answered(self, answer: bytes, seconds: float) -> None:
-        """Check one answer: it must parse, name a tier, and hold a probability."""
+        """Check an answer: it must parse, have a tier, and have a score from 0 to 1."""
         response = risk_pb2.AssessResponse.FromString(answer)
         self.degraded += response.degraded
         if response.requirement.tier and 0.0 <= response.score <= 1.0:
@@ -65,16 +65,16 @@ class Tally:
             self.failed("malformed answer")
 
     def failed(self, why: str) -> None:
-        """Count a call that gave no answer."""
+        """Count a call that failed."""
         self.errors[why] = self.errors.get(why, 0) + 1
 
     def shed(self, error: grpc.aio.AioRpcError, seconds: float) -> None:
-        """Count a call that was refused for overload, and whether that says when to come again."""
+        """Count a call that was refused for overload, and check that it has RetryInfo."""
         self.refused.append(seconds)
         self.bare += not any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
 
     def percentile(self, share: float, of: list[float] | None = None) -> float:
-        """Milliseconds below which `share` of the answered calls lie, or of other ones."""
+        """A percentile in milliseconds, of the answered calls or of other latencies `of`."""
         ranked = sorted(self.seconds if of is None else of)
         return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e3 if ranked else float("nan")
 
@@ -100,7 +100,7 @@ async def _closed(call: _Call, bodies: Iterator[bytes], until: float, concurrenc
 
 
 async def open_loop(call: _Call, bodies: Iterator[bytes], until: float, rate: float, tally: Tally) -> None:
-    """Calls at a steady rate until then, however long their answers take."""
+    """Make calls at a steady rate until `until`, however long the answers take."""
     running: set[asyncio.Task[None]] = set()
     intended = time.perf_counter()
     while intended < until:
@@ -115,7 +115,7 @@ async def open_loop(call: _Call, bodies: Iterator[bytes], until: float, rate: fl
 
 
 async def load(options: argparse.Namespace) -> dict[str, object]:
-    """Run one load and describe what came of it."""
+    """Run a load, and return its results."""
     bodies = cycle(messages(options.requests, options.subjects, options.seed))
     tally = Tally()
     async with grpc.aio.insecure_channel(options.target) as channel:
@@ -147,7 +147,7 @@ async def load(options: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> int:
-    """Parse arguments, run, print; 1 when any call failed."""
+    """Parse arguments, run, and print. Returns 1 if any call failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="127.0.0.1:50551", help="host:port of the service")
     parser.add_argument("--rate", type=float, default=0.0, help="open loop at this many calls a second")

@@ -1,4 +1,4 @@
-"""What the metrics of one call cost, ours beside the client's two modes, and in a whole assessment:
+"""The cost of the metrics of a call, compared with both modes of prometheus_client, and in a whole assessment:
 `python -m benchmarks.metrics`."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RELEASE = load_release(Settings())
 
 
 class Blind(PrometheusMeter):
-    """Looks at no signals, to see what that costs."""
+    """A meter that does not count signals, to find out what they cost."""
 
     def _present(self, domain: str, missing: Sequence[Missing]) -> _Signals:
         return _NONE
@@ -49,7 +49,7 @@ _NONE = _Signals((), ())
 
 
 def ours(meter: PrometheusMeter) -> Callable[[], None]:
-    """The calls that one assessment with three gaps makes: 11 counters, 9 histograms, 15 signals."""
+    """The meter calls of an assessment with three gaps: 11 counters, 9 histograms, 15 signals."""
     one = sign_in(behaviour=None, federation=None, outside=None)
     context = settled().context(one)
     decision = assess(one, context, keys_of(one, context.values), RELEASE, "0" * 32)
@@ -68,7 +68,7 @@ def ours(meter: PrometheusMeter) -> Callable[[], None]:
 
 
 def theirs(prefix: str) -> Callable[[], None]:
-    """The same counters and histograms of prometheus_client, children bound once."""
+    """The same counters and histograms in prometheus_client, with children that are looked up once."""
     bounds = next(metric.bounds for metric in METRICS if metric.name == "grpc_server_handling_seconds")
     registry = CollectorRegistry()
     counters = [Counter(f"{prefix}_c{n}", "x", ["label"], registry=registry).labels("value") for n in range(8)]
@@ -86,7 +86,7 @@ def theirs(prefix: str) -> Callable[[], None]:
 
 
 def measured(call: Callable[[], None]) -> float:
-    """Microseconds of one call, the best of five runs."""
+    """Microseconds of a call, in the best of five runs."""
     best = float("inf")
     for _ in range(5):
         begun = time.perf_counter()
@@ -97,7 +97,7 @@ def measured(call: Callable[[], None]) -> float:
 
 
 def whole(meters: dict[str, Meter]) -> dict[str, float]:
-    """Microseconds of a whole assessment with each of these meters, medians of rounds that take turns."""
+    """Microseconds of a whole assessment with each of these meters: medians of alternating rounds."""
     attempts = [attempt(number, Random(number)) for number in range(ASSESSMENTS)]
     geo, agents = open_geo(Settings()), AgentParser()
     found: dict[str, list[float]] = {name: [] for name in meters}
@@ -130,7 +130,7 @@ def whole(meters: dict[str, Meter]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the costs of a call, of the signals in it, of all metrics in an assessment, and of a scrape."""
+    """Print the cost of a call's metrics, of its signals, of all metrics in an assessment, and of a scrape."""
     memory = MeterMemory(4)
     meters = [PrometheusMeter(memory, worker) for worker in range(4)]
     print(f"riskd, shared slots:               {measured(ours(meters[0])):5.1f} us a call")

@@ -1,9 +1,9 @@
-"""Three times as many sign-ins as one worker can do: how many it takes, and how long those wait.
+"""Sends a worker three times as many sign-ins as it can handle, and measures how many it answers and how fast.
 
-The flood is h2load's (Debian: nghttp2-client), which needs a tenth of the CPU of a client in Python. Latencies are
-those of a light client beside it, in an open loop, from the intended start of each call, calm and overloaded in turns;
-and beside them what the worker says itself of the calls that it took, from their arrival in it to their answer: the
-rest is the client's, the network's and gRPC's own. Compare within one run only.
+The flood comes from h2load (Debian: nghttp2-client), which needs a tenth of the CPU of a client in Python. Latencies
+are those of a second, light client in an open loop, from the intended start of each call, with and without the flood in
+alternating rounds. The table also has the worker's own times, from a call's arrival to its answer; the difference is
+spent in the client, the network and gRPC. Compare figures of one run only.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from riskd import config
 from riskd.wiring import open_engine
 
 CALM: Final = 0.4
-"""Share of the capacity at which calls seldom meet."""
+"""Load without the flood, as a share of the capacity: calls seldom have to wait for each other."""
 PROBE: Final = 0.1
-"""Share of the capacity that the client takes whose latencies count."""
+"""Load of the client whose latencies are measured, as a share of the capacity."""
 FLOODERS: Final = 4
-"""Processes of h2load: each sends one message again and again, over two connections."""
+"""Processes of h2load. Each sends the same message repeatedly, over two connections."""
 GOAL: Final = 3.0
-"""Times the p99 of calm that of the calls taken may have."""
+"""The p99 of accepted calls under overload may be at most this many times the p99 without."""
 QUEUE: Final = "riskd_queue_seconds_bucket"
 HANDLED: Final = "grpc_server_handled_total"
 SETTLE: Final = 1.0
-"""Seconds of a load before its calls count: a burst is worked off, connections are made."""
+"""Seconds of load before calls are counted, to open connections and work off the first burst."""
 
 
 class Seen(Struct):
-    """What one kind of load did to a server, in all rounds: `queue` by upper bounds in seconds, the rest in seconds."""
+    """The results of one kind of load, over all rounds, in seconds. `queue`: waits by upper bound of the bucket."""
 
     tally: Tally
     codes: Counter[str]
@@ -59,11 +59,11 @@ class Seen(Struct):
     flood_cpu: float = 0.0
 
     def rate(self, code: str) -> float:
-        """Calls a second that ended so."""
+        """Calls per second that ended with this code."""
         return self.codes[code] / self.elapsed
 
     def queue_p99_ms(self) -> float:
-        """Milliseconds below which 99 % of the calls waited in the worker: linear within a bucket of its histogram."""
+        """The 99th percentile of the wait in the worker in milliseconds, interpolated in its histogram's bucket."""
         ranked = sorted(self.queue.items())
         below, since, wanted = 0, 0.0, 0.99 * max(self.queue.values())
         for bound, count in ranked:
@@ -74,7 +74,7 @@ class Seen(Struct):
 
 
 def scrape(server: Served) -> tuple[Counter[str], Counter[float]]:
-    """Calls so far by status; calls so far that had waited for at most so many seconds when their turn came."""
+    """From the server's metrics: calls so far by status, and by the upper bound of their wait in seconds."""
     assert server.metrics
     with urllib.request.urlopen(server.metrics, timeout=5) as page:
         families = list(text_string_to_metric_families(page.read().decode()))
@@ -89,7 +89,7 @@ def scrape(server: Served) -> tuple[Counter[str], Counter[float]]:
 
 
 def written(directory: Path, subjects: int) -> Iterator[Path]:
-    """A file for each process of h2load, with one message as gRPC frames it."""
+    """Files for the h2load processes, with one gRPC-framed message each."""
     for number, message in enumerate(messages(FLOODERS, subjects, seed=4711)):
         path = directory / f"body-{number}"
         path.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
@@ -98,7 +98,7 @@ def written(directory: Path, subjects: int) -> Iterator[Path]:
 
 @contextmanager
 def flood(server: Served, shape: list[str], bodies: list[Path]) -> Iterator[list[int]]:
-    """Calls by as many processes as there are bodies, of which each is one message; their pids."""
+    """Send calls from a process for each body, a file with one message. Yields the pids."""
     tool = shutil.which("h2load")
     assert tool, "h2load is missing (Debian: apt-get install nghttp2-client)"
     headers = ["-H", "te: trailers", "-H", "content-type: application/grpc"]
@@ -118,7 +118,7 @@ def flood(server: Served, shape: list[str], bodies: list[Path]) -> Iterator[list
 
 
 def capacity(server: Served, bodies: list[Path], seconds: float) -> float:
-    """Calls a second that it answers to as many callers as there are bodies, each of which waits for its answers."""
+    """Calls per second that the server answers to closed-loop callers, one for each body."""
     with flood(server, ["-c", "1", "-m", "1", "-D", str(int(SETTLE + seconds) + 5)], bodies):
         time.sleep(SETTLE)
         before, begun = scrape(server)[0], time.perf_counter()
@@ -128,7 +128,7 @@ def capacity(server: Served, bodies: list[Path], seconds: float) -> float:
 
 
 class Load(Struct, frozen=True):
-    """Calls a second of the flood and of the client, for so long."""
+    """Calls per second of the flood and of the measured client, and the duration."""
 
     flood: float
     probe: float
@@ -136,7 +136,7 @@ class Load(Struct, frozen=True):
 
 
 async def probe(server: Served, load: Load, bodies: Iterator[bytes], tally: Tally) -> None:
-    """The calls whose latencies count."""
+    """Make the calls whose latencies are measured."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         await asyncio.wait_for(channel.channel_ready(), 10)
         until = time.perf_counter() + load.seconds
@@ -144,7 +144,7 @@ async def probe(server: Served, load: Load, bodies: Iterator[bytes], tally: Tall
 
 
 def load_once(server: Served, load: Load, floods: list[Path], probes: Iterator[bytes], seen: Seen) -> None:
-    """One round."""
+    """Run one round."""
     each = max(1, round(load.flood / FLOODERS / 2))
     shape = ["-c", "2", "-m", "100", f"--rps={each}", "-D", str(int(SETTLE + load.seconds) + 5)]
     with flood(server, shape, floods) as flooders:
@@ -162,7 +162,7 @@ def load_once(server: Served, load: Load, floods: list[Path], probes: Iterator[b
 
 
 def compare(servers: list[Served], floods: list[Path], options: argparse.Namespace) -> None:
-    """Capacity first, then rounds of calm and of overload in turns, and the table."""
+    """Measure the capacity, then run alternating rounds with and without overload, and print the table."""
     able = max(capacity(server, floods, options.seconds) for server in servers)
     loads = {
         name: Load((times - PROBE) * able, PROBE * able, options.seconds)
@@ -202,7 +202,7 @@ def compare(servers: list[Served], floods: list[Path], options: argparse.Namespa
 
 
 def main() -> int:
-    """Seed a store, start the service, compare."""
+    """Seed a store, start the service, and compare."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=5_000, help="customers with a history")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one load")

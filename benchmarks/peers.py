@@ -1,9 +1,9 @@
-"""What others take for the same work: Freeman's formula over the log, scikit-learn's forest, rules by cel-python.
+"""The CPU time of other implementations: Freeman's formula over the log, scikit-learn's forest, rules in cel-python.
 
-The formula is the authors' (see `core/familiarity`), scored as their code does it: everything is counted anew over the
-log at each score. riskd keeps what it needs by entity. Both get the same sign-ins. The forest is one that scikit-learn
-has trained, with the vectors of `benchmarks.forest`; the rules are the conditions of `benchmarks.rules`, which riskd
-has Google's evaluator evaluate, fused. Rounds take turns, and the CPU time of one thread counts.
+The formula is the one of its authors (see `core/familiarity`), computed as their code does it: each score counts over
+the whole log, where riskd keeps counters by entity. Both get the same sign-ins. The forest was trained by scikit-learn,
+with the vectors of `benchmarks.forest`. The rules are the conditions of `benchmarks.rules`, which riskd fuses and
+passes to Google's evaluator. Rounds alternate, and the CPU time of one thread counts.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ LEVELS: Final = (
         "device_class": 0.0051065150812021525,
     },
 )
-"""As published: das-group/rba-algorithm."""
+"""The features and levels as published in das-group/rba-algorithm."""
 Row = dict[str, str]
 Given = TypeVar("Given")
 
 
 def scored(log: list[Row], subject: str, now: Row) -> float:
-    """S(x, u), everything counted over the log."""
+    """S(x, u), counted over the whole log."""
     own = [past for past in log if past["subject"] == subject]
     score = 1.0 / len({past["subject"] for past in log}) * len(log) / max(len(own), 1)
     for levels in LEVELS:
@@ -73,24 +73,24 @@ def scored(log: list[Row], subject: str, now: Row) -> float:
 
 
 def scored_in(log: list[Row], now: Row) -> float:
-    """One of its subjects, beside all that the log has."""
+    """The score of a sign-in of one of the log's subjects."""
     return scored(log, now["subject"], now)
 
 
-def told(what: str, theirs: float, ours: float) -> None:
-    """A line of the table."""
+def print_line(what: str, theirs: float, ours: float) -> None:
+    """Print a line of the table."""
     print(f"{what:<44}{theirs:>12.0f}{ours:>12.1f}{theirs / ours:>9.1f}", flush=True)
 
 
 def row(engine: Engine, attempt: Attempt, now: float) -> Row:
-    """What the formula sees of an attempt."""
+    """The values of an attempt that the formula uses."""
     address = parse(attempt.network.client_ip)
     assert address is not None
     return {**observe(engine.parts, attempt, address, now).values, "subject": attempt.subject}
 
 
 def in_turns(theirs: Callable[[int], object], ours: Callable[[int], object], rounds: int) -> tuple[float, float]:
-    """Microseconds of CPU, medians of single calls, one of theirs and fifty of ours in turns."""
+    """CPU microseconds of single calls, medians. One call of theirs alternates with fifty of ours."""
     taken: tuple[list[int], list[int]] = ([], [])
     for number in range(rounds):
         for call, kept, times in ((theirs, taken[0], 1), (ours, taken[1], 50)):
@@ -102,7 +102,7 @@ def in_turns(theirs: Callable[[int], object], ours: Callable[[int], object], rou
 
 
 def forest(rounds: int) -> tuple[float, float]:
-    """One row by scikit-learn's `predict_proba`, and by the masks that it is exported to."""
+    """The CPU time of a row, with scikit-learn's `predict_proba` and with riskd's exported forest."""
     calls = boosted(60, 32, 72)
     x = np.random.default_rng(3).normal(size=(200, 72))
     x[np.random.default_rng(4).random(x.shape) < 0.1] = np.nan
@@ -113,7 +113,7 @@ def forest(rounds: int) -> tuple[float, float]:
 
 
 def rulings(rounds: int) -> tuple[float, float]:
-    """Twenty conditions about values that are new each time: by cel-python one by one, by riskd as one."""
+    """The CPU time of twenty conditions on values that are new each time: cel-python one by one, riskd fused."""
     environment = celpy.Environment()
     programs = [environment.program(environment.compile(condition)) for condition in conditions(20)]
     vectors = [[at / 5000] + [0.5] * (len(FEATURES) - 1) for at in range(5000)]
@@ -135,7 +135,7 @@ def _at(call: Callable[[Given], object], given: Sequence[Given], number: int) ->
 
 
 def main() -> int:
-    """Freeman at each size, then what it has grown by; then the others."""
+    """Print Freeman's formula at each size of the log, its growth, and the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--sign-ins", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="sizes of the past")
     parser.add_argument("--scores", type=int, default=20, help="scores by the formula at each size")
@@ -157,9 +157,9 @@ def main() -> int:
                 options.scores,
             )
             found.append((formula, whole))
-            told(f"a sign-in, {size:,} before it: Freeman", formula, whole)
-    told("60 x 32 forest, one row: scikit-learn", *forest(options.scores * 10))
-    told("20 rules, new values: cel-python", *rulings(options.scores))
+            print_line(f"a sign-in, {size:,} before it: Freeman", formula, whole)
+    print_line("60 x 32 forest, one row: scikit-learn", *forest(options.scores * 10))
+    print_line("20 rules, new values: cel-python", *rulings(options.scores))
     (first, ours_first), (last, ours_last) = found[0], found[-1]
     grown = options.sign_ins[-1] / options.sign_ins[0]
     print(

@@ -1,4 +1,4 @@
-"""What a layer of the pepper costs: the pseudonyms of an attempt, and an assessment, `python -m benchmarks.pepper`."""
+"""The cost of a pepper layer: the pseudonyms of an attempt, and an assessment. `python -m benchmarks.pepper`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LAYERS = (0, 1, 2)
 
 
 class Nowhere:
-    """A decision log that keeps nothing."""
+    """A decision log that discards every record."""
 
     def append(self, record: bytes) -> bool:
         return True
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to do."""
 
 
 def pseudonyms(layers: int) -> Pseudonyms:
@@ -42,7 +42,7 @@ def pseudonyms(layers: int) -> Pseudonyms:
 
 
 def compared(works: list[Callable[[], object]], times: int) -> list[float]:
-    """Median microseconds of each, in alternating rounds."""
+    """Microseconds of each of `works`: medians of alternating rounds."""
     taken: list[list[float]] = [[] for _ in works]
     for _ in range(ROUNDS):
         for work, mine in zip(works, taken, strict=True):

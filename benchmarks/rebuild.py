@@ -1,7 +1,7 @@
-"""A lost store, made again of its log: `python -m benchmarks.rebuild [ASSESSMENTS [SUBJECTS]]`.
+"""Rebuilds a lost store from its log: `python -m benchmarks.rebuild [ASSESSMENTS [SUBJECTS]]`.
 
-An engine lives on LMDB and a log, the store is taken away, and the log is lived through again; told are lines a second
-of a processor, the two halves apart, what the engine took itself for the same, and whether the store is what it was.
+An engine assesses attempts with LMDB and a decision log. Then its store is deleted and rebuilt from the log. Prints the
+lines per CPU second, for both halves of the log, the engine's own time for the same, and whether the stores are equal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PEPPER = b"pepper of the benchmarks"
 
 
 def main(arguments: list[str]) -> None:
-    """Live, lose, make again, compare."""
+    """Fill a store, delete it, rebuild it, and compare."""
     count, subjects = (int(text) for text in (*arguments, "20000", "2000")[:2])
     with tempfile.TemporaryDirectory() as directory:
         place, until = Path(directory), time.time()
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
 
 
 def lived(settings: Settings, count: int, subjects: int, until: float) -> tuple[int, float]:
-    """So many sign-ins in the days before, most of them proven, some fraud; lines, and seconds of a processor."""
+    """Assess `count` sign-ins of past days, most of them proven, some fraud. Returns log lines and CPU seconds."""
     now, random = [until - DAYS * 86_400.0], Random(1)
     log = FileDecisionLog(Path(settings.log.dir), 0, NullMeter(), UNBOUNDED, lambda: now[0])
     parts = Parts(
@@ -98,7 +98,7 @@ def lived(settings: Settings, count: int, subjects: int, until: float) -> tuple[
 
 
 def kept(store: HistoryStore) -> dict[bytes, bytes]:
-    """Every record."""
+    """Every record of a store, by key."""
     found: dict[bytes, bytes] = {}
     keys, cursor = store.walk(b"", 10_000)
     while keys:

@@ -1,8 +1,8 @@
-"""What histories on Redis cost beside LMDB: an assessment, the store's own part of it, and the server's.
+"""The cost of histories on Redis, compared with LMDB: of an assessment, of the store in it, and of the server.
 
-The store's part is compared with a bare round trip: the same packed bytes sent, the same number received, on one
-socket, with nothing packed, parsed or decoded. To decode the histories that were read is every store's work, and is
-told apart. Short rounds take turns, and differences are taken within a turn; compare within one run only.
+The store is compared with a bare round trip, which sends the same packed bytes and receives the same number of bytes on
+one socket, without packing, parsing or decoding. Decoding histories is listed separately, because every store has to do
+it. Short rounds alternate, and differences are taken within a round. Compare figures of one run only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.redis_servers import MISSING, RedisServer, running
 T = TypeVar("T")
 STORES: Final = ("lmdb", "redis")
 TURN: Final = 40
-"""Assessments in a turn of the store's part."""
+"""Assessments in a round of the store's part."""
 
 
 class Asked(Struct, frozen=True):
@@ -56,7 +56,7 @@ class Asked(Struct, frozen=True):
 
 
 class Listening(RedisStore):
-    """A store that keeps what it is asked, assessment by assessment."""
+    """A store that records what each assessment asks of it."""
 
     def __init__(self, server: RedisServer) -> None:
         super().__init__([server.address], Access())
@@ -66,19 +66,19 @@ class Listening(RedisStore):
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        """As it is, remembered."""
+        """Record a read."""
         self._last = (histories, documents)
         return super().read(histories, documents, now, timeout)
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """As it is, with the read before it."""
+        """Record a write, together with the read before it."""
         self.asked.append(Asked(*self._last, deltas, swaps, now))
         return super().write(deltas, swaps, now, timeout)
 
 
 class Trip(Struct, frozen=True):
-    """What an assessment asked, with the packed bytes of its read and its write and the sizes of their answers, and the
-    records of the histories that it reads."""
+    """What an assessment asked, the packed bytes of its read and write, the sizes of the replies, and the records of
+    the histories that it reads."""
 
     asked: Asked
     records: list[bytes | None]
@@ -89,12 +89,12 @@ class Trip(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes both ways."""
+        """Bytes sent and received."""
         return len(self.read) + self.read_size + len(self.write) + self.write_size
 
 
 class Costs(Struct, frozen=True):
-    """Microseconds: CPU of this thread p50, elapsed p50 and p99; CPU of the server a call."""
+    """Microseconds: CPU of this thread (p50), elapsed (p50 and p99), and CPU of the server for each call."""
 
     cpu: float
     p50: float
@@ -103,7 +103,7 @@ class Costs(Struct, frozen=True):
 
 
 def costs(work: Callable[[T], object], over: Sequence[T], server: RedisServer, before: Callable[[T], object]) -> Costs:
-    """Of `work` on each; `before` each comes what is not counted."""
+    """The costs of `work` on each of `over`. `before` runs before each and is not counted."""
     taken, used = [], []
     begun = server.cpu_seconds()
     for one in over:
@@ -132,7 +132,7 @@ def head(title: str) -> None:
 
 
 class Bare:
-    """The same bytes both ways, and nothing else."""
+    """A bare socket that sends and receives the same number of bytes as the store."""
 
     def __init__(self, server: RedisServer) -> None:
         self._socket = socket.create_connection((server.address.host, server.address.port))
@@ -141,7 +141,7 @@ class Bare:
         self._buffer = bytearray(65_536)
 
     def size(self, packed: bytes, replies: int) -> int:
-        """Bytes of the answer."""
+        """The size of the replies, in bytes."""
         reader, size = hiredis.Reader(notEnoughData=None), 0
         self._socket.sendall(packed)
         while replies:
@@ -153,7 +153,7 @@ class Bare:
         return size
 
     def trip(self, packed: bytes, size: int) -> None:
-        """There and back."""
+        """Send the bytes, and receive `size` bytes."""
         self._socket.sendall(packed)
         while size > 0:
             size -= self._socket.recv_into(self._buffer)
@@ -164,7 +164,7 @@ class Bare:
 
 @contextmanager
 def engines(state: Path, server: RedisServer) -> Iterator[dict[str, Engine]]:
-    """One on each store, with the same pepper."""
+    """An engine on each store, all with the same pepper."""
     with ExitStack() as opened:
         chosen = {
             "lmdb": {"store.kind": "lmdb"},
@@ -180,7 +180,7 @@ def engines(state: Path, server: RedisServer) -> Iterator[dict[str, Engine]]:
 
 
 def packed_by(store: RedisStore, work: Callable[[], object]) -> list[bytes]:
-    """What a store sends for it, call by call."""
+    """The bytes that a store sends for `work`, call by call."""
     sent: list[bytes] = []
     servers, call = store._servers, store._servers.call
 
@@ -197,7 +197,7 @@ def packed_by(store: RedisStore, work: Callable[[], object]) -> list[bytes]:
 
 
 def parts(server: RedisServer, asked: Sequence[Asked], rounds: int) -> None:
-    """The store's read and write beside bare round trips of the same bytes."""
+    """Print the store's read and write, compared with bare round trips of the same bytes."""
     store, bare = RedisStore([server.address], Access()), Bare(server)
 
     def forget(one: Asked) -> object:
@@ -248,13 +248,13 @@ def parts(server: RedisServer, asked: Sequence[Asked], rounds: int) -> None:
 
 
 def beyond(taken: dict[str, list[Costs]], kind: str) -> float:
-    """Client CPU of this store beyond bare round trips, us: the median of differences within turns."""
+    """CPU of the store beyond bare round trips, in microseconds: the median of the differences within rounds."""
     pairs = zip(taken[f"{kind}, this store"], taken[f"{kind}, bare round trip"], strict=True)
     return statistics.median([ours.cpu - theirs.cpu for ours, theirs in pairs])
 
 
 def places(one: Asked) -> int:
-    """How many hashes a read concerns."""
+    """How many Redis hashes a read needs."""
     return len({key[:PLACE] for key in (*one.histories, *one.documents)})
 
 

@@ -1,9 +1,8 @@
-"""What the RPC edge costs: a no-op call against Assess, each in a server process of its own.
+"""The cost of the RPC layer: Assess compared with a no-op call, each in a server process of its own.
 
-The no-op returns ready bytes for the same request and response; once more behind an interceptor that
-only wraps it. Assess is served as always, with an engine that gives one answer: the difference is the
-parsing, the boundary and the translation both ways; once more for callers who show a token. Rounds alternate,
-so that all meet the same noise.
+The no-op returns prepared bytes for the same request; a second one is behind an interceptor that only wraps it. Assess
+is served as always, but by an engine with a fixed answer, so the difference is parsing, the boundary and translation
+both ways; a second one also checks callers' tokens. Rounds alternate, so that noise affects all of them.
 
     python -m benchmarks.rpc [--calls N] [--rounds N]
 """
@@ -74,16 +73,16 @@ ASSESSMENT: Final = Assessment(
 
 
 class Taught(Struct, frozen=True):
-    """What the fixed engine teaches: nothing."""
+    """The effect of an outcome in the fixed engine: none."""
 
     taught: int = 0
 
 
 class FixedEngine:
-    """Answers at once, and always the same."""
+    """An engine that returns the same assessment at once."""
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
-        """The one assessment."""
+        """The fixed assessment."""
         return ASSESSMENT
 
     def record(self, outcome: Outcome, timeout: float) -> Taught:
@@ -95,7 +94,7 @@ class FixedEngine:
 
 
 class NoMeter:
-    """Counts nothing: its cost is measured with the meter itself."""
+    """A meter that counts nothing. `benchmarks.metrics` measures the real one."""
 
     def started(self, method: str, kind: str, /) -> None:
         """Nothing."""
@@ -114,14 +113,14 @@ class NoMeter:
 
 
 class PassThrough(grpc.ServerInterceptor):
-    """What an interceptor costs that only wraps the handler, as metrics interceptors do."""
+    """An interceptor that only wraps the handler, as metrics interceptors do."""
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Request, Response] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Request, Response] | None:
-        """Wrap the handler anew, as at every call."""
+        """Wrap the handler. gRPC calls this for every call."""
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
@@ -134,7 +133,7 @@ class PassThrough(grpc.ServerInterceptor):
 
 
 def no_op_server(*interceptors: grpc.ServerInterceptor) -> tuple[grpc.Server, int]:
-    """A server whose Assess returns ready bytes."""
+    """A server whose Assess returns prepared bytes."""
     answer = translate.Answers().response(ASSESSMENT).SerializeToString()
 
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
@@ -155,7 +154,7 @@ def assess_server(guard: Guard | None = None) -> tuple[grpc.Server, int]:
 
 
 def guarded_server() -> tuple[grpc.Server, int]:
-    """The same for callers who show a token: one of a hundred is known by it."""
+    """The same, with a guard that knows a hundred callers by their tokens."""
     may, tenants = frozenset([METHOD.removeprefix("/")]), frozenset([""])
     callers = [
         Caller(name=str(number), methods=may, tenants=tenants, token_sha256=(token_hash(f"{TOKEN}{number}"),))
@@ -173,7 +172,7 @@ SERVERS: Final = {
 
 
 def serve(name: str, pipe: Connection) -> None:
-    """Serve until told to stop, then tell the CPU seconds used since the last question."""
+    """Serve until told to stop. Answers each question with the CPU seconds used since the last one."""
     server, port = SERVERS[name]()
     server.start()
     pipe.send(port)
@@ -184,7 +183,7 @@ def serve(name: str, pipe: Connection) -> None:
 
 
 def call_many(port: int, calls: int, metadata: tuple[tuple[str, str | bytes], ...]) -> float:
-    """Seconds that `calls` calls took, over one channel and `CALLERS` threads."""
+    """Make `calls` calls over one channel with `CALLERS` threads. Returns the seconds that they took."""
     message = translate.request(ATTEMPT).SerializeToString()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assess: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
@@ -204,15 +203,19 @@ def call_many(port: int, calls: int, metadata: tuple[tuple[str, str | bytes], ..
 
 
 class OpenCall:
-    """A call whose caller has time."""
+    """A call without a near deadline."""
 
     def time_remaining(self) -> float:
-        """Seconds left."""
+        """Seconds until the deadline."""
         return 1.0
+
+    def is_active(self) -> bool:
+        """There is."""
+        return True
 
 
 def edge(calls: int) -> dict[str, float]:
-    """Microseconds of each part of the edge in a loop of its own, without gRPC."""
+    """Microseconds of each part of the RPC layer, in a loop of its own without gRPC."""
     servicer, call, answers = RiskServicer(FixedEngine(), 0.1), OpenCall(), translate.Answers()
     message = translate.request(ATTEMPT).SerializeToString()
     request = risk_pb2.AssessRequest.FromString(message)
@@ -228,7 +231,7 @@ def edge(calls: int) -> dict[str, float]:
 
 
 class Measured:
-    """A server in a process of its own, and what its rounds cost."""
+    """A server in a process of its own, and the results of its rounds."""
 
     def __init__(self, name: str) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -241,7 +244,7 @@ class Measured:
         self.rates: list[float] = []
 
     def round(self, calls: int) -> None:
-        """One round: server CPU in microseconds per call, and calls per second."""
+        """Run a round, and record the server's CPU microseconds per call, and the calls per second."""
         before = self._cpu()
         seconds = call_many(self._port, calls, self._shown)
         self.costs.append((self._cpu() - before) / calls * 1e6)
@@ -258,7 +261,7 @@ class Measured:
 
 
 def main() -> None:
-    """Measure the servers in turn, round by round, and print the best round of each."""
+    """Measure the servers in alternating rounds, and print the best round of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=2000, help="calls in a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds (default: %(default)s)")

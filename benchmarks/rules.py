@@ -1,4 +1,4 @@
-"""What a ruling costs: conditions fused and one by one, and the decision after them. Prints a table.
+"""The cost of rules: conditions fused and one by one, and the decision after them. Prints a table.
 
 python -m benchmarks.rules
 """
@@ -66,7 +66,7 @@ VECTOR: Final = [0.5] * len(FEATURES)
 
 
 def conditions(count: int) -> list[str]:
-    """Conditions over at most fifteen features; none is true."""
+    """Conditions on at most fifteen features, none of which is true."""
     return [
         f'feature_{at % 15} > {at}.5 && (feature_{(at + 3) % 15} >= 2.0 || country in ["XX", "YY"])'
         for at in range(count)
@@ -74,7 +74,7 @@ def conditions(count: int) -> list[str]:
 
 
 def rules(count: int) -> Evaluate:
-    """Compiled rules; none hits."""
+    """Compiled rules, none of which hits."""
     compiled = CelCompiler(FEATURES)(
         [
             Rule(name=f"r{at}", when=when, tier=Tier.STEP_UP, reason="CODE", text="Text.", journeys=JOURNEYS)
@@ -86,14 +86,14 @@ def rules(count: int) -> Evaluate:
 
 
 def run_all(compiled: Sequence[Evaluate], attempts: Iterator[Facts]) -> None:
-    """All of these rules, about the next attempt."""
+    """Evaluate all of these rules on the next attempt."""
     facts = next(attempts)
     for run in compiled:
         run(facts)
 
 
 def microseconds(call: Callable[[], object]) -> float:
-    """The best of seven rounds."""
+    """Microseconds of a call, in the best of seven rounds."""
     return min(repeat(call, number=ROUNDS, repeat=7)) / ROUNDS * 1e6
 
 

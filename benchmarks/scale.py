@@ -1,6 +1,7 @@
-"""What grows with what is remembered: bytes a subject, the time of an assessment, of a start, and a worker's memory.
+"""How bytes per subject, assessment and start time, and a worker's memory depend on the number of subjects.
 
-Sizes take turns, call by call, so that a busy machine slows both. Run: python -m benchmarks.scale [--subjects N N]
+Stores of two sizes are called alternately, so that a busy machine slows both. Run: python -m benchmarks.scale
+[--subjects N N]
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ from riskd.ports import HistoryStore
 from riskd.wiring import open_engine
 
 APART: Final = 1.7 * DAY
-"""Seconds between two sign-ins of a subject: a hundred take as long as histories remember."""
+"""Seconds between two sign-ins of a subject. A hundred sign-ins span the time that histories are kept."""
 ENTRY: Final = 10
-"""Bytes that LMDB needs for a key and a record beside both."""
+"""Bytes that LMDB needs in addition to a key and its record."""
 MAP_MB: Final = "16384"
-"""Room for ten million subjects and what they do."""
+"""Enough for ten million subjects and their activity."""
 WALK: Final = 10_000
-"""Keys read at a time."""
+"""Keys listed at a time."""
 
 
 def live(subjects: int, sign_ins: int, state: str) -> None:
-    """So many sign-ins of each, assessed, proven and swept like real ones; the last of them an hour ago."""
+    """Assess, prove and sweep this many sign-ins of each subject, like real ones. The last one is an hour ago."""
     random, now, end = Random(1), [0.0], time.time()
-    flags = {"state.dir": state, "store.sweep_s": "86400"}  # by today's clock the first receipts are over
+    flags = {"state.dir": state, "store.sweep_s": "86400"}  # the first receipts have expired by today's clock
     with open_engine(load(flags=flags), NullMeter()) as opened:
         engine = Engine(replace(opened.parts, clock=lambda: now[0]), opened.release)
         for number in range(sign_ins):
@@ -63,12 +64,12 @@ def live(subjects: int, sign_ins: int, state: str) -> None:
 
 
 def sweep(store: HistoryStore, now: float) -> None:
-    """Take out all that has expired."""
+    """Delete all expired records."""
     store.sweep(now, store.size()[0] + 1)
 
 
 def taken(state: str) -> tuple[int, Counter[str]]:
-    """Bytes of all pages in use, and of keys and records by what is kept."""
+    """Bytes of all pages in use, and bytes of keys and records by kind."""
     held: Counter[str] = Counter()
     directory = next(Path(state).rglob("data.mdb")).parent
     with lmdb.open(str(directory), readonly=True) as environment, environment.begin() as transaction:
@@ -83,8 +84,8 @@ _KINDS: Final = {RECEIPT: "receipts", REPLY: "receipts", ACTIVITY: "activity", C
 
 
 def sizes() -> None:
-    """Bytes a subject: what its sign-ins taught (its own profile and those of its device, address and network; kept for
-    26 weeks), what was counted (26 hours), and what is kept for outcomes (90 days)."""
+    """Print bytes per subject: of profiles (its own and those of its device, address and network; kept for 26 weeks),
+    of activity (26 hours), and of receipts (90 days)."""
     print(f"bytes a subject on LMDB, a sign-in every {APART / 3600:.0f} hours")
     print(
         f"{'sign-ins':>8}{'profiles':>10}{'activity':>10}{'receipts':>10}{'profiles in pages':>19}{'all in pages':>14}"
@@ -100,9 +101,9 @@ def sizes() -> None:
 
 
 def times(subjects: list[int], calls: int, keep: Path | None) -> None:
-    """p50 of an assessment among few and among many, then what a service needs that starts on the largest store.
+    """Print the p50 of an assessment with few and with many subjects, and the start of a service on the largest store.
 
-    Stores that were seeded before are found in `keep`, and stay there.
+    `keep`: directory of seeded stores, which are reused and kept.
     """
     with ExitStack() as stack:
         bases = [
@@ -114,10 +115,10 @@ def times(subjects: list[int], calls: int, keep: Path | None) -> None:
 
 
 def assessments(states: dict[int, str], calls: int) -> None:
-    """The same stream of attempts to each store, call by call in turns; those that are empty are seeded first.
+    """Assess the same attempts with each store, alternating call by call. Empty stores are seeded first.
 
-    Every page is read once before: a process that has served for a while has the store mapped, and the first touch of a
-    page costs more than reading what is on it.
+    Every page is read once before. A process that has run for a while has the store mapped, and the first access to a
+    page takes longer than reading it.
     """
     with ExitStack() as stack:
         engines = []
@@ -152,8 +153,10 @@ def assessments(states: dict[int, str], calls: int) -> None:
 
 
 def starts(state: str, subjects: int) -> None:
-    """From start to ready, beside a start on nothing, and the memory that a worker shares with nobody: the mapped
-    store is the kernel's. CPU time does not grow while others use the machine."""
+    """Print the time from start to ready, compared with an empty store, and a worker's private memory.
+
+    The mapped store is not private. CPU time is used, because other programs do not affect it.
+    """
     command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "2"]
     memory = []
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as empty:
@@ -170,19 +173,19 @@ def starts(state: str, subjects: int) -> None:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds."""
+    """CPU seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _anonymous(pid: int) -> int:
-    """KiB."""
+    """Private memory of a process in KiB."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
 
 
 def main() -> int:
-    """Print all of it."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, nargs="+", default=[10_000, 1_000_000], help="sizes to compare")
     parser.add_argument("--calls", type=int, default=4_000, help="assessments to time at each size")

@@ -1,7 +1,7 @@
-"""Histories in bulk: the records that the outcomes of everybody's sign-ins would have written, without living them.
+"""Fills a store with histories in bulk: writes the records that sign-ins would have left, without assessing them.
 
-A million subjects take a minute or two instead of half an hour. Every record is made once, by a process on each core,
-spilled to a file by the first byte of its key, and put in the order of the keys.
+A million subjects take a minute or two instead of half an hour. Processes on all cores make the records and write them
+to files by the first byte of the key. They are then stored in the order of their keys.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from riskd.core.tallies import SEEN, Tallies, Values
 from riskd.engine import Parts, observe
 
 SIGN_INS: Final = 3
-"""Proven sign-ins of each subject: one a week, the last a week ago."""
+"""Proven sign-ins of each subject: one a week, the last one a week ago."""
 BATCH: Final = 2_000
 _LENGTHS: Final = Layout(">BH")
 _EVERY: Final = 100_000
-"""Subjects between two signs of life; so many are worth a process for each core."""
+"""Subjects between two lines of progress. From this many on, every core gets a process."""
 _COMMON: Final = "common"
 _Counts = tuple[tuple[str, str, int], ...]
 _TAUGHT: Final = msgspec.msgpack.Decoder(tuple[list[tuple[bytes, _Counts, int]], list[tuple[bytes, int]]])
 
 
 def seed(parts: Parts, subjects: int, now: float) -> None:
-    """Give the customers of `traffic.attempts` a history of `SIGN_INS`, in an empty store. Shows its progress."""
+    """Give the customers of `traffic.attempts` histories of `SIGN_INS` in an empty store. Prints progress."""
     with tempfile.TemporaryDirectory(prefix="riskd-seed-") as directory:
-        hands = (os.cpu_count() or 1) if subjects >= _EVERY else 1
-        shares = [Path(directory, str(number)) for number in range(hands)]
-        work = [(parts, range(number, subjects, hands), now, share) for number, share in enumerate(shares)]
-        if hands == 1:
+        processes = (os.cpu_count() or 1) if subjects >= _EVERY else 1
+        shares = [Path(directory, str(number)) for number in range(processes)]
+        work = [(parts, range(number, subjects, processes), now, share) for number, share in enumerate(shares)]
+        if processes == 1:
             _share(*work[0])
         else:
             _together([get_context("fork").Process(target=_share, args=each) for each in work])
@@ -80,7 +80,7 @@ def _together(processes: Sequence[BaseProcess]) -> None:
 
 
 def _share(parts: Parts, subjects: range, now: float, directory: Path) -> None:
-    """What some of the subjects have of their own, spilled, and what they taught what all share."""
+    """Write the subjects' own records to files, and a file with what the subjects taught common values."""
     taught: Counter[tuple[bytes, _Counts]] = Counter()
     seen: dict[bytes, int] = {}
     _spill(_own(parts, subjects, now, taught, seen), directory)
@@ -91,7 +91,10 @@ def _share(parts: Parts, subjects: range, now: float, directory: Path) -> None:
 def _own(
     parts: Parts, subjects: range, now: float, taught: Counter[tuple[bytes, _Counts]], seen: dict[bytes, int]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and records, in no order. `taught` counts what is not theirs alone, `seen` has the slots of its owners."""
+    """The keys and records of the subjects themselves, in no order.
+
+    Adds to `taught` how often they taught common values, and to `seen` the sketch slots of the owners, as bits.
+    """
     random, (first, last) = Random(7), _span(now)
     for number, who in enumerate(subjects, 1):
         lesson = _lesson(parts, who, random, first)
@@ -108,7 +111,7 @@ def _own(
 
 
 def _common(shares: Sequence[Path], now: float) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and records of what all taught, each key once."""
+    """The keys and records of common values, merged over all shares."""
     first, last = _span(now)
     tallies: dict[bytes, Counter[tuple[str, str]]] = {}
     seen: dict[bytes, int] = {}
@@ -130,12 +133,12 @@ def _common(shares: Sequence[Path], now: float) -> Iterator[tuple[bytes, bytes]]
 
 
 def _span(now: float) -> tuple[float, float]:
-    """Of everybody's first and last sign-in."""
+    """The times of every subject's first and last sign-in."""
     return now - SIGN_INS * WEEK, now - WEEK
 
 
 def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson:
-    """What one sign-in of a customer teaches."""
+    """What a sign-in of a customer teaches."""
     one = attempt(who, random)
     address = parse(one.network.client_ip)
     assert address is not None
@@ -146,7 +149,7 @@ def _lesson(parts: Parts, who: int, random: Random, when: float) -> learn.Lesson
 
 
 def _repeated(delta: Delta, first: float) -> History:
-    """What remains of a delta that comes every week for `SIGN_INS` weeks: hour and weekday are the same each time."""
+    """The history after the same delta in each of `SIGN_INS` weeks. Hour and weekday are the same each time."""
     week = int(first // WEEK)
     tables: dict[str, Values] = {}
     (account,) = (n for table, _, n in delta.counts if table == "sign_in")
@@ -161,7 +164,7 @@ def _repeated(delta: Delta, first: float) -> History:
 
 
 def _spill(entries: Iterable[tuple[bytes, bytes]], directory: Path) -> None:
-    """Records into 256 files, by the first byte of their keys."""
+    """Write records to 256 files by the first byte of their keys."""
     directory.mkdir()
     with ExitStack() as opened:
         files = [opened.enter_context((directory / f"{byte:02x}").open("wb")) for byte in range(256)]

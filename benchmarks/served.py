@@ -1,9 +1,9 @@
-"""Assess as it is served, beside a no-op call with the same messages on the same server settings.
+"""Assess over gRPC, compared with a no-op call with the same messages and server settings.
 
-Each server is a process of its own, loaded in alternating rounds by `benchmarks.load` (closed loop for
-capacity, then open loop at half of the slower one's capacity), and by h2load as a cross-check where it
-is installed. Compare within one run only: ratios and medians. At capacity the no-op serves several times
-as many calls, and wakes up once for several of them; what a call costs is compared at equal rates.
+Each server is a process of its own. `benchmarks.load` loads them in alternating rounds: in a closed loop for the
+capacity, then in an open loop at half of the slower one's capacity. h2load, if installed, is a cross-check. Compare
+ratios and medians of one run only. At capacity the no-op serves several calls with each wake-up, so the cost of a call
+is compared at equal rates.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ READY: Final = re.compile(r"serves \S+?:(\d+)(?:; metrics (\S+);|$)")
 
 
 class Served(Struct, frozen=True):
-    """A running server: its port, the processes whose CPU counts as its own, and where its metrics are, if anywhere."""
+    """A running server: its port, the processes whose CPU counts, and the address of its metrics, if it has any."""
 
     name: str
     port: int
@@ -51,7 +51,7 @@ class Served(Struct, frozen=True):
 
 
 def no_op(port: int = 0) -> None:
-    """Serve a no-op Assess until the parent goes: parse the request, answer with one ready message."""
+    """Serve a no-op Assess until the parent ends. It parses the request and answers with a prepared message."""
     answer = Answers().response(ASSESSMENT)
     options = Options()
     handler = grpc.unary_unary_rpc_method_handler(
@@ -74,7 +74,7 @@ def no_op(port: int = 0) -> None:
 
 @contextmanager
 def serving(name: str, command: list[str], environment: dict[str, str]) -> Iterator[Served]:
-    """A server in a process of its own, stopped on leaving."""
+    """Run a server in a process of its own."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -101,7 +101,7 @@ def _family(pid: int) -> Iterator[int]:
 
 
 def load_once(server: Served, *arguments: str, errors: bool = False) -> dict[str, Any]:
-    """One load by `benchmarks.load`, in a process of its own. `errors`: calls may fail, and are told."""
+    """Run `benchmarks.load` in a process of its own, and return its result. `errors`: failed calls are allowed."""
     command = [sys.executable, "-m", "benchmarks.load", "--target", f"127.0.0.1:{server.port}", *arguments]
     command += [argument for pid in server.pids for argument in ("--pid", str(pid))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -111,7 +111,7 @@ def load_once(server: Served, *arguments: str, errors: bool = False) -> dict[str
 
 
 def h2load(server: Served, seconds: int) -> float | None:
-    """Calls a second by h2load with one body, or None where it is not installed."""
+    """Calls per second by h2load with one body; None if it is not installed."""
     tool = shutil.which("h2load")
     if tool is None:
         return None
@@ -130,7 +130,7 @@ def h2load(server: Served, seconds: int) -> float | None:
 
 
 def compare(servers: list[Served], options: argparse.Namespace) -> None:
-    """Alternating rounds, then the table."""
+    """Run alternating rounds, and print the table."""
     shape = ["--seconds", str(options.seconds), "--subjects", str(options.subjects)]
     rounds: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
     for number in range(options.rounds):
@@ -159,7 +159,7 @@ def compare(servers: list[Served], options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Seed a store, start both servers, compare."""
+    """Seed a store, start both servers, and compare them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.served", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
@@ -168,7 +168,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         with open_engine(load(flags={"state.dir": state})) as engine:
             seed(engine.parts, options.subjects, time.time())
-        # Callers in a closed loop are always as many as they are: that is no overload.
+        # A closed loop has a fixed number of callers, which is no overload. So their calls may wait for long.
         patient = {f"RISKD_SERVER__{name}QUEUE_MS": "1000" for name in ("", "STANDING_")}
         environment = {"RISKD_STATE__DIR": state, **patient}
         riskd = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", "1"]

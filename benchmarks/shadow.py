@@ -1,6 +1,6 @@
-"""What a release in shadow costs a caller: an assessment in process, 200 a second, `python -m benchmarks.shadow`.
+"""The cost of a release in shadow: `python -m benchmarks.shadow`.
 
-And whole under load, where the shadow has its share of the interpreter: assessments one after another.
+Measures assessments in process at 200 a second, and one after another, where the shadow competes for the interpreter.
 """
 
 from __future__ import annotations

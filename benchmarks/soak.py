@@ -1,7 +1,7 @@
-"""Load for a long time: errors, latency, and whether memory stays flat.
+"""Loads a service for a long time, and reports errors, latency, and whether its memory stays flat.
 
-Flat: over the second half, the line fitted to a process's private memory (RssAnon) rises by less than 2 % of it and a
-MiB. Run: python -m benchmarks.soak [--minutes N]
+Flat means: over the second half, the line fitted to a process's private memory (RssAnon) rises by less than 2 % and
+1 MiB. Run: python -m benchmarks.soak [--minutes N]
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tests.e2e.service import ROOT, Service, serving
 
 WORKERS: Final = 2
 EVERY_S: Final = 2.0
-"""Between two looks at memory."""
+"""Time between two samples of the memory."""
 SHARE, MIB = 0.02, 1.0
-"""What memory may rise by over the second half: a share of it, and MiB beside."""
+"""Allowed rise over the second half: this share of the memory plus this many MiB."""
 
 
 class Memory(Struct, frozen=True):
-    """What became of one process's private memory, MiB. `rise`: of the fitted line over the second half."""
+    """The private memory of a process in MiB. `rise`: of the line fitted to the second half."""
 
     process: str
     middle: float
@@ -40,12 +40,12 @@ class Memory(Struct, frozen=True):
 
     @property
     def flat(self) -> bool:
-        """By the rule above."""
+        """Whether the memory stayed flat, as defined above."""
         return self.rise < SHARE * self.middle + MIB
 
 
 class Watcher:
-    """Looks at the private memory of a service's processes until told to stop."""
+    """Samples the private memory of a service's processes until stopped."""
 
     def __init__(self, service: Service) -> None:
         self._seen: dict[int, list[tuple[float, float]]] = {}
@@ -63,7 +63,7 @@ class Watcher:
         self._thread.join()
 
     def found(self) -> list[Memory]:
-        """Of each process."""
+        """The result for each process."""
         return [_memory(name, self._seen[pid]) for name, pid in self._pids.items() if pid in self._seen]
 
     def _look(self) -> None:
@@ -74,7 +74,7 @@ class Watcher:
 
 
 def private_mib(pid: int) -> float:
-    """Memory that no file is behind. Raises OSError when the process is gone."""
+    """The anonymous memory of a process in MiB. Raises OSError if the process has ended."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")) / 1024
 
@@ -89,7 +89,7 @@ def _memory(name: str, seen: list[tuple[float, float]]) -> Memory:
 
 
 def loaded(service: Service, rate: float, seconds: float) -> dict[str, Any]:
-    """An open loop of so many sign-ins a second, by a process of its own."""
+    """Send `rate` sign-ins per second in an open loop, from a process of its own."""
     command = [sys.executable, "-m", "benchmarks.load", "--target", service.address, "--rate", str(rate)]
     command += ["--seconds", str(seconds), "--subjects", "50000", "--requests", "50000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -98,7 +98,7 @@ def loaded(service: Service, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def soak(state: Path, minutes: float, rate: float) -> bool:
-    """Print what came of it; whether all is well."""
+    """Run the load and print the results. Returns whether all is well."""
     with serving(state, WORKERS) as service:
         before = service.workers()
         with Watcher(service) as watcher:
@@ -121,7 +121,7 @@ def soak(state: Path, minutes: float, rate: float) -> bool:
 
 
 def main() -> int:
-    """0 when all is well."""
+    """Returns 0 if all is well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0, help="how long")
     parser.add_argument("--rate", type=float, default=200.0, help="sign-ins a second")

@@ -1,4 +1,4 @@
-"""What a span costs a call: the wrapper and its five stages, traced and not, sent to nobody."""
+"""The cost of tracing a call with five stages, traced and not traced. The spans are discarded."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ STAGES: Final = ("gather", "store_read", "decide", "record", "store_write")
 
 
 class Nobody(SpanExporter):
-    """Takes everything at once."""
+    """An exporter that discards spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Nothing."""
+        """Discard the spans."""
         return SpanExportResult.SUCCESS
 
 
 class NoMeter:
-    """Counts nothing."""
+    """A meter that counts nothing."""
 
     def failed(self, part: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Call:
-    """A call with this metadata."""
+    """A gRPC context with this metadata."""
 
     def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self._metadata = metadata
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        """What the caller sent along."""
+        """The metadata of the call."""
         return self._metadata
 
 
 def microseconds(ratio: float, metadata: tuple[tuple[str, str], ...], calls: int) -> float:
-    """The best of seven rounds, a call."""
+    """Microseconds of a call, in the best of seven rounds."""
     tracer, answer, request = (
         Tracer(Nobody(), ratio, NoMeter()),
         Answers().response(ASSESSMENT),

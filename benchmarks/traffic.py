@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - user agents are as long as they are
-"""Sign-ins to measure with: seeded, varied subjects, real user agents, addresses of real access networks."""
+"""Generates sign-ins for the benchmarks, from a seed: varied subjects, real user agents, addresses of real networks."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ AGENTS: Final = (
     ("Android", True, "Mozilla/5.0 (Linux; Android 15; CPH2653) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/149.0.0.0 Mobile Safari/537.36"),
     ("Android", True, "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/151.0.0.0 Mobile Safari/537.36"),
 )  # fmt: skip
-"""Common ones of npm's `user-agents` 2.1.198 (BSD-2-Clause)."""
+"""Platform, mobile or not, and user agent. Common ones of npm's `user-agents` 2.1.198 (BSD-2-Clause)."""
 ATTACKS: Final = 0.03
 """Share of attempts that come from a hosting network, with a failed credential."""
 
 
 def attempts(subjects: int, seed: int = 1) -> Iterator[Attempt]:
-    """An endless stream of logins: every one of `subjects` customers once, in random order, then all again.
+    """An endless stream of logins: each of `subjects` customers once in random order, then each again, and so on.
 
-    Nobody signs in twice within seconds, which would be suspicious; some of the logins are attacks.
+    So no customer signs in twice within seconds, which would be suspicious. Some of the logins are attacks.
     """
     random = Random(seed)
     everybody = list(range(subjects))
@@ -56,7 +56,7 @@ def attempts(subjects: int, seed: int = 1) -> Iterator[Attempt]:
 
 
 def attempt(who: int, random: Random, *, attack: bool = False) -> Attempt:
-    """One login of customer number `who`, from home or (an attack) from a hosting network."""
+    """A login of customer number `who` from home, or, if it is an attack, from a hosting network."""
     own = Random(who)
     platform, mobile, agent = own.choice(AGENTS)
     network = random.choice(HOSTING) if attack else own.choice(HOMES)

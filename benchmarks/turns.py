@@ -1,6 +1,7 @@
-"""What a bounded wait costs: `python -m benchmarks.turns`.
+"""The cost of waits with a timeout: `python -m benchmarks.turns`.
 
-The turn to write beside a thread that writes for its callers, handlers that are watched, and the seal of a request id.
+Measures the turn to write (a lock) against a thread that writes for its callers, the watched pool of handlers, and the
+lock on a request id.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROUNDS, CALLS = 25, 300
 
 
 class Lane:
-    """The alternative: a thread that writes, while its caller waits for as long as there is time."""
+    """The alternative to a lock: a thread that writes, while its caller waits until its deadline."""
 
     def __init__(self) -> None:
         self._asked: SimpleQueue[tuple[Callable[[], object], threading.Lock]] = SimpleQueue()
@@ -48,7 +49,7 @@ class Lane:
 
 
 def main() -> None:
-    """Microseconds, best of rounds that take turns: the machine is seldom quiet."""
+    """Print microseconds: the best of alternating rounds, because the machine is seldom idle."""
     with tempfile.TemporaryDirectory() as place:
         store, turn, lane = LmdbStore(Path(place) / "store"), Turn(Path(place) / "turn"), Lane()
         plain, watched = ThreadPoolExecutor(1), Handlers(1, "bench", held_up_s=1.0)

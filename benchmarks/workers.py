@@ -1,8 +1,8 @@
-"""Two workers beside one: how many calls they answer, and what a call costs them.
+"""Two workers compared with one: the calls that they answer, and the CPU of each call.
 
-The callers are h2load's (Debian: nghttp2-client), four processes over four connections each, which wait for their
-answers; they need a tenth of a core, which two workers on two cores lack. So the calls that two workers would answer
-on cores of their own are told by the CPU of a call, too: what they lose to each other is what it rises by.
+The load comes from h2load (Debian: nghttp2-client): four processes with four connections each, which wait for their
+answers. They need a tenth of a core, which two workers on two cores cannot spare. So the table also has the CPU of a
+call: its increase shows how much the workers slow each other, whatever the load generator takes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from riskd import config
 from riskd.wiring import open_engine
 
 SHAPE: Final = ["-c", "4", "-m", "1"]
-"""Connections of each process: enough that the kernel deals them out about evenly."""
+"""Connections of each process: enough that the kernel spreads them about evenly."""
 GOAL: Final = 1.8
 
 
 class Rate(Struct, frozen=True):
-    """Calls answered a second, microseconds of the service's CPU for each, and the cores that it had."""
+    """Calls answered per second, microseconds of the service's CPU for each, and the cores that it used."""
 
     per_second: float
     cpu: float
@@ -40,7 +40,7 @@ class Rate(Struct, frozen=True):
 
 
 def measured(server: Served, bodies: list[Path], seconds: float) -> Rate:
-    """One round."""
+    """Measure one round."""
     with flood(server, [*SHAPE, "-D", str(int(SETTLE + seconds) + 5)], bodies):
         time.sleep(SETTLE)
         calls, used, begun = scrape(server)[0]["OK"], cpu_seconds(list(server.pids)), time.perf_counter()
@@ -51,7 +51,7 @@ def measured(server: Served, bodies: list[Path], seconds: float) -> Rate:
 
 
 def compare(servers: list[Served], bodies: list[Path], options: argparse.Namespace) -> None:
-    """Rounds in turns, and the table."""
+    """Run alternating rounds, and print the table."""
     rates: dict[str, list[Rate]] = {server.name: [] for server in servers}
     for number in range(options.rounds):
         for server in servers:
@@ -71,7 +71,7 @@ def compare(servers: list[Served], bodies: list[Path], options: argparse.Namespa
 
 
 def main() -> int:
-    """Seed a store for each, start both services, compare."""
+    """Seed a store for each, start both services, and compare them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=20_000, help="customers with a history")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one load")

@@ -1,10 +1,9 @@
-"""The workshop from end to end, by the size of the log: `python -m benchmarks.workshop [LINES ...]`.
+"""The offline tools from end to end, by the size of the log: `python -m benchmarks.workshop [ASSESSMENTS ...]`.
 
-A log of so many assessments (100,000, 300,000 and a million, unless told) and outcomes of most of them goes through
-compaction into a dataset, reading into rows, replay by a process for each processor, training and judging; each step is
-a process of its own, and its time, peak memory and ratio to linear are told. The log is real: a real engine lived
-through some ten thousand attempts, which are written again under other subjects, devices and addresses until there are
-enough.
+For each size (by default 100,000, 300,000 and a million assessments, most with an outcome) a log is converted to a
+dataset, read into rows, and replayed with a process for each processor; then a model is trained and evaluated. Each
+step runs in a process of its own. Prints its time, its peak memory, and its CPU time relative to linear growth. The log
+comes from a real engine that assessed 10,000 attempts; these are copied with other subjects, devices and addresses.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ REAL: Final = 10_000
 SUBJECTS: Final = 1_000
 SEGMENT: Final = 64 << 20
 SPAN: Final = 30 * 86_400.0
-"""Seconds that the real attempts take; their copies lie between them."""
+"""Seconds over which the real attempts are spread; their copies are in between."""
 BEGUN: Final = 1_790_000_000.0
 LOOK_SECONDS: Final = 0.05
 PROCESSES: Final = len(os.sched_getaffinity(0))
@@ -58,7 +57,7 @@ _PSEUDONYM: Final = re.compile(rb'"(?:id|assessment_id|subject)":"([0-9a-f]{16})
 
 
 class Step(Struct, frozen=True):
-    """What a step took: seconds, those of processors, and MiB at the peak of its processes together."""
+    """What a step took: elapsed seconds, CPU seconds, and the peak memory of its processes together in MiB."""
 
     seconds: float
     cpu: float
@@ -66,7 +65,7 @@ class Step(Struct, frozen=True):
 
 
 def main(arguments: list[str]) -> None:
-    """Make the largest log in parts, and take each size through every step."""
+    """Write a log of each size, and run every step on it."""
     sizes = [int(text) for text in arguments] or list(SIZES)
     real = lived()
     first: dict[str, tuple[int, float]] = {}
@@ -91,18 +90,18 @@ def main(arguments: list[str]) -> None:
 
 
 def compact(place: Path) -> None:
-    """The log into a dataset."""
+    """Convert the log to a dataset."""
     archive = FileLogArchive(place / "log", 1.0, 1.0)
     Dataset(Target.open(str(place / "dataset")), place / "log", archive).compact({}, lambda _: None, PROCESSES)
 
 
 def read(place: Path) -> None:
-    """The dataset into rows."""
+    """Read the dataset into rows."""
     assert len(read_rows(Target.open(str(place / "dataset")), Wanted(domain="customer")))
 
 
 def rerun(place: Path) -> None:
-    """The log into another log, by as many processes as there are processors."""
+    """Replay the log into another log, with a process for each processor."""
     settings = load(environ={}, flags={"log.dir": str(place / "log"), "state.dir": str(place / "state")})
     shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
     counts = run(Plan(source=LogSource(settings), settings=settings, out=place / "out"), shares, lambda _: None)
@@ -110,17 +109,17 @@ def rerun(place: Path) -> None:
 
 
 def train(place: Path) -> None:
-    """A model from the dataset, by the labels of outcomes."""
+    """Train a model on the dataset, with labels from outcomes."""
     riskd("train", "--domain", "customer", "--log", str(place / "dataset"), "--out", str(model(place)))
 
 
 def evaluate(place: Path) -> None:
-    """The model beside all others, on the later rows."""
+    """Evaluate the model and all others on the later rows."""
     riskd("evaluate", str(model(place)), "--domain", "customer", "--log", str(place / "dataset"))
 
 
 def riskd(*arguments: str) -> None:
-    """A command, as an analyst gives it."""
+    """Run a riskd command as an analyst would."""
     with contextlib.redirect_stdout(io.StringIO()) as said:
         assert command([*arguments, "--json"]) == 0, said.getvalue()
 
@@ -136,11 +135,11 @@ STEPS: Final[dict[str, Callable[[Path], None]]] = {
     "train": train,
     "evaluate": evaluate,
 }
-"""In order."""
+"""The steps, in order."""
 
 
 def measured(work: Callable[[Path], None], place: Path) -> Step:
-    """One step in a process of its own."""
+    """Run a step in a process of its own."""
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(work, place, writer.send))
@@ -162,7 +161,7 @@ def _measured(work: Callable[[Path], None], place: Path, tell: Callable[[tuple[f
 
 
 def resident(pid: int) -> float:
-    """MiB of a process and all below it; what has ended meanwhile counts nothing."""
+    """The memory of a process and its descendants in MiB. Processes that have ended meanwhile count 0."""
     found = 0.0
     with contextlib.suppress(OSError):
         place = Path(f"/proc/{pid}")
@@ -184,11 +183,11 @@ class _Lines:
         return True
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to do."""
 
 
 def lived(count: int = REAL) -> list[bytes]:
-    """The lines of a real engine: customers, attackers who share networks; proofs, failures and fraud."""
+    """The log of a real engine: customers, attackers who share networks, and outcomes of all kinds."""
     log, now, random = _Lines(), [BEGUN], Random(1)
     parts = Parts(
         store=MemoryStore(),
@@ -210,7 +209,7 @@ def lived(count: int = REAL) -> list[bytes]:
 
 
 def write(directory: Path, real: list[bytes], size: int) -> int:
-    """A log of so many assessments: the real ones again and again, each time of other people; lines written."""
+    """Write a log of this many assessments: copies of the real ones with other people. Returns the number of lines."""
     directory.mkdir(parents=True)
     copies = size // REAL
     written = number = 0
@@ -240,7 +239,7 @@ def _by_attempt(real: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def _renamed(copy: int, found: re.Match[bytes]) -> bytes:
-    """The same word for another person of this copy."""
+    """The pseudonym of another person for this copy."""
     whole = found.group(0)
     for word in found.groups():
         if word is not None:

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 LOCK: Final = "requirements/run.txt"
 ROOT: Final = "root-component"
-"""What the tool calls riskd itself."""
+"""The name that the tool gives to riskd itself."""
 
 
 def told_by(*command: str) -> dict[str, Any]:
-    """What cyclonedx-py says, reproducibly."""
+    """The output of cyclonedx-py, made reproducible."""
     tool = Path(sys.executable).with_name("cyclonedx-py")
     how = ("--pyproject", "pyproject.toml", "--output-reproducible", "--of", "JSON")
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
@@ -30,13 +30,13 @@ def told_by(*command: str) -> dict[str, Any]:
 
 
 def normal(name: str) -> str:
-    """A package's name as all who mean it agree upon (PEP 503)."""
+    """The normalised name of a package (PEP 503)."""
     return re.sub("[-_.]+", "-", name).lower()
 
 
 def bill() -> dict[str, Any]:
-    """The whole. Of a package that is locked in another version for each Python, this environment has one: what it says
-    is said of all."""
+    """The complete bill. If a package is locked in several versions, one for each Python, the installed one
+    describes all of them."""
     bill, environment = told_by("requirements", LOCK), told_by("environment", sys.executable)
     installed = {normal(each["name"]): each for each in environment["components"]}
     locked: dict[str, list[str]] = {ROOT: [ROOT]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,7 +13,10 @@ LOGGER: Final = "riskd.background"
 """Name of the logger of unexpected exceptions on background threads."""
 PART: Final = "background"
 """The part of riskd that these exceptions are counted as a failure of."""
+QUIET_SECONDS: Final = 10.0
+"""Least time between two `no_thread` events."""
 _LOG: Final = logging.getLogger(LOGGER)
+_told_at = -QUIET_SECONDS
 
 
 @contextmanager
@@ -22,6 +26,27 @@ def surviving(work: str) -> Iterator[None]:
         yield
     except Exception:
         _LOG.error("work_failed", exc_info=True, extra={"fields": {"work": work}})
+
+
+def begun(run: Callable[..., object], name: str, *args: object) -> threading.Thread | None:
+    """Start a daemon thread. None, with a `no_thread` event, if the process cannot have another one (a limit of its
+    group, or no memory). The caller goes on without it and tries again later."""
+    thread = threading.Thread(target=run, name=name, args=args, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        missed(name)
+        return None
+    return thread
+
+
+def missed(name: str) -> None:
+    """Log a `no_thread` event, unless there was one within `QUIET_SECONDS`."""
+    global _told_at  # noqa: PLW0603 - one for the process
+    now = time.monotonic()
+    if now >= _told_at + QUIET_SECONDS:
+        _told_at = now
+        _LOG.error("no_thread", extra={"fields": {"work": name}})
 
 
 @contextmanager

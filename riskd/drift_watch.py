@@ -184,6 +184,7 @@ class DriftWatch:
                 yield from self._tail(path, begin, size)
 
     def _tail(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
+        """The complete lines of a segment between two offsets; remembers where the next look begins."""
         if begin == size:
             return
         try:
@@ -192,11 +193,10 @@ class DriftWatch:
                 content = segment.read(size - begin)
         except OSError:
             return
-        whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
+        complete = content.rfind(b"\n") + 1
         # If the beginning was skipped, the first line is cut off; it then fails to decode and is ignored.
-        yield from lines
-        self._places[path] = begin + whole
+        yield from content[:complete].splitlines()
+        self._places[path] = begin + complete
 
 
 def active_bundles(settings: Settings) -> Bundles:

@@ -64,6 +64,7 @@ class _Keeper:
         self._sweeper = Sweeper(base, self._meter)
 
     def look(self, stop: threading.Event) -> None:
+        """Do one round. Failures are logged and counted."""
         try:
             self._sweeper.sweep()
             self._rekey()
@@ -93,6 +94,7 @@ class _Compactor:
         self._began = time.time()
 
     def look(self, stop: threading.Event) -> None:
+        """Report the log's size, and compact it if that is due. Failures are logged and counted."""
         meter = self._engine.parts.meter
         try:
             state = self._archive.state()

@@ -72,7 +72,8 @@ class HistoryStore(Protocol):
     def replace(self, changes: Sequence[Change]) -> bool:
         """Put or delete whole records and return True; or change nothing and return False if one is not as expected.
 
-        A store on several machines applies the changes in the given order. If it fails in between, the first remain.
+        A store on several machines applies the changes in the given order. If it fails in between, the first remain;
+        a later call with the same keys and the same last change completes it, and does not apply the first ones twice.
         """
         ...
 

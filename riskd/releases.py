@@ -96,7 +96,7 @@ class Releases:
                 return Activated(active)
             whole = ActivationRequest(release=kept.id, actor=request.actor, reason=request.reason)
             planned_now = planned(self.files.activations(), whole, secrets.token_hex(8), time.time())
-            return self._agree(replace(planned_now, follows=True), timeout)
+            return self._commit(replace(planned_now, follows=True), timeout)
 
     def find(self, release: str) -> StoredRelease:
         """One release. Raises UnknownRelease, Unavailable."""
@@ -137,21 +137,21 @@ class Releases:
         with self.files.turn():
             self.files.find(request.release)
             planned_now = planned(self.files.activations(), request, secrets.token_hex(8), time.time())
-            return self._agree(planned_now, timeout)
+            return self._commit(planned_now, timeout)
 
     def rollback(self, actor: str, reason: str, timeout: float = SECONDS) -> Activated:
         """Restore the roles as they were before the latest activation. Raises as `activate` does."""
         with self.files.turn():
             back = restored(self.files.activations(), actor, reason, secrets.token_hex(8), time.time())
-            return self._agree(back, timeout)
+            return self._commit(back, timeout)
 
-    def _agree(self, activation: Activation, timeout: float) -> Activated:
+    def _commit(self, activation: Activation, timeout: float) -> Activated:
         """Propose the activation, wait until every process has loaded it, commit it, wait until they have swapped."""
         deadline = time.monotonic() + timeout
         self.lineup(activation)
         self.files.propose(activation)
         try:
-            late = self._late(lambda said: said.prepared == activation.key, activation.key, deadline)
+            late = self._wait_for(lambda statement: statement.prepared == activation.key, activation.key, deadline)
             if late:
                 what = f"has not loaded the release within {timeout:g} s"
                 raise RefusedRelease([Problem(name, what, "see its log, and try again") for name in late])
@@ -159,24 +159,25 @@ class Releases:
             self.files.withdraw()
             raise
         self.files.activate(activation)
-        return Activated(activation, self._late(lambda said: said.installed == activation.key, "", deadline))
+        late = self._wait_for(lambda statement: statement.installed == activation.key, "", deadline)
+        return Activated(activation, late)
 
-    def _late(self, done: Callable[[Statement], bool], key: str, deadline: float) -> tuple[str, ...]:
+    def _wait_for(self, done: Callable[[Statement], bool], key: str, deadline: float) -> tuple[str, ...]:
         """Wait until all processes are `done`. Returns those that are not by the deadline.
 
         Raises RefusedRelease as soon as a process refuses the activation `key`.
         """
         while True:
-            said = members(self.files.members)
+            statements = members(self.files.members)
             refused = [
                 Problem(name, problem)
-                for name, statement in said.items()
+                for name, statement in statements.items()
                 if key and statement.refused == key
                 for problem in statement.problems
             ]
             if refused:
                 raise RefusedRelease(refused)
-            late = tuple(name for name, statement in said.items() if not done(statement))
+            late = tuple(name for name, statement in statements.items() if not done(statement))
             if not late or time.monotonic() >= deadline:
                 return late
             time.sleep(POLL / 4)
@@ -205,7 +206,7 @@ class Follower:
         """`member` states this process's progress to the others. Without one, activations do not wait for it."""
         self.releases = releases
         self._member = member
-        self._said = Statement()
+        self._published = Statement()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -216,11 +217,11 @@ class Follower:
 
         The thread calls `install` for each new activation, and `refuse` with the problems of one that it cannot load.
         """
-        said = replace(self._said, installed=now.key if now else "")
+        statement = replace(self._published, installed=now.key if now else "")
         try:
-            self._say(said)
+            self._publish(statement)
         except Unavailable as error:  # go on: assessments do not depend on this file
-            self._said = said
+            self._published = statement
             refuse(error.problems)
         self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
         self._thread.start()
@@ -234,6 +235,7 @@ class Follower:
             self._member.leave()
 
     def _run(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
+        """Look for changes until stopped. After a failure, try again once `AGAIN` seconds have passed."""
         seen: object = None
         while not self._stop.wait(POLL):
             state = self.releases.files.state()
@@ -250,8 +252,9 @@ class Follower:
             self._stop.wait(AGAIN)
 
     def _swap(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
+        """Install the active release, unless that was done or refused before. Raises Unavailable."""
         active = self.releases.active()
-        if active is None or active.key in (self._said.installed, self._said.refused):
+        if active is None or active.key in (self._published.installed, self._published.refused):
             return
         try:
             install(self.releases.lineup(active))
@@ -259,31 +262,32 @@ class Follower:
             raise
         except RiskdError as error:
             refuse(error.problems)
-            self._say(replace(self._said, refused=active.key, problems=_texts(error)))
+            self._publish(replace(self._published, refused=active.key, problems=_texts(error)))
             return
-        self._say(replace(self._said, installed=active.key))
+        self._publish(replace(self._published, installed=active.key))
         _LOG.info("activated", extra={"fields": {"release": active.release, "number": active.number}})
 
     def _prepare(self) -> None:
+        """Load the proposed release, and publish that it is ready or why it is refused. Raises Unavailable."""
         proposed = self.releases.files.proposed()
-        if proposed is None or proposed.key in (self._said.prepared, self._said.refused):
+        if proposed is None or proposed.key in (self._published.prepared, self._published.refused):
             return
         try:
             self.releases.lineup(proposed)
         except RiskdError as error:
-            self._say(replace(self._said, refused=proposed.key, problems=_texts(error)))
+            self._publish(replace(self._published, refused=proposed.key, problems=_texts(error)))
             return
-        self._say(replace(self._said, prepared=proposed.key))
+        self._publish(replace(self._published, prepared=proposed.key))
 
-    def _say(self, statement: Statement) -> None:
-        """Raises Unavailable."""
+    def _publish(self, statement: Statement) -> None:
+        """Publish this process's progress to the others, and remember it. Raises Unavailable."""
         try:
             if self._member is not None:
                 self._member.say(statement)
         except OSError as error:
             where = str(self.releases.files.members)
             raise Unavailable([Problem(where, f"cannot be written: {error}", "look at the disk")]) from error
-        self._said = statement
+        self._published = statement
 
 
 @contextmanager

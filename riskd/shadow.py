@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.background import surviving
+from riskd.background import begun, surviving
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
@@ -56,11 +56,7 @@ class Shadow:
 
     def offer(self, case: Case) -> None:
         """Queue a case for scoring, or count it as dropped if the queue is full. Never blocks."""
-        if self._thread is None:
-            self._begin()
-        try:
-            self._waiting.put_nowait(case)
-        except queue.Full:
+        if not (self._begun() and self._took(case)):
             self._meter.shadowed(case.attempt.domain, "dropped")
 
     def close(self) -> None:
@@ -70,11 +66,19 @@ class Shadow:
             self._waiting.put(None)
             self._thread.join()
 
-    def _begin(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
-                self._thread.start()
+    def _begun(self) -> bool:
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = begun(self._run, "shadow")
+        return self._thread is not None
+
+    def _took(self, case: Case) -> bool:
+        try:
+            self._waiting.put_nowait(case)
+        except queue.Full:
+            return False
+        return True
 
     def _run(self) -> None:
         while (case := self._waiting.get()) is not None:

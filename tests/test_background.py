@@ -130,7 +130,7 @@ def redis(monkeypatch: pytest.MonkeyPatch, directory: Path, owner: object, name:
 
 
 def who_looks_for_redis(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    redis(monkeypatch, directory, Servers, "_found")
+    redis(monkeypatch, directory, Servers, "_discover")
 
 
 def who_connects_to_redis(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:

@@ -243,9 +243,9 @@ def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
 
 
 def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
-    """A directory that is not empty is refused and left alone, and so is a path that is a file."""
+    """Its content is named in the error and stays; so does a file in its place."""
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(InvalidSettings, match="is not empty: it has notes"), filling(tmp_path):
+    with pytest.raises(InvalidSettings, match="is not empty: it holds notes"), filling(tmp_path):
         pass
     with pytest.raises(InvalidSettings, match="cannot be used"), filling(tmp_path / "notes"):
         pass

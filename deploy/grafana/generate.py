@@ -1,4 +1,4 @@
-"""What Grafana imports, and docs/dashboards.md, made of dashboards.yaml: `python deploy/grafana/generate.py`."""
+"""Makes the files for Grafana and docs/dashboards.md from dashboards.yaml: `python deploy/grafana/generate.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE: Final = HERE.parents[1] / "docs" / "dashboards.md"
 ON: Final = 'job=~"$job", instance=~"$instance"'
 JOB: Final = 'job=~"$job"'
 SCHEMA: Final = 39
-"""Grafana's version of the format: that of Grafana 10.4; later ones migrate it."""
+"""Version of the dashboard format: that of Grafana 10.4; later versions migrate it."""
 COLUMNS: Final = 24
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -33,20 +33,20 @@ against a real Prometheus that watches a service under load, and prints how many
 
 
 class Query(Struct, forbid_unknown_fields=True):
-    """A query in PromQL, with $on and $job, and the name of its series."""
+    """A query in PromQL with $on and $job, and the legend of its series."""
 
     expr: str
     legend: str = ""
 
     def full(self) -> str:
-        """As Grafana sends it, its own variables aside."""
+        """The query that Grafana sends, except for Grafana's own variables."""
         return self.expr.replace("$on", ON).replace("{$job", "{" + JOB)
 
 
 class Panel(Struct, forbid_unknown_fields=True):
-    """One picture. `unit` is Grafana's name of it, `column` the head of a table's figures.
+    """A panel. `unit` is Grafana's name of the unit, `column` the heading of a table's figures.
 
-    Colours change at `warn` and `bad`; below them, where `bad` is the lower one.
+    Colours change at `warn` and `bad`; if `bad` is the lower one, below them.
     """
 
     title: str
@@ -70,12 +70,12 @@ class Dashboard(Struct, forbid_unknown_fields=True):
 
 
 def dashboards() -> list[Dashboard]:
-    """What dashboards.yaml says. Raises msgspec.ValidationError."""
+    """The contents of dashboards.yaml. Raises msgspec.ValidationError."""
     return msgspec.yaml.decode((HERE / "dashboards.yaml").read_bytes(), type=list[Dashboard])
 
 
 def rendered() -> dict[Path, str]:
-    """Every file that is made, and what belongs into it."""
+    """Every generated file with its contents."""
     found = dashboards()
     files = {HERE / f"{each.file}.json": json.dumps(dashboard(each), indent=2) + "\n" for each in found}
     return {**files, PAGE: page(found)}
@@ -123,7 +123,7 @@ def variables() -> Iterator[dict[str, object]]:
 
 
 def placed(panels: list[Panel]) -> Iterator[dict[str, object]]:
-    """Panels from left to right and down, six figures or three pictures in a row."""
+    """Panels from left to right and down, six stats or three graphs in a row."""
     across = down = tall = 0
     for number, each in enumerate(panels, 1):
         width, height = (4, 4) if each.kind == "stat" else (8, 8)
@@ -168,7 +168,7 @@ def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, objec
 
 
 def steps(made: Panel) -> Iterator[dict[str, object]]:
-    """Colours from which figure on. A figure without thresholds is neither good nor bad, and has the colour of text."""
+    """The values at which colours change. A figure without thresholds has the colour of text."""
     if made.warn is None or made.bad is None:
         yield {"color": "text", "value": None}
         return
@@ -179,7 +179,7 @@ def steps(made: Panel) -> Iterator[dict[str, object]]:
 
 
 def options(made: Panel) -> dict[str, object]:
-    """What is particular to a kind of panel."""
+    """The options of a kind of panel."""
     if made.kind == "stat":
         return {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "area"}
     if made.kind == "heatmap":
@@ -218,11 +218,11 @@ def page(found: list[Dashboard]) -> str:
 
 
 def main() -> int:
-    """Write the files, or with --check say which are not as they would be written; 1 if any."""
+    """Write the files. With --check, only name those that are out of date; then 1 if there are any."""
     stale = [path for path, text in rendered().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if "--check" in sys.argv[1:]:
-            print(f"{path.name} is not made of dashboards.yaml: make dashboards")
+            print(f"{path.name} is out of date; run `make dashboards`")
         else:
             path.write_text(rendered()[path], encoding="utf-8")
     return bool(stale) and "--check" in sys.argv[1:]

@@ -1,8 +1,8 @@
-"""Place and route of an address, from MMDB files (maxminddb with its C extension).
+"""Looks up the place and route of an address in MMDB files (maxminddb with its C extension).
 
-What a file holds is told from its own records, not from its name: city or country (flat, as in the
-ip-location-db files of DB-IP; nested, as in GeoIP2, GeoLite2 and DB-IP's own), ASN (GeoLite2-ASN, GeoIP2-ISP)
-and Anonymous IP. Records are checked as they are read, so a damaged one is a gap and nothing worse.
+The kind of a file is recognised by the fields of its records, not by its name: city or country (flat, as in the
+ip-location-db files of DB-IP; nested, as in GeoIP2, GeoLite2 and DB-IP's own), ASN (GeoLite2-ASN, GeoIP2-ISP), or
+Anonymous IP. Records are validated when they are read, so a damaged record only causes a gap.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from riskd.core.context import AGEING, Located, Missing, Place, Route
 from riskd.core.errors import InvalidGeo, Problem
 
 CITY_RADIUS_KM: Final = 300.0
-"""Where the file gives no radius: on home ISPs two free databases disagree by 280 km at the 75th percentile."""
+"""Radius of a city without one in the file: for home ISPs two free databases differ by 280 km at the 75th percentile.
+"""
 COUNTRY_RADIUS_KM: Final = 1000.0
-"""For a point that stands for a whole country, as in GeoLite2."""
+"""Radius of a point that stands for a whole country, as in GeoLite2."""
 ANYWHERE_KM: Final = 20_038.0
-"""Half the Earth's circumference: the country is known and no coordinates are, so distances mean nothing."""
+"""Radius if only the country is known: half the Earth's circumference, so that no distance counts as travel."""
 
 _SAMPLE: Final = 1000
-"""Networks of each family that are read before a file is used; a tenth of a second."""
+"""Networks of each IP version that are read before a file is used. Takes about 0.1 s."""
 _MULTICAST: Final = 224 << 24
 _FIRST_GLOBAL_IPV6: Final = 0x2000 << 112
-_REMEDY: Final = "download it again, or run `riskd geo install`; replace files by renaming, never in place"
+_REMEDY: Final = "download it again, or run `riskd geo install`; replace files by renaming, do not overwrite them"
 _DAMAGED: Final = (InvalidDatabaseError, UnicodeDecodeError, ValidationError)
 _BROKEN: Final = (*_DAMAGED, ValueError, TypeError, LookupError, RecursionError, struct.error)
 _WHYS: Final = ("unroutable", "not_installed", "not_found", "unreadable")
@@ -48,19 +49,19 @@ _Radius = Annotated[float, Meta(gt=0, le=ANYWHERE_KM)]
 
 
 class Zones(Protocol):
-    """Timezones, as GeoIp needs them. Never raises; safe between threads."""
+    """The time zone look-ups that GeoIp uses. They never raise, and are safe between threads."""
 
     def offset(self, name: str, time: float) -> int | None:
-        """Minutes east of UTC in zone `name` at `time` (epoch seconds); None when not known."""
+        """The offset of zone `name` at `time` (Unix seconds) in minutes east of UTC; None if unknown."""
         ...
 
     def at(self, latitude: float, longitude: float) -> str:
-        """The zone at a point; '' when there is none."""
+        """The zone of a point; '' if there is none."""
         ...
 
 
 class Database(Struct, frozen=True):
-    """An open file. `kind` is city, asn or anonymous; `families` the IP versions it answers for."""
+    """A description of an open file. `kind`: city, asn or anonymous. `families`: the IP versions that it covers."""
 
     kind: str
     name: str
@@ -155,7 +156,7 @@ _KINDS: Final[tuple[tuple[str, frozenset[str], _PlaceReader | None], ...]] = (
     ("city", frozenset({"country_code"}), _flat_place),
     ("city", frozenset({"country", "city", "location", "registered_country", "continent"}), _nested_place),
 )
-"""Kind of file, fields that tell it (any of them), and how to read a place from it. First match wins."""
+"""Kind of file, fields of which any one identifies it, and the function that reads a place. The first match wins."""
 
 
 class _File(Struct, frozen=True):
@@ -166,9 +167,9 @@ class _File(Struct, frozen=True):
 
 
 class GeoIp:
-    """Look-ups in a set of open files. Immutable, safe between threads; to reload, open another and swap.
+    """Looks up addresses in a set of open files. Immutable, and safe between threads. To reload, open a new one.
 
-    The files stay mapped for as long as the object lives: replace them by renaming, never in place.
+    The files stay mapped in memory as long as the object lives, so they may only be replaced by renaming.
     """
 
     def __init__(self, files: Iterable[_File], asn_uses: Mapping[int, str], zones: Zones, stale_after: float) -> None:
@@ -186,14 +187,14 @@ class GeoIp:
     def open(
         cls, paths: Iterable[Path], asn_uses: Mapping[int, str], zones: Zones, *, stale_after: float = math.inf
     ) -> GeoIp:
-        """Open and probe every file. No files is fine: every answer is then `not_installed`.
+        """Open and check every file. Without files, every look-up is missing with `not_installed`.
 
-        `asn_uses`: AS number to hosting, vpn, relay or satellite. `stale_after`: seconds from the building of
-        a file until what it says is stale. Raises InvalidGeo naming every bad file: corrupt, of an unknown kind, or a
-        second of its kind for the same IP version.
+        `asn_uses`: the use of an AS number: hosting, vpn, relay or satellite. `stale_after`: seconds from the build of
+        a file until its answers are stale. Raises InvalidGeo with every bad file: corrupt, of an unknown kind, or a
+        second one of its kind for the same IP version.
         """
         if find_spec("maxminddb.extension") is None:
-            remedy = "reinstall it from a wheel; reading in pure Python is 10 times slower"
+            remedy = "reinstall it from a wheel; pure Python is 10 times slower"
             raise InvalidGeo([Problem("maxminddb", "was built without its C extension", remedy)])
         files: list[_File] = []
         problems: list[Problem] = []
@@ -202,25 +203,24 @@ class GeoIp:
                 files.append(_open(path))
             except InvalidGeo as error:
                 problems += error.problems
-        problems += _rivals(files)
+        problems += _duplicates(files)
         if problems:
             raise InvalidGeo(problems)
         return cls(files, asn_uses, zones, stale_after)
 
     def databases(self) -> tuple[Database, ...]:
-        """The open files, for metrics and `riskd geo status`."""
+        """Descriptions of the open files, for metrics and `riskd geo status`."""
         return tuple(file.database for file in self._files)
 
     def offset(self, timezone: str, time: float) -> int | None:
-        """Minutes east of UTC of an IANA timezone at `time` (epoch seconds); None when unknown."""
+        """The offset of an IANA time zone at `time` (Unix seconds) in minutes east of UTC; None if unknown."""
         return self._zones.offset(timezone, time)
 
     def locate(self, address: Address, time: float) -> Located:
-        """Place and route of `address`, and which of them are stale at `time` (epoch seconds), which is also for the
-        place's offset from UTC. Never raises.
+        """Place and route of `address`, and which of them are stale at `time` (Unix seconds). Never raises.
 
-        A route is as old as the oldest file that it is made of. AS number 0 in it means unknown: the address is only
-        known to be an anonymizer or a host.
+        `time` also decides the place's offset from UTC. A route is as old as the oldest file that it comes from. Its
+        AS number is 0 if it is unknown, and only the Anonymous IP database has the address.
         """
         if not address.routable:
             return _UNROUTABLE
@@ -236,16 +236,16 @@ class GeoIp:
         )
 
     def networks(self, asns: Collection[int]) -> Iterator[tuple[int, int, int]]:
-        """AS number, first address and number of addresses of every IPv4 network of these operators, in order.
+        """AS number, first address and number of addresses of every IPv4 network of these AS numbers, in order.
 
-        Walks the whole ASN database, which takes seconds. Records that cannot be read are left out.
+        Reads the whole ASN database, which takes seconds. Skips records that cannot be read.
         """
-        walked = next(
+        database = next(
             (file for file in self._files if file.database.kind == "asn" and 4 in file.database.families), None
         )
         number = 1 << 24
-        while walked is not None and number < _MULTICAST:
-            record, length = walked.get_with_length(str(IPv4Address(number)))
+        while database is not None and number < _MULTICAST:
+            record, length = database.get_with_length(str(IPv4Address(number)))
             size = 1 << 32 - length
             asn = record.get("autonomous_system_number") if isinstance(record, dict) else None
             if isinstance(asn, int) and asn in asns:
@@ -284,7 +284,7 @@ class GeoIp:
 
 
 def _expiries(files: Mapping[tuple[str, int], _File], stale_after: float) -> dict[tuple[str, int], float]:
-    """Until when each source is fresh for each IP version."""
+    """The Unix time until which each source is fresh, by source and IP version."""
     until: dict[tuple[str, int], float] = {}
     for (kind, family), file in files.items():
         source = "place" if kind == "city" else "route"
@@ -318,15 +318,16 @@ def _open(path: Path) -> _File:
             families = tuple(family for family, records in found.items() if records)
             database = Database(kind, path.name, meta.database_type, families, meta.build_epoch, meta.node_count)
             return _File(database, reader.get, reader.get_with_prefix_len, read_place)
-    what = f"holds {meta.database_type!r} with fields {', '.join(sorted(fields)) or '(none)'}"
-    raise InvalidGeo([Problem(str(path), what, "give a city, country, ASN or Anonymous IP database")])
+    what = f"is of the unknown kind {meta.database_type!r} with the fields {', '.join(sorted(fields)) or '(none)'}"
+    raise InvalidGeo([Problem(str(path), what, "use a city, country, ASN or Anonymous IP database")])
 
 
 def _probe(path: Path) -> dict[int, list[dict[str, object]]]:
-    """The first records of a file in each family, read by the reader that damage cannot crash.
+    """The first records of a file by IP version, read with the pure Python reader, which a damaged file cannot crash.
 
-    The C extension takes any key of a record for a text, whatever it is (maxminddb 3.2.0), and both readers fail
-    to iterate: C overruns its buffer in a cyclic tree, Python stumbles over ::1:0:0. So look-ups walk the file.
+    The C extension (maxminddb 3.2.0) assumes that every key of a record is text, without checking. Neither reader can
+    iterate safely: the C reader overruns its buffer in a cyclic tree, and the Python reader fails at ::1:0:0. So this
+    walks through the file with look-ups.
     """
     with maxminddb.open_database(path, maxminddb.MODE_MMAP) as reader:
         families = (4,) if reader.metadata().ip_version == 4 else (4, 6)
@@ -359,13 +360,13 @@ def _require_text_keys(value: object) -> None:
             _require_text_keys(inner)
 
 
-def _rivals(files: Iterable[_File]) -> list[Problem]:
+def _duplicates(files: Iterable[_File]) -> list[Problem]:
     problems = []
     first: dict[tuple[str, int], str] = {}
     for database in (file.database for file in files):
         for family in database.families:
             other = first.setdefault((database.kind, family), database.name)
             if other is not database.name:
-                what = f"is a second {database.kind} database for IPv{family}, beside {other}"
-                problems.append(Problem(database.name, what, "give one of the two"))
+                what = f"is a second {database.kind} database for IPv{family}, in addition to {other}"
+                problems.append(Problem(database.name, what, "use only one of the two"))
     return problems

@@ -183,7 +183,7 @@ class PrometheusMeter:
             self._slots[place] = now
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome changed a receipt from `before` to `kept`. A repeated outcome counts only what it taught anew.
+        """An outcome changed a receipt from `before` to `kept`. A repeated one counts only what it taught in addition.
 
         `achieved`: the result of `assurance.completed_tier`, '' unless this outcome completes the sign-in.
         """

@@ -1,4 +1,4 @@
-"""`riskd assess` and `riskd outcome`: ask a running service from the command line."""
+"""`riskd assess` and `riskd outcome`: ask a running service about an attempt, and report what followed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLAGS: Final = {
     "tenant": ("tenant", "tenant of the account"),
     "request-id": ("request_id", "id of the attempt; a repeat gets the first answer and counts once"),
 }
-"""Fields of riskd.v1.AssessRequest that have a flag of their own."""
+"""Fields of riskd.v1.AssessRequest that have flags of their own."""
 EXIT_CODES: Final = """\
 exit codes: 0 answered; 2 the input or the request is invalid; 3 no answer in time (unavailable,
 deadline passed, overloaded); 1 any other error."""
@@ -121,7 +121,7 @@ def _outcome(args: argparse.Namespace) -> int:
 
 
 def _read(file: str | None) -> str:
-    """The document, `{}` when there is none. Raises InvalidAttempt."""
+    """The document, `{}` if there is none. Raises InvalidAttempt."""
     if file is None:
         return "{}"
     try:
@@ -134,8 +134,10 @@ def _read(file: str | None) -> str:
 
 @contextmanager
 def _lines(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still being written; what is no UTF-8 in them is half surrogates,
-    which no request takes. Raises InvalidAttempt."""
+    """The lines of a document that may be long, or still growing. Raises InvalidAttempt.
+
+    Bytes that are not UTF-8 become lone surrogates, which no request accepts.
+    """
     if file is None or file == "-":
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")

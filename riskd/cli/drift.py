@@ -1,4 +1,4 @@
-"""`riskd drift`: whether what is assessed still looks like what the models were trained on."""
+"""`riskd drift`: whether present assessments still look like those that the models were trained on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 DRIFTED: Final = 1
 _ROWS: Final = 8
+"""How many signals of a domain are shown even if they have not drifted."""
 _REPLAY: Final = "`riskd replay` gives a log of another version these features"
-_ASKED: Final = "that were asked for, with the features of this riskd"
-"""Signals of a domain that people are told without asking."""
+_ASKED: Final = "in the chosen time with the features of this version of riskd"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -91,6 +91,7 @@ def _run(args: argparse.Namespace) -> int:
             loaded(settings.models.trusted_keys, each.bundle)
         span = Span(domains=tuple(against), since=args.since, until=args.until)
         counted = count(Source(log=log, span=span, workers=args.processes, begin=begin), against)
+    left_out = counted.left_out
     found = [
         compare(each.reference, counted.bins[domain], each.bundle.name, args.threshold, _origin(other, each))
         for domain, each in against.items()
@@ -103,10 +104,10 @@ def _run(args: argparse.Namespace) -> int:
 
         save(args.html, page(log, found))
     if args.json:
-        print_json({"domains": found, "left_out": counted.left_out})
+        print_json({"domains": found, "left_out": left_out, "first_unreadable": left_out.first})
     else:
-        _print(args, found, counted.left_out)
-    tell_unreadable(counted.left_out.first)
+        _print(args, found, left_out)
+    tell_unreadable(left_out["unreadable"], left_out.first)
     return DRIFTED if any(drift.drifted for drift in found) else 0
 
 
@@ -115,9 +116,9 @@ def _origin(other: str, against: Against) -> Origin:
 
 
 def _stated(args: argparse.Namespace, log: str, registry: Registry, begin: Begin) -> dict[str, Against]:
-    """What a log says of each domain that was asked for, with --against-since and --against-until.
+    """References made from a log, within --against-since and --against-until, for each wanted domain.
 
-    Raises InvalidFile where it says nothing.
+    Raises InvalidFile if the log has nothing for a domain that was asked for.
     """
     from riskd.offline.drift.log import Source, Span, sample
 
@@ -129,9 +130,9 @@ def _stated(args: argparse.Namespace, log: str, registry: Registry, begin: Begin
 
 
 def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Begin) -> dict[str, Against]:
-    """What each model says that it expects, and of those that do not say it, what the log had before.
+    """References from the models; for models without one, from earlier rows of the same log.
 
-    Raises InvalidFile where that is nothing for a domain that was asked for, or for any.
+    Raises InvalidFile if there is none for a domain that was asked for, or for any domain.
     """
     from riskd.adapters.model_file import read_reference
     from riskd.offline.drift.log import Against, Source, Span, middle, sample
@@ -155,7 +156,7 @@ def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Beg
 
 
 def _bundles(args: argparse.Namespace, registry: Registry) -> dict[str, Path]:
-    """The model of each domain that was asked for. Raises InvalidFile."""
+    """The model of each wanted domain. Raises InvalidFile."""
     domains = args.domain or DOMAINS
     if args.model and len(domains) != 1:
         raise _refused("--model", "is a version of one domain", "name that one: --domain customer")
@@ -165,7 +166,7 @@ def _bundles(args: argparse.Namespace, registry: Registry) -> dict[str, Path]:
 
 
 def _referred(rows: Mapping[str, Batch], bundles: Mapping[str, Path], since: float = 0.0) -> dict[str, Against]:
-    """References of rows, for domains that have some."""
+    """References made from rows, for the domains that have some."""
     from riskd.core.features import NAMES
     from riskd.offline.drift.bins import reference
     from riskd.offline.drift.log import Against, forest
@@ -178,7 +179,7 @@ def _referred(rows: Mapping[str, Batch], bundles: Mapping[str, Path], since: flo
 
 
 def _lacking(args: argparse.Namespace, known: Collection[str]) -> list[str]:
-    """Domains of which nothing is known although they were asked for, or all where nothing is."""
+    """The domains without data: those that were asked for, or all if there are none at all."""
     return [domain for domain in args.domain or () if domain not in known] or [*(() if known else DOMAINS)]
 
 

@@ -1,4 +1,4 @@
-"""`riskd evaluate`: how good a model is, beside others, on rows that it has not seen."""
+"""`riskd evaluate`: compares a model with others on rows that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _room(directory: Path) -> None:
-    """See that it is there before the work begins, not after. Raises InvalidSettings."""
+    """Check that the output can be written, before the work begins. Raises InvalidSettings."""
     from riskd.core.errors import InvalidSettings, Problem
 
     try:
@@ -121,7 +121,7 @@ def _room(directory: Path) -> None:
 
 
 def show(found: Evaluation) -> None:
-    """What fits a terminal; the goals are those that are missed."""
+    """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
     from riskd.offline.evaluation.table import figures
 
@@ -149,13 +149,13 @@ def _keep(bundle: Path, raw: bytes) -> None:
 
 
 def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
-    """The bundle that the model was boosted on top of: beside it, or among riskd's own."""
+    """The bundle that the model was boosted on: beside it, or among riskd's own."""
     beside = bundle.parent / version
     return beside if beside.is_dir() else registry.path(domain, version)
 
 
 def _training(bundle: Path) -> Training | None:
-    """How the model was made, None where it does not say. Raises InvalidModel."""
+    """How the model was trained, None if it does not say. Raises InvalidModel."""
     import msgspec
 
     from riskd.adapters.model_file import TRAINING, read_training

@@ -1,4 +1,4 @@
-"""`riskd features`: what the score is made of, and the reference page."""
+"""`riskd features`: lists what the score is made of, and prints the reference page."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def table(features: Sequence[Feature]) -> str:
-    """One line a feature: name, direction, reason, unit."""
+    """One line per feature: name, direction, reason, unit."""
     names, reasons = (max(map(len, column)) for column in zip(*((f.name, f.reason) for f in features), strict=True))
     lines = [f"{'FEATURE':{names}}    {'REASON':{reasons}}  UNIT"]
     lines += [f"{f.name:{names}}  {_sign(f)} {f.reason:{reasons}}  {f.unit}" for f in features]

@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json(summary)
     else:
         _print(summary)
-    tell_unreadable(summary.first_unreadable)
+    tell_unreadable(summary.counts.get("unreadable", 0), summary.first_unreadable)
     return LEFT_OUT if any(summary.counts.get(kind) for kind in _MISSED) else OK
 
 

@@ -1,4 +1,4 @@
-"""`riskd replay`: lives through a decision log again, so that it has the features and the scores of now."""
+"""`riskd replay`: replays a decision log, which gets the features and scores of the present version and release."""
 
 from __future__ import annotations
 
@@ -103,18 +103,20 @@ def _run(args: argparse.Namespace) -> int:
     with progress() as begin:
         counts = run(plan, shares, begin("lines", plan.source.size() * len(shares)))
     if args.json:
-        print_json({"out": str(args.out), "counts": {kind: counts[kind] for kind in COUNTED}})
+        told = {kind: counts[kind] for kind in COUNTED}
+        print_json({"out": str(args.out), "counts": told, "first_unreadable": counts.first})
     else:
         for kind, meaning in COUNTED.items():
             if counts[kind] or kind == "assessed":
                 print(f"{counts[kind]:>10,}  {meaning}")
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
     return INCOMPLETE if left else 0
 
 
 def source_of(log: str, settings: Settings) -> Source:
-    """A log to live through: of segments, or a dataset. `log.dir` of the settings is the same."""
+    """The source of lines: the segments of a log, or a dataset. `log.dir` of the settings must be the same
+    directory."""
     from riskd.offline.sources import is_dataset
 
     if not is_dataset(log):

@@ -113,7 +113,7 @@ def _read(log: Log, domain: str, labels: Labels) -> Rows:
     if not is_dataset(str(log.directory)):
         counts = Counts()
         rows = read_log(log, domain, labels, counts)
-        tell_unreadable(counts.first)
+        tell_unreadable(counts["unreadable"], counts.first)
         return rows
     require("pyarrow", "a dataset is Parquet files")
     from riskd.core.errors import InvalidFile, Problem

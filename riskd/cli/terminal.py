@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.progress import Begin, Progress
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from riskd.core.errors import Problem
 
 WIDE: Final = 160
 """Columns to use in a pipe or a file, which have no width."""
@@ -47,10 +50,11 @@ def complain(what: object) -> None:
     print("riskd:", "\n".join(map(plain, str(what).split("\n"))), file=sys.stderr)
 
 
-def tell_unreadable(first: object) -> None:
-    """Print to stderr where a log has its first unreadable line, and why; nothing if `first` is empty."""
-    if first:
-        complain(f"the first unreadable line: {first}")
+def tell_unreadable(count: int, first: Sequence[Problem]) -> None:
+    """Print to stderr how many lines of a log are unreadable, where the first few are, and why; nothing if none is."""
+    if count:
+        rest = [f"and {count - len(first):,} more"] if count > len(first) else []
+        complain("\n".join([f"{quantity(count, 'unreadable line')}:", *map(str, first), *rest]))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

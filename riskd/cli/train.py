@@ -1,4 +1,4 @@
-"""`riskd train`: from labelled assessments to a model bundle."""
+"""`riskd train`: trains a model bundle on labelled assessments."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _refuse_unknown(recipe: Recipe, parts: Sequence[Rows]) -> None:
-    """A class that no row has cannot be left out or weighed: the name is a slip, or the log tells no classes."""
+    """Refuse to leave out or weigh a class of attack that no row has: a misspelt name, or a log without classes."""
     from riskd.core.errors import InvalidSettings, Problem
     from riskd.offline.sources import attacks_of
 

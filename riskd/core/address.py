@@ -70,6 +70,7 @@ def _ipv6(groups: list[int]) -> Address:
 
 
 def _quad(text: str) -> int | None:
+    """The value of an IPv4 address in dotted-quad form; None if the text is not one."""
     try:
         first, second, third, fourth = text.split(".")
         return _OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8 | _OCTETS[fourth]
@@ -78,6 +79,7 @@ def _quad(text: str) -> int | None:
 
 
 def _groups(text: str) -> list[int] | None:
+    """The eight 16-bit groups of an IPv6 address; None if the text is not one."""
     if "." in text:
         head, _, tail = text.rpartition(":")
         low = _quad(tail)
@@ -96,6 +98,7 @@ def _groups(text: str) -> list[int] | None:
 
 
 def _compressed(groups: list[int]) -> str:
+    """The canonical text of an IPv6 address (RFC 5952): the first of the longest runs of zeros becomes `::`."""
     a, b, c, d, e, f, g, h = groups
     text = f":{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{f:x}:{g:x}:{h:x}:"
     if ":0:0:" in text:

@@ -152,13 +152,14 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
     return not named and _meets(rung, _OWN, Session(amr=("pwd",), authentication_time=now), now)
 
 
-def _meets(rung: Rung, issuer: Issuer, said: Session | Federation, now: float) -> bool:
-    time, acr = said.authentication_time, said.acr
+def _meets(rung: Rung, issuer: Issuer, event: Session | Federation, now: float) -> bool:
+    """Whether one authentication event meets a tier, by the rules of `satisfied`."""
+    time, acr = event.authentication_time, event.acr
     if rung.max_age_s is not None and (time is None or now - time > rung.max_age_s):
         return False
     if issuer.reaches(rung, acr):
         return True
-    amr = issuer.methods(acr, said.amr)
+    amr = issuer.methods(acr, event.amr)
     methods = counted(amr)
     if rung.any_method:
         return acr not in ("", "0") or not methods.isdisjoint(STANDALONE) or (time is not None and not amr and not acr)

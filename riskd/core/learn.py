@@ -312,6 +312,7 @@ def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Re
 
 
 def _event_marks(event: SecurityEvent, at: int) -> tuple[tuple[str, Mark], ...]:
+    """The marks (kind, mark) that a security event at the time `at` leaves."""
     password, at_risk = event.credential_type == BREACHABLE, ("reported", (at, _LEVELS.index("high")))
     match event.kind:
         case "risk_level_change":

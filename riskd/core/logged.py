@@ -111,88 +111,92 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
 
 def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The granted purposes other than `security`, in the order of `PURPOSES`; None if all of them are granted."""
-    if consent is None or set(_ASKED) <= set(consent):
+    if consent is None or set(_OPTIONAL) <= set(consent):
         return None
-    return tuple([purpose for purpose in _ASKED if purpose in consent])
+    return tuple([purpose for purpose in _OPTIONAL if purpose in consent])
 
 
-_ASKED: Final = PURPOSES[1:]
+_OPTIONAL: Final = PURPOSES[1:]
+"""The purposes that need consent."""
 
 
-def attempt_of(line: AssessmentRecord, said: Signals) -> Attempt:
+def attempt_of(line: AssessmentRecord, signals: Signals) -> Attempt:
     """The attempt of a record, equal to the original for every feature. Identifiers and addresses are empty: the log
     does not have them; `subject` is the pseudonym."""
     values = line.facts.values
-    chain = (_OTHER if said.forged else "", *[""] * (said.forwarded - 1)) if said.forwarded else ()
+    chain = (_OTHER if signals.forged else "", *[""] * (signals.forwarded - 1)) if signals.forwarded else ()
     return Attempt(
         domain=line.domain,
         subject=line.subject,
         journey=line.journey,
-        network=Network(forwarded=chain, ja4=said.ja4, rtt_ms=said.rtt_ms),
+        network=Network(forwarded=chain, ja4=signals.ja4, rtt_ms=signals.rtt_ms),
         tenant=line.tenant,
         request_id=line.request_id,
         time=line.time,
         credential_result=line.credential_result,
         device=Device(
-            user_agent=said.systems,
-            platform=said.platform,
-            mobile=said.mobile,
+            user_agent=signals.systems,
+            platform=signals.platform,
+            mobile=signals.mobile,
             screen=values.get("screen", ""),
-            languages=said.languages,
+            languages=signals.languages,
             timezone=values.get("timezone", ""),
-            attestation=said.attestation,
+            attestation=signals.attestation,
         ),
-        place=said.reported,
-        behaviour=said.behaviour,
+        place=signals.reported,
+        behaviour=signals.behaviour,
         session=session_of(line.session),
         federation=federation_of(line.federation),
-        outside=said.outside,
-        consent=said.consent,
+        outside=signals.outside,
+        consent=signals.consent,
         attributes=line.attributes,
     )
 
 
-def session_of(said: Authentication | None) -> Session | None:
+def session_of(logged: Authentication | None) -> Session | None:
     """The session of a record, with the fields that were logged."""
-    if said is None:
+    if logged is None:
         return None
-    return Session(acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, start_time=said.start_time)
-
-
-def federation_of(said: Authentication | None) -> Federation | None:
-    """The assertion of a record, with the fields that were logged."""
-    if said is None:
-        return None
-    return Federation(
-        issuer=said.issuer,
-        protocol=said.protocol,
-        acr=said.acr,
-        amr=said.amr,
-        authentication_time=said.authentication_time,
-        issue_time=said.issue_time,
+    return Session(
+        acr=logged.acr, amr=logged.amr, authentication_time=logged.authentication_time, start_time=logged.start_time
     )
 
 
-def context_of(facts: Facts, remembered: Remembered | Missing, said: Signals = _NOTHING) -> Context:
+def federation_of(logged: Authentication | None) -> Federation | None:
+    """The assertion of a record, with the fields that were logged."""
+    if logged is None:
+        return None
+    return Federation(
+        issuer=logged.issuer,
+        protocol=logged.protocol,
+        acr=logged.acr,
+        amr=logged.amr,
+        authentication_time=logged.authentication_time,
+        issue_time=logged.issue_time,
+    )
+
+
+def context_of(facts: Facts, remembered: Remembered | Missing, signals: Signals = _NOTHING) -> Context:
     """The context of a record, with the given histories."""
-    gaps, edge = {gap.source: gap for gap in facts.missing}, said.edge
-    sent = [gap for gap in facts.missing if gap.source not in _PAST]
+    gaps, edge = {gap.source: gap for gap in facts.missing}, signals.edge
+    recorded = [gap for gap in facts.missing if gap.source not in _REMEMBERED]
     return Context(
         now=facts.now,
         values=facts.values,
-        place=facts.place or gaps.get("place") or _GONE["place"],
-        route=facts.route or gaps.get("route") or _GONE["route"],
-        agent=facts.agent or gaps.get("agent") or _GONE["agent"],
+        place=facts.place or gaps.get("place") or _NOT_FOUND["place"],
+        route=facts.route or gaps.get("route") or _NOT_FOUND["route"],
+        agent=facts.agent or gaps.get("agent") or _NOT_FOUND["agent"],
         remembered=remembered,
-        device_offset_min=said.offset_min,
+        device_offset_min=signals.offset_min,
         measured_from=Place("", edge[0], edge[1], edge[2]) if edge else None,
-        missing=(*sent, *unremembered(remembered)),
+        missing=(*recorded, *unremembered(remembered)),
         stale=facts.stale,
     )
 
 
-_PAST: Final = ("history", "reputation")
-_GONE: Final = {source: Missing(source, "not_found") for source in ("place", "route", "agent")}
+_REMEMBERED: Final = ("history", "reputation")
+"""The sources that are histories: their gaps depend on the store, not on the record."""
+_NOT_FOUND: Final = {source: Missing(source, "not_found") for source in ("place", "route", "agent")}
 
 
 def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:

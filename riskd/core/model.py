@@ -82,6 +82,7 @@ class ForestDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     trees: tuple[Tree, ...] = ()
 
     def all_trees(self) -> tuple[Tree, ...]:
+        """The trees, and the steps as trees."""
         return (*(steps.tree() for steps in self.steps), *self.trees)
 
     def features(self) -> tuple[str, ...]:

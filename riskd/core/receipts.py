@@ -101,6 +101,7 @@ def _parse(stored: bytes) -> _Stored:
 
 
 def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
+    """The receipt and its tenant, complete. Raises ValueError, LookupError or TypeError if `fields` are damaged."""
     tenant, domain = fields.tenant, DOMAINS[fields.domain]
     values = {table: value for table, value in zip(VALUES, fields.values, strict=True) if value is not None}
     subject, half = place + fields.subject, len(fields.shared) // 2

@@ -34,7 +34,7 @@ from riskd.core.bounds import (
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
 from riskd.core.pseudonym import SEAL_BYTES
-from riskd.core.validation import ITEMS
+from riskd.core.validation import FUTURE_S, ITEMS
 from riskd.core.vocabulary import (
     Attestation,
     Domain,
@@ -212,26 +212,26 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
     written: Moment | None = None
 
 
-def session(said: Session | None) -> Authentication | None:
+def session(sent: Session | None) -> Authentication | None:
     """What is logged of a session."""
-    if said is None:
+    if sent is None:
         return None
     return Authentication(
-        acr=said.acr, amr=said.amr, authentication_time=said.authentication_time, start_time=said.start_time
+        acr=sent.acr, amr=sent.amr, authentication_time=sent.authentication_time, start_time=sent.start_time
     )
 
 
-def federation(said: Federation | None) -> Authentication | None:
+def federation(sent: Federation | None) -> Authentication | None:
     """What is logged of an assertion, including an issuer that is not trusted: another policy may trust it."""
-    if said is None:
+    if sent is None:
         return None
     return Authentication(
-        acr=said.acr,
-        amr=said.amr,
-        authentication_time=said.authentication_time,
-        issuer=said.issuer,
-        protocol=said.protocol,
-        issue_time=said.issue_time,
+        acr=sent.acr,
+        amr=sent.amr,
+        authentication_time=sent.authentication_time,
+        issuer=sent.issuer,
+        protocol=sent.protocol,
+        issue_time=sent.issue_time,
     )
 
 
@@ -314,8 +314,12 @@ def decode(line: bytes) -> Record:
     except UNDECODABLE as error:
         raise msgspec.DecodeError(str(error)) from error
     flaw = ""
-    if isinstance(record, AssessmentRecord):
+    if isinstance(record, HistoryRecord) and record.time > written(record) + FUTURE_S:
+        flaw = "later than when the line was written - at `$.time`"
+    elif isinstance(record, AssessmentRecord):
         flaw = malformed_name(record.id, record.subject, record.facts.network, record.facts.values)
+        if record.facts.now != record.time:
+            flaw = "not the time of the line - at `$.facts.now`"
     elif isinstance(record, OutcomeRecord):
         flaw = (
             "" if is_id(record.assessment_id) else f"{record.assessment_id!r:.40} is not an id - at `$.assessment_id`"

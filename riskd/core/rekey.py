@@ -99,16 +99,16 @@ def merged(one: bytes, other: bytes) -> bytes:
     for table, form in TABLES.items():
         for value, (first, *counts) in more.tallies.of(table).items():
             for period, n in enumerate(counts, first):
-                fold(into, _at(period * form.period, counts=((table, value, n),)))
+                fold(into, _delta(period * form.period, counts=((table, value, n),)))
     for kind, marks in more.marks.items():
-        fold(into, _at(0, marks=tuple((kind, tuple(mark)) for mark in marks)))
+        fold(into, _delta(0, marks=tuple((kind, tuple(mark)) for mark in marks)))
     for name, last in more.sketches.items():
         for slot, period in last.items():
-            fold(into, _at(period * sketch(name).period, seen=((name, slot),)))
+            fold(into, _delta(period * sketch(name).period, seen=((name, slot),)))
     return pack(max(expiry(one), expiry(other)), encode(into))
 
 
-def _at(
+def _delta(
     time: float,
     counts: tuple[tuple[str, str, int], ...] = (),
     marks: tuple[tuple[str, tuple[float, ...]], ...] = (),

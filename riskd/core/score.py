@@ -30,14 +30,16 @@ class Scorer(Protocol):
     """
 
     @property
-    def feature_names(self) -> tuple[str, ...]: ...
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features of a vector, in order."""
 
     @property
     def schema(self) -> str:
         """The hash (`schema_of`) of the definitions of the features that the model reads."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """The version of the model."""
 
     @property
     def references(self) -> tuple[float, ...]:
@@ -74,6 +76,7 @@ class Calibration(Struct, frozen=True):
         return cls(tuple(x for x, _ in knots), tuple(y for _, y in knots))
 
     def probability(self, log_odds: float) -> float:
+        """The calibrated probability, 0..1."""
         xs, ys = self.log_odds, self.probabilities
         if not xs:
             return logistic(log_odds)

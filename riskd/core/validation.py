@@ -37,7 +37,7 @@ FUTURE_S: Final = 300
 """Clock skew tolerated, in seconds."""
 EARLIEST: Final = 946_684_800
 """2000-01-01 in epoch seconds. An earlier time is a mistake of the unit, such as days."""
-_HALF: Final = re.compile("[\ud800-\udfff]").search
+_SURROGATE: Final = re.compile("[\ud800-\udfff]").search
 
 
 class _Findings(list[Problem]):
@@ -51,7 +51,7 @@ class _Findings(list[Problem]):
             self.add(where, f"{len(value)} characters", f"send at most {limit}")
         elif "\0" in value:
             self.add(where, "contains a NUL character", "remove it")
-        elif not value.isascii() and _HALF(value):
+        elif not value.isascii() and _SURROGATE(value):
             self.add(where, "contains an unpaired surrogate", "send text that UTF-8 can encode")
 
     def choice(self, where: str, value: str, known: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -12,7 +12,17 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import PACKED, FileLogArchive, log_in, readable, segments_of, size, size_of
+from riskd.adapters.decision_log import (
+    PACKED,
+    FileLogArchive,
+    damaged,
+    log_in,
+    opened,
+    readable,
+    segments_of,
+    size,
+    size_of,
+)
 from riskd.adapters.decision_log.archive import SCAN
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
@@ -30,6 +40,7 @@ from riskd.core.record import (
     other_beginnings,
     written,
 )
+from riskd.core.stored import PLACE
 from riskd.counts import Counts
 from riskd.progress import Begin
 
@@ -104,17 +115,26 @@ def _under_fewer_layers(
 ) -> Iterator[SecurityEventRecord]:
     """Events reported while the subject had an earlier pseudonym. It cannot be derived from the present one: each
     event's own pseudonym has to be converted and compared."""
-    paths = segments_of(log)
+    paths, known = segments_of(log), one.subject[: 2 * PLACE].encode()
     progress, archive = begin("events", size(paths)), FileLogArchive(log_in(log), 0.0, 0.0)
     for path in paths:
         for now in (path, path.with_name(path.name + PACKED)):  # somebody may have packed it since it was listed
             with readable(now), suppress(FileNotFoundError):
                 for line in archive.lines(now):
-                    event = None if line.startswith(_NO_EVENTS) else _decoded(line, counts, log)
-                    if isinstance(event, SecurityEventRecord) and _becomes(event, one, pseudonyms):
+                    event = None if line.startswith(_NO_EVENTS) or known in line else _event(line, now, counts)
+                    if event is not None and _becomes(event, one, pseudonyms):
                         yield event
                 break
         progress(size_of(path))
+
+
+def _event(line: bytes, path: Path, counts: Counts) -> SecurityEventRecord | None:
+    try:
+        record = decode(line)
+    except msgspec.DecodeError as error:
+        damaged(counts, path, line, error)
+        return None
+    return record if isinstance(record, SecurityEventRecord) else None
 
 
 def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseudonyms) -> bool:
@@ -161,19 +181,27 @@ def _search(log: Path, places: Sequence[bytes], begin: Begin, counts: Counts) ->
     progress = begin("segments", size(segments_of(log)))
     archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times are for those who erase
     cursor, more = b"", True
+    spoilt: dict[bytes, Exception] = {}
     while more:
         lines, cursor = archive.find(places, cursor, _LINES)
-        yield from filter(None, (_decoded(line, counts, log) for line in lines))
+        for line in lines:
+            try:
+                yield decode(line)
+            except msgspec.DecodeError as error:
+                spoilt[line] = error
         progress(SCAN)
         more = bool(cursor)
+    if spoilt:
+        _locate(log, spoilt, counts)
 
 
-def _decoded(line: bytes, counts: Counts, log: Path) -> Record | None:
-    try:
-        return decode(line)
-    except msgspec.DecodeError as error:
-        counts.damaged(error, str(log), int)
-        return None
+def _locate(log: Path, spoilt: Mapping[bytes, Exception], counts: Counts) -> None:
+    """Count lines that are no records where they lie: a search does not say it, and they are few."""
+    for path in segments_of(log):
+        with readable(path), suppress(FileNotFoundError), opened(path) as segment:
+            for number, line in enumerate(segment, 1):
+                if (error := spoilt.get(line[:-1])) is not None:
+                    counts.damaged(error, str(path), number)
 
 
 def _of(record: AssessmentRecord | OutcomeRecord | RepeatRecord | ShadowRecord) -> str:

@@ -7,21 +7,27 @@ If two workers wrote at the same time, the store may have seen their lines in th
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, damaged, read_segment, segments_of, size, size_of
+from riskd.adapters.decision_log import FileLogArchive, damaged, segments_of, size, size_of, stamp
 from riskd.config import Settings
-from riskd.core.record import HistoryRecord, decode, skipped_as, written
+from riskd.core.record import HistoryRecord, Record, decode, skipped_as, written
 from riskd.counts import Counts
 from riskd.progress import Progress
 from riskd.wiring import open_archive
 
 Line = tuple[bytes, HistoryRecord]
+ASTRAY: Final = 86_400.0
+"""Seconds that the time of a line may differ from those of the lines around it."""
+BEHIND: Final = 3
+"""Number of following lines whose median time a line is compared with."""
 DATASET: Final = "dataset.lock"
 """File beside the segments of a log that has a dataset. Erasures are remembered for the dataset while it exists."""
 
@@ -62,7 +68,7 @@ def in_order(archive: FileLogArchive, paths: Sequence[Path], counts: Counts, pro
     is deleted meanwhile. Raises OSError, EOFError, zlib.error.
     """
     sizes = [size_of(path) for path in paths]
-    waiting = [(_begins(path), number) for number, path in enumerate(paths)]
+    waiting = [(_begins(archive, path), number) for number, path in enumerate(paths)]
     heapq.heapify(waiting)
     under_way: list[tuple[float, int, Line, Iterator[tuple[float, Line]]]] = []
 
@@ -83,16 +89,48 @@ def in_order(archive: FileLogArchive, paths: Sequence[Path], counts: Counts, pro
             advance(number, rest)
 
 
+def records(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[int, bytes, Record]]:
+    """Every record of a segment that is not to be erased, with its line and its number from 0. Unreadable lines are
+    counted. So are lines with a time far from those around them: it would delay the rest of the segment, and make
+    histories forget what was older."""
+    before, waiting = None, deque[tuple[int, bytes, Record]]()
+    rest = _decoded(archive, path, counts)
+    while True:
+        waiting.extend(islice(rest, BEHIND + 1 - len(waiting)))
+        if not waiting:
+            return
+        row, line, record = waiting.popleft()
+        if _astray(at := written(record), before, waiting):
+            what = f"{stamp(at)} is by more than a day {'after' if at > (before or 0.0) else 'before'}"
+            damaged(counts, path, line, msgspec.DecodeError(f"{what} what the lines around it say - at `$.written`"))
+        else:
+            before = at
+            yield row, line, record
+
+
+def _astray(at: float, before: float | None, behind: Sequence[tuple[int, bytes, Record]]) -> bool:
+    """Whether a time is far after, or far before, both the line before and the lines that follow. After a clock step or
+    a quiet time a line differs from one of them only."""
+    if not behind or (before is not None and abs(at - before) <= ASTRAY):
+        return False
+    middle = sorted([written(record) for _, _, record in behind])[len(behind) // 2]
+    after = at > middle + ASTRAY and (before is None or at > before)
+    return after or (before is not None and at < before and at < middle - ASTRAY)
+
+
+def _decoded(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[int, bytes, Record]]:
+    for row, line in enumerate(archive.lines(path)):
+        try:
+            yield row, line, decode(line)
+        except msgspec.DecodeError as error:
+            damaged(counts, path, line, error)
+
+
 def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[float, Line]]:
     """The lines of a segment with non-decreasing times. Threads of a worker may write out of order: the file's order
     counts."""
     latest = 0.0
-    for line in archive.lines(path):
-        try:
-            record = decode(line)
-        except msgspec.DecodeError as error:
-            damaged(counts, path, line, error)
-            continue
+    for _, line, record in records(archive, path, counts):
         if isinstance(record, HistoryRecord):
             latest = max(latest, written(record))
             yield latest, (line, record)
@@ -100,13 +138,7 @@ def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tu
             counts[skipped_as(record)] += 1
 
 
-def _begins(path: Path) -> float:
+def _begins(archive: FileLogArchive, path: Path) -> float:
     """When the first line that changes histories was written; 0 if there is none."""
-    for line in read_segment(path):
-        try:
-            record = decode(line)
-        except msgspec.DecodeError:
-            continue
-        if isinstance(record, HistoryRecord):
-            return written(record)
-    return 0.0
+    found = (written(record) for _, _, record in records(archive, path, Counts()) if isinstance(record, HistoryRecord))
+    return next(found, 0.0)

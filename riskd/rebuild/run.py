@@ -122,7 +122,7 @@ class _Rebuild:
         self._report = report
         self._archive: FileLogArchive = open_archive(settings)
         self._counts = Counter[str]()
-        self._first: Problem | None = None
+        self._first: tuple[Problem, ...] = ()
 
     def run(self, until: float | None) -> Summary:
         """Do the whole rebuild.
@@ -150,7 +150,7 @@ class _Rebuild:
         return Summary(
             until=until,
             counts=dict(self._counts),
-            first_unreadable=str(self._first or ""),
+            first_unreadable=self._first,
             records=records.records if records else 0,
             seconds=time.monotonic() - began,
             lines_per_second=lines / lived if lived else 0.0,

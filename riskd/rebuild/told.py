@@ -13,15 +13,15 @@ from riskd.core.errors import Problem
 
 class Summary(Struct, frozen=True, kw_only=True):
     """What was done: lines by what became of them, records added to the store, and until which moment (epoch
-    seconds) the log is in the store now. `first_unreadable`: where the first line is that is no record, and why.
-    `resumed`: an earlier run had begun it; `done_before`: and ended it."""
+    seconds) the log is in the store now. `first_unreadable`: where the first few lines are that are no records, and
+    why. `resumed`: an earlier run had begun it; `done_before`: and ended it."""
 
     until: float
     counts: dict[str, int]
     records: int
     seconds: float
     lines_per_second: float
-    first_unreadable: str = ""
+    first_unreadable: tuple[Problem, ...] = ()
     resumed: bool = False
     done_before: bool = False
 

@@ -28,6 +28,12 @@ class DeadlinePassed(RiskdError):
     reason = "DEADLINE_PASSED"
 
 
+class CallerGone(RiskdError):
+    """The caller cancelled the batch, or its connection is lost: nobody waits for the rest."""
+
+    reason = "CALLER_GONE"
+
+
 class Overloaded(RiskdError):
     """The worker is overloaded. The call waited too long, or too many were waiting already; it was not started."""
 
@@ -185,6 +191,12 @@ FAULTS: Final = {
         "The callers file was rejected as a whole.",
         "Nothing: the previous callers stay in use.",
         "Fix what the message names.",
+    ),
+    "CALLER_GONE": Fault(
+        StatusCode.CANCELLED,
+        "The caller cancelled a batch, or its connection was lost. The attempts assessed before are counted.",
+        "Send the batch again if you still need it: attempts with the same `request_id` count once.",
+        "If it happens often, batches take longer than their callers wait: have them split.",
     ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Final
 
 import grpc
@@ -17,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
+from riskd.background import missed
 from riskd.metrics import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method
@@ -45,6 +48,11 @@ SLOW_SECONDS: Final = 60.0
 """Longest that such a call waits; also the time after which the method's thread counts as held up."""
 GIVE_WAY_SECONDS: Final = 0.02
 """Longest that an attempt of a batch or stream waits for single calls. Bounded, so that batches end under load."""
+
+
+QUIET_SECONDS: Final = 2.0
+"""Time for clients to acknowledge that the service stops, once all their calls are answered."""
+LOOK_SECONDS: Final = 0.02
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -91,6 +99,25 @@ class Service(Struct, frozen=True):
     health: health.Health
     port: int
     streams: Streams
+
+    def stop(self, grace_s: float) -> None:
+        """Take no new calls, and return when the calls under way are over, after `grace_s` seconds at most.
+
+        gRPC waits that long for connections whose clients do not acknowledge the end, as clients that are gone never
+        do. They are closed when no call has been under way for `QUIET_SECONDS`.
+        """
+        until = monotonic() + grace_s
+        try:
+            stopped = self.server.stop(grace_s)
+        except RuntimeError:  # gRPC could not start the thread that ends the grace: `until` ends it
+            missed("stop")
+            stopped = Event()
+        self.health.end()
+        quiet_at = monotonic() + QUIET_SECONDS
+        while not stopped.wait(LOOK_SECONDS) and monotonic() < min(quiet_at, until):
+            if loop.busy(self.server):
+                quiet_at = monotonic() + QUIET_SECONDS
+        self.server.stop(None)
 
 
 class Administration(Struct, frozen=True):

@@ -63,7 +63,7 @@ class ReleaseServicer:
         if request.page_token:
             names = [each.id for each in kept]
             if request.page_token not in names:
-                raise InvalidRelease([Problem("page_token", "not of this list", "start again without a token")])
+                raise InvalidRelease([Problem("page_token", "is not from this list", "start again without a token")])
             kept = kept[names.index(request.page_token) + 1 :]
         size = min(request.page_size, PAGE) if request.page_size > 0 else PAGE
         active = self._releases.active()

@@ -10,7 +10,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import Problem, RiskdError
 from riskd.server import translate
-from riskd.server.faults import DeadlinePassed, InvalidRequest
+from riskd.server.faults import CallerGone, DeadlinePassed, InvalidRequest
 from riskd.server.status import status
 
 BATCH: Final = 500
@@ -47,6 +47,10 @@ class Call(Protocol):
 
     def time_remaining(self) -> float:
         """Seconds until the caller's deadline; 0 once it has passed, centuries if the caller set none."""
+        ...
+
+    def is_active(self) -> bool:
+        """Whether the caller still waits for the answer."""
         ...
 
 
@@ -87,13 +91,18 @@ class RiskServicer:
         return self.assess(request, call)
 
     def batch_assess(self, request: risk_pb2.BatchAssessRequest, call: Call) -> risk_pb2.BatchAssessResponse:
-        """Assess several attempts in order. An invalid one gets its own error and does not fail the others."""
+        """Assess several attempts in order. An invalid one gets its own error and does not fail the others.
+
+        Raises CallerGone and DeadlinePassed between two attempts; the attempts before are counted.
+        """
         count = len(request.requests)
         if not 0 < count <= BATCH:
-            raise InvalidRequest([Problem("requests", f"{count} attempts", f"send 1 to {BATCH}")])
+            raise InvalidRequest([Problem("requests", f"has {count} attempts", f"send 1 to {BATCH}")])
         results = []
         for each in request.requests:
             self._give_way()
+            if not call.is_active():
+                raise CallerGone([Problem("call", "the caller is gone", "send the attempts again that have no answer")])
             results.append(self._result(each, time_left(call, self._timeout)))
         return risk_pb2.BatchAssessResponse(results=results)
 

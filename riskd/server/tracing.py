@@ -25,6 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
 from riskd.adapters.prometheus_meter import PrometheusMeter
+from riskd.background import begun
 from riskd.core.errors import RiskdError
 from riskd.meter_memory import MeterMemory
 from riskd.server.watch import FailureMeter
@@ -113,9 +114,9 @@ class Tracer:
 
     def close(self) -> None:
         """Send the spans that wait, within `CLOSE_SECONDS`."""
-        closing = threading.Thread(target=self._provider.shutdown, name="tracing", daemon=True)
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        closing = begun(self._provider.shutdown, "tracing")
+        if closing is not None:
+            closing.join(CLOSE_SECONDS)
 
 
 def _carrier(context: ServicerContext) -> dict[str, str]:

@@ -80,7 +80,10 @@ class Web:
         clock = threading.Timer(seconds, end)
         clock.daemon = True
         try:
-            clock.start()
+            try:
+                clock.start()
+            except RuntimeError as error:  # no thread to be had
+                raise Away(TRANSMITTER, str(error)) from None
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.connect()
             connection.sock.settimeout(seconds)

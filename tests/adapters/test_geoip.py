@@ -78,7 +78,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a database of the given records by network and return its path."""
+    """Writes a database of the given records by network; gives its path."""
 
     def write(name: str, records: dict[str, dict[str, Any]], ip_version: int = 4) -> Path:
         writer = MMDBWriter(ip_version, name, ipv4_compatible=ip_version == 6, float_type="f32")
@@ -175,8 +175,8 @@ def test_each_family_has_its_file(write: Write) -> None:
 
 
 def test_two_files_for_one_question_are_refused(write: Write) -> None:
-    """Two databases of one kind for the same family are rejected, since the result would depend on their order."""
-    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, beside GeoIP2-City-Test\.mmdb"):
+    """Which of two city databases answers must not depend on their order."""
+    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
         geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
 
 
@@ -274,8 +274,8 @@ def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
-    """A file of another kind is rejected with what it contains."""
-    with pytest.raises(InvalidGeo, match=r"holds 'Test' with fields ip"):
+    """The error names the kind of the file, and the kinds that can be used."""
+    with pytest.raises(InvalidGeo, match=r"is of the unknown kind 'Test' with the fields ip"):
         geo(MAXMIND / "bad" / "libmaxminddb-uint64-max-epoch.mmdb")
 
 

@@ -25,7 +25,7 @@ from riskd.ports import Swap
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
 PAGE_BYTES, VERSION_AT = 4096, 20
-"""The size of an LMDB page, and the offset of the version in the two meta pages that begin a file."""
+"""Offsets in the two pages at the beginning of an LMDB file (MDB_meta, after the page's header)."""
 KEY = b"P" + bytes(16)
 DELTA = Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))
 
@@ -156,11 +156,11 @@ def filled(directory: Path) -> None:
 
 
 def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> None:
-    """After a restart of the machine, pages that never reached the disk are detected before the store is used."""
+    """Pages that never reached the disk are noticed before the store is used."""
     filled(tmp_path)
     restarted(tmp_path)
     sound = damage(tmp_path)
-    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*bring back a copy"):
+    with pytest.raises(InvalidStore, match=r"damaged, or not a store.*restore a copy"):
         LmdbStore(tmp_path)
     with pytest.raises(InvalidStore):
         LmdbStore(tmp_path)
@@ -336,3 +336,32 @@ def test_its_thread_lives_from_the_first_write_to_the_close(tmp_path: Path) -> N
 
 def syncers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "riskd-lmdb-sync"]
+
+
+class OnceFull:
+    """An environment whose first sync finds no memory."""
+
+    def __init__(self, env: lmdb.Environment) -> None:
+        self._env = env
+        self.synced = 0
+
+    def sync(self, force: bool) -> None:
+        self.synced += 1
+        if self.synced == 1:
+            raise MemoryError
+        self._env.sync(force)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._env, name)
+
+
+def test_a_sync_that_failed_in_any_way_is_made_again(tmp_path: Path) -> None:
+    """Without another write: what was written is not durable yet."""
+    store = LmdbStore(tmp_path, sync_seconds=0.01)
+    store._env = env = OnceFull(store._env)  # type: ignore[assignment]
+    assert store.write((DELTA,), (), NOW, 5.0)
+    until = time.monotonic() + 10
+    while env.synced < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    store.close()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event
+from typing import Final
 
 import pytest
 from hypothesis import example, given, settings
@@ -245,6 +246,37 @@ def test_erased_lines_are_gone_in_time(tmp_path: Path) -> None:
             time.sleep(0.5)
             tidy.compact({}, Event())
             assert time.time() < by
+
+
+NEWER: Final[dict[str, dict[str, object]]] = {
+    "type": {"type": "verdict"},
+    "domain": {"domain": "robots"},
+    "journey": {"journey": "teleport"},
+    "field": {"more": {"than": ["this", 1.0]}},
+}
+"""What a newer riskd may say."""
+
+
+@pytest.mark.parametrize("news", NEWER)
+def test_a_line_of_a_newer_riskd_is_kept_as_it_is(desk: Desk, news: str) -> None:
+    """After a rollback: whoever else is erased, and as long as the lines of any domain. Its subject has it, and has it
+    erased."""
+    newer = json.dumps({**json.loads(line(ANNE, 1)), **NEWER[news]}, separators=(" , ", ":  ")).encode()
+    desk.written(newer, line(BERT, 2), line(BERT, 3, domain="workforce"))
+    desk.archive.forget([BERT])
+    desk.compact(customer=DAY, workforce=3 * DAY, machine=DAY)
+    assert desk.lines() == [newer]
+    assert desk.archive.find([ANNE], b"", 9) == ([newer], b"")
+    desk.now += 2 * DAY
+    desk.compact(customer=3 * DAY, workforce=9 * DAY, machine=DAY)
+    assert desk.lines() == [newer]
+    desk.archive.forget([ANNE])
+    desk.compact(customer=3 * DAY)
+    assert desk.lines() == []
+    desk.written(newer)
+    desk.now += 10 * DAY
+    desk.compact(customer=3 * DAY, workforce=9 * DAY, machine=DAY)
+    assert desk.lines() == []
 
 
 def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:

@@ -37,7 +37,7 @@ DOCUMENT = ForestDocument(
 MANIFEST = Manifest(name="starter", domain="customer", version="7", kind="hand-set", created="2026-01-31")
 VECTOR = (0.0, 4.0, 0.9)
 ROOM = 1 << 16
-"""The largest file in bytes that fits on the simulated full disk."""
+"""The largest file size, to simulate a full disk."""
 
 
 @pytest.fixture(scope="module")

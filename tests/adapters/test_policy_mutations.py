@@ -154,7 +154,7 @@ MUTATIONS: Final[dict[str, tuple[Callable[[Entry], bool], Callable[[Entry], str]
         lambda entry: entry.path[0] == "journeys", lambda entry: entry.text[: entry.key.end_mark.index]
     ),
 }  # fmt: skip
-"""By name: which entries it applies to, and the file after it."""
+"""By name: to which entries a mutation applies, and the file after it."""
 ELSEWHERE: Final = {
     "a scalar for a mapping",
     "a key given twice",
@@ -162,7 +162,7 @@ ELSEWHERE: Final = {
     "a quote that does not end",
     "a bracket that does not end",
 }
-"""Mutations whose mistake is reported elsewhere: later, or at the parent."""
+"""Mutations whose mistake is reported at a later line, or at the parent of the entry."""
 
 
 def mutated() -> Iterator[tuple[str, str, str, int]]:

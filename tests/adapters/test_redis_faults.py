@@ -6,14 +6,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
 
+import hiredis
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.redis_store.server import SILENCES
+from riskd.adapters.redis_store.server import TIMEOUTS
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
 from tests.redis_servers import RedisServer, free_port, running, until
@@ -23,7 +25,7 @@ KEY = b"subject.........A"
 DEADLINE = 0.1
 """The deadline of each call in seconds."""
 GRACE = 0.15
-"""Seconds beyond it that a busy machine may take to wake a thread."""
+"""Seconds beyond the deadline that a busy machine may take to wake up a thread."""
 Mend = Callable[[], object]
 
 
@@ -85,6 +87,23 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
         warmed(store)
         server.signal(signal.SIGSTOP)
         yield store, lambda: server.signal(signal.SIGCONT)
+
+
+@contextmanager
+def busy(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """A script of somebody else does not come to its end: all that it answers is that."""
+    server = RedisServer(directory, "--lua-time-limit", "50")
+    with running(server), ThreadPoolExecutor(1) as somebody:
+        store = RedisStore([server.address], Access(seconds=0.3))
+        warmed(store)
+        hangs = somebody.submit(server.ask, "EVAL", "while true do end", 0)
+        until(lambda: not server.answers(b"PING"))
+
+        def mend() -> None:
+            server.ask("SCRIPT", "KILL")
+            assert isinstance(hangs.exception(10), hiredis.ReplyError)
+
+        yield store, mend
 
 
 @contextmanager
@@ -222,7 +241,7 @@ def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 
 FAULTS = (
-    *(refused, silent, half_open, dripping, replica, full),
+    *(refused, silent, busy, half_open, dripping, replica, full),
     *(wrong_password, no_password, loading, uncovered, something_else),
 )
 SAID = {
@@ -231,11 +250,12 @@ SAID = {
     "full": "OOM",
     "wrong_password": "WRONGPASS",
     "no_password": "NOAUTH",
+    "busy": "BUSY|no answer in time",
     "loading": "LOADING|no answer in time",
-    "uncovered": "CLUSTERDOWN|without a server",
+    "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",
 }
-"""What the problem names; all other faults are timeouts."""
+"""A part of each fault's message. Other faults say that there was no answer in time."""
 
 
 def write(store: RedisStore) -> bool:
@@ -255,8 +275,8 @@ def warmed(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], object], tmp_path: Path) -> None:
-    """Each of twelve writes ends in `Unavailable` by its deadline; from the fourth on a dead server costs no time.
-    After the repair the same store works."""
+    """Twelve writes each raise `Unavailable` by their deadline. From the fourth on, a server that is down costs no
+    time. After the fault is fixed, the same store works again."""
     with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
         taken, said = [], []
         for _ in range(12):
@@ -266,7 +286,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
             taken.append(time.monotonic() - begun)
             said.append(str(caught.value))
         assert max(taken) < DEADLINE + GRACE
-        assert sorted(taken[SILENCES + 1 :])[4] < DEADLINE / 4
+        assert sorted(taken[TIMEOUTS + 1 :])[4] < DEADLINE / 4
         assert any(word in said[-1] for word in SAID.get(fault.__name__, "no answer in time").split("|")), said[-1]
 
         mend()
@@ -306,7 +326,7 @@ def test_closing_ends_the_threads(tmp_path: Path) -> None:
 
 
 def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can be started for a moment, calls are unavailable, and the store works again afterwards."""
+    """If the process has no threads left for a moment, a call is unavailable, but the store recovers."""
 
     def none(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -316,7 +336,7 @@ def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, mon
         store = RedisStore([server.address], Access())
         with monkeypatch.context() as poor:
             poor.setattr(Thread, "start", none)
-            for _ in range(SILENCES + 1):
+            for _ in range(TIMEOUTS + 1):
                 with pytest.raises(Unavailable):
                     store.read((KEY,), (), NOW, DEADLINE)
         until(lambda: works(store))

@@ -102,10 +102,10 @@ def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -
 
 
 def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: RedisStore) -> None:
-    """A foreign value under riskd's keys raises Unavailable."""
+    """A record that another program wrote under our key raises Unavailable."""
     for content in (b"", b"\x7fexpires\xc1"):
         server.ask("HSET", f"riskd:{FORMAT}:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
-        with pytest.raises(Unavailable, match="no record of riskd's"):
+        with pytest.raises(Unavailable, match="was not written by riskd"):
             store.read((SUBJECT,), (), NOW, 1.0)
 
 

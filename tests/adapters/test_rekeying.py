@@ -78,7 +78,8 @@ def test_every_age_of_a_pseudonym_is_known() -> None:
 
 
 unrepeated = steps.map(lambda step: {**step, "request_id": ""})
-"""Without request ids: one that repeats after a day is a new request, whose answer's id depends on the layers."""
+"""Without request ids, because one that is repeated after a day is a new request, and its answer's id depends on the
+layers."""
 
 
 @settings(max_examples=20)

@@ -101,6 +101,7 @@ def test_a_file_that_is_whole(log: Path, tmp_path: Path, export: Export) -> None
         "events": 0,
         "shadow": 0,
         "unreadable": 0,
+        "first_unreadable": [],
     }
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".draft"] == []
 

@@ -25,7 +25,7 @@ LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
 }
 """Stores on one machine."""
 REMOTE = ("redis", "cluster", "valkey")
-"""Stores on servers, which remove expired records by themselves."""
+"""Stores on servers, which delete expired records themselves."""
 OPENERS = (*LOCAL, *REMOTE)
 
 

@@ -1,10 +1,4 @@
-"""A process that writes to an LMDB store and prints each acknowledged write.
-
-    python -m tests.contract.hammer DIRECTORY NAME (count N | write | read)
-
-`count` makes N writes and ends. `write` and `read` begin such a transaction (`write` takes its turn first), print
-`held`, and hold it until killed.
-"""
+"""A process that writes to an LMDB store and prints each acknowledged write."""
 
 from __future__ import annotations
 

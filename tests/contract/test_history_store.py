@@ -23,7 +23,7 @@ KEY, OTHER = bytes(16) + b"P", b"\xff" * 16 + b"A"
 BESIDE = bytes(16) + b"A"
 """A key in the same place as KEY."""
 PAPER, SECOND = b"\x77" * 16 + b"R", b"\x77" * 16 + b"Y"
-"""Documents in one place."""
+"""Two documents in one place."""
 
 
 def attempts(key: bytes, n: int = 1, expires: float = LATER) -> Delta:

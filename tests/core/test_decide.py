@@ -137,7 +137,7 @@ def test_shadow_changes_nothing(journey: Journey, score: float, found: list[Hit]
 def test_a_higher_score_never_lowers(
     journey: Journey, score: float, other: float, found: list[Hit], missing: tuple[Missing, ...]
 ) -> None:
-    """Of two scores, the higher one requires at least as much."""
+    """A higher score requires at least as much."""
     low, high = sorted((score, other))
     assert rule(journey, low, found, missing).tier <= rule(journey, high, found, missing).tier
 
@@ -150,7 +150,7 @@ def test_a_stricter_posture_never_lowers(
     source: str,
     pair: tuple[Tier | None, Tier | None],
 ) -> None:
-    """Of two postures on one source, the stricter one requires at least as much."""
+    """A stricter posture for a source requires at least as much."""
     lax, strict = sorted(pair, key=lambda posture: posture or 0)
     found = [
         rule(replace(journey, postures={**journey.postures, source: posture}), score, missing=missing).tier
@@ -310,7 +310,7 @@ def test_meeting_a_tier_meets_the_laxer_ones(attempt: Attempt, one: Tier, two: T
 
 @given(attempts, st.sampled_from(Tier), st.floats(0, 60 * DAY))
 def test_time_never_satisfies(attempt: Attempt, tier: Tier, later: float) -> None:
-    """An attempt that does not satisfy a tier now will not do so by waiting."""
+    """An attempt that does not satisfy a tier now does not satisfy it later."""
     policy = policy_of(login())
     rung = policy.ladder[tier]
     if satisfied(policy, attempt, NOW + later, rung):

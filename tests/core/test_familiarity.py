@@ -25,7 +25,7 @@ COUNTS = st.lists(COUNT, min_size=4, max_size=4)
 
 @pytest.mark.parametrize("weights", [ADDRESS_WEIGHTS, AGENT_WEIGHTS])
 def test_weights_are_shares(weights: tuple[float, ...]) -> None:
-    """The weights of a feature's levels add up to 1, so that a value used always has a likelihood of 1."""
+    """The weights of a feature's levels add up to 1, so that a value that was always used has likelihood 1."""
     assert sum(weights) == pytest.approx(1)
     assert user_term([7.0] * len(weights), 7.0, weights) == pytest.approx(1)
 

@@ -30,7 +30,7 @@ def stolen(address: str = "203.0.113.9", **changes: Any) -> Attempt:  # noqa: AN
 
 
 def test_home_is_familiar_after_two_weeks() -> None:
-    """Two weeks of ordinary use make home, laptop and settings look like the owner's."""
+    """After two weeks of ordinary use, home, laptop and settings are familiar."""
     found = seen(settled(crowd(), weeks=2), sign_in())
 
     for name in ("address_llr", "agent_llr", "device_llr", "fingerprint_llr", "timezone_llr", "hour_llr"):
@@ -136,7 +136,12 @@ def test_an_update_is_not_a_new_browser() -> None:
         ("the owner's device after its cookies were cleared", replace(LAPTOP, device_id="new"), 0, 0),
         ("an imitation", replace(LAPTOP, device_id="new", fingerprint="f-2"), 0, 3),
         ("an imitation in a private window", replace(LAPTOP, device_id="", fingerprint="f-2"), None, 3),
-        ("an imitation, other screen", replace(LAPTOP, device_id="new", fingerprint="f-2", screen="390x844"), 0, 2),
+        (
+            "an imitation with another screen",
+            replace(LAPTOP, device_id="new", fingerprint="f-2", screen="390x844"),
+            0,
+            2,
+        ),
         ("an imitation without a fingerprint", replace(LAPTOP, device_id="new", fingerprint=""), 0, 3),
         ("the owner's device without a fingerprint", replace(LAPTOP, fingerprint="", screen=""), 0, 0),
         ("a device that sends neither", replace(LAPTOP, device_id="", fingerprint=""), None, None),

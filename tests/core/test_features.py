@@ -65,7 +65,7 @@ def test_declaration_is_whole(feature: Feature) -> None:
     assert set(feature.sources) <= set(SOURCES)
     assert feature.direction in (-1, 0, 1)
     assert all((feature.unit, feature.why, feature.text))
-    assert not feature.text.endswith(".")
+    assert re.fullmatch(r"[A-Z].*\w\.", feature.text)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
@@ -141,7 +141,7 @@ def test_after_a_store_failure_velocity_is_missing() -> None:
 
 
 def test_vector_is_pure() -> None:
-    """The same attempt and context give the same vector, bit for bit, and change nothing."""
+    """The same attempt and context give the same vector, bit for bit, and are not changed."""
     context = WORLD.context(sign_in())
 
     assert repr(vector(sign_in(), context)) == repr(vector(sign_in(), context))

@@ -356,7 +356,11 @@ FILLING = [counted(f"filling {n}", week, 9) for n in range(CAPACITY - 2) for wee
     [
         ([(0, 5), (1, 5)], [(KEEP, 1)], "expired values before values used in one period"),
         ([(0, 5), (2, 5)], [(KEEP - 3, 1)], "a value expires when it leaves the periods that the table keeps"),
-        ([(KEEP, 9)], [(3, 1), (4, 1)], "values used in one period before those used in several"),
+        (
+            [(KEEP, 9)],
+            [(3, 1), (4, 1)],
+            "values used in one period before those used in several, whatever their counts and recency",
+        ),
         ([(5, 9)], [(6, 1)], "the least recent of those used in one period"),
         ([(5, 9), (7, 9)], [(6, 1), (8, 1)], "the least recent of those used in several periods"),
         ([(5, 1)], [(5, 2)], "the rarest of those equally recent"),

@@ -55,7 +55,7 @@ class Word(Struct, forbid_unknown_fields=True):
 
 
 class Case(Struct, forbid_unknown_fields=True):
-    """One line of the table."""
+    """One row of the table."""
 
     case: str
     section: str

@@ -27,6 +27,17 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("models/**/*.md")])
 MODULES = sorted(path for path in ROOT.glob("riskd/**/*.py") if "_proto" not in path.parts)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PARTS = (
+    "State",
+    "Question",
+    "Decision",
+    "Why",
+    "Options",
+    "Measurement",
+    "What holds it",
+    "What would change our mind",
+)
+"""The parts of a decision record, in order."""
 REGENERATED = re.findall(r"riskd (\w+) --markdown >(\S+)", MAKEFILE)
 OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_STORE_PASSWORD", "RISKD_GEO_DIR", "RISKD_PORT"}
 OUTSIDE_SETTINGS |= {f"RISKD_CLIENT_{flag}" for flag in ("CA", "CERT", "KEY", "TOKEN_FILE")}
@@ -236,6 +247,14 @@ def test_the_index_of_decisions_is_whole() -> None:
     listed = re.findall(r"^- \[(\d{4})\]\((\S+)\) (.+)$", text(directory / "README.md"), re.MULTILINE)
     records = [(path.name[:4], path.name, text(path).partition("\n")[0]) for path in directory.glob("0*.md")]
     assert sorted((number, file, f"# {number}. {title}") for number, file, title in listed) == sorted(records)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=name)
+def test_a_decision_has_its_parts_in_order(path: Path) -> None:
+    """State, question and decision always; the others where there is something to say."""
+    parts = re.findall(r"^\*\*([^*.]+)\.?\*\*", text(path), re.MULTILINE)
+    assert [part for part in parts if part in PARTS] == [part for part in PARTS if part in parts]
+    assert set(PARTS[:3]) <= set(parts)
 
 
 def test_the_words_name_what_the_code_has() -> None:

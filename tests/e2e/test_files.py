@@ -81,7 +81,7 @@ def misspelled_tier(files: Path) -> tuple[str, str]:
 def edited_forest(files: Path) -> tuple[str, str]:
     forest = files / "models" / "machine" / "hand-set-2" / "forest.json"
     replace(forest, "0.5", "0.6")
-    return f"{forest}: SHA-256", "seal"
+    return f"{forest}: has the SHA-256", "seal"
 
 
 def other_features(files: Path) -> tuple[str, str]:
@@ -105,7 +105,7 @@ def corrupt_database(files: Path) -> tuple[str, str]:
 def unknown_database(files: Path) -> tuple[str, str]:
     city = files / "geo" / "city.mmdb"
     install(city, (MAXMIND / "bad" / "libmaxminddb-corrupt-search-tree.mmdb").read_bytes())
-    return f"{city}: ", "give a city"
+    return f"{city}: ", "use a city"
 
 
 def truncated_database(files: Path) -> tuple[str, str]:

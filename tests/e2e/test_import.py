@@ -155,7 +155,7 @@ def test_damage_has_a_code_of_its_own(tmp_path: Path) -> None:
     [
         (("/nowhere/export", "--domain", "customer"), "No such file"),
         (("-", "-", "--domain", "customer"), "named more than once"),
-        (("-", "--domain", "customer", "--set", "store.kind=memory"), "forgotten when the import ends"),
+        (("-", "--domain", "customer", "--set", "store.kind=memory"), "lost when the import ends"),
         (("-",), "--domain"),
         (("-", "--domain", "customer", "--since", "yesterday"), "is not a date or time"),
         (("-", "--domain", "customer", "--limit", "0"), "is not a whole number of 1 or more"),
@@ -180,7 +180,7 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)),
     )
     assert full.returncode == 3, full.stdout
-    assert "see that the disk has room" in full.stderr
+    assert "check that the disk has space" in full.stderr
     again = riskd("import", "ocsf", file, "--domain", "customer", "--json", state=tmp_path)
     assert again.returncode == 0
     assert 0 < summaries(again)[0]["resumed_at"] < 2000

@@ -71,7 +71,7 @@ def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(
         lambda: now.create(rules, MODELS, "test", ""),
         lambda: now.activate(ActivationRequest(release=before, actor="test")),
     ):
-        with pytest.raises(InvalidFile, match="asks for signed bundles"):
+        with pytest.raises(InvalidFile, match="requires signed bundles"):
             work()
     assert now.activate(ActivationRequest(release=now.create(rules, models, "test", "").id, actor="test")).late == ()
     assert read_signature(now.files.folders(now.all()[0].id)[1] / "machine" / "hand-set-2") is not None

@@ -34,7 +34,7 @@ SOUGHT: Final = [
 LACKING: Final = {
     "riskd drift": (2, "has no earlier decisions of customer"),
     "riskd policy calibrate": (2, "decisions not known to be good or fraud"),
-    "riskd geo status --dir": (3, "there is no geo database"),
+    "riskd geo status --dir": (3, "holds no geo database"),
     "riskd events check": (2, "streams.yaml: cannot be read: No such file or directory"),
 }
 """Commands that a service with one sign-in cannot answer: no past, no outcomes, no file, no receiver."""

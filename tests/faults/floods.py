@@ -15,9 +15,9 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION
 END_STREAM, END_HEADERS = 1, 4
 PATH: Final = "/riskd.v1.RiskService/Assess"
 BATCH: Final = 64
-"""Frames per write."""
+"""Frames in a write."""
 SECONDS: Final = 4.0
-"""The longest duration of a flood."""
+"""Longest duration of a flood."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -173,7 +173,7 @@ FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
     "many streams": (many_streams, 40_000),
     "empty calls": (empty_calls, 40_000),
 }
-"""The frames of each flood, and the most that are sent."""
+"""The frames of each flood, and their largest number."""
 
 
 def _message(content: bytes) -> bytes:

@@ -27,9 +27,9 @@ from tests.e2e.service import EAGER, Service, attempt, eventually, serving
 CALLERS: Final = 4
 WORKERS: Final = 2
 BACK_S: Final = 120.0
-"""How long a worker may take to come back: after many deaths it waits up to 10 s, then starts on a busy machine."""
+"""Time for a worker to restart. After many deaths the back-off is up to 10 s, and the machine is busy."""
 PAUSE_S: Final = 0.02
-"""A caller's pause between two sign-ins, so that the machine is not saturated."""
+"""Pause of a caller between two sign-ins, to leave CPU to others."""
 _Answer = TypeVar("_Answer")
 _AGAIN: Final = frozenset(
     {
@@ -69,7 +69,7 @@ class Caller:
         self._stop = stop
 
     def run(self) -> None:
-        """Run until stopped."""
+        """Sign in until told to stop."""
         with ExitStack() as stack:
             address, stub = "", None
             while not self._stop.wait(PAUSE_S):

@@ -22,9 +22,10 @@ from tests.faults.witness import MARGIN, OWN
 
 MIB = 1 << 20
 SPARE = 256 * MIB
-"""Memory that all these clients together may cost a worker: the arenas of its threads, which it keeps."""
+"""Memory that all these clients together may cost a worker: mainly the allocator arenas of its threads, which it
+keeps."""
 EMPTY_WINDOW = struct.pack(">HI", 4, 0)
-"""SETTINGS_INITIAL_WINDOW_SIZE of 0: the server may not send a byte of an answer."""
+"""SETTINGS_INITIAL_WINDOW_SIZE 0: the server may not send a byte of an answer."""
 CROWD = 400
 
 

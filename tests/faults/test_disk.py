@@ -12,7 +12,7 @@ from tests.faults.disks import Disk
 from tests.faults.witness import causes, gaps, witness
 
 SYNCED = 2.5
-"""Seconds after which a write has reached the disk."""
+"""Seconds after which writes have reached the disk."""
 BOTH = {"store:not_written", "decision_log:not_written"}
 
 
@@ -38,7 +38,9 @@ def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
     elsewhere = {"RISKD_LOG__DIR": str(disk.path / "decisions")}
     with serving(tmp_path / "state", settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
-            assert sum(caller.is_late() for _ in range(5)) <= 2, "at most the hanging call and one before detection"
+            assert sum(caller.is_late() for _ in range(5)) <= 2, (
+                "at most the call that hangs and one that began before this was noticed"
+            )
             seen = caller.several(20)
             assert causes(seen) == {"decision_log:not_written"}
             assert caller.failures("decision_log") >= 20

@@ -30,7 +30,7 @@ from tests.rebuild.world import remembered
 SMALL = {"RISKD_STORE__MAP_SIZE_MB": "16", "RISKD_STORE__SWEEP_S": "1"}
 NOT_WRITTEN = {"store:not_written"}
 REBUILT = 200.0
-"""Seconds for histories to be rebuilt on a busy machine: the rebuild has a low priority."""
+"""Seconds to rebuild histories on a busy machine; the rebuild has a low priority."""
 UNREADABLE = {"history:unavailable", "reputation:unavailable"}
 
 
@@ -237,7 +237,8 @@ def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path
 
 
 def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
-    """Another program's file, another format, and a fourth damaged store are refused and stay in place."""
+    """Another program's file, a file of another format, and the fourth damaged store are rejected and left
+    unchanged."""
     other, format_, ours = tmp_path / "other", tmp_path / "format", tmp_path / "ours"
     other.mkdir()
     (other / "data.mdb").write_bytes(b"somebody's" * 1000)
@@ -252,7 +253,7 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
         LmdbStore(ours, 16 << 20).close()
         (ours / "data.mdb").write_bytes(b"noise" * 5000)
         if number == 3:
-            with pytest.raises(InvalidStore, match="3 damaged ones lie beside it"):
+            with pytest.raises(InvalidStore, match="there are 3 damaged ones already"):
                 open_or_begin(ours, 16 << 20)
         else:
             store, found = open_or_begin(ours, 16 << 20)
@@ -287,13 +288,12 @@ def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
-    """If the file cannot grow, as on a full disk, writes are unavailable and reads work; with room the store
-    recovers."""
+    """A simulated full disk: writes are unavailable, reads work, and free space alone restores everything."""
     with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
         assert store.write(counted(*SHARED), (), NOW, 1.0)
         with largest_file((tmp_path / "data.mdb").stat().st_size):
             fill(store, NOW + DAY)
-            with pytest.raises(Unavailable, match="see that the disk has room"):
+            with pytest.raises(Unavailable, match="check that the disk has space"):
                 store.write((), (Swap(b"large one", None, bytes(200_000), NOW + DAY),), NOW, 1.0)
             assert store.read(SHARED[:1], (), NOW, 1.0)[0] != [None]
         eventually(lambda: works(store))

@@ -18,11 +18,11 @@ from riskd.core import record
 from tests.e2e.service import Service, attempt, eventually
 
 DEADLINE: Final = 1.0
-"""The callers' deadline in seconds."""
+"""Timeout of its calls in seconds."""
 OWN: Final = 0.1
-"""The longest time that riskd itself takes (`server.default_timeout_ms`)."""
+"""Longest time of riskd itself (`server.default_timeout_ms`)."""
 MARGIN, MOST = 0.25, 0.9
-"""Seconds that the call adds on a busy machine: the median, and the most."""
+"""Additional time of the call itself on a busy machine: the median, and the maximum."""
 
 
 class Seen(Struct, frozen=True):

@@ -205,6 +205,9 @@ class Unhurried:
     def time_remaining(self) -> float:
         return 60.0
 
+    def is_active(self) -> bool:
+        return True
+
 
 def test_a_batch_repeats_like_calls(release: Release) -> None:
     """Repeats within a batch, and of a whole batch, are counted once and get the same answers."""

@@ -27,7 +27,7 @@ LEAVES: Final = (
 def lines() -> list[bytes]:
     """The log of a real engine, with a line of every type."""
     log = ListLog()
-    Town(log, seed=6, gossip=0.3).live(40)
+    Town(log, seed=6, apart=600.0, gossip=0.3).live(40)
     first = next(one for line in log.lines if isinstance(one := decode(line), AssessmentRecord))
     return [*log.lines, *map(encode, _beside(first))]
 

@@ -123,4 +123,4 @@ def test_the_first_invalid_line_is_reported(tmp_path: Path) -> None:
     counts = Counts()
     assert read_rows(log, "customer", counts=counts).times.tolist() == [1.0, 3.0]
     assert counts == {"unreadable": 1}
-    assert str(counts.first).startswith(f"{next(log.glob('*'))}:2: Invalid enum value 'elsewhere'")
+    assert str(counts.first[0]).startswith(f"{next(log.glob('*'))}:2: Invalid enum value 'elsewhere'")

@@ -23,7 +23,9 @@ from msgspec import DecodeError, Struct
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.cli.main import main
 from riskd.config import data_directory
+from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, Record, decode
+from riskd.core.stored import PLACE
 from tests.decision_log import write
 from tests.offline.spoilt import lines, spoilt
 from tests.offline.town import PEPPER
@@ -35,7 +37,7 @@ ALONE: Final = ("--processes", "1")
 
 
 class Spoilt(Struct):
-    """A log in its own state directory, and its valid records."""
+    """A log in a state of its own, and its lines that are records."""
 
     place: Path
     lines: list[bytes]
@@ -56,12 +58,24 @@ class Spoilt(Struct):
         return code, out.buffer.getvalue().decode()
 
     def counts(self, *words: str) -> dict[str, int]:
-        """The counts of a command that succeeded, whatever it skipped."""
+        """Of a command that did its work, whatever was left out."""
         code, said = self.run(*words, "--json")
         assert code in (0, 1)
         found = json.loads(said)
         counts: dict[str, int] = (found.get("dataset") or found).get("counts") or found.get("left_out") or found
-        return counts
+        return {kind: count for kind, count in counts.items() if kind != "first_unreadable"}
+
+    @property
+    def shown(self) -> str:
+        """The first assessment of a customer that is a record."""
+        return next(one.id for one in self.records if isinstance(one, AssessmentRecord) and one.domain == "customer")
+
+    @property
+    def named(self) -> str:
+        """Whose it is."""
+        names, pseudonyms = (f"person {number}" for number in range(100)), Pseudonyms(PEPPER)
+        place = bytes.fromhex(self.shown)[:PLACE]
+        return next(who for who in names if pseudonyms.digest("", "customer", "subject", who).startswith(place))
 
     @property
     def dataset(self) -> str:
@@ -100,7 +114,7 @@ def _records(found: list[bytes]) -> Iterator[Record]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Spoilt:
-    """A real log with damaged lines."""
+    """A real one, and what became of its lines."""
     return spoil(tmp_path, SPOILT, seed=1)
 
 
@@ -112,15 +126,17 @@ COUNTS: Final[dict[str, Callable[[Spoilt], dict[str, int]]]] = {
     "compact": lambda log: log.counts("log", "compact", "--to", str(log.place / "dataset"), *ALONE),
 }
 """Readers that account for every line."""
+ORDERED: Final = ("replay", "rebuild", "compact")
 NEWS: Final = ("hits_differ", "twice")
 """Counts of lines that are also counted elsewhere."""
 
 
 @pytest.mark.parametrize("reader", COUNTS)
 def test_every_line_is_read_or_counted(log: Spoilt, reader: str) -> None:
-    """Every line is read or counted as unreadable, and all readers agree on which."""
+    """And all agree on which lines are no records; who lives through them leaves out those whose time cannot be."""
     counts = COUNTS[reader](log)
-    assert counts["unreadable"] == len(log.lines) - len(log.records)
+    none = len(log.lines) - len(log.records)
+    assert none <= counts["unreadable"] <= none + (len(log.lines) // 50 if reader in ORDERED else 0)
     assert sum(count for kind, count in counts.items() if kind not in NEWS) == len(log.lines)
 
 
@@ -185,23 +201,27 @@ PLACED: Final[dict[str, Callable[[Spoilt], tuple[str, ...]]]] = {
     "rebuild": lambda log: ("import", "decision-log", log.log, "--until", "2100-01-01T00:00Z"),
     "compact": lambda log: ("log", "compact", "--to", f"{log.place}/dataset"),
     "train": lambda log: ("train", "--domain", "customer", "--log", log.log, "--out", f"{log.place}/model"),
+    "show": lambda log: ("log", "show", log.shown, "--log", log.log),
+    "find": lambda log: ("log", "find", log.named, "--domain", "customer", "--log", log.log),
 }
 """Readers of the lines of segments."""
 
 
 @pytest.mark.parametrize("reader", PLACED)
-def test_the_first_line_that_is_no_record_is_found(
+def test_the_first_lines_that_are_no_records_are_found(
     tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first unreadable line is reported once, with file, line number and reason."""
+    """By their file, their numbers in it, what is wrong with each and where: somebody can look at them. So with two
+    that are the same; and of many the first ten, and how many there are."""
     log = spoil(tmp_path, 0, seed=1)
     sound = [line for line in log.lines if b'"domain":"customer"' in line and line.startswith(b'{"type":"assess')]
-    bad = sound[0].replace(b'"time":1', b'"time":-1', 1)
-    write(tmp_path / "log" / PARTS[0], *sound, b"\0torn", bad, *sound)
+    bad = [line.replace(b'"time":1', b'"time":-1', 1) for line in (sound[0], *sound[:1] * 12)]
+    write(tmp_path / "log" / PARTS[0], *sound, b"\0torn", *bad, *sound)
     log.run(*PLACED[reader](log))
     said = capsys.readouterr().err
-    where = f"{tmp_path}/log/{PARTS[0]}:{len(sound) + 2}"
-    assert f"riskd: the first unreadable line: {where}: Expected `float` >= 0.0 - at `$.time`" in said
+    at = f"{tmp_path}/log/{PARTS[0]}"
+    first = "".join(f"\n{at}:{len(sound) + 2 + row}: Expected `float` >= 0.0 - at `$.time`" for row in range(10))
+    assert f"riskd: 13 unreadable lines:{first}\nand 3 more\n" in said
     assert said.count("unreadable line") == 1
 
 

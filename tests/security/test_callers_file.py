@@ -54,7 +54,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         f"[web]\n{GOOD}".replace("assessor", "releaser"),
         '[web] tenants: ReleaseService acts for every tenant, and this caller may act only for some (write ["*"]',
     ),
-    "a shared token": (
+    "a token shared by two callers": (
         f"[web]\n{GOOD}[app]\n{GOOD}",
         "token_sha256: one is shared by web, app (give each caller",
     ),

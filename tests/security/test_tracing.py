@@ -182,7 +182,7 @@ class Kept(SpanExporter):
 
 
 class Unasked:
-    """A call without metadata."""
+    """A gRPC context without metadata."""
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()

@@ -32,7 +32,7 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 States = health_pb2.HealthCheckResponse
 RISK = "riskd.v1.RiskService"
 NO_WINDOW = struct.pack(">HI", 4, 0)
-"""HTTP/2 settings that forbid the server to send any message."""
+"""HTTP/2 settings of a client to which no message can be sent."""
 NOTHING = b"\0" + struct.pack(">I", 0)
 """An empty message."""
 CROWD = 5

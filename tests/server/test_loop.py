@@ -24,7 +24,7 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 HELD_UP = replace(ANYWHERE, timeout_s=0.1)
 PATIENT = replace(ANYWHERE, timeout_s=60.0)
-"""With this patience, no thread counts as stuck."""
+"""Here no thread counts as held up."""
 
 
 @contextmanager

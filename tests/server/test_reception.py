@@ -20,7 +20,7 @@ from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STRE
 METHOD = "/laws/Echo"
 CALL = call(METHOD)
 MOST = 64
-"""The most calls at a time whose message has not arrived."""
+"""Most calls whose message has not arrived."""
 MESSAGE = b"\0" + struct.pack(">I", 5) + b"hello"
 
 

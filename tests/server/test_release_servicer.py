@@ -45,13 +45,16 @@ class Asked:
 
 
 class Left:
-    """A caller with so many seconds left."""
+    """A caller with this many seconds left."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         self.seconds = seconds
 
     def time_remaining(self) -> float:
         return self.seconds
+
+    def is_active(self) -> bool:
+        return True
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, PAGE, PAGE + 1, PAGE + 3])

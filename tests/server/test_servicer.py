@@ -6,6 +6,7 @@ import functools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
@@ -39,10 +40,13 @@ LOGIN = risk_pb2.AssessRequest(
 
 
 class Waiting:
-    """A caller with time left."""
+    """A caller without a near deadline."""
 
     def time_remaining(self) -> float:
         return 10.0
+
+    def is_active(self) -> bool:
+        return True
 
 
 class Gone:
@@ -50,6 +54,9 @@ class Gone:
 
     def time_remaining(self) -> float:
         return 0.0
+
+    def is_active(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -124,6 +131,30 @@ def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
     with pytest.raises(DeadlinePassed):
         RiskServicer(engine, 0.1).batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN]), Gone())
     assert not engine.attempts
+
+
+def test_nothing_more_is_computed_of_a_batch_that_was_cancelled(running: Running) -> None:
+    """The attempt at hand is the last, and the call is counted for what it was."""
+    begun, on = threading.Event(), threading.Event()
+
+    def judge(attempt: Attempt) -> Assessment:
+        if attempt.request_id == "first":
+            begun.set()
+            assert on.wait(10)
+        return ASSESSMENT
+
+    running.engine.answer = judge
+    first = risk_pb2.AssessRequest(request_id="first")
+    call = running.stub.BatchAssess.future(risk_pb2.BatchAssessRequest(requests=[first, LOGIN, LOGIN]), timeout=60)
+    assert begun.wait(10)
+    call.cancel()
+    running.stub.Assess(LOGIN, timeout=10)  # it comes behind that
+    on.set()
+    until = time.monotonic() + 10
+    while len(running.meter.codes) < 2 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert running.meter.codes[-1] == ("riskd.v1.RiskService/BatchAssess", "unary", "CANCELLED")
+    assert len(running.engine.attempts) == 2
 
 
 def test_every_violation_is_reported_under_the_wire_name(running: Running) -> None:

@@ -20,7 +20,7 @@ from riskd.server.status import internal, status
 
 Detail = TypeVar("Detail", bound=Message)
 HEADER_BYTES = 8192
-"""The metadata size that clients accept by default."""
+"""What clients accept of metadata by default."""
 
 
 def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:

@@ -182,8 +182,8 @@ def test_translation_is_total(request: dict[str, object], outcome: dict[str, obj
     assert isinstance(translate.security_event(told), SecurityEvent)
 
 
-MOMENTS = st.none() | st.integers(946_684_800_000, 4_000_000_000_000).map(lambda millis: millis / 1e3)
-SECONDS = st.none() | st.integers(0, 86_400_000_000).map(lambda micros: micros / 1e6)
+MOMENTS = st.none() | st.integers(-62_135_596_800_000, 253_402_300_799_999).map(lambda millis: millis / 1e3)
+SECONDS = st.none() | st.integers(-(10**15), 10**15).map(lambda micros: micros / 1e6)
 SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 LISTED = st.lists(SHORT, max_size=3).map(tuple)
 ATTEMPTS = st.builds(
@@ -247,6 +247,22 @@ def test_a_word_that_the_wire_lacks_is_an_error() -> None:
     """A client that uses an unknown word gets an error before it sends."""
     with pytest.raises(ValueError, match="journey: no such value: 'logon'"):
         translate.request(Attempt(domain="customer", subject="u", journey="logon", network=words.Network()))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300, -1e12, 4e14])
+@pytest.mark.parametrize("name", ["time", "rtt", "form"])
+def test_a_time_that_the_wire_lacks_cannot_be_said(name: str, value: float) -> None:
+    """Nor is another said in its place."""
+    attempt = Attempt(
+        domain="customer",
+        subject="u",
+        journey="login",
+        network=words.Network(rtt_ms=value * 1000 if name == "rtt" else None),
+        time=value if name == "time" else None,
+        behaviour=words.Behaviour(form_seconds=value) if name == "form" else None,
+    )
+    with pytest.raises(ValueError, match="no such"):
+        translate.request(attempt)
 
 
 @given(TIMESTAMPS)

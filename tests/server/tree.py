@@ -1,5 +1,5 @@
-"""A process tree to be tested from outside: `tree.py GRACE[/HUNG[/REFUSED]] KIND...`, a worker of each kind and the
-real monitor. Once all serve, so many new processes are refused by the system.
+"""A process tree to test from outside: `tree.py GRACE[/HUNG[/REFUSED]] KIND...` runs a worker of each kind, and the
+real monitor. REFUSED: this many forks fail once all serve.
 
 Prints `ready FACTS` once, `problem TEXT` for each problem, and exits with the tree's code.
 """

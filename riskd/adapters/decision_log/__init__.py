@@ -1,4 +1,4 @@
-"""The decision log on files: written by many, read in order, and rid of what may no longer be kept."""
+"""The decision log in files: the writer, the reading of segments, and an archive that searches, erases and compacts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from riskd.adapters.decision_log.files import (
     damaged,
     finished,
     log_in,
+    opened,
     read_segment,
     read_segments,
     readable,
@@ -18,6 +19,7 @@ from riskd.adapters.decision_log.files import (
     segments_of,
     size,
     size_of,
+    stamp,
 )
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
@@ -36,6 +38,7 @@ __all__ = [
     "damaged",
     "finished",
     "log_in",
+    "opened",
     "read_segment",
     "read_segments",
     "readable",
@@ -43,4 +46,5 @@ __all__ = [
     "segments_of",
     "size",
     "size_of",
+    "stamp",
 ]

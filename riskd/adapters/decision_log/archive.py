@@ -1,8 +1,9 @@
-"""What becomes of the decision log after it was written: a subject is found in it, and what may no longer be kept goes.
+"""Searches the decision log for a subject, erases subjects, and compacts segments.
 
-An erasure is a file in `erasures`: whose lines, and how far they go. Compaction rewrites finished segments without
-those lines, and without lines older than their identity domain keeps them. Where the log is copied, what is done with
-moves to `done`. One process compacts at a time; one that dies leaves each segment whole, and its work to the next.
+An erasure is a file in the directory `erasures`, see `Erasure`. Compaction rewrites finished segments without erased
+lines, and without lines older than the retention of their identity domain. If the log has a copy, such as a dataset,
+finished erasures move to the directory `done`, so that the copy hears of them. One process compacts at a time. If it
+dies, every segment is still intact, and the next compaction continues.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from riskd.adapters.decision_log.files import (
     stamp,
     whole,
 )
-from riskd.adapters.decision_log.rewriting import RATE, concerning, due, head, rewrite
+from riskd.adapters.decision_log.rewriting import RATE, UNKNOWN, concerning, due, head, rewrite
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
@@ -40,9 +41,9 @@ from riskd.files import DRAFT, put, sync
 from riskd.locks import exclusive
 
 SCAN: Final = 64 << 20
-"""Bytes that one step of a search reads: less than half a second."""
+"""Bytes that one step of a search reads, in less than half a second."""
 SLACK: Final = 60.0
-"""Seconds added to what is promised, for a machine that is busy."""
+"""Seconds added to the promised end of an erasure, in case the machine is busy."""
 ERASURES: Final = "erasures"
 DONE: Final = "done"
 _STATE: Final = "compaction.json"
@@ -50,19 +51,23 @@ LOCK: Final = "compaction.lock"
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """How the log stands. `compacted`: Unix time at which the last compaction ended, 0 before the first."""
+    """The state of the log. `oldest`: name of the oldest segment, '' if there is none. `erasures`: erasures that are
+    not done. `compacted`: Unix time when the last compaction ended, 0 before the first."""
 
     segments: int
     size: int
     oldest: str
     erasures: int
     asked: float
-    """When the oldest erasure was asked for that is not done; 0 where none is."""
+    """Unix time when the oldest erasure that is not done was asked for; 0 if there is none."""
     compacted: float
 
 
 class Compacted(Struct, frozen=True):
-    """What a compaction did. `left`: erasures whose last lines lie in segments that are still being written."""
+    """The result of a compaction: segments rewritten, lines removed, and erasures left.
+
+    `left`: erasures that still have lines in segments that are being written.
+    """
 
     rewritten: int
     lines: int
@@ -70,7 +75,10 @@ class Compacted(Struct, frozen=True):
 
 
 class _Kept(Struct, frozen=True):
-    """What compaction remembers: when it ended, and of each domain up to which time of writing lines are gone."""
+    """The saved state of compaction: when it ended, and the age up to which each domain's lines were removed.
+
+    `cutoffs`: by domain, Unix time of last writing up to which segments no longer have lines of the domain.
+    """
 
     compacted: float = 0.0
     cutoffs: dict[str, float] = {}
@@ -81,7 +89,7 @@ _CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, Annotated[int, Meta(ge=
 
 
 class FileLogArchive:
-    """A `LogArchive` of the segments in a directory. Safe between threads and processes of one machine."""
+    """A `LogArchive` over the segments in a directory. Safe between threads and processes of one machine."""
 
     def __init__(
         self,
@@ -91,8 +99,8 @@ class FileLogArchive:
         wall: Callable[[], float] = time.time,
         since_boot: Callable[[], float] = since_boot,
     ) -> None:
-        """`segment_seconds`: age at which writers finish a segment; `every`: seconds between two compactions. Two
-        clocks: see `Clock`."""
+        """`segment_seconds`: age at which writers finish a segment. `every`: seconds between two compactions. For
+        the two clocks see `Clock`."""
         self._directory = directory
         self._segment_seconds = segment_seconds
         self._every = every
@@ -103,7 +111,7 @@ class FileLogArchive:
         """See `LogArchive`."""
         asked = self._wall()
         try:
-            # A clock that was set back has left segments whose names lie ahead of it.
+            # If the clock was set back, segments may have names in the future.
             written = {
                 path.name: size
                 for path, size in _sizes(self._directory)
@@ -117,11 +125,11 @@ class FileLogArchive:
             size = sum(size for _, size in _sizes(self._directory))
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
-        # The segments under way are finished, the compaction that misses them ends, and the next one comes.
+        # Until present segments are finished, the compaction that misses them has ended, and the next one, too.
         return asked + self._segment_seconds + self._every + 2 * size / RATE + SLACK
 
     def find(self, subjects: Sequence[bytes], cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """See `LogArchive`. Lines that are to be erased are not found any more."""
+        """See `LogArchive`. Does not find lines that are to be erased."""
         places = [subject[:PLACE].hex() for subject in subjects]
         marks = [place.encode() for place in places]
         try:
@@ -150,12 +158,12 @@ class FileLogArchive:
         return found, b""
 
     def lines(self, path: Path) -> Iterator[bytes]:
-        """As `files.read_segment`, but without what is to be erased."""
+        """Like `files.read_segment`, but without lines that are to be erased."""
         for line, _ in self.lines_from(path, 0):
             yield line
 
     def lines_from(self, path: Path, start: int) -> Iterator[tuple[bytes, int]]:
-        """As `lines`, from an offset at which a line begins; each with the offset at which the next one does."""
+        """Like `lines`, from the offset of a line. Each line comes with the offset of the next one."""
         wanted, at = concerning((entry for _, entry in self._erasures()), path.name), start
         with opened(path) as segment:
             segment.seek(start)
@@ -167,8 +175,10 @@ class FileLogArchive:
                     yield line[:-1], at
 
     def remember(self) -> bool:
-        """Keep erasures that are done with from now on, as long as lines: a copy must hear of them. Whether that was
-        not so before. Raises OSError."""
+        """From now on, keep finished erasures as long as lines, because a copy of the log must apply them, too.
+
+        Returns True if they were not kept before. Raises OSError.
+        """
         folder = self._directory / ERASURES
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -178,23 +188,25 @@ class FileLogArchive:
         return True
 
     def remember_no_more(self) -> None:
-        """Forget those that are done with, and keep none from now on: there is no copy. Raises OSError."""
+        """Delete finished erasures, and keep none from now on, because there is no copy. Raises OSError."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self._directory / ERASURES / DONE)
 
     def erased(self) -> list[Erasure]:
-        """Every erasure that a copy of the log may not have seen, those that are done with included. Raises OSError."""
+        """Every erasure that a copy of the log may not have applied, finished ones included. Raises OSError."""
         return [entry for _, entry in (*self._erasures(), *self._erasures(DONE))]
 
     def compact(
         self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None] = lambda _done, _all: None
     ) -> Compacted | None:
-        """Rewrite finished segments without what is to be erased, and without lines that are older than `keep`, the
-        seconds of their domain; age counts from when a segment was last written. For an hour after the clock was set
-        no line is too old: it may be set right yet.
+        """Rewrite finished segments without lines that are to be erased or too old.
 
-        None when another process is at it. Raises Unavailable when a file cannot be read or written; what was done
-        is kept, and nothing else has changed.
+        `keep`: seconds to keep lines of each identity domain, counted from when their segment was last written. For an
+        hour after the clock was set, no line counts as too old, in case the clock is wrong. `stop` ends the compaction
+        early. `progress` gets the number of segments done, and of all.
+
+        Returns None if another process is compacting. Raises Unavailable if a file cannot be read or written; segments
+        that were rewritten before stay so.
         """
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,8 +216,8 @@ class FileLogArchive:
             raise _unwritable(self._directory, error) from error
 
     def state(self) -> State:
-        """How the log stands. Raises Unavailable. A compaction that ended in the future, by a clock that was set right
-        since, is none."""
+        """The state of the log. Raises Unavailable. Ignores a compaction that ended in the future, which means that the
+        clock was wrong then."""
         try:
             sizes, erasures = list(_sizes(self._directory)), [entry for _, entry in self._erasures()]
             compacted = self._kept().compacted
@@ -221,7 +233,7 @@ class FileLogArchive:
             raise _unwritable(self._directory, error) from error
 
     def _compacted(self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None]) -> Compacted:
-        """1. Learn what is asked. 2. Rewrite each finished segment that concerns. 3. Remember what is done with."""
+        """1. Read the erasures. 2. Rewrite every finished segment that needs it. 3. Mark erasures that are done."""
         asked = self._erasures()  # (1)
         now, before = self._wall(), self._kept().cutoffs
         for draft in self._directory.rglob(f"*{DRAFT}"):
@@ -231,6 +243,7 @@ class FileLogArchive:
         if not self._clock.trusted(now):
             keep = {}
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
+        cutoffs |= {UNKNOWN: min(cutoffs.values())} if cutoffs else {}
         paths, rewritten, lines = [path for path, size in _sizes(self._directory) if size], 0, 0
         open_since, writing = now, set[str]()
         for done, path in enumerate(paths):  # (2)
@@ -245,15 +258,15 @@ class FileLogArchive:
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
-                erasures = self._erasures()  # again: whoever asked while this one was being written named it
+                erasures = self._erasures()  # again, for erasures asked for while this segment was being written
                 gone = rewrite(path, [entry for _, entry in erasures], old, stop)
                 lines += gone
                 rewritten += gone > 0
             packed = path.with_name(path.name + PACKED)
-            if packed.exists() and packed not in paths:  # by somebody, before its turn or in the middle of it
+            if packed.exists() and packed not in paths:  # an operator has packed the segment meanwhile
                 paths.append(packed)
             if gone:
-                _moved(erasures, path)
+                _mark_rewritten(erasures, path)
         progress(len(paths), len(paths))
         left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
         for file, entry in self._erasures(DONE) if keep else ():
@@ -277,10 +290,12 @@ class FileLogArchive:
             return _Kept()
 
 
-def _moved(erasures: list[tuple[Path, Erasure]], path: Path) -> None:
-    """Note of a segment that was rewritten that nothing is left to erase in it: its lines lie elsewhere than they did
-    when they were counted; not so in what was packed of it before. Whoever dies in between erases some that came later,
-    rather than keep some of before."""
+def _mark_rewritten(erasures: list[tuple[Path, Erasure]], path: Path) -> None:
+    """Note in the erasures that a rewritten segment has nothing left to erase, because its offsets have changed.
+
+    A packed copy of the old segment keeps its entry. After a crash between the rewriting and this, the next compaction
+    erases some later lines of the subject, too, rather than keep earlier ones.
+    """
     packed = path.with_name(path.name + PACKED)
     for file, entry in erasures:
         reach = entry.reach(path.name)
@@ -290,7 +305,10 @@ def _moved(erasures: list[tuple[Path, Erasure]], path: Path) -> None:
 
 
 def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
-    """Note what is left of an erasure in segments that were being written, or put it aside; whether it is done with."""
+    """Note which segments still have lines of an erasure, or finish it if none has. Returns whether it is finished.
+
+    `writing`: the segments that were being written.
+    """
     missed = any(entry.reach(name) is None for name in writing)
     left = {name: size for name, size in entry.written.items() if name in writing and size}
     if left and not missed:
@@ -309,7 +327,7 @@ def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _as_named(path: Path) -> Path:
-    """A segment by the name that it has now: somebody may have packed it since it was listed."""
+    """The present path of a segment. An operator may have packed it since it was listed."""
     packed = path.with_name(path.name + PACKED)
     return packed if not path.exists() and packed.exists() else path
 
@@ -323,7 +341,7 @@ def _writing(path: Path) -> bool:
 
 
 def _decoded(file: Path, kind: type[_Document]) -> _Document:
-    """A file that `put` wrote. Raises OSError, also for what it did not write."""
+    """Decode a file that `put` wrote. Raises OSError, also if it cannot be decoded."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except UNDECODABLE as error:
@@ -331,6 +349,6 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
 
 
 def _unwritable(directory: Path, error: Exception) -> Unavailable:
-    remedy = "see that the disk has room, is healthy, and lets this user write"
+    remedy = "check that the disk has space and is healthy, and that this user may write there"
     what = f"{error.filename or directory}: {error.strerror}" if isinstance(error, OSError) else f"{directory}: {error}"
     return Unavailable([Problem("log.dir", what, remedy)])

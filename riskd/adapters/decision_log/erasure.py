@@ -1,4 +1,4 @@
-"""Lines of the decision log that are to be erased, as a file says it."""
+"""The file format of an erasure: which lines of the decision log are to be erased."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from riskd.adapters.decision_log.files import PACKED, stamp
 
 
 class Erasure(Struct, frozen=True):
-    """Lines to erase: those of `place` (hexadecimal, what the subject's assessment ids begin with) that were written
-    before `asked`, Unix time. `written` has the segments under way at that moment, with the bytes that they had; of
-    one that is packed its own, where it has been rewritten or the other has. Once `settled`, only those are left.
+    """An erasure of a subject's lines that were written before `asked` (Unix time).
+
+    `place`: the prefix of the subject's assessment ids, hexadecimal. `written`: the size at that moment of each segment
+    that was still being written; later lines of it stay. A rewritten segment gets the size 0, and a packed copy an
+    entry of its own. `settled`: all segments but those in `written` are done.
     """
 
     place: str
@@ -19,7 +21,7 @@ class Erasure(Struct, frozen=True):
     settled: bool = False
 
     def reach(self, segment: str) -> int | None:
-        """Bytes from the beginning of a segment in which lines are to be erased; None: in all of it."""
+        """How many bytes at the beginning of a segment may have lines to erase. None: the whole segment."""
         plain = segment.removesuffix(PACKED)
         for name in (segment, plain):
             if name in self.written:

@@ -1,4 +1,4 @@
-"""Segments: the files of the decision log, one writer each, named so that names sort by the time of their beginning."""
+"""Finds and reads segments, the files of the decision log. Their names sort by the time when they were started."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.counts import Counts
 
 DECISIONS: Final = "decisions"
-"""Where a log lies in a directory that has more in it."""
+"""Subdirectory of the log in a directory that has other files, too."""
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
-"""Of a segment that somebody packed after it was finished. The writer leaves those alone."""
+"""Suffix of a finished segment that an operator compressed. The writer never makes these."""
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
-"""What reading a segment raises that is damaged, or is packed and does not end."""
+"""The exceptions of reading a segment that is damaged or cut off."""
 
 
 def stamp(moment: float) -> str:
-    """What the name of a segment begins with that was begun at this moment, Unix time."""
+    """The beginning of the name of a segment that was started at this Unix time."""
     second, fraction = divmod(moment, 1)
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
 
 
 def segment_files(directory: Path) -> list[Path]:
-    """Every file in a directory that is a segment or a packed one, in the order in which they were begun."""
+    """Every segment file in a directory, packed or not, in the order in which they were started."""
     return [directory / name for name in _names(directory)]
 
 
 def segments(directory: Path) -> list[Path]:
-    """Every segment in a directory once, in the order in which they were begun. A packed file counts once it is alone:
-    until then somebody may be in the middle of it."""
+    """Every segment in a directory once, in the order in which they were started.
+
+    A packed file is ignored as long as the plain one exists, because it may still be incomplete.
+    """
     names = _names(directory)
     there = set(names)
     return [directory / name for name in names if not name.endswith(PACKED) or name.removesuffix(PACKED) not in there]
 
 
 def _names(directory: Path) -> list[str]:
-    """There may be some ten thousands, and a follower looks every second."""
+    """The sorted names. `scandir`, because there may be ten thousand files, listed every second."""
     try:
         with os.scandir(directory) as there:
             return sorted(each.name for each in there if each.name.endswith((SUFFIX, f"{SUFFIX}{PACKED}")))
@@ -55,13 +57,13 @@ def _names(directory: Path) -> list[str]:
 
 
 def log_in(directory: Path) -> Path:
-    """The directory of the log that a directory has in it, as that of a simulation has; else that is the log's own."""
+    """The log's directory: the subdirectory `decisions` if there is one (as in a simulation), else the directory."""
     inside = directory / DECISIONS
     return inside if inside.is_dir() else directory
 
 
 def segments_of(directory: Path) -> list[Path]:
-    """The segments of `log_in`, in order. Raises InvalidFile when there are none."""
+    """The segments in `log_in(directory)`, in order. Raises InvalidFile if there are none."""
     found = segments(log_in(directory))
     if not found:
         why = "has no segments of a decision log" if directory.is_dir() else "is not a directory"
@@ -70,12 +72,12 @@ def segments_of(directory: Path) -> list[Path]:
 
 
 def size(paths: Sequence[Path]) -> int:
-    """Bytes of all of them."""
+    """The total size of segments, in bytes."""
     return sum(map(size_of, paths))
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a segment; none of one that a service that writes there has let go."""
+    """The size of a segment in bytes; 0 if the service has deleted it meanwhile."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -84,7 +86,7 @@ def size_of(path: Path) -> int:
 
 @contextmanager
 def readable(where: object) -> Iterator[None]:
-    """For reading what lies there. Raises InvalidFile where it cannot be read, or be unpacked."""
+    """Turns errors of reading or decompressing into InvalidFile. `where`: the file, for the problem."""
     try:
         yield
     except UNREADABLE as error:
@@ -93,15 +95,16 @@ def readable(where: object) -> Iterator[None]:
 
 
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:
-    """A segment to read, as it was written. Reading raises OSError, EOFError, zlib.error (a packed one)."""
+    """Open a segment for reading, and decompress a packed one. Reading raises `UNREADABLE`."""
     return gzip.open(path) if path.suffix == PACKED else path.open("rb")
 
 
 @contextmanager
 def finished(path: Path) -> Iterator[bool]:
-    """Whether a segment is finished: nobody writes it, and nobody deletes or rewrites it until this is left.
+    """Yields whether a segment is finished, that is, has no writer. If so, holds its lock meanwhile, so that no other
+    process deletes or rewrites it.
 
-    Raises OSError, FileNotFoundError when it is gone.
+    Raises OSError; FileNotFoundError if it is gone.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -116,8 +119,10 @@ def finished(path: Path) -> Iterator[bool]:
 
 
 def lines_of(segment: BufferedIOBase) -> Iterator[bytes]:
-    """Every line of an open segment. One without its newline is the last: where its writer is in the middle of it, the
-    rest that comes at the next reading is no line."""
+    """Every line of an open segment, up to the first one without a newline.
+
+    The writer may be in the middle of that line. Reading on would return its rest as if it were a line.
+    """
     for line in segment:
         yield line
         if not line.endswith(b"\n"):
@@ -125,24 +130,21 @@ def lines_of(segment: BufferedIOBase) -> Iterator[bytes]:
 
 
 def whole(line: bytes) -> bool:
-    """False for a line that a power loss tore: no newline, or zeros where data never reached the disk."""
+    """Whether a line is complete. A power loss leaves lines without newline, or zeros that never reached the disk."""
     return line.endswith(b"\n") and b"\0" not in line
 
 
 def read_segments(directory: Path) -> Iterator[bytes]:
-    """Every whole record, without newline, segment by segment in the order in which they were begun.
+    """Every complete record, without newline, segment by segment in the order in which the segments were started.
 
-    Records of one worker are in order; those of several are not merged.
+    The records of each worker are in order, but those of several workers are not merged.
     """
     for path in segments(directory):
         yield from read_segment(path)
 
 
 def read_segment(path: Path) -> Iterator[bytes]:
-    """Every whole record of one segment, without newline. Raises OSError, EOFError (a packed one that ends early).
-
-    Lines that a power loss tore (no newline, or zeros where data never reached the disk) are left out.
-    """
+    """Every complete record of a segment, without newline. Skips lines that a power loss tore. Raises `UNREADABLE`."""
     with opened(path) as segment:
         for line in lines_of(segment):
             if whole(line):
@@ -150,14 +152,14 @@ def read_segment(path: Path) -> Iterator[bytes]:
 
 
 def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:
-    """Count a line of a segment that is no record. For the first of them alone the segment is read once again, up to
-    there: nobody else need know the numbers of lines."""
+    """Count a line of a segment that is no record. For the first few of them alone the segment is read once again, up
+    to there: nobody else need know the numbers of lines."""
     counts.damaged(error, str(segment), partial(_number, segment, line))
 
 
-def _number(segment: Path, line: bytes) -> int:
+def _number(segment: Path, line: bytes, after: int) -> int:
     try:
         with opened(segment) as lines:
-            return next((number for number, one in enumerate(lines, 1) if one[:-1] == line), 0)
+            return next((number for number, one in enumerate(lines, 1) if number > after and one[:-1] == line), 0)
     except UNREADABLE:  # somebody deleted or packed it meanwhile
         return 0

@@ -1,4 +1,4 @@
-"""Segments without what may no longer be kept: whose a line is, whether it is to be erased, and a segment rewritten."""
+"""Rewrites segments without the lines that are erased or too old, and finds whose a line is."""
 
 from __future__ import annotations
 
@@ -7,59 +7,66 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import PACKED, opened, whole
+from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE
 from riskd.core.stored import PLACE
-from riskd.core.vocabulary import Domain
 from riskd.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
-"""Bytes a second that compaction reads at most, some 3 % of a core: disk and interpreter belong to the answers."""
+"""Most bytes a second that compaction reads, which takes about 3 % of a core and leaves the rest to assessments."""
+UNKNOWN: Final = ""
+"""Stands for all identity domains that this version does not know. Their lines are kept as long as any domain's."""
 BURST: Final = 256 << 10
-"""Bytes between two of its pauses: some hundred lines."""
+"""Bytes between two pauses of compaction: some hundred lines."""
 
 
 class Head(Struct, frozen=True):
-    """What says whose a line is, and how long it is kept."""
+    """The fields of a line that identify its subject and its retention. A newer riskd may have other domains."""
 
-    domain: Domain
+    domain: Annotated[str, Meta(min_length=1)]
     id: str = ""
     assessment_id: str = ""
     subject: str = ""
 
     @property
     def place(self) -> str:
-        """What the subject's pseudonym and assessment ids begin with, hexadecimal."""
+        """The common prefix of the subject's pseudonym and assessment ids, hexadecimal."""
         return (self.id or self.assessment_id or self.subject)[: 2 * PLACE]
+
+    @property
+    def kept_as(self) -> str:
+        """The identity domain; `UNKNOWN` for one that is not known here."""
+        return self.domain if self.domain in DOMAINS else UNKNOWN
 
 
 _HEADS: Final = msgspec.json.Decoder(Head)
 
 
 def head(line: bytes) -> Head | None:
-    """Whose a line is; None for what is no record."""
+    """The head of a line; None if it is not a valid record."""
     try:
         if not line.isascii():
-            line.decode()  # what a subject is given of itself is text
+            line.decode()  # an export returns lines as text, so they must be UTF-8
         return _HEADS.decode(line) if whole(line) else None
     except UNDECODABLE:
         return None
 
 
 def due(erasures: list[Erasure], segment: str, at: int) -> bool:
-    """Whether the line at an offset is to be erased, if it is of these erasures' subject."""
+    """Whether a line at this offset of a segment is to be erased. `erasures`: those of the line's subject."""
     reaches = [entry.reach(segment) for entry in erasures]
     return any(reach is None or at < reach for reach in reaches)
 
 
 def concerning(erasures: Iterable[Erasure], segment: str) -> dict[str, list[Erasure]]:
-    """The erasures that have something to erase in a segment, by place."""
+    """The erasures that may have lines to erase in a segment, by place."""
     found: dict[str, list[Erasure]] = {}
     for entry in erasures:
         if entry.reach(segment) != 0:
@@ -68,15 +75,18 @@ def concerning(erasures: Iterable[Erasure], segment: str) -> dict[str, list[Eras
 
 
 def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> int:
-    """Rewrite a finished segment, or delete it if nothing is left; how many lines went. Lines that do not say whose
-    they are, as torn ones, go along."""
+    """Rewrite a finished segment, or delete it if no line is left. Returns how many lines were removed.
+
+    `old`: identity domains whose lines are too old. Also removes lines whose subject cannot be read, such as torn ones.
+    `stop`: continue without pauses.
+    """
     wanted = concerning(erasures, path.name)
     if not (wanted or old):
         return 0
 
     def goes(line: bytes, at: int) -> bool:
         found = head(line)
-        return found is None or found.domain in old or due(wanted.get(found.place, []), path.name, at)
+        return found is None or found.kept_as in old or due(wanted.get(found.place, []), path.name, at)
 
     gone = sum(goes(line, at) for line, at in _lines(path, stop))
     if not gone:
@@ -104,7 +114,7 @@ def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> 
 
 
 def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
-    """Each line and its offset, at a bounded rate; without pauses once told to stop."""
+    """Each line and its offset, at a bounded rate; without pauses once `stop` is set."""
     at, pause = 0, BURST
     with opened(path) as segment:
         for line in segment:

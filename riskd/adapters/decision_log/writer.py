@@ -1,8 +1,8 @@
-"""The decision log: JSON lines in segment files, one writer a segment.
+"""Writes the decision log: JSON lines in segment files, with one writer a segment.
 
-A record is in the kernel before its answer leaves, so it survives the death of the process. A power
-loss costs at most what the last `SYNC_SECONDS` wrote, and can tear the last line of a segment; the
-reader leaves a torn line out. Nobody waits for the disk to sync.
+A record is passed to the kernel before its answer is sent, so it survives the death of the process. A power loss loses
+at most the records of the last `SYNC_SECONDS`, and may tear the last line of a segment, which readers skip. No caller
+waits for a disk sync.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from riskd.files import DRAFT
 from riskd.ports import Meter
 
 SYNC_SECONDS: Final = 1.0
-"""Time between two syncs, and so what a power loss costs."""
+"""Time between two disk syncs, and so the most that a power loss can lose."""
 RETRY_SECONDS: Final = 0.1
+"""Pause after a failed write. It doubles with each failure, up to `RETRY_MOST_SECONDS`."""
 RETRY_MOST_SECONDS: Final = 5.0
 PATIENCE_S: Final = 0.1
-"""Longest wait for another thread's write; one takes some microseconds."""
+"""Longest wait for another thread's write, which takes some microseconds."""
 PRUNE_SECONDS: Final = 600.0
+"""Time between two deletions of old segments, unless a segment was finished."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """When a segment is finished, what is kept of finished ones, and what counts as slow."""
+    """When a segment is finished, how many finished segments are kept, and when a write counts as slow."""
 
     segment_bytes: int = 64 << 20
     segment_seconds: float = 3600.0
@@ -45,24 +47,26 @@ class Bounds(Struct, frozen=True, kw_only=True):
     keep_seconds: float = 365 * 86400.0
     slow_seconds: float = 0.02
     patience_seconds: float = PATIENCE_S
-    """How long a record waits while another is written."""
+    """Longest wait of a record while another is written."""
 
 
 UNBOUNDED: Final = Bounds(
     segment_seconds=math.inf, keep_bytes=1 << 62, keep_seconds=math.inf, slow_seconds=math.inf, patience_seconds=60.0
 )
-"""For a log that nobody waits for: nothing goes, segments end by size alone, and a busy machine loses no line."""
+"""For tools, in which no caller waits: nothing is deleted, segments end only by size, and a write may wait for long."""
 
 
 class FileDecisionLog:
-    """`DecisionLog` on files. Safe between threads; each process opens its own in the same directory.
+    """A `DecisionLog` in files. Safe between threads. Each process opens its own, in the same directory.
 
-    A segment is named for its first second, worker and process: `20260102T030405.678901-w0-4711.jsonl`,
-    so names sort by time. Its writer holds a lock on it, and whoever finishes a segment deletes the
-    oldest unlocked ones beyond the bounds. A write that fails is undone and reported as False; the next
-    try comes after a back-off, and a full disk needs no restart once it has room. While a write hangs in a disk
-    that does not answer, other threads' records are refused, the first after its patience and the rest at once.
-    `append` returning False is counted by its caller; slow writes and failed syncs are counted here.
+    A segment is named by its start, worker and process, `20260102T030405.678901-w0-4711.jsonl`, so names sort by time.
+    Its writer holds a lock on it. A process that finishes a segment deletes the oldest unlocked segments beyond the
+    bounds.
+
+    A failed write is undone, and `append` returns False. The next try comes after a back-off, so the log recovers
+    without a restart once a full disk has space. While a write hangs in a disk that does not answer, records of other
+    threads are refused: the first after `patience_seconds`, the others at once. The caller counts refused records; this
+    class counts slow writes and failed syncs.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class FileDecisionLog:
         self._keeper.start()
 
     def append(self, record: bytes) -> bool:
-        """Hand one JSON line (without newline) to the operating system; False when it could not be."""
+        """Write a JSON line (passed without newline) to the operating system. False if that failed."""
         line = record + b"\n"
         if not self._lock.acquire(timeout=self._bounds.patience_seconds if self._moves else 0.0):
             self._moves = False
@@ -121,7 +125,7 @@ class FileDecisionLog:
         return True
 
     def close(self) -> None:
-        """Make everything durable and let go. Idempotent."""
+        """Sync everything to disk and close. Idempotent."""
         with self._lock:
             if self._closed:
                 return
@@ -138,16 +142,16 @@ class FileDecisionLog:
         return now - self._born > self._bounds.segment_seconds
 
     def _open(self) -> None:
-        """Start the next segment. The old one is synced and closed by the keeper, off the hot path."""
+        """Start the next segment. The keeper thread syncs and closes the old one, so that no caller waits for it."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{stamp(self._clock.wall())}-w{self._worker}-{os.getpid()}{SUFFIX}"
-        if path.exists():  # its own, of a clock that was set back: renaming would replace it
+        if path.exists():  # our own, if the clock was set back; renaming would replace it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         draft = path.with_name(path.name + DRAFT)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            draft.rename(path)  # Locked before anyone can find it: a segment without a lock is a finished one.
+            draft.rename(path)  # Renamed once it is locked, because a segment without a lock counts as finished.
         except OSError:
             os.close(descriptor)
             raise
@@ -155,7 +159,7 @@ class FileDecisionLog:
         self._path, self._descriptor, self._size, self._born = path, descriptor, 0, time.monotonic()
 
     def _lost(self) -> bool:
-        """Whether the segment is no longer where it was begun: deleted, or its file system gone."""
+        """Whether the segment is no longer at its path: it was deleted, or its file system is gone."""
         try:
             return self._descriptor >= 0 and not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
         except OSError:
@@ -180,7 +184,7 @@ class FileDecisionLog:
         self._size += written
 
     def _undo(self) -> None:
-        """Take back half a line; where even that fails, leave the segment with its torn end."""
+        """Remove an incomplete line. If that fails, too, finish the segment with its torn end."""
         try:
             os.ftruncate(self._descriptor, self._size)
         except OSError:
@@ -199,7 +203,7 @@ class FileDecisionLog:
                     prune_at = 0.0
 
     def _sync(self) -> bool:
-        """Sync what was written, and finish a segment that is old or was deleted; True when one was finished."""
+        """Sync what was written, and finish a segment that is old or was deleted. True if one was finished."""
         with self._lock:
             if self._size and self._aged(time.monotonic()):
                 self._finish()
@@ -217,7 +221,7 @@ class FileDecisionLog:
         return bool(done)
 
     def _current(self) -> int:
-        """A descriptor of what is to be synced, -1 where nothing is, or where the process has none left: next time."""
+        """A duplicate descriptor to sync; -1 if there is nothing to sync, or no descriptor left (retried later)."""
         try:
             current = os.dup(self._descriptor) if self._dirty and self._descriptor >= 0 else -1
         except OSError:
@@ -227,7 +231,7 @@ class FileDecisionLog:
         return current
 
     def _prune(self) -> None:
-        """Delete empty finished segments, and the oldest beyond the bounds. Other processes do the same."""
+        """Delete finished segments that are empty, and the oldest beyond the bounds. Other processes do the same."""
         now = self._clock.wall()
         oldest = now - self._bounds.keep_seconds if self._clock.trusted(now) else -math.inf
         with contextlib.suppress(OSError):
@@ -240,7 +244,7 @@ class FileDecisionLog:
 
 
 def _unlink_finished(path: Path, size: int) -> bool:
-    """Delete a segment that is finished, unless lines have come since it had this size."""
+    """Delete a segment if it is finished and still has this size. Returns whether it was deleted."""
     with finished(path) as done:
         goes = done and path.stat().st_size == size
         if goes:

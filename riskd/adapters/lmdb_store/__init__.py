@@ -1,4 +1,4 @@
-"""The embedded store: one LMDB file, the turn to write it, and what may be wrong with it."""
+"""The embedded history store: an LMDB file, its write lock, its checks, and the recovery from damage."""
 
 from __future__ import annotations
 

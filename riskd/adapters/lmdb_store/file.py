@@ -1,4 +1,4 @@
-"""The file of the embedded store: whether it may be trusted, and what an error of LMDB means for people."""
+"""Checks whether the file of the embedded store is sound, and turns errors of LMDB into problems with remedies."""
 
 from __future__ import annotations
 
@@ -16,27 +16,33 @@ from riskd.core.errors import DamagedStore, InvalidStore, Problem
 DATA: Final = "data.mdb"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _CHECKED: Final = "checked-since-boot"
-"""File beside the data: in which of the machine's lives it was last found sound."""
-_TELL: Final = 5
-"""Findings told of a damaged file."""
+"""File beside the data with the id of the boot in which the data was last found sound."""
+_SHOWN: Final = 5
+"""Most findings that are reported for a damaged file."""
 
 
 def check_mounted(path: Path, device: int) -> None:
-    """A store that is gone and its device (`st_dev`) with it was not deleted: it waits to be mounted. InvalidStore."""
-    there = next(place for place in (path, *path.parents) if place.exists())
-    if not (path / DATA).exists() and there.stat().st_dev != device:
-        raise InvalidStore([Problem(str(path), "its file system is gone", "mount it again, or start riskd anew")])
+    """Raises InvalidStore if the store is missing and its path is no longer on `device` (`st_dev`).
+
+    Then the store was not deleted, but its file system was unmounted.
+    """
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    if not (path / DATA).exists() and existing.stat().st_dev != device:
+        raise InvalidStore([Problem(str(path), "its file system is not mounted", "mount it again, or restart riskd")])
 
 
 def check_length(path: Path, pages: int, page_bytes: int) -> None:
-    """To touch a page that was cut off kills the process. Pages at the end may never have been written, so a file that
-    is too short for all of them is checked whole. Raises DamagedStore, VerifyError, OSError."""
+    """Check the whole file if it is shorter than its pages. Raises DamagedStore, VerifyError, OSError.
+
+    Reading a page that was cut off would kill the process (SIGBUS). But a short file may be sound, because pages at its
+    end may never have been written.
+    """
     if (path / DATA).stat().st_size < pages * page_bytes:
         _verify(path)
 
 
 def check_since_boot(path: Path) -> None:
-    """Check the whole file, once after each start of the machine. Raises DamagedStore, VerifyError, OSError."""
+    """Check the whole file, once after each boot of the machine. Raises DamagedStore, VerifyError, OSError."""
     boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
     data, mark = path / DATA, path / _CHECKED
     mark.touch(mode=0o600)
@@ -54,7 +60,7 @@ def check_since_boot(path: Path) -> None:
 def _verify(path: Path) -> None:
     found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
     if found:
-        raise DamagedStore([_damaged(path, what) for what in found[:_TELL]])
+        raise DamagedStore([_damaged(path, what) for what in found[:_SHOWN]])
 
 
 DAMAGE: Final = (
@@ -69,28 +75,31 @@ DAMAGE: Final = (
 
 
 def cut_off(error: Exception) -> bool:
-    """Whether another thread mapped the file anew, or opened another, in the middle of a transaction: it changed
-    nothing."""
+    """Whether a transaction failed because another thread remapped or reopened the file. It then changed nothing."""
     return type(error) is lmdb.Error or isinstance(error, lmdb.InvalidParameterError)
 
 
 def refused(path: Path, error: Exception) -> InvalidStore:
-    """What to raise when a store cannot be opened. Another version of LMDB's format is no damage."""
+    """The error for a store that cannot be opened. Another version of LMDB's format does not count as damage."""
     damaged = isinstance(error, DAMAGE) and not isinstance(error, lmdb.VersionMismatchError)
     return (DamagedStore if damaged else InvalidStore)([problem(path, error)])
 
 
 def problem(path: Path, error: Exception) -> Problem:
-    """What went wrong with the store at `path`, and how to mend it."""
+    """What went wrong with the store at `path`, and how to fix it."""
     if isinstance(error, lmdb.MapFullError):
-        return Problem(str(path), "the store is full", "raise its map_size, and let expired records be swept")
+        return Problem(
+            str(path), "the store is full", "raise store.map_size_mb, or wait until expired records were swept"
+        )
     if isinstance(error, lmdb.ReadersFullError):
-        return Problem(str(path), "more readers than slots", "raise max_readers: one for each thread of each process")
+        return Problem(
+            str(path), "more readers than slots", "use fewer workers or threads: each reading thread takes a slot"
+        )
     if isinstance(error, DAMAGE):
         return _damaged(path, str(error))
-    return Problem(str(path), str(error), "see that the disk has room, is healthy, and lets this user write")
+    return Problem(str(path), str(error), "check that the disk has space and is healthy, and that this user may write")
 
 
 def _damaged(path: Path, what: str) -> Problem:
-    remedy = "see `python -m lmdb verify`; bring back a copy, or move the directory away to start without histories"
+    remedy = "see `python -m lmdb verify`; restore a copy, or move the directory away to start without histories"
     return Problem(str(path), f"damaged, or not a store: {what}", remedy)

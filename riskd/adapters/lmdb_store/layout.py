@@ -1,4 +1,4 @@
-"""How records lie in the file."""
+"""The layout of records in the file: their keys, and how changes are applied."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 def inside(key: bytes) -> bytes:
-    """A key as the file has it: the kind of record first. What is tried lately then lies in a small part of the tree,
-    and a commit writes an eighth fewer pages than where all of an entity lies together."""
+    """A key as it is stored in the file, with the kind of the record first.
+
+    Recent activity is then in a small part of the tree, and a commit writes an eighth fewer pages than if the records
+    of an entity were stored together.
+    """
     return key[-1:] + key[:-1]
 
 
 def outside(key: bytes) -> bytes:
-    """Back from `inside`."""
+    """The inverse of `inside`."""
     return key[1:] + key[:1]
 
 
 def begins(first: bytes, entry: tuple[bytes, bytes]) -> bool:
-    """Whether the key of an entry of the file begins with `first`."""
+    """Whether the key of a key-value pair in the file begins with `first`."""
     return entry[0].startswith(first)
 
 
 def apply(transaction: Transaction, changed: Iterable[tuple[bytes, bytes | None]]) -> None:
-    """Put records, and delete where there is None. Raises lmdb.Error."""
+    """Write records by key; None deletes. Raises lmdb.Error."""
     for key, record in changed:
         if record is None:
             transaction.delete(inside(key))

@@ -1,5 +1,5 @@
-"""A store that is damaged is set aside when it is opened, and another one begun in its place, with a note that its
-histories are to be brought back."""
+"""Opens a store. A damaged one is set aside and replaced by a new store, with a note that its histories are due to
+be rebuilt."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from riskd.core.errors import UNDECODABLE, DamagedStore, InvalidStore, Problem
 from riskd.files import put
 
 MOST: Final = 3
-"""Damaged stores that are kept beside; a disk that spoils more is not to be filled with them."""
+"""Most damaged stores that are kept. A disk that damages more of them must not be filled with them."""
 _TRIES: Final = 3
 
 
 class _Note(Struct, frozen=True):
-    """`until`: when the store began, epoch seconds: what the log says of before is not in it. `damaged`: inode of the
-    data of the one before, for this is written before that is moved."""
+    """The note. `until`: when the new store was started (Unix time); it has none of what was logged before. `damaged`:
+    inode of the damaged data. The note is written before that is moved, and is not valid while it is still there."""
 
     until: float
     damaged: int
 
 
 def note(path: Path) -> Path:
-    """File that is beside a store which took the place of a damaged one, until what that one held is back."""
+    """The path of the note, next to the store. It exists until the histories of the damaged store are rebuilt."""
     return path.with_name(f"{path.name}.rebuild.json")
 
 
 def due_until(path: Path) -> float | None:
-    """When the store at a path took the place of a damaged one whose histories are not back yet, epoch seconds."""
+    """When the store at `path` replaced a damaged one (Unix time); None if no rebuild is due."""
     try:
         left = msgspec.json.decode(note(path).read_bytes(), type=_Note)
     except (OSError, *UNDECODABLE):
@@ -46,21 +46,21 @@ def due_until(path: Path) -> float | None:
 
 
 def beside(path: Path) -> Path:
-    """Directory of what is made for a store at a path, to bring its histories back; there while it is."""
+    """The directory, next to the store, in which its histories are rebuilt. It exists during a rebuild."""
     return path.with_name(f"{path.name}.rebuilding")
 
 
 def settle(path: Path) -> None:
-    """The histories are back."""
+    """Delete the note, because the histories are rebuilt."""
     with suppress(FileNotFoundError):
         note(path).unlink()
 
 
 def open_or_begin(path: Path, map_size: int) -> tuple[LmdbStore, DamagedStore | None]:
-    """The store at `path`; and what was wrong with it, if it had to be set aside and a new one begun.
+    """Open the store at `path`. If it is damaged, set it aside and start a new one; then also return the damage.
 
-    Of several processes that find the same damage, one sets it aside, as `NAME.corrupt-TIME` (UTC). Raises InvalidStore
-    for what is not a damaged store of riskd's own: another program's file, another format, no permission.
+    If several processes find the same damage, one of them renames it to `NAME.corrupt-TIME` (UTC). Raises
+    InvalidStore if it is not a damaged store of riskd, but another program's file, of another format, or not permitted.
     """
     found: DamagedStore | None = None
     for _ in range(_TRIES):
@@ -71,11 +71,14 @@ def open_or_begin(path: Path, map_size: int) -> tuple[LmdbStore, DamagedStore | 
             if not ours:
                 raise
             found = _set_aside(path, seen, error) or found
-    raise InvalidStore([Problem(str(path), "is damaged again as soon as it is begun", "look at the disk")])
+    raise InvalidStore([Problem(str(path), "every new store is damaged at once", "check the disk")])
 
 
 def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | None:
-    """The error, with the new name; None where another process was faster. Raises DamagedStore when it cannot be."""
+    """Set a damaged store aside. Returns the error with the new name, or None if another process was faster.
+
+    `seen`: inode of the damaged data. Raises DamagedStore if the store cannot be moved.
+    """
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(parent, fcntl.LOCK_EX)
@@ -83,11 +86,11 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
             return None
         aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         if len(list(path.parent.glob(f"{path.name}.corrupt-*"))) >= MOST:
-            remedy = "look at the disk, and remove those that nobody needs"
-            raise DamagedStore([*error.problems, Problem(str(path), f"{MOST} damaged ones lie beside it", remedy)])
+            remedy = "check the disk, and remove the ones that are not needed"
+            raise DamagedStore([*error.problems, Problem(str(path), f"there are {MOST} damaged ones already", remedy)])
         put(note(path), msgspec.json.encode(_Note(time.time(), seen)))
         path.rename(aside)
-        remedy = "what the decision log has of its histories comes back by itself, if store.rebuild is on"
+        remedy = "if store.rebuild is on, riskd rebuilds its histories from the decision log"
         return DamagedStore([*error.problems, Problem(str(path), f"set aside as {aside.name}", remedy)])
     except OSError as failure:
         raise DamagedStore([*error.problems, Problem(str(path), f"cannot be set aside: {failure}")]) from failure

@@ -1,4 +1,4 @@
-"""The embedded store: one LMDB file, shared by the threads and processes of one machine."""
+"""The embedded history store: an LMDB file, shared by the threads and processes of one machine."""
 
 from __future__ import annotations
 
@@ -27,67 +27,65 @@ from riskd.adapters.lmdb_store.file import (
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
 from riskd.adapters.lmdb_store.turn import Turn
-from riskd.background import surviving
+from riskd.background import begun, surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.stored import Change, Swap
 
 MAP_SIZE: Final = 16 << 30
-"""Bytes that the file may grow to, unless told otherwise. Nothing is allocated before it is used."""
+"""Default size in bytes up to which the file may grow. Space is allocated only when it is used."""
 MAX_READERS: Final = 512
-"""Slots for reads under way, over all processes; one each thread that reads."""
+"""Slots for concurrent reads of all processes. Each reading thread takes one."""
 _FORMAT_KEY: Final = b"\0format"
 _FORMAT: Final = b"riskd %d" % stored.FORMAT
-"""Shorter than a record's key can be."""
+"""Marks the file as riskd's. The key is shorter than that of any record."""
 _FIRST: Final = b"\0"
 """Sorts before every key."""
 _AFTER_FORMAT: Final = b"\1"
 """Sorts after the format's key and before every record's, whose kinds are letters."""
 _SPARE: Final = 4 << 20
-"""Bytes by which a full file may grow in order to delete: copy-on-write takes room even for that."""
+"""Bytes by which a full file may grow in order to delete, because copy-on-write needs space for that, too."""
 _DELETIONS: Final = 64
-"""Deletions under one hold of the write lock."""
+"""Most deletions in one turn."""
 _PATIENCE_S: Final = 2.0
-"""Longest wait for the turn where no caller waits: to open, to sweep, to erase."""
+"""Longest wait for the turn of work for which no caller waits: opening, sweeping, erasing."""
 _TRIES: Final = (True, True, False)
-"""Of one transaction: whether another follows."""
+"""The tries of a transaction, and whether each may be followed by another."""
 _LOOK_S: Final = 1.0
-"""Seconds between two looks, in a full store, for room that another process made."""
+"""Seconds between two checks, in a full store, whether another process has enlarged it."""
 TURN: Final = "turn"
-"""File beside the data whose lock is the turn to write."""
+"""File beside the data. Its lock is the turn to write, see `Turn`."""
 
 _Result = TypeVar("_Result")
 
 
 class LmdbStore:
-    """A `HistoryStore` in a directory of its own. Each process opens it for itself, after it was forked.
+    """A `HistoryStore` in a directory of its own. Each process must open it after it was forked.
 
-    **Durability.** A commit hands its pages to the operating system and does not wait for the disk: it
-    survives the death of this process by any signal. A thread that the store owns makes the file
-    durable every `sync_seconds`. The machine's sudden death can cost what was written since, and, as the
-    disk may take pages in any order, in the worst case the file. So the first to open it after the machine
-    started anew checks all of it (some 70 MB a second) and refuses a damaged one. Keep a copy
-    (`python -m lmdb copy`) where histories must outlive even that.
+    **Durability.** A commit passes its pages to the operating system without waiting for the disk, so it survives the
+    death of the process. A thread of the store syncs the file every `sync_seconds`. A crash of the machine can lose
+    what was written since then, and in the worst case damage the file, because the disk may write pages in any order.
+    So the first process that opens it after a boot checks all of it (about 70 MB a second) and rejects a damaged file.
+    Keep a copy (`python -m lmdb copy`) if histories must survive that, too.
 
-    **Time.** Reads wait for nobody. Writers take turns; a turn is one small transaction, tens of
-    microseconds, and a writer that dies in the middle leaves its turn to the next and nothing half-written.
-    The wait for the turn ends with `timeout`, whoever has it: another thread, or another process, which may
-    have been stopped (SIGSTOP, a debugger). What cannot be cut short is a call into a disk that does not answer. A
-    frozen file system stops even readers, which note their snapshot in a file, and with them the whole process.
+    **Waiting.** Reads never wait for writers. Writers take turns. A turn is one small transaction of tens of
+    microseconds; if a writer dies during it, nothing is half written and the next writer goes on. The wait for a turn
+    ends after `timeout`, even if its holder was stopped (SIGSTOP, a debugger). A call into a disk that does not answer
+    cannot be interrupted. A frozen file system blocks even readers, which write to a lock file, and so the process.
 
-    **Place.** A directory that is deleted, or replaced by another, is noticed within `sync_seconds` of a write;
-    what is there then is opened, or made anew, and what was written in between went with the old one. Where its file
-    system went too, the store waits for it instead of beginning anew in the mount point. A store that LMDB has given
-    up on, because the disk failed it in the middle of a commit, is opened anew as well.
+    **Replacement.** If the directory is deleted or replaced, the store notices within `sync_seconds` of a write. It
+    then opens what is there, or a new store; writes in between are lost with the old one. If the file system was
+    unmounted, it waits for it instead of starting a new store in the mount point. After a disk error during a commit,
+    with which LMDB gives up, the store is reopened, too.
     """
 
     def __init__(
         self, path: Path, map_size: int = MAP_SIZE, *, max_readers: int = MAX_READERS, sync_seconds: float = 1.0
     ) -> None:
-        """Open, or create with access for this user only. Raises InvalidStore, DamagedStore.
+        """Open the store, or create it with access for this user only. Raises InvalidStore, DamagedStore.
 
-        `map_size`: bytes that the file may take; the largest that a process has asked for counts.
+        `map_size`: bytes to which the file may grow; the largest value of all processes counts.
         """
         self._path = path
         self._map_size = map_size
@@ -158,11 +156,11 @@ class LmdbStore:
         return self._run(find)
 
     def erase(self, keys: Sequence[bytes]) -> int:
-        """See `HistoryStore`. Works on a full store, too."""
+        """See `HistoryStore`. Works in a full store, too."""
         return sum(self._delete([inside(key) for key in keys], lambda _: True))
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """See `HistoryStore`. Kind by kind."""
+        """See `HistoryStore`. The order is by kind, then by key."""
 
         def find(transaction: Transaction) -> list[bytes]:
             at = transaction.cursor()
@@ -192,7 +190,7 @@ class LmdbStore:
             return done
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. Also gives back the slots of readers that died. Works on a full store, too."""
+        """See `HistoryStore`. Also frees the slots of dead readers. Works in a full store, too."""
 
         def find(transaction: Transaction) -> list[bytes]:
             cursor = transaction.cursor()
@@ -206,7 +204,7 @@ class LmdbStore:
         return sum(self._delete(self._run(find), lambda record: stored.expired(record, now)))
 
     def size(self) -> tuple[int, int]:
-        """See `HistoryStore`. Bytes: how far the file reaches, pages free for reuse included."""
+        """See `HistoryStore`. The bytes include pages that are free for reuse."""
         try:
             with self._mapping:
                 entries, info = self._env.stat(), self._env.info()
@@ -226,14 +224,14 @@ class LmdbStore:
             raise fault
 
     def _open(self) -> None:
-        """Check, open and recognise what lies at the path; it takes the place of what was open. Raises InvalidStore."""
+        """Check and open the store at the path, in place of the one that was open. Raises InvalidStore."""
         path = self._path
         with ExitStack() as opened:
             try:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 check_since_boot(path)
                 turn = Turn(path / TURN)
-                # meminit stays on: without it, scraps of this process's memory would be written to the file.
+                # meminit stays on: without it, parts of this process's memory would be written to the file.
                 env = lmdb.open(
                     str(path),
                     self._map_size,
@@ -249,11 +247,11 @@ class LmdbStore:
             except (lmdb.Error, VerifyError, OSError) as error:
                 raise refused(path, error) from error
             self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
-            self._recognise()
+            self._check_format()
             opened.pop_all()
 
-    def _recognise(self) -> None:
-        """Refuse what another program or another version wrote; mark what is new as ours."""
+    def _check_format(self) -> None:
+        """Mark a new file with riskd's format. Raises InvalidStore if another program or version wrote the file."""
 
         def mark(transaction: Transaction) -> bytes | None:
             if transaction.stat()["entries"] == 0:
@@ -271,13 +269,12 @@ class LmdbStore:
         except lmdb.Error as error:
             raise refused(self._path, error) from error
         if found != _FORMAT:
-            what = "an LMDB file of another program" if found is None else f"of the format {found!r}, not {_FORMAT!r}"
-            raise InvalidStore(
-                [Problem(str(self._path), what, "name another directory, or run the version that wrote it")]
-            )
+            what = "is another program's LMDB file" if found is None else f"has the format {found!r}, not {_FORMAT!r}"
+            remedy = "choose another directory, or run the version that wrote it"
+            raise InvalidStore([Problem(str(self._path), what, remedy)])
 
     def _delete(self, keys: Sequence[bytes], condition: Callable[[bytes], bool]) -> list[bool]:
-        """Delete the records for which the condition still holds, few at a time, so that others get their turn."""
+        """Delete the records for which the condition still holds, in several turns, so that other writers get one."""
         deleted: list[bool] = []
 
         def drop(transaction: Transaction) -> list[bool]:
@@ -295,11 +292,11 @@ class LmdbStore:
 
     @contextmanager
     def _patiently(self) -> Iterator[None]:
-        """A turn to write for work that no caller waits for. Raises Unavailable."""
+        """Take the turn to write, for work for which no caller waits. Raises Unavailable."""
         turn = self._turn
         if not turn.take(_PATIENCE_S):
-            what = f"nobody could write for {_PATIENCE_S:g} s"
-            remedy = "look for a process that was stopped (SIGSTOP, a debugger), or a slow disk"
+            what = f"the write lock was not released for {_PATIENCE_S:g} s"
+            remedy = "look for a stopped process (SIGSTOP, a debugger), or a slow disk"
             raise Unavailable([Problem(str(self._path), what, remedy)])
         try:
             yield
@@ -307,33 +304,36 @@ class LmdbStore:
             turn.give()
 
     def _run(self, work: Callable[[Transaction], _Result], *, write: bool = False, spare: int = 0) -> _Result:
-        """Run `work` in a transaction, again if what was in its way could be mended. Raises Unavailable."""
+        """Run `work` in a transaction, and again if the error could be fixed. Raises Unavailable.
+
+        `spare`: bytes by which a full file may grow for it.
+        """
         for again in _TRIES:
             try:
                 with self._env.begin(write=write) as transaction:
                     return work(transaction)
             except (lmdb.Error, OSError, msgspec.DecodeError, struct.error) as error:
-                if not (again and self._mended(error, spare)):
+                if not (again and self._fixed(error, spare)):
                     self._broken = self._broken or isinstance(error, lmdb.PanicError)
                     raise Unavailable([problem(self._path, error)]) from error
         raise AssertionError("the last try returns or raises")
 
-    def _mended(self, error: Exception, spare: int) -> bool:
-        """Whether it is worth another try: the file is mapped anew, or dead readers have given back their slots."""
+    def _fixed(self, error: Exception, spare: int) -> bool:
+        """Whether to try again, after the file was remapped or the slots of dead readers were freed."""
         with suppress(lmdb.Error):
             if isinstance(error, lmdb.ReadersFullError):
                 return self._env.reader_check() > 0
             if isinstance(error, lmdb.MapFullError):
-                return self._larger() or (spare > 0 and self._remap(spare))
+                return self._enlarged() or (spare > 0 and self._remap(spare))
             if isinstance(error, lmdb.MapResizedError):
                 self._remap(0)
             if cut_off(error) and self._mapping.acquire():
                 self._mapping.release()
         return cut_off(error) or isinstance(error, lmdb.MapResizedError)
 
-    def _larger(self) -> bool:
-        """Whether another process made the file larger. Looked for now and then, as it takes the map from all reads,
-        and while nobody has the mapping: a caller waits for no disk."""
+    def _enlarged(self) -> bool:
+        """Whether another process has enlarged the file. Checked rarely, because it interrupts all reads, and only if
+        no thread holds the mapping, so that callers do not wait for the disk."""
         if monotonic() < self._look_at or not self._mapping.acquire(blocking=False):
             return False
         try:
@@ -343,7 +343,7 @@ class LmdbStore:
             self._mapping.release()
 
     def _remap(self, spare: int) -> bool:
-        """Take over the size that another process gave the file, or grow it; whether it is larger now."""
+        """Enlarge the map by `spare` bytes, or take over the size that another process set (0). True if it grew."""
         with self._mapping:
             before: int = self._env.info()["map_size"]
             self._env.set_mapsize(before + spare if spare else 0)
@@ -351,10 +351,7 @@ class LmdbStore:
             return after > before
 
     def _written(self) -> None:
-        self._dirty = True
-        if self._syncer is None:
-            self._syncer = Thread(target=self._keep_durable, name="riskd-lmdb-sync", daemon=True)
-            self._syncer.start()
+        self._dirty, self._syncer = True, self._syncer or begun(self._keep_durable, "riskd-lmdb-sync")
 
     def _keep_durable(self) -> None:
         while not self._closing.wait(self._sync_seconds):
@@ -362,19 +359,21 @@ class LmdbStore:
                 self._sync()
 
     def _sync(self) -> None:
-        """Make what was written durable. A file that is no longer the one at the path is let go."""
+        """Sync what was written to the disk. Reopen the store if the file at the path is another one, or is broken."""
         if (self._broken or self._gone()) and not self._closing.is_set():
             self._reopen()
             return
         if not self._dirty:
             return
-        self._dirty = False
+        self._dirty = synced = False
         try:
             with self._mapping:
                 self._env.sync(True)
-            self._fault = None
+            self._fault, synced = None, True
         except lmdb.Error as error:
-            self._dirty, self._fault = True, Unavailable([problem(self._path, error)])
+            self._fault = Unavailable([problem(self._path, error)])
+        finally:
+            self._dirty = self._dirty or not synced
 
     def _gone(self) -> bool:
         with suppress(OSError):
@@ -383,7 +382,7 @@ class LmdbStore:
         return True
 
     def _reopen(self) -> None:
-        """What lies at the path now, in the place of what was there; until it can be opened, nothing is written."""
+        """Open what is at the path now. Until that succeeds, nothing is written."""
         env, turn = self._env, self._turn
         if self._broken:
             env.close()

@@ -1,4 +1,4 @@
-"""A turn that threads and processes take one after another, and that nobody waits for longer than they can."""
+"""A lock between threads and processes with a timeout: whoever holds it has the turn to write."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final
 from weakref import finalize
 
 LONG_S: Final = 0.05
-"""A wait that was in vain for so long means that the holder does not move; a turn is some 0.1 ms."""
+"""If nobody gets the turn for this long, its holder is considered stuck. A turn usually takes about 0.1 ms."""
 _SHORTEST_S: Final = 20e-6
 _LONGEST_S: Final = 0.5e-3
 
 
 class Turn:
-    """A lock on a file (`flock`), asked for until the caller's time is over.
+    """A lock on a file (`flock`) that is polled until a timeout.
 
-    The kernel gives it back when its holder dies, at any moment and by any signal. Who waited in vain for long
-    spares the others the wait: until somebody gets the turn again, each asks once and no more, so that a process
-    that was stopped, or a disk that does not answer, costs one long wait in each process and not one in each call.
+    The kernel releases it when its holder dies. If its holder is stuck (a stopped process, a disk that does not
+    answer), the first caller of a process waits for its whole timeout. After that, callers try once without waiting
+    until one gets the turn, so that not every call is delayed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class Turn:
         self._moves = True
 
     def take(self, timeout: float) -> bool:
-        """Wait for the turn for at most `timeout` seconds. True: it is ours, and must be given back."""
+        """Wait at most `timeout` seconds for the turn. True: the caller has it, and must call `give`."""
         started = perf_counter()
         patience = timeout if self._moves else 0.0
         if self._threads.acquire(timeout=patience):
@@ -45,7 +45,7 @@ class Turn:
         return False
 
     def give(self) -> None:
-        """Let the next one."""
+        """Release the turn."""
         try:
             flock(self._descriptor, LOCK_UN)
         finally:

@@ -1,4 +1,8 @@
-"""Redis and Valkey: `store` is the port; below it scripts, `servers`, `server` (a pool) and `link` (a connection)."""
+"""The history store on Redis or Valkey.
+
+`store` implements the port on top of `servers` (one server or a cluster), `server` (a pool of connections to one
+server), `link` (a connection), `greeting` (login) and `script` (the Lua scripts).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said first on a new connection: who we are, and whether the server can serve."""
+"""Opens a connection: authenticates, loads the scripts, and checks that the server can serve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOAD: Final = tuple((b"SCRIPT", b"LOAD", script.text) for script in SCRIPTS)
 
 
 class Access(Struct, frozen=True, kw_only=True):
-    """How to be let in. `seconds`: time for one connection to be made, certificates and password included."""
+    """Credentials. `seconds`: time to open a connection, including the TLS handshake and authentication."""
 
     username: str = ""
     password: bytes = b""
@@ -31,10 +31,10 @@ class Access(Struct, frozen=True, kw_only=True):
 
 
 def connect(address: Address, access: Access) -> Link:
-    """A connection to a server that takes writes, or is of a cluster, and knows our scripts.
+    """A connection to a server that accepts writes or belongs to a cluster, with the scripts loaded.
 
-    HELLO (Redis 6) authenticates and tells role and mode; PING fails while a server loads its data.
-    Raises OSError, hiredis.HiredisError, or Unavailable with what the server has against it.
+    HELLO (Redis 6) authenticates, and returns role and mode. PING fails while a server loads its data. Raises OSError,
+    hiredis.HiredisError, or Unavailable with the server's error.
     """
     deadline = monotonic() + access.seconds
     link = Link(address, access.tls, deadline)
@@ -56,9 +56,9 @@ def _greet(link: Link, address: Address, access: Access, deadline: float) -> Non
     for reply in (greeting, *others):
         if isinstance(reply, hiredis.ReplyError):
             raise Unavailable([refusal(address, reply)])
-    told = _pairs(greeting)
-    link.clustered = told.get(b"mode") == b"cluster"
-    if not link.clustered and told.get(b"role") != b"master":
+    facts = _pairs(greeting)
+    link.clustered = facts.get(b"mode") == b"cluster"
+    if not link.clustered and facts.get(b"role") != b"master":
         raise Unavailable([_replica(address)])
 
 
@@ -67,7 +67,8 @@ def _pairs(reply: Reply) -> dict[object, object]:
 
 
 def _replica(address: Address) -> Problem:
-    return Problem(f"redis {address}", "it is a replica, which takes no writes", "name the master, or promote this one")
+    what, remedy = "is a replica, which accepts no writes", "name the master in store.url, or promote this replica"
+    return Problem(f"redis {address}", what, remedy)
 
 
 _REMEDIES: Final = {
@@ -75,16 +76,16 @@ _REMEDIES: Final = {
     "NOAUTH": "set the password: secrets.store_password_file or RISKD_STORE_PASSWORD",
     "NOPERM": "give the user of store.url the rights that docs/scaling.md lists",
     "LOADING": "wait until it has loaded its data",
-    "READONLY": "wait for the failover, or name the master",
+    "READONLY": "wait for the failover, or name the master in store.url",
     "OOM": "give the server more memory; histories must not be evicted (maxmemory-policy noeviction)",
-    "MISCONF": "see why the server cannot save; until then it takes no writes",
-    "NOREPLICAS": "bring its replicas back, or lower min-replicas-to-write",
-    "CLUSTERDOWN": "wait for the failover, or see `redis-cli --cluster check`",
-    "MASTERDOWN": "wait for the failover, or name the master",
+    "MISCONF": "find out why the server cannot save; until then it accepts no writes",
+    "NOREPLICAS": "restore its replicas, or lower min-replicas-to-write",
+    "CLUSTERDOWN": "wait for the failover, or run `redis-cli --cluster check`",
+    "MASTERDOWN": "wait for the failover, or name the master in store.url",
 }
 
 
 def refusal(address: Address, reply: Reply) -> Problem:
-    """What an error of the server means."""
+    """The problem for an error that the server returned."""
     word = str(reply).partition(" ")[0]
-    return Problem(f"redis {address}", str(reply), _REMEDIES.get(word, "see the log of the server"))
+    return Problem(f"redis {address}", str(reply), _REMEDIES.get(word, "see the server's log"))

@@ -1,4 +1,4 @@
-"""One connection to a server, on which every wait ends at the caller's deadline."""
+"""A connection to a server, on which every wait ends at the caller's deadline."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def pack(*words: bytes) -> bytes:
 
 
 class Link:
-    """A connection, for one thread at a time. Deadlines are of `time.monotonic`.
+    """A connection, for one thread at a time. Deadlines are times of `time.monotonic`.
 
-    Raises OSError (TimeoutError once the deadline has passed) and hiredis.ProtocolError; after either it is
-    of no more use, for what is still on its way belongs to nobody.
+    Methods raise OSError (TimeoutError at the deadline) and hiredis.ProtocolError. After either the link must be
+    closed, because replies to the failed call may still arrive.
     """
 
     clustered = False
-    """Whether the server is one of a cluster, once it was greeted."""
+    """Whether the server belongs to a cluster. Set by `greeting.connect`."""
     begun = 0.0
     """When something was last sent."""
 
     def __init__(self, address: Address, tls: ssl.SSLContext | None, deadline: float) -> None:
-        """Connect. The name is looked up by the system, which knows no deadline."""
+        """Connect. The deadline does not apply to looking up the host's name, which the system does."""
         with ExitStack() as failed:
             plain = _connected(address, deadline)
             failed.callback(plain.close)
@@ -63,18 +63,18 @@ class Link:
                 failed.callback(self._socket.close)
                 self._socket.do_handshake()
             failed.pop_all()
-        self._socket.setblocking(False)  # waiting is `poll`'s: to set a timeout costs a system call each time
+        self._socket.setblocking(False)  # `poll` does the waiting; a socket timeout would cost a system call each time
         self._reader = hiredis.Reader(notEnoughData=_MISSING)
         self._buffer = bytearray(_CHUNK)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
 
     def idle(self) -> bool:
-        """Whether it is still connected, and nothing has come that nobody asked for."""
+        """Whether it is still connected and has received nothing unexpected."""
         return not self._poll.poll(0)
 
     def send(self, packed: bytes, deadline: float) -> None:
-        """Hand all of it to the operating system."""
+        """Pass all bytes to the operating system."""
         self.begun = monotonic()
         if self.begun >= deadline:
             raise TimeoutError(_LATE)
@@ -88,7 +88,8 @@ class Link:
             self._socket.setblocking(False)
 
     def receive(self, number: int, deadline: float) -> list[Reply]:
-        """The next replies, in order; errors of the server among them as values. What came by the deadline counts."""
+        """The next `number` replies, in order. Errors of the server are returned as values. Replies that have arrived
+        by the deadline are accepted."""
         replies: list[Reply] = []
         reader, buffer = self._reader, self._buffer
         while len(replies) < number:
@@ -107,12 +108,12 @@ class Link:
         return replies
 
     def ask(self, commands: Sequence[tuple[bytes, ...]], deadline: float) -> list[Reply]:
-        """Send the commands at once and return their replies."""
+        """Send the commands together and return their replies."""
         self.send(b"".join([pack(*command) for command in commands]), deadline)
         return self.receive(len(commands), deadline)
 
     def close(self) -> None:
-        """Let go. Idempotent."""
+        """Close the connection. Idempotent."""
         self._socket.close()
 
 

@@ -1,4 +1,4 @@
-"""The scripts that run on the server, with the numbers of `core/history` put before them: there is no second copy."""
+"""The Lua scripts that run on the server. The constants of `core/history` are prepended, so they are defined once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from riskd.core.tallies import LETTERS, SEEN
 
 
 class Script(Struct, frozen=True):
-    """A script and the name by which a server that has it knows it (EVALSHA)."""
+    """A script, and the hash by which EVALSHA calls it."""
 
     text: bytes
     sha: bytes

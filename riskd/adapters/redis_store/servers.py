@@ -1,4 +1,4 @@
-"""All servers of a deployment, one or a cluster, and a call that reaches those it concerns in one round trip."""
+"""The servers of a deployment, one or a cluster. A call reaches all servers that it needs in one round trip."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from msgspec import Struct
 
 from riskd.adapters.redis_store.greeting import LOAD, Access, connect, refusal
 from riskd.adapters.redis_store.link import Address, Link, Reply, pack
-from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, SILENCES, UNFORESEEN, Server, late
+from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, TIMEOUTS, UNFORESEEN, Server, late
 from riskd.background import surviving
 from riskd.core.errors import Problem, Unavailable
 
 REDIRECTIONS: Final = 8
-"""Times that one call follows a slot that moves."""
+"""Most redirections that one call follows while slots move."""
 SLOTS: Final = 16_384
+"""Slots of a cluster."""
 _AWAY: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH")
-"""Errors of a server that serves nobody now."""
+"""Errors of a server that currently serves no calls."""
 _ASKING: Final = pack(b"ASKING")
 _LOADING: Final = b"".join([pack(*command) for command in LOAD])
 _MAP: Final = ((b"CLUSTER", b"SLOTS"),)
 
 
-class _Errand(Struct, frozen=True):
-    """One command on its way. `skip`: replies before its own, to what is sent ahead of it."""
+class _Request(Struct, frozen=True):
+    """A command to send. `number`: its place in the call. `skip`: replies before its own, to commands sent ahead."""
 
     number: int
     server: Server
@@ -38,14 +39,14 @@ class _Errand(Struct, frozen=True):
 
 
 class Servers:
-    """Finds out whether the addresses given are one server or a cluster, and keeps up with what a cluster does.
+    """Finds out whether the given addresses are one server or a cluster, and follows changes of a cluster.
 
-    A thread aside looks for the servers; callers wait for it until their deadline, and only as long as nothing is
-    known. Redirections (MOVED, ASK) are followed within the deadline.
+    A background thread discovers the servers. Callers wait for it only while nothing is known, until their deadline.
+    Redirections (MOVED, ASK) are followed within the deadline.
     """
 
     def __init__(self, seeds: Sequence[Address], access: Access, limit: int) -> None:
-        """`limit`: connections to each server."""
+        """`seeds`: the configured addresses. `limit`: most connections to each server."""
         self._seeds = tuple(seeds)
         self._access = access
         self._limit = limit
@@ -53,51 +54,51 @@ class Servers:
         self._owners: list[Server | None] = []
         self._known = Condition()
         self._fault: Problem | None = None
-        self._silences = 0
-        self._looking = False
+        self._timeouts = 0
+        self._discovering = False
         self._closed = Event()
 
     def clustered(self, deadline: float) -> bool:
-        """Whether keys are spread over slots. Raises Unavailable while nothing is known."""
+        """Whether the servers are a cluster. Raises Unavailable if nothing is known by the deadline."""
         if not self._owners:
-            self._look()
+            self._start_discovery()
             begun = monotonic()
             with self._known:
                 while not self._owners:
                     if self._fault is not None:
                         raise Unavailable([self._fault])
                     if not self._known.wait(max(deadline - monotonic(), 0)):
-                        self._silences += monotonic() - begun >= HURRY
-                        if self._silences >= SILENCES:
+                        self._timeouts += monotonic() - begun >= HURRY
+                        if self._timeouts >= TIMEOUTS:
                             self._fault = late(self._seeds[0])
                         raise Unavailable([late(self._seeds[0])])
         return len(self._owners) > 1
 
     def masters(self) -> list[Server]:
-        """Each server that owns keys, once."""
+        """Each server that owns slots, once."""
         return list(dict.fromkeys(owner for owner in self._owners if owner is not None))
 
     def layout(self) -> int:
-        """A number that another sharing out of the slots changes."""
+        """A checksum of which server owns which slots."""
         addresses = "".join([str(owner.address) if owner else "-" for owner in self._owners])
         return crc32(addresses.encode())
 
     def look(self) -> None:
-        """Find out now how the slots are shared out. Raises Unavailable."""
-        if fault := self._found():
+        """Discover now which server owns which slots. Raises Unavailable."""
+        if fault := self._discover():
             raise Unavailable([fault])
 
     def owner(self, key: bytes) -> Server:
-        """Whose the key is, as far as is known. Raises Unavailable."""
+        """The server that owns a key, as far as is known. Raises Unavailable."""
         owners = self._owners
         server = owners[crc_hqx(key, 0) % len(owners) if len(owners) > 1 else 0]
         if server is None:
-            self._look()
-            raise Unavailable([Problem("redis", "a slot without a server", "see `redis-cli --cluster check`")])
+            self._start_discovery()
+            raise Unavailable([Problem("redis", "a slot has no server", "run `redis-cli --cluster check`")])
         return server
 
     def call(self, commands: Sequence[tuple[bytes, bytes]], deadline: float) -> list[Reply]:
-        """Replies to packed commands, each from the server of the key that stands before it. As `ask`."""
+        """Send packed commands, each to the server of the key in front of it, and return the replies. See `ask`."""
         if not commands:
             return []
         if self.clustered(deadline):
@@ -116,61 +117,62 @@ class Servers:
         return replies
 
     def ask(self, commands: Sequence[tuple[Server, bytes]], deadline: float) -> list[Reply]:
-        """Replies to packed commands, in order. All servers are sent theirs before the first is listened to.
+        """Send packed commands and return their replies in order. Sends to all servers before it waits for the first.
 
-        Raises Unavailable when one of them fails, refuses or is late; others may have done their part.
+        Raises Unavailable if a server fails, refuses or is late. Other servers may have executed their commands.
         """
         replies: list[Reply] = [None] * len(commands)
-        self._exchange(_errands(commands), replies, deadline)
+        self._exchange(_requests(commands), replies, deadline)
         self._follow(commands, replies, deadline)
         return replies
 
     def _follow(self, commands: Sequence[tuple[Server, bytes]], replies: list[Reply], deadline: float) -> None:
-        """Send again what was refused because it has to go elsewhere, until nothing is. Raises Unavailable."""
-        errands = _errands(commands)
+        """Follow redirections: send refused commands again until none is refused. Raises Unavailable."""
+        requests = _requests(commands)
         for _ in range(REDIRECTIONS):
-            refused = [errand for errand in errands if isinstance(replies[errand.number], hiredis.ReplyError)]
+            refused = [request for request in requests if isinstance(replies[request.number], hiredis.ReplyError)]
             if not refused:
                 return
-            errands = list(self._redirected(refused, commands, replies))
-            self._exchange(errands, replies, deadline)
-        raise Unavailable([Problem("redis", "the slot kept moving under us", "try again")])
+            requests = list(self._redirected(refused, commands, replies))
+            self._exchange(requests, replies, deadline)
+        raise Unavailable([Problem("redis", "the slot kept moving", "try again")])
 
     def close(self) -> None:
-        """Let go of all servers. Idempotent."""
+        """Close the connections to all servers. Idempotent."""
         self._closed.set()
         with self._known:
             for server in self._servers.values():
                 server.close()
 
-    def _exchange(self, errands: Sequence[_Errand], replies: list[Reply], deadline: float) -> None:
-        shares: dict[Server, list[_Errand]] = {}
-        for errand in errands:
-            shares.setdefault(errand.server, []).append(errand)
+    def _exchange(self, requests: Sequence[_Request], replies: list[Reply], deadline: float) -> None:
+        """Send the requests, and store each reply in `replies` at the request's number. Raises Unavailable."""
+        shares: dict[Server, list[_Request]] = {}
+        for request in requests:
+            shares.setdefault(request.server, []).append(request)
         links, failures = self._links(shares, deadline), []
         for server, share in shares.items():
             try:
-                links[server].send(b"".join([errand.packed for errand in share]), deadline)
+                links[server].send(b"".join([request.packed for request in share]), deadline)
             except OSError as error:
                 failures.append(server.discard(links.pop(server), error))
         for server, link in links.items():
             share = shares[server]
             try:
-                received = link.receive(len(share) + sum([errand.skip for errand in share]), deadline)
+                received = link.receive(len(share) + sum([request.skip for request in share]), deadline)
             except (OSError, hiredis.HiredisError) as error:
                 failures.append(server.discard(link, error))
                 continue
             server.give(link)
             at = -1
-            for errand in share:
-                at += errand.skip + 1
-                replies[errand.number] = received[at]
+            for request in share:
+                at += request.skip + 1
+                replies[request.number] = received[at]
         if failures:
-            self._look()
+            self._start_discovery()
             raise failures[0]
 
     def _links(self, servers: Collection[Server], deadline: float) -> dict[Server, Link]:
-        """A connection to each, or none and Unavailable. In one order, so that no two calls wait for each other."""
+        """A connection to each server, taken in a fixed order so that calls cannot deadlock. Raises Unavailable."""
         links: dict[Server, Link] = {}
         try:
             for server in servers if len(servers) == 1 else sorted(servers, key=lambda one: one.address):
@@ -178,42 +180,42 @@ class Servers:
         except Unavailable:
             for server, link in links.items():
                 server.give(link)
-            self._look()
+            self._start_discovery()
             raise
         return links
 
     def _redirected(
-        self, errands: Iterable[_Errand], commands: Sequence[tuple[Server, bytes]], replies: Sequence[Reply]
-    ) -> Iterator[_Errand]:
-        """What to send again, and where to. Raises Unavailable on what no repetition mends."""
-        for errand in errands:
-            reply = replies[errand.number]
+        self, requests: Iterable[_Request], commands: Sequence[tuple[Server, bytes]], replies: Sequence[Reply]
+    ) -> Iterator[_Request]:
+        """The refused requests, as they have to be sent again. Raises Unavailable for other errors."""
+        for request in requests:
+            reply = replies[request.number]
             word, _, rest = str(reply).partition(" ")
-            packed = commands[errand.number][1]
+            packed = commands[request.number][1]
             if word == "MOVED" and len(self._owners) == 1:
-                self._look(again=True)
-                what = "the one server has become one of a cluster"
-                raise Unavailable([Problem(f"redis {errand.server.address}", what, "try again")])
+                self._start_discovery(again=True)
+                what = "the single server has become part of a cluster"
+                raise Unavailable([Problem(f"redis {request.server.address}", what, "try again")])
             if word == "MOVED":
                 slot, _, place = rest.partition(" ")
-                server = self._owners[int(slot)] = self._at(place, errand.server)
-                self._look()
-                yield _Errand(errand.number, server, packed)
+                server = self._owners[int(slot)] = self._at(place, request.server)
+                self._start_discovery()
+                yield _Request(request.number, server, packed)
             elif word == "ASK":
-                yield _Errand(errand.number, self._at(rest.partition(" ")[2], errand.server), _ASKING + packed, 1)
+                yield _Request(request.number, self._at(rest.partition(" ")[2], request.server), _ASKING + packed, 1)
             elif word == "NOSCRIPT":
-                yield _Errand(errand.number, errand.server, _LOADING + errand.packed, errand.skip + len(LOAD))
+                yield _Request(request.number, request.server, _LOADING + request.packed, request.skip + len(LOAD))
             else:
-                problem = refusal(errand.server.address, reply)
+                problem = refusal(request.server.address, reply)
                 if word in _AWAY:
-                    errand.server.fail(problem)
-                self._look()
+                    request.server.fail(problem)
+                self._start_discovery()
                 raise Unavailable([problem])
 
-    def _at(self, place: str, told_by: Server) -> Server:
-        """The server at `host:port`; without a host it is where the one that told us is."""
+    def _at(self, place: str, source: Server) -> Server:
+        """The server at `host:port`. An empty host means the host of `source`, the server that named it."""
         host, _, port = place.rpartition(":")
-        address = Address(host.strip("[]") or told_by.address.host, int(port))
+        address = Address(host.strip("[]") or source.address.host, int(port))
         with self._known:
             return self._server(address)
 
@@ -223,23 +225,24 @@ class Servers:
             server = self._servers[address] = Server(address, lambda where: connect(where, self._access), self._limit)
         return server
 
-    def _look(self, *, again: bool = False) -> None:
-        """Have the servers looked for, unless that is under way. One server alone stays where it is, unless `again`."""
+    def _start_discovery(self, *, again: bool = False) -> None:
+        """Discover the servers in a thread, unless one is running. A single server is not discovered again, unless
+        `again`."""
         with self._known:
-            if self._looking or (len(self._owners) == 1 and not again) or self._closed.is_set():
+            if self._discovering or (len(self._owners) == 1 and not again) or self._closed.is_set():
                 return
-            self._looking = True
+            self._discovering = True
         try:
-            Thread(target=self._keep_looking, name="riskd-redis", daemon=True).start()
-        except RuntimeError:  # no thread to be had: the next caller tries
-            self._looking = False
+            Thread(target=self._discover_with_retries, name="riskd-redis", daemon=True).start()
+        except RuntimeError:  # no more threads: the next caller tries again
+            self._discovering = False
 
-    def _keep_looking(self) -> None:
+    def _discover_with_retries(self) -> None:
         pause = PAUSE
         while not self._closed.is_set():
             fault: Problem | None = UNFORESEEN
             with surviving("redis"):
-                fault = self._found()
+                fault = self._discover()
             with self._known:
                 self._fault = fault
                 self._known.notify_all()
@@ -248,10 +251,10 @@ class Servers:
                 break
             pause = min(2 * pause, PAUSE_MOST)
         with self._known:
-            self._looking = False
+            self._discovering = False
 
-    def _found(self) -> Problem | None:
-        """Ask one server after the other until one tells; what the last one had against it."""
+    def _discover(self) -> Problem | None:
+        """Ask one server after the other until one answers. Returns the problem of the last one if none does."""
         with self._known:
             for seed in self._seeds:
                 self._server(seed)
@@ -270,24 +273,24 @@ class Servers:
                 fault = server.discard(link, error).problems[0]
                 continue
             server.give(link)
-            fault = self._took_over(server, link.clustered, reply)
+            fault = self._adopt(server, link.clustered, reply)
             if fault is None:
                 return None
         return fault
 
-    def _took_over(self, told_by: Server, clustered: bool, reply: Reply) -> Problem | None:
-        """Go by what a server told."""
+    def _adopt(self, source: Server, clustered: bool, reply: Reply) -> Problem | None:
+        """Use the answer of a server to CLUSTER SLOTS. Returns the problem if it cannot be used."""
         if not clustered:
             if len(self._seeds) > 1:
-                what = "several addresses, and this one is of no cluster"
-                return Problem(f"redis {told_by.address}", what, "name one server, or nodes of one cluster")
-            self._owners = [told_by]
+                what = "is not in a cluster, but store.url has several addresses"
+                return Problem(f"redis {source.address}", what, "name a single server, or nodes of one cluster")
+            self._owners = [source]
             return None
         if isinstance(reply, hiredis.ReplyError):
-            return refusal(told_by.address, reply)
+            return refusal(source.address, reply)
         owners: list[Server | None] = [None] * SLOTS
         for first, last, place in _ranges(reply):
-            owners[first : last + 1] = [self._at(place, told_by)] * (last + 1 - first)
+            owners[first : last + 1] = [self._at(place, source)] * (last + 1 - first)
         self._owners = owners
         with self._known:
             kept = {*self.masters(), *(self._servers[seed] for seed in self._seeds)}
@@ -300,12 +303,12 @@ class Servers:
 _packed: Final = itemgetter(1)
 
 
-def _errands(commands: Sequence[tuple[Server, bytes]]) -> list[_Errand]:
-    return [_Errand(number, server, packed) for number, (server, packed) in enumerate(commands)]
+def _requests(commands: Sequence[tuple[Server, bytes]]) -> list[_Request]:
+    return [_Request(number, server, packed) for number, (server, packed) in enumerate(commands)]
 
 
 def _ranges(reply: Reply) -> Iterator[tuple[int, int, str]]:
-    """First and last slot and `host:port` of the master, from CLUSTER SLOTS."""
+    """First slot, last slot, and `host:port` of the master, of each range in the reply to CLUSTER SLOTS."""
     for row in reply if isinstance(reply, list) else ():
         match row:
             case [int(first), int(last), [bytes() | None as host, int(port), *_], *_]:

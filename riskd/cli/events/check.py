@@ -1,4 +1,5 @@
-"""`riskd events check`: whether a streams file is right, its transmitters answer, and the caller may tell events."""
+"""`riskd events check`: checks the streams file, whether transmitters answer, and whether the caller may report
+events."""
 
 from __future__ import annotations
 
@@ -41,19 +42,19 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def add_streams(parser: argparse.ArgumentParser) -> None:
-    """The flag that every action has."""
+    """Add the flag that every action has."""
     parser.add_argument("--streams", metavar="FILE", required=True, help="streams file (see docs/shared-signals.md)")
 
 
 class Row(Struct, frozen=True):
-    """What was found of a stream, in words."""
+    """The findings about one stream, in words."""
 
     stream: str
     answers: bool
     keys: str
     delivery: str
     caller: str | None = None
-    """Whether the service lets it tell; None where that was not asked."""
+    """Whether the service lets it report events; None if that was not checked."""
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`riskd events`: collects its actions."""
+"""`riskd events`: registers its actions."""
 
 from __future__ import annotations
 

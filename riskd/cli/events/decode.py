@@ -1,4 +1,4 @@
-"""`riskd events decode`: verify one token, and say what riskd would be told."""
+"""`riskd events decode`: verifies one token, and prints what riskd would be told."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _stream(args: argparse.Namespace, streams: list[Stream]) -> Stream:
-    """The one that is meant. Raises InvalidSettings."""
+    """The stream that the token belongs to. Raises InvalidSettings."""
     names = ", ".join(each.name for each in streams)
     if args.stream is None and len(streams) == 1:
         return streams[0]

@@ -1,4 +1,4 @@
-"""`riskd events receive`: hear transmitters, and tell a running service."""
+"""`riskd events receive`: receives events from transmitters, and reports them to a running service."""
 
 from __future__ import annotations
 

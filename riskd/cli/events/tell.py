@@ -1,4 +1,4 @@
-"""`riskd events tell`: tell a running service one event, by hand or from a script."""
+"""`riskd events tell`: reports one event to a running service, by hand or from a script."""
 
 from __future__ import annotations
 

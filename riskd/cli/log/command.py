@@ -129,5 +129,6 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
         held = " and ".join(f"{count:,} {table}" for table, count in filed.rows.items())
         source, gone = quantity(filed.segments, "segment"), quantity(filed.gone, "row")
         print(f"{target.name}: added {came} from {source}, removed {gone}; it now has {held}")
-    tell_unreadable(filed.first_unreadable if filed else "")
+    if filed:
+        tell_unreadable(filed.counts.get("unreadable", 0), filed.first_unreadable)
     return filed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -191,9 +190,12 @@ class _Bookmark:
 
 
 def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     if as_json:
-        print(json.dumps({kind: counts[kind] for kind in COUNTED}), file=file)
+        import msgspec
+
+        told = {kind: counts[kind] for kind in COUNTED}
+        print(msgspec.json.encode({**told, "first_unreadable": counts.first}).decode(), file=file)
         return
     for kind, meaning in COUNTED.items():
         if counts[kind]:

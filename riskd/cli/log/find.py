@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     counts = Counts()
     with progress() as begin:
         found = account(Path(settings.log.dir), names, begin, counts)
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     every: Sequence[Listed | SecurityEventRecord] = found.events if args.events else found.assessments
     if args.json:
         print_json(every[: args.last])

@@ -47,6 +47,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from msgspec.structs import asdict
+
     from riskd.core.errors import InvalidSettings, Problem
     from riskd.counts import Counts
     from riskd.offline.on_record import on_record
@@ -58,9 +60,9 @@ def _run(args: argparse.Namespace) -> int:
     counts = Counts()
     with progress() as begin:
         found = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     if args.json:
-        print_json(found)
+        print_json(found and {**asdict(found), "first_unreadable": counts.first})
     elif found is None:
         print(f"{log} has nothing about {args.id}.")
         print("It is in another log, was erased, or has expired (log.keep_days, log.keep_mb, `retention`).")

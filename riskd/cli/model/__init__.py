@@ -1,4 +1,4 @@
-"""`riskd model`: what people do with models before and while one decides."""
+"""`riskd model`: work on models before and while they decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`riskd model`: look at models, seal and sign them, and give them their roles."""
+"""`riskd model`: inspect models, seal and sign them, and give them roles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from riskd.core.model import ForestDocument, Steps
 
 WEIGHTS: Final = "weights"
-"""Name of the part of a card that `riskd model seal` writes."""
+"""Name of the section of a card that `riskd model seal` writes."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -112,7 +112,7 @@ def table(document: ForestDocument) -> str:
 
 
 def _function(steps: Steps) -> str:
-    """`-0.3 (0.5), +0.6`: each value with the cut up to which it holds, the last beyond all."""
+    """`-0.3 (0.5), +0.6`: each value with its upper cut, the last without one."""
     bounded = [f"{_signed(value)} ({cut:g})" for value, cut in zip(steps.values, steps.cuts, strict=False)]
     return ", ".join([*bounded, _signed(steps.values[-1])])
 
@@ -122,7 +122,8 @@ def _signed(value: float) -> str:
 
 
 def written(card: str, part: str, content: str) -> str:
-    """The card with what stands between `<!-- part -->` and `<!-- /part -->` replaced; without them, as it was."""
+    """The card with the section between `<!-- part -->` and `<!-- /part -->` replaced; unchanged if it has no such
+    section."""
     return re.sub(
         rf"(?<=<!-- {part} -->\n).*?(?=<!-- /{part} -->)", lambda _: f"\n{content}\n", card, count=1, flags=re.DOTALL
     )

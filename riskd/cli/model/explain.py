@@ -1,4 +1,4 @@
-"""`riskd model explain` and `riskd model diff`: why a score is what it is, and what another model makes of it."""
+"""`riskd model explain` and `riskd model diff`: explain a score, and compare the scores of two models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from riskd.offline.models.explanation import Explained
 
 SAMPLE: Final = 5_000
-"""Rows of a log that importance and shifts are told from."""
+"""How many rows of a log importances and shifts are computed from."""
 _WEAKEST: Final = 0.005
-"""Log-odds below which the table for people leaves a feature out."""
+"""The table for people leaves out features that move the log-odds less than this."""
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -86,7 +86,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _vector(file: Path, forest: Forest) -> list[float]:
-    """The features of a file; those it does not name are as usual. Raises InvalidFile."""
+    """The features in a file; those it does not name have their usual value. Raises InvalidFile."""
     import msgspec
 
     from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
@@ -132,7 +132,7 @@ def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
 
     counts = Counts()
     found = sample(Path(log_of(args)), args.domain, args.rows, counts)
-    tell_unreadable(counts.first)
+    tell_unreadable(counts["unreadable"], counts.first)
     return found
 
 

@@ -1,4 +1,5 @@
-"""`riskd model list`, `show`, `verify` and `sign`: which models there are, who decides, and who made them."""
+"""`riskd model list`, `show`, `verify` and `sign`: which models there are, which role they have, and who signed
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """A model in the list. `since`: Unix time at which it got its role, None where the history does not tell."""
+    """A model in the list. `since`: Unix time at which it got its role, None if the history does not say."""
 
     domain: str
     version: str
@@ -136,7 +137,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def told(act: Act) -> str:
-    """An act in one line."""
+    """An entry of the history in one line."""
     what = f"{act.act} {act.version or 'nobody'} as {act.role}, after {act.before or 'nobody'}"
     why = f": {act.reason}" if act.reason else ""
     forced = f" [forced past: {', '.join(act.forced)}]" if act.forced else ""

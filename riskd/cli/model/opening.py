@@ -1,4 +1,4 @@
-"""What the commands on models share: their flags, and how models are opened by them."""
+"""What the commands on models share: their flags, and opening models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_action(
     work: object,
     epilog: str | None = None,
 ) -> argparse.ArgumentParser:
-    """An action on models, with the flags that all of them have."""
+    """Add an action on models, with the flags that all of them have."""
     parser = actions.add_parser(name, help=purpose, description=purpose, epilog=epilog)
     add_arguments(parser)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
@@ -34,7 +34,7 @@ def add_action(
 
 
 def add_name(parser: argparse.ArgumentParser, default: str) -> None:
-    """Let a command name one model."""
+    """Add the arguments that name one model."""
     parser.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
     parser.add_argument("version", metavar="VERSION", nargs="?", help=f"version (default: {default})")
 
@@ -49,7 +49,7 @@ def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
 
 
 def loaded(trusted: Sequence[str], path: Path, domain: str = "") -> Forest:
-    """A bundle as a service that trusts these keys would load it. Raises InvalidModel."""
+    """A bundle, loaded as by a service that trusts these keys. Raises InvalidModel."""
     from riskd.adapters.model_file import load_model
     from riskd.core.features import DEFINITIONS
 

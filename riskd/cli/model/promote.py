@@ -1,4 +1,4 @@
-"""`riskd model promote` and `riskd model rollback`: who decides from now on, if it passes the gate."""
+"""`riskd model promote` and `riskd model rollback`: change which model decides, if it passes the gate."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _promote(args: argparse.Namespace) -> int:
 def _checks(
     args: argparse.Namespace, trusted: Sequence[str], path: Path, champion: Path, document: bytes | None
 ) -> list[Check]:
-    """Every check of the gate. Raises InvalidModel for a candidate that would not be served."""
+    """Every check of the gate. Raises InvalidModel for a candidate that a service would refuse."""
     from riskd.adapters.model_file import read_signature
     from riskd.offline.evaluation.document import RATES
     from riskd.offline.models.promotion import Check, judged, quick
@@ -136,7 +136,7 @@ def _checks(
 
 
 def _evaluation(file: Path | None, bundle: Path) -> bytes | None:
-    """The document in a file, else in the bundle. Raises InvalidModel for one that cannot be read."""
+    """The evaluation in a file, else the one in the bundle. Raises InvalidModel if it cannot be read."""
     from riskd.adapters.model_file import read_evaluation
 
     try:

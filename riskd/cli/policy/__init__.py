@@ -1,4 +1,4 @@
-"""`riskd policy`: what people do with policies before a service reads them."""
+"""`riskd policy`: work on policies before a service loads them."""
 
 from __future__ import annotations
 

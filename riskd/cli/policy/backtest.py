@@ -1,4 +1,4 @@
-"""`riskd policy backtest` and `riskd policy rules`: what a policy would do, or its rules did, on a decision log."""
+"""`riskd policy backtest` and `riskd policy rules`: what a policy would have done, and what its rules did, on a log."""
 
 from __future__ import annotations
 

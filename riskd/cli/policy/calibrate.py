@@ -1,4 +1,4 @@
-"""`riskd policy calibrate`: bands from a friction budget."""
+"""`riskd policy calibrate`: sets bands from a friction budget."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Policy, str, float]]:
-    """The journeys to calibrate, each with its budget. Raises InvalidSettings when none has one."""
+    """The journeys to calibrate, each with its budget. Raises InvalidSettings if none has one."""
     from riskd.core.errors import InvalidSettings, Problem
 
     chosen = [

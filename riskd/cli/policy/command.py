@@ -1,4 +1,4 @@
-"""`riskd policy`: check, test, compare, backtest and calibrate policies before a service reads them."""
+"""`riskd policy`: check, test, compare, backtest and calibrate policies before a service loads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from riskd.cli.policy import backtest, calibrate, diff, signals, test, variables
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `policy` and its action."""
+    """Register `policy` and its actions."""
     policy = commands.add_parser(
         "policy", description="Check, test, compare, backtest and calibrate policies before a service reads them."
     )

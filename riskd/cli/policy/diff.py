@@ -1,4 +1,4 @@
-"""`riskd policy diff`: what changed between two policies, in words."""
+"""`riskd policy diff`: describes what changed between two policies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def compared(old_files: Path, new_files: Path) -> list[Comparison]:
-    """The policies of two files or directories, compared. Raises InvalidPolicy."""
+    """Compare the policies of two files or directories. Raises InvalidPolicy."""
     from riskd.core.errors import InvalidPolicy, Problem
     from riskd.offline.policies.diff import pair
 

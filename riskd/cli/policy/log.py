@@ -1,4 +1,4 @@
-"""What the commands that decide a log again share: which decisions of which log, by which policies."""
+"""What the commands that replay decisions share: the flags that choose decisions and policies, and reading them."""
 
 from __future__ import annotations
 
@@ -24,41 +24,43 @@ _LEFT_OUT: Final = {
     "other_features": "decisions of a version with other features, which cannot be decided again",
     "without_verdict": "decisions not known to be good or fraud (--presume-good counts those without outcomes as good)",
     "tenants_own_bands": "decisions of tenants with bands of their own",
-    "unreadable": "lines that are no records of riskd",
+    "unreadable": "unreadable lines",
 }
-"""What is said of lines that were not used."""
+"""Descriptions of lines that were not used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose decisions of a log, for whom policies decide."""
+    """Add the flags that choose decisions of a log."""
     add_span(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
     parser.add_argument("--release", metavar="ID", default="", help="only decisions of this release")
 
 
 def add_policies(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose whose policies are looked at."""
+    """Add the flags that choose policies."""
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (release.policies)")
 
 
 def policies_of(args: argparse.Namespace) -> Path:
-    """Where the policies are that were asked for; else those of the settings. Raises InvalidSettings."""
+    """Where the policies are that the flags name, else those of the settings. Raises InvalidSettings."""
     from riskd.config import release_folders
 
     return args.policies or release_folders(settings.given(args).settings)[0]
 
 
 def left_out(counts: Mapping[str, int]) -> list[str]:
-    """What is said of lines that were not used, with how many there were."""
+    """Descriptions of the lines that were not used, with their number."""
     return [f"{what}: {counts[name]:,}" for name, what in _LEFT_OUT.items() if counts.get(name)]
 
 
 def refuse_nothing(log: Path, tally: Tally) -> None:
-    """No decision that differs is a verdict; no decision at all is none. Raises InvalidFile. Where a line is no record,
-    that is told."""
+    """Raise InvalidFile if no decision was replayed: an empty selection must not pass as "no difference".
+
+    It also reports unreadable lines.
+    """
     from riskd.core.errors import InvalidFile, Problem
 
-    tell_unreadable(tally.counts.first)
+    tell_unreadable(tally.counts["unreadable"], tally.counts.first)
     if tally.counts["replayed"]:
         return
     left = "; ".join(left_out(tally.counts))
@@ -75,7 +77,7 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 
 
 def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
-    """What to replay, and the policies read. Raises InvalidPolicy with every mistake of every file."""
+    """What to replay, and the policies. Raises InvalidPolicy with every mistake of every file."""
     from riskd.offline.policies.backtest import Choice, Source
 
     policies, texts = read_policies(given, args.domain)
@@ -86,7 +88,7 @@ def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tup
 def read_policies(
     given: Sequence[Path], domains: Sequence[str] | None
 ) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
-    """The policies in files, or in directories of them; with their texts, read once. Raises InvalidPolicy."""
+    """The policies in files or directories, with their texts, each read once. Raises InvalidPolicy."""
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import read_policy
     from riskd.core.errors import InvalidPolicy, Problem
@@ -121,5 +123,5 @@ def read_policies(
 
 
 def moved(before: float | None, after: float | None) -> str:
-    """A share as it was and as it would be, for people: `8.96 -> 6.1 %`; `-` where there is none."""
+    """A share before and after, for people: `8.96 -> 6.1 %`; `-` if there is none."""
     return "-" if before is None or after is None else f"{before * 100:.3g} -> {after * 100:.3g} %"

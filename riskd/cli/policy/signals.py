@@ -1,4 +1,4 @@
-"""`riskd policy signals`: what each signal that is asked for is worth, on a decision log."""
+"""`riskd policy signals`: what each collected signal is worth, on a decision log."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[str, str]]:
-    """The champions' directories and versions, each tried once here, as a service would. Raises InvalidModel."""
+    """The champions' directories and versions, each loaded once to check it, as a service would. Raises
+    InvalidModel."""
     from riskd.cli.model.opening import loaded, opened
 
     settings, registry = opened(args)

@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[Case]]]:
-    """Every file's policy and cases. Raises InvalidPolicy with the mistakes of all of them."""
+    """The policy and the cases of every file. Raises InvalidPolicy with the mistakes of all of them."""
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import load_cases, load_policy
     from riskd.core.errors import InvalidPolicy, Problem
@@ -96,7 +96,7 @@ def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[C
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of cases that a path stands for: itself, what is in it, or what is in `tests` beside a policy."""
+    """The case files that a path stands for: itself, those in it, or those in `tests` beside a policy."""
     if path.is_dir():
         inside = path / "tests"
         return sorted((inside if inside.is_dir() else path).glob("*.yaml"))

@@ -1,4 +1,4 @@
-"""`riskd policy variables`: what conditions may name, and the reference page."""
+"""`riskd policy variables`: lists what conditions may name, and prints the reference page."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def rows(policy: Policy | None = None) -> Iterator[Row]:
-    """Every variable: those of the attempt, the sources, the features, and the lists of a policy."""
+    """Every variable: of the attempt, the sources, the features, and the lists of a policy."""
     from riskd.core.context import AGEING, SOURCES
     from riskd.core.features import FEATURES
     from riskd.core.lists import KINDS
@@ -115,7 +115,7 @@ _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
     "issuers": ("federation",),
     "device_ids": ("device_id",),
 }
-"""The source that each kind of list is looked up with; the address is always there."""
+"""The source that each kind of list depends on; the address is always there."""
 
 
 def page(found: Sequence[Row]) -> str:

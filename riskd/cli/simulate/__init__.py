@@ -1,4 +1,4 @@
-"""`riskd simulate`: a made world, its audit, and its page."""
+"""`riskd simulate`: runs a simulated world, audits it, and prints its reference page."""
 
 from __future__ import annotations
 

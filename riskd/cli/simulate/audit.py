@@ -1,4 +1,4 @@
-"""What an audit of a world found, for people and for scripts."""
+"""Prints the findings of an audit, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN: Final = 12
 
 
 def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bool) -> int:
-    """Print the findings, worst first; 1 where one of them is a leak, or where looking riskier is safer."""
+    """Print the findings, worst first. Returns 1 if there is a leak, or if looking riskier is safer."""
     leaks = [each for each in findings if each.fails]
     wrong = [each for each in turned if each.fails]
     if as_json:
@@ -57,7 +57,7 @@ def _direction(one: Turned) -> dict[str, object]:
 
 
 def _plain(finding: Finding) -> dict[str, object]:
-    """JSON has no NaN: what could not be judged is null."""
+    """JSON has no NaN: what could not be judged becomes null."""
     figures = {
         name: None if math.isnan(value) else value for name, value in (("auc", finding.auc), ("low", finding.low))
     }

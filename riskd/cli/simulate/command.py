@@ -1,4 +1,4 @@
-"""`riskd simulate`: a world of people, machines and attackers, lived through the real engine."""
+"""`riskd simulate`: runs a world of people, machines and attackers through the real engine."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
 
 
 def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
-    """The weights by class, and what is wrong with those that are none."""
+    """The weights by class of attack, and the problems of invalid ones."""
     from riskd.core.errors import Problem
     from riskd.offline.world.attacks import CLASSES
 

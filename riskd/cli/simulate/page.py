@@ -1,4 +1,4 @@
-"""The page of the simulated world: what is in it, by its own tables."""
+"""The reference page of the simulated world, generated from its own tables."""
 
 from __future__ import annotations
 

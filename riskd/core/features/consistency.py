@@ -26,7 +26,7 @@ FEATURES: Final = (
         reason="TIMEZONE_MISMATCH",
         why="hours between the device's clock and that of the address's place: attackers who borrow an address often "
         "keep their own time; missing behind relays and satellites, whose place is not the person's",
-        text="the device's timezone is not that of the place it seems to be in",
+        text="The device's timezone does not match its location.",
         sources=("timezone", "place"),
         purpose="device",
     ),
@@ -38,7 +38,7 @@ FEATURES: Final = (
         reason="LANGUAGE_MISMATCH",
         why="1 when the languages name regions and none of them is the country of the address, which is true of "
         "travellers too",
-        text="the device's language is from another country than the address",
+        text="The device's language does not match the country of the address.",
         sources=("languages", "place"),
         purpose="device",
     ),
@@ -49,7 +49,7 @@ FEATURES: Final = (
         direction=1,
         reason="FORGED_BROWSER",
         why="1 when the client hints (Sec-CH-UA-Platform, -Mobile) contradict the user agent; missing without hints",
-        text="the browser contradicts itself about what it runs on",
+        text="The browser contradicts itself about the system that it runs on.",
         sources=("agent",),
     ),
     Feature(
@@ -60,7 +60,7 @@ FEATURES: Final = (
         reason="PLACE_MISMATCH",
         why="distance beyond both uncertainty radii between the reported coordinates and the place of the address; "
         "missing behind anonymisers",
-        text="the place that the device reports is not that of its address",
+        text="The location that the device reports does not match its address.",
         sources=("reported_place", "place"),
         purpose="location",
     ),
@@ -72,7 +72,7 @@ FEATURES: Final = (
         reason="UNUSUAL_LATENCY",
         why="round-trip time to the client: a long one often means a relay, and Wiefling 2021 finds it nearly as "
         "telling as the address",
-        text="the connection is unusually slow or fast",
+        text="The connection is unusually slow or fast for its location.",
         sources=("rtt",),
     ),
     Feature(
@@ -83,7 +83,7 @@ FEATURES: Final = (
         reason="PLACE_TOO_FAR",
         why="how much nearer the client must be than the place of its address, at 100 km for each ms of round trip "
         "(light in fibre); missing unless the setting `geo.edge` says where the time is measured",
-        text="the client answers faster than light could from where its address is",
+        text="The client answers faster than light could travel from the location of its address.",
         sources=("rtt", "place"),
     ),
     Feature(
@@ -93,7 +93,7 @@ FEATURES: Final = (
         direction=0,
         reason="FORWARDED_CHAIN",
         why="number of addresses in X-Forwarded-For as received",
-        text="the connection passed through several proxies",
+        text="The connection passed through several proxies.",
     ),
     Feature(
         name="forwarded_mismatch",
@@ -103,7 +103,7 @@ FEATURES: Final = (
         reason="FORWARDED_CHAIN",
         why="1 when the chain begins with another address than the client's: a proxy in front of it, or an invented "
         "header",
-        text="the chain of proxies begins with another address",
+        text="The chain of proxies starts with a different address.",
     ),
 )
 _ELSEWHERE: Final = ("relay", "satellite")

@@ -19,7 +19,7 @@ FEATURES: Final = (
         direction=1,
         reason="CREDENTIAL_FAILED",
         why="1 when the first factor was wrong; missing when it was not checked",
-        text="the first factor was wrong",
+        text="The first factor was wrong.",
         sources=("credential",),
     ),
     Feature(
@@ -30,7 +30,7 @@ FEATURES: Final = (
         reason="CREDENTIAL_UNCHECKED",
         why="1 when the first factor was not checked, as in recovery and in flows that ask before the password: "
         "nothing has been proven yet",
-        text="the first factor was not checked",
+        text="The first factor was not checked.",
     ),
 )
 

@@ -41,7 +41,7 @@ FEATURES: Final = (
         direction=1,
         reason="STALE_ASSERTION",
         why="minutes since the assertion was issued: a genuine one is used within moments, a replayed one later",
-        text="the upstream assertion is old",
+        text="The upstream assertion is old.",
     ),
     _feature(
         "federated_authentication_age_min",
@@ -49,7 +49,7 @@ FEATURES: Final = (
         direction=1,
         reason="STALE_AUTHENTICATION",
         why="minutes since the upstream authenticated the person (OpenID Connect auth_time)",
-        text="the upstream sign-in was long ago",
+        text="The upstream sign-in was long ago.",
     ),
     _feature(
         "new_issuer",
@@ -57,7 +57,7 @@ FEATURES: Final = (
         direction=1,
         reason="NEW_ISSUER",
         why="1 until the account has used this issuer since its beginning, repeatedly over weeks, or with a key",
-        text="the account has not been used with this issuer",
+        text="The account has not been used with this issuer.",
         sources=("federation", "history"),
     ),
     _feature(
@@ -67,7 +67,7 @@ FEATURES: Final = (
         reason="WEAK_FEDERATION",
         why="how strong the upstream sign-in was, by its methods (RFC 8176 `amr`) or by `phr`, `phrh` as `acr` "
         "(OpenID EAP); missing when neither is sent",
-        text="the upstream sign-in was weak",
+        text="The upstream sign-in was weak.",
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)

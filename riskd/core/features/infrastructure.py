@@ -32,28 +32,28 @@ FEATURES: Final = (
         reason="HOSTING_NETWORK",
         why="1 when the address belongs to a data centre: people sign in from access networks, tools and rented "
         "proxies from data centres",
-        text="the address belongs to a data centre",
+        text="The address belongs to a data centre.",
     ),
     _route(
         "vpn",
         direction=1,
         reason="ANONYMIZER",
         why="1 when the address belongs to a VPN, which hides where the connection comes from",
-        text="the address belongs to a VPN",
+        text="The address belongs to a VPN.",
     ),
     _route(
         "tor",
         direction=1,
         reason="ANONYMIZER",
         why="1 when the address is a Tor exit, which hides where the connection comes from",
-        text="the address is a Tor exit",
+        text="The address is a Tor exit.",
     ),
     _route(
         "proxy",
         direction=1,
         reason="ANONYMIZER",
         why="1 when the address is an open proxy, which hides where the connection comes from",
-        text="the address is an open proxy",
+        text="The address is an open proxy.",
     ),
     _route(
         "relay",
@@ -61,14 +61,14 @@ FEATURES: Final = (
         reason="PRIVACY_RELAY",
         why="1 when the address belongs to a privacy relay of the device's maker: it hides the place, and many honest "
         "people use one",
-        text="the address belongs to a privacy relay, so the place is not known",
+        text="The address belongs to a privacy relay, so the location is unknown.",
     ),
     _route(
         "satellite",
         direction=0,
         reason="SATELLITE",
         why="1 when the connection comes by satellite: the place of the ground station is not the person's",
-        text="the connection comes by satellite, so the place is not known",
+        text="The connection is by satellite, so the location is unknown.",
     ),
     Feature(
         name="automated_agent",
@@ -77,7 +77,7 @@ FEATURES: Final = (
         direction=1,
         reason="AUTOMATED_CLIENT",
         why="1 when the user agent says that it is a script, a headless browser or a crawler",
-        text="the client is a program, not a person's browser",
+        text="The client is a program, not a person's browser.",
         sources=("agent",),
     ),
 )

@@ -28,7 +28,7 @@ FEATURES: Final = (
         why="the highest speed of travel from any of the last four proven places, over the distance beyond both "
         "uncertainty radii and at least ten minutes; missing behind anonymisers and satellites, and for a crowded "
         "address in a country of the account",
-        text="nobody travels this fast from where the account was last used",
+        text="Nobody could have travelled here so fast from where the account was last used.",
         sources=("history", "place"),
     ),
     Feature(
@@ -38,7 +38,7 @@ FEATURES: Final = (
         direction=1,
         reason="FAR_FROM_LAST_PLACE",
         why="distance beyond both uncertainty radii from the place that `speed_kmh` is measured from",
-        text="this is far from where the account was last used",
+        text="This is far from where the account was last used.",
         sources=("history", "place"),
     ),
     Feature(
@@ -49,7 +49,7 @@ FEATURES: Final = (
         reason="FAR_FROM_KNOWN_PLACES",
         why="distance beyond both uncertainty radii from the second nearest of the last four proven places, or the "
         "only one: one visit is not a habit",
-        text="this is far from every place where the account was lately used",
+        text="This is far from every place where the account was used recently.",
         sources=("history", "place"),
     ),
 )

@@ -18,28 +18,28 @@ from riskd.core.features.past import Past, standing
 from riskd.core.tallies import UNCOUNTED
 
 
-def _feature(what: str, *, article: str, source: str, purpose: str = "security", word: str = "") -> Feature:
+def _feature(what: str, noun: str, *, source: str, purpose: str = "security", word: str = "") -> Feature:
     return Feature(
         name=f"new_{what}",
         group="novelty",
         unit="0 or 1",
         direction=1,
         reason=f"NEW_{what.upper()}",
-        why=f"1 until the account has used this {word or what} since its beginning, repeatedly over weeks, or "
+        why=f"1 until the account has used this {word or noun} since its beginning, repeatedly over weeks, or "
         "with a key",
-        text=f"this is {article} that the account has not been used with",
+        text=f"The account has not been used with this {noun} before.",
         sources=tuple(dict.fromkeys(("history", source))),
         purpose=purpose,
     )
 
 
 _NEW: Final = (
-    _feature("country", article="a country", source="place"),
-    _feature("asn", article="a network operator", source="route", word="network operator"),
-    _feature("network", article="a network", source="history", word="/24 or /48 network"),
-    _feature("device", article="a device", source="device_id", purpose="device"),
-    _feature("browser", article="a browser", source="agent", word="browser (any version)"),
-    _feature("os", article="an operating system", source="agent", word="system (any version)"),
+    _feature("country", "country", source="place"),
+    _feature("asn", "network operator", source="route"),
+    _feature("network", "network", source="history", word="/24 or /48 network"),
+    _feature("device", "device", source="device_id", purpose="device"),
+    _feature("browser", "browser", source="agent", word="browser (any version)"),
+    _feature("os", "operating system", source="agent", word="system (any version)"),
 )
 FEATURES: Final = (
     *_NEW,
@@ -51,7 +51,7 @@ FEATURES: Final = (
         reason="COPIED_DEVICE",
         why="how many of fingerprint, screen, browser and system differ from the account's although the device "
         "identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
-        text="the device has an identifier that the account knows, and does not look like what it belongs to",
+        text="The device identifier is known, but it belongs to a device that looks different.",
         sources=("history", "device_id"),
         purpose="device",
     ),
@@ -63,7 +63,7 @@ FEATURES: Final = (
         reason="IMITATED_DEVICE",
         why="how many of screen, browser and system are the account's although neither the device identifier nor the "
         "fingerprint is, as when an attacker imitates the owner's device; 0 if either is, missing if neither was sent",
-        text="the browser looks like one that the account is used with, on a device that it is not used on",
+        text="The browser looks like one that the account is used with, but the device is not the account's.",
         sources=("history",),
         purpose="device",
         revision=2,

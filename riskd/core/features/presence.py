@@ -31,7 +31,7 @@ FEATURES: Final = tuple(
         reason="LEFT_OUT",
         why=f"1 when the account has always come with {what} and this attempt has none: it is then judged as a "
         "stranger's",
-        text=f"the account is always used with {what}, and this attempt came without",
+        text=f"The account is always used with {what}, but this attempt has none.",
         sources=("history",),
     )
     for table, what in SAID.items()

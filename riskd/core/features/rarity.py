@@ -24,7 +24,7 @@ def _feature(what: str, *, word: str, source: str, purpose: str = "security") ->
         reason=f"RARE_{what.upper()}",
         why=f"how rare this {word} is: -ln of its share of the domain's proven sign-ins; rare ones mark real takeovers "
         "too, not only simulated ones",
-        text=f"hardly anybody signs in with this {word}",
+        text=f"Very few accounts sign in with this {word}.",
         sources=("reputation", source),
         purpose=purpose,
     )

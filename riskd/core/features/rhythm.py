@@ -23,7 +23,7 @@ FEATURES: Final = (
         reason="UNUSUAL_TIME",
         why="how unusual this hour and those beside it are for the account, compared with the domain's usual day: ln "
         "p(hour) / p(hour | subject)",
-        text="this is not a time of day at which this account is used",
+        text="The account is not usually used at this time of day.",
         sources=("history",),
         true_above=1.0,
     ),
@@ -35,7 +35,7 @@ FEATURES: Final = (
         reason="UNUSUAL_TIME",
         why="how unusual this weekday is for the account, compared with an even week: ln p(weekday) / p(weekday | "
         "subject)",
-        text="this is not a day of the week on which this account is used",
+        text="The account is not usually used on this day of the week.",
         sources=("history",),
         true_above=1.0,
     ),
@@ -46,7 +46,7 @@ FEATURES: Final = (
         direction=0,
         reason="LONG_ABSENCE",
         why="days since the last proven sign-in: a takeover of a dormant account goes unnoticed",
-        text="the account has not been used for a while",
+        text="The account has not been used for a while.",
         sources=("history",),
     ),
     Feature(
@@ -56,7 +56,7 @@ FEATURES: Final = (
         direction=0,
         reason="SHORT_HISTORY",
         why="how many proven sign-ins are remembered: the more there are, the more any surprise counts",
-        text="little is known of this account yet",
+        text="Little is known about this account yet.",
         sources=("history",),
     ),
     Feature(
@@ -66,7 +66,7 @@ FEATURES: Final = (
         direction=0,
         reason="SHORT_HISTORY",
         why="weeks since the earliest proven sign-in that is still remembered",
-        text="the account has been known for a short time only",
+        text="The account has been known for only a short time.",
         sources=("history",),
     ),
 )

@@ -34,7 +34,7 @@ FEATURES: Final = (
     _hours_since(
         "recovery",
         why="hours since a recovery was completed: the person who completed it may not be the owner",
-        text="the account was recovered lately",
+        text="The account was recovered recently.",
         reason="RECENT_RECOVERY",
     ),
     Feature(
@@ -44,19 +44,19 @@ FEATURES: Final = (
         direction=1,
         reason="RECENT_RECOVERY",
         why="recoveries begun in the last day",
-        text="recovery of the account was tried lately",
+        text="Recovery of the account was attempted recently.",
         sources=("history",),
     ),
     _hours_since(
         "profile_update",
         why="hours since a change of contact data or authenticators was requested",
-        text="contact data or authenticators were changed lately",
+        text="Contact data or authenticators were changed recently.",
         reason="RECENT_CHANGE",
     ),
     _hours_since(
         "registration",
         why="hours since the account was registered: new accounts are often made for abuse, and have no habits yet",
-        text="the account is new",
+        text="The account is new.",
         reason="NEW_ACCOUNT",
     ),
     Feature(
@@ -66,7 +66,7 @@ FEATURES: Final = (
         direction=1,
         reason="SENSITIVE_SEQUENCE",
         why="how many of recovery, profile update and payment were tried in the last day, this attempt included",
-        text="several sensitive steps follow each other",
+        text="Several sensitive steps follow one another.",
         sources=("history",),
     ),
 )

@@ -20,7 +20,7 @@ FEATURES: Final = (
         direction=1,
         reason="OLD_SESSION",
         why="hours since the session began: its worth falls with time, how fast depends on the journey",
-        text="the session is old",
+        text="The session is old.",
         sources=("session",),
     ),
     Feature(
@@ -30,7 +30,7 @@ FEATURES: Final = (
         direction=1,
         reason="STALE_AUTHENTICATION",
         why="hours since the person last authenticated actively (RFC 9470 max_age)",
-        text="the last active sign-in was long ago",
+        text="The last active sign-in was long ago.",
         sources=("session",),
     ),
 )

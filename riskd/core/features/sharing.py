@@ -39,7 +39,7 @@ FEATURES: Final = (
         reason="SHARED_ADDRESS",
         why="accounts proven to come from this address in the last five weeks: few for a home, many for an office or "
         "a carrier's gateway",
-        text="many accounts share this address",
+        text="Many accounts share this address.",
     ),
     _feature(
         "network_accounts",
@@ -47,7 +47,7 @@ FEATURES: Final = (
         direction=0,
         reason="SHARED_ADDRESS",
         why="accounts proven to come from this /24 or /48 network in the last five weeks",
-        text="many accounts share this network",
+        text="Many accounts share this network.",
     ),
     _feature(
         "shared_accounts",
@@ -56,7 +56,7 @@ FEATURES: Final = (
         reason="SHARED_ADDRESS",
         why="accounts that share the address, or else the network, that is familiar to this account: coming from "
         "where many do proves little; 0 if neither is familiar",
-        text="the address is one that the account is used from, and many others are as well",
+        text="The account is used from this address, but so are many others.",
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)

@@ -32,13 +32,13 @@ def _feature(
     )
 
 
-_BUSY: Final = "there are many attempts on this account"
-_FAILING: Final = "there were failed attempts on this account"
-_BUSY_ADDRESS: Final = "there are many attempts from this address or network"
-_FAILING_ADDRESS: Final = "attempts from this address or network keep failing"
-_SHARED: Final = "many different accounts are tried from here"
+_BUSY: Final = "There are many attempts on this account."
+_FAILING: Final = "There were failed attempts on this account."
+_BUSY_ADDRESS: Final = "There are many attempts from this address or network."
+_FAILING_ADDRESS: Final = "Attempts from this address or network keep failing."
+_SHARED: Final = "Many different accounts are tried from here."
 
-_STRANGERS: Final = "more accounts are tried from here than are known to come from here"
+_STRANGERS: Final = "More accounts are tried from here than are known to be used from here."
 
 FEATURES: Final = (
     _feature(
@@ -78,7 +78,7 @@ FEATURES: Final = (
         unit="addresses, estimated",
         reason="MANY_ADDRESSES",
         why="addresses that tried this account in the last day: guessing spread over many addresses",
-        text="this account is tried from many addresses",
+        text="Many addresses try this account.",
         sources=("history",),
     ),
     _feature(
@@ -152,7 +152,7 @@ FEATURES: Final = (
         reason="FAILING_OPERATOR",
         why="share of the last day's attempts through this network operator that failed: attacks through one hoster "
         "or proxy seller",
-        text="attempts through this network operator keep failing",
+        text="Attempts through this network operator keep failing.",
         sources=("reputation", "route"),
     ),
     _feature(
@@ -160,7 +160,7 @@ FEATURES: Final = (
         unit="attempts",
         reason="BUSY_DEVICE",
         why="attempts on this device in the last hour: a farm of accounts on one device",
-        text="there are many attempts on this device",
+        text="There are many attempts on this device.",
         sources=("reputation", "device_id"),
         purpose="device",
     ),
@@ -169,7 +169,7 @@ FEATURES: Final = (
         unit="accounts, estimated",
         reason="MANY_ACCOUNTS",
         why="accounts tried on this device in the last day: a farm of accounts on one device",
-        text="many different accounts are tried on this device",
+        text="Many different accounts are tried on this device.",
         sources=("reputation", "device_id"),
         purpose="device",
     ),

@@ -46,12 +46,12 @@ _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "as
 class Filed(Struct, frozen=True, kw_only=True):
     """What a run did. `counts`: lines added, by kind; `gone`: rows removed; `rows`: rows in the dataset now.
 
-    `first_unreadable`: where the first unreadable line is, and why.
+    `first_unreadable`: where the first few unreadable lines are, and why.
     """
 
     segments: int
     counts: dict[str, int]
-    first_unreadable: str
+    first_unreadable: tuple[Problem, ...]
     gone: int
     rows: dict[str, int]
     files: int
@@ -100,7 +100,7 @@ class Dataset:
         return Filed(
             segments=self._segments,
             counts=dict(self._counts),
-            first_unreadable=str(self._counts.first or ""),
+            first_unreadable=self._counts.first,
             gone=gone,
             rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
             files=len(held.parts),

@@ -9,19 +9,19 @@ from pathlib import Path
 from time import gmtime, strftime
 from typing import Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, finished
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, skipped_as, written
+from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
+from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, skipped_as, written
 from riskd.counts import Counts
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.manifest import Part
 from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, event_table, outcome_table
 from riskd.offline.dataset.target import Target
+from riskd.rebuild.order import records
 
 CHUNK: Final = 4096
 """How many lines are decoded before they become columns."""
@@ -76,12 +76,7 @@ class _Taking:
     def read(self, archive: FileLogArchive, path: Path) -> None:
         """Read one segment into columns."""
         latest, name = 0.0, name_of(path)
-        for row, line in enumerate(archive.lines(path)):
-            try:
-                record = decode(line)
-            except msgspec.DecodeError as error:
-                damaged(self.counts, path, line, error)
-                continue
+        for row, line, record in records(archive, path, self.counts):
             latest = max(latest, written(record))
             origin = Origin(latest, name, row, line)
             if isinstance(record, AssessmentRecord):

@@ -6,7 +6,6 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -149,7 +148,7 @@ def in_order(target: Target, counts: Counts, progress: Progress) -> Iterator[Lin
             try:
                 record = decode(text)
             except msgspec.DecodeError as error:  # of a riskd that took in more
-                counts.damaged(error, f"{target.name}, {segment}", partial(int, row + 1))
+                counts.damaged(error, f"{target.name}, {segment}", row + 1)
                 continue
             if isinstance(record, HistoryRecord):
                 yield text, record

@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.core.errors import Problem
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
@@ -118,6 +119,7 @@ class Report(Struct, frozen=True, kw_only=True):
     first: float
     last: float
     counts: Mapping[str, int]
+    first_unreadable: tuple[Problem, ...]
     differences: int
     domains: tuple[DomainReport, ...]
 
@@ -130,6 +132,7 @@ def report(log: str, tally: Tally, policies: Sequence[Policy]) -> Report:
         first=tally.first if math.isfinite(tally.first) else 0.0,
         last=tally.last if math.isfinite(tally.last) else 0.0,
         counts={name: count for name, count in sorted(tally.counts.items()) if count},
+        first_unreadable=tally.counts.first,
         differences=sum(
             count
             for (_, dimension, _, code), count in tally.cells.items()

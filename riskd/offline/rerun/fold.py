@@ -40,7 +40,7 @@ class Fold:
         self._store = MemoryStore()
         self._pseudonyms = Pseudonyms(b"of a store that is forgotten")
         self._past = Past(self._store, self._pseudonyms, release.policies)
-        self._lines = 0
+        self._lines, self._latest = 0, 0.0
 
     def assess(self, line: AssessmentRecord) -> AssessmentRecord | None:
         """The line that the release writes for a recorded attempt. None for a subject of another share, and for an
@@ -91,9 +91,10 @@ class Fold:
         return ours
 
     def _housekeep(self, now: float) -> None:
-        self._lines += 1
+        """Sweep now and then, by the earlier of the last two times: a single wrong one deletes nothing."""
+        self._lines, before, self._latest = self._lines + 1, self._latest, now
         if not self._lines % _EVERY:
-            self._store.sweep(now, _EVERY * _LOOKS)
+            self._store.sweep(min(before, now), _EVERY * _LOOKS)
 
 
 def _line(

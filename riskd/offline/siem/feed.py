@@ -66,6 +66,8 @@ class Teller:
         """`since`: epoch seconds; earlier lines are skipped."""
         self.counts = Counts()
         self.since = since
+        self.met = 0
+        """Lines of the stream so far."""
 
     def tell(self, line: bytes, after: float = -math.inf, segment: Path | None = None) -> tuple[bytes | None, float]:
         """The event of a line as JSON with a newline, and when the line was written.
@@ -85,12 +87,17 @@ class Teller:
             encoded = _ENCODER.encode(told)
         except msgspec.DecodeError as error:
             if segment is None:
-                self.counts.damaged(error, "a line of the stream", int)
+                self.counts.damaged(error, "the stream", self.met)
             else:
                 damaged(self.counts, segment, line, error)
             return None, -math.inf
         self.counts["findings" if isinstance(told, DetectionFinding) else _KINDS[type(record)]] += 1
         return encoded + b"\n", at
+
+    def arrived(self, line: bytes) -> bytes | None:
+        """The event of the next line of a stream, if it has one; an empty one is none."""
+        self.met += 1
+        return self.tell(line)[0] if line else None
 
 
 def _decoded(line: bytes) -> Record:
@@ -188,8 +195,7 @@ def _name(path: Path) -> str:
 def streamed(descriptor: int, teller: Teller) -> Iterator[list[bytes]]:
     """The events of lines as they arrive. Lines that are too long, and an incomplete last line, are unreadable."""
     for lines in _arriving(descriptor):
-        events = [teller.tell(line)[0] for line in lines if line]
-        yield [told for told in events if told is not None]
+        yield [told for line in lines if (told := teller.arrived(line)) is not None]
 
 
 def _arriving(descriptor: int) -> Iterator[list[bytes]]:

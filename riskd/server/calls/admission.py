@@ -13,7 +13,7 @@ from riskd.core.errors import Problem
 from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
-from riskd.server.calls.reception import Arrivals, Reception
+from riskd.server.calls.reception import Arrivals, Reception, refuse
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
 from riskd.server.status import status
@@ -70,8 +70,15 @@ def stream_method(
     meter: RpcMeter,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
-    pool = reception(streams, streams.submit, _refusal(name, STREAM, meter))
-    return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
+    refusal = _refusal(name, STREAM, meter)
+
+    def take(run: Callable[..., object], *given: object) -> None:
+        try:
+            streams.submit(run, *given)
+        except RuntimeError:
+            refuse(refusal(), *given[1:3])
+
+    return grpc.stream_stream_rpc_method_handler(Pooled(reception(streams, take, refusal), behaviour))
 
 
 def reception(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:

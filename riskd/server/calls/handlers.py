@@ -18,6 +18,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
+from riskd.background import missed
 from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 
@@ -87,7 +88,7 @@ def take_turn() -> None:
     _TURN.taken = True
     if _TURN.late:
         what = "the call waited too long for its turn"
-        raise Overloaded([Problem("server", what, "retry after the time given, with growing pauses")])
+        raise Overloaded([Problem("server", what, "retry after the delay in RetryInfo, with growing pauses")])
 
 
 def held_up(since: Mapping[int, float], threads: int, seconds: float) -> bool:
@@ -164,6 +165,7 @@ class Handlers(ThreadPoolExecutor, Turns):
         """`held_up_s`: seconds in one call after which a thread counts as held up."""
         ThreadPoolExecutor.__init__(self, threads, thread_name_prefix=name)
         Turns.__init__(self)
+        self._name = name
         self._held_up_s = held_up_s
         self._most = threads + SPARES
 
@@ -173,8 +175,14 @@ class Handlers(ThreadPoolExecutor, Turns):
         return self._max_workers
 
     def queued(self) -> None:
-        """A call was added to a lane: let a thread run the next call, which may be one of higher priority."""
-        self.submit(self.next_turn)
+        """A call was added to a lane: let a thread run the next call, which may be one of higher priority. If the pool
+        cannot start its first thread, run it here."""
+        try:
+            self.submit(self.next_turn)
+        except RuntimeError:
+            missed(self._name)
+            if not self._threads:
+                self.timed(self.next_turn)
 
     def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
         """See `Executor`."""

@@ -1,14 +1,13 @@
-"""One thread that hears of calls and runs them: what has arrived first of all, then the call whose turn it is.
+"""Runs calls on gRPC's own polling thread: it first handles what has arrived, then runs the call whose turn it is.
 
-gRPC's server for Python hears of calls in a thread of its own and hands them to others. Under load the two take the
-interpreter's lock from each other: whoever computes lets go of it at every record of the store and has it back before
-the other has woken up, so that calls wait unheard of, and are neither refused nor begun (docs/decisions/0083). Here
-gRPC's thread itself takes a turn whenever nothing has arrived.
+gRPC's Python server polls for events in one thread and runs calls in others. Under load these compete for the
+interpreter lock. The thread that computes releases it at every record of the store, but takes it again before the
+polling thread wakes up. So arriving calls wait unnoticed, and are neither refused nor started (docs/decisions/0083).
+Here the polling thread itself runs a call whenever nothing has arrived.
 """
 
 from __future__ import annotations
 
-import threading
 from threading import get_ident
 from time import monotonic, time
 from typing import Final
@@ -17,19 +16,20 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
+from riskd.background import begun
 from riskd.server.calls.handlers import SPARES, Turns, held_up
 
 EVENTS: Final = 64
-"""Most events between two turns: some twenty refusals. However much comes, something is answered."""
+"""Most events handled between two calls, enough for about twenty refusals. So a flood cannot stop all answers."""
 _AT_ONCE: Final = 0.0
 _POLL_SECONDS: Final = 1.0
 
 
 class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
-    """The queue that gRPC's thread asks for the next event. While there is none, that thread runs the calls that wait.
+    """The completion queue that gRPC's thread polls. While there is no event, `poll` runs the calls that wait.
 
-    A thread in a call to a disk that does not answer cannot be called back, and nobody would hear of any call. While it
-    is held up, another stands in for it; `SPARES` at a time may. An event that waits for a lock can hold it up, too.
+    If that thread is held up, by a disk that does not answer or by an event that waits for a lock, no event would be
+    handled. So a watchdog starts a substitute thread, up to `SPARES` at the same time, until it is back.
     """
 
     def __new__(cls, *_: object) -> Loop:
@@ -37,7 +37,7 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         return made
 
     def __init__(self, state: _server._ServerState, turns: Turns, held_up_s: float) -> None:
-        """`held_up_s`: seconds after which a thread that is away counts as held up."""
+        """`held_up_s`: seconds after which a thread that has not returned to `poll` counts as held up."""
         self._state = state
         self._turns = turns
         self._held_up_s = held_up_s
@@ -47,10 +47,9 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         self._events = 0
 
     def poll(self, deadline: float | None = None) -> cygrpc.BaseEvent:
-        """The next event, or one that says that there was none by the deadline (seconds since the epoch)."""
+        """The next event, or an event that says that there was none by the deadline (Unix seconds)."""
         if not self._watched:
-            self._watched = True
-            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            self._watched = begun(self._watch, "watch") is not None
         turns, thread = self._turns, get_ident()
         while turns.due:
             if self._events < EVENTS:
@@ -63,7 +62,7 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
             self._away[thread] = monotonic()
             turns.timed(turns.next_turn)
         if self._state.termination_event.is_set():
-            raise SystemExit  # of a thread that was held up until another had heard of the end
+            raise SystemExit  # ends a thread that was held up while a substitute handled the shutdown
         self._away.pop(thread, None)
         event = super().poll(deadline)
         self._away[thread] = monotonic()
@@ -73,11 +72,14 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         while not self._state.termination_event.wait(self._held_up_s / 2):
             if self._spares < SPARES and held_up(self._away, 1 + self._spares, self._held_up_s):
                 self._spares += 1
-                threading.Thread(target=self._stand_in, args=(self._spares,), name="spare", daemon=True).start()
+                if begun(self._stand_in, "spare", self._spares) is None:
+                    self._spares -= 1
 
     def _stand_in(self, number: int) -> None:
-        """Do as gRPC's thread does, as long as so many others are away; and leave no call that this thread has heard of
-        to one that sleeps."""
+        """Do the work of gRPC's thread as long as `number` other threads are held up.
+
+        Goes on while calls wait, so that no call that this thread has received is left to one that sleeps in `poll`.
+        """
         thread = get_ident()
         while self._turns.due or sum(other != thread for other in list(self._away)) >= number:
             if self._state.termination_event.is_set():
@@ -85,17 +87,27 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
             event = self.poll(time() + _POLL_SECONDS)
             if event.completion_type is not cygrpc.CompletionType.queue_timeout:
                 _server._process_event_and_continue(self._state, event)
-            del event  # of a call that is over, it would keep the queue awake: as in `grpc._server`
+            del event  # as in `grpc._server`: the event of a finished call would keep its queue alive
         self._away.pop(thread, None)
         self._spares -= 1
 
 
 def install(server: grpc.Server, turns: Turns, held_up_s: float) -> None:
-    """Have the thread of this server, which is not yet started, take the turns.
+    """Make the polling thread of this server, which is not started yet, run the calls.
 
-    Names of grpcio that it does not publish: `tests/server/test_loop.py` holds what they are used for.
+    This uses private names of grpcio. `tests/server/test_loop.py` checks that they still behave as needed.
     """
-    state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
+    state = _state_of(server)
     loop = Loop(state, turns, held_up_s)
     state.server.register_completion_queue(loop)
     state.completion_queue = loop
+
+
+def busy(server: grpc.Server) -> bool:
+    """Whether a call is under way: its answer has not been handed to the connection yet."""
+    return bool(_state_of(server).rpc_states)
+
+
+def _state_of(server: grpc.Server) -> _server._ServerState:
+    state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
+    return state

@@ -58,7 +58,7 @@ class Reception(ThreadPoolExecutor):
         if refused is None:
             self._take(fn, *args)
         else:
-            _refuse(refused, *args[1:3])
+            refuse(refused, *args[1:3])
         return _DONE
 
 
@@ -114,10 +114,10 @@ class Arrivals:
                 self._pending[state] = event
         if len(self._pending) > self._most:
             oldest, its_event = self._pending.popitem(last=False)
-            _refuse(self._refusal(), its_event, oldest)
+            refuse(self._refusal(), its_event, oldest)
 
 
-def _refuse(refused: grpc.Status, event: object, state: object) -> None:
+def refuse(refused: grpc.Status, event: object, state: object) -> None:
     """End a call with this status. `_abort` prefers the code in `state` to the one that it is given."""
     assert isinstance(event, cygrpc.BaseEvent)
     assert isinstance(state, _server._RPCState)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, sleep
 from typing import Final
 
+from riskd.background import missed
 from riskd.server.calls.inbox import TIMED_OUT, Inbox
 
 GROUP: Final = 16
@@ -46,11 +47,17 @@ class Streams(ThreadPoolExecutor):
         return False
 
     def submit(self, fn: Callable[..., object], /, *args: object, **_: object) -> Future[object]:  # type: ignore[override]  # as gRPC calls it
-        """Start a stream. Called on gRPC's thread, with the arguments of `grpc._server`."""
+        """Start a stream. Called on gRPC's thread, with the arguments of `grpc._server`. Raises RuntimeError if no
+        thread can be started for it."""
         finish, event, state, behaviour, _requests, *codecs = args
         inbox = Inbox(event.call, state)  # type: ignore[attr-defined]  # of cygrpc, published without types
         self._open[inbox] = monotonic()
-        done = super().submit(fn, finish, event, state, behaviour, lambda: inbox, *codecs)
+        try:
+            done = super().submit(fn, finish, event, state, behaviour, lambda: inbox, *codecs)
+        except RuntimeError:
+            missed("stream")
+            del self._open[inbox]
+            raise
         done.add_done_callback(lambda _: self._open.pop(inbox))
         return done
 

@@ -189,6 +189,4 @@ def _drain(settings: Settings, service: Service) -> None:
     time.sleep(settings.server.lame_duck_s)
     started, grace_s = time.monotonic(), settings.server.grace_s
     service.streams.end(grace_s / 2)
-    stopped = service.server.stop(max(grace_s - (time.monotonic() - started), 0.0))
-    service.health.end()
-    stopped.wait()
+    service.stop(max(grace_s - (time.monotonic() - started), 0.0))

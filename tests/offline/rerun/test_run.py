@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -186,3 +187,34 @@ def test_a_release_is_named_as_elsewhere_or_refused_at_once(
     )
     code, counts = replayed.run("--release", kept[:4], "--processes", "1")
     assert (code, counts["assessed"]) == (0, 150)
+
+
+@pytest.mark.parametrize("way", ["time", "now", "written", "all"])
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_time_that_cannot_be_moves_nobody_else(replayed: Replayed, days: int, way: str) -> None:
+    """A line that lies by more than a day, on its own, is none: the others come out as without it."""
+    path = segments(replayed.log)[0]
+    lines = path.read_bytes().splitlines()
+    at = next(row for row, line in enumerate(lines) if row > 9 and line.startswith(b'{"type":"assessment"'))
+    wrong = lied(lines[at], days * 86_400.0, way)
+    left = [line for line in lines if line != lines[at]]
+    write(path, *left)
+    without = replayed.run("--processes", "1"), replayed.written()
+    shutil.rmtree(replayed.out)
+    write(path, *lines[:at], wrong, *lines[at + 1 :])
+    code, counts = replayed.run("--processes", "1")
+    assert (code, counts.pop("unreadable")) == (1, 1)
+    (_, before), expected = without
+    assert (counts, replayed.written()) == ({name: before[name] for name in counts}, expected)
+
+
+def lied(line: bytes, seconds: float, way: str) -> bytes:
+    """An assessment with other times: its own, what the core took for now, the clock of its writer."""
+    one = json.loads(line)
+    if way in ("time", "all"):
+        one["time"] += seconds
+    if way in ("now", "all"):
+        one["facts"]["now"] += seconds
+    if way == "written":
+        one["written"] = one["time"] + seconds
+    return json.dumps(one, separators=(",", ":")).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -74,6 +74,19 @@ def _word(words: Iterable[str]) -> st.SearchStrategy[str]:
     return st.sampled_from([*words]) | st.text(min_size=1, max_size=12)
 
 
+_Line = TypeVar("_Line", AssessmentRecord, OutcomeRecord)
+
+
+def _afterwards(line: _Line) -> _Line:
+    """No line was written before what it tells of."""
+    return replace(line, written=max(line.time, line.written or line.time))
+
+
+def _of_one_moment(line: AssessmentRecord) -> AssessmentRecord:
+    """An attempt is judged as of its time."""
+    return replace(line, facts=replace(line.facts, now=line.time))
+
+
 _TEXT: Final = st.text(max_size=12)
 _MOMENTS: Final = st.floats(min_value=0, max_value=4e9)
 _SHARES: Final = st.floats(min_value=0, max_value=1)
@@ -124,39 +137,43 @@ _FACTS: Final = st.builds(
     ),
     missing=_GAPS,
 )
-assessments: Final = st.builds(
-    AssessmentRecord,
-    id=_HEXADECIMAL,
-    time=_MOMENTS,
-    tenant=_TEXT,
-    domain=st.sampled_from(DOMAINS),
-    journey=st.sampled_from(JOURNEYS),
-    subject=_HEXADECIMAL,
-    request_id=_TEXT,
-    credential_result=st.sampled_from(CREDENTIAL_RESULTS),
-    facts=_FACTS,
-    vector=st.just(()),
-    log_odds=st.floats(-50, 50),
-    score=_SHARES,
-    level=st.sampled_from(RISK_LEVELS[1:]),
-    tier=_TIERS,
-    satisfied=st.booleans(),
-    hits=_WORDS,
-    shadow_hits=_WORDS,
-    reasons=_WORDS,
-    contributions=st.none() | st.dictionaries(st.text(max_size=8), st.floats(-9, 9), max_size=3),
-    gaps=_GAPS,
-    coverage=_SHARES,
-    causes=_WORDS,
-    release=_TEXT,
-    model=_TEXT,
-    session=_SAID,
-    federation=_SAID,
-    attributes=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2),
-    lists=_WORDS,
-    withheld=st.just("") | _TIERS,
-    signals=st.none() | st.builds(Signals, ja4=_TEXT),
-    written=st.none() | _MOMENTS,
+assessments: Final = (
+    st.builds(
+        AssessmentRecord,
+        id=_HEXADECIMAL,
+        time=_MOMENTS,
+        tenant=_TEXT,
+        domain=st.sampled_from(DOMAINS),
+        journey=st.sampled_from(JOURNEYS),
+        subject=_HEXADECIMAL,
+        request_id=_TEXT,
+        credential_result=st.sampled_from(CREDENTIAL_RESULTS),
+        facts=_FACTS,
+        vector=st.just(()),
+        log_odds=st.floats(-50, 50),
+        score=_SHARES,
+        level=st.sampled_from(RISK_LEVELS[1:]),
+        tier=_TIERS,
+        satisfied=st.booleans(),
+        hits=_WORDS,
+        shadow_hits=_WORDS,
+        reasons=_WORDS,
+        contributions=st.none() | st.dictionaries(st.text(max_size=8), st.floats(-9, 9), max_size=3),
+        gaps=_GAPS,
+        coverage=_SHARES,
+        causes=_WORDS,
+        release=_TEXT,
+        model=_TEXT,
+        session=_SAID,
+        federation=_SAID,
+        attributes=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2),
+        lists=_WORDS,
+        withheld=st.just("") | _TIERS,
+        signals=st.none() | st.builds(Signals, ja4=_TEXT),
+        written=st.none() | _MOMENTS,
+    )
+    .map(_afterwards)
+    .map(_of_one_moment)
 )
 outcomes: Final = st.builds(
     OutcomeRecord,
@@ -170,4 +187,4 @@ outcomes: Final = st.builds(
     seconds=st.none() | st.floats(0, 86_400),
     taught=st.integers(0, 8),
     written=st.none() | _MOMENTS,
-)
+).map(_afterwards)

@@ -1,0 +1,147 @@
+"""A process that can have no more threads, as at the limit of its group: what runs goes on, and says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from riskd import background
+from riskd._proto.riskd.v1 import risk_pb2
+from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.memory import NullMeter
+from riskd.config import Settings
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Attempt
+from riskd.core.history import WEEK, Delta
+from riskd.core.lineup import Lineup
+from riskd.engine import Engine
+from riskd.wiring import load_release
+from tests.bench import parts
+from tests.cases.world import attempt
+from tests.faults.floods import DATA, END_HEADERS, HEADERS, Peer, call, frame
+from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
+
+LOGIN = risk_pb2.AssessRequest(subject="u-1")
+DELTA = Delta(b"someone." + b"A", 1.8e9, 1.8e9 + WEEK, (("attempt", "", 1),))
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """The system refuses each: a stack that no machine has room for."""
+    threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It is a failure of what goes on in the background."""
+    monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+    failures: list[str] = []
+    with background.counting(failures.append):
+        yield
+    assert set(failures) == {background.PART}
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with served(ANYWHERE) as service:
+        service.stub.Assess(LOGIN, timeout=10)
+        yield service
+
+
+def eventually(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_batch_is_answered_by_the_thread_that_heard_of_it(running: Running) -> None:
+    """And all that comes after it."""
+    with no_threads():
+        batch = risk_pb2.BatchAssessRequest(requests=[LOGIN] * 3)
+        assert len(running.stub.BatchAssess(batch, timeout=10).results) == 3
+        assert running.stub.Assess(LOGIN, timeout=10).assessment_id == ASSESSMENT.id
+    assert len(running.stub.BatchAssess(batch, timeout=10).results) == 3
+
+
+def test_a_stream_is_refused_and_the_next_one_is_not(running: Running) -> None:
+    """It would wait for one of the others to end; whoever opened it goes elsewhere."""
+    peer = Peer(f"127.0.0.1:{running.service.port}")
+    with no_threads():
+        headers = call("/riskd.v1.RiskService/StreamAssess")
+        peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, headers) + frame(DATA, 0, 1, b"\0\0\0\0\0"))
+        eventually(lambda: "RESOURCE_EXHAUSTED" in {code for *_, code in running.meter.codes})
+        assert running.stub.Assess(LOGIN, timeout=10).assessment_id == ASSESSMENT.id
+    peer.close()
+    asked = iter([risk_pb2.StreamAssessRequest(request=LOGIN)])
+    (answered,) = running.stub.StreamAssess(asked, timeout=10)
+    assert len(answered.results) == 1
+
+
+def test_whoever_is_held_up_is_made_up_for_once_there_is_a_thread() -> None:
+    """A call hangs, and nobody can stand in for its thread; as soon as somebody can, others are answered."""
+    on = threading.Event()
+
+    def answer(one: Attempt) -> Assessment:
+        assert one.subject != "held" or on.wait(20)
+        return ASSESSMENT
+
+    with served(replace(ANYWHERE, timeout_s=0.1)) as running:
+        running.stub.Assess(LOGIN, timeout=10)
+        eventually(lambda: any(thread.name == "watch" for thread in threading.enumerate()))
+        running.engine.answer = answer
+        held = running.stub.Assess.future(risk_pb2.AssessRequest(subject="held"), timeout=20)
+        with no_threads():
+            time.sleep(1.0)
+        assert running.stub.Assess(LOGIN, timeout=10).assessment_id == ASSESSMENT.id
+        on.set()
+        assert held.result(10).assessment_id == ASSESSMENT.id
+
+
+class Moves(NullMeter):
+    """What became of those in shadow."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def shadowed(self, domain: str, move: str) -> None:
+        self.told.append(move)
+
+
+def test_a_shadow_is_dropped_and_the_answer_is_not() -> None:
+    """The next one is scored."""
+    release, meter = load_release(Settings()), Moves()
+    engine = Engine(parts(meter=meter), release)
+    engine.install(Lineup(release, shadow=release))
+    with closing(engine):
+        with no_threads():
+            engine.assess(attempt({"subject": "s-1"}), 10.0)
+        engine.assess(attempt({"subject": "s-2"}), 10.0)
+    assert meter.told == ["dropped", "same"]
+
+
+def test_a_store_becomes_durable_by_a_later_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write that could have no thread to sync it is done; the next one begins it."""
+    synced = threading.Event()
+    original = LmdbStore._sync
+
+    def sync(store: LmdbStore) -> None:
+        original(store)
+        synced.set()
+
+    monkeypatch.setattr(LmdbStore, "_sync", sync)
+    with closing(LmdbStore(tmp_path / "store", 16 << 20, sync_seconds=0.01)) as store:
+        with no_threads():
+            assert store.write((DELTA,), (), 1.8e9, 1.0)
+        assert store.write((DELTA,), (), 1.8e9, 1.0)
+        assert synced.wait(10)
