@@ -138,7 +138,7 @@ def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, 
     assert indices(watch)["device_llr"] < 0.1
 
 
-def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
+def test_another_model_restarts_the_watch(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
     """A new reference starts new counts; without a reference there is no index."""
     write(tmp_path / "log", rows(2, 1200), segments=1)
     watch.look(0.0)

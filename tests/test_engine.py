@@ -351,7 +351,7 @@ def damage(store: HistoryStore, kind: bytes) -> None:
             assert store.replace([Change(key, record_, record_[:-4])])
 
 
-def test_a_damaged_first_answer_is_answered_anew(release: Release, store: HistoryStore) -> None:
+def test_a_damaged_first_answer_is_replaced(release: Release, store: HistoryStore) -> None:
     """If the stored answer is damaged, a repeat is assessed again and reports `store:not_written`."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)

@@ -242,8 +242,8 @@ def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
         living.kill()
 
 
-def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
-    """Its content is named in the error and stays; so does a file in its place."""
+def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    """A directory that is not empty is refused and left alone, and so is a path that is a file."""
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(InvalidSettings, match="is not empty: it holds notes"), filling(tmp_path):
         pass

@@ -175,7 +175,7 @@ def test_each_family_has_its_file(write: Write) -> None:
 
 
 def test_two_files_for_one_question_are_refused(write: Write) -> None:
-    """Which of two city databases answers must not depend on their order."""
+    """A second city database for the same addresses is rejected, since the answer must not depend on their order."""
     with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
         geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
 

@@ -339,7 +339,7 @@ def syncers() -> list[threading.Thread]:
 
 
 class OnceFull:
-    """An environment whose first sync finds no memory."""
+    """An environment whose first sync raises MemoryError."""
 
     def __init__(self, env: lmdb.Environment) -> None:
         self._env = env
@@ -355,8 +355,8 @@ class OnceFull:
         return getattr(self._env, name)
 
 
-def test_a_sync_that_failed_in_any_way_is_made_again(tmp_path: Path) -> None:
-    """Without another write: what was written is not durable yet."""
+def test_a_failed_sync_is_repeated(tmp_path: Path) -> None:
+    """After a sync failed, it is repeated without another write, because the last write is not durable yet."""
     store = LmdbStore(tmp_path, sync_seconds=0.01)
     store._env = env = OnceFull(store._env)  # type: ignore[assignment]
     assert store.write((DELTA,), (), NOW, 5.0)

@@ -254,13 +254,13 @@ NEWER: Final[dict[str, dict[str, object]]] = {
     "journey": {"journey": "teleport"},
     "field": {"more": {"than": ["this", 1.0]}},
 }
-"""What a newer riskd may say."""
+"""Fields of lines that a newer riskd may write."""
 
 
 @pytest.mark.parametrize("news", NEWER)
 def test_a_line_of_a_newer_riskd_is_kept_as_it_is(desk: Desk, news: str) -> None:
-    """After a rollback: whoever else is erased, and as long as the lines of any domain. Its subject has it, and has it
-    erased."""
+    """After a rollback, a line of a newer riskd stays unchanged when others are erased, for the longest retention of
+    any domain. Its own subject can find it and have it erased."""
     newer = json.dumps({**json.loads(line(ANNE, 1)), **NEWER[news]}, separators=(" , ", ":  ")).encode()
     desk.written(newer, line(BERT, 2), line(BERT, 3, domain="workforce"))
     desk.archive.forget([BERT])

@@ -181,9 +181,9 @@ def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
     assert counts(store, places) == dict.fromkeys(places, 1)
 
 
-def test_a_record_whose_move_died_half_way_moves_once(nodes: list[RedisServer], store: RedisStore) -> None:
-    """Dead between the two places of a cluster, it lies under both keys, and the next move ends what this one began:
-    with what was counted meanwhile, and nothing twice."""
+def test_an_interrupted_move_of_a_record_is_completed(nodes: list[RedisServer], store: RedisStore) -> None:
+    """If a move stops after the copy, the record exists under both keys. The next move completes it, with everything
+    counted meanwhile, and counts nothing twice."""
     layer = Layer(b"pepper of sixteen bytes")
     place = next(one for one in owned(0, 5000, 1000) if slot(layer.over_place(one)) > 6000)
     key = place + b"entity..A"
@@ -211,7 +211,7 @@ def test_a_record_whose_move_died_half_way_moves_once(nodes: list[RedisServer], 
 
 
 def walked(store: RedisStore) -> Iterator[bytes]:
-    """All keys that the store tells of."""
+    """All keys that a walk over the store finds."""
     cursor, more = b"", True
     while more:
         keys, cursor = store.walk(cursor, 100)
@@ -220,7 +220,7 @@ def walked(store: RedisStore) -> Iterator[bytes]:
 
 
 def fields(node: RedisServer) -> Iterator[bytes]:
-    """All that one server holds."""
+    """All fields that one server has."""
     for name in answered(node, "KEYS", "*"):
         yield from answered(node, "HKEYS", name)
 

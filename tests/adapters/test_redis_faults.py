@@ -91,7 +91,7 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def busy(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A script of somebody else does not come to its end: all that it answers is that."""
+    """Another client's script does not end, and the server answers only BUSY."""
     server = RedisServer(directory, "--lua-time-limit", "50")
     with running(server), ThreadPoolExecutor(1) as somebody:
         store = RedisStore([server.address], Access(seconds=0.3))

@@ -1,6 +1,6 @@
 """A step-up as it goes over the wire: a client, an authorization server and a resource server that asks riskd.
 
-`python -m tests.e2e.step_up` writes the exchanges in docs/step-up.md anew. The resource server decides by the code of
+`python -m tests.e2e.step_up` rewrites the exchanges in docs/step-up.md. The resource server decides by the code of
 that page.
 """
 

@@ -151,7 +151,7 @@ def test_another_attempt_under_a_used_id_is_refused(
 
 
 @pytest.mark.parametrize("fields", MEASURED.values(), ids=MEASURED)
-def test_what_is_measured_anew_is_the_same_attempt(fields: dict[str, Any], release: Release) -> None:
+def test_an_attempt_measured_again_is_the_same_attempt(fields: dict[str, Any], release: Release) -> None:
     """A retry may differ in what is measured again, such as clocks and round-trip times."""
     bench = Bench(release, MemoryStore())
     assert bench.assess(ASKED) == bench.assess(replace(ASKED, **fields))
@@ -259,5 +259,5 @@ def test_every_field_is_compared_or_known_to_vary(release: Release) -> None:
     forgotten."""
     compared = {"journey", "credential_result", "network", "device", "session", "federation", "attributes"}
     identifies = {"tenant", "domain", "subject", "request_id"}
-    anew = {"time", "place", "behaviour", "outside", "consent"}
-    assert set(Attempt.__struct_fields__) == compared | identifies | anew
+    measured_again = {"time", "place", "behaviour", "outside", "consent"}
+    assert set(Attempt.__struct_fields__) == compared | identifies | measured_again

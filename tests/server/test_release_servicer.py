@@ -45,7 +45,7 @@ class Asked:
 
 
 class Left:
-    """A caller with this many seconds left."""
+    """A call context with this many seconds left."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         self.seconds = seconds

@@ -40,7 +40,7 @@ LOGIN = risk_pb2.AssessRequest(
 
 
 class Waiting:
-    """A caller without a near deadline."""
+    """The context of a call with a distant deadline."""
 
     def time_remaining(self) -> float:
         return 10.0

@@ -191,12 +191,13 @@ def test_a_release_is_named_as_elsewhere_or_refused_at_once(
 
 @pytest.mark.parametrize("way", ["time", "now", "written", "all"])
 @pytest.mark.parametrize("days", [-400, 400])
-def test_a_time_that_cannot_be_moves_nobody_else(replayed: Replayed, days: int, way: str) -> None:
-    """A line that lies by more than a day, on its own, is none: the others come out as without it."""
+def test_an_impossible_time_affects_no_other_line(replayed: Replayed, days: int, way: str) -> None:
+    """A line whose time is wrong by more than a day counts as unreadable, and the replay of the others is the same as
+    without it."""
     path = segments(replayed.log)[0]
     lines = path.read_bytes().splitlines()
     at = next(row for row, line in enumerate(lines) if row > 9 and line.startswith(b'{"type":"assessment"'))
-    wrong = lied(lines[at], days * 86_400.0, way)
+    wrong = with_wrong_times(lines[at], days * 86_400.0, way)
     left = [line for line in lines if line != lines[at]]
     write(path, *left)
     without = replayed.run("--processes", "1"), replayed.written()
@@ -208,8 +209,8 @@ def test_a_time_that_cannot_be_moves_nobody_else(replayed: Replayed, days: int, 
     assert (counts, replayed.written()) == ({name: before[name] for name in counts}, expected)
 
 
-def lied(line: bytes, seconds: float, way: str) -> bytes:
-    """An assessment with other times: its own, what the core took for now, the clock of its writer."""
+def with_wrong_times(line: bytes, seconds: float, way: str) -> bytes:
+    """The line of an assessment with a wrong time of its own, of its facts or of writing, or all of the first two."""
     one = json.loads(line)
     if way in ("time", "all"):
         one["time"] += seconds
