@@ -68,7 +68,7 @@ class RedisServer:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.password = b""
-        """What `ask` says to be let in."""
+        """The password with which `ask` authenticates."""
 
     def start(self, *, wait: bool = True) -> None:
         self._process = process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)

@@ -200,7 +200,7 @@ def test_a_thread_that_ends_all_the_same_is_counted(monkeypatch: pytest.MonkeyPa
     assert failures == {"background": 1}
 
 
-def test_it_ends_when_it_is_left() -> None:
+def test_leaving_the_context_stops_the_work() -> None:
     """Leaving the context tells the running work to stop, and waits for it."""
     begun, ended = threading.Event(), threading.Event()
 

@@ -28,7 +28,7 @@ def test_a_benchmark_is_a_program(path: Path) -> None:
     assert path.read_text(encoding="utf-8").rpartition('if __name__ == "__main__":\n')[2].startswith("    program(main")
 
 
-def test_nobody_reads_on() -> None:
+def test_a_closed_output_ends_a_benchmark_quietly() -> None:
     """With a closed output, as in `| head`, a benchmark ends without a traceback, with the exit code of SIGPIPE."""
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

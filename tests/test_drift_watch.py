@@ -111,7 +111,7 @@ def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
     assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(6000 * LOOK_BYTES / size, rel=0.01)
 
 
-def test_what_one_segment_leaves_of_its_share_is_for_others(watch: DriftWatch, tmp_path: Path) -> None:
+def test_an_unused_share_goes_to_other_segments(watch: DriftWatch, tmp_path: Path) -> None:
     """If one segment uses less than its share of the limit, the others may use the rest."""
     (much,) = write(tmp_path / "much", rows(2, 2200), segments=1).iterdir()
     log = write(tmp_path / "log", rows(3, 100), segments=3)
@@ -150,7 +150,7 @@ def test_another_model_restarts_the_watch(watch: DriftWatch, bundle: Path, tmp_p
     assert watch.readings == {"riskd_drift_psi": {}, "riskd_drift_rows": {}}
 
 
-def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> None:
+def test_unreadable_segments_are_skipped(watch: DriftWatch, tmp_path: Path) -> None:
     """A missing log, compressed segments and foreign lines are skipped."""
     watch.look(0.0)
     log = write(tmp_path / "log", rows(2, 30), segments=1)
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> N
     assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(30, rel=1e-3)
 
 
-def test_what_decides_is_found(tmp_path: Path) -> None:
+def test_the_deciding_bundles_are_found(tmp_path: Path) -> None:
     """The bundles are those of the active release or, before the first activation, of the settings."""
     state = tmp_path / "state"
     settings = load(environ={}, flags={"state.dir": str(state)})

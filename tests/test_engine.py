@@ -327,7 +327,7 @@ def test_nobody_else_can_report_an_outcome(
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 299])
-def test_a_recovery_is_remembered_whichever_clock_told_it(release: Release, ahead: float) -> None:
+def test_a_recovery_recorded_by_a_fast_clock_counts(release: Release, ahead: float) -> None:
     """If a recovery was recorded by a machine whose clock runs ahead within the tolerance, an immediate profile update
     still counts as following it."""
     bench = Bench(release, MemoryStore())
@@ -384,7 +384,7 @@ def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -
     assert sum(bench.learned().tallies.of("sign_in")[""][1:]) == 1
 
 
-def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistoryStore) -> None:
+def test_fraud_prevails_in_any_order(release: Release, store: HistoryStore) -> None:
     """If proofs and a confirmed fraud are reported at once, nothing stays learned, whatever the order."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)

@@ -106,7 +106,7 @@ def test_the_answer_comes_by_the_deadline(
     assert ("MISSING_HISTORY" in {reason.code for reason in answer.reasons}) == gap
 
 
-def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
+def test_nothing_is_waited_for_after_a_slow_geo_lookup(release: Release) -> None:
     """If a geo lookup exceeds the deadline, nothing after it is waited for."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), SlowGeo(TIME * 1.5))
     answer, seconds = taken(lambda: slow.assess(LOGIN, TIME))

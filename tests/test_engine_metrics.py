@@ -78,7 +78,7 @@ def test_a_session_without_what_was_required_is_below_its_requirement(release: R
     assert bench.total("riskd_sign_ins_total") == 2
 
 
-def test_an_outcome_told_twice_counts_once(release: Release) -> None:
+def test_an_outcome_reported_twice_counts_once(release: Release) -> None:
     """A repeated outcome is counted once."""
     bench = Bench(release)
     bench.tell(LOGIN, "challenge_abandoned", "challenge_abandoned", "sign_in_abandoned")

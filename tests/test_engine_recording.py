@@ -113,7 +113,7 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
     assert (line.id, line.release) == (answer.id, release.id)
 
 
-def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, release: Release) -> None:
+def test_one_answer_in_sixteen_is_explained_unasked(parts: Parts, release: Release) -> None:
     """One answer in sixteen, chosen by its id, is logged with contributions, and every answer for which they were
     requested."""
     hours = count()
@@ -130,7 +130,7 @@ def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, rele
     assert set(asked.contributions or ()) == set(NAMES)
 
 
-def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
+def test_an_answer_missing_from_the_log_reports_it(parts: Parts, release: Release) -> None:
     """On a full disk the answer reports `decision_log:not_written`, and so do its repeats."""
     engine = Engine(parts, release)
     log(engine).full = True
@@ -142,7 +142,7 @@ def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release
     assert engine.assess(replace(LOGIN, request_id="twice")).causes == ()
 
 
-def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:
+def test_an_answer_that_is_not_stored_reports_it(parts: Parts, release: Release) -> None:
     """An answer that is not stored reports it, in the answer and in the log."""
     engine = Engine(replace(parts, store=FailingStore(reads=True)), release)
 
@@ -167,7 +167,7 @@ def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts
     assert [line.facts.place for line in seen] == [OSLO, LONDON, LONDON]
 
 
-def test_what_is_swapped_at_once_is_all_in_force(
+def test_concurrent_replacements_all_take_effect(
     parts: Parts, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If geo databases and pseudonyms are replaced concurrently, both replacements take effect."""
@@ -221,7 +221,7 @@ def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) ->
     assert b"secret-cookie" not in line
 
 
-def test_what_was_not_said_takes_no_place_in_the_log(parts: Parts, release: Release) -> None:
+def test_absent_fields_are_not_in_the_log(parts: Parts, release: Release) -> None:
     """Without session, assertion and attributes, the log line has no such keys."""
     engine = Engine(parts, release)
     engine.assess(LOGIN)

@@ -86,7 +86,7 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [file]
 
 
-def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_write(tmp_path: Path) -> None:
     """The draft of a killed process, possibly with secrets, is removed by the next write; the draft of a live one
     stays."""
     file = tmp_path / "file"
@@ -171,7 +171,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     assert named(tmp_path / "there") == ["file"]
 
 
-def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
+def test_a_pipe_or_device_is_written_and_not_replaced(tmp_path: Path) -> None:
     """A pipe or device, such as /dev/stdout, is written to and not replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -208,7 +208,7 @@ def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     """After an error or Ctrl-C the directory is empty, and the next run can use it."""
 
     def breaks_off() -> None:
@@ -221,7 +221,7 @@ def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseExce
     assert named(tmp_path) == []
 
 
-def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     """The next run removes what a killed process left."""
     with half(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") as killed:
         killed.wait(30)
@@ -231,7 +231,7 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     assert named(tmp_path) == ["whole"]
 
 
-def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
+def test_the_draft_of_a_live_process_stays(tmp_path: Path) -> None:
     """While one process fills a directory, a second one is refused with the reason, and the first loses nothing."""
     with half(tmp_path, "print('begun', flush=True); sys.stdin.read(1)") as living:
         assert living.stdout is not None
@@ -252,7 +252,7 @@ def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     assert named(tmp_path) == ["notes"]
 
 
-def test_a_directory_takes_the_place_of_no_other(tmp_path: Path) -> None:
+def test_a_directory_never_replaces_another(tmp_path: Path) -> None:
     """A finished directory never replaces an existing one."""
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").write_text("mine")

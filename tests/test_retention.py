@@ -53,7 +53,7 @@ def test_each_kind_of_record_ends_as_the_policy_says(office: Office, retention: 
 
 
 @pytest.mark.parametrize("days", [1, 100])
-def test_outcomes_of_an_attempt_that_was_told_late_are_accepted_for_as_long(office: Office, days: int) -> None:
+def test_outcomes_of_a_late_attempt_are_accepted_for_the_full_time(office: Office, days: int) -> None:
     """The receipt of a late attempt is kept for the full time from when it was written, so that fraud can take back
     what a backfill taught."""
     told_late = attempt({"subject": "anne"})

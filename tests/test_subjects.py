@@ -191,7 +191,7 @@ def test_an_erasure_counts_what_it_erased(office: Office) -> None:
     assert sum(office.erase("anne").values()) == 0
 
 
-def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -> None:
+def test_activity_of_a_device_is_erased_with_its_last_subject(office: Office) -> None:
     """A device's activity, which says who tried and when, is erased with the last subject that taught the device."""
     tried = PSEUDONYMS.digest("", "customer", "device", "laptop-1") + ACTIVITY
     office.sign_in("anne")
@@ -203,7 +203,7 @@ def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -
     assert tried not in office.records()
 
 
-def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_erasure_removes_any_number_of_records(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """An erasure with many records removes all of them; if the time is over first it raises Unavailable, and asking
     again finishes it."""
     monkeypatch.setattr("riskd.subjects.PAGE", 2)
@@ -218,7 +218,7 @@ def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest
     assert office.of("anne") == {}
 
 
-def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
+def test_an_erasure_removes_expired_records(office: Office) -> None:
     """An erasure also removes expired records that the sweep has not reached."""
     office.sign_in("anne")
     office.now += 200 * DAY
@@ -229,7 +229,7 @@ def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
 @pytest.mark.parametrize(
     "subject", [Subject("", "customer", ""), Subject("", "people", "a"), Subject("x" * 257, "", "a\0")]
 )
-def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
+def test_a_bad_subject_name_is_refused(office: Office, subject: Subject) -> None:
     """Each method reports every mistake in the subject's name at once."""
     for ask in (
         lambda: office.subjects.summary(subject),
@@ -319,7 +319,7 @@ def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) ->
     shared(office)
 
 
-def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> None:
+def test_a_busy_device_delays_an_erasure_only_until_its_deadline(tmp_path: Path) -> None:
     """If a device's record changes at every attempt, the erasure ends with Unavailable."""
 
     class Busy(MemoryStore):
@@ -334,7 +334,7 @@ def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> 
     office.engine.close()
 
 
-def test_a_receipt_is_exported_with_its_words(office: Office) -> None:
+def test_a_receipt_is_exported_with_names(office: Office) -> None:
     """An exported receipt has all fields, with tiers by name and digests in hexadecimal."""
     office.sign_in("anne")
     (told,) = [json.loads(each.content) for each in office.export("anne") if each.kind == "receipt"]

@@ -12,7 +12,7 @@ from riskd.core.errors import InvalidGeo
 TABLE = Path(__file__).parents[2] / "data" / "asns.csv"
 
 
-def test_the_table_that_comes_with_riskd() -> None:
+def test_the_shipped_table() -> None:
     """The shipped table contains the large clouds, a privacy relay and a satellite operator, and no home provider."""
     table = read_asn_table(TABLE)
     assert set(table.values()) == set(USES)

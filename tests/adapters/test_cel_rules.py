@@ -196,7 +196,7 @@ def test_absence_decides_nothing(
 
 
 @pytest.mark.parametrize("when", ["speed_kmh > 1.0 || score > 0.1", "country == 'NO' || asn == 1 || score > 0.1"])
-def test_what_is_known_decides_by_itself(when: str) -> None:
+def test_missing_facts_do_not_prevent_a_hit(when: str) -> None:
     """A missing fact does not prevent a hit if the condition is true without it."""
     assert names(compiled(when)(facts((math.nan, 0.0, 0.0), score=0.2)))
 

@@ -61,7 +61,7 @@ comparisons = st.tuples(st.sampled_from(sorted(MEETS)), st.floats(-30, 30).map(l
 
 
 @given(st.sampled_from(sorted(SPANS)), st.lists(comparisons, min_size=1, max_size=2), st.floats(-40, 800))
-def test_what_is_called_a_contradiction_is_one(name: str, several: list[tuple[str, float]], value: float) -> None:
+def test_reported_contradictions_are_true(name: str, several: list[tuple[str, float]], value: float) -> None:
     """No value of the feature satisfies what is reported as never true or excluded; every value satisfies what is
     always true."""
     span = SPANS[name]

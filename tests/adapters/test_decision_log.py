@@ -59,11 +59,11 @@ def segments(directory: Path) -> list[Path]:
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "this did not come to pass"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 
-def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
+def test_records_are_read_in_the_order_of_appending(tmp_path: Path) -> None:
     """Records are read in the order of their appending, even before a close or sync."""
     with closing(opened(tmp_path / "log")) as log:
         records = [json.dumps({"n": n}).encode() for n in range(100)]
@@ -164,7 +164,7 @@ def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch
     assert seen == [[]]
 
 
-def test_line_that_comes_before_pruning_gets_there_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_written_just_before_pruning_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If an empty old segment gets its first line just before pruning locks it, it is kept."""
     quiet = tmp_path / "20200101T000000.000000-w1-1.jsonl"
     with quiet.open("ab", buffering=0) as other:
@@ -245,7 +245,7 @@ def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
     assert list(read_segments(tmp_path)) == [b"first", b"last"]
 
 
-def test_who_makes_room_is_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a full disk, writing is retried within a tenth of a second, or within five seconds if it was full for
     long."""
     now = time.monotonic()
@@ -295,7 +295,7 @@ def test_slow_write_is_counted(tmp_path: Path) -> None:
     assert b'riskd_failures_total{part="decision_log"} 0.0' in page
 
 
-def test_closed_log_takes_nothing(tmp_path: Path) -> None:
+def test_a_closed_log_accepts_nothing(tmp_path: Path) -> None:
     """Closing is idempotent, and append returns False afterwards."""
     log = opened(tmp_path)
     log.close()

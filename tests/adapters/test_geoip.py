@@ -312,7 +312,7 @@ def test_open_files_are_listed(write: Write) -> None:
     assert database.nodes > 1000
 
 
-def test_a_replaced_file_goes_on_answering(tmp_path: Path) -> None:
+def test_a_replaced_file_stays_usable(tmp_path: Path) -> None:
     """After a file is replaced by a rename, the open one keeps working."""
     file = tmp_path / "city.mmdb"
     file.write_bytes(CITY.read_bytes())

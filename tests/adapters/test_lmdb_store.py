@@ -44,7 +44,7 @@ def fill(store: LmdbStore) -> int:
     raise AssertionError("it never filled")
 
 
-def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+def test_a_reopened_store_has_the_same_records(tmp_path: Path) -> None:
     """After closing and reopening, the store has the same records and count."""
     first = LmdbStore(tmp_path)
     first.write([DELTA], [paper(1)], NOW, 1.0)
@@ -204,7 +204,7 @@ def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
+def test_a_full_store_is_reported_and_can_be_erased_from(tmp_path: Path) -> None:
     """A full store rejects writes and names the setting, but reads and erases; erasing makes room."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     held = fill(store)
@@ -218,7 +218,7 @@ def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
     store.close()
 
 
-def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
+def test_writers_to_a_full_store_disturb_no_other_call(tmp_path: Path) -> None:
     """While writes to a full store are refused, reads, sweeps and syncs do not fail."""
     store = LmdbStore(tmp_path, map_size=1 << 20, sync_seconds=0.001)
     held = fill(store)

@@ -148,7 +148,7 @@ def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
     assert desk.compact(customer=90 * DAY) == Compacted(1, 1, 0)
 
 
-def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
+def test_lines_written_after_the_erasure_stay(desk: Desk) -> None:
     """An open segment's earlier lines are removed once it is finished; lines that a returning subject writes after the
     erasure stay, whatever their event time."""
     desk.now += 10
@@ -258,7 +258,7 @@ NEWER: Final[dict[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("news", NEWER)
-def test_a_line_of_a_newer_riskd_is_kept_as_it_is(desk: Desk, news: str) -> None:
+def test_a_line_of_a_newer_riskd_is_kept_unchanged(desk: Desk, news: str) -> None:
     """After a rollback, a line of a newer riskd stays unchanged when others are erased, for the longest retention of
     any domain. Its own subject can find it and have it erased."""
     newer = json.dumps({**json.loads(line(ANNE, 1)), **NEWER[news]}, separators=(" , ", ":  ")).encode()
@@ -320,7 +320,7 @@ def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Des
         assert (desk.pending(), len(desk.archive.erased())) == (0, known)
 
 
-def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
+def test_only_old_drafts_are_deleted(desk: Desk) -> None:
     """A new draft belongs to a writer and is kept; an old one is deleted."""
     desk.written(line(ANNE, 1))
     fresh, old = (desk.directory / f"{name}.jsonl.draft" for name in ("fresh", "old"))
@@ -405,7 +405,7 @@ def test_invalid_lines_are_removed_on_rewriting(desk: Desk) -> None:
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
 
 
-def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
+def test_a_line_with_invalid_utf_8_is_found_for_no_subject(desk: Desk) -> None:
     """A line with invalid UTF-8 is not found for any subject, and is removed on rewriting."""
     desk.written(line(ANNE, 1), line(ANNE, 2)[:-1] + b', "issuer": "\xff"}', line(BERT, 1))
     assert desk.found(ANNE) == [line(ANNE, 1)]
@@ -427,7 +427,7 @@ def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
     assert gzip.decompress(copy.read_bytes()) == segment.read_bytes() == line(BERT, 2) + b"\n"
 
 
-def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
+def test_the_draft_of_a_killed_compaction_is_replaced(desk: Desk) -> None:
     """The next compaction replaces a draft that a killed one left."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     draft = segments(desk.directory)[0].with_suffix(".draft")
@@ -492,7 +492,7 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
     assert desk.compact() == Compacted(1, 1, 0)
 
 
-def test_a_compaction_told_to_stop_loses_nothing(desk: Desk) -> None:
+def test_a_stopped_compaction_is_continued_by_the_next(desk: Desk) -> None:
     """Segments that a stopped compaction did not reach are compacted by the next one."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
@@ -537,7 +537,7 @@ def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
     assert desk.pending() == 0
 
 
-def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
+def test_a_search_misses_no_line_of_rewritten_segments(desk: Desk) -> None:
     """If a compaction runs between two steps of a search, lines may repeat but none is missed."""
     desk.written(line(BERT, 0), *(line(ANNE, number) for number in range(4)))
     first, cursor = desk.archive.find([ANNE], b"", 2)

@@ -52,7 +52,7 @@ def bundle(sound: Path, tmp_path: Path) -> Path:
     return copytree(sound, tmp_path / "bundle")
 
 
-def test_what_is_written_is_read(bundle: Path) -> None:
+def test_a_written_bundle_can_be_loaded(bundle: Path) -> None:
     """A written bundle loads with the same scores, version and feature schema."""
     forest = load_model(bundle, FEATURES, domain="customer")
 
@@ -81,7 +81,7 @@ def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
     ]
 
 
-def test_a_sealed_manifest_says_what_it_rests_on(bundle: Path) -> None:
+def test_a_sealed_manifest_has_only_what_the_model_uses(bundle: Path) -> None:
     """Sealing adds only the definitions of used features, their schema, and a hash for each file."""
     manifest = read_manifest(bundle)
 
@@ -114,7 +114,7 @@ def test_a_version_is_never_written_twice(bundle: Path) -> None:
         write_bundle(bundle, DOCUMENT, "", MANIFEST, FEATURES)
 
 
-def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
+def test_a_bundle_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """On a full disk, writing a bundle fails with a remedy and leaves nothing behind."""
     large = {"evaluation.json": bytes(2 * ROOM)}
     with largest_file(ROOM), pytest.raises(InvalidModel, match=r"/new: cannot be written: File too large \(check that"):
@@ -123,7 +123,7 @@ def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "reference.json", "card.md"])
-def test_what_cannot_be_sealed_is_as_it_was(bundle: Path, name: str) -> None:
+def test_a_bundle_that_cannot_be_sealed_is_unchanged(bundle: Path, name: str) -> None:
     """If sealing fails on a full disk, the served bundle is unchanged and still matches its manifest."""
     seal(bundle, FEATURES, beside={"evaluation.json": b"{}"})
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}

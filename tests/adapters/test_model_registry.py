@@ -107,7 +107,7 @@ def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) ->
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["never given", "given later"])
-def test_an_act_whose_process_died_has_not_come_to_pass(models: Path, *, again: bool) -> None:
+def test_an_act_whose_process_died_is_ignored(models: Path, *, again: bool) -> None:
     """If a process died after recording an act but before giving the role, a rollback ignores that act."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
@@ -146,7 +146,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) 
     assert not (models / "customer" / "challenger").exists()
 
 
-def test_what_is_no_version_gets_no_role(models: Path) -> None:
+def test_only_an_existing_version_gets_a_role(models: Path) -> None:
     """A name that is no version, or that leads elsewhere, gets no role, and nothing is written."""
     registry = Registry(models)
     for name in ("d", "../machine/hand-set-2", "champion", ""):
@@ -180,7 +180,7 @@ def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
         registry.give("customer", act("b", "hand-set-2"))
 
 
-def test_what_is_staged_is_what_challengers_would_decide_by(models: Path, tmp_path: Path) -> None:
+def test_staging_takes_challengers_or_champions(models: Path, tmp_path: Path) -> None:
     """Staging takes each domain's challenger, or else its champion; it is refused if no domain has a challenger."""
     registry = Registry(models)
     with pytest.raises(InvalidModel, match="no identity domain has a challenger"):
@@ -305,7 +305,7 @@ def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", pem(X25519PrivateKey.generate())], ids=["empty", "text", "x25519"])
-def test_what_is_no_key_signs_nothing(models: Path, key: Path, content: bytes) -> None:
+def test_only_an_ed25519_key_can_sign(models: Path, key: Path, content: bytes) -> None:
     """A file that is no Ed25519 key is rejected with how to make one."""
     key.write_bytes(content)
     with pytest.raises(InvalidModel, match="openssl genpkey -algorithm ed25519"):

@@ -117,7 +117,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     assert [problem.partition(": ")[2].split()[1] for problem in found] == ["journey", "tier", "feature"]
 
 
-def test_what_a_case_does_not_name_is_unknown(tmp_path: Path) -> None:
+def test_facts_that_a_case_does_not_set_are_unknown(tmp_path: Path) -> None:
     """What a case does not set is unknown: features have their defaults, facts are missing, and there are no gaps."""
     (one,) = read(tmp_path / "cases.yaml", case())
     assert all(
@@ -131,7 +131,7 @@ def test_what_a_case_does_not_name_is_unknown(tmp_path: Path) -> None:
     assert (one.score, one.attempt.credential_result, one.line) == (0.0, "not_checked", 3)
 
 
-def test_what_is_stale_is_known(tmp_path: Path) -> None:
+def test_stale_sources_count_as_present(tmp_path: Path) -> None:
     """A case may give facts and features of a source that it marks as stale; they count as present."""
     text = case(gaps="{route: stale, place: not_found}", facts="{asn: 64500}", features="{new_asn: 1}")
     (one,) = read(tmp_path / "cases.yaml", text)
@@ -159,7 +159,7 @@ def test_schema_has_the_readers_keys(kind: str) -> None:
     assert definition["additionalProperties"] is False
 
 
-def test_schema_has_the_readers_words() -> None:
+def test_schema_has_the_same_names_as_the_reader() -> None:
     """The schema has the same domains, journeys, sources, reasons for gaps and tiers as the reader."""
     properties = SCHEMA["$defs"]["case"]["properties"]
     assert tuple(SCHEMA["properties"]["domain"]["enum"]) == DOMAINS

@@ -224,7 +224,7 @@ def test_schema_has_the_kinds_of_lists() -> None:
     assert definitions["tenant_terms"]["properties"] == definitions["tier_terms"]["properties"]
 
 
-def test_schema_has_the_readers_words() -> None:
+def test_schema_has_the_same_names_as_the_reader() -> None:
     """The schema has the same tiers, sources, journeys, domains and variables."""
     definitions, properties = SCHEMA["$defs"], SCHEMA["properties"]
     tiers = [tier.name for tier in Tier]
@@ -237,7 +237,7 @@ def test_schema_has_the_readers_words() -> None:
     assert set(VARIABLES) <= set(re.findall(r"\w+", definitions["rule"]["properties"]["when"]["description"]))
 
 
-def test_the_page_has_the_readers_words() -> None:
+def test_the_page_names_every_key_and_variable() -> None:
     """docs/policy.md names every key and every variable."""
     page = (ROOT / "docs" / "policy.md").read_text()
     for kind in ("policy", "journey", "tier", "rule"):

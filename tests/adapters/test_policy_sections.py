@@ -227,7 +227,7 @@ def test_a_journeys_own_day_counts_first(policy: Policy) -> None:
     assert policy.journeys["login"].learning_until == 0.0
 
 
-def test_a_policy_can_be_asked_as_if_nobody_learned(policy: Policy) -> None:
+def test_requiring_ends_learning(policy: Policy) -> None:
     """`requiring` ends learning in all journeys of the policy and its tenants, and changes nothing else."""
     requiring = policy.requiring()
     days = {journey.learning_until for each in (requiring, requiring.of("acme")) for journey in each.journeys.values()}

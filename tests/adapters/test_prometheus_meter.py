@@ -97,7 +97,7 @@ def outcome(kind: str, *amr: str) -> Outcome:
     return Outcome(assessment_id="0" * 32, kind=kind, amr=amr)
 
 
-def test_what_the_engine_counts() -> None:
+def test_each_method_of_the_port_changes_its_metrics() -> None:
     """Each method of the Meter port changes its own metrics."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
@@ -143,7 +143,7 @@ def test_what_the_engine_counts() -> None:
     assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2", role="active") == 1
 
 
-def test_what_an_answer_counts() -> None:
+def test_an_answer_changes_these_metrics() -> None:
     """An answer counts its tier, whether it was satisfied, score, coverage, gaps, withheld tier and causes."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
@@ -169,7 +169,7 @@ def test_what_an_answer_counts() -> None:
     assert counted == {"history", "rule", "decision_log"}
 
 
-def test_an_outcome_that_comes_again_counts_once() -> None:
+def test_a_repeated_outcome_counts_once() -> None:
     """A repeated outcome counts once; units that a stronger proof adds are counted each time."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
@@ -230,7 +230,7 @@ def test_a_clock_that_went_back_is_followed() -> None:
     assert set(alive(memory, "riskd_signal_arrived_timestamp_seconds").values()) == {NOW - 900}
 
 
-def test_what_mattered_is_what_moved_the_score() -> None:
+def test_only_signals_with_a_noticeable_contribution_mattered() -> None:
     """Only signals behind a noticeable contribution count as mattering; without an explanation, none does."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
@@ -247,7 +247,7 @@ def test_what_mattered_is_what_moved_the_score() -> None:
     assert alive(memory, "riskd_signal_mattered_timestamp_seconds") == expected
 
 
-def test_what_is_remembered_of_combinations_is_bounded() -> None:
+def test_the_cache_of_combinations_is_bounded() -> None:
     """The cache of combinations of missing signals is bounded, and counts stay right."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)

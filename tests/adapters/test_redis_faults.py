@@ -303,7 +303,7 @@ def test_a_full_server_still_answers(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
+def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> None:
     """Calls with impossible deadlines fail, and the next caller is answered."""
     server = RedisServer(tmp_path / "redis")
     with running(server):

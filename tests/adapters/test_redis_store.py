@@ -101,7 +101,7 @@ def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -
     assert 24 <= fields <= 100
 
 
-def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: RedisStore) -> None:
+def test_a_record_of_another_program_is_unavailable(server: RedisServer, store: RedisStore) -> None:
     """A record that another program wrote under our key raises Unavailable."""
     for content in (b"", b"\x7fexpires\xc1"):
         server.ask("HSET", f"riskd:{FORMAT}:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
@@ -109,7 +109,7 @@ def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: Re
             store.read((SUBJECT,), (), NOW, 1.0)
 
 
-def test_what_no_buffer_holds_arrives_whole(store: RedisStore) -> None:
+def test_commands_larger_than_any_buffer_arrive_whole(store: RedisStore) -> None:
     """Commands and answers larger than any socket buffer arrive whole, or end at the deadline."""
     whole_megabytes(store)
     with pytest.raises(Unavailable):

@@ -192,7 +192,7 @@ def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Offi
     assert office.sign_in("anne", request_id="r-1").id == first.id
 
 
-def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office) -> None:
+def test_fraud_during_the_move_undoes_earlier_lessons(office: Office) -> None:
     """If the receipt was moved first, fraud still takes back what was taught."""
     answer = office.sign_in("anne")
     rotating(office, office.store, (), SECOND)
@@ -368,7 +368,7 @@ def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
         rotated(office, office.store, SECOND)
 
 
-def test_told_to_stop_it_goes_on_later(office: Office) -> None:
+def test_a_stopped_move_is_continued_later(office: Office) -> None:
     """If the move is stopped, the next call moves the rest."""
     office.sign_in("anne")
     stop = threading.Event()
@@ -393,7 +393,7 @@ def test_everything_moves_however_little_is_looked_at_in_one_go(
 
 @pytest.mark.parametrize("kind", [PROFILE, RECEIPT])
 @pytest.mark.parametrize("left", [0, 3, 12])
-def test_what_cannot_be_read_holds_up_nobody(office: Office, kind: bytes, left: int) -> None:
+def test_a_damaged_record_does_not_stop_the_move(office: Office, kind: bytes, left: int) -> None:
     """A damaged record is deleted, because it cannot be moved; all others are moved."""
     office.sign_in("anne")
     before = office.records()

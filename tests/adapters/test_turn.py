@@ -68,7 +68,7 @@ def test_a_wait_ends_with_the_caller_s_time_and_spares_the_next(tmp_path: Path) 
         other.kill()
 
 
-def test_a_short_wait_in_vain_says_nothing(tmp_path: Path) -> None:
+def test_a_short_timed_out_wait_does_not_shorten_others(tmp_path: Path) -> None:
     """A caller with hardly any time does not shorten the waits of others."""
     turn = Turn(tmp_path / "turn")
     with holder(tmp_path / "turn") as other:

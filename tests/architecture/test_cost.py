@@ -27,7 +27,7 @@ def test_an_assessment_executes_at_most_so_many_bytecodes(cost: Cost) -> None:
     unnoticed."""
     if sys.version_info[:2] == (3, 11):
         assert cost.bytecodes == pytest.approx(BYTECODES, rel=TOLERANCE), cost.modules
-    assert cost.bytecodes < 1.2 * BYTECODES, "no other Python compiles the same code to a fifth more"
+    assert cost.bytecodes < 1.2 * BYTECODES, "no other Python needs a fifth more bytecodes"
 
 
 def test_an_assessment_calls_at_most_so_many_functions(cost: Cost) -> None:

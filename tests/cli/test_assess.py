@@ -130,7 +130,7 @@ def test_bad_input_is_refused_before_anything_is_sent(arguments: tuple[str, ...]
 
 
 @pytest.mark.parametrize("word", ["checked", "fail", "unspecified", ""])
-def test_an_unknown_word_is_reported_with_the_known_ones(word: str) -> None:
+def test_an_unknown_name_is_reported_with_the_valid_ones(word: str) -> None:
     """An unknown or abbreviated word is rejected with the list of valid ones."""
     with pytest.raises(InvalidAttempt) as caught:
         run(*LOGIN, "--credential", word)

@@ -58,7 +58,7 @@ def test_an_overloaded_call_is_retried() -> None:
     assert told.errors == []
 
 
-def test_a_story_that_is_never_answered_ends_in_words(
+def test_a_demo_without_an_answer_ends_with_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the service never answers, the demo ends with an error message and a client's exit code."""

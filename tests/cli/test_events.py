@@ -186,7 +186,7 @@ def test_decode_shows_the_event(
     assert (found["jti"], found["told"]["kind"]) == ("t-1", "credential_compromise")
 
 
-def test_decode_says_why_not(
+def test_decode_reports_why_a_token_is_rejected(
     transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`decode` exits with 1 for a rejected token, 3 if keys cannot be fetched, and 2 for misuse."""

@@ -207,7 +207,9 @@ def test_a_database_that_the_service_would_refuse_is_not_installed(mirror: Mirro
     assert (tmp_path / "geo" / "city.mmdb").read_bytes() == before
 
 
-def test_what_is_there_is_left_alone(mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_databases_are_not_fetched_again(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A second run requests nothing, unless it is forced."""
     for name in (*FREE.files(), ATTRIBUTION_FILE):
         (tmp_path / name).write_bytes(b"")
@@ -231,7 +233,7 @@ def test_without_a_package_client_the_remedy_is_printed(
     assert "MMDB files of your own" in told
 
 
-def test_what_the_client_says_is_passed_on(mirror: Mirror, tmp_path: Path) -> None:
+def test_errors_of_the_package_client_are_passed_on(mirror: Mirror, tmp_path: Path) -> None:
     """An error of the package client is passed on."""
     with pytest.raises(Unavailable, match="404 not found"):
         install(tmp_path / "geo", quietly, FREE)
@@ -286,7 +288,7 @@ def test_nothing_installed_is_not_available(tmp_path: Path, capsys: pytest.Captu
     assert run("status", "--dir", str(tmp_path)) == REFUSED
 
 
-def test_what_is_no_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A text that is no address gives exit code 2."""
     assert run("lookup", "1.2.3", "--dir", str(tmp_path)) == REFUSED == 2
     assert "is not an IP address" in capsys.readouterr().err

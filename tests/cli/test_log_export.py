@@ -141,7 +141,7 @@ def test_since(log: Path, export: Export) -> None:
     assert len(uids(export(log, "--since", "2025-11-27T14:05:05Z").out)) == 2
 
 
-def test_a_run_goes_on_where_the_one_before_stopped(log: Path, tmp_path: Path, export: Export) -> None:
+def test_a_run_continues_where_the_last_one_stopped(log: Path, tmp_path: Path, export: Export) -> None:
     """With a bookmark, each line is in exactly one of the runs' files."""
     flags = ("--bookmark", str(tmp_path / "bookmark"), "--to", str(tmp_path / "events"))
     found = []
@@ -203,7 +203,7 @@ def running(*words: str, state: Path, **pipes: Any) -> Iterator[subprocess.Popen
 def line(file: IO[bytes] | None) -> str:
     """The id of the next event; waits for it."""
     assert file is not None
-    assert select.select([file], [], [], 20.0)[0], "nothing came"
+    assert select.select([file], [], [], 20.0)[0], "no event arrived in time"
     return uids(file.readline())[0]
 
 

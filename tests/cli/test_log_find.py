@@ -126,7 +126,7 @@ def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.Cap
     assert not state.exists()
 
 
-def test_what_names_nobody_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_name_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid name gives exit code 2."""
     files.decide(NOON, "alex")
     files.find(capsys, "", "--domain", "customer", code=2)

@@ -36,7 +36,7 @@ def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[s
                 yield from parsers(below, f"{name} {word}")
 
 
-def test_who_takes_a_log_takes_settings() -> None:
+def test_commands_with_a_log_accept_settings() -> None:
     """Every command with a `log` argument has the setting as its default, and accepts `--config` and `--set`."""
     found = []
     for name, parser in parsers(build_parser()):

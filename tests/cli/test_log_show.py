@@ -144,9 +144,7 @@ def test_the_erased_are_not_shown(log: Path, capsys: pytest.CaptureFixture[str])
     assert f"has nothing about {ID}" in shown(capsys, log, ID, code=1)
 
 
-def test_what_followed_is_shown_where_the_assessment_is_gone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_later_lines_are_shown_without_the_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """If the assessment's own line is missing, its later lines are still shown."""
     write(tmp_path / SEGMENT, outcome(7, NOON, "confirmed_fraud"))
     told = shown(capsys, tmp_path, ID)
@@ -174,7 +172,7 @@ def test_without_contributions_it_says_who_can_tell(tmp_path: Path, capsys: pyte
     ("words", "said"),
     [((ID.upper().replace("7", "F"),), "is not an assessment id"), (("--log", "nowhere", ID), "is not a directory")],
 )
-def test_what_cannot_be_looked_for_is_refused(
+def test_a_bad_id_or_log_is_refused(
     log: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bad id or log gives exit code 2 with a remedy."""
@@ -182,7 +180,9 @@ def test_what_cannot_be_looked_for_is_refused(
     assert said in capsys.readouterr().err
 
 
-def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_earlier_security_events_are_shown_with_their_issuer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The account's security events of the thirty days before the decision are shown with their issuer."""
     asked = decision(7, NOON, subject=f"{7:032x}", reasons=("RISK_REPORTED",))
     high = {"level": "high", "issuer": "https://idp.example", "caller": "receiver"}
@@ -203,9 +203,7 @@ def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.Captur
     assert [each["kind"] for each in found["events"]] == ["risk_level_change"]
 
 
-def test_what_was_told_before_the_pepper_was_rotated_is_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_security_events_from_before_a_rotation_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Security events under any number of layers are shown, but none of other accounts, domains or peppers; without a
     pepper, those that can be found."""
     peppers = [b"a pepper of sixteen bytes", b"another of sixteen bytes", b"a third of sixteen bytes.."]

@@ -149,7 +149,7 @@ def test_a_dry_run_changes_nothing(cli: Cli, models: Path) -> None:
     assert champion(models) == "hand-set-2"
 
 
-def test_a_model_that_nobody_judged_is_not_promoted(cli: Cli, models: Path, tmp_path: Path) -> None:
+def test_a_model_without_an_evaluation_is_not_promoted(cli: Cli, models: Path, tmp_path: Path) -> None:
     """Without an evaluation the promotion is refused with how to make one; an evaluation file from elsewhere is
     accepted."""
     code, told = cli("promote", "customer", "candidate")
@@ -205,7 +205,7 @@ def test_signatures_are_asked_for_where_keys_are_trusted(cli: Cli, models: Path,
     assert cli("promote", "customer", "candidate", "--force", "now", *trusting)[0] == 2
 
 
-def test_what_is_damaged_is_not_signed(cli: Cli, models: Path, tmp_path: Path) -> None:
+def test_a_damaged_bundle_is_not_signed(cli: Cli, models: Path, tmp_path: Path) -> None:
     """A damaged bundle is not signed."""
     key = tmp_path / "key.pem"
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -237,7 +237,7 @@ def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.Cap
         (["calibrate", "--log", "{log}", "--budget", "2"], None),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_impossible_requests_are_refused(
     words: list[str], told: str | None, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Impossible requests give exit code 2 with the reason."""

@@ -72,7 +72,7 @@ def test_the_counts_agree_with_the_log(log: Path, records: list[Any], capsys: py
             assert row["moved"] <= row["came"]
 
 
-def test_what_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_that_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A signal that never came changes no tier."""
     for each in told(capsys, log):
         (row,) = [row for row in each["signals"] if row["signal"] == "outside"]
@@ -98,7 +98,7 @@ def test_people_get_a_table_of_each_domain(log: Path, capsys: pytest.CaptureFixt
     ("words", "said"),
     [(["--models", "{tmp}"], "champion"), (["--since", "2099-01-01"], "no decision to replay")],
 )
-def test_what_cannot_be_weighed_is_refused(
+def test_impossible_weighings_are_refused(
     words: list[str], said: str, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Impossible requests give exit code 2 with the reason."""

@@ -39,7 +39,7 @@ def test_a_refusal_says_where_and_what(
     "words",
     [["assess", "{file}"], ["assess", "--stream", "{file}", "--target", "127.0.0.1:1"], ["policy", "check", "{file}"]],
 )
-def test_what_is_quoted_does_nothing_to_a_terminal(
+def test_control_characters_in_quoted_input_are_escaped(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Messages escape control characters in quoted input, in every command."""

@@ -97,7 +97,7 @@ def test_nothing_is_written_of_an_export_that_differs(
     assert not out.exists()
 
 
-def test_what_cannot_be_trained_is_refused_before_any_work(
+def test_bad_input_is_refused_before_training(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Bad input gives exit code 2 before any training: an existing version, a recipe out of bounds, a missing log or
@@ -186,7 +186,7 @@ def test_where_nothing_can_be_written_nothing_is_judged(
     assert capsys.readouterr().err == "riskd: /dev/null/report: cannot be made: Not a directory (name another)\n"
 
 
-def test_a_bundle_that_tells_of_no_training_is_refused(
+def test_a_bundle_with_an_invalid_training_record_is_refused(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bundle whose training record is invalid is rejected by file name."""

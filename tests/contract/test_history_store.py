@@ -127,7 +127,7 @@ def test_a_shorter_keep_moves_the_expiry_forward(store: HistoryStore) -> None:
     assert history(store, KEY, NOW + 29) is not None
 
 
-def test_what_is_older_than_it_is_kept_is_forgotten(store: HistoryStore) -> None:
+def test_a_delta_drops_what_is_past_its_retention(store: HistoryStore) -> None:
     """A delta with `keep` drops older timestamps and, in a profile, whole weeks from every table, including tables that
     it does not touch."""
     began, weeks = int(NOW // WEEK), 20
@@ -359,7 +359,7 @@ def test_sweeping_removes_only_expired_records(sweeping_store: HistoryStore) -> 
     assert history(sweeping_store, b"P001") is not None
 
 
-def test_sweeping_goes_on_where_it_stopped(sweeping_store: HistoryStore) -> None:
+def test_sweeping_continues_where_it_stopped(sweeping_store: HistoryStore) -> None:
     """Small sweeps continue where the last one stopped, remove at most their limit, cover everything, and start
     over."""
     sweeping_store.write([attempts(b"P%03d" % number, expires=NOW + 1) for number in range(100)], (), NOW, SOON)

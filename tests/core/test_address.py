@@ -204,7 +204,7 @@ def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
 
 
 @pytest.mark.parametrize("text", _REFUSED)
-def test_what_is_not_an_address_is_refused(text: str) -> None:
+def test_only_plain_addresses_are_accepted(text: str) -> None:
     """A text with leading zeros, signs, spaces, ports, brackets, prefixes or scope identifiers is rejected."""
     assert parse(text) is None
 

@@ -89,7 +89,7 @@ def test_a_sign_in_completes_once(tier: Tier, satisfied: bool, said: list[tuple[
 
 
 @given(st.sampled_from([*Tier]), st.sets(st.sampled_from(["pwd", "otp", "hwk", "sms", "kba", "pin"])))
-def test_what_satisfies_is_what_is_met(tier: Tier, amr: set[str]) -> None:
+def test_metrics_and_learning_agree_on_a_met_challenge(tier: Tier, amr: set[str]) -> None:
     """The metrics count a challenge as met exactly when learning accepts it as proof; nothing meets DENY."""
     before = asked(tier)
     passed = outcome("challenge_passed", *sorted(amr))

@@ -40,7 +40,7 @@ def test_a_challenge_reads_as_in_the_rfc(found: Terms, parameters: str) -> None:
 
 
 @given(requirements)
-def test_a_challenge_says_what_the_request_will_say(requirement: Requirement) -> None:
+def test_a_challenge_matches_the_authorization_request(requirement: Requirement) -> None:
     """Parsed as in RFC 9110, the challenge has the parameters of the authorization request, in the same order."""
     header = riskd.challenge(requirement)
     assert header is not None

@@ -96,7 +96,7 @@ def test_every_source_that_needs_a_purpose_is_tried() -> None:
     granted=st.sampled_from(CONSENTS),
     explicit=st.booleans(),
 )
-def test_what_was_not_granted_leaves_no_trace(
+def test_a_withheld_signal_leaves_no_trace(
     release: Release,
     *,
     who: str,

@@ -105,7 +105,7 @@ def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
         (event("recovery_information_changed"), None),
     ],
 )
-def test_what_each_event_means(one: SecurityEvent, says: Outside | None) -> None:
+def test_each_kind_of_event_has_its_meaning(one: SecurityEvent, says: Outside | None) -> None:
     """What one event means for an attempt that has no outside signals of its own."""
     assert judged(one) == says
 

@@ -57,7 +57,7 @@ def test_freemans_unknown_is_four() -> None:
 
 
 @given(total=st.floats(0.1, 1e4), population=st.floats(1e-9, 1))
-def test_new_value_tells_as_much_as_history_is_deep(total: float, population: float) -> None:
+def test_a_new_value_counts_by_the_depth_of_history(total: float, population: float) -> None:
     """For a value that the subject never had, the smoothed ratio is 1 + sign-ins, whatever its popularity."""
     assert population / smoothed(0.0, total, population) == pytest.approx(1 + total)
 

@@ -278,7 +278,7 @@ def test_sequence_remembers_sensitive_steps() -> None:
     assert found["hours_since_recovery"] == found["hours_since_registration"] == LONG_AGO_H
 
 
-def test_timezone_gap_goes_round_the_clock() -> None:
+def test_a_timezone_gap_is_at_most_twelve_hours() -> None:
     """The largest gap is twelve hours; clocks a day apart have no gap."""
     gaps = [
         seen(World(), sign_in(), device_offset_min=120 + shift)["timezone_gap_h"] for shift in (0, 90, -480, 720, 1440)

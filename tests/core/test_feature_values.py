@@ -250,7 +250,7 @@ def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
     assert math.isnan(seen(world, sign_in(), agent=Missing("agent", "unreadable"))["agent_rarity"])
 
 
-def test_sharing_of_the_address_goes_before_that_of_the_network() -> None:
+def test_sharing_of_the_address_takes_precedence_over_the_network() -> None:
     """If the account's address is shared by two and its network by thirty, it counts as shared by two, and there are no
     strangers."""
     world = settled()

@@ -103,7 +103,7 @@ def test_withheld_purpose_makes_its_features_missing(purpose: str) -> None:
     assert not math.isnan(found["address_llr"])
 
 
-def test_nothing_known_accuses_nobody() -> None:
+def test_an_attempt_with_nothing_known_has_no_risky_feature() -> None:
     """An attempt with only the required fields and every fact missing has no feature that speaks against it."""
     attempt = Attempt(domain="customer", subject="alex", journey="login", network=Network(client_ip="192.0.2.1"))
     context = World().context(

@@ -157,7 +157,7 @@ def test_steps_are_a_tree(vector: list[float]) -> None:
 
 
 @pytest.mark.parametrize("leaves", [2, 8, 9, 16, 17, 32, 33, MAX_LEAVES])
-def test_a_tree_may_have_a_machine_word_of_leaves(leaves: int) -> None:
+def test_every_leaf_of_a_full_tree_is_reachable(leaves: int) -> None:
     """Every leaf is reachable for every number of leaves up to MAX_LEAVES."""
     nodes: list[Split | float] = []
     for index in range(leaves - 1):
@@ -312,7 +312,7 @@ def test_a_bad_document_is_refused_with_every_problem(refused: ForestDocument, p
     ],
     ids=["baseline", "trees", "trees and steps", "cuts and values", "probabilities", "knots", "no threshold"],
 )
-def test_what_lies_at_a_limit_is_served(accepted: ForestDocument) -> None:
+def test_a_document_at_a_limit_is_accepted(accepted: ForestDocument) -> None:
     """A document exactly at a limit is accepted."""
     assert 0.0 <= Forest(accepted, NAMES).score([0.0] * len(NAMES))[1] <= 1.0
 

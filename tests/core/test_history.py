@@ -208,7 +208,7 @@ def test_marks_are_taken_back() -> None:
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 20), st.integers(1, 3)), max_size=8),
     st.integers(0, 20),
 )
-def test_what_a_delta_no_longer_keeps_is_forgotten(
+def test_keep_drops_exactly_what_is_older(
     visits: list[tuple[str, int]], taught: list[tuple[str, int, int]], keep: int
 ) -> None:
     """A delta with `keep` drops timestamps and profile weeks before that time, and nothing at or after it."""
@@ -228,7 +228,7 @@ def test_what_a_delta_no_longer_keeps_is_forgotten(
 
 @law
 @given(anything())
-def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
+def test_a_history_stays_within_its_bounds(deltas: list[Delta]) -> None:
     """No table, sketch or list of timestamps exceeds its bound."""
     history = remembered(*deltas)
 
@@ -324,7 +324,7 @@ def test_the_stored_form_is_plain_messagepack() -> None:
     ]
 
 
-def test_a_table_that_nobody_knows_is_refused() -> None:
+def test_a_record_with_an_unknown_table_is_refused() -> None:
     """A record with an unknown table, from a later version, is rejected, because the next write would lose that
     table."""
     with pytest.raises(msgspec.ValidationError):

@@ -138,7 +138,7 @@ def test_a_top_up_is_like_teaching_it_at_once(lesson: Lesson, first: int, more: 
 
 @law
 @given(receipts, st.lists(outcomes, max_size=6))
-def test_fraud_takes_back_all_that_was_taught(kept: Receipt, before: list[Outcome]) -> None:
+def test_fraud_undoes_all_lessons_of_the_attempt(kept: Receipt, before: list[Outcome]) -> None:
     """After confirmed fraud nothing of the attempt remains in any profile, whatever was reported before."""
     kept, deltas = settled(kept, *before, outcome("confirmed_fraud"))
 

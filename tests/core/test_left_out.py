@@ -65,7 +65,7 @@ def test_without_history_nothing_is_left_out() -> None:
     assert all(math.isnan(value) for value in flags(lost, sign_in(device=SILENT), remembered=failed).values())
 
 
-def test_what_never_came_is_not_left_out() -> None:
+def test_a_signal_that_never_came_is_not_left_out() -> None:
     """A signal that the account never sent does not count as left out."""
     world = World()
     for day in range(40, 0, -2):

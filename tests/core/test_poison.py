@@ -214,7 +214,7 @@ def test_one_pass_with_a_key_settles_and_no_two_without_ever_do() -> None:
         assert not any(standing(tally, account, (3000 + week) * WEEK)[1] for week in range(second, 60))
 
 
-def test_what_the_account_began_with_is_forgotten_with_its_beginning() -> None:
+def test_an_early_value_is_forgotten_when_the_first_weeks_expire() -> None:
     """A value used once, long ago, does not become the account's own when the account's first weeks expire."""
     account = [3000, *[1] * 26]
 

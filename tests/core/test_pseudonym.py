@@ -190,7 +190,7 @@ def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], 
 
 
 @given(peppers, st.sampled_from([*ENTITIES, "issuer"]), st.text(), st.text())
-def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant: str, value: str) -> None:
+def test_a_short_pseudonym_shows_its_number_of_layers(layers: list[bytes], kind: str, tenant: str, value: str) -> None:
     """A short pseudonym shows under how many layers it was made; it matches no other value."""
     many = Pseudonyms(PEPPER, layers)
     once = [Pseudonyms(PEPPER, layers[:age]).digest(tenant, "customer", kind, value) for age in range(len(layers) + 1)]

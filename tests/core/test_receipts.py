@@ -93,7 +93,7 @@ def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
 
 @law
 @given(issued())
-def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
+def test_a_receipt_does_not_contain_the_subject(one: tuple[Receipt, str]) -> None:
     """The stored form does not contain the subject's pseudonym, and deriving shared keys needs the pepper."""
     receipt, tenant = one
     stored = receipts.encode(receipt, tenant)

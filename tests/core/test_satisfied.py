@@ -134,7 +134,7 @@ def test_case_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)
-def test_what_meets_a_tier(case: Case) -> None:
+def test_each_case_is_met_or_not_as_the_table_says(case: Case) -> None:
     """Each case is satisfied or not as the table says, with the section of the standard that it follows."""
     assert meets(case.policy(), case.attempt(), Tier[case.tier]) is case.met
 
@@ -179,7 +179,7 @@ def test_no_method_alone_is_two_factors(domain: str, method: str) -> None:
 
 
 @given(policies, words, st.sampled_from([*REGISTERED, "quantum"]), tiers)
-def test_one_more_method_rarely_takes_away(policy: Policy, word: Word, more: str, tier: Tier) -> None:
+def test_another_method_rarely_loses_a_tier(policy: Policy, word: Word, more: str, tier: Tier) -> None:
     """One more method takes a tier away only if it makes an umbrella method (`mfa`, `mca`) weaker, or if the session
     had named no methods."""
     amr = word.amr
@@ -197,7 +197,7 @@ def test_an_older_authentication_never_helps(policy: Policy, word: Word, older: 
 
 
 @given(policies, words, tiers, tiers)
-def test_what_meets_a_stricter_tier_meets_a_laxer_one(policy: Policy, word: Word, one: Tier, other: Tier) -> None:
+def test_a_stricter_tier_implies_a_laxer_one(policy: Policy, word: Word, one: Tier, other: Tier) -> None:
     """In every shipped policy, what satisfies a tier satisfies each less strict tier."""
     lax, strict = sorted((one, other))
     attempt = session_of(word.acr, word.amr, word.age)

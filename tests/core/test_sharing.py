@@ -72,7 +72,7 @@ def test_more_who_are_known_here_excuse_more(few: int, more: int, failures: int)
         assert one[f"{name}_failures_per_account_1h"] >= other[f"{name}_failures_per_account_1h"]
 
 
-def test_an_address_that_nobody_is_known_at_counts_every_failure() -> None:
+def test_without_known_accounts_an_address_counts_every_failure() -> None:
     """At an address without proven accounts, as on a rented machine, each failure and each account counts fully."""
     world = World()
     tried(world, GATEWAY, 60, 60)
@@ -124,7 +124,7 @@ def test_a_carriers_gateway_is_not_the_owners_home(accounts: int, address: str) 
         assert carrier["customer"] >= home["customer"] + 0.5
 
 
-def test_a_crowds_place_is_nobodys() -> None:
+def test_the_place_of_a_carriers_gateway_is_not_learned() -> None:
     """The place of a carrier's gateway is not learned, and within the account's own country it counts as no motion."""
     world = settled()
     share(world, GATEWAY, 100)

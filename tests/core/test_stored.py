@@ -54,7 +54,7 @@ def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: l
 
 
 @given(written())
-def test_what_is_written_has_an_order(deltas: list[Delta]) -> None:
+def test_records_are_written_in_the_order_of_their_keys(deltas: list[Delta]) -> None:
     """Records are written in the order of their keys, so that concurrent writers lock in the same order."""
     swaps = [Swap(key, None, b"document", START + DAY) for key in (b"c", b"aa")]
     found = [key for key, _ in changes(lambda _: None, deltas, swaps, START) or ()]

@@ -70,7 +70,7 @@ def test_the_container_is_small_and_not_root() -> None:
     assert "ADD" not in words
 
 
-def test_what_the_container_copies_is_there_and_not_ignored() -> None:
+def test_everything_the_container_copies_exists() -> None:
     """Every copied source exists in a clean checkout and passes the ignore file."""
     ignored = (ROOT / "deploy" / "container" / "Containerfile.dockerignore").read_text(encoding="utf-8").split()
     assert ignored[0] == "*"

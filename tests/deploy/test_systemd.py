@@ -12,7 +12,7 @@ UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.servic
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     """systemd knows every key of the unit and rates its exposure as low."""
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/riskd/bin/riskd", sys.executable))

@@ -36,7 +36,7 @@ def test_everything_that_can_be_kept_was_seen(kept: list[Kept]) -> None:
     assert "unknown" not in {one.entity for one in kept}
 
 
-def test_what_is_kept_is_needed(kept: list[Kept]) -> None:
+def test_every_kept_record_changes_a_feature(kept: list[Kept]) -> None:
     """Every record that is kept changes some feature, except for the few in UNREAD."""
     unread = {
         (one.entity, content.name)

@@ -70,7 +70,7 @@ def eventually(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "this did not come to pass"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 

@@ -200,7 +200,7 @@ def tries(app: App, service: Moody) -> bool:
     return all(service.calls[code] == (3 if code in RETRIED[app.language] else 1) for code in KEPT)
 
 
-def test_what_may_pass_is_tried_again(app: App) -> None:
+def test_temporary_errors_are_retried(app: App) -> None:
     """Temporary errors are tried three times in all; any other error is final."""
     with moody() as (service, target):
         steps = [sign_in(name, name) for name in ("RECOVERS", *KEPT)]
@@ -250,7 +250,7 @@ def vanishing(target: str, gone: Callable[[], bool]) -> Iterator[str]:
             end.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_server_that_is_gone_without_a_word_is_found(tmp_path: Path) -> None:
+def test_a_vanished_server_is_detected(tmp_path: Path) -> None:
     """If a server vanishes without closing its connection, Node's pings detect it and calls go elsewhere."""
     app = pages.node_app(tmp_path)
     page = tmp_path / "client.mjs"
@@ -290,7 +290,7 @@ def test_every_call_has_a_deadline(app: App) -> None:
         assert 0 < (limits["known"] or 0) < 1.1
 
 
-def test_nobody_is_waited_for(app: App) -> None:
+def test_without_a_service_the_flow_falls_back_in_time(app: App) -> None:
     """Without a service the flow falls back by its deadline, and the outcome is kept."""
     came, known = app.play("127.0.0.1:1", sign_in("kim", "f", "pwd", "otp"), tell("f" * 32))
     assert came.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": True}.items()

@@ -66,7 +66,7 @@ def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: S
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_served_elsewhere_is_said_to_be(service: Service, tmp_path: Path) -> None:
+def test_a_service_on_the_other_port_is_named(service: Service, tmp_path: Path) -> None:
     """Asking the port for the subject service names the setting that decides where it is served."""
     done = riskd("subject", "show", "--domain", "customer", "alex", "--target", service.address, state=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -97,7 +97,7 @@ def test_no_answer_names_the_likeliest_cause(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
-def test_a_reader_that_leaves_hears_no_verdict(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_command_silently(words: tuple[str, ...], tmp_path: Path) -> None:
     """If the reader closes the pipe, the command ends silently with 141."""
     command = [sys.executable, "-m", "riskd", *words]
     with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as left:
@@ -108,7 +108,7 @@ def test_a_reader_that_leaves_hears_no_verdict(words: tuple[str, ...], tmp_path:
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
-def test_what_cannot_be_printed_is_a_problem_like_others(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_full_stdout_is_reported_as_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
     """If stdout is a full disk, the command prints one line and exits with 2."""
     command = [sys.executable, "-m", "riskd", *words]
     with Path("/dev/full").open("w") as full:

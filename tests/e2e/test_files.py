@@ -242,7 +242,7 @@ def gaps(service: Service) -> set[str]:
     return {gap.source for gap in service.assess(attempt(LONDON)).gaps}
 
 
-def test_what_somebody_activated_stays_until_the_files_are_followed_again(files: Path) -> None:
+def test_an_activation_holds_until_the_files_are_followed_again(files: Path) -> None:
     """After an activation, changed files are ignored until `riskd release follow`, which loads their present
     content."""
     chosen = {**settings(files), **WATCHED}

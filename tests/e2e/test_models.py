@@ -39,7 +39,7 @@ def signed(models: Path, state: Path) -> str:
     return done.stdout.split()[-1]
 
 
-def test_a_service_that_trusts_keys_takes_no_other_models(models: Path, tmp_path: Path) -> None:
+def test_with_trusted_keys_unsigned_models_are_refused(models: Path, tmp_path: Path) -> None:
     """With trusted keys, unsigned models are rejected at start and reload with a remedy, and the last good ones stay in
     use."""
     public = signed(models, tmp_path)

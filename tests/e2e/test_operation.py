@@ -35,7 +35,7 @@ def test_health_and_readiness(service: Service) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_health_says_so_before_calls_are_refused(tmp_path: Path) -> None:
+def test_a_draining_service_is_not_ready_before_it_refuses_calls(tmp_path: Path) -> None:
     """While it drains, the service is alive but not ready and still answers; then it ends with code 0."""
     with serving(tmp_path, settings={"RISKD_SERVER__LAME_DUCK_S": "1"}) as service, service.channel() as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -59,7 +59,7 @@ def test_without_its_store_it_stays_ready_and_says_so(tmp_path: Path) -> None:
         assert time.time() - service.metric("riskd_failure_timestamp_seconds", part="store") < 30
 
 
-def test_reflection_tells_every_method(service: Service) -> None:
+def test_reflection_lists_every_method(service: Service) -> None:
     """Reflection lists exactly the methods that have metrics."""
     asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)
     with service.channel() as channel:

@@ -77,7 +77,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
     (state / "pepper").write_bytes(whole)
 
 
-def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_rotation_is_continued(tmp_path: Path) -> None:
     """A pepper that was added without a rotation is used at once, and the rotation adds no other."""
     state = tmp_path / "s"
     with serving(state, settings=FAST) as service:

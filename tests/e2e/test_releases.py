@@ -145,7 +145,7 @@ def test_a_refused_release_leaves_the_last_good_one(tmp_path: Path) -> None:
         assert service.assess(attempt()).release == first
 
 
-def test_a_share_is_kept_to(tmp_path: Path) -> None:
+def test_the_share_of_a_candidate_is_kept(tmp_path: Path) -> None:
     """At 30 %, three tenths of the subjects get the candidate within five standard deviations, always the same ones on
     any worker; at 60 % they keep it; log and metrics agree."""
     state = tmp_path / "s"

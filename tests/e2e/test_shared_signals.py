@@ -46,7 +46,7 @@ OTHER = {"format": "email", "email": "other@example.com"}
 
 
 @pytest.mark.slow
-def test_what_a_transmitter_says_raises_the_next_sign_in(tmp_path: Path) -> None:
+def test_a_reported_risk_raises_the_next_sign_in(tmp_path: Path) -> None:
     """A HIGH risk level raises the subject's score and tier, LOW takes that back, and no other subject is affected; the
     receiver's caller may only report events."""
     (tmp_path / "callers.toml").write_text(CALLERS.format(web=token_hash("web"), receiver=token_hash("receiver")))

@@ -41,7 +41,7 @@ def test_a_step_up_is_assessed_and_its_outcome_reported(service: Service) -> Non
     assert [(each.assessment_id, each.kind) for each in outcomes] == [(answers[0].id, "challenge_passed")]
 
 
-def test_what_was_not_asked_for_is_asked_again(service: Service) -> None:
+def test_an_unmet_challenge_is_repeated(service: Service) -> None:
     """A client that returns with only a password again, or with a wrong code, is challenged again."""
     with service.stub() as risk, stage(risk) as (client, _):
         for name in ("first", "second"):

@@ -89,7 +89,7 @@ def filled(message: Message, data: st.DataObject) -> None:
 
 @settings(max_examples=200)
 @given(data=st.data())
-def test_any_request_is_answered_or_told_what_is_wrong(data: st.DataObject) -> None:
+def test_any_request_is_answered_or_rejected_with_an_error(data: st.DataObject) -> None:
     """A request with any field values is answered or rejected with an error."""
     request = risk_pb2.AssessRequest()
     filled(request, data)
@@ -98,7 +98,7 @@ def test_any_request_is_answered_or_told_what_is_wrong(data: st.DataObject) -> N
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_security_event_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
+def test_any_security_event_is_accepted_or_rejected_with_an_error(data: st.DataObject) -> None:
     """A security event with any field values is accepted or rejected with an error."""
     request = risk_pb2.RecordSecurityEventRequest()
     filled(request, data)
@@ -107,7 +107,7 @@ def test_any_security_event_is_taken_or_told_what_is_wrong(data: st.DataObject) 
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_outcome_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
+def test_any_outcome_is_accepted_or_rejected_with_an_error(data: st.DataObject) -> None:
     """An outcome with any field values is accepted or rejected with an error."""
     request = risk_pb2.RecordOutcomeRequest()
     filled(request, data)

@@ -241,7 +241,7 @@ def test_every_kind_of_outcome_at_once_is_taken(release: Release, store: History
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=6))
-def test_outcomes_told_twice_change_nothing_more(kinds: list[str]) -> None:
+def test_outcomes_reported_twice_change_nothing_more(kinds: list[str]) -> None:
     """Reporting each outcome twice leaves the store as reporting it once."""
 
     def after(told: list[str]) -> tuple[Any, ...]:

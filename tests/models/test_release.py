@@ -14,7 +14,7 @@ from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
 
 
-def test_what_is_not_known_gives_no_reason() -> None:
+def test_a_missing_history_gives_no_reason() -> None:
     """A first sign-in through Tor gives a reason for its network, and none for the missing history."""
     first = attempt({"from": "tor"})
     keys, context = facts(first, TableGeo({}), NOW, MemoryStore())
@@ -30,7 +30,7 @@ def test_what_is_not_known_gives_no_reason() -> None:
     assert codes & (missing - present) == set()
 
 
-def test_what_looks_like_the_owner_is_not_called_unlike() -> None:
+def test_familiar_features_give_no_reason() -> None:
     """In a small deployment, familiar features contribute less than usual, but that gives no reason."""
     store = MemoryStore()
     usual = attempt({"who": "sam"})

@@ -43,7 +43,7 @@ def test_domains_are_not_pooled(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_no_weight_goes_against_a_published_direction(domain: str) -> None:
+def test_no_weight_contradicts_a_published_direction(domain: str) -> None:
     """No weight contradicts its feature's direction: riskier values never lower the score, safer ones never raise
     it."""
     direction = {feature.name: feature.direction for feature in FEATURES}
@@ -71,7 +71,7 @@ def test_weights_are_one_step_function_a_feature(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_what_is_usual_is_never_worse_than_what_is_missing(domain: str) -> None:
+def test_a_usual_value_never_scores_higher_than_a_missing_one(domain: str) -> None:
     """Sending a signal with a usual value never scores higher than leaving it out."""
     document, forest = read_forest(bundle(domain)), model(domain)
     nothing = [nan] * len(NAMES)

@@ -94,7 +94,7 @@ def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_its_card_says_what_it_is_not(path: Path) -> None:
+def test_its_card_begins_with_the_simulated_attackers(path: Path) -> None:
     """The card begins by saying that its attackers were simulated."""
     card = read_card(path)
     assert training(path).labels == "truth"
@@ -130,7 +130,7 @@ def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_what_it_is_worth_is_told_beside_all_others(path: Path) -> None:
+def test_its_evaluation_compares_it_with_all_others(path: Path) -> None:
     """The evaluation compares the model with the champion and the others, on worlds it was not trained on, with each
     attack class left out."""
     found = evaluation(path)

@@ -103,7 +103,7 @@ def test_a_dashboard_imports_into_grafana(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_panel_says_what_it_tells(path: Path) -> None:
+def test_each_panel_describes_itself(path: Path) -> None:
     """Each panel has a title, a description, a unit, rising thresholds, and queries with distinct letters. Green is
     used only for panels with a threshold, on its better side: more workers, less of everything else. Graphs start at
     zero, so that a small change of a large share does not look like a cliff."""
@@ -127,7 +127,7 @@ def test_a_panel_says_what_it_tells(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_table_says_what_its_figures_are(path: Path) -> None:
+def test_the_figures_of_a_table_have_a_name(path: Path) -> None:
     """The column of figures has a name, is the sort order, and is coloured if there are thresholds."""
     for panel in (each for each in loaded(path)["panels"] if each["type"] == "table"):
         head = panel["transformations"][0]["options"]["renameByName"]["Value"]

@@ -154,7 +154,7 @@ def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
     assert found.counts == {"outcomes": 6, "events": 1, "replayed": 6, "unreadable": 2}
 
 
-def test_a_laxer_band_lets_in_whom_it_should(log: Path) -> None:
+def test_a_laxer_band_is_compared_with_the_recorded_one(log: Path) -> None:
     """A candidate's figures are reported beside the recorded ones."""
     text = TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.05 #")
     assert text != TEXT
@@ -191,7 +191,7 @@ def test_decisions_can_be_chosen(log: Path, choice: Choice, decisions: int) -> N
     assert (counts["replayed"], counts["not_chosen"]) == (decisions, 6 - decisions)
 
 
-def test_what_cannot_be_decided_again_is_counted(tmp_path: Path) -> None:
+def test_decisions_that_cannot_be_repeated_are_counted(tmp_path: Path) -> None:
     """Decisions of another domain or feature schema, and invalid ones, are counted by reason."""
     odd = assessment(1)
     damaged = [replace(odd, tier="NONE"), replace(odd, journey="logon"), replace(odd, id="1")]

@@ -129,7 +129,7 @@ def test_too_little_data_is_refused_and_what_is_needed_is_enough(budget: float) 
     assert calibrate(grown, SHIPPED, "login", budget).new is not None
 
 
-def test_what_rules_challenge_no_band_can_undo() -> None:
+def test_challenges_by_rules_above_the_budget_are_reported() -> None:
     """If rules alone exceed the budget, that is reported, and no more data is asked for."""
     vector = list(assessment(0).vector)
     vector[COLUMN] = 1.0

@@ -56,7 +56,7 @@ def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Pa
     assert rows.vectors[:, 1].tolist() == [1.0, 2.0]
 
 
-def test_what_was_told_later_is_not_known_yet(tmp_path: Path) -> None:
+def test_later_labels_are_not_known_yet(tmp_path: Path) -> None:
     """Read as of a moment, rows have the labels of that moment, and later rows are absent."""
     log = log_of(
         tmp_path,

@@ -228,7 +228,7 @@ def test_an_import_that_was_stopped_goes_on(release: Release, tmp_path: Path, at
     assert learned(broken, PROFILE, COMMON, ACTIVITY) == learned(whole, PROFILE, COMMON, ACTIVITY)
 
 
-def test_a_limit_stops_and_the_next_run_goes_on(release: Release, tmp_path: Path) -> None:
+def test_an_import_with_limits_can_be_done_in_steps(release: Release, tmp_path: Path) -> None:
     """Importing in steps with `--limit` gives the same result."""
     file, whole, steps = written(tmp_path / "export", life()), MemoryStore(), MemoryStore()
     imported(engine(release, whole), file)
@@ -241,7 +241,7 @@ def test_a_limit_stops_and_the_next_run_goes_on(release: Release, tmp_path: Path
     assert learned(steps) == learned(whole)
 
 
-def test_a_file_that_has_grown_goes_on_where_it_ended(release: Release, tmp_path: Path) -> None:
+def test_only_new_records_of_a_grown_file_are_imported(release: Release, tmp_path: Path) -> None:
     """If a file has grown, only its new records are imported."""
     pasts, whole, grown = life(), MemoryStore(), MemoryStore()
     imported(engine(release, whole), written(tmp_path / "export", pasts))
@@ -254,7 +254,7 @@ def test_a_file_that_has_grown_goes_on_where_it_ended(release: Release, tmp_path
 
 @pytest.mark.parametrize("form", ["lines", "array"])
 @pytest.mark.parametrize("cut", [1, 40, 41])
-def test_a_file_that_was_cut_short_goes_on_when_it_is_whole(
+def test_a_truncated_record_is_imported_once_it_is_complete(
     release: Release, tmp_path: Path, form: str, cut: int
 ) -> None:
     """A truncated last record is reported, and imported once the file is complete."""
@@ -303,7 +303,7 @@ def test_a_damaged_bookmark_is_reported(release: Release, tmp_path: Path, damage
     assert imported(engine(release, store), file, Options(from_start=True)).records > 0
 
 
-def test_what_was_imported_for_one_is_new_for_another(release: Release, tmp_path: Path) -> None:
+def test_a_file_can_be_imported_for_another_tenant(release: Release, tmp_path: Path) -> None:
     """The same file can be imported for another tenant, domain or subject field."""
     file, store = written(tmp_path / "export", life(5)), MemoryStore()
     scopes = [SCOPE, Scope(domain="workforce", subject="id"), Scope(domain="customer", tenant="t", subject="id")]
@@ -348,7 +348,7 @@ def test_fraud_teaches_nothing(release: Release, tmp_path: Path) -> None:
     assert learned(store, ACTIVITY)
 
 
-def test_what_no_history_keeps_is_skipped(release: Release, tmp_path: Path) -> None:
+def test_records_that_no_history_keeps_are_skipped(release: Release, tmp_path: Path) -> None:
     """Records that are too old, in the future or invalid are skipped with reason and position."""
     pasts = [
         Past(time=NOW - PROFILE_SECONDS - 1, who="a"),
@@ -439,7 +439,7 @@ def test_damage_costs_only_itself(release: Release, tmp_path: Path) -> None:
     assert [line for line, _ in summary.tally.unreadable.examples] == [21]
 
 
-def test_an_example_names_nobody(release: Release, tmp_path: Path) -> None:
+def test_the_summary_names_no_person(release: Release, tmp_path: Path) -> None:
     """The summary names no account, address or user agent, so that it can be shared."""
     pasts = [Past(time=NOW - HOUR, who="secret" * 60), Past(time=NOW - HOUR, who="secret", address="secret address")]
     tally = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts)).tally

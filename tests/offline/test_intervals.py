@@ -34,7 +34,7 @@ def test_without_a_hit_the_rule_of_three_holds(limit: float, total: int) -> None
     assert enough(0.0, limit, 0.05) == total
 
 
-def test_what_exceeds_the_limit_never_fits() -> None:
+def test_a_share_above_the_limit_never_passes() -> None:
     """No amount of data shows that a share is below less than it is."""
     assert enough(0.02, 0.01, 0.05) is None
 

@@ -164,7 +164,7 @@ def test_each_picture_and_table_says_what_it_shows(page: Callable[[], str]) -> N
 
 
 @every_page
-def test_what_may_be_wide_scrolls_alone_and_by_keyboard(page: Callable[[], str]) -> None:
+def test_wide_tables_and_pictures_scroll_by_themselves(page: Callable[[], str]) -> None:
     """Every table and picture is in its own scrollable, focusable and labelled element."""
     root = parsed(page())
     parts = [each for each in root.iter("div") if each.get("class") == "scroll"]
@@ -201,7 +201,7 @@ def _box(label: ET.Element) -> tuple[float, float, float, float]:
 
 
 @every_page
-def test_each_series_has_a_key_that_is_drawn_as_it_is(page: Callable[[], str]) -> None:
+def test_each_series_has_a_matching_key(page: Callable[[], str]) -> None:
     """Each key's sample has the class and shape of the marks that it explains."""
     keyed = 0
     for figure in parsed(page()).iter("figure"):
@@ -241,7 +241,7 @@ def _declared(selector: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#1e1e1e", "#121212"])
-def test_what_is_drawn_and_written_can_be_told_from_the_ground(ground: str) -> None:
+def test_colours_and_text_have_enough_contrast(ground: str) -> None:
     """Colours 3:1, small and faint words 4.5:1 (WCAG 2.2, 1.4.11 and 1.4.3).
 
     On white, and on what browsers have for dark.
@@ -283,7 +283,7 @@ def _contrast(one: Colour, other: Colour) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_figures_stand_below_each_other_and_words_begin_at_the_left() -> None:
+def test_figures_are_right_aligned_and_words_left_aligned() -> None:
     """Figures are right-aligned and words left-aligned; a cell keeps its note and kind."""
     html = table("c", ("", "n", "w"), [("a", "1,234", "x"), ("b", Cell("-", note="none", kind="up"), "2 of them")])
     kinds = [(words(each), each.get("class")) for each in ET.fromstring(html).iter("td")]

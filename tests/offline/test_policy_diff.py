@@ -81,7 +81,7 @@ def test_each_kind_of_change_is_named(piece: str) -> None:
 
 @settings(max_examples=50)
 @given(st.sets(st.sampled_from(sorted(EDITS)), max_size=4), st.booleans(), logs)
-def test_what_it_says_is_true_of_every_decision(
+def test_the_stated_direction_holds_for_every_decision(
     pieces: set[str], back: bool, log: list[record.AssessmentRecord]
 ) -> None:
     """A change that only tightens lowers no tier and ends no challenge; one that only loosens, the reverse."""
@@ -102,7 +102,7 @@ def test_what_it_says_is_true_of_every_decision(
             assert asked[1] <= asked[0]
 
 
-def test_the_weightiest_comes_first() -> None:
+def test_changes_are_ordered_by_weight() -> None:
     """Changes are ordered by weight: floors, then bands, then texts; within a kind, loosening before tightening."""
     found = compare(SHIPPED, edited(*list(EDITS)[:10]))
     kinds = [KINDS.index(change.kind) for change in found.changes]
@@ -128,7 +128,7 @@ MEANINGS: Final = {
 
 
 @pytest.mark.parametrize(("old", "new"), MEANINGS)
-def test_what_an_issuer_means_is_compared(old: str, new: str) -> None:
+def test_meanings_of_issuers_are_compared(old: str, new: str) -> None:
     """Raising an issuer's meaning loosens, lowering it tightens, and reading its words differently can do either."""
     texts = [TEXT.replace("trusted_issuers: []", f"trusted_issuers: {each}") for each in (old, new)]
     before, after = (read_policy("p", text, COMPILER) for text in texts)

@@ -41,7 +41,7 @@ CASES: dict[str, tuple[Difference, list[str]]] = {
 
 
 @pytest.mark.parametrize(("one", "expected"), CASES.values(), ids=CASES.keys())
-def test_what_is_surely_worse_does_not_pass(one: Difference, expected: list[str]) -> None:
+def test_a_significantly_worse_figure_does_not_pass(one: Difference, expected: list[str]) -> None:
     """A figure that is significantly worse fails, a doubtful one passes, and without a comparison the gate fails."""
     assert failed([*judged(evaluation(one), "new", "old", "1%")]) == expected
 
@@ -114,7 +114,7 @@ class Slow:
         return self._forest.score(vector)
 
 
-def test_the_clock_takes_turns_and_the_vectors_are_the_same() -> None:
+def test_scorers_are_timed_in_turn_on_the_same_vectors() -> None:
     """Scorers are timed in turn on the same vectors, which set about half of the features."""
     vectors = drawn(MODEL)
     assert str(vectors) == str(drawn(MODEL))

@@ -13,7 +13,7 @@ def deaf(_: Path) -> bool:
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_an_interrupt_is_for_whoever_started_the_crew(tmp_path: Path) -> None:
+def test_readers_ignore_an_interrupt(tmp_path: Path) -> None:
     """The readers ignore Ctrl-C, which reaches the whole process group, and are ended by the process that started
     them."""
     segments = [tmp_path / "one", tmp_path / "two"]

@@ -77,7 +77,7 @@ def town() -> tuple[Town, list[bytes]]:
     return lived(log, ATTEMPTS, gossip=0.2), log.lines
 
 
-def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+def test_every_record_is_restored(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """The store is restored bit for bit from the logs of several workers, lines are counted, and no files are left
     behind; a second run has nothing to do."""
     before, lines = town
@@ -139,7 +139,7 @@ def test_assessments_afterwards_are_answered_alike(tmp_path: Path, town: tuple[T
                 engine.record(Outcome(assessment_id=lost.id, tenant=one.tenant, kind="session_established"), 10.0)
 
 
-def test_it_comes_back_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+def test_histories_are_restored_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """Histories lost on Redis are rebuilt in the same way."""
     before, lines = town
     server = RedisServer(tmp_path / "redis")
@@ -160,7 +160,7 @@ def test_it_comes_back_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) 
     assert found == records(before.store, now)
 
 
-def test_it_comes_back_out_of_a_dataset(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+def test_histories_are_restored_from_a_dataset(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """A dataset compacted from the log restores the same histories as the log."""
     before, lines = town
     settings = deployment(tmp_path)
@@ -461,7 +461,7 @@ def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[b
     assert held(settings, time.time()) == records(store, time.time())
 
 
-def test_without_signals_all_but_the_typing_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+def test_without_signals_all_but_typing_is_restored(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """With `log.signals` off, everything is restored except the typing rhythm."""
     before, lines = town
     settings = deployment(tmp_path)
@@ -481,7 +481,7 @@ def untyped(held: dict[bytes, bytes]) -> dict[bytes, object]:
     return found
 
 
-def test_nobody_begins_while_another_clears_up(
+def test_no_rebuild_starts_while_another_cleans_up(
     tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rebuild does not start while another one deletes its working files."""

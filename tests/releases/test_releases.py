@@ -169,7 +169,7 @@ def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
     assert releases(state).activate(whole(first)).late == ()
 
 
-def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, str]) -> None:
+def test_a_read_only_directory_does_not_stop_a_process(host: tuple[Path, str, str]) -> None:
     """A process that cannot write its statements still decides, and follows activations."""
     state, first, second = host
     releases(state).activate(whole(first))
@@ -182,7 +182,7 @@ def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, 
         _until(lambda: installed[-1].active.id == second)
 
 
-def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
+def test_an_abandoned_copy_is_removed(host: tuple[Path, str, str]) -> None:
     """The next change removes the leftovers of a killed `create`, but not a copy in progress."""
     state, first, second = host
     left = state / "releases" / f"{DRAFTS}left"
@@ -230,7 +230,7 @@ def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, st
     assert keeper.find(first).id == first
 
 
-def test_statements_outlive_nobody(tmp_path: Path) -> None:
+def test_statements_of_dead_processes_do_not_count(tmp_path: Path) -> None:
     """The statements of dead processes do not count; those of live processes do."""
     first, second = Member(tmp_path, "a"), Member(tmp_path, "b")
     first.say(Statement(prepared="x"))

@@ -118,7 +118,7 @@ def test_a_shadow_changes_nothing() -> None:
     assert watched.meter.told["shadow", "customer", "stricter"] == len(WHO)
 
 
-def test_nobody_waits_for_a_shadow() -> None:
+def test_answers_do_not_wait_for_the_shadow() -> None:
     """While the shadow hangs, answers go out; what exceeds its queue is dropped and counted, and the rest is scored
     later."""
     gate = threading.Event()

@@ -102,7 +102,7 @@ def no_less(less: Decision, strange: Decision) -> bool:
 
 @law
 @given(attempts(), st.sets(st.sampled_from(sorted(NEVER_SEEN)), min_size=1))
-def test_leaving_out_is_asked_no_less_than_what_nobody_ever_had(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
+def test_leaving_signals_out_gains_nothing_over_unknown_values(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
     """Omitting any device signals gives neither a lower tier nor a lower score than sending never-seen values."""
     one, geo = scene
     assert one.device is not None
@@ -128,7 +128,7 @@ def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[At
 
 @law
 @given(attempts(), st.sampled_from([("security",), ("security", "location", "behaviour", "sharing")]))
-def test_to_refuse_is_asked_no_less_than_what_nobody_ever_had(
+def test_refusing_consent_gains_nothing_over_an_unknown_device(
     scene: tuple[Attempt, TableGeo], consent: tuple[str, ...]
 ) -> None:
     """Refusing the purpose `device` gains a stranger no more than sending an unknown device."""
@@ -142,7 +142,7 @@ def test_to_refuse_is_asked_no_less_than_what_nobody_ever_had(
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_saying_nothing_at_all_is_told_apart_from_the_owner(domain: str) -> None:
+def test_an_attempt_without_signals_is_told_apart_from_the_owner(domain: str) -> None:
     """On an unknown line without any device signals, the tier is above the owner's at home, with the reason
     LEFT_OUT."""
     kit = OWNERS[domain][0]

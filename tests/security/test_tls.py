@@ -88,7 +88,7 @@ def test_a_common_name_counts_only_without_other_names(mutual: Service, authorit
     assert code(mutual, authority.trusted_by(authority.issue(SPIFFE))) == "UNAUTHENTICATED"
 
 
-def test_a_certificate_of_nobody_needs_a_token(mutual: Service, authority: Authority) -> None:
+def test_a_certificate_of_no_caller_needs_a_token(mutual: Service, authority: Authority) -> None:
     """A client whose certificate is no caller's needs a token; a caller's certificate does not make up for a wrong
     token."""
     stranger = authority.trusted_by(authority.issue("stranger"))
@@ -262,7 +262,7 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
 
 
 @pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
-def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
+def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
     """The first certificate in the file counts, whatever text, key or chain surrounds it."""
     issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
     ahead = issued.key if before == "the key" else before.encode()

@@ -154,7 +154,7 @@ def test_the_caller_decides_whether_its_call_is_traced(tmp_path: Path, receiver:
 
 
 @pytest.mark.parametrize("flaw", ["unreachable", "slow"])
-def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiver) -> None:
+def test_calls_do_not_wait_for_the_trace_receiver(flaw: str, tmp_path: Path, receiver: Receiver) -> None:
     """If the receiver does not answer, calls are served as usual, lost spans are counted, and shutdown is in time."""
     receiver.slow = 30.0
     endpoint = receiver.url if flaw == "slow" else "http://127.0.0.1:9/v1/traces"
@@ -230,7 +230,7 @@ class Losses:
 
 
 @pytest.mark.parametrize("receiver", [Deaf(), Broken()])
-def test_what_is_lost_is_counted_span_by_span(receiver: SpanExporter) -> None:
+def test_lost_spans_are_counted_one_by_one(receiver: SpanExporter) -> None:
     """Spans beyond the queue and those that the receiver rejects are counted one by one, and free their places."""
     losses = Losses()
     exporter = CountingExporter(receiver, losses)

@@ -78,7 +78,7 @@ def is_told(running: Running, state: int) -> None:
     assert running.stub.Assess(risk_pb2.AssessRequest(subject="other"), timeout=5).assessment_id == ASSESSMENT.id
 
 
-def test_watchers_hear_of_each_change(running: Running) -> None:
+def test_a_watch_reports_each_change(running: Running) -> None:
     """A watch reports the current state and then each change; for an unknown service it reports SERVICE_UNKNOWN and
     stays open."""
     stub = health_pb2_grpc.HealthStub(running.channel)

@@ -24,7 +24,7 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 HELD_UP = replace(ANYWHERE, timeout_s=0.1)
 PATIENT = replace(ANYWHERE, timeout_s=60.0)
-"""Here no thread counts as held up."""
+"""With this timeout no thread counts as held up."""
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def test_received_calls_are_read_before_the_next_is_run() -> None:
         assert ended[:7].count("RecordOutcome") <= 1
 
 
-def test_something_is_answered_however_much_comes() -> None:
+def test_a_flood_does_not_stop_answers() -> None:
     """Between two turns, the thread reads a bounded number of calls, so that refusing a flood does not stop answers."""
     with served(replace(PATIENT, max_concurrent_rpcs=4)) as running:
         refused_before: list[int] = []

@@ -112,7 +112,7 @@ def test_a_burst_is_taken_to_its_bound_and_the_rest_is_told_when_to_come_again(
     assert len(running.meter.calls) == len(running.meter.codes)
 
 
-def test_what_has_waited_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_waited_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that has waited longer than `queue_s` is refused with RetryInfo instead of being answered late."""
     with served(replace(ANYWHERE, queue_s=0.05, standing_queue_s=0.05)) as running:
         brake = Brake(running, monkeypatch)
@@ -230,7 +230,7 @@ def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyP
     return Turns().lane("m", limits, Silent())
 
 
-def test_what_comes_beyond_a_burst_is_kept_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_burst_only_a_short_queue_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst may wait for `burst_s`. After more than that, only `standing_s` of work may wait, even if the queue was
     empty for a moment, until there has been time for everything that came."""
     now = 0.0

@@ -67,7 +67,7 @@ def test_whole_calls_are_answered() -> None:
         assert pool.given == len(messages)
 
 
-def test_calls_without_their_message_hold_up_nobody() -> None:
+def test_calls_without_their_message_do_not_block_others() -> None:
     """However many calls wait for their message, others are answered; when a message comes, its call is answered."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
@@ -110,7 +110,7 @@ def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cut", ["reset", "connection"])
-def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
+def test_cancelled_calls_do_not_block_others(cut: str) -> None:
     """Calls that are reset or cut off block neither others nor the server's stop."""
     with serving() as (address, _), grpc.insecure_channel(address) as channel:
         for _ in range(20):
@@ -123,7 +123,7 @@ def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
         assert echo(channel) == b"m"
 
 
-def test_a_stop_waits_for_nobody_who_sent_half_a_call() -> None:
+def test_a_stop_does_not_wait_for_half_sent_calls() -> None:
     """A call without its message is cancelled at the end of the grace period."""
     with serving() as (address, _):
         peer = Peer(address)

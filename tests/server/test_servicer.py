@@ -88,7 +88,7 @@ def detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
     return message
 
 
-def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> None:
+def test_attempts_and_assessments_pass_unchanged(running: Running) -> None:
     """The engine gets the attempt as sent, and the caller gets the assessment as made."""
     answer = running.stub.Assess(LOGIN, timeout=5)
     assert (answer.assessment_id, answer.score, answer.level) == ("0" * 32, 0.25, attempt_pb2.RISK_LEVEL_MEDIUM)
@@ -148,7 +148,7 @@ def test_nothing_more_is_computed_of_a_batch_that_was_cancelled(running: Running
     call = running.stub.BatchAssess.future(risk_pb2.BatchAssessRequest(requests=[first, LOGIN, LOGIN]), timeout=60)
     assert begun.wait(10)
     call.cancel()
-    running.stub.Assess(LOGIN, timeout=10)  # it comes behind that
+    running.stub.Assess(LOGIN, timeout=10)  # it is answered after the batch
     on.set()
     until = time.monotonic() + 10
     while len(running.meter.codes) < 2 and time.monotonic() < until:
@@ -343,7 +343,7 @@ def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
     assert "u-1" not in (error.details() or "")
 
 
-def test_health_follows_what_it_is_told(running: Running) -> None:
+def test_health_follows_its_setting(running: Running) -> None:
     """Health is NOT_SERVING until it is set to serving."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     states = health_pb2.HealthCheckResponse

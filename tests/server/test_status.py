@@ -127,7 +127,7 @@ def test_an_error_without_a_row_is_a_bug() -> None:
     assert info.reason == "INTERNAL"
 
 
-def test_a_bug_tells_its_id_and_nothing_else() -> None:
+def test_an_internal_error_shows_only_its_id() -> None:
     """An internal error has only an id for the caller; the log has the details."""
     made = internal("1234")
     info = detail(made, ErrorInfo)

@@ -149,7 +149,7 @@ def test_each_attempt_is_answered_at_once_in_order_and_by_name(running: Running,
     assert sum(received for _, received, _ in running.meter.messages) == 200
 
 
-def test_what_waits_is_answered_together(running: Running, sender: Sender) -> None:
+def test_waiting_attempts_are_answered_together(running: Running, sender: Sender) -> None:
     """Attempts that arrive while others are assessed share a message, up to `GROUP` of them."""
     held = threading.Event()
     running.engine.answer = once(held)
@@ -247,7 +247,7 @@ def test_nothing_is_computed_for_a_cancelled_stream(running: Running, sender: Se
     assert until(lambda: not running.service.streams._open)
 
 
-def test_streams_are_bounded_and_the_next_is_told_when_to_come_again() -> None:
+def test_a_stream_beyond_the_limit_is_told_when_to_retry() -> None:
     """Beyond the limit, a stream is refused with RetryInfo, and admitted when another has ended."""
     with served(replace(ANYWHERE, max_streams=2)) as running:
         first, second = Sender(running), Sender(running)

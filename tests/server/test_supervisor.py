@@ -102,7 +102,7 @@ def test_ready_once_all_serve_and_drained_at_sigterm() -> None:
         assert not any(alive(pid) for pid in tree.facts["pids"].values())
 
 
-def test_nobody_looks_at_files_until_all_serve() -> None:
+def test_files_are_not_polled_until_all_serve() -> None:
     """While workers load, no process polls files for changes."""
     with running("serve") as tree:
         tree.wait_ready()

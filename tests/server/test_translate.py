@@ -118,7 +118,7 @@ def test_each_wire_field_moves_its_core_field_and_no_other(path: str) -> None:
     ],
     ids=lambda value: value.name if isinstance(value, EnumDescriptor) else "",
 )
-def test_enum_values_are_the_core_s_words_in_its_order(enum: EnumDescriptor, known: tuple[str, ...]) -> None:
+def test_enum_values_are_those_of_the_core_in_order(enum: EnumDescriptor, known: tuple[str, ...]) -> None:
     """Enum values are the core's words with the enum's prefix, numbered in the core's order from 1."""
     prefix = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in enum.name)[1:]
     expected = ["UNSPECIFIED", *(word.upper() for word in known)]
@@ -243,7 +243,7 @@ def test_an_attempt_survives_the_wire(attempt: Attempt) -> None:
     assert translate.attempt(risk_pb2.AssessRequest.FromString(sent)) == attempt
 
 
-def test_a_word_that_the_wire_lacks_is_an_error() -> None:
+def test_an_unknown_enum_name_is_an_error() -> None:
     """A client that uses an unknown word gets an error before it sends."""
     with pytest.raises(ValueError, match="journey: no such value: 'logon'"):
         translate.request(Attempt(domain="customer", subject="u", journey="logon", network=words.Network()))

@@ -237,7 +237,7 @@ def test_a_stop_does_not_wait_for_a_connection(
         found.set()
 
 
-def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+def test_an_invalid_token_is_refused_once(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """An invalid token is refused once with its code; valid ones continue, and a token with an unknown key is
     retried."""
     issuer = transmitter.issuer
@@ -260,7 +260,7 @@ def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitt
     assert subjects(riskd) == ["alex@example.com"]
 
 
-def test_what_riskd_never_takes_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+def test_an_event_that_riskd_rejects_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """An event that riskd rejects is refused, so that it is not sent for ever."""
     riskd.refuses = True
     sent = transmitter.queue()
@@ -269,7 +269,7 @@ def test_what_riskd_never_takes_is_refused(riskd: Riskd, transmitter: Transmitte
     assert transmitter.refused[sent]["err"] == "invalid_request"
 
 
-def test_what_is_of_no_use_is_acknowledged(
+def test_unused_events_are_acknowledged(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Unused events are acknowledged and counted; events about the stream itself are logged."""
@@ -519,7 +519,7 @@ def test_only_the_transmitter_pushes(riskd: Riskd, transmitter: Transmitter, tmp
     assert transmitter.asked == []
 
 
-def test_a_push_comes_again_while_riskd_is_away(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+def test_a_push_is_retried_while_riskd_is_unavailable(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
     """While riskd is unavailable, a push gets 503 with Retry-After."""
     riskd.away = True
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:

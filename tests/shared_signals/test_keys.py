@@ -169,7 +169,7 @@ def test_a_key_that_is_new_is_fetched(transmitter: Transmitter) -> None:
         found_in(ours, "one")
 
 
-def test_a_key_that_was_withdrawn_goes_within_a_day(transmitter: Transmitter) -> None:
+def test_a_withdrawn_key_is_dropped_within_a_day(transmitter: Transmitter) -> None:
     """A withdrawn key is dropped within a day, even without tokens by other keys."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
@@ -215,7 +215,7 @@ def test_keys_that_another_fetched_are_used(transmitter: Transmitter) -> None:
     assert transmitter.asked == ["/keys"]
 
 
-def test_nobody_waits_while_another_fetches(transmitter: Transmitter) -> None:
+def test_a_hanging_fetch_blocks_one_thread_only(transmitter: Transmitter) -> None:
     """A hanging transmitter blocks one thread only."""
     begun, go = threading.Event(), threading.Event()
 
@@ -341,14 +341,14 @@ def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None
     assert ours.critical == {"tenant"}
 
 
-def test_an_answer_without_an_end_is_left(transmitter: Transmitter) -> None:
+def test_an_endless_answer_is_aborted(transmitter: Transmitter) -> None:
     """An answer longer than the limit is aborted."""
     transmitter.instead["/keys"] = text(b" " * (ANSWER_BYTES + 1))
     with pytest.raises(Away, match="is longer than"):
         Web().ask(f"{transmitter.issuer}/keys", 5)
 
 
-def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
+def test_the_timeout_covers_the_whole_answer(transmitter: Transmitter) -> None:
     """The timeout covers the whole answer, not each byte."""
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -392,7 +392,7 @@ def test_of_a_host_with_a_dead_address_the_next_is_asked(
         assert Web().ask(f"{transmitter.issuer}/keys", 5).status == 200
 
 
-def test_a_connection_that_comes_late_is_left(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_connection_is_closed(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is established after the timeout is closed."""
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -441,7 +441,7 @@ def test_only_public_keys_of_use_are_used(key: dict[str, object], used: bool) ->
     assert (usable(key) is not None) == used
 
 
-def test_what_is_secret_of_a_key_is_not_read() -> None:
+def test_the_private_part_of_a_key_is_ignored() -> None:
     """The private part of a key is ignored: here, using it would take hours of factoring."""
     modulus = 338035584343128303932893021122137250437441973 * 2**1900 + 1
     numbers = {"n": modulus, "e": 65537, "d": pow(65537, -1, modulus - 1)}

@@ -81,7 +81,7 @@ def test_every_event_of_a_subject_is_among_them() -> None:
         (SSF + "stream-updated", {"status": "alex@example.com"}, OfTheStream("stream-updated", "other")),
     ],
 )
-def test_events_of_the_stream_are_told_of_the_stream(uri: str, content: Content, told: OfTheStream) -> None:
+def test_events_about_the_stream_are_recognised(uri: str, content: Content, told: OfTheStream) -> None:
     """SSF 1.0, section 8.1: events about the stream are recognised with any subject, and foreign text is not passed
     on."""
     assert meaning(event(uri, content, {}), STREAM, {"user"}) == told
@@ -195,7 +195,7 @@ def test_a_subject_that_names_no_account_is_of_no_use(identifier: Content, rule:
     assert "u-" not in str(why.value)
 
 
-def test_what_is_critical_must_be_understood() -> None:
+def test_an_unknown_critical_member_discards_the_event() -> None:
     """SSF 1.0, section 7.1: an event whose subject has an unknown critical member is discarded."""
     whole = {"format": "complex", "user": ALEX, "tenant": {"format": "opaque", "id": "t"}}
     assert account(whole, EMAIL, {"user", "session"}) == "alex@example.com"

@@ -56,7 +56,7 @@ def refusal(token: str, find: Find = RSA) -> str:
     [(rsa_key(), "RS256"), (rsa_key(), "PS256"), (P256, "ES256"), (ED, "Ed25519")],
     ids=lambda x: str(x)[:9],
 )
-def test_a_good_token_says_what_it_says(key: PrivateKey, alg: str) -> None:
+def test_a_valid_token_is_read(key: PrivateKey, alg: str) -> None:
     """A valid token is read with every supported algorithm, also with a key restricted to it."""
     told = claims(ISSUER, jti="t-1", iat=NOW - 60)
     for find in (known(key), known(key, alg=alg)):
@@ -109,7 +109,7 @@ def test_the_audience_may_be_several(audience: object) -> None:
     assert verify(sign(claims(ISSUER, aud=audience)), STREAM, RSA, NOW).uri
 
 
-def test_what_is_not_known_is_ignored() -> None:
+def test_unknown_claims_are_ignored() -> None:
     """SSF 1.0, section 4.3.3: unknown claims, members and headers are ignored."""
     told = claims(ISSUER, content={**HIGH, "more": [1, {"a": None}]}, extra={"deep": [1, 2]})
     assert verify(sign(told, x5t="abc", other="x"), STREAM, RSA, NOW).uri

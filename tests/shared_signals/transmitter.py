@@ -137,11 +137,11 @@ class Transmitter(ThreadingHTTPServer):
         self.bearer = BEARER
         self.until = math.inf
         self.lifetime = 300
-        """Seconds, of tokens that it gives."""
+        """Lifetime in seconds of the tokens that it issues."""
         self.hold = 0.2
-        """Seconds for which a poll waits that may."""
+        """Seconds for which a long poll waits."""
         self.instead: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-        """What a path does otherwise."""
+        """Replacement handlers by path."""
         self.changed = threading.Condition()
 
     def handle_error(self, request: object, client_address: object) -> None:

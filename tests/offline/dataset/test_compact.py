@@ -189,7 +189,7 @@ def test_an_erasure_that_the_log_is_done_with_still_reaches_the_dataset(desk: De
     assert not any(one.startswith(first.subject[:16]) for one in desk.ids())
 
 
-def test_a_subject_that_comes_back_stays(desk: Desk) -> None:
+def test_lines_of_a_returning_subject_stay(desk: Desk) -> None:
     """Lines that a subject writes after the erasure stay."""
     first = record.decode(desk.lines[0])
     assert isinstance(first, AssessmentRecord)

@@ -53,7 +53,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401 - JSON
     return json.loads(capsys.readouterr().out)
 
 
-def test_compaction_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compaction_reports_its_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`compact` reports its counts as JSON and text; a second run adds nothing, and the setting can replace the
     flag."""
     made = Asked(tmp_path)
@@ -107,7 +107,7 @@ def _moment(date: str) -> float:
     return moment(date)
 
 
-def test_what_stands_in_a_row_is_what_was_logged(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_query_shows_values_unchanged(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """Values are unchanged, including lists and nulls, and `--json` prints nothing else."""
     one = record.decode(asked.lines[0])
     assert isinstance(one, AssessmentRecord)
@@ -121,7 +121,7 @@ def test_what_stands_in_a_row_is_what_was_logged(asked: Asked, capsys: pytest.Ca
     assert said(capsys) == []
 
 
-def test_what_others_told_can_be_asked_for(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_security_events_can_be_queried(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """Security events can be queried, and join with assessments by the same pseudonym."""
     told = [one for one in map(record.decode, asked.lines) if isinstance(one, SecurityEventRecord)]
     names = SecurityEventRecord.__struct_fields__
@@ -209,7 +209,7 @@ def test_a_table_cuts_nothing_and_puts_figures_below_each_other(
     assert "│ 1000 │            │     1 │" in told
 
 
-def test_an_answer_without_rows_says_so(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_without_rows_is_stated(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """A result without rows prints `no rows`."""
     assert asked.query("SELECT * FROM assessments WHERE false") == 0
     assert capsys.readouterr().out == "no rows\n"

@@ -114,7 +114,7 @@ def test_features_by_name(kept: Kept) -> None:
     assert np.isnan(rows.vectors[:, 1]).all()
 
 
-def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
+def test_a_truth_file_labels_attacks(kept: Kept, tmp_path: Path) -> None:
     """A truth file gives each row its attack class and segments; one that lacks rows is rejected."""
     path = tmp_path / "truth.jsonl"
     truths = [
@@ -157,7 +157,7 @@ def test_a_missing_or_damaged_file_is_reported(tmp_path: Path, reader: str, dama
         READERS[reader](kept.target)
 
 
-def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
     """An empty directory and a foreign manifest are rejected."""
     with pytest.raises(InvalidFile, match="is not a dataset"):
         read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
@@ -177,7 +177,7 @@ def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, 
     assert list(zip(labels.tolist(), known.tolist(), strict=True)) == each
 
 
-def test_whoever_trains_gets_the_same_rows_from_either(kept: Kept) -> None:
+def test_a_log_and_its_dataset_give_the_same_rows(kept: Kept) -> None:
     """Training and evaluation read identical rows from a log and from its dataset."""
     log, dataset = kept.target.name.replace("set", "log"), kept.target.name
     rows, names, labels = read([Path(log), Path(dataset)], None, None, "customer", lambda _step, _total: lambda _: None)

@@ -110,9 +110,7 @@ WORDS = ("Windows", "Macintosh", "Mac OS X", "iPhone", "iPad", "Android", "Linux
     platform=st.sampled_from(["", "Windows", "macOS", "iOS", "Android", "Chrome OS", "Linux", "Plan 9"]),
     mobile=st.sampled_from([None, True, False]),
 )
-def test_the_recorded_words_say_to_hints_what_the_user_agent_said(
-    agent: str, platform: str, mobile: bool | None
-) -> None:
+def test_recorded_agent_words_give_the_same_hints_mismatch(agent: str, platform: str, mobile: bool | None) -> None:
     """The recorded words of a user agent give the same `hints_mismatch` as the whole text."""
     whole, words = _hints_mismatch(agent, platform, mobile), _hints_mismatch(systems(agent), platform, mobile)
     assert whole == words or (math.isnan(whole) and math.isnan(words))

@@ -18,7 +18,7 @@ from tests.offline.world.small import SmallGeo, world
 
 
 @pytest.mark.slow
-def test_a_simulated_log_comes_out_byte_for_byte(tmp_path: Path) -> None:
+def test_a_simulated_log_is_reproduced_byte_for_byte(tmp_path: Path) -> None:
     """With the release that decided, the replay gives the same log, byte for byte."""
     wanted = {"users": 40, "days": 20, "seed": 7, "attack_share": 0.15}
     run(world(**wanted), RELEASE, SmallGeo(), tmp_path / "world", lambda _: None, version="test", varied=None)

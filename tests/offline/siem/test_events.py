@@ -35,7 +35,7 @@ def test_every_event_is_what_the_schema_says(record: Record) -> None:
     assert violations(written(record)) == []
 
 
-def test_what_a_real_engine_logs_is_what_the_schema_says() -> None:
+def test_every_line_of_a_real_log_gives_a_valid_event() -> None:
     """Every line of a real engine's log, with challenges and fraud, gives a valid event."""
     records = [decode(line) for line in lived(150)]
     said = [written(record) for record in records if isinstance(record, AssessmentRecord | OutcomeRecord)]
@@ -47,7 +47,7 @@ def test_what_a_real_engine_logs_is_what_the_schema_says() -> None:
 @pytest.mark.parametrize("journey", JOURNEYS)
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("tier", [tier.name for tier in Tier])
-def test_every_word_of_an_assessment_is_known_to_the_schema(tier: str, domain: str, journey: str) -> None:
+def test_every_value_of_an_assessment_gives_a_valid_event(tier: str, domain: str, journey: str) -> None:
     """Each journey, domain, tier and level gives a valid event."""
     for level in LEVELS:
         for satisfied in (True, False):
@@ -108,7 +108,7 @@ ANSWERS: Final = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_an_answer_becomes(name: str) -> None:
+def test_each_answer_has_its_event(name: str) -> None:
     """Activity, status, action, disposition and alert of each kind of answer."""
     record, expected = ANSWERS[name]
     said = written(record)
@@ -131,7 +131,7 @@ CAME: Final = {
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
-def test_what_an_outcome_of_a_login_becomes(kind: str) -> None:
+def test_each_outcome_of_a_login_has_its_event(kind: str) -> None:
     """Class, activity and status of each outcome; only an established session is a successful logon."""
     said = written(outcome(1, TIME, kind))
     assert (said["class_uid"], said["activity_id"], said.get("status_id")) == CAME[kind]
@@ -161,7 +161,7 @@ def test_a_line_is_one_event_for_ever() -> None:
 
 @settings(max_examples=100)
 @given(assessments | outcomes)
-def test_what_is_read_from_the_log_is_told_the_same(record: Record) -> None:
+def test_a_record_read_from_the_log_gives_the_same_event(record: Record) -> None:
     """A record gives the same event after it was written and read."""
     again = decode(encode(record))
     assert isinstance(again, AssessmentRecord | OutcomeRecord)

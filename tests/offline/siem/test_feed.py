@@ -66,7 +66,7 @@ def test_every_line_is_exported_once(tmp_path: Path, archive: FileLogArchive) ->
     assert told(archive, tmp_path, marks) == []
 
 
-def test_a_reader_that_stops_goes_on_where_it_was(tmp_path: Path, archive: FileLogArchive) -> None:
+def test_a_stopped_export_continues_where_it_was(tmp_path: Path, archive: FileLogArchive) -> None:
     """After a stop in the middle of a segment, plain or compressed, the export continues where it was."""
     for name in (SEGMENT, NEXT + ".gz"):
         for path in tmp_path.glob("*.jsonl*"):
@@ -129,7 +129,7 @@ def test_a_log_that_was_unmounted_is_not_exported_again(tmp_path: Path, archive:
     assert told(archive, tmp_path, marks) == []
 
 
-def test_what_was_written_before_is_passed_over(tmp_path: Path, archive: FileLogArchive) -> None:
+def test_since_skips_lines_written_earlier(tmp_path: Path, archive: FileLogArchive) -> None:
     """`since` refers to the time of writing, not to the event time."""
     late = decision(3, TIME - 86_400, written=TIME + 50)
     write(tmp_path / SEGMENT, *lines(1, 2), late)
@@ -219,7 +219,7 @@ def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) 
     assert len(marks) > 10
 
 
-def test_a_bookmark_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_bookmark_survives_writing_and_reading(tmp_path: Path) -> None:
     """A bookmark survives being written and read; a missing one is empty, and an invalid one is rejected by name."""
     marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711, TIME), NEXT: Mark()}
     assert marks_in(tmp_path / "bookmark") == {}
@@ -238,7 +238,7 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(reading)
 
 
-def test_a_stream_is_exported_as_it_comes(pipe: tuple[int, int]) -> None:
+def test_a_line_of_a_stream_is_exported_at_once(pipe: tuple[int, int]) -> None:
     """A complete line of a stream is exported without waiting for the next."""
     reading, writing = pipe
     events, one = streamed(reading, Teller()), encode(decision(1, TIME)) + b"\n"
@@ -250,7 +250,7 @@ def test_a_stream_is_exported_as_it_comes(pipe: tuple[int, int]) -> None:
     assert [*events] == []
 
 
-def test_a_stream_takes_bounded_memory(pipe: tuple[int, int]) -> None:
+def test_an_endless_line_takes_bounded_memory(pipe: tuple[int, int]) -> None:
     """An endless line is dropped, the next one is read, and a truncated last line is counted."""
     reading, writing = pipe
     one = encode(decision(1, TIME))

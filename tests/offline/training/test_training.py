@@ -111,7 +111,7 @@ def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
     assert np.abs(counted - truth).max() > 0.1
 
 
-def test_a_good_row_weighs_what_its_age_tells() -> None:
+def test_the_weight_of_a_good_row_grows_with_its_age() -> None:
     """A good row's weight is the share of fraud known by its age; unlabelled rows weigh nothing, classes by the root of
     their size."""
     whole = rows(2_000)
@@ -162,7 +162,7 @@ def test_every_journey_has_the_same_odds_and_one_without_fraud_teaches_nothing()
     assert found[journeys == "payment"].sum() == 0.0
 
 
-def test_no_delay_takes_no_weight() -> None:
+def test_without_a_delay_all_good_rows_weigh_the_same() -> None:
     """If labels are known at once, all good rows weigh the same."""
     at_once = rows(2_000, delay_days=0.0)
     delay = reporting_delay([(at_once, at_once.times.max())])
@@ -170,7 +170,7 @@ def test_no_delay_takes_no_weight() -> None:
     assert len(set(weights(at_once, at_once.times.max() - at_once.times, delay, 0.2)[at_once.labels == GOOD])) == 1
 
 
-def test_the_served_forest_says_what_was_trained(trained: Trained) -> None:
+def test_the_served_forest_scores_as_the_trained_one(trained: Trained) -> None:
     """On unseen rows, the exported log-odds equal the base's plus the estimator's to 1e-9."""
     material = prepare([rows()], SMALL, BASE)
     fitted = fit(material, SMALL)
@@ -196,7 +196,7 @@ def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
     )
 
 
-def test_what_the_rows_say_nothing_of_is_kept_whole() -> None:
+def test_a_feature_that_cannot_be_learned_keeps_its_weight() -> None:
     """A feature with at most one value in the training rows keeps its full weight, because trees cannot learn it."""
     made = rows()
     vectors = made.vectors.copy()
@@ -332,7 +332,7 @@ def test_calibration_improves_the_brier_score(trained: Trained) -> None:
     assert brier(Forest(document, NAMES)) < brier(Forest(replace(document, calibration=()), NAMES))
 
 
-def test_honest_rows_beyond_the_bound_are_drawn_by_lot_and_fraud_is_kept() -> None:
+def test_good_rows_are_sampled_to_the_bound_and_fraud_is_kept() -> None:
     """Good rows are sampled to the bound, fraud is kept, the order of time stays, and the seed determines the
     sample."""
     bounded = replace(SMALL, most_rows=1_000)

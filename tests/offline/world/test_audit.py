@@ -60,7 +60,7 @@ def longer(attempt: Attempt) -> Attempt:
     return replace(attempt, device=replace(attempt.device, fingerprint=f"{attempt.device.fingerprint}00"))
 
 
-def test_what_one_person_alone_tells_is_audited_as_well() -> None:
+def test_a_trait_of_only_one_person_can_be_audited() -> None:
     """A trait that only one person has, and that is missing in a whole fold, causes no failure."""
     sample = traits(LIVED)
     whose = sample.subjects == sample.subjects[np.flatnonzero(sample.attacks == "targeted")[0]]
@@ -105,7 +105,7 @@ def test_a_leak_in_what_the_engine_sees_is_found() -> None:
     assert [(each.group, each.fails) for each in found(sample)] == [("rhythm", True)]
 
 
-def test_what_defines_a_class_may_tell_it() -> None:
+def test_a_trait_that_defines_a_class_is_not_audited() -> None:
     """Traits that are declared to define a class are not audited for it."""
     plain = traits(LIVED)
     told = (plain.attacks == "targeted").astype(float)[:, None]
@@ -121,7 +121,7 @@ def test_too_few_are_said_to_be_too_few() -> None:
     assert all(np.isnan(each.auc) and each.rows < FEWEST and not each.fails for each in findings)
 
 
-def test_the_declared_table_speaks_of_what_there_is() -> None:
+def test_the_declared_table_names_only_what_exists() -> None:
     """The table declares every class, and names only existing groups and traits, each with a reason."""
     known = {*NAMES, *GROUPS, *(feature.name for feature in FEATURES), *(feature.group for feature in FEATURES)}
     assert set(DEFINED) == set(CLASSES)

@@ -75,7 +75,7 @@ def forgetful(attempt: Attempt) -> Attempt:
     return replace(attempt, behaviour=replace(attempt.behaviour, form_failures=0))
 
 
-def test_no_riskier_value_proves_honesty_in_the_world_as_it_is() -> None:
+def test_in_the_shipped_world_no_direction_is_violated() -> None:
     """In the shipped world every feature is compared, and none fails."""
     found = list(directions(seen(lived()), (STUFFING, SPRAYING)))
     assert {each.feature for each in found} == set(NAMES[:3])
@@ -104,14 +104,14 @@ def test_attackers_who_never_fail_first_are_found(change: Callable[[Attempt], At
     assert report((), found, as_json=True) == 1
 
 
-def test_what_a_class_must_be_is_not_held_against_it() -> None:
+def test_a_feature_declared_for_a_class_is_not_compared() -> None:
     """A feature that is declared for a class is not compared."""
     sample = seen(lived(matched=1.0))
     same = replace(sample, attacks=np.where(sample.attacks == SPRAYING.name, EXITS.name, sample.attacks))
     assert "new_country" not in {each.feature for each in directions(same, (EXITS,))}
 
 
-def test_the_declared_table_speaks_of_directed_features() -> None:
+def test_the_declared_table_names_only_existing_features() -> None:
     """The table has every class, and names only existing features, each with a reason."""
     assert set(SAFER) == set(CLASSES)
     names = {feature.name for feature in FEATURES}

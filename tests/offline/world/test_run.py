@@ -66,7 +66,7 @@ def test_the_truth_covers_every_assessment_once(directory: Path) -> None:
     assert told == len(logged) == sum(read_made(directory).assessments.values())
 
 
-def test_nobody_is_let_in_against_what_is_required(directory: Path) -> None:
+def test_no_session_begins_below_its_requirement(directory: Path) -> None:
     """A session begins only if nothing is required or the challenge was passed with accepted methods."""
     asked: dict[str, record.AssessmentRecord] = {}
     passed: set[str] = set()
@@ -116,7 +116,7 @@ def test_a_backtest_decides_its_log_as_the_engine_did(directory: Path, capsys: p
     assert capsys.readouterr().out
 
 
-def test_what_is_there_already_is_not_written_over(directory: Path) -> None:
+def test_an_existing_directory_is_not_overwritten(directory: Path) -> None:
     """A directory that is not empty is refused."""
     with pytest.raises(InvalidSettings, match="not empty"):
         lived(directory, **WANTED)

@@ -87,7 +87,7 @@ def test_attackers_carry_no_field_that_owners_never_carry() -> None:
 
 @pytest.mark.parametrize("name", PEOPLE)
 @pytest.mark.parametrize("trait", NUISANCE)
-def test_what_no_class_is_made_of_is_distributed_alike(name: str, trait: str) -> None:
+def test_unrelated_traits_are_distributed_alike(name: str, trait: str) -> None:
     """A Kolmogorov-Smirnov test finds no difference between a class and owners in unrelated traits (p above 0.0001, 60
     tests)."""
     values = {
@@ -194,7 +194,7 @@ def test_the_share_of_attacks_is_about_what_was_asked_for() -> None:
     assert not any(truth.attack for _, truth in attempts(users=20, days=20, attack_share=0.0))
 
 
-def test_a_class_comes_as_often_as_its_weight_says() -> None:
+def test_a_class_appears_by_its_weight() -> None:
     """A class of weight zero does not appear, a heavier one appears more often, and the total stays about the same."""
     told = {"users": 150, "days": 40.0, "seed": 5, "domains": ("customer",), "attack_share": 0.25}
     usual = Counter(truth.attack for _, truth in attempts(**told))
