@@ -120,7 +120,7 @@ sbom: $(DEV) ## Write build/sbom.json: what riskd runs with, its hashes, and wha
 	@$(BIN)/python -m deploy.sbom build/sbom.json
 
 .PHONY: lock
-lock: ## Resolve the requirements anew (needs uv, and npm of .venv)
+lock: ## Resolve the requirements again (needs uv, and npm of .venv)
 	@$(COMPILE) build --output-file requirements/run.txt --upgrade
 	@$(COMPILE) build --extra events --constraint requirements/run.txt --output-file requirements/events.txt --upgrade
 	@$(COMPILE) dev --extra train --extra sign --extra events --extra trace --constraint requirements/run.txt --output-file requirements/dev.txt --upgrade

@@ -119,7 +119,7 @@ def write(path: Path, line: Line, header: str, events: int, subjects: int) -> No
 def imported(engine: Engine, source: str, path: Path, *, dry_run: bool = False, batch: int = BATCH) -> float:
     """Import the file from its start. Returns events per CPU second, which other programs do not affect."""
     scope = Scope(domain="customer", subject=SOURCES[source].subjects[0])
-    options = Options(anew=True, dry_run=dry_run, batch=batch)
+    options = Options(from_start=True, dry_run=dry_run, batch=batch)
     started = time.process_time()
     summary = Import(engine, SOURCES[source], scope, options).run(str(path), lambda _bytes, _records: None)
     return summary.records / (time.process_time() - started)
@@ -175,7 +175,7 @@ def beside(settings: Settings, path: Path, subjects: int) -> tuple[list[float], 
 
         until = time.monotonic() + 5
         alone = paced(lambda: time.monotonic() > until)
-        command = [sys.executable, "-m", "riskd", "import", "okta", str(path), "--domain", "customer", "--anew"]
+        command = [sys.executable, "-m", "riskd", "import", "okta", str(path), "--domain", "customer", "--from-start"]
         environment = {**os.environ, "RISKD_STATE__DIR": settings.state.dir}
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
             busy = paced(lambda: process.poll() is not None)

@@ -82,7 +82,7 @@ def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], so
         "--limit", metavar="N", type=whole_number, help="stop after N records; the next run continues there"
     )
     parser.add_argument("--dry-run", action="store_true", help="read and count everything, change nothing")
-    parser.add_argument("--anew", action="store_true", help="import the files again from the start")
+    parser.add_argument("--from-start", action="store_true", help="import the files again from the start")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_arguments(parser)
     parser.set_defaults(handler=lambda args: _run(source, args))
@@ -100,7 +100,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
         until=args.until if args.until is not None else float("inf"),
         shift=float(args.shift_weeks * WEEK),
     )
-    options = Options(limit=args.limit, dry_run=args.dry_run, anew=args.anew)
+    options = Options(limit=args.limit, dry_run=args.dry_run, from_start=args.from_start)
     if args.files.count("-") > 1:
         raise InvalidFile([Problem("-", "standard input is named more than once", "name it once")])
     summaries: list[Summary] = []

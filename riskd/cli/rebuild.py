@@ -15,8 +15,8 @@ from riskd.cli.terminal import print_json, tell_unreadable
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
+    from riskd.rebuild.messages import Summary
     from riskd.rebuild.run import Report
-    from riskd.rebuild.told import Summary
 
 OK: Final = 0
 LEFT_OUT: Final = 1

@@ -27,7 +27,7 @@ COUNTED = {
     "outcomes_of_nothing": "outcomes left out: their assessment is not in this log",
     "repeats": "repeated answers left out: they changed nothing",
     "shadow": "lines of shadow releases left out",
-    "unreadable": "lines that are no records",
+    "unreadable": "unreadable lines",
     "twice": "assessments that the log has twice, counted once",
 }
 

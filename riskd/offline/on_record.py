@@ -118,7 +118,7 @@ def _under_fewer_layers(
     paths, known = segments_of(log), one.subject[: 2 * PLACE].encode()
     progress, archive = begin("events", size(paths)), FileLogArchive(log_in(log), 0.0, 0.0)
     for path in paths:
-        for now in (path, path.with_name(path.name + PACKED)):  # somebody may have packed it since it was listed
+        for now in (path, path.with_name(path.name + PACKED)):  # it may have been compressed meanwhile
             with readable(now), suppress(FileNotFoundError):
                 for line in archive.lines(now):
                     event = None if line.startswith(_NO_EVENTS) or known in line else _event(line, now, counts)
@@ -179,7 +179,7 @@ def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts
 def _search(log: Path, places: Sequence[bytes], begin: Begin, counts: Counts) -> Iterator[Record]:
     """The records of all subjects whose pseudonym begins like one of these."""
     progress = begin("segments", size(segments_of(log)))
-    archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times are for those who erase
+    archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times matter only for erasures
     cursor, more = b"", True
     spoilt: dict[bytes, Exception] = {}
     while more:
@@ -196,7 +196,7 @@ def _search(log: Path, places: Sequence[bytes], begin: Begin, counts: Counts) ->
 
 
 def _locate(log: Path, spoilt: Mapping[bytes, Exception], counts: Counts) -> None:
-    """Count lines that are no records where they lie: a search does not say it, and they are few."""
+    """Count unreadable lines with their file and number, which a search does not report. They are few."""
     for path in segments_of(log):
         with readable(path), suppress(FileNotFoundError), opened(path) as segment:
             for number, line in enumerate(segment, 1):

@@ -10,9 +10,9 @@ import time
 from typing import Final
 
 from riskd.core.errors import RiskdError
+from riskd.rebuild.messages import Ended, Message, Progress, Refused, line, unpacked
 from riskd.rebuild.order import LogSource
 from riskd.rebuild.run import rebuild
-from riskd.rebuild.told import Ended, Message, Progress, Refused, line, unpacked
 
 NICE: Final = 10
 """Niceness: it gets about a tenth of a worker's share while both want the processor."""

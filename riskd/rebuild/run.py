@@ -33,9 +33,9 @@ from riskd.counts import Counts
 from riskd.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
+from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import DATASET, Source
 from riskd.rebuild.past import Past
-from riskd.rebuild.told import Summary
 from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
 from riskd.wiring import active_release, open_archive

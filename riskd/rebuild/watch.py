@@ -21,7 +21,7 @@ from msgspec.structs import asdict
 from riskd.adapters.lmdb_store import due_until
 from riskd.background import every
 from riskd.config import Settings
-from riskd.rebuild.told import DECODER, Ended, Message, Progress, Refused, packed
+from riskd.rebuild.messages import DECODER, Ended, Message, Progress, Refused, packed
 
 LOOK_SECONDS: Final = 0.5
 TOLD_SECONDS: Final = 30.0

@@ -101,15 +101,15 @@ class Service(Struct, frozen=True):
     streams: Streams
 
     def stop(self, grace_s: float) -> None:
-        """Take no new calls, and return when the calls under way are over, after `grace_s` seconds at most.
+        """Refuse new calls, and return when those under way have ended, after at most `grace_s` seconds.
 
-        gRPC waits that long for connections whose clients do not acknowledge the end, as clients that are gone never
-        do. They are closed when no call has been under way for `QUIET_SECONDS`.
+        gRPC would wait that long for every connection whose client does not acknowledge the shutdown, which clients
+        that have vanished never do. So connections are closed once no call was under way for `QUIET_SECONDS`.
         """
         until = monotonic() + grace_s
         try:
             stopped = self.server.stop(grace_s)
-        except RuntimeError:  # gRPC could not start the thread that ends the grace: `until` ends it
+        except RuntimeError:  # gRPC could not start its thread that ends the grace; `until` below does
             missed("stop")
             stopped = Event()
         self.health.end()

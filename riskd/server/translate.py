@@ -62,8 +62,8 @@ _TIMESTAMPS: Final = range(-62_135_596_800, 253_402_300_800)
 """Seconds of a valid Timestamp: the years 1 to 9999."""
 _DURATIONS: Final = range(-315_576_000_000, 315_576_000_001)
 """Seconds of a valid Duration: 10 000 years either way."""
-_NEVER: Final = 1 << 99
-"""Nanoseconds that no message has."""
+_OUT_OF_RANGE: Final = 1 << 99
+"""Nanoseconds beyond the range of every message, in place of NaN and infinity."""
 _TEMPLATES: Final = 1024
 """Most response templates that are cached. A few dozen combinations of requirement and gaps are usual, 1 KiB each."""
 
@@ -359,15 +359,15 @@ def _set(message: Message, path: str, value: str | float | tuple[str, ...] | dic
     elif isinstance(value, str):
         setattr(message, name, _number(path, value) if path in _ENUMS else value)
     elif message.DESCRIPTOR.fields_by_name[name].message_type is not None:
-        _last(getattr(message, name), path, value)
+        _set_time(getattr(message, name), path, value)
     else:
         setattr(message, name, value)
 
 
-def _last(message: Timestamp | Duration, path: str, value: float) -> None:
+def _set_time(message: Timestamp | Duration, path: str, value: float) -> None:
     rest, whole = math.modf(value)
     unit = _MILLIS if path.endswith("_ms") else _NANOS
-    nanos = int(whole) * unit + round(rest * unit) if math.isfinite(value) else _NEVER
+    nanos = int(whole) * unit + round(rest * unit) if math.isfinite(value) else _OUT_OF_RANGE
     if nanos // _NANOS not in (_TIMESTAMPS if isinstance(message, Timestamp) else _DURATIONS):
         raise ValueError(f"{path}: no such time: {value:g}")
     message.FromNanoseconds(nanos)

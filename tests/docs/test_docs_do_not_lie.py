@@ -236,7 +236,7 @@ def test_every_metric_exists() -> None:
 def test_make_docs_changes_nothing(command: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each page that is written by the code is as the code writes it now."""
     assert main([command, "--markdown"]) == 0
-    assert capsys.readouterr().out == text(ROOT / file), f"write it anew: make docs ({file})"
+    assert capsys.readouterr().out == text(ROOT / file), f"update it: make docs ({file})"
 
 
 def test_make_docs_writes_every_page_that_says_so() -> None:

@@ -19,7 +19,7 @@ def test_weights_are_those_of_the_forest(domain: str) -> None:
     card, path = read_card(bundle(domain)), bundle(domain)
 
     assert f"<!-- {WEIGHTS} -->" in card
-    assert written(card, WEIGHTS, table(read_forest(path))) == card, "write it anew: riskd model seal models/*/*/"
+    assert written(card, WEIGHTS, table(read_forest(path))) == card, "update it: riskd model seal models/*/*/"
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -28,7 +28,7 @@ def test_scores_are_those_of_the_model(domain: str) -> None:
     card = read_card(bundle(domain))
 
     assert f"<!-- {SCORES} -->" in card
-    assert written(card, SCORES, scores(domain)) == card, "write it anew: python -m tests.models.stories"
+    assert written(card, SCORES, scores(domain)) == card, "update it: python -m tests.models.stories"
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -10,4 +10,4 @@ def test_the_page_shows_what_the_commands_print() -> None:
     page = PAGE.read_text(encoding="utf-8")
     commands = [command for command, _ in BLOCK.findall(page)]
     assert {command.split()[2] for command in commands} == {"test", "diff", "backtest", "rules", "calibrate"}
-    assert written(page) == page, "write it anew: python -m tests.docs.policy_tools"
+    assert written(page) == page, "update it: python -m tests.docs.policy_tools"

@@ -116,8 +116,8 @@ def policies(directory: Path) -> Path:
         ("machine", "domain: machine\n", "domain: machine\nlearning_until: 2099-01-01\n"),
         ("customer", "  login:\n", "  login:\n    friction_budget: 0.02\n"),
         ("customer", "[pwd, otp]", "[pwd, sms], [pwd, otp]"),
-        ("customer", "PHISHING_RESISTANT: 0.05 # 1 in 20: whoever", "PHISHING_RESISTANT: 0.000001 # whoever"),
-        ("customer", "IDENTITY_PROOF: 0.2 # the way", "IDENTITY_PROOF: 0.000002 # the way"),
+        ("customer", "PHISHING_RESISTANT: 0.05 #", "PHISHING_RESISTANT: 0.000001 #"),
+        ("customer", "IDENTITY_PROOF: 0.2 #", "IDENTITY_PROOF: 0.000002 #"),
         ("customer", "DENY: 0.5 # as likely a thief as not, and", "DENY: 0.000003 # and"),
     )
     for domain, old, new in changes:

@@ -270,7 +270,7 @@ def test_a_file_that_was_cut_short_goes_on_when_it_is_whole(
 
 
 def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Path) -> None:
-    """Rather than guess which of its records are new; --anew takes all of it."""
+    """Rather than guess which of its records are new; --from-start takes all of it."""
     pasts, store = life(), MemoryStore()
     imported(engine(release, store), written(tmp_path / "export", pasts))
     changed = written(tmp_path / "changed", [*pasts[:60], *pasts[61:], pasts[0]])
@@ -280,7 +280,7 @@ def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Pa
         imported(engine(release, store), changed)
     with pytest.raises(InvalidFile, match="ends after 60 records, where 150 were imported"):
         imported(engine(release, store), shorter)
-    assert imported(engine(release, store), shorter, Options(anew=True)).records == 60
+    assert imported(engine(release, store), shorter, Options(from_start=True)).records == 60
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Pa
     ids=["cut", "no UTF-8"],
 )
 def test_a_damaged_bookmark_is_told(release: Release, tmp_path: Path, damage: bytes) -> None:
-    """With what to do: --anew takes all of the file."""
+    """With what to do: --from-start takes all of the file."""
     store, file = MemoryStore(), written(tmp_path / "export", life(20))
     imported(engine(release, store), file)
     key = next(key for key in store.walk(b"", 100_000)[0] if key.endswith(IMPORT))
@@ -298,7 +298,7 @@ def test_a_damaged_bookmark_is_told(release: Release, tmp_path: Path, damage: by
 
     with pytest.raises(InvalidFile, match="bookmark in the store is damaged"):
         imported(engine(release, store), file)
-    assert imported(engine(release, store), file, Options(anew=True)).records > 0
+    assert imported(engine(release, store), file, Options(from_start=True)).records > 0
 
 
 def test_what_was_imported_for_one_is_new_for_another(release: Release, tmp_path: Path) -> None:

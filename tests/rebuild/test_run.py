@@ -37,10 +37,10 @@ from riskd.offline.dataset.reading import DatasetSource
 from riskd.offline.dataset.target import Target
 from riskd.progress import Progress
 from riskd.rebuild import merge, run
+from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import Line, LogSource, Source
 from riskd.rebuild.past import Past
 from riskd.rebuild.run import RECORDS, Report, rebuild
-from riskd.rebuild.told import Summary
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects

@@ -152,8 +152,8 @@ def read_segment(path: Path) -> Iterator[bytes]:
 
 
 def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:
-    """Count a line of a segment that is no record. For the first few of them alone the segment is read once again, up
-    to there: nobody else need know the numbers of lines."""
+    """Count a line of a segment that is not a record. For the first few, which are reported with their line number, the
+    segment is read again up to that line, so that readers need not count lines."""
     counts.damaged(error, str(segment), partial(_number, segment, line))
 
 
@@ -161,5 +161,5 @@ def _number(segment: Path, line: bytes, after: int) -> int:
     try:
         with opened(segment) as lines:
             return next((number for number, one in enumerate(lines, 1) if number > after and one[:-1] == line), 0)
-    except UNREADABLE:  # somebody deleted or packed it meanwhile
+    except UNREADABLE:  # deleted or packed meanwhile
         return 0

@@ -42,7 +42,7 @@ class Head(Struct, frozen=True):
 
     @property
     def kept_as(self) -> str:
-        """The identity domain; `UNKNOWN` for one that is not known here."""
+        """The identity domain whose retention applies; `UNKNOWN` for a domain that this version does not know."""
         return self.domain if self.domain in DOMAINS else UNKNOWN
 
 

@@ -1,5 +1,5 @@
--- One step through a place: KEYS[1] its hash; ARGV: the cursor, now. Returns the next cursor ('0' at the end) and the
--- fields of the records that live; notes of replace.lua, which end with '~', are none.
+-- One step of listing a place. KEYS[1]: its hash. ARGV: the cursor, now. Returns the next cursor ('0' at the end) and
+-- the fields of the records that have not expired. Skips the notes of replace.lua, whose fields end with '~'.
 local cursor, found = unpack(redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', 500))
 local fields, now = {}, tonumber(ARGV[2])
 for i = 1, #found, 2 do

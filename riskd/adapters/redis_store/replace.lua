@@ -1,7 +1,7 @@
--- Puts and deletes whole records, or nothing. KEYS: the hashes of the places. ARGV: a note, or '' for none; 'back' to
--- undo; for each change the number of its key, its field, '=' and the record expected or '' for none, and '=' and the
--- record to put or '' for none. Returns 1, or 0 when a record is not as expected. What has expired by this server's
--- clock stays for an hour more.
+-- Writes and deletes whole records: all of them, or none. KEYS: the hashes of the places. ARGV: a note, or '' for none;
+-- 'back' to undo; for each change the number of its key, its field, the expected record and the new record (each '='
+-- and its bytes, or '' for none). Returns 1, or 0 if a record is not as expected. A place with expired records by this
+-- server's clock is kept for an hour more.
 -- The note is a field beside the records that is written with them. If it is already there, another process has made
 -- these changes and died, or is still working: nothing is changed, the note is marked as taken up, and the answer is 2.
 -- Only changes whose note nobody has taken up are undone.

@@ -1,4 +1,4 @@
-"""`riskd log`: what becomes of the decision log, and questions to it."""
+"""`riskd log`: inspects, queries, exports and compacts the decision log."""
 
 from __future__ import annotations
 

@@ -35,14 +35,14 @@ Report = Callable[[int, int], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`limit`: how many records to import at most (None: all). `dry_run`: change nothing. `anew`: ignore the bookmark.
+    """`limit`: how many records to import at most (None: all). `dry_run`: change nothing.
 
-    `batch`: events per transaction.
+    `from_start`: ignore the bookmark. `batch`: events per transaction.
     """
 
     limit: int | None = None
     dry_run: bool = False
-    anew: bool = False
+    from_start: bool = False
     batch: int = BATCH
 
 
@@ -133,11 +133,11 @@ class Import:
         self._key = self._parts.pseudonyms.digest(scope.tenant, scope.domain, "import", name) + IMPORT
         now = self._parts.clock()
         _, (self._stored,) = self._parts.store.read((), (self._key,), now, _PATIENCE)
-        if self._stored is not None and not self._options.anew:
+        if self._stored is not None and not self._options.from_start:
             try:
                 mark = decode(self._stored)
             except UNDECODABLE as error:
-                remedy = "--anew imports the whole file; what was imported before is then taught twice"
+                remedy = "--from-start imports the whole file; what was imported before is then taught twice"
                 raise InvalidFile([Problem(file, f"its bookmark in the store is damaged: {error}", remedy)]) from error
             self._committed, self._chain, self._tally = mark.records, mark.chain, mark.tally
 
@@ -188,5 +188,5 @@ def _again(first: Record, rest: Iterator[Record]) -> Iterator[Record]:
 
 
 def _another(file: str, what: str) -> InvalidFile:
-    remedy = "import that file to its end, or give --anew to import all of this one: what both hold is taught twice"
+    remedy = "import that file to its end, or import all of this one by --from-start: what both hold is taught twice"
     return InvalidFile([Problem(file, f"begins like a file that was imported before, but {what}", remedy)])

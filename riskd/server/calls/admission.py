@@ -72,11 +72,11 @@ def stream_method(
     """A bidirectional streaming method whose calls are opened at once or refused."""
     refusal = _refusal(name, STREAM, meter)
 
-    def take(run: Callable[..., object], *given: object) -> None:
+    def take(run: Callable[..., object], *args: object) -> None:
         try:
-            streams.submit(run, *given)
-        except RuntimeError:
-            refuse(refusal(), *given[1:3])
+            streams.submit(run, *args)
+        except RuntimeError:  # no thread for it
+            refuse(refusal(), *args[1:3])
 
     return grpc.stream_stream_rpc_method_handler(Pooled(reception(streams, take, refusal), behaviour))
 

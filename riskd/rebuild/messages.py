@@ -12,9 +12,11 @@ from riskd.core.errors import Problem
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What was done: lines by what became of them, records added to the store, and until which moment (epoch
-    seconds) the log is in the store now. `first_unreadable`: where the first few lines are that are no records, and
-    why. `resumed`: an earlier run had begun it; `done_before`: and ended it."""
+    """The result: lines by what became of them, records added to the store, and up to when the store has the log now.
+
+    `until`: epoch seconds. `first_unreadable`: where the first few unreadable lines are, and why. `resumed`: an earlier
+    run had begun the rebuild; `done_before`: and finished it.
+    """
 
     until: float
     counts: dict[str, int]
@@ -27,7 +29,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, tag=True):
-    """So much of a half is done."""
+    """How much of one half is done."""
 
     half: str
     done: int
