@@ -136,8 +136,8 @@ FAULTS: Final = {
     "OVERLOADED": Fault(
         StatusCode.RESOURCE_EXHAUSTED,
         "The worker is overloaded and did not start the call. The call waited longer than `server.queue_ms` (a "
-        "sign-in under sustained overload: `server.standing_queue_ms`), or `server.max_concurrent_rpcs` calls were waiting, or "
-        "`server.max_streams` streams were open.",
+        "sign-in under sustained overload: `server.standing_queue_ms`), or `server.max_concurrent_rpcs` calls were "
+        "waiting, or `server.max_streams` streams were open.",
         "Apply your fallback; retry after the delay in `RetryInfo`, with growing pauses.",
         "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` show how many. Look for callers that "
         "retry without pauses.",
