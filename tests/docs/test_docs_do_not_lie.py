@@ -38,6 +38,11 @@ PARTS = (
     "What would change our mind",
 )
 """The parts of a decision record, in order."""
+LAWS = {
+    law
+    for path in ROOT.glob("tests/**/test_*.py")
+    for law in re.findall(r"^(?:    )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+}
 REGENERATED = re.findall(r"riskd (\w+) --markdown >(\S+)", MAKEFILE)
 OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_STORE_PASSWORD", "RISKD_GEO_DIR", "RISKD_PORT"}
 OUTSIDE_SETTINGS |= {f"RISKD_CLIENT_{flag}" for flag in ("CA", "CERT", "KEY", "TOKEN_FILE")}
@@ -91,6 +96,12 @@ def test_every_file_named_exists(page: Path) -> None:
         if re.fullmatch(rf"(?:{folders})/[\w./*<>-]+", words):
             pattern = re.sub(r"<[^>]*>", "*", words).rstrip("/")
             assert [*ROOT.glob(pattern), *(ROOT / "proto").glob(pattern)], words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_test_named_exists(page: Path) -> None:
+    """Every test that a page names exists."""
+    assert [words for words in code(page) if re.fullmatch(r"test_\w+", words) and words not in LAWS] == []
 
 
 def test_every_file_of_the_flow_page_exists() -> None:
