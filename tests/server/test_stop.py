@@ -20,7 +20,7 @@ GRACE: float = 30.0
 
 
 @contextmanager
-def with_a_silent_client() -> Iterator[Running]:
+def service_with_a_silent_client() -> Iterator[Running]:
     """A service with one connection whose client answers nothing."""
     with served() as running:
         peer = Peer(f"127.0.0.1:{running.service.port}")
@@ -32,7 +32,7 @@ def with_a_silent_client() -> Iterator[Running]:
 @pytest.mark.slow
 def test_a_silent_connection_does_not_delay_the_stop() -> None:
     """A connection whose client does not answer is closed long before the grace period ends."""
-    with with_a_silent_client() as running:
+    with service_with_a_silent_client() as running:
         begun = time.monotonic()
         running.service.stop(GRACE)
         assert time.monotonic() < begun + GRACE / 2
@@ -48,7 +48,7 @@ def test_a_call_in_progress_is_answered_before_the_stop() -> None:
         assert on.wait(20)
         return ASSESSMENT
 
-    with with_a_silent_client() as running:
+    with service_with_a_silent_client() as running:
         running.engine.answer = answer
         call = running.stub.Assess.future(risk_pb2.AssessRequest(), timeout=20)
         assert begun.wait(10)
