@@ -1,4 +1,4 @@
-"""Engines to test with: their parts, and one on a bench, on every store that needs no server, with what it tells."""
+"""Engines for tests: their parts, and a bench that records what an engine writes and counts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistorySto
 
 
 def parts(**changes: object) -> Parts:
-    """What an engine is made of that remembers in memory, knows no place and tells nobody; `changes` are fields."""
+    """Parts of an engine with a store in memory, no geo data and no log file; `changes` are fields."""
     usual = Parts(
         store=MemoryStore(),
         geo=TableGeo({}),
@@ -67,7 +67,7 @@ def parts(**changes: object) -> Parts:
 
 
 class Bench:
-    """An engine, and all that it tells."""
+    """An engine, and everything that it writes and counts."""
 
     def __init__(self, release: Release, store: HistoryStore, log: ListLog | None = None) -> None:
         self.store, self.log, self.meter, self.now = store, log or ListLog(), CountingMeter(), NOW
@@ -87,15 +87,15 @@ class Bench:
         return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
 
     def logged(self) -> int:
-        """Assessments in the log; that an answer was given again is a record of its own."""
+        """The number of assessments in the log, without repeats."""
         return sum(isinstance(record.decode(line), record.AssessmentRecord) for line in self.log.lines)
 
     def learned(self) -> History:
-        """What the account of LOGIN was taught."""
+        """The profile of LOGIN's account."""
         return self._subject().profile
 
     def tries(self) -> int:
-        """Attempts counted on the account of LOGIN."""
+        """The number of attempts counted on LOGIN's account."""
         return sum(self._subject().activity.tallies.of("attempt_day").get("", [0])[1:])
 
     def _subject(self) -> Memory:
@@ -105,7 +105,7 @@ class Bench:
 
 
 def at_once(work: Callable[[int], Result]) -> list[Result]:
-    """The same work on as many threads, begun together."""
+    """Run the same work on several threads, started together."""
     ready = threading.Barrier(THREADS)
 
     def begin(number: int) -> Result:

@@ -1,4 +1,4 @@
-"""A decision log to test with: decisions that nothing speaks against, what became of them, and segments of both."""
+"""A decision log for tests: plain decisions, their outcomes, and segments of both."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, Record, Se
 from riskd.offline.policies.replay import replay
 
 SEGMENT: Final = "20260101T000000.000000-w0-1.jsonl"
-"""The name of a segment, where it does not matter."""
+"""A segment's name, for tests in which it does not matter."""
 UNKNOWN: Final = tuple(None if math.isnan(feature.missing) else feature.missing for feature in FEATURES)
-"""The vector of an attempt of which nothing is known."""
+"""The vector of an attempt about which nothing is known."""
 
 WHENCE: Final = {"address": "AAAAAAAA", "network": "AAAAAAAA"}
 """The values that every attempt has."""
 
 
 def decision(number: int, time: float, **changes: object) -> AssessmentRecord:
-    """The decision with a number for its id: a customer's login; `changes` are fields of the record."""
+    """The decision with this number as its id: a customer's login; `changes` are fields of the record."""
     usual = AssessmentRecord(
         id=f"{number:032x}",
         time=time,
@@ -58,7 +58,7 @@ def decision(number: int, time: float, **changes: object) -> AssessmentRecord:
 
 
 def outcome(number: int, time: float, kind: str, **changes: object) -> OutcomeRecord:
-    """What became of the decision of that number; `changes` are fields of the record."""
+    """An outcome of the decision with this number; `changes` are fields of the record."""
     usual = OutcomeRecord(
         assessment_id=f"{number:032x}",
         time=time,
@@ -74,7 +74,7 @@ def outcome(number: int, time: float, kind: str, **changes: object) -> OutcomeRe
 
 
 def security_event(number: int, time: float, kind: str, **changes: object) -> SecurityEventRecord:
-    """What another party told of whom the decisions of that number are about; `changes` are fields of the record."""
+    """An event about the subject of the decision with this number; `changes` are fields of the record."""
     usual = SecurityEventRecord(
         subject=f"{number:032x}",
         time=time,
@@ -88,12 +88,12 @@ def security_event(number: int, time: float, kind: str, **changes: object) -> Se
 
 
 def types(lines: Iterable[bytes]) -> Counter[str]:
-    """How many lines of a log are of each type."""
+    """The number of log lines of each type."""
     return Counter(json.loads(line)["type"] for line in lines)
 
 
 def decided(policy: Policy, one: AssessmentRecord) -> AssessmentRecord:
-    """The decision as a policy makes it."""
+    """The decision that a policy makes."""
     found = replay(policy, one)
     return replace(
         one,
@@ -105,7 +105,7 @@ def decided(policy: Policy, one: AssessmentRecord) -> AssessmentRecord:
 
 
 def write(segment: Path, *lines: Record | bytes) -> None:
-    """A finished segment of these lines, packed if its name says so."""
+    """Write a finished segment of these lines, compressed if its name says so."""
     text = b"".join((line if isinstance(line, bytes) else encode(line)) + b"\n" for line in lines)
     segment.parent.mkdir(parents=True, exist_ok=True)
     segment.write_bytes(gzip.compress(text) if segment.suffix == ".gz" else text)

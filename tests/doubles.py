@@ -1,4 +1,4 @@
-"""Stand-ins for the engine's ports that keep what they are told, or fail when they are told to."""
+"""Test doubles for the engine's ports that record what they get, or fail on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from riskd.core.stored import Swap
 
 
 class ListLog:
-    """A decision log in a list; while it is `full` it accepts nothing."""
+    """A decision log in a list; while `full`, it accepts nothing."""
 
     def __init__(self, *, full: bool = False) -> None:
         self.lines: list[bytes] = []
@@ -32,11 +32,11 @@ class ListLog:
         return not self.full
 
     def records(self) -> list[Record]:
-        """The lines, read."""
+        """The decoded lines."""
         return [decode(line) for line in self.lines]
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to close."""
 
 
 class CountingMeter(NullMeter):
@@ -48,7 +48,7 @@ class CountingMeter(NullMeter):
     def assessed(
         self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
     ) -> None:
-        """An answer, its gaps, and a tier that was not required."""
+        """Count an answer, its gaps, and its withheld tier."""
         domain, journey = attempt.domain, attempt.journey
         self.told["assessed", domain, journey, answer.requirement.tier.name] += 1
         if decision.withheld is not None:
@@ -57,42 +57,42 @@ class CountingMeter(NullMeter):
             self.told["gap", gap.source, gap.why] += 1
 
     def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome, and a sign-in that came through."""
+        """Count an outcome, and a completed sign-in."""
         self.told["outcome", kept.domain, outcome.kind] += 1
         if achieved:
             self.told["through", kept.tier.name, achieved] += 1
 
     def event(self, event: SecurityEvent) -> None:
-        """A security event."""
+        """Count a security event."""
         self.told["event", event.domain, event.kind] += 1
 
     def recalled(self, remembered: int, fetched: int) -> None:
-        """Histories of common values."""
+        """Count cached and loaded common values."""
         self.told["recalled", "memory"] += remembered
         self.told["recalled", "store"] += fetched
 
     def failed(self, part: str) -> None:
-        """A part that failed."""
+        """Count a failure by part."""
         self.told["failed", part] += 1
 
 
 class SlowStore(MemoryStore):
-    """A store that takes its time: as the port says, at most what it is given, and then nothing."""
+    """A slow store: it takes at most the timeout, and then raises Unavailable."""
 
     def __init__(self, *, reads: float = 0.0, writes: float = 0.0) -> None:
-        """`reads`, `writes`: seconds that these take."""
+        """`reads`, `writes`: seconds that each takes."""
         super().__init__()
         self.reads, self.writes = reads, writes
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        """As `MemoryStore`, later."""
+        """As `MemoryStore`, but later."""
         self._take(self.reads, timeout)
         return super().read(histories, documents, now, timeout)
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """As `MemoryStore`, later."""
+        """As `MemoryStore`, but later."""
         self._take(self.writes, timeout)
         return super().write(deltas, swaps, now, timeout)
 
@@ -104,10 +104,10 @@ class SlowStore(MemoryStore):
 
 
 class FailingStore(MemoryStore):
-    """A store that cannot be read, or written, or both."""
+    """A store whose reads or writes fail."""
 
     def __init__(self, *, reads: bool = False, writes: bool = False) -> None:
-        """`reads`, `writes`: whether these still work."""
+        """`reads`, `writes`: whether each still works."""
         super().__init__()
         self.reads, self.writes = reads, writes
 

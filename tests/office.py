@@ -1,4 +1,4 @@
-"""An office for the rights of subjects: an engine whose log is files, and people who live through sign-ins there."""
+"""An engine with a file log and a subject service, and people who sign in there, for tests of subjects' rights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RELEASE: Final = load_release(Settings())
 
 
 class Office:
-    """An engine on a store and a log of files, and whoever answers for its subjects."""
+    """An engine on a store and a file log, with the subject service."""
 
     def __init__(self, directory: Path, store: HistoryStore | None = None) -> None:
         self.now, self.directory, self.store = NOW, directory / "log", store or MemoryStore()
@@ -45,7 +45,7 @@ class Office:
         return FileDecisionLog(self.directory, 0, NullMeter(), Bounds())
 
     def sign_in(self, who: str, kind: str = "confirmed_legitimate", **words: object) -> Assessment:
-        """One attempt, and what became of it."""
+        """One attempt with its outcome."""
         answer = self.engine.assess(attempt({"subject": who, **words}), 10.0)
         self.tell(answer, kind)
         return answer
@@ -54,7 +54,7 @@ class Office:
         return self.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0).taught
 
     def hear(self, who: str, kind: str) -> None:
-        """Another party says something of somebody."""
+        """Record a security event about a subject."""
         self.engine.record_event(
             SecurityEvent(
                 domain="customer",
@@ -81,7 +81,7 @@ class Office:
         return found
 
     def records(self) -> dict[bytes, bytes]:
-        """All that the store holds."""
+        """Everything in the store."""
         found: dict[bytes, bytes] = {}
         keys, cursor = self.store.walk(b"", 1000)
         while True:
@@ -91,15 +91,15 @@ class Office:
             keys, cursor = self.store.walk(cursor, 1000)
 
     def of(self, who: str) -> dict[bytes, bytes]:
-        """What lies in a subject's place."""
+        """The records in a subject's place."""
         return {key: record for key, record in self.records().items() if key.startswith(pseudonym(who)[:PLACE])}
 
     def lines(self, who: str) -> list[bytes]:
-        """What the log has of a subject."""
+        """The log lines of a subject."""
         return [line for line in read_segments(self.directory) if pseudonym(who)[:PLACE].hex().encode() in line]
 
     def compact(self) -> None:
-        """With every segment finished."""
+        """Compact the log with every segment finished."""
         self.log.close()
         assert self.archive.compact({}, threading.Event()) is not None
 
@@ -127,7 +127,7 @@ steps = st.fixed_dictionaries(
 
 
 def lived(office: Office, history: list[dict[str, object]]) -> list[tuple[str, Assessment]]:
-    """Live through sign-ins and their outcomes, and what others tell meanwhile."""
+    """Run a script of sign-ins, outcomes and security events."""
     answers = []
     for step in history:
         words = dict(step)

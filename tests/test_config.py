@@ -1,4 +1,4 @@
-"""Settings: which source wins, and how mistakes are reported."""
+"""Settings: the precedence of sources, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def refused(file: Path, environ: Mapping[str, str], flags: Mapping[str, str]) ->
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_mistake_says_where_what_and_remedy(case: str, tmp_path: Path) -> None:
-    """Each kind of mistake is refused, with its place and a remedy."""
+    """Each kind of mistake is rejected with its place and a remedy."""
     content, environ, flags, expected = MISTAKES[case]
     file = tmp_path / "riskd.toml"
     if content is not None:
@@ -188,12 +188,12 @@ URLS = {
     "unix://host/path": "must be a path for a Unix socket",
     "redis://me:hush@a": "contains a password",
 }
-"""URLs of stores that are refused, and what is said of them."""
+"""Store URLs that are rejected, and the message for each."""
 
 
 @pytest.mark.parametrize("url", URLS)
 def test_bad_url_of_a_store_is_refused_without_being_repeated(url: str, tmp_path: Path) -> None:
-    """The error says what is wrong without repeating what may be a secret."""
+    """The message for a bad store URL says what is wrong without quoting the URL, which could hold a secret."""
     (tmp_path / "riskd.toml").touch()
     (problem,) = refused(tmp_path / "riskd.toml", {}, {"store.kind": "redis", "store.url": url})
     assert problem.startswith(f"store.url: {URLS[url]}")
@@ -210,13 +210,13 @@ def test_bad_url_of_a_store_is_refused_without_being_repeated(url: str, tmp_path
     ],
 )
 def test_urls_of_stores(url: str, read: StoreUrl) -> None:
-    """One server, several nodes, TLS, users and databases, and local sockets."""
+    """A store URL can name one server, several nodes, TLS, a user, a database, or a socket."""
     assert list(url_problems(url)) == []
     assert read_url(url) == read
 
 
 def test_password_of_the_store_is_never_shown(tmp_path: Path) -> None:
-    """It comes from the environment or a file, and no printed form of the settings has it."""
+    """The store's password comes from the environment or a file, and is not in any print of the settings."""
     (tmp_path / "secret").write_text("hush-hush\n")
     given = {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": "redis://a"}
     for environ in (
@@ -229,7 +229,7 @@ def test_password_of_the_store_is_never_shown(tmp_path: Path) -> None:
 
 
 def test_a_networked_store_gets_more_threads() -> None:
-    """Threads that wait for a server do not hold the interpreter. A chosen number is kept."""
+    """With a store on the network the default is two threads; an explicit setting takes precedence."""
     redis = {"store.kind": "redis", "store.url": "redis://a"}
     assert explain(None, {}, {}).settings.server.threads == 1
     assert explain(None, {}, redis).settings.server.threads == 2
@@ -237,7 +237,7 @@ def test_a_networked_store_gets_more_threads() -> None:
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:
-    """Problems of all sources are reported together, also in values that another source overrides."""
+    """Mistakes of all sources are reported at once, including values that another source overrides."""
     file = tmp_path / "riskd.toml"
     file.write_text('[server]\nport = "x"\nworkers = 0\n[nope]\n')
     environ = {"RISKD_SERVER__PORT": "y", "RISKD_PEPPER": "short"}
@@ -245,7 +245,8 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
 
 
 def test_stronger_source_wins(tmp_path: Path) -> None:
-    """Default < file < environment < flag, and each value's origin is known."""
+    """A flag overrides the environment, which overrides the file, which overrides the default; each value's origin is
+    reported."""
     file = tmp_path / "riskd.toml"
     file.write_text("[server]\nport = 1\nworkers = 2\nthreads = 3\n")
     environ = {"RISKD_CONFIG": str(file), "RISKD_SERVER__WORKERS": "4", "RISKD_SERVER__THREADS": "5"}
@@ -261,7 +262,7 @@ def test_stronger_source_wins(tmp_path: Path) -> None:
 
 
 def test_lists_and_fractions_from_the_environment() -> None:
-    """Text is converted to the setting's type."""
+    """Values from the environment are converted to the type of the setting."""
     names = {"RISKD_ATTRIBUTES__NAMES": "branch, channel"}
     settings = load(environ={**names, "RISKD_SERVER__GRACE_S": "2.5", "RISKD_GEO__EDGE": "51.5, -0.1"})
     assert settings.attributes.names == ("branch", "channel")
@@ -270,7 +271,7 @@ def test_lists_and_fractions_from_the_environment() -> None:
 
 
 def test_variables_that_are_not_ours() -> None:
-    """Kubernetes sets RISKD_PORT for a service called riskd, and more for riskd-server. These are ignored."""
+    """Variables that Kubernetes sets for services named riskd or riskd-server are ignored."""
     links = {
         "RISKD_PORT": "tcp://10.0.0.1:1",
         "RISKD_SERVICE_HOST": "10.0.0.1",
@@ -280,7 +281,7 @@ def test_variables_that_are_not_ours() -> None:
 
 
 def test_paths_follow_the_state_directory() -> None:
-    """One setting moves everything that riskd writes. XDG and RISKD_GEO_DIR are respected."""
+    """`state.dir` moves everything that riskd writes; the XDG variables and RISKD_GEO_DIR are honoured."""
     settings = load(environ={"XDG_STATE_HOME": "/state", "XDG_DATA_HOME": "/data"})
     assert (settings.store.path, settings.log.dir) == ("/state/riskd/store", "/state/riskd/decisions")
     assert settings.geo.dir == "/data/riskd/geo"
@@ -293,8 +294,7 @@ PATHS = [key for key, field in FIELDS.items() if field.reads or field.name in ("
 
 @pytest.mark.parametrize("prefix", ["~/", ""])
 def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths and `~` are resolved when the settings are read, as the service may run in another directory. URLs
-    stay."""
+    """Relative paths and `~` are resolved when settings are loaded; a URL stays as it is."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for key in PATHS:
@@ -311,14 +311,14 @@ def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest
 
 @given(st.binary(min_size=16, max_size=64))
 def test_a_secret_does_not_show(value: bytes) -> None:
-    """Neither repr nor JSON of the settings has the pepper."""
+    """A secret appears neither in repr nor in JSON."""
     assert repr(Secret(value)) == "Secret(hidden)"
     with pytest.raises(TypeError):
         msgspec.json.encode(Secret(value))
 
 
 def test_settings_do_not_show_the_pepper(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`riskd settings` says that there is one, and where it comes from."""
+    """`riskd settings` shows where the pepper comes from, and not the pepper."""
     monkeypatch.setenv("RISKD_PEPPER", PEPPER)
     assert main(["settings", "--json"]) == 0
     shown = capsys.readouterr().out
@@ -328,7 +328,7 @@ def test_settings_do_not_show_the_pepper(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_check_says_nothing_but_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0 without output, or 2 with every mistake on stderr."""
+    """`--check` exits with 0 and prints nothing, or exits with 2 and prints every mistake to stderr."""
     assert main(["settings", "--check"]) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["settings", "--check", "--set", "server.port=x", "--set", "store.kind=y"]) == 2
@@ -338,7 +338,8 @@ def test_check_says_nothing_but_mistakes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_pepper_file(tmp_path: Path) -> None:
-    """A pepper file has one pepper per line, stripped of white space. The variable takes precedence."""
+    """A pepper file has one pepper per line, without surrounding white space; the environment variable takes
+    precedence."""
     file = tmp_path / "pepper"
     file.write_text(f"{PEPPER}\n")
     flags = {"secrets.pepper_file": str(file)}
@@ -351,7 +352,8 @@ def test_pepper_file(tmp_path: Path) -> None:
 
 
 def test_a_pepper_is_added_once(tmp_path: Path) -> None:
-    """If many add one at the same time, one succeeds: a store accepts only one new pepper at a time."""
+    """If several processes add a pepper at once, only one is added, because a store accepts one new pepper at a
+    time."""
     file = tmp_path / "pepper"
     file.write_text(f"{PEPPER}\n")
     with ThreadPoolExecutor(8) as pool:
@@ -364,8 +366,8 @@ def test_a_pepper_is_added_once(tmp_path: Path) -> None:
 def test_development_pepper_is_made_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a pepper, one of many processes creates it, readable by the owner only, with a warning that does not show
-    it. The file is durable."""
+    """Without a pepper, one is created once, readable by its owner only, with a warning that does not show it, and
+    synced to disk."""
     synced: list[Path] = []
     monkeypatch.setattr(files, "sync", synced.append)
     settings = load(environ={"RISKD_STATE__DIR": str(tmp_path / "state")})
@@ -384,6 +386,6 @@ def test_development_pepper_is_made_once(
 
 
 def test_every_setting_is_documented() -> None:
-    """Every setting has a description of its own."""
+    """Every setting has a docstring."""
     assert all(field.doc.endswith(".") and field.accepts for field in FIELDS.values())
     assert len({field.variable for field in FIELDS.values()}) == len(FIELDS)

@@ -1,4 +1,4 @@
-"""Live drift: what the monitor reports of a growing log, and how much it reads at most."""
+"""The monitor's drift watch over a log that is being written, and the limits of its work."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def indices(watch: DriftWatch) -> dict[str, float]:
     return {feature: index for (_, feature), index in watch.readings["riskd_drift_psi"].items()}
 
 
-def test_it_tells_what_the_command_tells(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
-    """The index of every feature equals that of the command; that of the score, too, if this model gave the scores."""
+def test_it_agrees_with_the_command(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
+    """The watch gives the same index as the command for every feature, and for the score if the log is of this
+    model."""
     batch = rows(2, 1500, shift=Shift("device_llr", 0, by=1.0))
     write(tmp_path / "log", batch, segments=1)
     watch.look(0.0)
@@ -59,7 +60,7 @@ def test_it_tells_what_the_command_tells(watch: DriftWatch, expected: Reference,
 
 
 def test_each_line_counts_once(watch: DriftWatch, tmp_path: Path) -> None:
-    """However often it looks, and although a line is half written meanwhile."""
+    """Each line counts once, however often the watch looks and even if it was half written."""
     log = write(tmp_path / "log", rows(2, 400), segments=1)
     (segment,) = log.iterdir()
     whole = segment.read_bytes()
@@ -71,7 +72,7 @@ def test_each_line_counts_once(watch: DriftWatch, tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_damaged_is_passed_over(watch: DriftWatch, tmp_path: Path) -> None:
-    """Whatever its bytes are, the lines after it count."""
+    """A damaged line is skipped, and later ones count."""
     log = write(tmp_path / "log", rows(2, 400), segments=1)
     (segment,) = log.iterdir()
     segment.write_bytes(segment.read_bytes().replace(b'"customer"', b'"custom\xffr"', 1))
@@ -80,8 +81,8 @@ def test_a_line_that_is_damaged_is_passed_over(watch: DriftWatch, tmp_path: Path
     assert watch.readings["riskd_drift_rows"] == {("customer",): 399}
 
 
-def test_what_is_little_is_not_told(watch: DriftWatch, tmp_path: Path) -> None:
-    """With fewer than `LEAST` rows there is no index."""
+def test_few_rows_give_no_index(watch: DriftWatch, tmp_path: Path) -> None:
+    """Below `LEAST` rows there is no index, because it would be mostly chance."""
     write(tmp_path / "log", rows(2, int(LEAST) - 1), segments=1)
     watch.look(0.0)
 
@@ -90,7 +91,7 @@ def test_what_is_little_is_not_told(watch: DriftWatch, tmp_path: Path) -> None:
 
 
 def test_old_rows_fade(watch: DriftWatch, tmp_path: Path) -> None:
-    """After a half-life they count half."""
+    """Rows count half after a half-life."""
     write(tmp_path / "log", rows(2, 1200), segments=1)
     watch.look(0.0)
     watch.look(HALF_LIFE)
@@ -100,7 +101,7 @@ def test_old_rows_fade(watch: DriftWatch, tmp_path: Path) -> None:
 
 
 def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
-    """If a log grew by more than the limit, complete lines from its end are read."""
+    """If the log has grown by more than the limit, only its end is read, in whole lines."""
     batch = rows(2, 6000)
     log = write(tmp_path / "log", batch, segments=3)
     size = sum(path.stat().st_size for path in log.iterdir())
@@ -110,8 +111,8 @@ def test_a_look_is_bounded(watch: DriftWatch, tmp_path: Path) -> None:
     assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(6000 * LOOK_BYTES / size, rel=0.01)
 
 
-def test_what_one_segment_leaves_of_its_share_is_for_others(watch: DriftWatch, tmp_path: Path) -> None:
-    """If one worker has most of the calls, as in a batch, the others' unused shares are used for its segment."""
+def test_an_unused_share_goes_to_other_segments(watch: DriftWatch, tmp_path: Path) -> None:
+    """If one segment uses less than its share of the limit, the others may use the rest."""
     (much,) = write(tmp_path / "much", rows(2, 2200), segments=1).iterdir()
     log = write(tmp_path / "log", rows(3, 100), segments=3)
     much.rename(log / "99999999T000000.000000-0.jsonl")
@@ -123,7 +124,7 @@ def test_what_one_segment_leaves_of_its_share_is_for_others(watch: DriftWatch, t
 
 
 def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, tmp_path: Path) -> None:
-    """After a restart with a long log, today's lines are read, not those of past weeks."""
+    """On a long log, the newest segments are read first."""
     log = write(tmp_path / "log", rows(2, 2000), segments=2)
     for number in range(60):
         batch = rows(3 + number, 100, shift=Shift("device_llr", 0, by=1.0))
@@ -137,8 +138,8 @@ def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, 
     assert indices(watch)["device_llr"] < 0.1
 
 
-def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
-    """Another model restarts the counts. One without a reference has no index."""
+def test_another_model_restarts_the_watch(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
+    """A new reference starts new counts; without a reference there is no index."""
     write(tmp_path / "log", rows(2, 1200), segments=1)
     watch.look(0.0)
     (bundle / "reference.json").write_bytes(msgspec.json.encode(reference("customer", NAMES, MODEL, [rows(9, 500)])))
@@ -149,8 +150,8 @@ def test_another_model_begins_anew(watch: DriftWatch, bundle: Path, tmp_path: Pa
     assert watch.readings == {"riskd_drift_psi": {}, "riskd_drift_rows": {}}
 
 
-def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> None:
-    """A missing log, packed segments, other kinds of lines and other features are skipped."""
+def test_unreadable_segments_are_skipped(watch: DriftWatch, tmp_path: Path) -> None:
+    """A missing log, compressed segments and foreign lines are skipped."""
     watch.look(0.0)
     log = write(tmp_path / "log", rows(2, 30), segments=1)
     with gzip.open(log / "20230101T000000.000000-0.jsonl.gz", "wb") as packed:
@@ -164,8 +165,8 @@ def test_what_cannot_be_read_is_left_out(watch: DriftWatch, tmp_path: Path) -> N
     assert watch.readings["riskd_drift_rows"][("customer",)] == pytest.approx(30, rel=1e-3)
 
 
-def test_what_decides_is_found(tmp_path: Path) -> None:
-    """The models in the directories of the settings, or, after the first activation, those of the active release."""
+def test_the_deciding_bundles_are_found(tmp_path: Path) -> None:
+    """The bundles are those of the active release or, before the first activation, of the settings."""
     state = tmp_path / "state"
     settings = load(environ={}, flags={"state.dir": str(state)})
     assert active_bundles(settings)["customer"] == BUNDLE

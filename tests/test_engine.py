@@ -1,4 +1,4 @@
-"""Laws of the engine: what is counted once, what a failing part does, what is refused, who may report what."""
+"""The engine: what is counted once, how failures are handled, what is rejected, and who may report outcomes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BAD: Final = (math.nan, math.inf, -math.inf)
 
 
 def test_a_repeated_request_gets_the_first_answer(release: Release, store: HistoryStore) -> None:
-    """A repeat with new measurements is the same request: nothing is counted or decided twice."""
+    """A repeated request id gets the first answer, even if measurements differ; nothing is counted twice."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     again = bench.assess(replace(ASKED, time=NOW + 1, behaviour=Behaviour(form_seconds=9.0)))
@@ -54,7 +54,7 @@ def test_a_repeated_request_gets_the_first_answer(release: Release, store: Histo
 
 
 def test_eight_repeats_at_once_get_one_answer(release: Release, store: HistoryStore) -> None:
-    """Of eight threads with one request id, one is counted, and all get its answer."""
+    """Eight concurrent calls with one request id are counted once and get the same answer."""
     bench = Bench(release, store)
     answers = at_once(lambda _: bench.assess(ASKED))
 
@@ -64,7 +64,7 @@ def test_eight_repeats_at_once_get_one_answer(release: Release, store: HistorySt
 
 
 def test_eight_requests_at_once_are_eight(release: Release, store: HistoryStore) -> None:
-    """Without a request id, or with eight different ones, all are counted."""
+    """Eight concurrent calls with different request ids or none are counted eight times."""
     bench = Bench(release, store)
     answers = at_once(lambda number: bench.assess(replace(LOGIN, request_id=str(number) if number % 2 else "")))
 
@@ -75,7 +75,7 @@ def test_eight_requests_at_once_are_eight(release: Release, store: HistoryStore)
 
 @pytest.mark.parametrize("other", [{"tenant": "t-2"}, {"subject": "kim"}, {"domain": "workforce"}])
 def test_a_request_id_is_the_caller_s_own(release: Release, other: dict[str, str]) -> None:
-    """The same id from another tenant, or for another account or domain, is another request."""
+    """The same request id from another tenant, subject or domain is another request."""
     bench = Bench(release, MemoryStore())
 
     assert bench.assess(ASKED).id != bench.assess(replace(ASKED, **other)).id
@@ -108,7 +108,8 @@ def test_a_request_id_of_another_day_is_another_request(release: Release, store:
 def test_a_failing_store_is_a_gap_and_a_cause(
     release: Release, works: dict[str, bool], gaps: bool, causes: tuple[str, ...]
 ) -> None:
-    """The answer is returned, names what it lacks, and is logged with that. Every failure is counted."""
+    """If the store fails, the caller still gets an answer; the gaps and causes are in the answer and the log, and each
+    failure is counted."""
     bench = Bench(release, FailingStore(**works))
     answer = bench.assess(ASKED)
     (line,) = map(record.decode, bench.log.lines)
@@ -122,7 +123,7 @@ def test_a_failing_store_is_a_gap_and_a_cause(
 
 
 def test_an_outcome_needs_the_store(release: Release) -> None:
-    """An outcome that cannot be stored is refused, so that the caller sends it again. It is not logged."""
+    """An outcome that cannot be stored is refused and not logged, so that the caller retries."""
     bench = Bench(release, FailingStore(writes=True))
     answer = bench.assess(LOGIN)
     logged = len(bench.log.lines)
@@ -133,7 +134,7 @@ def test_an_outcome_needs_the_store(release: Release) -> None:
 
 
 def test_no_time_left_is_a_gap(release: Release) -> None:
-    """A deadline that has passed has the effect of a store that does not answer; activity is still written."""
+    """If the deadline has passed, the history is a gap, and the attempt is still counted."""
     bench = Bench(release, MemoryStore())
     answer = bench.engine.assess(LOGIN, 0.0)
 
@@ -142,7 +143,7 @@ def test_no_time_left_is_a_gap(release: Release) -> None:
 
 
 def test_a_full_log_is_named(release: Release) -> None:
-    """An answer that could not be logged says so and is counted. Its activity is stored."""
+    """An answer that could not be logged reports that and is counted; the attempt still counts and can teach."""
     bench = Bench(release, MemoryStore(), ListLog(full=True))
     answer = bench.assess(LOGIN)
 
@@ -215,7 +216,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("where", "fields"), INVALID, ids=[f"{number} {where}" for number, (where, _) in enumerate(INVALID)]
 )
 def test_an_invalid_attempt_leaves_no_trace(release: Release, where: str, fields: dict[str, Any]) -> None:
-    """It is refused with the wrong field and a remedy. Nothing is counted, stored or logged."""
+    """An invalid attempt is rejected with the field and a remedy; nothing is counted, stored or logged."""
     bench = Bench(release, MemoryStore())
     with pytest.raises(InvalidAttempt) as refused:
         bench.assess(replace(ASKED, **fields))
@@ -230,8 +231,8 @@ def test_an_invalid_attempt_leaves_no_trace(release: Release, where: str, fields
     assert not bench.meter.told
 
 
-def test_every_violation_is_told_at_once(release: Release) -> None:
-    """All violations of an attempt are reported at once."""
+def test_every_violation_is_reported_at_once(release: Release) -> None:
+    """Every violation of an attempt is reported at once."""
     bad = Attempt(
         domain="x",
         subject="",
@@ -276,7 +277,7 @@ def test_every_violation_is_told_at_once(release: Release) -> None:
 
 
 def test_limits_are_inclusive(release: Release) -> None:
-    """Values at their limits are accepted."""
+    """A value exactly at its limit is accepted."""
     full = replace(
         ASKED,
         subject="s" * 256,
@@ -312,7 +313,8 @@ def test_limits_are_inclusive(release: Release) -> None:
 def test_nobody_else_can_report_an_outcome(
     release: Release, store: HistoryStore, fields: dict[str, Any], error: type[Exception]
 ) -> None:
-    """An outcome of another tenant, of no assessment, or malformed, changes nothing and is not logged."""
+    """An outcome of another tenant, of no assessment or with invalid fields is rejected, changes nothing and is not
+    logged."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     outcome = Outcome(assessment_id=answer.id, kind="confirmed_legitimate")
@@ -325,9 +327,9 @@ def test_nobody_else_can_report_an_outcome(
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 299])
-def test_a_recovery_is_remembered_whichever_clock_told_it(release: Release, ahead: float) -> None:
-    """If one machine's clock runs ahead, within the tolerance, a recovery there still counts for a profile update on
-    the other right after."""
+def test_a_recovery_recorded_by_a_fast_clock_counts(release: Release, ahead: float) -> None:
+    """If a recovery was recorded by a machine whose clock runs ahead within the tolerance, an immediate profile update
+    still counts as following it."""
     bench = Bench(release, MemoryStore())
     recovery = bench.assess(replace(LOGIN, journey="recovery"))
     bench.now = NOW + 60 + ahead
@@ -349,9 +351,8 @@ def damage(store: HistoryStore, kind: bytes) -> None:
             assert store.replace([Change(key, record_, record_[:-4])])
 
 
-def test_a_damaged_first_answer_is_answered_anew(release: Release, store: HistoryStore) -> None:
-    """If the stored answer is damaged, a repeat gets a new answer that says that it was not stored, not an internal
-    error."""
+def test_a_damaged_first_answer_is_replaced(release: Release, store: HistoryStore) -> None:
+    """If the stored answer is damaged, a repeat is assessed again and reports `store:not_written`."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     damage(store, REPLY)
@@ -364,7 +365,7 @@ def test_a_damaged_first_answer_is_answered_anew(release: Release, store: Histor
 
 
 def test_an_outcome_of_a_damaged_receipt_is_unavailable(release: Release, store: HistoryStore) -> None:
-    """The error says what is damaged; nothing is taught."""
+    """An outcome of a damaged receipt raises Unavailable and teaches nothing."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     damage(store, RECEIPT)
@@ -375,7 +376,7 @@ def test_an_outcome_of_a_damaged_receipt_is_unavailable(release: Release, store:
 
 
 def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -> None:
-    """Of eight concurrent reports of one session, one unit is learned, and each report returns that."""
+    """Eight concurrent reports of one session teach one unit, and each report gets that result."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
 
@@ -383,8 +384,8 @@ def test_concurrent_outcomes_teach_once(release: Release, store: HistoryStore) -
     assert sum(bench.learned().tallies.of("sign_in")[""][1:]) == 1
 
 
-def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistoryStore) -> None:
-    """With concurrent proofs and a confirmed fraud, in whatever order, nothing stays learned."""
+def test_fraud_prevails_in_any_order(release: Release, store: HistoryStore) -> None:
+    """If proofs and a confirmed fraud are reported at once, nothing stays learned, whatever the order."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     kinds = ("confirmed_fraud", "session_established", "confirmed_legitimate")
@@ -395,7 +396,7 @@ def test_fraud_has_the_last_word_in_any_order(release: Release, store: HistorySt
 
 
 def test_a_release_is_installed_between_attempts(release: Release) -> None:
-    """The next attempt is decided by the new release, which its answer and record name."""
+    """After a release is installed, the next attempt is decided by it, and answer and record name it."""
     bench = Bench(release, MemoryStore())
     first = bench.assess(LOGIN)
     bench.engine.install(Lineup(replace(release, id="next")))
@@ -407,8 +408,8 @@ def test_a_release_is_installed_between_attempts(release: Release) -> None:
 
 @pytest.mark.parametrize("edge", [None, Place("", -33.87, 151.21, 0.0)], ids=["nowhere", "in Sydney"])
 def test_round_trips_are_measured_from_the_edge(release: Release, edge: Place | None) -> None:
-    """A client that answers Sydney within a millisecond is not in Europe. Without a place of measurement the feature is
-    missing."""
+    """A client that answers Sydney within a millisecond is not in Europe; without a configured edge there is no
+    value."""
     log = ListLog()
     near = replace(LOGIN, network=replace(LOGIN.network, rtt_ms=1.0))
     Engine(parts(log=log, edge=edge), release).assess(near, 10.0)

@@ -1,7 +1,7 @@
-"""The answer comes by the deadline: what could not be obtained in time is a gap, and the policy sets its posture.
+"""The engine answers by the deadline: what it cannot get in time is a gap with its posture.
 
-The test doubles take as long as they are told to. The time of an answer has a margin for busy machines; that the answer
-comes before its caller has left has none.
+Test doubles take as long as they are told. The time of an answer has a margin for busy machines, but it must always be
+within the caller's deadline.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from tests.doubles import CountingMeter, SlowStore
 from tests.server.world import served
 
 TIME: Final = 0.4
-"""What callers allow."""
+"""The callers' deadline in seconds."""
 MARGIN: Final = 0.25
-"""On top of what a part takes that cannot be interrupted, where one is slower than the whole call may be."""
+"""Seconds allowed beyond a part that cannot be interrupted and is slower than the deadline."""
 EVER: Final = 60.0
 LOGIN: Final = attempt({})
 
 
 class SlowGeo(TableGeo):
-    """Geo databases that must be read from a slow disk, which cannot be interrupted."""
+    """Geo databases on a slow disk, whose reads cannot be interrupted."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__({})
         self._seconds = seconds
 
     def locate(self, address: Address, when: float) -> Located:
-        """Locate, after a delay."""
+        """As the table, but later."""
         time.sleep(self._seconds)
         return super().locate(address, when)
 
@@ -66,7 +66,7 @@ def engine(release: Release, store: HistoryStore, geo: TableGeo) -> Engine:
 
 
 def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
-    """The answer, and the median of its seconds."""
+    """The answer, and the median of the seconds that it takes."""
     seen = []
     for _ in range(3):
         started = time.monotonic()
@@ -84,12 +84,12 @@ def taken(call: Callable[[], Assessment]) -> tuple[Assessment, float]:
         (EVER, EVER, TIME * 0.5, {"history:unavailable", "store:not_written"}),
         (0.0, 0.0, TIME * 0.5, set()),
     ],
-    ids=["read", "write", "both", "in time", "all of it", "geo"],
+    ids=["slow read", "slow write", "slow read and write", "in time", "slow store and geo", "slow geo"],
 )
 def test_the_answer_comes_by_the_deadline(
     release: Release, reads: float, writes: float, geo: float, causes: set[str]
 ) -> None:
-    """However slow the store and other parts are, there is an answer in time, with its gaps and their postures."""
+    """However slow the store is, the caller gets an answer in time, with the gaps and their postures."""
     slow = engine(release, SlowStore(reads=reads, writes=writes), SlowGeo(geo))
     answer, seconds = taken(lambda: slow.assess(replace(LOGIN, journey="recovery"), TIME))
 
@@ -106,8 +106,8 @@ def test_the_answer_comes_by_the_deadline(
     assert ("MISSING_HISTORY" in {reason.code for reason in answer.reasons}) == gap
 
 
-def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
-    """If a geo database takes longer than the call may, nothing after it is waited for."""
+def test_nothing_is_waited_for_after_a_slow_geo_lookup(release: Release) -> None:
+    """If a geo lookup exceeds the deadline, nothing after it is waited for."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), SlowGeo(TIME * 1.5))
     answer, seconds = taken(lambda: slow.assess(LOGIN, TIME))
 
@@ -117,8 +117,7 @@ def test_what_cannot_be_interrupted_is_not_added_to(release: Release) -> None:
 
 
 def test_a_caller_with_less_time_than_riskd_is_answered_all_the_same(release: Release) -> None:
-    """With a deadline shorter than the setting and a store that uses all its time, there is an answer, not
-    DEADLINE_EXCEEDED."""
+    """With a deadline below the setting and a slow store, the caller gets an answer instead of DEADLINE_EXCEEDED."""
     slow = engine(release, SlowStore(reads=EVER, writes=EVER), TableGeo({}))
     request = risk_pb2.AssessRequest(
         domain=attempt_pb2.IDENTITY_DOMAIN_CUSTOMER,

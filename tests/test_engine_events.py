@@ -1,4 +1,4 @@
-"""The engine and security events: they are remembered, logged, used to judge attempts, and erased."""
+"""Security events in the engine: they are stored, logged, used in assessments, and erased."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHANGED: Final = replace(STOLEN, kind="credential_change")
 
 
 def assessed(bench: Bench, **changes: Any) -> AssessmentRecord:  # noqa: ANN401 - fields of an attempt
-    """The record of a login."""
+    """The log line of a login."""
     bench.assess(replace(LOGIN, request_id="", **changes))
     line = record.decode(bench.log.lines[-1])
     assert isinstance(line, AssessmentRecord)
@@ -49,8 +49,9 @@ def said(line: AssessmentRecord) -> Outside | None:
     return line.signals.outside
 
 
-def test_what_was_told_is_judged_by_as_if_the_caller_had_sent_it(release: Release, store: HistoryStore) -> None:
-    """Features, score, tier, reasons, gaps and logged signals are the same, bit for bit."""
+def test_an_event_counts_like_the_callers_own_signal(release: Release, store: HistoryStore) -> None:
+    """An event has exactly the effect of the same outside signal sent by the caller: features, score, tier, reasons and
+    log."""
     told, sent = Bench(release, store), Bench(release, MemoryStore())
     told.engine.record_event(HIGH, 10.0)
     told.engine.record_event(STOLEN, 10.0)
@@ -63,8 +64,8 @@ def test_what_was_told_is_judged_by_as_if_the_caller_had_sent_it(release: Releas
     assert replace(after, id="") == replace(before, id="")
 
 
-def test_it_counts_for_whom_it_was_told(release: Release, store: HistoryStore) -> None:
-    """An event does not count for other subjects, nor for the same name in another tenant or domain."""
+def test_an_event_counts_for_its_subject_only(release: Release, store: HistoryStore) -> None:
+    """An event affects neither other subjects nor the same name in another tenant or domain."""
     bench = Bench(release, store)
     bench.engine.record_event(HIGH, 10.0)
     others: tuple[dict[str, str], ...] = ({"subject": "kim"}, {"tenant": "t-2"}, {"domain": "workforce"})
@@ -75,8 +76,8 @@ def test_it_counts_for_whom_it_was_told(release: Release, store: HistoryStore) -
     assert said(assessed(bench)) == Outside(risk_level="high")
 
 
-def test_it_ends_with_what_sensitive_steps_do(release: Release, store: HistoryStore) -> None:
-    """Thirty days after it happened, also for a subject that signs in every day."""
+def test_an_event_counts_for_thirty_days(release: Release, store: HistoryStore) -> None:
+    """An event counts for thirty days after it happened, even for a subject who signs in daily."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - 86_400), 10.0)
     for day in range(29):
@@ -86,8 +87,8 @@ def test_it_ends_with_what_sensitive_steps_do(release: Release, store: HistorySt
     assert said(assessed(bench)) is None
 
 
-def test_a_changed_password_ends_a_stolen_one(release: Release, store: HistoryStore) -> None:
-    """A change of the password clears a breach, and is itself a recent sensitive step."""
+def test_a_changed_password_ends_a_breach(release: Release, store: HistoryStore) -> None:
+    """Changing the password ends an earlier credential breach, and is itself a sensitive step."""
     bench = Bench(release, store)
     bench.engine.record_event(STOLEN, 10.0)
     assert "CREDENTIAL_BREACHED" in assessed(bench).reasons
@@ -99,8 +100,8 @@ def test_a_changed_password_ends_a_stolen_one(release: Release, store: HistorySt
 
 
 @pytest.mark.parametrize("consent", [(), ("device",)])
-def test_who_did_not_consent_is_not_judged_by_it(release: Release, consent: tuple[str, ...]) -> None:
-    """Without consent the event is remembered but not used, and the gap says so."""
+def test_an_event_is_ignored_without_consent(release: Release, consent: tuple[str, ...]) -> None:
+    """Without consent to sharing, an event is stored but ignored, and the gap says so."""
     bench = Bench(release, MemoryStore())
     bench.engine.record_event(HIGH, 10.0)
     line = assessed(bench, consent=consent)
@@ -109,9 +110,8 @@ def test_who_did_not_consent_is_not_judged_by_it(release: Release, consent: tupl
     assert Missing("outside", "not_consented") in line.facts.missing
 
 
-def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, store: HistoryStore) -> None:
-    """Each line has the issuer, the time, the subject's pseudonym and the caller. The history has it once; the metrics
-    count each."""
+def test_each_report_of_an_event_is_logged(release: Release, store: HistoryStore) -> None:
+    """Each report is logged with its content, issuer and caller, and counted; the history keeps the event once."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - 60), 10.0)
     before = store.load([pseudonym(LOGIN.subject) + b"A"])
@@ -142,7 +142,7 @@ def test_an_event_is_logged_once_for_each_time_it_is_told(release: Release, stor
 def test_a_malformed_event_changes_nothing(
     release: Release, store: HistoryStore, changes: dict[str, Any], where: list[str]
 ) -> None:
-    """All its mistakes are reported at once, and nothing is stored or logged."""
+    """All mistakes of an invalid event are reported at once, and nothing is stored or logged."""
     bench = Bench(release, store)
     with pytest.raises(InvalidEvent) as refused:
         bench.engine.record_event(replace(HIGH, **changes), 10.0)
@@ -153,7 +153,7 @@ def test_a_malformed_event_changes_nothing(
 
 @pytest.mark.parametrize("broken", [FailingStore(), SlowStore(writes=1.0)], ids=["down", "slow"])
 def test_an_event_that_cannot_be_kept_is_not_logged(release: Release, broken: HistoryStore) -> None:
-    """The caller gets an error, and can send it again."""
+    """An event that cannot be stored raises Unavailable and is not logged, so that the caller retries."""
     bench = Bench(release, broken)
     with pytest.raises(Unavailable):
         bench.engine.record_event(HIGH, 0.05)
@@ -161,7 +161,7 @@ def test_an_event_that_cannot_be_kept_is_not_logged(release: Release, broken: Hi
 
 
 def test_an_event_that_cannot_be_logged_is_counted(release: Release) -> None:
-    """As with outcomes, it has its effect all the same."""
+    """If the log is full, the event still counts, and the failure is counted."""
     bench = Bench(release, MemoryStore(), ListLog(full=True))
     bench.engine.record_event(HIGH, 10.0)
 
@@ -170,7 +170,7 @@ def test_an_event_that_cannot_be_logged_is_counted(release: Release) -> None:
 
 
 def test_an_event_of_long_ago_is_logged_and_changes_nothing(release: Release, store: HistoryStore) -> None:
-    """A transmitter may repeat events of months ago; that is no error."""
+    """An event older than its retention is logged and otherwise ignored; it is no error."""
     bench = Bench(release, store)
     bench.engine.record_event(replace(HIGH, time=NOW - USUAL.sequence), 10.0)
     assert (store.size()[0], len(bench.log.lines)) == (0, 1)
@@ -178,7 +178,7 @@ def test_an_event_of_long_ago_is_logged_and_changes_nothing(release: Release, st
 
 
 def test_a_repeated_request_gets_its_first_answer(release: Release, store: HistoryStore) -> None:
-    """Events since then do not change it; they count for a new request."""
+    """A repeat gets the first answer, whatever events came since; a new request is judged by them."""
     bench = Bench(release, store)
     asked = replace(LOGIN, request_id="r-1")
     first = bench.assess(asked)
@@ -188,8 +188,8 @@ def test_a_repeated_request_gets_its_first_answer(release: Release, store: Histo
     assert bench.assess(replace(asked, request_id="r-2")).score > first.score
 
 
-def test_a_log_with_events_is_lived_through_to_the_bit(release: Release) -> None:
-    """In a replay, an attempt's record has the reports it was judged by; sensitive steps come from the events."""
+def test_a_log_with_events_is_replayed_exactly(release: Release) -> None:
+    """Replaying a log reproduces every line: outside signals are in the lines, sensitive steps come from the events."""
     bench = Bench(release, MemoryStore())
     bench.engine.record_event(STOLEN, 10.0)
     assessed(bench)
@@ -208,7 +208,7 @@ def test_a_log_with_events_is_lived_through_to_the_bit(release: Release) -> None
 
 
 def test_an_erased_subject_s_events_go(tmp_path: Path) -> None:
-    """Out of the store, the log and the export. Those of other subjects stay."""
+    """Erasing a subject removes its events from store, log and export, and leaves those of others."""
     office = Office(tmp_path)
     for who in ("anne", "bert"):
         office.hear(who, "account_disabled")

@@ -1,4 +1,4 @@
-"""The metrics of an engine's work, with the real meter."""
+"""The metrics that the engine's work produces, with the real meter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.doubles import FailingStore, ListLog
 
 LOGIN = attempt({})
 CHANGE = replace(LOGIN, journey="profile_update")
-"""Asks for more than a password, whoever it is."""
+"""An attempt that requires more than a password of anybody."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def release() -> Release:
 
 
 class Bench:
-    """An engine with a worker's meter, and its metrics page."""
+    """An engine with a worker's meter and its page."""
 
     def __init__(self, release: Release, store: HistoryStore | None = None, log: ListLog | None = None) -> None:
         self._memory = MeterMemory(1)
@@ -45,14 +45,14 @@ class Bench:
         self.engine = Engine(made, release)
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of a metric's series with these labels."""
+        """The sum of a metric's series that have these labels."""
         _, page = PrometheusPage(self._memory, "test").render("", {})
         families = text_string_to_metric_families(page.decode())
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def tell(self, one: Attempt, *kinds: str, amr: tuple[str, ...] = ()) -> str:
-        """Assess an attempt, report its outcomes, and return the required tier."""
+        """Assess the attempt, report the outcomes, and return the required tier."""
         answer = self.engine.assess(one, 10.0)
         for kind in kinds:
             self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0)
@@ -60,7 +60,8 @@ class Bench:
 
 
 def test_a_session_without_what_was_required_is_below_its_requirement(release: Release) -> None:
-    """A caller that ignores an answer is seen; one that does as it says is not."""
+    """A session established without meeting the requirement is counted as below it; one after a passed challenge is
+    not."""
     bench = Bench(release)
     required = bench.tell(CHANGE, "session_established")
     assert required != "BASELINE"
@@ -77,8 +78,8 @@ def test_a_session_without_what_was_required_is_below_its_requirement(release: R
     assert bench.total("riskd_sign_ins_total") == 2
 
 
-def test_an_outcome_told_twice_counts_once(release: Release) -> None:
-    """Callers repeat an outcome if they got no answer."""
+def test_an_outcome_reported_twice_counts_once(release: Release) -> None:
+    """A repeated outcome is counted once."""
     bench = Bench(release)
     bench.tell(LOGIN, "challenge_abandoned", "challenge_abandoned", "sign_in_abandoned")
     assert bench.total("riskd_outcomes_total", kind="challenge_abandoned") == 1
@@ -86,7 +87,7 @@ def test_an_outcome_told_twice_counts_once(release: Release) -> None:
 
 
 def test_a_repeated_request_counts_once(release: Release) -> None:
-    """A repeat gets the first answer, and is not counted again."""
+    """A repeated request is counted once."""
     bench = Bench(release)
     asked = replace(LOGIN, request_id="once")
     bench.engine.assess(asked, 10.0)
@@ -97,7 +98,7 @@ def test_a_repeated_request_counts_once(release: Release) -> None:
 
 
 def test_a_degraded_answer_counts_once_and_each_of_its_causes(release: Release) -> None:
-    """With a store that neither reads nor writes and a full log: one degraded answer, four causes, no history."""
+    """With a failing store and a full log, one degraded answer with four causes is counted."""
     bench = Bench(release, FailingStore(), ListLog(full=True))
     answer = bench.engine.assess(LOGIN, 10.0)
     assert bench.total("riskd_degraded_total") == bench.total("riskd_degraded_total", journey="login") == 1
@@ -108,7 +109,7 @@ def test_a_degraded_answer_counts_once_and_each_of_its_causes(release: Release) 
 
 
 def test_a_signal_arrives_unless_it_is_missing(release: Release) -> None:
-    """Every signal that the log does not list as missing counts as received."""
+    """Exactly the signals that the decision log does not call missing are counted as arrived."""
     log = ListLog()
     bench = Bench(release, log=log)
     bench.engine.assess(LOGIN, 10.0)

@@ -1,4 +1,4 @@
-"""The engine's records: what is logged, what a repeat gets, and what may change during a request."""
+"""What the engine logs, what a repeat gets, and what may change during a request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LOGIN = Attempt(
 
 
 class OnePlace:
-    """Every address is at one place."""
+    """Geo data that give one place for every address."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -65,7 +65,7 @@ class OnePlace:
 
 
 class DyingLog(ListLog):
-    """A log that ends the process before anything is logged."""
+    """A log at which the process dies before anything is written."""
 
     def append(self, record: bytes) -> bool:
         raise KeyboardInterrupt
@@ -88,7 +88,7 @@ def log(engine: Engine) -> ListLog:
 
 
 def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Release) -> None:
-    """It has the same id and score, whatever was measured again. Nothing is counted twice."""
+    """A repeat gets the same id and score and is logged as a repeat; nothing is counted twice."""
     engine = Engine(parts, release)
     first = engine.assess(LOGIN)
     before = parts.store.size()
@@ -102,7 +102,7 @@ def test_a_repeat_gets_the_first_answer_and_is_logged(parts: Parts, release: Rel
 
 
 def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release: Release) -> None:
-    """If a worker dies between store and log, the repeat is answered from the store, and logged."""
+    """If a process dies between store and log, the repeat is answered from the store and logged."""
     with pytest.raises(KeyboardInterrupt):
         Engine(replace(parts, log=DyingLog()), release).assess(LOGIN)
     engine = Engine(parts, release)
@@ -113,8 +113,9 @@ def test_an_answer_is_logged_although_its_first_giver_died(parts: Parts, release
     assert (line.id, line.release) == (answer.id, release.id)
 
 
-def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, release: Release) -> None:
-    """One in sixteen, by its id, has contributions even if the tier was not raised; with `explain` all have."""
+def test_one_answer_in_sixteen_is_explained_unasked(parts: Parts, release: Release) -> None:
+    """One answer in sixteen, chosen by its id, is logged with contributions, and every answer for which they were
+    requested."""
     hours = count()
     engine = Engine(replace(parts, clock=lambda: NOW + 3600.0 * next(hours)), release)
     for number in range(160):
@@ -129,8 +130,8 @@ def test_one_answer_in_sixteen_says_why_although_nobody_asked(parts: Parts, rele
     assert set(asked.contributions or ()) == set(NAMES)
 
 
-def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release) -> None:
-    """A full disk denies nobody. The first answer is marked, and so are its repeats."""
+def test_an_answer_missing_from_the_log_reports_it(parts: Parts, release: Release) -> None:
+    """On a full disk the answer reports `decision_log:not_written`, and so do its repeats."""
     engine = Engine(parts, release)
     log(engine).full = True
 
@@ -141,8 +142,8 @@ def test_an_answer_that_is_not_in_the_log_says_so(parts: Parts, release: Release
     assert engine.assess(replace(LOGIN, request_id="twice")).causes == ()
 
 
-def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) -> None:
-    """In the answer and in the log."""
+def test_an_answer_that_is_not_stored_reports_it(parts: Parts, release: Release) -> None:
+    """An answer that is not stored reports it, in the answer and in the log."""
     engine = Engine(replace(parts, store=FailingStore(reads=True)), release)
 
     assert engine.assess(LOGIN).causes == ("store:not_written",)
@@ -152,7 +153,7 @@ def test_an_answer_that_is_not_stored_says_so(parts: Parts, release: Release) ->
 
 
 def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts: Parts, release: Release) -> None:
-    """Each stays in use until it is replaced."""
+    """New geo databases and releases apply from the next attempt on, until they are replaced."""
     engine = Engine(parts, release)
     engine.assess(replace(LOGIN, request_id=""))
     engine.install(Lineup(Release("other", release.policies, release.scorers)))
@@ -166,10 +167,10 @@ def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts
     assert [line.facts.place for line in seen] == [OSLO, LONDON, LONDON]
 
 
-def test_what_is_swapped_at_once_is_all_in_force(
+def test_concurrent_replacements_all_take_effect(
     parts: Parts, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Geo databases and pseudonyms that two threads swap at the same time are both in use afterwards."""
+    """If geo databases and pseudonyms are replaced concurrently, both replacements take effect."""
     engine, place, pseudonyms = Engine(parts, release), OnePlace(LONDON), Pseudonyms(b"another pepper of 16")
     other = threading.Thread(target=lambda: engine.rekey(parts.store, pseudonyms))
 
@@ -191,7 +192,7 @@ def test_what_is_swapped_at_once_is_all_in_force(
 def test_the_edge_bounds_how_far_the_client_can_be(
     edge: Place | None, known: bool, parts: Parts, release: Release
 ) -> None:
-    """Two milliseconds from London is not Oslo. Without a place of measurement the feature is missing."""
+    """A round trip of two milliseconds to London rules out Oslo; without an edge there is no value."""
     engine = Engine(replace(parts, edge=edge), release)
     engine.assess(LOGIN)
 
@@ -202,7 +203,8 @@ def test_the_edge_bounds_how_far_the_client_can_be(
 
 
 def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) -> None:
-    """Authentications and declared attributes are logged, so that a backtest can decide again; session ids are not."""
+    """The log has the authentication and declared attributes, so that a backtest can decide again, but no session
+    id."""
     engine = Engine(replace(parts, attributes=frozenset({"amount"})), release)
     session = Session(id="secret-cookie", authentication_time=NOW - 60, acr="mfa", amr=("pwd", "otp"))
     federation = Federation(issuer="https://idp.example", amr=("hwk",), authentication_time=NOW - 90)
@@ -219,8 +221,8 @@ def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) ->
     assert b"secret-cookie" not in line
 
 
-def test_what_was_not_said_takes_no_place_in_the_log(parts: Parts, release: Release) -> None:
-    """Absent sessions, assertions and attributes take no bytes."""
+def test_absent_fields_are_not_in_the_log(parts: Parts, release: Release) -> None:
+    """Without session, assertion and attributes, the log line has no such keys."""
     engine = Engine(parts, release)
     engine.assess(LOGIN)
 
@@ -260,7 +262,7 @@ ADDRESSES = ("::", "255.255.255.255", "2001:db8:1::1", "::ffff:1.2.3.4", "0:1::"
 def test_the_furthest_that_is_acceptable_can_be_read_back(
     parts: Parts, release: Release, address: str, kind: tuple[str, str]
 ) -> None:
-    """Readers of the log refuse only what riskd cannot have written."""
+    """A record with every field at its limit can be decoded and re-encoded exactly."""
     domain, journey = kind
     one = replace(FURTHEST, domain=domain, journey=journey, network=replace(FURTHEST.network, client_ip=address))
     engine = Engine(parts, release)

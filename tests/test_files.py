@@ -1,4 +1,4 @@
-"""Laws of atomic writes: of files, and of directories that are built and then moved into place."""
+"""Files and directories that appear as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with filling(pathlib.Path(sys.argv[1])) as draft:
     (draft / "half").write_text("of it")
     {end}
 """
-"""A process that begins to fill a directory, says so, and comes to an end of some kind."""
+"""A process that starts to fill a directory, reports that, and then ends in the given way."""
 DIES = """
 import os, pathlib, signal, sys
 from riskd.files import atomically
@@ -45,7 +45,7 @@ with drafting(pathlib.Path()) as draft:
     (draft / "copy").chmod(0o555)
     {end}
 """
-"""A process that may not write in what it made."""
+"""A process that makes its own directory read-only."""
 
 
 def half(out: Path, end: str) -> subprocess.Popen[str]:
@@ -59,7 +59,7 @@ def named(directory: Path) -> list[str]:
 
 
 def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
-    """Until then readers see the old one; afterwards the new one, which only its owner may access."""
+    """Until the end readers see the old file, then the new one, which is readable by its owner only."""
     file = tmp_path / "file"
     put(file, b"old")
     with atomically(file) as new:
@@ -71,7 +71,7 @@ def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
-    """The old one is unchanged, and no draft is left."""
+    """If writing fails, the old file stays and no draft is left."""
     file = tmp_path / "file"
     put(file, b"old")
 
@@ -86,8 +86,9 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [file]
 
 
-def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
-    """Its draft, which may have secrets, is reused. The draft of a live writer stays, and is put in place."""
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    """The draft of a killed process, possibly with secrets, is removed by the next write; the draft of a live one
+    stays."""
     file = tmp_path / "file"
     command = [sys.executable, "-c", DIES, str(file)]
     for _ in range(3):
@@ -103,15 +104,15 @@ def test_what_a_dead_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -
     assert (named(tmp_path), file.read_bytes()) == (["file"], b"slow")
 
 
-@pytest.mark.parametrize("what", ["a link", "another name of it", "a directory"])
+@pytest.mark.parametrize("what", ["a link", "a hard link", "a directory"])
 def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, what: str) -> None:
-    """The name of a draft can be guessed, so links and others' files there are not used."""
+    """A link or directory placed at the draft's predictable name is not written to."""
     other, draft = tmp_path / "other", tmp_path / ".file.draft"
     other.write_bytes(b"theirs")
     match what:
         case "a link":
             draft.symlink_to(other)
-        case "another name of it":
+        case "a hard link":
             draft.hardlink_to(other)
         case _:
             draft.mkdir()
@@ -121,7 +122,7 @@ def test_nothing_is_written_into_what_others_have_laid_there(tmp_path: Path, wha
 
 
 def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
-    """Owner, group and permissions stay, also if root replaces it, so that a service can still read it."""
+    """A replaced file keeps its owner, group and mode, so that a service can read what root has written."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     file = tmp_path / "file"
     put(file, b"old")
@@ -133,7 +134,7 @@ def test_a_file_that_is_replaced_stays_its_owner_s(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
-    """Also if root was the first to take it."""
+    """A lock file belongs to the owner of its directory, even if root created it."""
     owner, group = (12345, 23456) if not os.geteuid() else (os.getuid(), os.getgid())
     os.chown(tmp_path, owner, group)
     with exclusive(tmp_path / "lock") as ours:
@@ -143,7 +144,7 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the new content only, or, if the disk fails, the old."""
+    """If syncing fails, the previous content stays and no draft is left."""
     path = tmp_path / "roles"
     files.put(path, b"one", files.SHARED)
     files.put(path, b"two")
@@ -159,7 +160,7 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
-    """The link's target is replaced, or created if it is absent."""
+    """Writing to a symlink replaces or creates its target, and the link stays."""
     (tmp_path / "there").mkdir()
     target, link = tmp_path / "there" / "file", tmp_path / "link"
     link.symlink_to(target)
@@ -170,8 +171,8 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     assert named(tmp_path / "there") == ["file"]
 
 
-def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
-    """Such as /dev/null and /dev/stdout, which root could replace with a file."""
+def test_a_pipe_or_device_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """A pipe or device, such as /dev/stdout, is written to and not replaced."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -183,8 +184,8 @@ def test_what_is_no_file_is_written_and_not_replaced(tmp_path: Path) -> None:
 
 
 def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
-    """Read-only copies are removed, of this process and of dead ones. As root may remove anything, another user tries
-    it."""
+    """Drafts with read-only directories are removed, one's own at the end and those of dead processes by the next. Run
+    as another user, because root may do all."""
     tmp_path.chmod(0o777)
     for end, code, left in (("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, 1), ("pass", 0, 0)):
         command = [sys.executable, "-c", READ_ONLY.format(end=end)]
@@ -193,7 +194,7 @@ def test_copies_of_what_is_read_only_go(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
-    """Nothing is visible before all is done, then everything is. It may replace an empty directory."""
+    """The content of a directory appears only when it is complete; an empty directory is filled, too."""
     out = tmp_path / "new" / "out"
     for name in ("first", "second"):
         with filling(out) as draft:
@@ -207,8 +208,8 @@ def test_a_directory_is_filled_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    """After an error or Ctrl-C the directory is as empty as before, and the next run succeeds."""
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    """After an error or Ctrl-C the directory is empty, and the next run can use it."""
 
     def breaks_off() -> None:
         with filling(tmp_path) as draft:
@@ -220,8 +221,8 @@ def test_what_was_broken_off_leaves_nothing(tmp_path: Path, error: type[BaseExce
     assert named(tmp_path) == []
 
 
-def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
-    """The next run removes it."""
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    """The next run removes what a killed process left."""
     with half(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") as killed:
         killed.wait(30)
     assert len(named(tmp_path)) == 1
@@ -230,8 +231,8 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     assert named(tmp_path) == ["whole"]
 
 
-def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
-    """A second run is refused with the reason, and does not affect the first."""
+def test_the_draft_of_a_live_process_stays(tmp_path: Path) -> None:
+    """While one process fills a directory, a second one is refused with the reason, and the first loses nothing."""
     with half(tmp_path, "print('begun', flush=True); sys.stdin.read(1)") as living:
         assert living.stdout is not None
         assert living.stdout.readline() == "begun\n"
@@ -241,8 +242,8 @@ def test_what_a_living_process_makes_stays(tmp_path: Path) -> None:
         living.kill()
 
 
-def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
-    """Its content is named in the error and stays; so does a file in its place."""
+def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    """A directory that is not empty is refused and left alone, and so is a path that is a file."""
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(InvalidSettings, match="is not empty: it holds notes"), filling(tmp_path):
         pass
@@ -251,8 +252,8 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
     assert named(tmp_path) == ["notes"]
 
 
-def test_a_directory_takes_the_place_of_no_other(tmp_path: Path) -> None:
-    """A directory that is not empty is never replaced."""
+def test_a_directory_never_replaces_another(tmp_path: Path) -> None:
+    """A finished directory never replaces an existing one."""
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine").write_text("mine")
     with files.drafting(tmp_path) as draft:

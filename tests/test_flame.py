@@ -1,4 +1,4 @@
-"""`make flame` makes a picture with the names of riskd's functions."""
+"""`make flame` draws a flame graph with riskd's functions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
 TRACING = os.geteuid() == 0 or not SCOPE.exists() or SCOPE.read_text(encoding="ascii").strip() == "0"
-"""Whether one process may look into another one of the same user here."""
+"""Whether a process may trace another one of the same user on this machine."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [["--in-process"], []], ids=["in process", "served"])
 def test_a_flame_graph_shows_an_assessment(way: list[str], tmp_path: Path) -> None:
-    """It writes an SVG with the engine's frames to the printed path. If tracing is forbidden, it says what would allow
-    it."""
+    """The command prints the path of an SVG with the engine's frames, or says how to allow tracing."""
     out = tmp_path / "flame.svg"
     command = [sys.executable, "-m", "benchmarks.flame", "--seconds", "2", "--subjects", "50", "--out", str(out), *way]
     environment = os.environ | {"XDG_STATE_HOME": str(tmp_path)}

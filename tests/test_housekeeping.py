@@ -1,4 +1,4 @@
-"""Laws of background maintenance."""
+"""Housekeeping beside the answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 10.0
 def test_a_compaction_that_fails_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log names the file that cannot be read, and the remedy."""
+    """A failed compaction logs the file that it cannot read, and what to check."""
     monkeypatch.setattr(housekeeping, "DUE_SECONDS", 0.01)
     damaged = tmp_path / "erasures" / "1.json"
     damaged.parent.mkdir()

@@ -1,4 +1,4 @@
-"""Laws of retention: each identity domain's policy sets it, and shortening it has effect."""
+"""Retention: each domain's policy sets how long records are kept, and a shorter retention applies to existing ones."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BRIEF: Final = Retention(profile=WEEK, activity=HOUR, sequence=2 * DAY, receipt=
 
 
 def keep(office: Office, retention: Retention) -> None:
-    """Change the retention in the customers' policy."""
+    """Set the retention in the customer policy."""
     policy = replace(RELEASE.policies["customer"], retention=retention)
     office.engine.install(Lineup(replace(RELEASE, policies={**RELEASE.policies, "customer": policy})))
 
 
 def ends(office: Office, kind: bytes) -> set[float]:
-    """The lifetimes in seconds of records of a kind, since the first sign-in."""
+    """Seconds from the first sign-in after which records of a kind expire."""
     return {expiry(record) - NOW for key, record in office.records().items() if key[-1:] == kind}
 
 
@@ -42,7 +42,7 @@ def office(tmp_path: Path) -> Office:
 
 @pytest.mark.parametrize("retention", [USUAL, BRIEF])
 def test_each_kind_of_record_ends_as_the_policy_says(office: Office, retention: Retention) -> None:
-    """Profiles, shares and common values; activity; the subject's own activity, for its steps; receipts; replies."""
+    """Each kind of record expires after its own retention."""
     keep(office, retention)
     office.sign_in("anne", journey="recovery", request_id="r-1")
 
@@ -53,9 +53,9 @@ def test_each_kind_of_record_ends_as_the_policy_says(office: Office, retention: 
 
 
 @pytest.mark.parametrize("days", [1, 100])
-def test_outcomes_of_an_attempt_that_was_told_late_are_accepted_for_as_long(office: Office, days: int) -> None:
-    """A receipt expires its retention after it was written, with or without outcomes, so fraud can undo what a backfill
-    taught."""
+def test_outcomes_of_a_late_attempt_are_accepted_for_the_full_time(office: Office, days: int) -> None:
+    """The receipt of a late attempt is kept for the full time from when it was written, so that fraud can take back
+    what a backfill taught."""
     told_late = attempt({"subject": "anne"})
     answer = office.engine.assess(replace(told_late, time=NOW - days * DAY), 10.0)
     assert ends(office, RECEIPT) == {float(USUAL.receipt)}
@@ -67,7 +67,8 @@ def test_outcomes_of_an_attempt_that_was_told_late_are_accepted_for_as_long(offi
 
 
 def test_a_shorter_end_holds_from_the_next_touch(office: Office) -> None:
-    """A stored record keeps its expiry until it is changed; then it follows the new policy."""
+    """After retention is shortened, a stored record keeps its expiry until it is next written; then the shorter one
+    applies."""
     answer = office.sign_in("anne", journey="recovery", kind="challenge_abandoned")
     keep(office, BRIEF)
     own = pseudonym("anne") + ACTIVITY
@@ -82,7 +83,7 @@ def test_a_shorter_end_holds_from_the_next_touch(office: Office) -> None:
 
 
 def test_a_longer_end_holds_from_the_next_touch(office: Office) -> None:
-    """A record that is changed after its retention was lengthened is kept longer."""
+    """After retention is lengthened, records are kept longer from their next write on."""
     keep(office, BRIEF)
     office.sign_in("anne")
     keep(office, USUAL)
@@ -92,7 +93,7 @@ def test_a_longer_end_holds_from_the_next_touch(office: Office) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_the_shipped_policies_keep_what_is_usual(domain: str) -> None:
-    """The shipped files have the defaults, which lie within the bounds."""
+    """The retention in the shipped policies equals the defaults and lies within the bounds."""
     policy = load_policy(data_directory("policies") / f"{domain}.yaml", CelCompiler(NAMES))
     assert policy.retention == USUAL
     assert set(BOUNDS) == set(Retention.__struct_fields__)

@@ -1,4 +1,4 @@
-"""The histories with which benchmarks run are those that outcomes would have written."""
+"""The histories that benchmarks start with equal those that outcomes would have written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUBJECTS: Final = 12
 
 
 def profiles(store: MemoryStore) -> dict[bytes, tuple[float, History]]:
-    """All records that are kept for longer than a day, by key, except receipts."""
+    """Records kept for longer than a day, by key, without receipts."""
     keys, _ = store.walk(b"", 10_000)
     found = {key: record for key, record in zip(keys, store.load(keys), strict=True) if record is not None}
     return {
@@ -36,7 +36,8 @@ def profiles(store: MemoryStore) -> dict[bytes, tuple[float, History]]:
 
 
 def test_seeding_writes_what_outcomes_would_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every history and its expiry, of subjects, of their devices, and of what many share."""
+    """Seeding writes the same histories and expiries as sign-ins with outcomes, for subjects, devices and shared
+    values."""
     lived, seeded, now = MemoryStore(), MemoryStore(), [0.0]
     with open_engine(load(flags={"state.dir": str(tmp_path)}), NullMeter()) as engine:
         seed(replace(engine.parts, store=seeded), SUBJECTS, NOW)

@@ -1,4 +1,4 @@
-"""Laws of a subject's rights: everything kept is exported, all of it is erased, and nobody else's data are touched."""
+"""The rights of a subject: everything kept is exported and erased, and nobody else's records are affected."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
 def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
     tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, object]]
 ) -> None:
-    """Whatever happened before, on shared devices and networks: nothing of the subject is left in store, log or export.
-    Everything of others is unchanged, bit for bit, and each device has exactly what the others taught it. Outcomes of
-    the subject's assessments find no receipt, and restore nothing."""
+    """After an erasure, nothing of the subject is in store, log or export; the records of others are unchanged, and
+    devices keep what others taught. Later outcomes of the subject's assessments find nothing."""
     office = Office(tmp_path_factory.mktemp("office"))
     answers = lived(office, history)
     before = {who: (office.of(who), office.lines(who)) for who in PEOPLE}
@@ -72,7 +71,7 @@ def test_an_erased_subject_leaves_nothing_and_nobody_else_changes(
 
 
 def shared(office: Office) -> None:
-    """A device's record is the sum of its subjects' shares, and absent if there are none."""
+    """Check that a device's record is the sum of its subjects' shares, and is absent without one."""
     records, sums = office.records(), dict[bytes, int]()
     for key, record in records.items():
         if key[-1:] == SHARE:
@@ -87,8 +86,8 @@ def shared(office: Office) -> None:
 
 
 def test_everything_held_is_exported(office: Office) -> None:
-    """Every record in the subject's place, that of a device only the subject uses, and every line of the log, in pages
-    of any size; nothing of others."""
+    """The export has every record of the subject, of a device that only the subject uses, and every log line, for any
+    page size, and nothing of others."""
     office.sign_in("anne", "challenge_failed", request_id="r-1", journey="recovery")
     for _ in range(3):
         office.sign_in("anne")
@@ -114,7 +113,7 @@ def test_everything_held_is_exported(office: Office) -> None:
 
 
 def test_a_summary_says_what_support_needs(office: Office) -> None:
-    """Since when, how often, with what and from where, how far it is trusted, sensitive steps, and open assessments."""
+    """The summary has first and last sign-in, units, devices and places, sensitive steps and open receipts."""
     for _ in range(4):
         office.sign_in("anne")
         office.now += WEEK
@@ -134,8 +133,8 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     assert (newest.id, newest.journey, newest.reported) == (latest.id, "recovery", ("challenge_failed",))
 
 
-def test_a_summary_says_what_others_told(office: Office) -> None:
-    """Security events are listed with the subject's own steps, newest first."""
+def test_a_summary_has_security_events(office: Office) -> None:
+    """The summary has security events among the sensitive steps, the newest first."""
     at = {}
     for kind in (
         "account_disabled",
@@ -160,7 +159,7 @@ def test_a_summary_says_what_others_told(office: Office) -> None:
 
 
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Receipts are sorted by time, whatever their ids, and so are sensitive steps of all kinds together."""
+    """The summary has the newest receipts and sensitive steps, the newest first."""
     monkeypatch.setattr("riskd.subjects.OPEN", 3)
     journeys, given_out = ("recovery", "payment", "profile_update") * 3, []
     for journey in journeys:
@@ -174,15 +173,15 @@ def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: 
 
 
 def test_a_stranger_has_an_empty_summary(office: Office) -> None:
-    """For an unknown subject, summary, export and erasure are empty, without an error."""
+    """For a subject without records, summary, export and erasure are empty, without an error."""
     told = office.subjects.summary(named("nobody"))
     assert (told.since, told.units, told.seen, told.open) == (0.0, 0, (), ())
     assert office.export("nobody") == []
     assert sum(office.erase("nobody").values()) == 0
 
 
-def test_the_answer_says_what_went(office: Office) -> None:
-    """Records by kind. A second erasure finds nothing."""
+def test_an_erasure_counts_what_it_erased(office: Office) -> None:
+    """The erasure counts erased records by kind; a second one erases nothing."""
     office.sign_in("anne", request_id="r-1")
     held = len(office.of("anne"))
     gone = office.erase("anne")
@@ -192,8 +191,8 @@ def test_the_answer_says_what_went(office: Office) -> None:
     assert sum(office.erase("anne").values()) == 0
 
 
-def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -> None:
-    """A device's activity is erased with its last subject, not before."""
+def test_activity_of_a_device_is_erased_with_its_last_subject(office: Office) -> None:
+    """A device's activity, which says who tried and when, is erased with the last subject that taught the device."""
     tried = PSEUDONYMS.digest("", "customer", "device", "laptop-1") + ACTIVITY
     office.sign_in("anne")
     office.sign_in("bert")
@@ -204,9 +203,9 @@ def test_what_was_tried_on_a_device_goes_with_its_last_subject(office: Office) -
     assert tried not in office.records()
 
 
-def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A subject with many more records than one step erases is erased completely. If time runs out, the caller gets an
-    error, and can repeat the request to finish."""
+def test_an_erasure_removes_any_number_of_records(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure with many records removes all of them; if the time is over first it raises Unavailable, and asking
+    again finishes it."""
     monkeypatch.setattr("riskd.subjects.PAGE", 2)
     for _ in range(12):
         office.sign_in("anne")
@@ -214,13 +213,13 @@ def test_however_much_is_kept_all_of_it_goes(office: Office, monkeypatch: pytest
     with pytest.raises(Unavailable):
         office.subjects.erase(named("anne"), 0.0)
     assert held > len(office.of("anne")) > 0
-    assert office.archive.state().erasures == 0, "nothing is promised"
+    assert office.archive.state().erasures == 0, "no erasure of the log is recorded yet"
     office.erase("anne")
     assert office.of("anne") == {}
 
 
-def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
-    """Expired records that are still stored are erased, too."""
+def test_an_erasure_removes_expired_records(office: Office) -> None:
+    """An erasure also removes expired records that the sweep has not reached."""
     office.sign_in("anne")
     office.now += 200 * DAY
     office.erase("anne")
@@ -230,8 +229,8 @@ def test_what_waits_for_the_sweep_goes_too(office: Office) -> None:
 @pytest.mark.parametrize(
     "subject", [Subject("", "customer", ""), Subject("", "people", "a"), Subject("x" * 257, "", "a\0")]
 )
-def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
-    """Each method reports every mistake in the names of a subject at once."""
+def test_a_bad_subject_name_is_refused(office: Office, subject: Subject) -> None:
+    """Each method reports every mistake in the subject's name at once."""
     for ask in (
         lambda: office.subjects.summary(subject),
         lambda: office.subjects.export(subject, 1, b""),
@@ -245,13 +244,13 @@ def test_who_is_not_named_is_refused(office: Office, subject: Subject) -> None:
     "token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03", b"l\x93\xa1\xff\x02\x03", b"l\x93\xa1x\x02\xff"]
 )
 def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
-    """Whatever is sent as one."""
+    """An invalid page token is rejected."""
     with pytest.raises(InvalidSubject):
         office.subjects.export(named("anne"), 10, token)
 
 
 class Flaky(MemoryStore):
-    """A store whose n-th change fails."""
+    """A store that fails at its n-th change."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -273,7 +272,8 @@ class Flaky(MemoryStore):
 
 @pytest.mark.parametrize("works", range(0, 10, 2))
 def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: int) -> None:
-    """If the store fails midway, Unavailable is raised. What was erased stays erased, and the next attempt finishes."""
+    """If the store fails during an erasure, it raises Unavailable; what was erased stays erased, and the next try
+    finishes."""
     store = Flaky()
     office = Office(tmp_path, store)
     for kit in ("laptop", "phone"):
@@ -282,7 +282,7 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
     berts, store.left = office.of("bert"), works
     with pytest.raises(Unavailable):
         office.erase("anne")
-    assert office.archive.state().erasures == 0, "nothing is promised"
+    assert office.archive.state().erasures == 0, "no erasure of the log is recorded yet"
     store.left = 1 << 30
     office.erase("anne")
 
@@ -292,8 +292,8 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
 
 
 def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) -> None:
-    """While subjects sign in, teach and are erased on many threads, the remaining records add up, and one more erasure
-    leaves nothing of the subject."""
+    """With concurrent sign-ins, outcomes and erasures, the remaining counts add up, and one more erasure leaves nothing
+    of the subject."""
     ready = threading.Barrier(4)
 
     def busy(number: int) -> None:
@@ -319,8 +319,8 @@ def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) ->
     shared(office)
 
 
-def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> None:
-    """If a device's record changes whenever it was read, the erasure ends with Unavailable."""
+def test_a_busy_device_delays_an_erasure_only_until_its_deadline(tmp_path: Path) -> None:
+    """If a device's record changes at every attempt, the erasure ends with Unavailable."""
 
     class Busy(MemoryStore):
         def replace(self, changes: Sequence[Change]) -> bool:
@@ -330,12 +330,12 @@ def test_a_busy_device_delays_an_erasure_no_longer_than_told(tmp_path: Path) -> 
     office.sign_in("anne")
     with pytest.raises(Unavailable):
         office.erase("anne")
-    assert not [key for key in office.of("anne") if key[-1:] == RECEIPT], "what could go has gone"
+    assert not [key for key in office.of("anne") if key[-1:] == RECEIPT], "everything else was erased"
     office.engine.close()
 
 
-def test_a_receipt_is_exported_with_its_words(office: Office) -> None:
-    """Tiers by name, digests in hex, and every field."""
+def test_a_receipt_is_exported_with_names(office: Office) -> None:
+    """An exported receipt has all fields, with tiers by name and digests in hexadecimal."""
     office.sign_in("anne")
     (told,) = [json.loads(each.content) for each in office.export("anne") if each.kind == "receipt"]
     assert set(told) == set(learn.Receipt.__struct_fields__)

@@ -1,4 +1,4 @@
-"""Counts agree with their nouns."""
+"""Counts in messages agree with their nouns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOUNS: Final = "decision outcome row record line segment erasure assessment atte
     ],
 )
 def test_one_is_one(said: str, count: str) -> None:
-    """One decision, no or many decisions; thousands with commas."""
+    """`quantity` uses the singular for one, the plural otherwise, and commas for thousands."""
     assert said == count
 
 
@@ -35,7 +35,7 @@ PLACES: Final = sorted(path for part in ("cli", "offline/policies") for path in 
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: str(path.relative_to(CODE)))
 def test_commands_count_by_one_way(path: Path) -> None:
-    """The command line formats counts with `quantity`, not with a plural that is wrong for one."""
+    """The command line prints counts with `quantity` only."""
     words = "|".join(f"{noun}s" for noun in NOUNS.split())
     plural = re.compile(rf"\{{(?!quantity)[^{{}}\"]+\}} (?:[a-z]+ )?(?:{words})\b(?!/s)")
     assert [line for line in path.read_text(encoding="utf-8").splitlines() if plural.search(line)] == []

@@ -1,4 +1,4 @@
-"""The table of AS numbers: a file that people edit."""
+"""The table of AS numbers, a file that people edit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from riskd.core.errors import InvalidGeo
 TABLE = Path(__file__).parents[2] / "data" / "asns.csv"
 
 
-def test_the_table_that_comes_with_riskd() -> None:
-    """It knows the large clouds, a privacy relay and a satellite, and no home provider."""
+def test_the_shipped_table() -> None:
+    """The shipped table contains the large clouds, a privacy relay and a satellite operator, and no home provider."""
     table = read_asn_table(TABLE)
     assert set(table.values()) == set(USES)
     assert [table.get(number) for number in (16509, 24940, 13335, 14593)] == [
@@ -26,7 +26,7 @@ def test_the_table_that_comes_with_riskd() -> None:
 
 
 def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
-    """All mistakes in a file are reported at once, each with its line."""
+    """All mistakes of a file are reported at once, each with its line."""
     path = tmp_path / "asns.csv"
     path.write_text(
         "asn,use,name\n# hosts\n\n64500,hosting,A\n64500,hosting,B\nAS64501,hosting,C\n0,vpn,D\n64502,bad,E\n64503\n"
@@ -44,7 +44,7 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_table_is_refused(tmp_path: Path) -> None:
-    """A path that is no text file is named."""
+    """A path that is no text file is rejected."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for path in (tmp_path / "absent", tmp_path / "binary", tmp_path):
         with pytest.raises(InvalidGeo, match="cannot be read"):

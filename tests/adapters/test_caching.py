@@ -1,4 +1,4 @@
-"""What a caching store may return late, and what it may not."""
+"""Which changes a caching store may see late, and which it always sees at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def units(store: CachingStore, key: bytes, now: float) -> int:
 
 
 def test_others_changes_to_a_common_value_are_seen_after_its_staleness() -> None:
-    """Another worker's change to a country may be unseen for five seconds, but no longer."""
+    """Another worker's change to a common value may go unseen for at most five seconds."""
     shared = MemoryStore()
     ours, theirs = CachingStore(shared, NullMeter(), seconds=5.0), CachingStore(shared, NullMeter(), seconds=5.0)
     assert units(ours, COUNTRY, NOW) == 0
@@ -34,7 +34,7 @@ def test_others_changes_to_a_common_value_are_seen_after_its_staleness() -> None
 
 
 def test_a_person_s_history_is_never_late() -> None:
-    """Only common values are cached. A change of a subject is seen at once."""
+    """Only common values are cached: changes to a subject's history are seen at once."""
     shared = MemoryStore()
     ours, theirs = CachingStore(shared, NullMeter()), CachingStore(shared, NullMeter())
     assert units(ours, SUBJECT, NOW) == 0
@@ -44,7 +44,7 @@ def test_a_person_s_history_is_never_late() -> None:
 
 
 def test_own_changes_are_seen_at_once() -> None:
-    """A worker reads what it wrote, erasures included."""
+    """A worker reads its own writes and erasures at once."""
     store = CachingStore(MemoryStore(), NullMeter())
     assert units(store, COUNTRY, NOW) == 0
     store.write((taught(COUNTRY),), (), NOW, 1.0)
@@ -54,7 +54,7 @@ def test_own_changes_are_seen_at_once() -> None:
 
 
 def test_the_share_of_hits_is_counted() -> None:
-    """Histories of common values count as fetched or cached. Those of subjects are not counted."""
+    """Reads of common values are counted as cache hits or misses; those of subjects are not counted."""
     meter = CountingMeter()
     store = CachingStore(MemoryStore(), meter)
     for _ in range(3):
@@ -63,7 +63,7 @@ def test_the_share_of_hits_is_counted() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many values are read, no more than the bound are cached, and all are returned."""
+    """The cache is bounded, and values beyond the bound are still answered."""
     store = CachingStore(MemoryStore(), NullMeter(), bound=10)
     for number in range(100):
         key = number.to_bytes(16, "big") + COMMON
@@ -74,7 +74,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_clock_that_steps_back_forgets() -> None:
-    """A history that was cached at a time that is now in the future is read again."""
+    """If the clock steps back, an entry cached in what is now the future is read again."""
     shared = MemoryStore()
     ours = CachingStore(shared, NullMeter())
     assert units(ours, COUNTRY, NOW) == 0

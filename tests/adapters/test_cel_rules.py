@@ -105,13 +105,13 @@ KNOWN: Final = facts(
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """A condition can use features, score, place, network, client, gaps, coverage, age and attributes."""
+    """Conditions can use features, score, place, network, client, gaps, coverage, stale sources and attributes."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 
 @pytest.mark.parametrize("named", ["lists.office", ".lists.office", "lists . office", "lists\n.office"])
 def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
-    """In CEL a name may begin with a dot and have spaces around its dots."""
+    """CEL allows a leading dot and spaces in a name; the list is the same."""
     found = COMPILER([rule(f"new_asn == 1.0 && {named}")], ["office"])
     assert not isinstance(found, list), found
     on, off = Facts(KNOWN.attempt, KNOWN.context, KNOWN.features, 0.0, listed={"office": True}), KNOWN
@@ -133,13 +133,13 @@ def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
         ("speed_kmh", "0.0", facts((math.nan, 0.0, 0.0))),
     ],
 )
-def test_what_is_unknown_is_neither_this_nor_that(name: str, value: str, unknown: Facts) -> None:
-    """A fact that is missing or empty makes no condition true, and no evaluation fails because of it."""
+def test_a_comparison_with_a_missing_fact_is_false(name: str, value: str, unknown: Facts) -> None:
+    """A comparison with a missing or empty fact does not hit, nor does its negation, and it is no error."""
     assert compiled(f"{name} == {value}", f"{name} != {value}", f"!({name} == {value})")(unknown) == ((), ())
 
 
 def test_all_rules_are_evaluated_in_order() -> None:
-    """Hits are evidence, not control flow: every rule is evaluated, and they come in the policy's order."""
+    """Every rule is evaluated, and hits come in the order of the policy."""
     assert names(compiled("score > 0.1", "score > 0.9", "asn > 0 // the last", "new_asn > 0.0")(KNOWN)) == (
         "r0",
         "r2",
@@ -183,7 +183,7 @@ def test_absence_decides_nothing(
     known: tuple[Place, Route, Agent],
     gone: tuple[bool, ...],
 ) -> None:
-    """A rule that hits with absent facts would hit whatever their values are."""
+    """A rule that hits while facts are missing also hits with those facts present, whatever their values."""
     evaluate = compiled(when)
     partly = facts(
         [math.nan if absent else value for value, absent in zip(values, unknown, strict=True)],
@@ -196,13 +196,13 @@ def test_absence_decides_nothing(
 
 
 @pytest.mark.parametrize("when", ["speed_kmh > 1.0 || score > 0.1", "country == 'NO' || asn == 1 || score > 0.1"])
-def test_what_is_known_decides_by_itself(when: str) -> None:
-    """An absent fact does not prevent a hit if the condition is true without it."""
+def test_missing_facts_do_not_prevent_a_hit(when: str) -> None:
+    """A missing fact does not prevent a hit if the condition is true without it."""
     assert names(compiled(when)(facts((math.nan, 0.0, 0.0), score=0.2)))
 
 
 def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
-    """A condition that cannot be evaluated does not hit and is named. The other rules are not affected."""
+    """A rule that cannot be evaluated does not hit and is reported; the other rules are not affected."""
     evaluate = compiled("score > 0.1", "score > 0.1 && attributes['amount'] == '900'", "score > 0.2")
     assert evaluate(KNOWN) == (evaluate(KNOWN)[0], ())
     found = evaluate(facts(score=0.3))
@@ -211,7 +211,7 @@ def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
 
 @given(st.lists(st.tuples(VALUES, st.sampled_from([0.0, -0.0, math.nan, 7.0]), PLACES), min_size=1, max_size=9))
 def test_memory_changes_no_answer(attempts: list[tuple[float, float, Place]]) -> None:
-    """The cache never changes a result."""
+    """Cached results never change an answer: it is the one that the rules give for this attempt alone."""
     conditions = ("speed_kmh > 900.0", "1.0 / new_asn > 0.0", "'place' in gaps", "country != 'NO' || new_asn == 7.0")
     evaluate = compiled(*conditions)
     for speed, new, place in attempts * 2:
@@ -220,7 +220,7 @@ def test_memory_changes_no_answer(attempts: list[tuple[float, float, Place]]) ->
 
 
 def test_many_rules_are_fused_in_several_expressions() -> None:
-    """More rules than one expression holds are all evaluated."""
+    """If there are more rules than one expression holds, all are still evaluated."""
     long = " || ".join(f"asn == {number}" for number in range(100, 200))
     evaluate = compiled(*[f"{long} || asn == {at}" for at in range(60)])
     assert names(evaluate(facts(route=Route(59)))) == ("r59",)
@@ -244,7 +244,7 @@ def test_many_rules_are_fused_in_several_expressions() -> None:
     ],
 )  # fmt: skip
 def test_flaws(when: str, flaw: Flaw) -> None:
-    """A condition that is no boolean expression over known facts is refused, with the place and a remedy."""
+    """A condition that is not a boolean expression over known facts is rejected with its position and a remedy."""
     found = COMPILER([rule(when), rule("score > 0.5", "fine")])
     assert isinstance(found, list)
     assert found[0].what.startswith(flaw.what)
@@ -257,7 +257,7 @@ def test_flaws(when: str, flaw: Flaw) -> None:
 
 
 def test_threads_share_the_compiled_rules() -> None:
-    """Threads that evaluate the same rules do not disturb each other."""
+    """Threads that evaluate the same rules do not affect each other."""
     evaluate = compiled("score > 0.5", "speed_kmh > 1.0")
     wrong: list[object] = []
 

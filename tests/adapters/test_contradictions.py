@@ -1,4 +1,4 @@
-"""Comparisons that are always or never true or exclude each other, and rules that another rule makes useless."""
+"""Comparisons that are always or never true, that exclude each other, or that another rule implies."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ MEETS: Final = {
         ("asn > 2", []),
     ],
 )
-def test_what_says_nothing_is_found_and_nothing_else(when: str, codes: list[str]) -> None:
-    """Finds comparisons that are always or never true, and pairs that no value satisfies. Finds nothing else."""
+def test_empty_comparisons_are_found(when: str, codes: list[str]) -> None:
+    """Reports comparisons that no value or every value satisfies, and pairs that exclude each other, and nothing
+    else."""
     assert [each.code for each in contradictions(when)] == codes
 
 
@@ -60,9 +61,9 @@ comparisons = st.tuples(st.sampled_from(sorted(MEETS)), st.floats(-30, 30).map(l
 
 
 @given(st.sampled_from(sorted(SPANS)), st.lists(comparisons, min_size=1, max_size=2), st.floats(-40, 800))
-def test_what_is_called_a_contradiction_is_one(name: str, several: list[tuple[str, float]], value: float) -> None:
-    """No possible value satisfies what is called never true or excluded. Every value satisfies what is called always
-    true."""
+def test_reported_contradictions_are_true(name: str, several: list[tuple[str, float]], value: float) -> None:
+    """No value of the feature satisfies what is reported as never true or excluded; every value satisfies what is
+    always true."""
     span = SPANS[name]
     tried = [*span.values] if span.values else [value, *(number for _, number in several)]
     values = [each for each in tried if span.low <= each <= span.high and math.isfinite(each)]
@@ -93,7 +94,7 @@ def test_what_is_called_a_contradiction_is_one(name: str, several: list[tuple[st
     ],
 )
 def test_a_rule_is_idle_where_a_wider_one_asks_for_as_much(when: str, other: str, *, implied: bool) -> None:
-    """The other rule hits whenever this one does. Of two equal rules neither makes the other useless."""
+    """A rule is implied if another rule hits whenever it does; of two equal rules neither is implied."""
     wider = replace(RULE, name="wider", when=other)
     assert implied_by(replace(RULE, when=when), [wider]) == (wider if implied else None)
 
@@ -109,6 +110,6 @@ def test_a_rule_is_idle_where_a_wider_one_asks_for_as_much(when: str, other: str
     ],
 )
 def test_a_wider_rule_must_act_wherever_this_one_does(changes: dict[str, object], *, implied: bool) -> None:
-    """A rule in shadow, on fewer journeys, or with a lower tier makes no other rule useless."""
+    """A rule in shadow, for fewer journeys or with a laxer tier implies nothing."""
     wider = replace(RULE, name="wider", when="speed_kmh > 500.0", **changes)
     assert (implied_by(replace(RULE, when="speed_kmh > 900.0"), [wider]) is not None) == implied

@@ -1,4 +1,4 @@
-"""The decision log on real files: acknowledged records are kept, and failed ones leave no half lines."""
+"""The decision log on real files: acknowledged lines are kept, and failed ones leave nothing half-written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def opened(directory: Path, bounds: Bounds | None = None, meter: PrometheusMeter
 
 
 def held(directory: Path) -> int:
-    """Bytes in all segments. A segment may be deleted while they are counted."""
+    """Bytes in all segments; a segment may be deleted meanwhile."""
     total = 0
     for path in segments(directory):
         with suppress(FileNotFoundError):
@@ -59,12 +59,12 @@ def segments(directory: Path) -> list[Path]:
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "this did not come to pass"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 
-def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
-    """Records are read as they were written, before the log is closed or synced."""
+def test_records_are_read_in_the_order_of_appending(tmp_path: Path) -> None:
+    """Records are read in the order of their appending, even before a close or sync."""
     with closing(opened(tmp_path / "log")) as log:
         records = [json.dumps({"n": n}).encode() for n in range(100)]
         assert all(log.append(record) for record in records)
@@ -72,14 +72,14 @@ def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
 
 
 def test_only_the_owner_may_look(tmp_path: Path) -> None:
-    """The directory is 0700, and segments are 0600."""
+    """The directory has mode 0700 and segments 0600."""
     with closing(opened(tmp_path / "log")):
         assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
         assert [path.stat().st_mode & 0o777 for path in segments(tmp_path / "log")] == [0o600]
 
 
 def test_acknowledged_records_survive_sigkill(tmp_path: Path) -> None:
-    """Every record whose append returned True is there after the process was killed."""
+    """Every record whose append returned True survives a SIGKILL of the process."""
     code = """
 import itertools, sys
 from pathlib import Path
@@ -106,7 +106,7 @@ for n in itertools.count():
 
 
 def test_threads_do_not_tear_each_other(tmp_path: Path) -> None:
-    """Whatever threads append at the same time, across segments, each record is whole and there once."""
+    """Records appended concurrently, across segments, are all whole and appear once."""
     with closing(opened(tmp_path, Bounds(segment_bytes=2000))) as log:
 
         def write(thread: int) -> None:
@@ -124,7 +124,7 @@ def test_threads_do_not_tear_each_other(tmp_path: Path) -> None:
 
 
 def test_segment_is_finished_by_size_and_by_age(tmp_path: Path) -> None:
-    """A segment holds no more than its bound, and takes no record once it is old."""
+    """A segment is finished when it would exceed its size, or when it is old."""
     with closing(opened(tmp_path / "size", Bounds(segment_bytes=100))) as log:
         assert all(log.append(b"x" * 40) for _ in range(5))
         assert [path.stat().st_size for path in segments(tmp_path / "size")] == [82, 82, 41]
@@ -135,7 +135,7 @@ def test_segment_is_finished_by_size_and_by_age(tmp_path: Path) -> None:
 
 
 def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
-    """The size of the log is bounded. The newest segment stays, and so do those that are being written."""
+    """The log's size is bounded; the newest segment and any that is being written stay."""
     with closing(opened(tmp_path)) as other:
         assert other.append(b"y" * 500)
         with closing(opened(tmp_path, Bounds(segment_bytes=1000, keep_bytes=3000))) as log:
@@ -147,11 +147,11 @@ def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
 
 
 def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A segment without a lock counts as finished and may be deleted. So a new one is locked before it has its name."""
+    """A segment is visible only once it is locked, because an unlocked one may be deleted or treated as finished."""
     seen, lock = list[list[Path]](), fcntl.flock
 
     def locked(descriptor: int, how: int) -> None:
-        if not seen:  # whoever prunes locks, too, but later
+        if not seen:  # pruning locks segments as well, but later
             seen.append(segments(tmp_path))
         lock(descriptor, how)
 
@@ -164,8 +164,8 @@ def test_segment_is_locked_before_anyone_can_find_it(tmp_path: Path, monkeypatch
     assert seen == [[]]
 
 
-def test_line_that_comes_before_pruning_gets_there_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A segment that was empty for long got its first line after pruning found it and before pruning locked it."""
+def test_a_line_written_just_before_pruning_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an empty old segment gets its first line just before pruning locks it, it is kept."""
     quiet = tmp_path / "20200101T000000.000000-w1-1.jsonl"
     with quiet.open("ab", buffering=0) as other:
         os.utime(quiet, (1.0, 1.0))
@@ -186,7 +186,7 @@ def test_line_that_comes_before_pruning_gets_there_is_kept(tmp_path: Path, monke
 
 
 def test_process_without_descriptors_syncs_and_rotates_again_once_it_has_some(tmp_path: Path) -> None:
-    """The keeper thread survives a moment in which the process had no file descriptor left."""
+    """The keeper thread survives a moment in which the process has no free file descriptor."""
     meter = PrometheusMeter(MeterMemory(1), 0)
     with closing(opened(tmp_path, Bounds(segment_seconds=3.0), meter)) as log:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,7 +207,7 @@ def finishes(directory: Path) -> bool:
 
 
 def test_segment_that_cannot_be_begun_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file system without locks or renaming, each failed try closes what it opened."""
+    """If segments cannot be locked or renamed, failed attempts leak no file descriptor."""
 
     def refused(_: Path, __: Path) -> None:
         raise OSError(errno.EIO, "refused")
@@ -223,7 +223,7 @@ def test_segment_that_cannot_be_begun_costs_no_descriptor(tmp_path: Path, monkey
 
 
 def test_segments_beyond_their_days_go(tmp_path: Path) -> None:
-    """No segment is kept longer than the bound."""
+    """Segments older than the limit are deleted."""
     with closing(opened(tmp_path)) as log:
         assert log.append(b"old")
     (old,) = segments(tmp_path)
@@ -235,7 +235,7 @@ def test_segments_beyond_their_days_go(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
-    """A record that was written in part is removed. Once there is space again, appending works without a restart."""
+    """On a full disk a partly written record is undone and reported; appending recovers when there is room."""
     with closing(opened(tmp_path)) as log:
         assert log.append(b"first")
         with largest_file(10):
@@ -245,9 +245,9 @@ def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
     assert list(read_segments(tmp_path)) == [b"first", b"last"]
 
 
-def test_who_makes_room_is_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a full disk, writing is tried again after 0.1 s, and after at most five seconds however long it was
-    full."""
+def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a full disk, writing is retried within a tenth of a second, or within five seconds if it was full for
+    long."""
     now = time.monotonic()
     monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: now))
 
@@ -268,7 +268,7 @@ def test_who_makes_room_is_not_kept_waiting(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_lost_directory_is_recovered_from(tmp_path: Path) -> None:
-    """A deleted directory is noticed and created again."""
+    """If the directory is deleted, that is noticed and the directory is created again."""
     directory = tmp_path / "log"
     with closing(opened(directory)) as log:
         assert log.append(b"lost")
@@ -279,14 +279,14 @@ def test_lost_directory_is_recovered_from(tmp_path: Path) -> None:
 
 
 def test_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
-    """A log that could never be written is a mistake in the settings."""
+    """A directory that cannot be created is rejected at the start."""
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSettings, match=r"log\.dir: .*Not a directory"):
         opened(tmp_path / "file" / "log")
 
 
 def test_slow_write_is_counted(tmp_path: Path) -> None:
-    """A slow write counts as a failure of its own kind, but succeeds."""
+    """A write slower than the bound is counted, but still succeeds."""
     memory = MeterMemory(1)
     with closing(opened(tmp_path, Bounds(slow_seconds=-1.0), PrometheusMeter(memory, 0))) as log:
         assert log.append(b"slow")
@@ -295,8 +295,8 @@ def test_slow_write_is_counted(tmp_path: Path) -> None:
     assert b'riskd_failures_total{part="decision_log"} 0.0' in page
 
 
-def test_closed_log_takes_nothing(tmp_path: Path) -> None:
-    """Closing twice is harmless. Afterwards append returns False."""
+def test_a_closed_log_accepts_nothing(tmp_path: Path) -> None:
+    """Closing is idempotent, and append returns False afterwards."""
     log = opened(tmp_path)
     log.close()
     log.close()
@@ -310,7 +310,7 @@ def test_closed_log_takes_nothing(tmp_path: Path) -> None:
 def test_torn_end_costs_one_record(
     records: list[bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """However much of a segment's end is lost, the reader returns the records before it."""
+    """However much of a segment's end is lost, the reader gives a prefix of the records."""
     directory = tmp_path_factory.mktemp("torn")
     content = b"".join(record + b"\n" for record in records)
     cut = data.draw(st.integers(0, len(content)))
@@ -321,7 +321,7 @@ def test_torn_end_costs_one_record(
 
 
 def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
-    """A finished segment may be compressed with gzip. The order is kept, and a torn line is skipped as usual."""
+    """Segments compressed with gzip are read in the order of names, and a torn line is skipped."""
     (tmp_path / "1.jsonl").write_bytes(b"one\n")
     (tmp_path / "2.jsonl.gz").write_bytes(gzip.compress(b"two\nthr"))
     (tmp_path / "3.jsonl").write_bytes(b"four\n")
@@ -329,7 +329,7 @@ def test_packed_segments_are_read_in_their_place(tmp_path: Path) -> None:
 
 
 def test_a_segment_that_is_being_packed_is_read_once(tmp_path: Path) -> None:
-    """While a segment is being packed, both files exist. Until the plain one is deleted, only that is read."""
+    """While a segment is being compressed, only its plain file is read; afterwards only the compressed one."""
     content = b"one\ntwo\n"
     (tmp_path / "1.jsonl").write_bytes(content)
     for so_far in (b"", gzip.compress(content)[:-9], gzip.compress(content)):
@@ -340,7 +340,7 @@ def test_a_segment_that_is_being_packed_is_read_once(tmp_path: Path) -> None:
 
 
 class Growing(io.RawIOBase):
-    """A file that grows while it is read. An empty piece means its end at that moment."""
+    """A file as its reader sees it; an empty piece is its present end."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
@@ -364,8 +364,7 @@ class Growing(io.RawIOBase):
 def test_a_line_that_is_being_written_waits_until_it_is_whole(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first reading skips an incomplete line, and also its rest, if that arrives meanwhile. The next reading has
-    the whole line."""
+    """A line that is only half written when it is read is skipped, with its rest, and read whole the next time."""
     for module in (files, archive):
         monkeypatch.setattr(module, "opened", lambda _: io.BufferedReader(Growing(b"one\ntw", b"", b"o\n", b"")))
     read = read_segment if reader == "read_segment" else FileLogArchive(tmp_path, 3600.0, 600.0).lines

@@ -1,4 +1,4 @@
-"""Place and route: every schema is read correctly, and no file, however damaged, breaks a request."""
+"""Geo lookups: each database schema is read correctly, and no file, however damaged, breaks a request."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_without_files_everything_is_not_installed() -> None:
-    """A service without databases starts, and every look-up is missing with `not_installed`."""
+    """Without databases the service starts, and its gaps have the reason `not_installed`."""
     expected = (Missing("place", "not_installed"), Missing("route", "not_installed"), ())
     assert geo().locate(address("8.8.8.8"), JULY) == expected
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1", "127.0.0.1", "fe80::1", "2002::1"])
 def test_unroutable_addresses_are_never_looked_up(text: str) -> None:
-    """A private address has no place, whatever a file says."""
+    """A private address is never looked up."""
     assert geo(CITY, ASN).locate(address(text), JULY) == (
         Missing("place", "unroutable"),
         Missing("route", "unroutable"),
@@ -108,7 +108,7 @@ def test_unroutable_addresses_are_never_looked_up(text: str) -> None:
 
 
 def test_unknown_addresses_are_not_found() -> None:
-    """An address without a record is a gap of its own kind."""
+    """An address without a record gives the reason `not_found`."""
     expected = (Missing("place", "not_found"), Missing("route", "not_found"), ())
     assert geo(CITY, ASN, ANONYMOUS).locate(address("9.9.9.9"), JULY) == expected
 
@@ -120,7 +120,7 @@ def test_nested_city() -> None:
 
 
 def test_every_nested_city_is_read_as_geoip2_reads_it() -> None:
-    """MaxMind's own reader and ours agree on every place of its test file."""
+    """MaxMind's reader and ours agree on every place in its test file."""
     lookup = geo(CITY)
     with geoip2.database.Reader(CITY) as reader:
         compared = 0
@@ -135,12 +135,12 @@ def test_every_nested_city_is_read_as_geoip2_reads_it() -> None:
 
 
 def test_a_timezone_by_an_old_name_is_still_a_timezone() -> None:
-    """Asia/Harbin is a link to Asia/Shanghai."""
+    """Old timezone names, such as Asia/Harbin, are resolved."""
     assert place(geo(CITY), "175.16.199.1").utc_offset_min == 480
 
 
 def test_flat_city(write: Write) -> None:
-    """A flat record has no radius and no timezone: the radius is the documented one, the zone is that of the point."""
+    """A flat record has no radius or timezone: the documented radius and the timezone of the point are used."""
     found = place(geo(write("city ipv4", {"1.1.1.0/24": OSLO})), "1.1.1.1")
     assert (found.country, found.region, found.city) == ("NO", "Oslo", "Oslo")
     assert (round(found.latitude, 4), found.longitude, found.radius_km) == (59.9, 10.75, CITY_RADIUS_KM)
@@ -148,7 +148,7 @@ def test_flat_city(write: Write) -> None:
 
 
 def test_less_is_known_with_a_larger_radius(write: Write) -> None:
-    """A point without a city has the radius of a country. A country without a point could be anywhere."""
+    """Without a city the radius is that of a country; without a point it is unlimited."""
     records = {"1.1.1.0/24": OSLO | {"city": ""}, "1.1.2.0/24": {"country_code": "NO"}}
     lookup = geo(write("city ipv4", records))
     assert place(lookup, "1.1.1.1").radius_km == COUNTRY_RADIUS_KM
@@ -157,14 +157,14 @@ def test_less_is_known_with_a_larger_radius(write: Write) -> None:
 
 
 def test_a_record_without_a_country_is_not_found(write: Write) -> None:
-    """A place is at least a country."""
+    """A record without a country is no place."""
     records = {"1.1.1.0/24": OSLO, "1.1.2.0/24": OSLO | {"country_code": ""}}
     lookup = geo(write("city ipv4", records))
     assert lookup.locate(address("1.1.2.1"), JULY)[0] == Missing("place", "not_found")
 
 
 def test_each_family_has_its_file(write: Write) -> None:
-    """An IPv4 and an IPv6 file can be used together. Each is asked only for its own addresses."""
+    """IPv4 and IPv6 may have a file each, and each is used only for its own addresses."""
     four = write("four", {"1.1.1.0/24": OSLO})
     six = write("six", {"2a02::/32": OSLO | {"city": "Bergen"}}, ip_version=6)
     lookup = geo(four, six)
@@ -175,13 +175,13 @@ def test_each_family_has_its_file(write: Write) -> None:
 
 
 def test_two_files_for_one_question_are_refused(write: Write) -> None:
-    """Which of two city databases answers must not depend on their order."""
+    """A second city database for the same addresses is rejected, since the answer must not depend on their order."""
     with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
         geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
 
 
 def test_asn() -> None:
-    """The AS number comes with its organization, where there is one."""
+    """The AS number comes with its organization, if there is one."""
     lookup = geo(ASN)
     assert route(lookup, "1.128.0.1") == Route(1221, "Telstra Pty Ltd")
     assert route(lookup, "216.160.83.56") == Route(209)
@@ -197,7 +197,7 @@ def test_asn() -> None:
     ],
 )
 def test_uses_of_as_numbers(use: str, expected: Route) -> None:
-    """The table of AS numbers marks hosts and anonymizers."""
+    """The table of AS numbers marks hosting providers and anonymizers."""
     assert route(geo(ASN, uses={1221: use}), "1.128.0.1") == expected
 
 
@@ -213,13 +213,12 @@ def test_uses_of_as_numbers(use: str, expected: Route) -> None:
     ],
 )
 def test_anonymizers_are_known_without_an_as_number(text: str, expected: Route) -> None:
-    """An Anonymous IP file is enough to recognise an exit node. The AS number is then 0, and Tor takes precedence over
-    VPN."""
+    """An Anonymous IP file alone identifies an exit; the AS number is then 0, and Tor takes precedence over VPN."""
     assert route(geo(ANONYMOUS), text) == expected
 
 
 def test_the_anonymous_file_wins_over_the_table() -> None:
-    """Facts about the address itself take precedence over those about its network."""
+    """What is known about the address takes precedence over what is known about its network."""
     lookup = geo(ASN, ANONYMOUS, uses={29518: "relay"})
     assert route(lookup, "89.160.20.112").anonymizer == "relay"
     assert route(geo(ANONYMOUS, uses={0: "relay"}), "65.0.0.1").anonymizer == "tor"
@@ -236,14 +235,14 @@ def test_the_anonymous_file_wins_over_the_table() -> None:
     ],
 )
 def test_a_record_of_another_shape_is_unreadable(write: Write, damage: dict[str, Any]) -> None:
-    """A bad record makes only its own addresses unreadable."""
+    """A malformed record is unreadable for its own addresses only."""
     lookup = geo(write("city ipv4", {"1.1.1.0/24": OSLO, "2.2.2.0/24": OSLO | damage}))
     assert lookup.locate(address("2.2.2.2"), JULY)[0] == Missing("place", "unreadable")
     assert place(lookup, "1.1.1.1").city == "Oslo"
 
 
 def test_a_corrupt_record_behind_the_probe_is_unreadable(write: Write) -> None:
-    """Damage that was not found at opening is a gap when a request reaches it."""
+    """Damage that was not found at open becomes a gap when a request meets it."""
     towns = {f"1.{second}.{third}.0/24": f"Town {second}.{third}" for second in range(5) for third in range(256)}
     file = write("city ipv4", {network: OSLO | {"city": town} for network, town in towns.items()})
     content = file.read_bytes()
@@ -256,7 +255,7 @@ def test_a_corrupt_record_behind_the_probe_is_unreadable(write: Write) -> None:
 
 @pytest.mark.parametrize("path", BAD, ids=[path.stem for path in BAD])
 def test_bad_files_are_refused_with_a_remedy(path: Path) -> None:
-    """Each corrupt file is refused at open, named, and says what to do."""
+    """Each corrupt file is rejected at open, by name and with a remedy."""
     with pytest.raises(InvalidGeo) as caught:
         geo(path)
     (problem,) = caught.value.problems
@@ -283,7 +282,7 @@ def test_a_file_of_another_kind_is_refused() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([CITY, ASN, ANONYMOUS]), st.data())
 def test_no_damage_raises_anything_else(original: Path, data: st.DataObject) -> None:
-    """Whatever bytes of a file are changed or cut off, it is rejected at opening or returns values."""
+    """With any bytes changed or cut off, a file is rejected at open, or lookups return values."""
     content = bytearray(original.read_bytes())
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=40)):
         content[at] = byte
@@ -305,7 +304,7 @@ def _answers(path: Path) -> Iterator[object]:
 
 
 def test_open_files_are_listed(write: Write) -> None:
-    """Metrics and the operator see which files answer, and how old they are."""
+    """The open databases are listed with kind, name, families and age."""
     (database,) = geo(CITY).databases()
     assert (database.kind, database.name, database.type) == ("city", CITY.name, "GeoIP2-City")
     assert database.families == (4, 6)
@@ -313,8 +312,8 @@ def test_open_files_are_listed(write: Write) -> None:
     assert database.nodes > 1000
 
 
-def test_a_replaced_file_goes_on_answering(tmp_path: Path) -> None:
-    """Files are replaced by renaming. The open file stays valid until its last reader closes it."""
+def test_a_replaced_file_stays_usable(tmp_path: Path) -> None:
+    """After a file is replaced by a rename, the open one keeps working."""
     file = tmp_path / "city.mmdb"
     file.write_bytes(CITY.read_bytes())
     lookup = geo(file)
@@ -345,7 +344,7 @@ KINDS: dict[str, dict[str, str | int]] = {
     ],
 )
 def test_what_is_older_than_it_may_be_is_stale(ages: dict[str, int], stale: tuple[str, ...], tmp_path: Path) -> None:
-    """A fact is as old as the oldest file that it comes from. An unknown fact is missing, not stale."""
+    """A fact is stale if the oldest file that it comes from is; a missing fact is not stale."""
     paths = [built(tmp_path / f"{kind}.mmdb", KINDS[kind], BUILT - age) for kind, age in ages.items()]
     lookup = GeoIp.open(paths, {}, ZONES, stale_after=10.0)
     *facts, told = lookup.locate(address(FOUND), BUILT)
@@ -357,7 +356,7 @@ def test_what_is_older_than_it_may_be_is_stale(ages: dict[str, int], stale: tupl
 
 
 def test_each_family_is_as_old_as_its_own_file(write: Write, tmp_path: Path) -> None:
-    """An old IPv6 file does not make IPv4 addresses stale."""
+    """An old IPv6 file does not make facts about an IPv4 address stale."""
     four = built(tmp_path / "four.mmdb", KINDS["city"], BUILT)
     six = write("six", {"2a02::/16": OSLO}, 6)
     lookup = GeoIp.open([four, six], {}, ZONES, stale_after=10.0)
@@ -371,7 +370,7 @@ def test_each_family_is_as_old_as_its_own_file(write: Write, tmp_path: Path) -> 
 
 
 def built(path: Path, record: dict[str, str | int], epoch: int) -> Path:
-    """A database with this build time that has only 1.0.0.0/24."""
+    """A database with this build time that contains only 1.0.0.0/24."""
     writer = MmdbWriter()
     writer.add(1 << 24, (1 << 24) + 255, writer.store(record))
     with path.open("wb") as file:
@@ -380,6 +379,6 @@ def built(path: Path, record: dict[str, str | int], epoch: int) -> Path:
 
 
 def test_offset_is_that_of_the_zones() -> None:
-    """The lookup also answers for the device's own timezone."""
+    """The lookup also gives the offset of the device's own timezone."""
     assert geo().offset("Europe/Oslo", JULY) == 120
     assert geo().offset("Europe/Atlantis", JULY) is None

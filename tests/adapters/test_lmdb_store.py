@@ -1,4 +1,4 @@
-"""The embedded store on disk: what it rejects, what its errors say, and how it recovers."""
+"""The embedded store on disk: what it rejects, what it reports, and how it recovers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def paper(number: int, size: int = 3000) -> Swap:
 
 
 def fill(store: LmdbStore) -> int:
-    """Write until the store is full. Returns how many documents fitted."""
+    """Write documents until the store is full, and return their number."""
     for number in range(100_000):
         try:
             assert store.write((), [paper(number)], NOW, 1.0)
@@ -44,8 +44,8 @@ def fill(store: LmdbStore) -> int:
     raise AssertionError("it never filled")
 
 
-def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
-    """A store that was closed and opened again has the same records."""
+def test_a_reopened_store_has_the_same_records(tmp_path: Path) -> None:
+    """After closing and reopening, the store has the same records and count."""
     first = LmdbStore(tmp_path)
     first.write([DELTA], [paper(1)], NOW, 1.0)
     first.close()
@@ -57,7 +57,7 @@ def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 def test_only_this_user_may_look(tmp_path: Path) -> None:
-    """The directory is made with 0700, its files with no more than 0600."""
+    """The directory has mode 0700, and its files at most 0600."""
     directory = tmp_path / "var" / "history"
     LmdbStore(directory).close()
 
@@ -66,7 +66,7 @@ def test_only_this_user_may_look(tmp_path: Path) -> None:
 
 
 def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """An LMDB file that riskd did not make is named, with what to do, and not written to."""
+    """An LMDB file of another program is rejected with a remedy and not changed."""
     with lmdb.open(str(tmp_path)) as foreign, foreign.begin(write=True) as transaction:
         transaction.put(b"theirs", b"1")
     before = (tmp_path / "data.mdb").read_bytes()
@@ -83,7 +83,7 @@ def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
-    """A store of a later version says so instead of being misread."""
+    """A store of a later format is rejected instead of being misread."""
     LmdbStore(tmp_path).close()
     with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"\0format", b"riskd 9")
@@ -93,7 +93,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    """A file that LMDB cannot read is reported as damaged, with a remedy."""
+    """A file that LMDB cannot read is rejected as damaged, with a remedy."""
     (tmp_path / "data.mdb").write_bytes(b"no database" * 4096)
 
     with pytest.raises(InvalidStore, match=r"damaged, or not a store.*verify"):
@@ -118,12 +118,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_only_what_is_damaged_may_be_set_aside(error: Exception, damaged: bool, tmp_path: Path) -> None:
-    """A full disk, missing permission and another version of LMDB do not mean that the store is damaged."""
+    """A full disk, a missing permission or another LMDB version does not mean that the store is damaged."""
     assert isinstance(refused(tmp_path, error), DamagedStore) == damaged
 
 
 def test_a_file_of_another_version_of_lmdb_is_no_damage(tmp_path: Path) -> None:
-    """It is rejected by name, and not set aside as damaged."""
+    """A file of another LMDB version is rejected by name and not set aside."""
     LmdbStore(tmp_path / "store").close()
     data = tmp_path / "store" / "data.mdb"
     content = bytearray(data.read_bytes())
@@ -136,12 +136,12 @@ def test_a_file_of_another_version_of_lmdb_is_no_damage(tmp_path: Path) -> None:
 
 
 def restarted(directory: Path) -> None:
-    """Simulate a reboot of the machine since the last check."""
+    """Pretend that the machine was restarted since the last check."""
     (directory / "checked-since-boot").write_text("another life")
 
 
 def damage(directory: Path) -> bytes:
-    """Overwrite a page, as if the disk had written later pages first. Returns the old content."""
+    """Lose one page, as a disk does that wrote the next one first. Returns the previous content."""
     data = directory / "data.mdb"
     sound = data.read_bytes()
     data.write_bytes(sound[:40960] + bytes(4096) + sound[45056:])
@@ -149,7 +149,7 @@ def damage(directory: Path) -> bytes:
 
 
 def filled(directory: Path) -> None:
-    """A store of some pages, closed."""
+    """Create a closed store of some pages."""
     store = LmdbStore(directory)
     store.write((), [paper(number) for number in range(100)], NOW, 1.0)
     store.close()
@@ -171,14 +171,14 @@ def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> N
 
 
 def test_one_life_of_the_machine_is_one_check(tmp_path: Path) -> None:
-    """After the first check since boot, other processes do not read the whole file again."""
+    """The file is checked once per boot, so a process that joins others does not read pages being written."""
     filled(tmp_path)
     damage(tmp_path)
     LmdbStore(tmp_path).close()
 
 
 def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
-    """A path that is a file is reported as a mistake in the settings."""
+    """A path that is a file is rejected as a mistake in the settings."""
     path = tmp_path / "file"
     path.write_text("text")
 
@@ -187,7 +187,7 @@ def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
-    """A record that cannot be decoded raises Unavailable for readers and writers, and can be erased."""
+    """Reading or writing a damaged record raises Unavailable; it can be erased."""
     store = LmdbStore(tmp_path)
     with store._env.begin(write=True) as transaction:
         transaction.put(inside(KEY), b"\x7f" * 20)
@@ -204,8 +204,8 @@ def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
-    """A full store rejects writes and names the setting to change. Reads and erasures work, and make room again."""
+def test_a_full_store_is_reported_and_can_be_erased_from(tmp_path: Path) -> None:
+    """A full store rejects writes and names the setting, but reads and erases; erasing makes room."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     held = fill(store)
     with pytest.raises(Unavailable, match=r"full.*map_size"):
@@ -218,8 +218,8 @@ def test_a_full_store_says_so_and_can_still_forget(tmp_path: Path) -> None:
     store.close()
 
 
-def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
-    """While writes to a full store are rejected, reads and sweeps work, and everything is synced."""
+def test_writers_to_a_full_store_disturb_no_other_call(tmp_path: Path) -> None:
+    """While writes to a full store are refused, reads, sweeps and syncs do not fail."""
     store = LmdbStore(tmp_path, map_size=1 << 20, sync_seconds=0.001)
     held = fill(store)
     refused: list[str] = []
@@ -246,7 +246,7 @@ def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
             with pytest.raises(Unavailable, match="the store is full"):
                 store.write((), [paper(held + number, 30_000)], NOW, 1.0)
             time.sleep(0.02)
-            store._look_at = 0.0  # as after a second: a thread that was cut off has long gone again
+            store._look_at = 0.0  # as after a second: the thread that grew the map has finished
     finally:
         full.set()
         for thread in threads:
@@ -257,7 +257,7 @@ def test_writers_to_a_full_store_stand_in_nobodys_way(tmp_path: Path) -> None:
 
 
 def test_a_full_store_can_be_swept(tmp_path: Path) -> None:
-    """Sweeping is the way out of a full store, so it works in one."""
+    """A full store can be swept, which makes room."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     held = fill(store)
 
@@ -267,7 +267,7 @@ def test_a_full_store_can_be_swept(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_process_made_larger_is_followed(tmp_path: Path) -> None:
-    """If another process has enlarged the store, a process that opened it smaller continues to read and write."""
+    """If another process enlarges the map, this one keeps reading and writing."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     grow = (
         "import sys; from pathlib import Path; from tests.adapters.test_lmdb_store import LmdbStore, paper, NOW\n"
@@ -284,7 +284,7 @@ def test_a_file_that_another_process_made_larger_is_followed(tmp_path: Path) -> 
 
 
 def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
-    """After close every call ends in Unavailable, none in anything worse."""
+    """After close, every call raises Unavailable."""
     store = LmdbStore(tmp_path)
     store.close()
 
@@ -300,7 +300,7 @@ def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_busy_writer_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
-    """While another thread writes, a write with little time raises Unavailable and changes nothing."""
+    """If another thread is writing, a write with little time raises Unavailable and changes nothing."""
     store = LmdbStore(tmp_path)
     held, release = threading.Event(), threading.Event()
 
@@ -322,7 +322,7 @@ def test_a_busy_writer_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> 
 
 
 def test_its_thread_lives_from_the_first_write_to_the_close(tmp_path: Path) -> None:
-    """A store that only reads has no thread, a store that wrote has one, a closed store has none."""
+    """The sync thread exists from the first write until the close."""
     store = LmdbStore(tmp_path, sync_seconds=0.01)
     store.read((KEY,), (), NOW, 1.0)
     assert syncers() == []
@@ -339,7 +339,7 @@ def syncers() -> list[threading.Thread]:
 
 
 class OnceFull:
-    """An environment whose first sync finds no memory."""
+    """An environment whose first sync raises MemoryError."""
 
     def __init__(self, env: lmdb.Environment) -> None:
         self._env = env
@@ -355,8 +355,8 @@ class OnceFull:
         return getattr(self._env, name)
 
 
-def test_a_sync_that_failed_in_any_way_is_made_again(tmp_path: Path) -> None:
-    """Without another write: what was written is not durable yet."""
+def test_a_failed_sync_is_repeated(tmp_path: Path) -> None:
+    """After a sync failed, it is repeated without another write, because the last write is not durable yet."""
     store = LmdbStore(tmp_path, sync_seconds=0.01)
     store._env = env = OnceFull(store._env)  # type: ignore[assignment]
     assert store.write((DELTA,), (), NOW, 5.0)

@@ -1,4 +1,4 @@
-"""The archive of the decision log on real files: which lines are found, and which are removed."""
+"""The written decision log: finding and erasing a subject's lines, retention and compaction, on real files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BEGUN = 1_800_000_000.0
 
 
 def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "customer") -> bytes:
-    """The part of a log record that identifies its subject."""
+    """A log line with the fields that say whose it is."""
     name = "assessment_id" if kind == "outcome" else "id"
     named = {name: subject[:8].hex() + f"{number:016x}"}
     own = {"subject": subject.hex()} if kind == "assessment" else {}
@@ -49,14 +49,14 @@ def line(subject: bytes, number: int, kind: str = "assessment", domain: str = "c
 
 
 class Desk:
-    """A directory with segments, its archive, and a clock that the test sets."""
+    """A directory with segments, its archive, and a clock to set."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.now, self.ahead = directory, BEGUN, 0.0
         self.archive = FileLogArchive(directory, 3600.0, 3600.0, lambda: self.now, lambda: self.now - self.ahead)
 
     def written(self, *lines: bytes) -> None:
-        """A finished segment with these lines."""
+        """Write a finished segment with these lines."""
         with closing(self.writer()) as writer:
             for each in lines:
                 assert writer.append(each)
@@ -75,15 +75,15 @@ class Desk:
         return done
 
     def compact_one(self) -> None:
-        """Start a compaction that stops after its first segment."""
+        """Start a compaction that is stopped after its first segment."""
         stop = Event()
         self.archive.compact({}, stop, lambda done, _: stop.set() if done == 1 else None)
 
     def pack(self, *, begun: bool = False) -> None:
-        """Pack the finished segments like `gzip`: another file with the same time, and then the old one is deleted.
-        `begun`: it is not deleted yet."""
+        """Compress the finished segments as `gzip` does: a new file with the same times, then the old one is deleted.
+        With `begun`, stop before the deletion."""
         for path in self.directory.glob("*.jsonl"):
-            with suppress(FileNotFoundError), finished(path) as done:  # a writer deletes empty ones
+            with suppress(FileNotFoundError), finished(path) as done:  # writers delete empty segments
                 packed, status = path.with_name(path.name + PACKED), path.stat()
                 if done and not packed.exists():
                     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -115,7 +115,7 @@ KINDS = ("assessment", "outcome", "repeat")
 
 
 def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
-    """Assessments, outcomes and repeats of the subject are removed. Lines of others stay unchanged and in order."""
+    """The subject's assessments, outcomes and repeats are removed; other lines stay bit for bit and in order."""
     annes = [line(ANNE, number, kind) for number, kind in enumerate(KINDS)]
     berts = [line(BERT, number, kind) for number, kind in enumerate(KINDS)]
     desk.written(annes[0], berts[0], annes[1])
@@ -126,14 +126,14 @@ def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
 
     assert desk.compact() == Compacted(2, 3, 0)
     assert desk.lines() == berts
-    assert segments(desk.directory)[1].stat().st_ino == inode, "a segment without such lines is not touched"
+    assert segments(desk.directory)[1].stat().st_ino == inode, "a segment without the subject's lines is not changed"
     assert desk.pending() == 0
     assert desk.compact() == Compacted(0, 0, 0)
 
 
 def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
-    """With a clock a year ahead, every line would be too old. Only erased lines are removed until an hour has passed
-    without the clock being corrected. After the correction, the compaction in the future is ignored."""
+    """If the clock jumps a year ahead, erasures are applied, but no line is removed by age for an hour. After
+    correction, age counts as before."""
     desk.written(line(ANNE, 1), line(BERT, 1))
     desk.archive.forget([ANNE])
     desk.set_clock(365 * DAY)
@@ -148,9 +148,9 @@ def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
     assert desk.compact(customer=90 * DAY) == Compacted(1, 1, 0)
 
 
-def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
-    """Once a segment is finished, the subject's lines before the erasure are removed. Later lines of a returning
-    subject stay, even if their events are older."""
+def test_lines_written_after_the_erasure_stay(desk: Desk) -> None:
+    """An open segment's earlier lines are removed once it is finished; lines that a returning subject writes after the
+    erasure stay, whatever their event time."""
     desk.now += 10
     writer = desk.writer()
     assert writer.append(line(ANNE, 1))
@@ -159,7 +159,7 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
     desk.archive.forget([ANNE])
     assert writer.append(line(ANNE, 3))
 
-    assert desk.compact() == Compacted(0, 0, 1), "nobody rewrites what is being written"
+    assert desk.compact() == Compacted(0, 0, 1), "an open segment is not rewritten"
     assert desk.found(ANNE) == [line(ANNE, 3)], "nor is it found any more"
     writer.close()
     desk.now += 10
@@ -171,12 +171,12 @@ def test_what_is_written_after_the_erasure_stays(desk: Desk) -> None:
 
 
 def test_two_erasures_do_not_disturb_each_other(desk: Desk) -> None:
-    """An erasure between two compactions also applies to segments that the first one rewrote."""
+    """An erasure requested between two compactions also applies to segments that the first one rewrote."""
     desk.written(*(line(who, number) for number in range(4) for who in (ANNE, BERT)))
     desk.archive.forget([ANNE])
     with finished(segments(desk.directory)[0]):
         desk.archive.forget([BERT])
-        assert desk.compact() == Compacted(0, 0, 2), "whoever holds a segment delays it, and loses nothing"
+        assert desk.compact() == Compacted(0, 0, 2), "a segment in use is only delayed"
     assert desk.compact() == Compacted(1, 8, 0)
     assert desk.lines() == []
     assert segments(desk.directory) == []
@@ -198,8 +198,8 @@ keeping = st.tuples(
 def test_whatever_happens_in_which_order(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
 ) -> None:
-    """Two writers, interrupted compactions, packed segments and segments that are held: once all are finished and
-    compacted, exactly the lines after their subject's last erasure are left."""
+    """After any sequence of writes, erasures, stopped compactions and packing, exactly the lines written after their
+    subject's last erasure remain."""
     desk = Desk(tmp_path_factory.mktemp("log"))
     kept: list[tuple[bytes, bytes]] = []
     writers = [desk.writer(0), desk.writer(1)]
@@ -235,8 +235,8 @@ def test_whatever_happens_in_which_order(
     assert desk.pending() == 0
 
 
-def test_what_is_promised_is_kept(tmp_path: Path) -> None:
-    """With a busy writer and regular compactions, the lines are gone by the promised time."""
+def test_erased_lines_are_gone_in_time(tmp_path: Path) -> None:
+    """With an active writer and regular compactions, the lines are gone by the time that the answer promised."""
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_seconds=0.5))) as writer:
         tidy = FileLogArchive(tmp_path, 0.5, 0.5)
         assert writer.append(line(ANNE, 1))
@@ -254,13 +254,13 @@ NEWER: Final[dict[str, dict[str, object]]] = {
     "journey": {"journey": "teleport"},
     "field": {"more": {"than": ["this", 1.0]}},
 }
-"""What a newer riskd may say."""
+"""Fields of lines that a newer riskd may write."""
 
 
 @pytest.mark.parametrize("news", NEWER)
-def test_a_line_of_a_newer_riskd_is_kept_as_it_is(desk: Desk, news: str) -> None:
-    """After a rollback: whoever else is erased, and as long as the lines of any domain. Its subject has it, and has it
-    erased."""
+def test_a_line_of_a_newer_riskd_is_kept_unchanged(desk: Desk, news: str) -> None:
+    """After a rollback, a line of a newer riskd stays unchanged when others are erased, for the longest retention of
+    any domain. Its own subject can find it and have it erased."""
     newer = json.dumps({**json.loads(line(ANNE, 1)), **NEWER[news]}, separators=(" , ", ":  ")).encode()
     desk.written(newer, line(BERT, 2), line(BERT, 3, domain="workforce"))
     desk.archive.forget([BERT])
@@ -280,8 +280,8 @@ def test_a_line_of_a_newer_riskd_is_kept_as_it_is(desk: Desk, news: str) -> None
 
 
 def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
-    """Lines of a domain are removed once their segment was last written that long ago. A shorter retention applies to
-    existing lines."""
+    """A domain's lines are removed when their segment's last write is older than its retention; a shorter retention
+    applies to existing lines."""
     for _ in range(3):
         desk.written(line(ANNE, 1), line(BERT, 2, domain="workforce"))
         desk.now += DAY
@@ -295,7 +295,7 @@ def test_lines_older_than_their_domain_keeps_go(desk: Desk) -> None:
 
 
 def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_finished(desk: Desk) -> None:
-    """A worker without traffic keeps its segment open for days, through compactions that cannot rewrite it."""
+    """Old lines in a segment that an idle worker keeps open are removed once it is finished."""
     writer = desk.writer()
     assert writer.append(line(ANNE, 1))
     os.utime(segments(desk.directory)[0], (desk.now, desk.now))
@@ -309,7 +309,8 @@ def test_lines_that_were_too_old_while_their_segment_was_open_go_once_it_is_fini
 
 
 def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Desk) -> None:
-    """After that, no copy has the lines either. Asking for it twice changes nothing."""
+    """An erasure is remembered for copies of the log for as long as lines are kept; registering a copy twice has no
+    effect."""
     assert [desk.archive.remember() for _ in range(2)] == [True, False]
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
@@ -319,8 +320,8 @@ def test_an_erasure_is_remembered_for_copies_as_long_as_lines_are_kept(desk: Des
         assert (desk.pending(), len(desk.archive.erased())) == (0, known)
 
 
-def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
-    """A writer creates its segment as a draft. Deleting that would lose its lines."""
+def test_only_old_drafts_are_deleted(desk: Desk) -> None:
+    """A new draft belongs to a writer and is kept; an old one is deleted."""
     desk.written(line(ANNE, 1))
     fresh, old = (desk.directory / f"{name}.jsonl.draft" for name in ("fresh", "old"))
     for draft, age in ((fresh, 1.0), (old, archive.SLACK + 1)):
@@ -332,8 +333,7 @@ def test_a_draft_is_somebody_s_until_it_is_old(desk: Desk) -> None:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: bool) -> None:
-    """Retention counts from the last writing, not from the rewriting. The file stays private, and a packed one stays
-    packed."""
+    """A rewritten segment keeps its modification time, its mode and its compression."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     if packed:
         desk.pack()
@@ -349,7 +349,7 @@ def test_a_rewritten_segment_keeps_its_age_and_its_privacy(desk: Desk, packed: b
 
 
 def test_a_segment_that_is_packed_meanwhile_is_not_missed(desk: Desk) -> None:
-    """A segment that gets another name during compaction is still rewritten."""
+    """A segment that is compressed during a compaction is still rewritten."""
     for _ in range(2):
         desk.written(line(ANNE, 1), line(BERT, 2), line(BERT, 3, domain="workforce"))
     desk.now += 10 * DAY
@@ -363,7 +363,7 @@ def test_a_segment_that_is_packed_meanwhile_is_not_missed(desk: Desk) -> None:
 def test_a_segment_that_is_packed_while_it_is_rewritten_is_rewritten_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Packing takes no lock, so the packed file may have the old content."""
+    """Compressing takes no lock, so a segment compressed while it is rewritten is rewritten again."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     desk.archive.forget([ANNE])
     (path,) = segments(desk.directory)
@@ -381,8 +381,8 @@ def test_a_segment_that_is_packed_while_it_is_rewritten_is_rewritten_again(
     assert desk.lines() == [line(BERT, 2)]
 
 
-def test_a_packed_segment_that_was_cut_off_is_told(desk: Desk) -> None:
-    """If a packed segment cannot be read to its end, neither erasure nor search reports success."""
+def test_a_truncated_packed_segment_is_reported(desk: Desk) -> None:
+    """If a compressed segment is truncated, neither an erasure nor a search claims to be complete."""
     desk.written(*(line(ANNE, number) for number in range(200)))
     desk.pack()
     (path,) = segments(desk.directory)
@@ -394,8 +394,8 @@ def test_a_packed_segment_that_was_cut_off_is_told(desk: Desk) -> None:
     assert desk.pending() == 1
 
 
-def test_torn_lines_go_along(desk: Desk) -> None:
-    """A line that is not a record could be of any subject. So rewriting removes it."""
+def test_invalid_lines_are_removed_on_rewriting(desk: Desk) -> None:
+    """Lines that are no records are removed when their segment is rewritten, since they could be anybody's."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     with segments(desk.directory)[0].open("ab") as segment:
         segment.write(b'\0\0\n{"id":"\xff"}\n' + line(ANNE, 3)[:40])
@@ -405,8 +405,8 @@ def test_torn_lines_go_along(desk: Desk) -> None:
     assert segments(desk.directory)[0].read_bytes() == line(BERT, 2) + b"\n"
 
 
-def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
-    """Also if its subject can be read. Rewriting removes such a line."""
+def test_a_line_with_invalid_utf_8_is_found_for_no_subject(desk: Desk) -> None:
+    """A line with invalid UTF-8 is not found for any subject, and is removed on rewriting."""
     desk.written(line(ANNE, 1), line(ANNE, 2)[:-1] + b', "issuer": "\xff"}', line(BERT, 1))
     assert desk.found(ANNE) == [line(ANNE, 1)]
     desk.archive.forget([BERT])
@@ -415,7 +415,7 @@ def test_a_line_that_is_no_text_is_given_to_nobody(desk: Desk) -> None:
 
 
 def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
-    """If a segment was packed and the plain file kept, it is read once, but erased in both files, and both count."""
+    """If a segment exists both plain and compressed, it is read once but erased in both files, and counted so."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     (segment,) = segments(desk.directory)
     copy = segment.with_name(f"{segment.name}.gz")
@@ -427,8 +427,8 @@ def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
     assert gzip.decompress(copy.read_bytes()) == segment.read_bytes() == line(BERT, 2) + b"\n"
 
 
-def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
-    """A crash leaves a partly rewritten copy. The next compaction, however soon, rewrites the segment."""
+def test_the_draft_of_a_killed_compaction_is_replaced(desk: Desk) -> None:
+    """The next compaction replaces a draft that a killed one left."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     draft = segments(desk.directory)[0].with_suffix(".draft")
     draft.write_bytes(b"half")
@@ -442,7 +442,7 @@ def test_what_a_dead_compaction_left_is_in_nobodys_way(desk: Desk) -> None:
 
 
 def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A draft that was renamed or deleted since it was listed causes no error."""
+    """A draft that disappears during a compaction is no error."""
     desk.written(line(ANNE, 1))
     listed = Path.rglob
 
@@ -455,7 +455,7 @@ def test_drafts_come_and_go_while_it_compacts(desk: Desk, monkeypatch: pytest.Mo
 
 
 def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
-    """A compaction while the clock was a year ahead must not keep later lines for longer."""
+    """A compaction while the clock was ahead does not stop later lines from expiring."""
     desk.written(line(ANNE, 1))
     desk.now += 365 * DAY
     desk.compact(customer=30 * DAY)
@@ -470,8 +470,7 @@ def test_a_clock_that_was_ahead_once_does_not_end_retention(desk: Desk) -> None:
 
 
 def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) -> None:
-    """Lines in a finished segment are erased, even if its name is later than the erasure, because the clock was set
-    back."""
+    """An erasure applies to a finished segment even if its name is later than the erasure."""
     desk.now += 300
     desk.written(line(ANNE, 1), line(BERT, 2))
     desk.now -= 300
@@ -484,7 +483,7 @@ def test_an_erasure_reaches_segments_of_a_clock_that_was_set_back(desk: Desk) ->
 
 
 def test_one_process_compacts_at_a_time(desk: Desk) -> None:
-    """A second process does nothing, and reports that."""
+    """While another process compacts, `compact` does nothing and returns None."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     with exclusive(desk.directory / archive.LOCK) as ours:
@@ -493,8 +492,8 @@ def test_one_process_compacts_at_a_time(desk: Desk) -> None:
     assert desk.compact() == Compacted(1, 1, 0)
 
 
-def test_a_compaction_told_to_stop_loses_nothing(desk: Desk) -> None:
-    """An interrupted compaction is completed by the next one."""
+def test_a_stopped_compaction_is_continued_by_the_next(desk: Desk) -> None:
+    """Segments that a stopped compaction did not reach are compacted by the next one."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     stop = Event()
@@ -517,8 +516,7 @@ desk.compact({}, threading.Event())
 
 
 def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
-    """After SIGKILL during a compaction, no line of others is lost or duplicated, and the next compaction completes
-    it."""
+    """After SIGKILL during a compaction, no other subject's line is lost or doubled, and the next one finishes."""
     berts = [line(BERT, number) for number in range(3000)]
     for part in range(30):
         mine = [line(ANNE, number) for number in range(100)]
@@ -539,8 +537,8 @@ def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
     assert desk.pending() == 0
 
 
-def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
-    """After a compaction between two steps of a search, lines may be found twice, but none is missed."""
+def test_a_search_misses_no_line_of_rewritten_segments(desk: Desk) -> None:
+    """If a compaction runs between two steps of a search, lines may repeat but none is missed."""
     desk.written(line(BERT, 0), *(line(ANNE, number) for number in range(4)))
     first, cursor = desk.archive.find([ANNE], b"", 2)
     desk.archive.forget([BERT])
@@ -555,7 +553,7 @@ def test_a_search_goes_on_in_rewritten_segments(desk: Desk) -> None:
 def test_a_search_leaves_nothing_out_that_has_another_name_since(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, event: Callable[[Desk], object]
 ) -> None:
-    """If a segment is packed or deleted between listing and reading, the search continues."""
+    """A search finds the lines of a segment that was compressed meanwhile, and survives a deleted one."""
     desk.written(line(BERT, 1))
     for number in range(3):
         desk.written(line(ANNE, number))
@@ -572,7 +570,7 @@ def test_a_search_leaves_nothing_out_that_has_another_name_since(
 
 
 def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that has read its share without a match returns a cursor."""
+    """A search step that reads its share without a match returns where to continue."""
     monkeypatch.setattr(archive, "SCAN", 300)
     desk.written(*(line(BERT, number) for number in range(20)), line(ANNE, 1))
 
@@ -590,7 +588,7 @@ def stepped(desk: Desk) -> Iterator[list[bytes]]:
 
 
 def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
-    """No time is promised for an erasure that could not be stored."""
+    """An erasure that cannot be recorded raises Unavailable."""
     (tmp_path / "erasures").write_text("in the way")
     with pytest.raises(Unavailable) as refused:
         FileLogArchive(tmp_path, 1.0, 1.0).forget([ANNE])
@@ -598,7 +596,7 @@ def test_an_erasure_that_cannot_be_noted_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
-    """A file that cannot be decoded among the erasures is reported, and no erasure counts as done."""
+    """An unreadable file among the erasures stops the compaction, which names it."""
     desk.written(line(ANNE, 1))
     desk.archive.forget([ANNE])
     (desk.directory / "erasures" / "odd.json").write_text("{")
@@ -609,7 +607,7 @@ def test_an_unreadable_note_stops_compaction(desk: Desk) -> None:
 
 
 def test_the_state_of_an_empty_log(desk: Desk) -> None:
-    """Before anything was written there is nothing to tell, and nothing to do."""
+    """An empty log has an empty state, and nothing to compact or find."""
     assert desk.archive.state() == archive.State(segments=0, size=0, oldest="", erasures=0, asked=0.0, compacted=0.0)
     assert desk.compact() == Compacted(0, 0, 0)
     assert desk.archive.state().compacted == BEGUN

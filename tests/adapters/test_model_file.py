@@ -1,4 +1,4 @@
-"""Model bundles: what is written is read, and each kind of damage is refused with its place and its remedy."""
+"""Model bundles: what is written can be read, and each kind of damage is rejected with its place and a remedy."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def bundle(sound: Path, tmp_path: Path) -> Path:
     return copytree(sound, tmp_path / "bundle")
 
 
-def test_what_is_written_is_read(bundle: Path) -> None:
-    """A bundle gives the same scores as its document, and has its version and the definitions of its features."""
+def test_a_written_bundle_can_be_loaded(bundle: Path) -> None:
+    """A written bundle loads with the same scores, version and feature schema."""
     forest = load_model(bundle, FEATURES, domain="customer")
 
     assert forest.score(VECTOR) == pytest.approx((-2.0 / 3.0, 0.5 - 0.49 * (2.0 / 3.0) / 4.0))
@@ -63,7 +63,7 @@ def test_what_is_written_is_read(bundle: Path) -> None:
 
 
 def test_the_documented_example_is_a_forest() -> None:
-    """The JSON in docs/models.md loads, names no feature without a reference, and scores."""
+    """The JSON in docs/models.md loads and scores."""
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     example = msgspec.json.decode(page.split("```json\n")[1].split("```")[0], type=ForestDocument)
 
@@ -71,7 +71,7 @@ def test_the_documented_example_is_a_forest() -> None:
 
 
 def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
-    """The rendered text decodes to the same forest, with a line for each step function, node and knot."""
+    """A rendered forest decodes to the same forest, with one line per step function, node and knot."""
     text = (bundle / "forest.json").read_text()
 
     assert msgspec.json.decode(text, type=ForestDocument) == DOCUMENT
@@ -81,8 +81,8 @@ def test_rendering_is_exact_and_a_line_a_thing(bundle: Path) -> None:
     ]
 
 
-def test_a_sealed_manifest_says_what_it_rests_on(bundle: Path) -> None:
-    """`seal` adds the definitions of the used features, their schema, and a hash for each file, and nothing else."""
+def test_a_sealed_manifest_has_only_what_the_model_uses(bundle: Path) -> None:
+    """Sealing adds only the definitions of used features, their schema, and a hash for each file."""
     manifest = read_manifest(bundle)
 
     assert manifest.features == {"failures": "2", "novelty": "1"}
@@ -92,7 +92,7 @@ def test_a_sealed_manifest_says_what_it_rests_on(bundle: Path) -> None:
 
 
 def test_a_reviewed_change_is_sealed(bundle: Path) -> None:
-    """After an edit the bundle is refused until it is sealed again, and then it serves the edit."""
+    """An edited bundle is rejected until it is sealed again."""
     (bundle / "forest.json").write_bytes(render(msgspec.structs.replace(DOCUMENT, baseline=-5.0)))
     with pytest.raises(InvalidModel, match="seal the bundle again"):
         load_model(bundle, FEATURES)
@@ -102,20 +102,20 @@ def test_a_reviewed_change_is_sealed(bundle: Path) -> None:
 
 
 def test_new_features_do_not_disturb_old_models(bundle: Path) -> None:
-    """New features, and changes to features that a model does not read, do not affect it."""
+    """New features, and changes to features that a model does not use, do not affect it."""
     grown = {"first": "1", **FEATURES, "unused": "2", "last": "1"}
 
     assert load_model(bundle, grown).score((9.0, *VECTOR, 9.0)) == load_model(bundle, FEATURES).score(VECTOR)
 
 
 def test_a_version_is_never_written_twice(bundle: Path) -> None:
-    """Writing over a bundle is refused."""
+    """Writing to an existing bundle is refused."""
     with pytest.raises(InvalidModel, match="exists already"):
         write_bundle(bundle, DOCUMENT, "", MANIFEST, FEATURES)
 
 
-def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
-    """After a full disk no part of the bundle is left, and the error names the remedy."""
+def test_a_bundle_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """On a full disk, writing a bundle fails with a remedy and leaves nothing behind."""
     large = {"evaluation.json": bytes(2 * ROOM)}
     with largest_file(ROOM), pytest.raises(InvalidModel, match=r"/new: cannot be written: File too large \(check that"):
         write_bundle(tmp_path / "models" / "new", DOCUMENT, "", MANIFEST, FEATURES, beside=large)
@@ -123,8 +123,8 @@ def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "reference.json", "card.md"])
-def test_what_cannot_be_sealed_is_as_it_was(bundle: Path, name: str) -> None:
-    """A full disk changes neither the files of a bundle nor its manifest."""
+def test_a_bundle_that_cannot_be_sealed_is_unchanged(bundle: Path, name: str) -> None:
+    """If sealing fails on a full disk, the served bundle is unchanged and still matches its manifest."""
     seal(bundle, FEATURES, beside={"evaluation.json": b"{}"})
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
     large = "x" * 2 * ROOM
@@ -136,7 +136,7 @@ def test_what_cannot_be_sealed_is_as_it_was(bundle: Path, name: str) -> None:
 
 
 def test_a_bad_forest_is_neither_written_nor_sealed(bundle: Path, tmp_path: Path) -> None:
-    """An invalid forest is not written to disk."""
+    """An invalid forest is neither written nor sealed."""
     bad = msgspec.structs.replace(DOCUMENT, baseline=1e9)
     with pytest.raises(InvalidModel):
         write_bundle(tmp_path / "new", bad, "", MANIFEST, FEATURES)
@@ -162,7 +162,7 @@ def text(name: str, old: str, new: str) -> Damage:
 
 
 def resealed(old: str, new: str) -> Damage:
-    """Damage to the forest whose hash was updated."""
+    """Damage to the forest with a matching hash."""
 
     def damage(bundle: Path) -> None:
         text("forest.json", old, new)(bundle)
@@ -270,7 +270,7 @@ DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
 
 @pytest.mark.parametrize(("damage", "expected"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_damage_is_refused(bundle: Path, damage: Damage, expected: list[tuple[str, str, str]]) -> None:
-    """A damaged bundle is refused with, for each problem, the file, the place in it, what is wrong and the remedy."""
+    """A damaged bundle is rejected; each problem has the file, the place, what is wrong and a remedy."""
     damage(bundle)
     with pytest.raises(InvalidModel) as caught:
         load_model(bundle, FEATURES, domain="customer")

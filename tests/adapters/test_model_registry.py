@@ -1,4 +1,4 @@
-"""The model registry: roles can be given and rolled back, every change is recorded, and signatures are checked."""
+"""The roles of models and their history: every change is recorded and can be rolled back; and signatures."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def act(version: str, before: str, **changes: object) -> Act:
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Every domain with a champion, and customers with versions to choose from."""
+    """Models with a champion in every domain, and several versions for customers."""
     champions(tmp_path / "models")
     for version in VERSIONS:
         copytree(tmp_path / "models" / "customer" / "hand-set-2", tmp_path / "models" / "customer" / version)
     return tmp_path / "models"
 
 
-def test_a_role_that_is_given_is_had_and_told(models: Path) -> None:
-    """The role's file has the version, and the history has who, when, why and the overridden checks."""
+def test_a_given_role_is_recorded(models: Path) -> None:
+    """Giving a role updates the alias, and the history records who, when, why and which checks were passed."""
     registry = Registry(models)
     first = act("a", "hand-set-2")
     second = act("b", "a", forced=("recall class spraying",), time=2.0)
@@ -58,7 +58,7 @@ def test_a_role_that_is_given_is_had_and_told(models: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.sampled_from([*VERSIONS, "back"]), max_size=12))
 def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
-    """Whatever was promoted and rolled back before, a rollback restores the previous holder of the role."""
+    """After any promotions and rollbacks, each rollback restores the previous holder."""
     models = tmp_path_factory.mktemp("models")
     for version in ("origin", *VERSIONS):
         (models / "customer" / version).mkdir(parents=True)
@@ -79,8 +79,7 @@ def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps
 
 
 def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
-    """A role that was changed by editing the file is not in the history. A rollback restores the last version in the
-    history."""
+    """If the alias was edited by hand, a rollback restores the last holder in the history."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
     (models / "customer" / "champion").write_text("c\n")
@@ -88,9 +87,9 @@ def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
     assert registry.before("customer", "champion") == "a"
 
 
-@pytest.mark.parametrize("room", [0, 50], ids=["for nothing", "for half a line"])
+@pytest.mark.parametrize("room", [0, 50], ids=["no room", "room for half a line"])
 def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) -> None:
-    """On a full disk the history has only changes that took effect, and stays readable."""
+    """If the disk is full, neither the role nor the history changes."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
     acts = registry.history("customer")
@@ -107,9 +106,9 @@ def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) ->
     assert registry.holder("customer", "champion") == "a"
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["once", "and again"])
-def test_an_act_whose_process_died_has_not_come_to_pass(models: Path, *, again: bool) -> None:
-    """A version whose promotion was interrupted is not restored by a rollback, even if it was promoted later."""
+@pytest.mark.parametrize("again", [False, True], ids=["never given", "given later"])
+def test_an_act_whose_process_died_is_ignored(models: Path, *, again: bool) -> None:
+    """If a process died after recording an act but before giving the role, a rollback ignores that act."""
     registry = Registry(models)
     registry.give("customer", act("a", "hand-set-2"))
     with (models / "customer" / "history.jsonl").open("ab") as history:
@@ -121,7 +120,7 @@ def test_an_act_whose_process_died_has_not_come_to_pass(models: Path, *, again: 
 
 
 def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the role's file cannot be written, the line in the history is removed again."""
+    """If the alias cannot be written, the act is removed from the history."""
 
     def full(*_: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
@@ -135,7 +134,7 @@ def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: 
 
 
 def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) -> None:
-    """A challenger that becomes champion loses its old role. A first challenger can be withdrawn."""
+    """A challenger promoted to champion loses the first role; a challenger without a predecessor can be withdrawn."""
     registry = Registry(models)
     registry.give("customer", act("a", "", role="challenger"))
     assert registry.before("customer", "challenger") == ""
@@ -147,8 +146,8 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) 
     assert not (models / "customer" / "challenger").exists()
 
 
-def test_what_is_no_version_gets_no_role(models: Path) -> None:
-    """A version that does not exist, or a path that leads elsewhere, is rejected, and nothing is written."""
+def test_only_an_existing_version_gets_a_role(models: Path) -> None:
+    """A name that is no version, or that leads elsewhere, gets no role, and nothing is written."""
     registry = Registry(models)
     for name in ("d", "../machine/hand-set-2", "champion", ""):
         with pytest.raises(InvalidModel, match="versions: a, b, c, hand-set-2"):
@@ -161,7 +160,7 @@ def test_what_is_no_version_gets_no_role(models: Path) -> None:
 
 
 def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
-    """The champion must be one of the directories beside its file."""
+    """The alias must name one of the version directories beside it."""
     for said in ("../machine/hand-set-2", "", "gone"):
         (models / "customer" / "champion").write_text(said)
         with pytest.raises(InvalidModel, match="there is no version"):
@@ -169,7 +168,7 @@ def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
 
 
 def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
-    """A change is rejected while another process changes a role, or if the role has changed meanwhile."""
+    """An act is refused while another process changes a role, or if the role has changed since it was read."""
     registry = Registry(models)
     descriptor = os.open(models / "customer" / ".registry", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -181,8 +180,8 @@ def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
         registry.give("customer", act("b", "hand-set-2"))
 
 
-def test_what_is_staged_is_what_challengers_would_decide_by(models: Path, tmp_path: Path) -> None:
-    """The challenger of each domain that has one, else the champion. It fails without any challenger."""
+def test_staging_takes_challengers_or_champions(models: Path, tmp_path: Path) -> None:
+    """Staging takes each domain's challenger, or else its champion; it is refused if no domain has a challenger."""
     registry = Registry(models)
     with pytest.raises(InvalidModel, match="no identity domain has a challenger"):
         stage(models, tmp_path / "none")
@@ -210,7 +209,7 @@ def signed(path: Path, key: Path) -> str:
 
 
 def test_a_signed_bundle_is_served_where_its_key_is_trusted(models: Path, key: Path) -> None:
-    """Any one of several trusted keys is enough. Without trusted keys no signature is needed."""
+    """A signed bundle loads if its key is among the trusted ones, or if no signature is required."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
 
@@ -223,14 +222,14 @@ def unsigned(bundle: Path) -> None:
 
 
 def edited(bundle: Path) -> None:
-    """Change the forest and seal the bundle, which removes the signature."""
+    """Somebody changes the forest and seals it, which removes the signature."""
     forest = bundle / "forest.json"
     forest.write_text(forest.read_text().replace('"missing": 0', '"missing": 0.0', 1))
     seal(bundle, DEFINITIONS)
 
 
-def resealed_behind_the_back(bundle: Path) -> None:
-    """Change the forest, seal the bundle, and restore the old signature."""
+def resealed_with_the_old_signature(bundle: Path) -> None:
+    """Somebody changes the forest, seals it, and restores the old signature."""
     before = (bundle / "signature.json").read_bytes()
     edited(bundle)
     (bundle / "signature.json").write_bytes(before)
@@ -243,7 +242,7 @@ def of_another(bundle: Path) -> None:
 
 
 def claimed(bundle: Path) -> None:
-    """Replace the signature with another key's, but name the trusted key."""
+    """Another key's signature that claims to be by the trusted key."""
     mine = read_signature(bundle)
     of_another(bundle)
     theirs = read_signature(bundle)
@@ -256,7 +255,7 @@ def claimed(bundle: Path) -> None:
 FORGERIES = {
     "not signed": (unsigned, "is missing, and models.trusted_keys requires"),
     "sealed again": (edited, "is missing"),
-    "changed": (resealed_behind_the_back, "does not match manifest.json"),
+    "changed": (resealed_with_the_old_signature, "does not match manifest.json"),
     "another key": (of_another, "which is not in models.trusted_keys"),
     "another's name": (claimed, "does not match manifest.json"),
     "no signature": (lambda bundle: (bundle / "signature.json").write_text("{}"), "is not a signature"),
@@ -266,7 +265,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize(("forge", "expected"), FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: object, expected: str) -> None:
-    """The error names the file and the remedy."""
+    """A forged signature is rejected with the file and a remedy."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
     assert callable(forge)
@@ -280,7 +279,7 @@ def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: ob
 
 
 def test_a_changed_byte_is_seen(models: Path, key: Path) -> None:
-    """A change to any file is noticed, because the signature covers the hashes of all."""
+    """A change to any file invalidates the signature."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
     for name in ("forest.json", "card.md", "manifest.json"):
@@ -294,7 +293,7 @@ def test_a_changed_byte_is_seen(models: Path, key: Path) -> None:
 
 
 def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:
-    """It is Ed25519 over the bytes of manifest.json, with nothing around them."""
+    """The signature is plain Ed25519 over the bytes of manifest.json."""
     bundle = models / "customer" / "a"
     signed(bundle, key)
     found = read_signature(bundle)
@@ -306,8 +305,8 @@ def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", pem(X25519PrivateKey.generate())], ids=["empty", "text", "x25519"])
-def test_what_is_no_key_signs_nothing(models: Path, key: Path, content: bytes) -> None:
-    """It is refused with how to make one."""
+def test_only_an_ed25519_key_can_sign(models: Path, key: Path, content: bytes) -> None:
+    """A file that is no Ed25519 key is rejected with how to make one."""
     key.write_bytes(content)
     with pytest.raises(InvalidModel, match="openssl genpkey -algorithm ed25519"):
         signed(models / "customer" / "a", key)

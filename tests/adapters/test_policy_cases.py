@@ -1,4 +1,4 @@
-"""Files of policy cases: read, or rejected with all mistakes; and the JSON schema for editors matches the reader."""
+"""Files of policy cases: read as a whole or rejected as a whole; the schema for editors agrees with the reader."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refused(path: Path, text: str) -> list[str]:
 
 
 def case(**fields: str) -> str:
-    """A case in one line; `fields` are YAML texts."""
+    """A case on one line; `fields` are YAML texts."""
     whole = {"description": "Ordinary", "journey": "login", "expect": "{tier: BASELINE}"} | fields
     return HEAD + f"  - {{{', '.join(f'{key}: {value}' for key, value in whole.items())}}}\n"
 
@@ -89,12 +89,12 @@ MISTAKEN: Final = {
         "credential is given, but its source 'credential' is among the gaps (keep one)"
     ],
 }  # fmt: skip
-"""A text to its mistakes, with or without their places."""
+"""The mistakes of each text, with or without their positions."""
 
 
 @pytest.mark.parametrize("text", MISTAKEN, ids=lambda text: MISTAKEN[text][0])
 def test_every_mistake_is_placed_and_explained(text: str, tmp_path: Path) -> None:
-    """A bad file is refused with line, column, what is wrong, and how to mend it."""
+    """A bad file is rejected with line, column, what is wrong and how to fix it."""
     found = refused(tmp_path / "cases.yaml", text)
     assert all(re.match(r"\d+:\d+: ", problem) for problem in found)
     assert [re.sub(r"^\d+:\d+: ", "", problem) for problem in found] == [
@@ -103,22 +103,22 @@ def test_every_mistake_is_placed_and_explained(text: str, tmp_path: Path) -> Non
 
 
 def test_every_mistake_of_cases_is_shown() -> None:
-    """The mistakes above use every wording that this reader adds."""
+    """Every message that this reader adds occurs among the mistakes above."""
     told = [problem for problems in MISTAKEN.values() for problem in problems]
     for wording in CASE_MISTAKES.values():
         pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(wording))
         assert any(re.search(pattern, problem) for problem in told), wording
 
 
-def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
-    """In the order of the file."""
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+    """All mistakes are reported at once, in the order of the file."""
     text = case(journey="logon", features="{tro: 1}", expect="{tier: STEPUP}")
     found = refused(tmp_path / "cases.yaml", text)
     assert [problem.partition(": ")[2].split()[1] for problem in found] == ["journey", "tier", "feature"]
 
 
-def test_what_a_case_does_not_name_is_unknown(tmp_path: Path) -> None:
-    """Every feature has its documented default, no fact is there, and none is a gap."""
+def test_facts_that_a_case_does_not_set_are_unknown(tmp_path: Path) -> None:
+    """What a case does not set is unknown: features have their defaults, facts are missing, and there are no gaps."""
     (one,) = read(tmp_path / "cases.yaml", case())
     assert all(
         math.isnan(value) if math.isnan(feature.missing) else value == feature.missing
@@ -131,8 +131,8 @@ def test_what_a_case_does_not_name_is_unknown(tmp_path: Path) -> None:
     assert (one.score, one.attempt.credential_result, one.line) == (0.0, "not_checked", 3)
 
 
-def test_what_is_stale_is_known(tmp_path: Path) -> None:
-    """A case may give the facts and features of a source that it calls stale; nothing is missing of it."""
+def test_stale_sources_count_as_present(tmp_path: Path) -> None:
+    """A case may give facts and features of a source that it marks as stale; they count as present."""
     text = case(gaps="{route: stale, place: not_found}", facts="{asn: 64500}", features="{new_asn: 1}")
     (one,) = read(tmp_path / "cases.yaml", text)
     assert (one.context.stale, one.context.missing) == (("route",), (Missing("place", "not_found"),))
@@ -140,7 +140,7 @@ def test_what_is_stale_is_known(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """Not there, or not text."""
+    """A file that is missing or not text is rejected."""
     odd = tmp_path / "odd.yaml"
     for content in (None, b"\xff\xfe"):
         if content is not None:
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", CASE_KEYS)
 def test_schema_has_the_readers_keys(kind: str) -> None:
-    """Editors are told the same keys that the reader takes."""
+    """The schema has the same keys as the reader."""
     definition: dict[str, Any] = SCHEMA if kind == "file" else SCHEMA["$defs"][kind]
     required, optional = CASE_KEYS[kind]
     assert set(definition.get("required", ())) == set(required)
@@ -159,8 +159,8 @@ def test_schema_has_the_readers_keys(kind: str) -> None:
     assert definition["additionalProperties"] is False
 
 
-def test_schema_has_the_readers_words() -> None:
-    """Editors are told the same domains, journeys, sources, whys and tiers."""
+def test_schema_has_the_same_names_as_the_reader() -> None:
+    """The schema has the same domains, journeys, sources, reasons for gaps and tiers as the reader."""
     properties = SCHEMA["$defs"]["case"]["properties"]
     assert tuple(SCHEMA["properties"]["domain"]["enum"]) == DOMAINS
     assert tuple(properties["journey"]["enum"]) == JOURNEYS

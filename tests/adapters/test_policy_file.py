@@ -65,7 +65,7 @@ def code_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", MISTAKEN, ids=lambda path: path.stem)
 def test_every_mistake_is_placed_and_explained(path: Path) -> None:
-    """A bad file is refused with every mistake at once: line, column, what is wrong, and how to mend it."""
+    """A bad file is rejected with every mistake at once: line, column, what is wrong and how to fix it."""
     text = path.read_text()
     expected = re.findall(r"^# expect (.*)$", text, re.MULTILINE)
     assert mistakes("policy", text) == tuple(f"policy:{problem}" for problem in expected)
@@ -74,12 +74,12 @@ def test_every_mistake_is_placed_and_explained(path: Path) -> None:
 
 
 def test_every_code_has_a_file() -> None:
-    """Each mistake that the reader knows is shown by a file."""
+    """Each mistake that the reader can report is shown by a file."""
     assert {code_of(path) for path in MISTAKEN} | WITHOUT_FILE == set(MISTAKES)
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
-    """A file that is not there, not text or too large is refused like any other mistake."""
+    """A file that is missing, not text or too large is rejected like any other mistake."""
     odd = tmp_path / "odd.yaml"
     for content in (None, b"\xff\xfe", b"#" * (LARGEST + 1)):
         if content is not None:
@@ -99,9 +99,10 @@ def of_cases(path: Path) -> object:
 
 @pytest.mark.parametrize("read", [of_policy, of_cases, read_streams], ids=lambda read: read.__name__)
 @pytest.mark.parametrize("first", ["", "#", "##"])
-def test_nothing_is_read_of_the_beginning_of_a_file(tmp_path: Path, read: Callable[[Path], object], first: str) -> None:
-    """A too large file is rejected as such, wherever it is cut within a character. Otherwise the rest of it would be
-    ignored."""
+def test_a_file_that_is_too_large_is_not_read_in_part(
+    tmp_path: Path, read: Callable[[Path], object], first: str
+) -> None:
+    """A file above the size limit is rejected for its size, even if the limit falls inside a character."""
     large = tmp_path / "large.yaml"
     comment = f"{first}# {'€' * (LARGEST // 3)}\n"
     for text in (comment + EXAMPLE, EXAMPLE + comment):
@@ -116,7 +117,7 @@ def test_nothing_is_read_of_the_beginning_of_a_file(tmp_path: Path, read: Callab
 
 @given(st.integers(0, len(EXAMPLE)), st.integers(0, 12), st.text(max_size=6))
 def test_any_text_is_read_or_refused(at: int, removed: int, added: str) -> None:
-    """However a file is mangled, the answer is a policy or its mistakes, each inside the file."""
+    """However a file is garbled, it is read or rejected with mistakes inside the file."""
     text = EXAMPLE[:at] + added + EXAMPLE[at + removed :]
     problems: tuple[Problem, ...] = ()
     try:
@@ -127,7 +128,7 @@ def test_any_text_is_read_or_refused(at: int, removed: int, added: str) -> None:
 
 
 def test_a_policy_is_read_as_written() -> None:
-    """Every section of the file arrives in the policy."""
+    """Every section of the file is in the policy."""
     policy = read_policy("policy", EXAMPLE, COMPILER)
     login = policy.journeys["login"]
     assert (policy.domain, policy.version, policy.levels) == ("workforce", "a", (0.1, 1.0))
@@ -149,7 +150,7 @@ def shipped(domain: str) -> Policy:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_shipped_policies(domain: str) -> None:
-    """Each domain has a policy over all journeys, in which recovery and changes start no lower than login."""
+    """Each domain's policy covers all journeys, and recovery and profile updates require at least as much as login."""
     policy = shipped(domain)
     assert policy.domain == domain
     assert tuple(policy.journeys) == JOURNEYS
@@ -162,7 +163,7 @@ def test_shipped_policies(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_rule_asks_for_gaps_that_its_journey_knows(domain: str) -> None:
-    """`"x" in gaps` is always false if the journey does not expect x, so leaving x out would have no effect."""
+    """A rule that asks for a gap is only on journeys that expect that source; elsewhere it could never hit."""
     for name, journey in shipped(domain).journeys.items():
         for rule in journey.rules:
             asked = set(re.findall(r'"(\w+)" in gaps', rule.when))
@@ -171,13 +172,13 @@ def test_a_rule_asks_for_gaps_that_its_journey_knows(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_number_of_a_shipped_policy_has_its_reason(domain: str) -> None:
-    """A comment explains each band and each time limit."""
+    """Each band and each time limit has a comment with its reason."""
     text = (POLICIES / f"{domain}.yaml").read_text()
     assert re.findall(r"^ +(?:[A-Z_]+: [\d.]+|(?:max_age|valid_for): \w+)$", text, re.MULTILINE) == []
 
 
 def test_machines_are_never_challenged() -> None:
-    """A machine's ladder has no step that needs a person."""
+    """The machine policy has no tier that needs a person."""
     policy = shipped("machine")
     assert set(policy.ladder) == {Tier.BASELINE, Tier.HARDWARE_BOUND, Tier.DENY}
 
@@ -209,22 +210,22 @@ def keys(schema: dict[str, object]) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_schema_has_the_readers_keys(kind: str) -> None:
-    """Editors are told the same keys that the reader takes."""
+    """The schema has the same keys as the reader."""
     definition = {"policy": SCHEMA, "tier": SCHEMA["$defs"]["tier_terms"]}.get(kind) or SCHEMA["$defs"][kind]
     required, optional = KEYS[kind]
     assert keys(definition) == (set(required), {*required, *optional})
 
 
 def test_schema_has_the_kinds_of_lists() -> None:
-    """Editors are told the same kinds of lists, and what tenants may change of a journey and a tier."""
+    """The schema has the same kinds of lists, and what tenants may override."""
     definitions = SCHEMA["$defs"]
     assert set(definitions["list"]["properties"]) == set(KINDS)
     assert definitions["tenant_journey"]["properties"] == definitions["journey"]["properties"]
     assert definitions["tenant_terms"]["properties"] == definitions["tier_terms"]["properties"]
 
 
-def test_schema_has_the_readers_words() -> None:
-    """Editors are told the same tiers, sources, journeys, domains and variables."""
+def test_schema_has_the_same_names_as_the_reader() -> None:
+    """The schema has the same tiers, sources, journeys, domains and variables."""
     definitions, properties = SCHEMA["$defs"], SCHEMA["properties"]
     tiers = [tier.name for tier in Tier]
     assert definitions["tier"]["enum"] == tiers
@@ -236,8 +237,8 @@ def test_schema_has_the_readers_words() -> None:
     assert set(VARIABLES) <= set(re.findall(r"\w+", definitions["rule"]["properties"]["when"]["description"]))
 
 
-def test_the_page_has_the_readers_words() -> None:
-    """The page for authors names every key and every variable; docs/rules.md describes the variables."""
+def test_the_page_names_every_key_and_variable() -> None:
+    """docs/policy.md names every key and every variable."""
     page = (ROOT / "docs" / "policy.md").read_text()
     for kind in ("policy", "journey", "tier", "rule"):
         for key in (*KEYS[kind][0], *KEYS[kind][1]):

@@ -1,5 +1,4 @@
-"""The shipped policies with well over a hundred mutations, each of which breaks them: none is accepted, none
-crashes."""
+"""The shipped policies, mutated in hundreds of invalid ways: each is rejected, and none crashes the reader."""
 
 from __future__ import annotations
 
@@ -22,11 +21,11 @@ from riskd.core.features import NAMES
 POLICIES: Final = Path(__file__).parents[2] / "data" / "policies"
 COMPILER: Final = CelCompiler(NAMES)
 EACH: Final = 5
-"""Mutations of each kind in each file, drawn with a fixed seed."""
+"""Mutations of each kind per file, drawn with a fixed seed."""
 
 
 class Entry(Struct, frozen=True):
-    """A key of a mapping, its value, and where it stands: `path` from the top."""
+    """A key of a mapping, its value and its position; `path` begins at the top."""
 
     path: tuple[str, ...]
     key: yaml.Node
@@ -35,21 +34,21 @@ class Entry(Struct, frozen=True):
 
     @property
     def scalar(self) -> str:
-        """The value as written; '' where it is no scalar."""
+        """The value as written, or '' if it is no scalar."""
         return self.value.value if isinstance(self.value, yaml.ScalarNode) else ""
 
     def with_key(self, key: str) -> str:
-        """The file with another key."""
+        """The file with another key here."""
         return self.text[: self.key.start_mark.index] + key + self.text[self.key.end_mark.index :]
 
     def with_value(self, value: str) -> str:
-        """The file with another value, on one line."""
+        """The file with another value here, on one line."""
         end = self.value.end_mark.index
         ending = "\n" if "\n" in self.text[self.value.start_mark.index : end] else ""
         return self.text[: self.value.start_mark.index] + value + ending + self.text[end:]
 
     def twice(self) -> str:
-        """The file with this entry given twice."""
+        """The file with this entry repeated."""
         start = self.text.rfind("\n", 0, self.key.start_mark.index) + 1
         if self.text[start : self.key.start_mark.index].strip(" -"):
             return self.text
@@ -167,7 +166,7 @@ ELSEWHERE: Final = {
 
 
 def mutated() -> Iterator[tuple[str, str, str, int]]:
-    """Domain, mutation, text and the line that was touched; drawn the same each time."""
+    """Domain, mutation, text and the changed line; the same in every run."""
     draw = random.Random(63)
     for domain in DOMAINS:
         text = (POLICIES / f"{domain}.yaml").read_text(encoding="utf-8")
@@ -182,7 +181,7 @@ CASES: Final[Sequence[tuple[str, str, str, int]]] = tuple(mutated())
 
 
 def test_there_are_enough() -> None:
-    """Well over a hundred different files, and every mutation in at least one of them."""
+    """There are more than 300 different files, and every mutation occurs."""
     assert len({text for _, _, text, _ in CASES}) > 300
     assert {name for _, name, _, _ in CASES} == set(MUTATIONS)
 
@@ -191,8 +190,8 @@ def test_there_are_enough() -> None:
     ("domain", "name", "text", "line"), CASES, ids=[f"{at}-{one[0]}-{one[1]}" for at, one in enumerate(CASES)]
 )
 def test_a_broken_policy_is_refused_where_it_is_broken(domain: str, name: str, text: str, line: int) -> None:
-    """Every one is refused, with each mistake placed inside the file, and one of them where the file was broken: at the
-    key, or in the few lines of its value."""
+    """Every file is rejected with all mistakes placed inside it, and one of them at the changed key or within its
+    value."""
     with pytest.raises(InvalidPolicy) as caught:
         read_policy(f"{domain}.yaml", text, COMPILER)
     lines = text.split("\n")

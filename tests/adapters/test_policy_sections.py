@@ -1,4 +1,4 @@
-"""Lists, tenants and learning, from the file to the decision."""
+"""Lists, tenants and learning periods, from the policy file to the decision."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hits(policy: Policy, address: str = "192.0.2.10", place: Place | Missing = O
 
 
 def test_conditions_ask_about_lists_by_name(policy: Policy) -> None:
-    """A list is true of an attempt that is on it, false of one that is not, and unknown without its fact."""
+    """A list is true for an attempt that is on it, false for one that is not, and unknown without its fact."""
     assert hits(policy) == {"office"}
     assert hits(policy, "203.0.113.1") == {"stolen"}
     assert hits(policy, place=Place("DE", 52.5, 13.4, 50.0)) == {"office", "abroad"}
@@ -55,8 +55,7 @@ def test_conditions_ask_about_lists_by_name(policy: Policy) -> None:
 
 @pytest.mark.parametrize("entry", ["::ffff:192.0.2.0/120", "::ffff:c000:20a", "64:ff9b::192.0.2.0/120", "192.0.2.10"])
 def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Path, entry: str) -> None:
-    """IPv4 addresses that are mapped or translated (NAT64) count as IPv4, as those of attempts do. Dual-stack servers
-    write them so."""
+    """IPv4-mapped and NAT64 entries match IPv4 clients, as dual-stack servers write them."""
     path = write(tmp_path)
     path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
     office = load_policy(path, COMPILER)
@@ -73,10 +72,10 @@ def test_a_list_holds_an_ipv4_client_however_its_network_is_written(tmp_path: Pa
         ("::ffff:0:0/96", "203.0.113.1", "2001:db8::1"),
         ("::ffff:128.0.0.0/97", "203.0.113.1", "81.2.69.142"),
     ],
-    ids=["a small network", "a host", "all of IPv4", "half of it"],
+    ids=["a small IPv6 network", "an IPv6 host", "all of IPv4", "half of IPv4"],
 )
 def test_a_list_tells_versions_apart(tmp_path: Path, entry: str, held: str, others: str) -> None:
-    """An IPv6 network has only IPv6 addresses, unless it is one of those whose clients use IPv4."""
+    """An IPv6 network of any size matches IPv6 clients only, unless it maps IPv4."""
     path = write(tmp_path)
     path.write_text(path.read_text().replace("networks: [192.0.2.0/24]", f'networks: ["{entry}"]'))
     office = load_policy(path, COMPILER)
@@ -86,7 +85,7 @@ def test_a_list_tells_versions_apart(tmp_path: Path, entry: str, held: str, othe
 
 
 def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
-    """A changed list file changes the policy's digest, and so the release."""
+    """Changing an entry in a list file changes the policy's digest and the release."""
     before = load_policy(write(tmp_path), COMPILER)
     again = load_policy(write(tmp_path), COMPILER)
     after = load_policy(write(tmp_path, "phone\n"), COMPILER)
@@ -102,8 +101,8 @@ def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
     assert load_release(settings).id != one.id
 
 
-def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
-    """Every mistake in a list file is reported with its line and column. Too many are reported as such."""
+def test_mistakes_in_list_files_have_their_position(tmp_path: Path) -> None:
+    """Every mistake of a list file has its line and column; a list that is too long is rejected."""
     with pytest.raises(InvalidPolicy) as caught:
         load_policy(write(tmp_path, "good\n\n  two words # no\n"), COMPILER)
     assert [str(problem) for problem in caught.value.problems] == [
@@ -129,7 +128,7 @@ def test_mistakes_in_list_files_are_told_where_they_are(tmp_path: Path) -> None:
 
 
 def test_sections_are_bounded() -> None:
-    """The number of lists is bounded, and list files must be in the policy's directory."""
+    """The number of lists is bounded, and list files must lie beside the policy."""
     many = "".join(f"  l{at}: {{countries: [NO]}}\n" for at in range(MOST_LISTS + 1))
     away = [
         (f"  l: {{asns: {name}}}\n", "is not the name of a file") for name in ("../secret", "/etc/hosts", ".hidden")
@@ -140,7 +139,7 @@ def test_sections_are_bounded() -> None:
 
 
 def test_a_tenant_is_the_policy_with_its_own_keys_laid_over(policy: Policy) -> None:
-    """A tenant's keys override those of the policy. Other keys and other tenants are not affected."""
+    """A tenant's keys override the policy's, the rest is inherited, and other tenants are not affected."""
     acme = policy.of("acme")
     assert policy.of("") is policy.of("other") is policy
     assert acme.trusted_issuers.keys() == {"https://login.acme.example"}
@@ -189,7 +188,7 @@ TIERS: Final = """
     ],
 )
 def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
-    """A tenant's floors, and the methods that meet its tiers, must be at least as strict as the policy's."""
+    """A tenant's floors and tiers must require at least as much as the policy's."""
     head = HEAD.replace("\n  STEP_UP: {aal: 2, acr_values: [mfa], max_age: 24h}\n", TIERS)
     text = f"{head}tenants:\n  acme:\n    {section}\n"
     if not flaw:
@@ -204,7 +203,8 @@ def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
 
 @given(scores, st.sampled_from(["login", "payment"]))
 def test_learning_requires_the_floor_and_says_what_it_withheld(score: float, journey: str) -> None:
-    """Before the day: the floor, and the tier that would have been; from the day on, that tier."""
+    """Before the end of learning, the floor is required and the withheld tier reported; afterwards that tier is
+    required."""
     policy = read_policy("policy", HEAD + "learning_until: 2030-01-01\n", COMPILER)
     attempt = sign_in(journey=journey)
     found = [Hit("r", Tier.STEP_UP, "R")]
@@ -220,15 +220,15 @@ def test_learning_requires_the_floor_and_says_what_it_withheld(score: float, jou
 
 
 def test_a_journeys_own_day_counts_first(policy: Policy) -> None:
-    """The day of a journey goes before that of the policy or the tenant."""
+    """A journey's own end of learning takes precedence over that of the policy or tenant."""
     acme = policy.of("acme")
     assert acme.journeys["login"].learning_until == 1_893_456_000.0
     assert acme.journeys["payment"].learning_until == 1_577_836_800.0
     assert policy.journeys["login"].learning_until == 0.0
 
 
-def test_a_policy_can_be_asked_as_if_nobody_learned(policy: Policy) -> None:
-    """Only its journeys and those of its tenants change."""
+def test_requiring_ends_learning(policy: Policy) -> None:
+    """`requiring` ends learning in all journeys of the policy and its tenants, and changes nothing else."""
     requiring = policy.requiring()
     days = {journey.learning_until for each in (requiring, requiring.of("acme")) for journey in each.journeys.values()}
 
@@ -243,7 +243,7 @@ def test_a_policy_can_be_asked_as_if_nobody_learned(policy: Policy) -> None:
 
 
 def test_a_day_that_is_over_is_no_mistake_of_a_running_service(tmp_path: Path) -> None:
-    """`now` reports learning that has ended. Without it, as in a service, the policy is still accepted."""
+    """A past end of learning is reported by a check, but does not stop a service from starting."""
     path = write(tmp_path)
     assert load_policy(path, COMPILER).of("acme").journeys["payment"].learning_until < NOW
     with pytest.raises(InvalidPolicy, match="learning ended on 2020-01-01"):
@@ -251,7 +251,7 @@ def test_a_day_that_is_over_is_no_mistake_of_a_running_service(tmp_path: Path) -
 
 
 def test_from_a_trusted_network_the_address_decides_nothing(policy: Policy) -> None:
-    """A data centre's address raises the tier, unless it is a trusted egress; the device still counts."""
+    """A data centre's address raises the tier unless it is a trusted network; the device still counts."""
     shipped = load_release(Settings())
     trusting = replace(policy, trusted_networks=frozenset({"office"}))
     attempt = sign_in()

@@ -1,4 +1,4 @@
-"""The meter and its page, read back with Prometheus' own parsers."""
+"""The meter and its page, parsed with Prometheus' own parsers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 
 def test_a_call_counts_under_the_names_of_grpc_dashboards() -> None:
-    """A call that was answered counts as started, received, sent and handled, and its time is observed."""
+    """An answered call is counted as started, received, sent and handled, with its duration."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     meter.started(ASSESS, "unary")
@@ -62,7 +62,7 @@ def test_a_call_counts_under_the_names_of_grpc_dashboards() -> None:
 
 @pytest.mark.parametrize("status", grpc.StatusCode, ids=lambda status: status.name)
 def test_every_status_of_grpc_has_its_series(status: grpc.StatusCode) -> None:
-    """grpcio's spelling becomes the one that dashboards match on; a failure sends no message."""
+    """Each gRPC status is counted under the spelling of the dashboards; a failed call sends no message."""
     memory = MeterMemory(1)
     PrometheusMeter(memory, 0).handled(ASSESS, "unary", status.name, 0.001)
     found = samples(memory)
@@ -73,7 +73,7 @@ def test_every_status_of_grpc_has_its_series(status: grpc.StatusCode) -> None:
 
 
 def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tuple[Context, Decision]:
-    """The shipped release decides on an attempt of a known subject. `changes`: fields of the answer."""
+    """The shipped release's decision on an attempt by a known subject; `changes` are fields of the answer."""
     context = settled().context(attempt)
     keys = keys_of(attempt, context.values)
     decision = assess(attempt, context, keys, load_release(Settings()), "0" * 32, explain=explain)
@@ -81,7 +81,7 @@ def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tu
 
 
 def told(meter: PrometheusMeter, attempt: Attempt, now: float = NOW, **changes: object) -> Decision:
-    """Count an answer."""
+    """Report an answer to the meter."""
     context, decision = decided(attempt, **changes)  # type: ignore[arg-type]  # fields by name
     meter.assessed(attempt, context.missing, decision, decision.assessment, now)
     return decision
@@ -97,8 +97,8 @@ def outcome(kind: str, *amr: str) -> Outcome:
     return Outcome(assessment_id="0" * 32, kind=kind, amr=amr)
 
 
-def test_what_the_engine_counts() -> None:
-    """Each method of the Meter port moves its own metrics."""
+def test_each_method_of_the_port_changes_its_metrics() -> None:
+    """Each method of the Meter port changes its own metrics."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     meter.stage("gather", 0.00002)
@@ -143,8 +143,8 @@ def test_what_the_engine_counts() -> None:
     assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2", role="active") == 1
 
 
-def test_what_an_answer_counts() -> None:
-    """Tier and whether it was satisfied, score, coverage, each gap, what was withheld, and why it was degraded."""
+def test_an_answer_changes_these_metrics() -> None:
+    """An answer counts its tier, whether it was satisfied, score, coverage, gaps, withheld tier and causes."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     attempt = sign_in(behaviour=None, journey="payment")
@@ -169,9 +169,8 @@ def test_what_an_answer_counts() -> None:
     assert counted == {"history", "rule", "decision_log"}
 
 
-def test_an_outcome_that_comes_again_counts_once() -> None:
-    """Its kind and the sign-in are counted the first time only. What a stronger proof teaches in addition is counted
-    each time."""
+def test_a_repeated_outcome_counts_once() -> None:
+    """A repeated outcome counts once; units that a stronger proof adds are counted each time."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     passed = outcome("challenge_passed", "hwk")
@@ -185,13 +184,13 @@ def test_an_outcome_that_comes_again_counts_once() -> None:
 
 
 def alive(memory: MeterMemory, name: str) -> dict[str, float]:
-    """The values of a metric for each signal of customers, without zeros."""
+    """The values of a metric by signal of customers, without zeros."""
     found = samples(memory)
     return {dict(labels)["source"]: n for (one, labels), n in found.items() if one == name and n}
 
 
 def test_a_dead_signal_is_seen() -> None:
-    """Only the signals of an attempt count as arrived. One that stops keeps the time of its last arrival."""
+    """Every signal of an attempt is counted as arrived; one that stops keeps its last arrival time."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     told(meter, sign_in())
@@ -209,7 +208,7 @@ def test_a_dead_signal_is_seen() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 5), max_size=20))
 def test_when_a_signal_arrived_is_known_to_a_second(pauses: list[float]) -> None:
-    """The times on the page are less than a second old. The counts are exact."""
+    """Arrival times on the page lag by less than a second; counts do not lag."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     attempt, now = sign_in(), NOW
@@ -223,7 +222,7 @@ def test_when_a_signal_arrived_is_known_to_a_second(pauses: list[float]) -> None
 
 
 def test_a_clock_that_went_back_is_followed() -> None:
-    """After the clock was set back, the time on the page follows it."""
+    """If the clock is set back, arrival times follow it."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     told(meter, sign_in())
@@ -231,8 +230,8 @@ def test_a_clock_that_went_back_is_followed() -> None:
     assert set(alive(memory, "riskd_signal_arrived_timestamp_seconds").values()) == {NOW - 900}
 
 
-def test_what_mattered_is_what_moved_the_score() -> None:
-    """Only the signals of features with a noticeable contribution count. Without an explanation, none does."""
+def test_only_signals_with_a_noticeable_contribution_mattered() -> None:
+    """Only signals behind a noticeable contribution count as mattering; without an explanation, none does."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     attempt = sign_in("203.0.113.5")
@@ -248,8 +247,8 @@ def test_what_mattered_is_what_moved_the_score() -> None:
     assert alive(memory, "riskd_signal_mattered_timestamp_seconds") == expected
 
 
-def test_what_is_remembered_of_combinations_is_bounded() -> None:
-    """Whatever is missing in whatever order, the counts are right and memory does not grow."""
+def test_the_cache_of_combinations_is_bounded() -> None:
+    """The cache of combinations of missing signals is bounded, and counts stay right."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     _, decision = _DECIDED
@@ -257,13 +256,13 @@ def test_what_is_remembered_of_combinations_is_bounded() -> None:
         missing = [Missing(source, "not_sent") for bit, source in enumerate(SOURCES) if number >> bit & 1]
         meter.assessed(sign_in(), missing, decision, decision.assessment, NOW)
     assert len(meter._signals) <= COMBINATIONS
-    # Of the first 4096, half lack the first source; of the 50 more, 25.
+    # Half of the first 4096 lack the first source, and 25 of the other 50.
     (first, *_) = SOURCES
     assert alive(memory, "riskd_signal_arrivals_total")[first] == COMBINATIONS / 2 + 25
 
 
 def test_memory_and_series_are_bounded() -> None:
-    """The size of a worker's memory region and of the page is known before the first request."""
+    """The size of a worker's memory and of the page is fixed before the first request."""
     memory = MeterMemory(1)
     series = sum(metric.width * len(metric.rows) for metric in METRICS if metric.merge != "live")
     assert len(memory.slots(0)) == series
@@ -275,7 +274,7 @@ def test_memory_and_series_are_bounded() -> None:
 
 @given(st.lists(st.floats(0, 3), max_size=30))
 def test_histogram_is_that_of_prometheus(times: list[float]) -> None:
-    """Buckets, count and sum are those of the official client, whatever is observed."""
+    """Buckets, count and sum equal those of the official client."""
     (metric,) = [metric for metric in METRICS if metric.name == "riskd_stage_seconds"]
     memory, registry = MeterMemory(1), CollectorRegistry()
     meter = PrometheusMeter(memory, 0)
@@ -297,7 +296,7 @@ def test_histogram_is_that_of_prometheus(times: list[float]) -> None:
 @settings(max_examples=30)
 @given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_unknown_values_count_as_other(one: str, two: str, three: str) -> None:
-    """An unknown label value counts as `other`. It neither adds a series nor gets lost."""
+    """Unknown label values are counted as `other` and add no series."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
     before = len(memory.slots(0))
@@ -330,7 +329,7 @@ def test_unknown_values_count_as_other(one: str, two: str, three: str) -> None:
 
 
 def test_workers_are_one_on_the_page() -> None:
-    """Counters are summed. For gauges the largest store and the oldest database count. A restarted worker continues its
+    """Counters of workers are added; gauges show the largest store and the oldest database; a new worker continues the
     counts."""
     memory = MeterMemory(2)
     for worker, records, built in ((0, 5, 100.0), (1, 9, 200.0), (0, 6, 150.0)):
@@ -347,7 +346,7 @@ def test_workers_are_one_on_the_page() -> None:
 
 
 def test_threads_lose_nothing() -> None:
-    """Two handler threads of a worker count into the same slots."""
+    """Concurrent threads of a worker lose no counts."""
     memory = MeterMemory(1)
     meter = PrometheusMeter(memory, 0)
 
@@ -364,7 +363,7 @@ def test_threads_lose_nothing() -> None:
 
 
 def test_half_a_note_is_no_note() -> None:
-    """A note that is being replaced, or is too long, is left out instead of shown in part."""
+    """A note that is being written or is too long is never shown in part."""
     memory = MeterMemory(1)
     memory.write_note(0, '[["r1", "customer", "starter"]]')
     memory._memory[memory._note(0) + 12] ^= 1
@@ -374,8 +373,8 @@ def test_half_a_note_is_no_note() -> None:
     assert memory.read_note(0) == "r2"
 
 
-def test_openmetrics_for_who_asks() -> None:
-    """Both formats can be parsed, and have every metric that has a value."""
+def test_openmetrics_on_request() -> None:
+    """The OpenMetrics format parses and has every metric of the table."""
     memory = MeterMemory(1)
     accept = "application/openmetrics-text; version=1.0.0"
     content_type, page = PrometheusPage(memory, "1.2.3").render(accept, {"riskd_workers": {(): 1.0}})
@@ -386,7 +385,7 @@ def test_openmetrics_for_who_asks() -> None:
 
 
 def test_page_is_empty_of_what_never_happened() -> None:
-    """A fresh service shows the zeros that `rate()` and alerts need, and no other ones."""
+    """A fresh service shows only the zeros that `rate()` and alerts need."""
     shown = {name for name, _ in samples(MeterMemory(1))}
     assert shown == {
         "grpc_server_started_total",

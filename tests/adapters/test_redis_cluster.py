@@ -1,4 +1,4 @@
-"""A cluster that changes under load: slots move, masters die, and what was acknowledged is there."""
+"""A Redis cluster that changes under load: slots move, masters die, and acknowledged writes are kept."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def counts(store: RedisStore, places: Sequence[bytes]) -> dict[bytes, int]:
 
 
 class Load:
-    """The writes of a thread: those acknowledged by place, the errors of the others, and the longest wait."""
+    """Writes of one thread: acknowledged by place, errors, and the longest wait."""
 
     def __init__(self, store: RedisStore, places: Sequence[bytes], timeout: float = DEADLINE) -> None:
         self.acknowledged: Counter[bytes] = Counter()
@@ -93,7 +93,7 @@ class Load:
 
 @pytest.fixture(scope="module", params=["redis", "valkey"])
 def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    """Three masters, and a replica of the first, which the last test kills."""
+    """Three masters, and a replica of the first one, which the last test kills."""
     with cluster(
         tmp_path_factory.mktemp("cluster"), replicas=1, program=valkey_server() if request.param == "valkey" else ""
     ) as formed:
@@ -118,7 +118,7 @@ def works(store: RedisStore, place: bytes) -> bool:
 
 @pytest.mark.slow
 def test_a_slot_moves_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
-    """While the subjects of a slot are moved one by one to another master and back, no write fails or counts twice."""
+    """While a slot moves to another master and back, no write fails or counts twice."""
     moving, others = owned(0, 0, 5), owned(1, SLOTS - 1, 5)
     load = Load(store, [*moving, *others], timeout=2.0)
     with load.running():
@@ -129,7 +129,7 @@ def test_a_slot_moves_under_load(nodes: list[RedisServer], store: RedisStore) ->
 
 
 def move(number: int, source: RedisServer, target: RedisServer, masters: Sequence[RedisServer]) -> None:
-    """As `redis-cli --cluster reshard` does, slowly enough to be seen."""
+    """Move a slot as `redis-cli --cluster reshard` does, slowly enough to be observed."""
     target.ask("CLUSTER", "SETSLOT", number, "IMPORTING", node_id(source))
     source.ask("CLUSTER", "SETSLOT", number, "MIGRATING", node_id(target))
     time.sleep(0.1)
@@ -147,7 +147,7 @@ def move(number: int, source: RedisServer, target: RedisServer, masters: Sequenc
 
 @pytest.mark.slow
 def test_without_a_replica_the_others_go_on(nodes: list[RedisServer], store: RedisStore) -> None:
-    """A master without a replica makes only its own subjects unavailable until it is back."""
+    """If a master without a replica dies, only its subjects are unavailable until it is back."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
     load, rest = Load(store, theirs), Load(store, others)
@@ -160,7 +160,7 @@ def test_without_a_replica_the_others_go_on(nodes: list[RedisServer], store: Red
 
 
 def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
-    """Of two answers to the same request at the same moment, only one counts, in its own place and in all others."""
+    """Of requests answered twice at once, only one counts, in its own place and in all others."""
     places = owned(0, SLOTS - 1, 8)
     gate, won = Event(), []
 
@@ -181,9 +181,9 @@ def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
     assert counts(store, places) == dict.fromkeys(places, 1)
 
 
-def test_a_record_whose_move_died_half_way_moves_once(nodes: list[RedisServer], store: RedisStore) -> None:
-    """Dead between the two places of a cluster, it lies under both keys, and the next move ends what this one began:
-    with what was counted meanwhile, and nothing twice."""
+def test_an_interrupted_move_of_a_record_is_completed(nodes: list[RedisServer], store: RedisStore) -> None:
+    """If a move stops after the copy, the record exists under both keys. The next move completes it, with everything
+    counted meanwhile, and counts nothing twice."""
     layer = Layer(b"pepper of sixteen bytes")
     place = next(one for one in owned(0, 5000, 1000) if slot(layer.over_place(one)) > 6000)
     key = place + b"entity..A"
@@ -211,7 +211,7 @@ def test_a_record_whose_move_died_half_way_moves_once(nodes: list[RedisServer], 
 
 
 def walked(store: RedisStore) -> Iterator[bytes]:
-    """All keys that the store tells of."""
+    """All keys that a walk over the store finds."""
     cursor, more = b"", True
     while more:
         keys, cursor = store.walk(cursor, 100)
@@ -220,7 +220,7 @@ def walked(store: RedisStore) -> Iterator[bytes]:
 
 
 def fields(node: RedisServer) -> Iterator[bytes]:
-    """All that one server holds."""
+    """All fields that one server has."""
     for name in answered(node, "KEYS", "*"):
         yield from answered(node, "HKEYS", name)
 
@@ -232,7 +232,7 @@ def answered(node: RedisServer, *words: str | bytes) -> list[bytes]:
 
 
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
-    """The address of one node, even a replica, is enough to find the cluster."""
+    """One address is enough to find the cluster, even a replica's."""
     for node in nodes:
         store = RedisStore([node.address], Access())
         assert store.write([attempts(place) for place in owned(0, SLOTS - 1, 20)], (), NOW, 5.0)
@@ -250,7 +250,7 @@ def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
 
 
 def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> None:
-    """Calls for moved keys raise Unavailable at first. Soon the same store works with all nodes."""
+    """If a single server becomes a cluster, moved keys are briefly unavailable, then the store uses all nodes."""
     with cluster(tmp_path / "nodes", masters=2) as nodes:
         nodes[0].kill()
         alone = RedisServer(tmp_path / "alone", port=nodes[0].port)
@@ -263,7 +263,7 @@ def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> 
 
 
 def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
-    """One working address of those given is enough."""
+    """One reachable address of those given is enough."""
     store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())
     until(lambda: works(store, b"someone."))
     store.close()
@@ -271,8 +271,8 @@ def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
 
 @pytest.mark.slow
 def test_a_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
-    """Calls for its subjects end within the deadline, and succeed once a replica took over, with everything that was
-    acknowledged before the replica was last in sync. Other subjects are not affected."""
+    """Subjects of a dead master get answers within the deadline, and return with everything that had reached the
+    replica; others are served meanwhile."""
     theirs, others = owned(0, 5000, 5), owned(6000, SLOTS - 1, 5)
     load, rest = Load(store, theirs), Load(store, others)
     with load.running(), rest.running():
@@ -287,7 +287,7 @@ def test_a_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -
         until(lambda: works(store, theirs[0]))
 
     assert down > 0
-    assert rest.failed.total() <= rest.acknowledged.total() / 50, "a vote waits for the voter's disk, once"
+    assert rest.failed.total() <= rest.acknowledged.total() / 50, "an election may delay others once"
     assert max(load.longest, rest.longest) < DEADLINE + GRACE
     found = counts(store, theirs)
     assert all(found[place] >= acknowledged[place] for place in theirs)

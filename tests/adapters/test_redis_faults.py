@@ -1,4 +1,4 @@
-"""Faults of Redis: each call ends by its deadline with `Unavailable`, and the store recovers without a restart."""
+"""Redis failures of every kind: each call ends by its deadline with `Unavailable`, and the store recovers by itself."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.redis_servers import RedisServer, free_port, running, until
 NOW = 1_800_000_000.0
 KEY = b"subject.........A"
 DEADLINE = 0.1
-"""Seconds that each call is given."""
+"""The deadline of each call in seconds."""
 GRACE = 0.15
 """Seconds beyond the deadline that a busy machine may take to wake up a thread."""
 Mend = Callable[[], object]
 
 
 class Tunnel:
-    """A proxy to a server that can drop all data, as if the peer had vanished, or pass it slowly."""
+    """A proxy to a server that can drop all bytes, as if the peer had vanished, or pass them slowly."""
 
     def __init__(self, target: Address, ended: ExitStack) -> None:
         self.open, self.drip = True, False
@@ -80,7 +80,7 @@ def refused(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A stopped process: the kernel accepts connections, but nothing answers."""
+    """The server accepts and never answers, because its process is stopped."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access(seconds=0.3))
@@ -91,7 +91,7 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def busy(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A script of somebody else does not come to its end: all that it answers is that."""
+    """Another client's script does not end, and the server answers only BUSY."""
     server = RedisServer(directory, "--lua-time-limit", "50")
     with running(server), ThreadPoolExecutor(1) as somebody:
         store = RedisStore([server.address], Access(seconds=0.3))
@@ -120,7 +120,7 @@ def half_open(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """Single bytes arrive in time, but the whole reply does not."""
+    """Every byte arrives in time, but the whole answer does not."""
     server = RedisServer(directory)
     with running(server), ExitStack() as ended:
         tunnel = Tunnel(server.address, ended)
@@ -132,7 +132,7 @@ def dripping(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def replica(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """The server became a replica while we were connected."""
+    """The server was demoted to a replica while connected."""
     server = RedisServer(directory)
     with running(server):
         store = RedisStore([server.address], Access())
@@ -172,7 +172,7 @@ def no_password(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def loading(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """The server restarts, and takes long to load its data."""
+    """The server was restarted and is loading its data."""
     server = RedisServer(directory)
     with running(server):
         for number in range(50):
@@ -200,7 +200,7 @@ def _persistence(server: RedisServer) -> bytes:
 
 @contextmanager
 def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A cluster with a slot that no master owns: CLUSTERDOWN for all keys."""
+    """A cluster in which one slot has no node: CLUSTERDOWN for all."""
     server = RedisServer(directory, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with running(server):
         server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
@@ -213,7 +213,7 @@ def uncovered(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 @contextmanager
 def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
-    """A server of another protocol."""
+    """The server speaks another protocol."""
     directory.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -295,7 +295,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
 
 
 def test_a_full_server_still_answers(tmp_path: Path) -> None:
-    """A server without free memory only rejects writes. Reads work."""
+    """If the server is out of memory, only writes fail."""
     with full(tmp_path / "redis") as (store, _):
         with pytest.raises(Unavailable, match="noeviction"):
             write(store)
@@ -303,8 +303,8 @@ def test_a_full_server_still_answers(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
-    """Calls with deadlines that no server could meet fail, but do not make the server count as down."""
+def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> None:
+    """Calls with impossible deadlines fail, and the next caller is answered."""
     server = RedisServer(tmp_path / "redis")
     with running(server):
         store = RedisStore([server.address], Access())
@@ -317,7 +317,7 @@ def test_a_caller_in_a_hurry_takes_nobody_down(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:
-    """Closing a store whose server was never there ends its threads."""
+    """Closing a store whose server was never reachable ends its threads."""
     store = RedisStore([Address("127.0.0.1", free_port())], Access())
     assert not works(store)
     store.close()

@@ -1,4 +1,4 @@
-"""Behaviour of the Redis store that local stores lack: connections, deadlines, and recovery."""
+"""What is particular to the Redis store: connections, deadlines and recovery."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store(server: RedisServer) -> Iterator[RedisStore]:
 
 
 def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
-    """A read is one command for each place, and a write is one script, however many records they have."""
+    """A read is one command per place, and a write is one script, whatever their size."""
     deltas = [attempts(place + b"entity..A") for place in PLACES[:5]]
     store.write(deltas, (Swap(PAPER, None, b"text", LATER),), NOW, 1.0)
     server.ask("CONFIG", "RESETSTAT")
@@ -70,7 +70,7 @@ def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
 
 
 def test_scripts_that_a_server_forgot_are_sent_again(server: RedisServer, store: RedisStore) -> None:
-    """After SCRIPT FLUSH the scripts are loaded again, with one more round trip and no lost count."""
+    """SCRIPT FLUSH costs one more round trip, and no count is lost."""
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
     server.ask("SCRIPT", "FLUSH")
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
@@ -79,8 +79,7 @@ def test_scripts_that_a_server_forgot_are_sent_again(server: RedisServer, store:
 
 
 def test_the_server_frees_what_has_expired(server: RedisServer, store: RedisStore) -> None:
-    """The server deletes expired places itself. A later delta with an earlier expiry does not shorten the life of a
-    place."""
+    """The server removes expired records by itself, and a later delta with an earlier expiry shortens nothing."""
     store.write([attempts(SUBJECT, expires=NOW + 0.3), attempts(DEVICE, expires=NOW + 60)], (), NOW, 1.0)
     store.write([attempts(DEVICE, expires=NOW + 0.2)], (), NOW, 1.0)
     assert store.size()[0] == 2
@@ -91,8 +90,7 @@ def test_the_server_frees_what_has_expired(server: RedisServer, store: RedisStor
 
 
 def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -> None:
-    """A subject who signs in every hour for a month, with replies kept for a day, has tens of documents, not
-    hundreds."""
+    """Expired replies of a frequent subject are removed, so that its hash stays small."""
     for number in range(720):
         now = NOW + 3600 * number
         reply = Swap(PLACES[0] + b"%08dY" % number, None, b"answer", now + 86_400)
@@ -103,7 +101,7 @@ def test_dead_documents_do_not_pile_up(server: RedisServer, store: RedisStore) -
     assert 24 <= fields <= 100
 
 
-def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: RedisStore) -> None:
+def test_a_record_of_another_program_is_unavailable(server: RedisServer, store: RedisStore) -> None:
     """A record that another program wrote under our key raises Unavailable."""
     for content in (b"", b"\x7fexpires\xc1"):
         server.ask("HSET", f"riskd:{FORMAT}:{SUBJECT[:8].hex()}", SUBJECT[8:], content)
@@ -111,12 +109,12 @@ def test_a_record_of_somebody_else_is_unavailable(server: RedisServer, store: Re
             store.read((SUBJECT,), (), NOW, 1.0)
 
 
-def test_what_no_buffer_holds_arrives_whole(store: RedisStore) -> None:
-    """A command and a reply much larger than the system's buffers arrive completely. A deadline can interrupt them."""
+def test_commands_larger_than_any_buffer_arrive_whole(store: RedisStore) -> None:
+    """Commands and answers larger than any socket buffer arrive whole, or end at the deadline."""
     whole_megabytes(store)
     with pytest.raises(Unavailable):
         store.write([], [Swap(PAPER, None, bytes(200 << 20), LATER)], NOW, 0.02)
-    assert store.write([attempts(SUBJECT)], (), NOW, 5.0), "on another connection"
+    assert store.write([attempts(SUBJECT)], (), NOW, 5.0), "it uses another connection"
 
 
 def whole_megabytes(store: RedisStore) -> None:
@@ -127,7 +125,7 @@ def whole_megabytes(store: RedisStore) -> None:
 
 
 def test_swaps_of_two_places_are_a_mistake_of_the_program(store: RedisStore) -> None:
-    """They raise ValueError, because they could not change together in a cluster."""
+    """Swaps in two places in one write raise ValueError, because a cluster cannot change them together."""
     swaps = [Swap(place + b"R", None, b"text", LATER) for place in PLACES[:2]]
     with pytest.raises(ValueError, match="share a place"):
         store.write((), swaps, NOW, 1.0)
@@ -157,8 +155,8 @@ def test_connections_are_bounded(server: RedisServer) -> None:
 
 
 def test_what_was_acknowledged_survives_the_server(tmp_path: Path) -> None:
-    """With `appendfsync always`, a server that was killed under load and restarted has every acknowledged count. The
-    store reconnects by itself."""
+    """With `appendfsync always`, a server killed under load keeps every acknowledged count, and the store recovers by
+    itself."""
     server = RedisServer(tmp_path / "redis", save=True)
     with running(server):
         store = RedisStore([server.address], Access())
@@ -183,7 +181,7 @@ def written(store: RedisStore, key: bytes, timeout: float = 0.2) -> bool:
 
 
 def test_unix_socket(tmp_path: Path) -> None:
-    """A Unix socket works like an address."""
+    """A Unix socket can be used as an address."""
     path = tmp_path / "redis.sock"
     with running(RedisServer(tmp_path / "redis", "--unixsocket", str(path))):
         store = RedisStore([Address(path=str(path))], Access(database=3))
@@ -193,7 +191,7 @@ def test_unix_socket(tmp_path: Path) -> None:
 
 
 def test_tls_user_and_password(tmp_path: Path) -> None:
-    """Over TLS, with a user that may use only riskd's keys. A server with a certificate of another authority is
+    """The store connects with TLS and a user that may access only riskd's keys; a server of another authority is
     rejected."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     openssl = shutil.which("openssl")
@@ -235,7 +233,7 @@ RIGHTS = (
 
 
 def test_random_histories_stay_small_on_the_server(server: RedisServer, store: RedisStore) -> None:
-    """By the server's own figures, a subject's hash with its receipts takes a few kilobytes."""
+    """A subject's hash with its receipts takes a few kilobytes, as the server reports."""
     random = Random(5)
     for number in range(40):
         counts = tuple((table, str(random.randrange(6)), 1) for table in ("country", "agent", "hour", "device"))

@@ -1,4 +1,4 @@
-"""Pepper rotation: nothing is forgotten, nothing is counted twice, and old pseudonyms lead nowhere."""
+"""Pepper rotation: nothing is forgotten or counted twice, and old pseudonyms lead nowhere."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the pepper
 
 
 def rotating(office: Office, store: HistoryStore, older: tuple[bytes, ...], newest: bytes) -> None:
-    """Do what a worker does when it learns of a new pepper."""
+    """What a worker does when it learns of a new pepper."""
     origins = Origins()
     moving = RekeyingStore(store, origins, Layer(newest))
     office.engine.rekey(moving, Pseudonyms(FIRST, (*older, newest), origins))
 
 
 def rotated(office: Office, store: HistoryStore, *layers_: bytes) -> None:
-    """Do what a worker does when it learns that all records were moved."""
+    """What a worker does when it learns that everything was moved."""
     office.engine.rekey(store, Pseudonyms(FIRST, layers_))
 
 
@@ -50,8 +50,7 @@ def moved_all(store: HistoryStore, pepper: bytes, parity: int) -> int:
 
 @given(st.binary(min_size=16, max_size=16))
 def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
-    """The short pseudonym and the place of a layered pseudonym are the layered ones of the plain pseudonym. The length
-    shows the layers."""
+    """Layering a pseudonym's short form or place gives that of the layered pseudonym; the length shows the parity."""
     layer = Layer(SECOND)
     once = layer.over(digest)
     assert short(once) == layer.over_short(short(digest))
@@ -68,7 +67,7 @@ def test_parts_get_the_layer_of_the_whole(digest: bytes) -> None:
 
 
 def test_every_age_of_a_pseudonym_is_known() -> None:
-    """A record that was written before a layer was added is found by its old pseudonym."""
+    """Records written before a layer are found under the pseudonym that they had."""
     many = Pseudonyms(FIRST, (SECOND, THIRD))
     ages = many.at_each_layer("", "customer", "subject", "anne")
     assert ages == [
@@ -91,8 +90,8 @@ def test_a_rotation_forgets_nothing(
     during: list[dict[str, object]],
     moved_first: int,
 ) -> None:
-    """With a rotation in the middle, part of it moved before and part after, histories have the same counts as without
-    one, old assessments can still teach, and no record is left under an old key."""
+    """After a rotation in the middle of some history, all histories have the counts that they would have without it,
+    old assessments still teach, and no old key remains."""
     plain = Office(tmp_path_factory.mktemp("plain"))
     office = Office(tmp_path_factory.mktemp("moving"), store := MemoryStore())
     answers: list[list[tuple[str, Assessment]]] = [lived(one, before) for one in (plain, office)]
@@ -100,7 +99,7 @@ def test_a_rotation_forgets_nothing(
     for key in store.walk(b"", moved_first)[0]:
         move(store, key, Layer(SECOND))
     meanwhile = [[answer.requirement.tier for _, answer in lived(one, during)] for one in (plain, office)]
-    # For a while an account counts under both names among those of an address: that may ask more of somebody.
+    # For a while an account counts twice at an address, under both names, which may raise a tier.
     assume(meanwhile[0] == meanwhile[1])
     for (_, first), (_, second) in zip(*answers, strict=True):
         assert told(plain, first) == told(office, second)
@@ -122,7 +121,7 @@ def test_a_rotation_forgets_nothing(
 
 
 def told(office: Office, answer: Assessment) -> int | None:
-    """The units that an old assessment has taught once it is confirmed; None if its receipt has expired."""
+    """Units that an old assessment taught once it is confirmed; None if its receipt has expired."""
     try:
         return office.tell(answer, "confirmed_legitimate")
     except UnknownAssessment:
@@ -130,7 +129,7 @@ def told(office: Office, answer: Assessment) -> int | None:
 
 
 def counts(office: Office) -> list[tuple[bytes, list[list[int]]]]:
-    """All counts, without the keys."""
+    """All counts, without keys."""
     histories = {key: record for key, record in office.records().items() if key[-1:] in b"PACD"}
     return sorted(
         (
@@ -153,7 +152,7 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
 
 
 def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
-    """After one rotation and after two. Confirmed fraud takes back exactly what was taught before."""
+    """After one and two rotations, an old id finds its receipt, and fraud takes back exactly what was taught."""
     store = office.store
     answers = [office.sign_in("anne") for _ in range(3)]
     for older, newest in (((), SECOND), ((SECOND,), THIRD)):
@@ -169,7 +168,7 @@ def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
 
 
 def test_outcomes_are_taken_by_the_id_of_an_open_receipt(office: Office) -> None:
-    """By the id that was given out, and, after a rotation has moved the receipt, also by the id that support sees."""
+    """An outcome is accepted under the original id and, after a rotation, under the id that the summary shows."""
     store = office.store
     answer = office.sign_in("anne")
     for older, newest in (((), SECOND), ((SECOND,), THIRD)):
@@ -184,7 +183,7 @@ def test_outcomes_are_taken_by_the_id_of_an_open_receipt(office: Office) -> None
 
 
 def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Office) -> None:
-    """Both before and after its record was moved."""
+    """A repeat gets the first answer before and after its record was moved."""
     first = office.sign_in("anne", request_id="r-1")
     rotating(office, office.store, (), SECOND)
     assert office.sign_in("anne", request_id="r-1").id == first.id
@@ -193,8 +192,8 @@ def test_a_repeated_request_gets_the_first_answer_across_a_rotation(office: Offi
     assert office.sign_in("anne", request_id="r-1").id == first.id
 
 
-def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office) -> None:
-    """Histories are moved before the receipt that refers to them, so nothing is taken back from a missing history."""
+def test_fraud_during_the_move_undoes_earlier_lessons(office: Office) -> None:
+    """If the receipt was moved first, fraud still takes back what was taught."""
     answer = office.sign_in("anne")
     rotating(office, office.store, (), SECOND)
     receipt = next(key for key in office.records() if key[-1:] == RECEIPT)
@@ -202,12 +201,11 @@ def test_fraud_takes_back_during_the_move_what_was_taught_before(office: Office)
     assert office.tell(answer, "confirmed_fraud") == 0
     moved_all(office.store, SECOND, 1)
     left = [decode(payload(record)) for key, record in office.records().items() if key[-1:] == PROFILE]
-    assert [(history.tallies, history.marks) for history in left] == [(Tallies(), {})] * 2, "of two crowds, a bit"
+    assert [(history.tallies, history.marks) for history in left] == [(Tallies(), {})] * 2, "only two sketches remain"
 
 
 def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
-    """Whatever was moved already, all records of the subject are erased, and its log lines under all of its
-    pseudonyms."""
+    """An erasure during the move removes all of the subject, in the log under every pseudonym that it had."""
     for _ in range(2):
         office.sign_in("anne")
         office.sign_in("bert")
@@ -229,14 +227,14 @@ def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:
 
 
 def test_an_erasure_during_the_move_takes_a_share_out_of_its_device(office: Office) -> None:
-    """Even if no receipt refers to the device any more, and it was not read since the pepper was added. The device's
-    record is deleted with its last share."""
+    """An erasure during the move takes the subject's share out of a device that no receipt names; the device goes with
+    its last share."""
     for who in ("anne", "bert"):
         office.sign_in(who, **{"with": "phone"})
     office.now += RECEIPT_SECONDS + 1
     office.store.sweep(office.now, 1000)
     rotating(office, office.store, (), SECOND)
-    assert office.erase("anne")["share"] == 2, "of the device, and of its fingerprint"
+    assert office.erase("anne")["share"] == 2, "that of the device, and that of its fingerprint"
     moved_all(office.store, SECOND, 1)
     rotated(office, office.store, SECOND)
     held = office.records()
@@ -247,7 +245,7 @@ def test_an_erasure_during_the_move_takes_a_share_out_of_its_device(office: Offi
 
 
 def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
-    """What a worker writes to old keys while others use the new ones is merged in the end."""
+    """What a worker writes under old keys after the move is added to the new ones in the end."""
     office.sign_in("anne")
     stale = Office(office.directory.parent / "stale", office.store)
     rotating(office, office.store, (), SECOND)
@@ -265,8 +263,8 @@ def test_a_worker_that_has_not_heard_loses_no_count(office: Office) -> None:
 def test_an_attempt_under_way_keeps_the_pseudonyms_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker learns of a pepper between an attempt's read and write. The receipt is moved with the account's
-    histories, teaches them, and is erased with them."""
+    """If a worker learns of a pepper between an attempt's read and its write, the receipt still moves, teaches and is
+    erased with the account."""
     store = MemoryStore()
     office = Office(tmp_path, store)
     read = store.read
@@ -291,7 +289,7 @@ def test_an_attempt_under_way_keeps_the_pseudonyms_that_it_began_with(
 
 
 def test_many_threads_during_the_move_lose_no_count(office: Office) -> None:
-    """Three threads sign in and report outcomes while a fourth moves everything."""
+    """Sign-ins on three threads lose no count while a fourth moves everything."""
     for _ in range(5):
         office.sign_in("anne")
     rotating(office, office.store, (), SECOND)
@@ -330,7 +328,7 @@ UNIT = ("sign_in", "", 1)
 def test_whatever_is_asked_of_a_record_concerns_what_was_not_moved_yet(
     ask: Callable[[HistoryStore, bytes], bool], units: int
 ) -> None:
-    """By its new key it is found, changed and erased. Nothing is left under its old key."""
+    """A record not yet moved is found, added to and erased under its new key, and nothing stays under the old one."""
     store, origins = MemoryStore(), Origins()
     old = Pseudonyms(FIRST).digest(*PERSON) + PROFILE
     assert store.write((Delta(old, NOW, NOW + WEEK, (UNIT,)),), (), NOW, 1.0)
@@ -341,8 +339,8 @@ def test_whatever_is_asked_of_a_record_concerns_what_was_not_moved_yet(
     assert (left, total(found) if found else 0) == (None, units)
 
 
-def test_a_record_that_always_changes_is_told() -> None:
-    """A record that keeps changing is neither lost nor moved in part: the call raises Unavailable."""
+def test_a_record_that_always_changes_is_unavailable() -> None:
+    """A record that changes at each attempt to move it is neither lost nor half moved; the caller gets Unavailable."""
 
     class Busy(MemoryStore):
         def replace(self, changes: Sequence[Change]) -> bool:
@@ -356,7 +354,7 @@ def test_a_record_that_always_changes_is_told() -> None:
 
 
 def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
-    """The state of an import has a pseudonym of its own. It is moved with the rest, and found before and after."""
+    """An import's progress, kept under its own pseudonym, is found before and after it was moved."""
     parts = office.engine.parts
     name = ("", "customer", "import", "okta")
     swap = Swap(parts.pseudonyms.digest(*name) + IMPORT, None, b"so far", office.now + 60)
@@ -370,8 +368,8 @@ def test_how_far_an_import_has_come_is_found_again(office: Office) -> None:
         rotated(office, office.store, SECOND)
 
 
-def test_told_to_stop_it_goes_on_later(office: Office) -> None:
-    """The next call moves the rest."""
+def test_a_stopped_move_is_continued_later(office: Office) -> None:
+    """If the move is stopped, the next call moves the rest."""
     office.sign_in("anne")
     stop = threading.Event()
     stop.set()
@@ -384,7 +382,7 @@ def test_told_to_stop_it_goes_on_later(office: Office) -> None:
 def test_everything_moves_however_little_is_looked_at_in_one_go(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With many more records than are listed at a time, none is left under its old key."""
+    """With small steps, everything is still moved."""
     monkeypatch.setattr("riskd.adapters.rekeying.STEP", 3)
     for who in PEOPLE:
         office.sign_in(who, request_id=who)
@@ -395,8 +393,8 @@ def test_everything_moves_however_little_is_looked_at_in_one_go(
 
 @pytest.mark.parametrize("kind", [PROFILE, RECEIPT])
 @pytest.mark.parametrize("left", [0, 3, 12])
-def test_what_cannot_be_read_holds_up_nobody(office: Office, kind: bytes, left: int) -> None:
-    """A record that cannot be decoded is deleted, because it could not be moved. All others are moved."""
+def test_a_damaged_record_does_not_stop_the_move(office: Office, kind: bytes, left: int) -> None:
+    """A damaged record is deleted, because it cannot be moved; all others are moved."""
     office.sign_in("anne")
     before = office.records()
     key = next(key for key in before if key.endswith(kind))

@@ -1,4 +1,4 @@
-"""The write lock: exclusive, with a timeout, and released when its holder dies."""
+"""The turn to write: one holder at a time, bounded waits, and a dead holder frees it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOLD = (
 
 
 def holder(path: Path) -> subprocess.Popen[str]:
-    """Another process that holds the lock until its input ends or it dies."""
+    """Another process that holds the turn until its input ends or it dies."""
     command = [sys.executable, "-c", HOLD, str(path)]
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -27,14 +27,14 @@ def holder(path: Path) -> subprocess.Popen[str]:
 
 
 def waited(turn: Turn, timeout: float) -> float:
-    """Seconds until a call was refused."""
+    """Seconds until the turn was refused."""
     started = time.monotonic()
     assert not turn.take(timeout)
     return time.monotonic() - started
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    """Threads with the same lock, and locks on the same file, exclude each other."""
+    """Threads that share a turn, and turns on one file, exclude each other."""
     one, other, inside, most = Turn(tmp_path / "turn"), Turn(tmp_path / "turn"), [], []
 
     def work(turn: Turn) -> None:
@@ -54,7 +54,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_wait_ends_with_the_caller_s_time_and_spares_the_next(tmp_path: Path) -> None:
-    """After a long wait in vain, later calls do not wait, until one gets the lock again."""
+    """After one long wait in vain, later callers do not wait until the turn was free again."""
     turn = Turn(tmp_path / "turn")
     with holder(tmp_path / "turn") as other:
         assert LONG_S <= waited(turn, 2 * LONG_S) < 10 * LONG_S
@@ -68,8 +68,8 @@ def test_a_wait_ends_with_the_caller_s_time_and_spares_the_next(tmp_path: Path) 
         other.kill()
 
 
-def test_a_short_wait_in_vain_says_nothing(tmp_path: Path) -> None:
-    """A short wait in vain does not stop others from waiting."""
+def test_a_short_timed_out_wait_does_not_shorten_others(tmp_path: Path) -> None:
+    """A caller with hardly any time does not shorten the waits of others."""
     turn = Turn(tmp_path / "turn")
     with holder(tmp_path / "turn") as other:
         assert waited(turn, 0.001) < LONG_S

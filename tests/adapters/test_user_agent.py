@@ -1,4 +1,4 @@
-"""User agents: real ones, and those of scripts."""
+"""Parsing of user agents of people and of scripts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ MACHINES = {
 
 @pytest.mark.parametrize(("user_agent", "expected"), (PEOPLE | MACHINES).items())
 def test_user_agents(user_agent: str, expected: Agent) -> None:
-    """Browser and system with their major versions, the device class, and whether it is a script."""
+    """The parser gives browser and system with major versions, the device class, and whether it is a script."""
     assert PARSER.parse(user_agent, "", None) == expected
 
 
@@ -96,31 +96,31 @@ def test_user_agents(user_agent: str, expected: Agent) -> None:
 def test_client_hints_complete_the_user_agent(
     user_agent: str, platform: str, mobile: bool | None, os: str, device_class: str
 ) -> None:
-    """A hint fills in what the user agent leaves open, and does not overrule the system that it names."""
+    """A client hint adds what the user agent lacks, and does not override the system that it names."""
     agent = PARSER.parse(user_agent, platform, mobile)
     assert isinstance(agent, Agent)
     assert (agent.os, agent.device_class) == (os, device_class)
 
 
 def test_nothing_sent_is_a_gap() -> None:
-    """No user agent is not an unknown browser."""
+    """An absent user agent gives the reason `not_sent`."""
     assert PARSER.parse("", "Windows", False) == Missing("agent", "not_sent")
 
 
 def test_nothing_known_is_a_gap() -> None:
-    """A text that names no software is unreadable."""
+    """A text that names no software gives the reason `unreadable`."""
     assert PARSER.parse("???", "", None) == Missing("agent", "unreadable")
 
 
 def test_only_so_much_is_read() -> None:
-    """Characters beyond the bound change nothing, so a long user agent costs no time."""
+    """Only a bounded prefix is parsed, so that long texts cost no time."""
     padded = "curl/8.5.0 ".ljust(LONGEST)
     assert PARSER.parse(padded + "Googlebot" * 100_000, "", None) == PARSER.parse(padded, "", None)
 
 
 @given(st.text(max_size=600), st.text(max_size=20), st.none() | st.booleans())
 def test_any_text_is_answered(user_agent: str, platform: str, mobile: bool | None) -> None:
-    """No text raises, and the same text gets the same answer."""
+    """No text raises an exception, and the same text gets the same answer."""
     answer = PARSER.parse(user_agent, platform, mobile)
     assert isinstance(answer, Agent | Missing)
     assert PARSER.parse(user_agent, platform, mobile) == answer

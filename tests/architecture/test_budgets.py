@@ -1,4 +1,5 @@
-"""What keeps the code small: sizes, comments, docstrings, and the few things that a module may not do."""
+"""Limits that keep the code small: sizes of modules and functions, comments, docstrings, and constructs that a module
+must not use."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for path in (ROOT / "riskd").rglob("*.py") if "_proto" not in path.parts and path.stat().st_size)
 CORE = [path for path in MODULES if "core" in path.parts]
 BROAD_EXCEPT = {
-    "riskd/server/calls/boundary.py",  # the RPC boundary: a fault of ours becomes INTERNAL, and is counted
-    "riskd/server/calls/streaming.py",  # the same for attempts of a stream, each by itself
-    "riskd/background.py",  # work beside the answers: what goes wrong once must not end the thread that does it again
+    "riskd/server/calls/boundary.py",  # the RPC boundary: an error of ours becomes INTERNAL and is counted
+    "riskd/server/calls/streaming.py",  # the same for each attempt of a stream
+    "riskd/background.py",  # background work: one failure must not end the thread
 }
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "lib", "manager", "misc", "shared", "util", "utils"}
 IMPURE_BUILTINS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
@@ -44,7 +45,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    """Every function with its length in lines, its docstring not counted."""
+    """Every function, with its length in lines without its docstring."""
     for path in MODULES:
         for node in ast.walk(tree(path)):
             if isinstance(node, Function):
@@ -52,12 +53,12 @@ def functions() -> Iterator[tuple[str, int]]:
 
 
 def span(node: ast.stmt) -> set[int]:
-    """The line numbers that a statement takes."""
+    """The line numbers of a statement."""
     return set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
 
 
 def prose(*nodes: ast.AST) -> set[int]:
-    """The line numbers of these nodes' docstrings, and of the strings below a field."""
+    """The line numbers of the docstrings of these nodes and of the strings below fields."""
     statements = (entry for node in nodes if isinstance(node, Documented) for entry in node.body)
     return {line for entry in statements if is_text(entry) for line in span(entry)}
 
@@ -67,7 +68,7 @@ def is_text(node: ast.stmt) -> bool:
 
 
 def proportions(path: Path) -> tuple[int, int, int]:
-    """Lines of code, of comments and of docstrings."""
+    """The numbers of lines of code, of comments and of docstrings."""
     documented = prose(*ast.walk(tree(path)))
     tokens = list(tokenize.generate_tokens(io.StringIO(path.read_text()).readline))
     spoken = (token for token in tokens if token.type not in SILENT)
@@ -99,21 +100,22 @@ def test_functions_are_short() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_comments_are_few(path: Path) -> None:
-    """At most 8 lines in a hundred carry a comment (a short module may have two); names and types say the rest."""
+    """At most 8 lines in a hundred have a comment; a short module may have two."""
     code, comments, _ = proportions(path)
 
     assert comments <= max(2, 0.08 * code)
 
 
-def test_docstrings_carry_the_prose() -> None:
-    """Over the public modules there are 10 to 40 lines of docstring to a hundred of code."""
+def test_docstrings_are_neither_few_nor_many() -> None:
+    """The public modules together have 10 to 40 lines of docstring for every hundred lines of code."""
     figures = [proportions(path) for path in MODULES if not path.name.startswith("_")]
 
     assert 0.10 <= sum(documented for *_, documented in figures) / sum(code for code, *_ in figures) <= 0.40
 
 
 def test_broad_excepts_are_few() -> None:
-    """Only the RPC boundary, of calls and of streams, and work in the background catch everything, once each."""
+    """Only the RPC boundary, for calls and for streams, and background work catch every exception, each in one
+    place."""
     broad = [
         name(path)
         for path in MODULES
@@ -132,7 +134,7 @@ def names(node: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("path", CORE, ids=name)
 def test_core_calls_no_impure_builtin(path: Path) -> None:
-    """What import contracts cannot see: the core neither opens, prints, reads nor evaluates."""
+    """The core calls no builtin that does I/O, imports or evaluates code; import contracts cannot check this."""
     calls = {
         node.func.id for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
@@ -142,7 +144,7 @@ def test_core_calls_no_impure_builtin(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_values_are_frozen(path: Path) -> None:
-    """Every Struct is frozen: a value that two threads see cannot change under either."""
+    """Every Struct is frozen, so that no thread can change a value that another reads."""
     thawed = [
         node.name
         for node in ast.walk(tree(path))
@@ -154,6 +156,6 @@ def test_values_are_frozen(path: Path) -> None:
     assert thawed == []
 
 
-def test_names_say_what_is_inside() -> None:
-    """No module is named for what it is not."""
+def test_no_module_has_a_vague_name() -> None:
+    """No module or package has a name such as `utils` or `common`, which does not say what is inside."""
     assert [name(path) for path in MODULES if path.stem in VAGUE_NAMES or path.parent.name in VAGUE_NAMES] == []

@@ -1,4 +1,4 @@
-"""What must not be in the repository: hosts of registries, paths of a machine, work left over, loose requirements."""
+"""What must not be in the repository: registry hosts, paths of a machine, unfinished work and incomplete lock files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-# Every pattern is split, so that this file does not hold what it forbids.
+# Every pattern is split, so that this file does not match it.
 FORBIDDEN = {
     "the host of a package registry": r"pypi\.o"
     r"rg|python"
@@ -31,7 +31,7 @@ FORBIDDEN = {
 
 
 def tracked() -> list[Path]:
-    """Every file that is in the repository or would be with `git add --all`, generated code aside."""
+    """Every file that is in the repository, or would be after `git add --all`, without generated code."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", ":!riskd/_proto"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [path for entry in listed.split("\0") if entry and (path := ROOT / entry).is_file()]
@@ -39,7 +39,7 @@ def tracked() -> list[Path]:
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_repository_is_clean(what: str) -> None:
-    """No file holds what would tie it to a machine or a registry, or admits to being unfinished."""
+    """No file names a registry or a path of a machine, and none has unfinished work or skipped tests."""
     pattern = re.compile(FORBIDDEN[what])
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
@@ -52,7 +52,7 @@ def test_repository_is_clean(what: str) -> None:
 
 
 def test_every_test_states_its_law() -> None:
-    """A test's docstring is the law that it proves."""
+    """Every test has a docstring, which states the law that it proves."""
     silent = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in (ROOT / "tests").rglob("test_*.py")
@@ -63,8 +63,8 @@ def test_every_test_states_its_law() -> None:
     assert silent == []
 
 
-def test_no_test_is_taken_from_another() -> None:
-    """What several tests need is in a module of its own, and says by its name what it is."""
+def test_no_test_imports_a_test_module() -> None:
+    """No test imports from a test module: shared helpers are in modules of their own."""
     taken = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.module}"
         for folder in ("tests", "benchmarks")
@@ -77,7 +77,7 @@ def test_no_test_is_taken_from_another() -> None:
 
 
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
-def test_locks_are_complete_and_name_no_place(lock: Path) -> None:
+def test_locks_are_complete_and_have_no_urls(lock: Path) -> None:
     """Each locked version has a hash, and no line says where to fetch it from."""
     entries = re.split(r"(?<!\\)\n", lock.read_text().strip())
 
@@ -85,8 +85,8 @@ def test_locks_are_complete_and_name_no_place(lock: Path) -> None:
     assert [entry for entry in entries if "://" in entry or "file:" in entry] == []
 
 
-def test_the_lock_of_npm_is_complete_and_names_no_place() -> None:
-    """Each package that Node needs is locked with a hash, and none says where to fetch it from."""
+def test_the_npm_lock_is_complete_and_has_no_urls() -> None:
+    """Each package in the npm lock has a hash, and none says where to fetch it from."""
     lock = json.loads((ROOT / "tests" / "e2e" / "clients" / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
 
@@ -95,7 +95,7 @@ def test_the_lock_of_npm_is_complete_and_names_no_place() -> None:
 
 
 def test_lock_satisfies_the_project() -> None:
-    """Every dependency of pyproject.toml is locked, in a version that it allows."""
+    """Every dependency of pyproject.toml is locked to a version that pyproject.toml allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     entries = re.split(r"(?<!\\)\n", (ROOT / "requirements" / "run.txt").read_text().strip())
     locked = {

@@ -1,4 +1,4 @@
-"""What may import what, by contract and by what is really loaded."""
+"""Import contracts, and modules that are actually loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIGHT = {
     "riskd.server.processes.http": WIRE,
     "riskd.server.processes.supervisor": WIRE,
 }
-"""Module to what importing it must not load. A process that has loaded grpc cannot safely fork."""
+"""Each module, and what importing it must not load. A process that has loaded grpc cannot safely fork."""
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +32,7 @@ def exists(module: str) -> bool:
 
 
 def test_contracts_hold() -> None:
-    """Every import contract of pyproject.toml is kept."""
+    """Every import contract in pyproject.toml is kept."""
     checked = run(str(Path(sys.executable).with_name("lint-imports")), "--no-cache")
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -40,7 +40,7 @@ def test_contracts_hold() -> None:
 
 @pytest.mark.parametrize("module", [module for module in LIGHT if exists(module)])
 def test_light_modules_stay_light(module: str) -> None:
-    """Importing a light module loads none of what it promises to do without."""
+    """Importing a light module does not load the heavy modules listed for it."""
     loaded = run(sys.executable, "-c", f"import sys, {module}; print(*sys.modules)")
 
     assert loaded.returncode == 0, loaded.stderr
@@ -48,7 +48,7 @@ def test_light_modules_stay_light(module: str) -> None:
 
 
 def test_generated_code_is_current() -> None:
-    """riskd/_proto is what the proto files generate today."""
+    """riskd/_proto is what the proto files generate now."""
     checked = run(sys.executable, "proto/generate.py", "--check")
 
     assert checked.returncode == 0, checked.stdout + checked.stderr

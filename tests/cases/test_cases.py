@@ -1,4 +1,5 @@
-"""The golden cases: attempt, history and geo facts in; tier, reasons, gaps and decision record out."""
+"""The golden cases: each gives an attempt, a history and geo facts, and the expected tier, reasons, gaps and decision
+record."""
 
 from __future__ import annotations
 
@@ -29,20 +30,20 @@ every_case = pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.par
 
 
 class Stage:
-    """An engine for each case in turn, behind one server."""
+    """A service behind one gRPC server, whose engine is replaced for each case."""
 
     engine: Engine
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
-        """By the engine that is on."""
+        """Delegates to the engine of the case."""
         return self.engine.assess(attempt, timeout)
 
     def record(self, outcome: Outcome, timeout: float) -> Recorded:
-        """By the engine that is on."""
+        """Delegates to the engine of the case."""
         return self.engine.record(outcome, timeout)
 
     def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
-        """By the engine that is on."""
+        """Delegates to the engine of the case."""
         self.engine.record_event(event, timeout, caller)
 
 
@@ -67,7 +68,7 @@ def wire(stage: Stage) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
 
 @every_case
 def test_case(path: Path, shipped: Release, stage: Stage, wire: risk_pb2_grpc.RiskServiceStub) -> None:
-    """The pure core and a real gRPC channel give the same answer, and it is the expected one."""
+    """The core and a gRPC call give the same answer, and that answer and its log record are what the case expects."""
     case, log = Case(path), ListLog()
     release, store = case.release(shipped), case.store()
     attempt, keys, context = case.judged(release, store)
@@ -93,7 +94,7 @@ def test_case(path: Path, shipped: Release, stage: Stage, wire: risk_pb2_grpc.Ri
 
 
 def _seen(answer: risk_pb2.AssessResponse, line: record.AssessmentRecord) -> dict[str, object]:
-    """What a case states: the answer's essence, and the record's."""
+    """The parts of the answer and of its record that a case states."""
     return {
         "tier": assessment_pb2.Tier.Name(answer.requirement.tier).removeprefix("TIER_"),
         "satisfied": answer.requirement.satisfied,
@@ -110,21 +111,21 @@ def _seen(answer: risk_pb2.AssessResponse, line: record.AssessmentRecord) -> dic
 
 
 def test_every_journey_of_every_domain_has_a_case() -> None:
-    """Eighteen tables of floors, bands, postures and rules: none is shipped unseen."""
+    """Every journey of every domain has a golden case."""
     seen = {(case.attempt.domain, case.attempt.journey) for case in map(Case, PATHS)}
 
     assert seen == {(domain, journey) for domain in DOMAINS for journey in JOURNEYS}
 
 
 def test_machines_are_never_asked_for_what_only_people_can_do() -> None:
-    """A machine is let in, needs its key, or is refused."""
+    """Machines get BASELINE, HARDWARE_BOUND or DENY, never a tier that needs a person."""
     machines = [case for case in map(Case, PATHS) if case.attempt.domain == "machine"]
 
     assert {case.file.expect["tier"] for case in machines} == {"BASELINE", "HARDWARE_BOUND", "DENY"}
 
 
-def test_nothing_satisfies_a_refusal() -> None:
-    """Whatever a session or an assertion says, DENY is not met."""
+def test_nothing_satisfies_a_denial() -> None:
+    """DENY is never satisfied, whatever the session or an assertion says."""
     refused = [case.file.expect["satisfied"] for case in map(Case, PATHS) if case.file.expect["tier"] == "DENY"]
 
     assert refused

@@ -1,25 +1,25 @@
-"""The world of the golden cases: builds attempts, and histories to judge them by, from a case's few words.
+"""Builds the attempt and the histories of a golden case from its YAML file.
 
 A case is a YAML file:
 
-- `description`: what happens, and why the answer should be as it is.
+- `description`: what happens, and why this answer is right.
 - `attempt`: `who`, `with` and `from` are names of `world.yaml`; every other key is a field of `Attempt`, and
-  `device` and `network` are laid over what the names say. A field that ends in `_time`, and `time` itself, is
+  `device` and `network` are merged with what the names give. A field that ends in `_time`, and `time` itself, is
   written as `90m ago`, `2h ago` or `40d ago`. Unless it says otherwise, alex signs in (`journey: login`) at
   home with the laptop and the right password.
-- `policy`: fields of the shipped policy that this deployment has set (`trusted_issuers`, `explicit_consent`).
-- `geo`: facts that the geo databases lack, with the reason: `{place: not_installed}`; or that are there and `stale`.
-- `store: unreadable`: the store does not answer.
-- `taught`: what proven sign-ins have taught: names of histories in `world.yaml`, or an attempt with `days_ago`
-  (a number, a list, or `{from, every, to}`), `units` (1 unless told), and `neighbours` or `colleagues`, the number of
-  other people who did the same, each on a device of their own: neighbours at addresses of theirs, colleagues behind
-  this one.
-- `tried`: what was tried lately: an attempt with `minutes_ago`, `times`, and `accounts`: the number of other
-  accounts on which the same was tried, strangers' or, with `colleagues`, theirs. None of it taught anything.
+- `policy`: fields of the policy that this deployment changed (`trusted_issuers`, `explicit_consent`).
+- `geo`: facts that the geo databases do not have, with the reason (`{place: not_installed}`), or that are `stale`.
+- `store: unreadable`: reading from the store fails.
+- `taught`: earlier sign-ins that were proven: names of histories in `world.yaml`, or an attempt with `days_ago`
+  (a number, a list, or `{from, every, to}`), `units` (1 by default), and `neighbours` or `colleagues`: the number of
+  other people who signed in likewise, each on their own device. Neighbours have addresses of their own, colleagues
+  share this one.
+- `tried`: recent attempts that taught nothing: an attempt with `minutes_ago`, `times`, and `accounts`, the number of
+  strangers' accounts on which it was tried; with `colleagues` it was tried on theirs.
 - `recovered`: minutes since each completed recovery of the account.
-- `events`: what other parties told of the account: `kind` and other fields of `SecurityEvent`, with `minutes_ago`.
-- `expect`: the answer's essence and the decision record's, whole and in order. One answer in sixteen is explained
-  though nothing was raised: which ones hangs on the request id, and that is the file's name.
+- `events`: security events about the account: `kind` and other fields of `SecurityEvent`, with `minutes_ago`.
+- `expect`: the main parts of the answer and of its decision record, complete and in order. One answer in sixteen is
+  explained although nothing was raised; which ones depends on the request id, which is the name of the file.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 class TableGeo:
-    """Geo facts out of the world file: an entry's hold for its /16 or /32. `gaps` maps place or route to why."""
+    """Geo facts from world.yaml. An entry covers the /16 (IPv4) or /32 (IPv6) of its address; `gaps` says why a source
+    has no answer."""
 
     def __init__(self, gaps: dict[str, str]) -> None:
         self._stale = tuple(source for source, why in gaps.items() if why == "stale")
@@ -68,7 +69,7 @@ class TableGeo:
         self._known = {_block(entry["ip"]): entry for entry in WORLD["from"].values() if "route" in entry}
 
     def locate(self, address: Address, time: float) -> Located:
-        """As the geo databases would: unroutable addresses are nowhere."""
+        """As the geo databases answer; an address that is not routable has no place and no route."""
         entry = self._known.get(_block(address.text), {}) if address.routable else {}
         why = "not_found" if address.routable else "unroutable"
         place, route = self._fact("place", entry, Place, why), self._fact("route", entry, Route, why)
@@ -92,7 +93,7 @@ def _block(ip: str) -> tuple[int, int]:
 
 
 def attempt(words: Words) -> Attempt:
-    """An attempt from `who`, `with`, `from` and any field of `Attempt` besides."""
+    """An attempt from `who`, `with`, `from` and other fields of `Attempt`."""
     fields: Words = {"journey": "login", "credential_result": "succeeded"} | words
     who, kit = WORLD["who"][fields.pop("who", "alex")], WORLD["with"][fields.pop("with", "laptop")]
     fields["network"] = {"client_ip": WORLD["from"][fields.pop("from", "home")]["ip"]} | fields.get("network", {})
@@ -102,7 +103,7 @@ def attempt(words: Words) -> Attempt:
 
 
 def _dated(fields: Words) -> Words:
-    """The same with its moments as epoch seconds."""
+    """The same fields, with relative times such as `2h ago` as epoch seconds."""
     return {
         name: _dated(value)
         if isinstance(value, dict)
@@ -119,7 +120,7 @@ def _moment(words: str) -> float:
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a case may say."""
+    """The contents of a case file."""
 
     description: str
     expect: Words
@@ -134,7 +135,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Case:
-    """One golden case, and the world that it describes."""
+    """One golden case, with the attempt, store and geo facts that it describes."""
 
     def __init__(self, path: Path) -> None:
         self.file = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), File)
@@ -142,14 +143,14 @@ class Case:
         self.geo = TableGeo(self.file.geo)
 
     def release(self, shipped: Release) -> Release:
-        """The shipped release with this deployment's settings."""
+        """The shipped release with the policy fields that the case sets."""
         domain = self.attempt.domain
         policy = shipped.policies[domain]
         changes = msgspec.convert(self.file.policy, dict[str, bool | frozenset[str]])
         return replace(shipped, policies={**shipped.policies, domain: _with(policy, changes)})
 
     def judged(self, release: Release, store: HistoryStore) -> tuple[Attempt, Keys, Context]:
-        """The attempt as it may be judged, where its histories lie, and all that is known of it."""
+        """The attempt as it is judged, the keys of its histories, and everything known about it."""
         policy = release.policies[self.attempt.domain]
         judged = signals.consented(self.attempt, explicit=policy.explicit_consent)
         time = judged.time if judged.time is not None else NOW
@@ -159,7 +160,7 @@ class Case:
         return judged, *facts(judged, self.geo, time, store)
 
     def store(self) -> MemoryStore:
-        """A store that holds what was taught, tried, recovered and told."""
+        """A store with the lessons, attempts, recoveries and security events of the case."""
         store = FailingStore(writes=True) if self.file.store == "unreadable" else MemoryStore()
         for entry in _named(self.file.taught):
             words = {"days_ago": 0, "units": 1} | entry
@@ -203,7 +204,7 @@ def _with(policy: Policy, changes: dict[str, bool | frozenset[str]]) -> Policy:
 
 
 def facts(attempt: Attempt, geo: TableGeo, now: float, store: HistoryStore) -> tuple[Keys, Context]:
-    """Everything known about an attempt at `now`."""
+    """The keys of the attempt's histories, and everything known about it at `now`."""
     address = parse(attempt.network.client_ip)
     assert address is not None
     place, route, stale = geo.locate(address, now)
@@ -239,7 +240,7 @@ def _named(taught: list[str | Words]) -> Iterator[Words]:
 
 
 def _people(words: Words) -> Iterator[Words]:
-    """The attempt itself, or those of other people like it."""
+    """The attempt itself, or the same attempt by each of its neighbours or colleagues."""
     neighbours, colleagues = words.pop("neighbours", 0), words.pop("colleagues", 0)
     if not neighbours and not colleagues:
         yield words

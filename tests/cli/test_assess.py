@@ -36,7 +36,7 @@ def running() -> Iterator[Running]:
 
 
 def run(*arguments: str) -> int:
-    """One command line, its own errors included as they are raised."""
+    """Run one command line; its own errors are raised."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers()
     for each in (assess, events):
@@ -51,7 +51,7 @@ def target(running: Running) -> tuple[str, str]:
 
 
 def test_flags_and_fields_arrive_in_the_core(running: Running) -> None:
-    """Every kind of field can be said on the command line: words, lists, numbers, truth, moments, durations."""
+    """Every kind of field can be given on the command line: words, lists, numbers, booleans, times, durations."""
     fields = (
         "device.languages=en,no",
         "device.mobile=true",
@@ -77,7 +77,7 @@ def test_flags_and_fields_arrive_in_the_core(running: Running) -> None:
 
 
 def test_a_file_is_the_json_form_of_the_request_and_flags_win(running: Running, tmp_path: Path) -> None:
-    """The file is what any protobuf library writes, in either spelling of its names."""
+    """A file holds the request in protobuf's JSON form, with either spelling of names; flags override it."""
     file = tmp_path / "attempt.json"
     file.write_text('{"subject": "u-2", "journey": "JOURNEY_PAYMENT", "network": {"clientIp": "192.0.2.9"}}')
     assert run("assess", str(file), "--subject", "u-3", *target(running)) == 0
@@ -86,7 +86,7 @@ def test_a_file_is_the_json_form_of_the_request_and_flags_win(running: Running, 
 
 
 def test_the_table_says_what_the_answer_says(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    """The requirement, the reasons with their weights, the gaps, and the id to report the outcome under."""
+    """The table shows the requirement, the reasons with contributions, the gaps, and the assessment id."""
     run(*LOGIN, *target(running))
     said = capsys.readouterr().out
     for part in ("STEP_UP", "0.2500 (medium)", "AAL2", "phr", "300 s", "hwk | pwd+otp", "NEW_DEVICE", "+1.50"):
@@ -96,7 +96,7 @@ def test_the_table_says_what_the_answer_says(running: Running, capsys: pytest.Ca
 
 
 def test_json_is_the_json_form_of_the_response(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    """Scripts get everything, zeros included."""
+    """`--json` prints the whole response, zeros included."""
     run(*LOGIN, "--json", *target(running))
     said = json.loads(capsys.readouterr().out)
     assert said["requirement"]["tier"] == "TIER_STEP_UP"
@@ -104,7 +104,7 @@ def test_json_is_the_json_form_of_the_response(running: Running, capsys: pytest.
 
 
 def test_scripts_can_branch_on_the_tier(running: Running) -> None:
-    """The exit code is 10 plus the tier when asked for."""
+    """With `--exit-tier`, the exit code is 10 plus the tier."""
     assert run(*LOGIN, "--exit-tier", *target(running)) == 10 + Tier.STEP_UP
 
 
@@ -123,15 +123,15 @@ def test_scripts_can_branch_on_the_tier(running: Running) -> None:
     ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(arguments: tuple[str, ...], where: str) -> None:
-    """The mistake is named by the words that the caller wrote."""
+    """The error names the field or flag as the caller wrote it."""
     with pytest.raises(InvalidAttempt) as caught:
         run("assess", *arguments)
     assert [problem.where for problem in caught.value.problems] == [where]
 
 
 @pytest.mark.parametrize("word", ["checked", "fail", "unspecified", ""])
-def test_a_word_that_is_none_is_told_with_those_that_are(word: str) -> None:
-    """Half a word is not guessed at: `checked` once meant `not_checked`."""
+def test_an_unknown_name_is_reported_with_the_valid_ones(word: str) -> None:
+    """An unknown or abbreviated word is rejected with the list of valid ones."""
     with pytest.raises(InvalidAttempt) as caught:
         run(*LOGIN, "--credential", word)
     assert caught.value.problems[0].what == f"{word!r} is not one of not_checked, succeeded, failed"
@@ -139,7 +139,7 @@ def test_a_word_that_is_none_is_told_with_those_that_are(word: str) -> None:
 
 @pytest.mark.parametrize("document", ["[]", "", '"login"', "null"])
 def test_a_file_without_an_object_is_no_empty_attempt(document: str, tmp_path: Path) -> None:
-    """A list of attempts, or an empty file, is the mistake; not every field that is then missing."""
+    """A file that is no JSON object is rejected as that, not for missing fields."""
     file = tmp_path / "attempt.json"
     file.write_text(document)
     with pytest.raises(InvalidAttempt) as caught:
@@ -147,8 +147,8 @@ def test_a_file_without_an_object_is_no_empty_attempt(document: str, tmp_path: P
     assert [problem.what for problem in caught.value.problems] == ["is not a JSON object"]
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    """One run is enough to mend the command line."""
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    """All mistakes of a command line are reported at once."""
     file = tmp_path / "attempt.json"
     file.write_text("{")
     with pytest.raises(InvalidAttempt) as caught:
@@ -171,8 +171,8 @@ SAID = [
 
 
 @pytest.mark.parametrize(("document", "said"), SAID)
-def test_a_mistake_in_a_file_is_told_by_field_and_with_a_remedy(document: str, said: str, tmp_path: Path) -> None:
-    """In the words of the file and of riskd, not of a library."""
+def test_a_mistake_in_a_file_has_its_field_and_remedy(document: str, said: str, tmp_path: Path) -> None:
+    """A mistake in a file is reported by field with a remedy, in riskd's words."""
     file = tmp_path / "attempt.json"
     file.write_text(document)
     with pytest.raises(InvalidAttempt) as caught:
@@ -181,7 +181,7 @@ def test_a_mistake_in_a_file_is_told_by_field_and_with_a_remedy(document: str, s
 
 
 def test_a_file_may_be_as_short_as_the_flags(running: Running, tmp_path: Path) -> None:
-    """Words of enums may lack their prefix; null is as if it were not there."""
+    """In a file, enum words may lack their prefix, and null means absent."""
     file = tmp_path / "attempt.json"
     file.write_text(
         '{"domain": "machine", "subject": "s", "journey": "session", "network": {"client_ip": "192.0.2.9"},'
@@ -195,7 +195,7 @@ def test_a_file_may_be_as_short_as_the_flags(running: Running, tmp_path: Path) -
 
 
 def test_each_flag_adds_to_what_was_said_before(running: Running, tmp_path: Path) -> None:
-    """Two entries of one map stay two, wherever they were said."""
+    """Entries of a map from the file and from flags are merged."""
     file = tmp_path / "attempt.json"
     file.write_text('{"attributes": {"a": "1", "b": "2"}}')
     more = ("--set", "attributes.b=3", "--set", "attributes.c=4")
@@ -205,7 +205,7 @@ def test_each_flag_adds_to_what_was_said_before(running: Running, tmp_path: Path
 
 
 def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the service refuses is bad input, told field by field."""
+    """Violations from the service are listed by field, and the exit code is 2."""
 
     def refuse(attempt: Attempt) -> NoReturn:
         raise InvalidAttempt([Problem("subject", "missing", "send one"), Problem("network.rtt_ms", "too long")])
@@ -219,7 +219,7 @@ def test_violations_are_listed_and_exit_2(running: Running, capsys: pytest.Captu
 
 
 def test_no_answer_in_time_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody listening is told apart from a mistake."""
+    """If no server answers, the exit code is 3 and the message suggests `riskd serve`."""
     assert run(*LOGIN, "--target", "127.0.0.1:1") == NO_ANSWER
     said = capsys.readouterr().err
     assert said.startswith("riskd: UNAVAILABLE:")
@@ -227,12 +227,12 @@ def test_no_answer_in_time_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_errors_exit_1(running: Running) -> None:
-    """An unknown assessment is neither a mistake of form nor a missing server."""
+    """An unknown assessment gives exit code 1."""
     assert run("outcome", "f" * 32, "confirmed_fraud", *target(running)) == FAILED
 
 
-def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    """Kind, methods and time arrive, and the effect is printed."""
+def test_an_outcome_is_reported(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kind, methods and duration arrive, and the taught units are printed."""
     arguments = ("outcome", ASSESSMENT.id, "challenge_passed", "--amr", "pwd,otp", "--seconds", "4.5")
     assert run(*arguments, *target(running)) == 0
     ((outcome, _),) = running.engine.outcomes
@@ -241,14 +241,14 @@ def test_an_outcome_is_told(running: Running, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
-def test_every_outcome_can_be_told(kind: str) -> None:
-    """What the core knows, the command line can say."""
+def test_every_outcome_can_be_reported(kind: str) -> None:
+    """The command line can report every kind of outcome."""
     outcome = Outcome(assessment_id="a", kind=kind, tenant="t")
     assert translate.outcome(outcome_request(outcome)) == outcome
 
 
 def test_methods_without_a_challenge_are_refused() -> None:
-    """Nothing that was said is dropped in silence."""
+    """Methods with an outcome that has none are rejected, not ignored."""
     with pytest.raises(InvalidOutcome):
         outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
 
@@ -256,8 +256,8 @@ def test_methods_without_a_challenge_are_refused() -> None:
 ABOUT = ("--domain", "workforce", "--subject", "u-1")
 
 
-def test_a_security_event_is_told(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who says what of whom, and when, arrives as it was said."""
+def test_a_security_event_is_reported(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """A security event arrives with all its fields."""
     more = ("--level", "high", "--issuer", "https://idp.example", "--tenant", "acme", "--time", "2026-01-31T12:00Z")
     assert run("events", "tell", "risk_level_change", *ABOUT, *more, *target(running)) == 0
     assert run("events", "tell", "account_disabled", *ABOUT, "--hijacked", "--json", *target(running)) == 0
@@ -277,8 +277,8 @@ def test_a_security_event_is_told(running: Running, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_every_security_event_can_be_told(kind: str) -> None:
-    """What the core knows, the command line can say."""
+def test_every_security_event_can_be_reported(kind: str) -> None:
+    """The command line can report every kind of security event."""
     said = {"risk_level_change": {"level": "medium"}, "account_disabled": {"hijacked": True}}
     more = said.get(kind, {"credential_type": "pin"} if kind.startswith("credential") else {})
     event = SecurityEvent(domain="machine", subject="a", kind=kind, tenant="t", time=1.75e9, **more)  # type: ignore[arg-type]
@@ -294,7 +294,7 @@ def test_every_security_event_can_be_told(kind: str) -> None:
     ],
 )
 def test_an_event_that_says_too_little_or_too_much_is_refused(words: tuple[str, ...], where: list[str]) -> None:
-    """Nothing that was said is dropped in silence, and all is told at once."""
+    """Missing and superfluous fields of an event are all reported at once."""
     with pytest.raises(InvalidEvent) as refused:
         run("events", "tell", *words, *ABOUT)
     assert [problem.where for problem in refused.value.problems] == where
@@ -302,7 +302,7 @@ def test_an_event_that_says_too_little_or_too_much_is_refused(words: tuple[str, 
 
 @pytest.fixture
 def pems(tmp_path: Path) -> dict[str, str]:
-    """Files for the command line, by name."""
+    """PEM files by name."""
     authority = Authority()
     client, other = authority.issue("client"), authority.issue("other")
     contents = {"ca": authority.certificate, "cert": client.certificate, "key": client.key, "other": other.key}
@@ -326,20 +326,20 @@ def pems(tmp_path: Path) -> dict[str, str]:
     ],
 )
 def test_certificates_that_cannot_be_used_are_refused(flags: tuple[str, ...], said: str, pems: dict[str, str]) -> None:
-    """By file or flag, before anything is sent; gRPC would say that nobody answers, or end the process."""
+    """An unusable certificate or key is rejected by file or flag before anything is sent."""
     with pytest.raises(InvalidSettings, match=re.escape(said)):
         run(*LOGIN, *(pems.get(flag, flag) for flag in flags))
 
 
 @pytest.mark.parametrize("words", ["localhost", "127.0.0.1", "::1", "127.0.0.1:", ":50551", "host:port"])
 def test_a_target_has_a_port(words: str) -> None:
-    """gRPC would call port 443."""
+    """A target without a port is rejected, because gRPC would use 443."""
     with pytest.raises(InvalidSettings, match="--target: "):
         run(*LOGIN, "--target", words)
 
 
 def test_the_parser_loads_no_grpc() -> None:
-    """`riskd --help`, and the process that forks workers, never load grpc."""
+    """Building the parser loads no grpc, so that `--help` is fast and workers can be forked."""
     program = "import sys, riskd.cli.assess; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0
 
@@ -351,7 +351,8 @@ def lines(*subjects: str) -> str:
 def test_a_stream_answers_every_line_in_order(
     running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One answer a line, under the name of its attempt; flags hold for all; who is refused makes the exit code 2."""
+    """With `--stream`, there is one answer per line, with the attempt's id; flags apply to all lines, and a rejected
+    attempt gives exit code 2."""
 
     def judge(attempt: Attempt) -> Assessment:
         if attempt.subject == "7":
@@ -374,7 +375,8 @@ def test_a_stream_answers_every_line_in_order(
 def test_a_stream_that_ends_by_itself_is_followed_by_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every line has one answer, whichever stream it came by; an attempt without an id has one made up."""
+    """If the server ends a stream, the client opens another; every line gets one answer, and attempts without an id get
+    one."""
     with served(replace(ANYWHERE, stream_age_s=0.1)) as running:
 
         def slow(attempt: Attempt) -> Assessment:
@@ -394,12 +396,12 @@ def test_a_stream_that_ends_by_itself_is_followed_by_another(
 @pytest.mark.parametrize(
     "line",
     [b"{", b'{"subject": %s}' % (b"9" * 5000), b'{"a": %s' % (b"[" * 100_000), b'{"subject": "M\xfcller"}'],
-    ids=["cut short", "a number without end", "nested without end", "not UTF-8"],
+    ids=["truncated", "a number too long", "nested too deeply", "not UTF-8"],
 )
 def test_a_stream_stops_at_a_line_that_is_no_attempt(
     running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: bytes
 ) -> None:
-    """Those before it are answered; the line is named, in a file and on standard input."""
+    """At an invalid line the stream stops; earlier lines are answered, and the line number is reported."""
     file = tmp_path / "attempts.jsonl"
     file.write_bytes(lines("1", "2").encode() + line + b"\n" + lines("3").encode())
     with file.open(encoding="utf-8") as opened:
@@ -412,7 +414,7 @@ def test_a_stream_stops_at_a_line_that_is_no_attempt(
 
 
 def test_a_stream_without_answers_is_given_up(running: Running, tmp_path: Path) -> None:
-    """After --timeout seconds, with the exit code of no answer; as without a server."""
+    """A stream without answers for `--timeout` seconds ends with exit code 3, as without a server."""
     held = threading.Event()
 
     def never(_: Attempt) -> Assessment:

@@ -1,4 +1,4 @@
-"""The calls of `riskd demo`, to a service that is busy: a newcomer's machine often is."""
+"""The calls of `riskd demo` to an overloaded service."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from riskd.cli.client.assess import NO_ANSWER
 
 
 class Busy:
-    """Takes each attempt at its second time, or never."""
+    """A service that refuses each attempt the first time, or always."""
 
     def __init__(self, *, ever: bool) -> None:
         self.ever, self.lock = ever, threading.Lock()
         self.seen: Counter[bytes] = Counter()
 
     def assess(self, request: risk_pb2.AssessRequest, context: grpc.ServicerContext) -> risk_pb2.AssessResponse:
-        """Refuse it, or answer."""
+        """Refuse or answer the attempt."""
         with self.lock:
             self.seen[request.SerializeToString()] += 1
             again = self.seen[request.SerializeToString()] > 1
@@ -35,7 +35,7 @@ class Busy:
 
 @contextmanager
 def serving(busy: Busy) -> Iterator[str]:
-    """Its address."""
+    """Serve it; gives the address."""
     server = grpc.server(ThreadPoolExecutor(8))
     handler = grpc.unary_unary_rpc_method_handler(
         busy.assess, risk_pb2.AssessRequest.FromString, risk_pb2.AssessResponse.SerializeToString
@@ -51,17 +51,17 @@ def serving(busy: Busy) -> Iterator[str]:
         server.stop(None).wait(10)
 
 
-def test_who_is_refused_for_now_asks_again() -> None:
-    """An overload is no failure of the service's, and none of the demonstration's."""
+def test_an_overloaded_call_is_retried() -> None:
+    """The demo retries calls that the service refuses as overloaded."""
     with serving(Busy(ever=True)) as target, swap.calling(target) as told:
         assert swap.until(lambda: told.answers["busy"] >= 3, 20.0)
     assert told.errors == []
 
 
-def test_a_story_that_is_never_answered_ends_in_words(
+def test_a_demo_without_an_answer_ends_with_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the exit code of a client, and no traceback."""
+    """If the service never answers, the demo ends with an error message and a client's exit code."""
     with serving(Busy(ever=False)) as target:
         assert story.play(target) == NO_ANSWER
     assert capsys.readouterr().err.startswith("riskd: RESOURCE_EXHAUSTED: the call waited too long")

@@ -1,4 +1,4 @@
-"""`riskd events`: what it says of a streams file and of a token, and that the receiver survives being killed."""
+"""`riskd events`: checking streams files and tokens, and a receiver that survives being killed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def transmitter() -> Iterator[Transmitter]:
 
 @pytest.fixture
 def streams(transmitter: Transmitter, tmp_path: Path) -> str:
-    """A file of two streams of this transmitter."""
+    """A file of two streams from this transmitter."""
     bearer_file(tmp_path)
     file = tmp_path / "streams.yaml"
     file.write_text(STREAMS.format(issuer=transmitter.issuer), encoding="utf-8")
@@ -80,7 +80,7 @@ def streams(transmitter: Transmitter, tmp_path: Path) -> str:
 
 
 def test_check_says_who_answers(transmitter: Transmitter, streams: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of each stream; no event is taken from a transmitter that is asked."""
+    """`check` reports for each stream whether its transmitter answers, without consuming events."""
     transmitter.queue()
     assert main(["events", "check", "--streams", streams]) == 0
     told = capsys.readouterr().out
@@ -94,8 +94,8 @@ def test_check_says_who_answers(transmitter: Transmitter, streams: str, capsys: 
     assert "503" in pushed["keys"]
 
 
-def test_check_tells_every_mistake(streams: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its line and column; and nobody is asked."""
+def test_check_reports_every_mistake(streams: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Mistakes of the file are reported with line and column, before any connection is made."""
     file = Path(streams)
     file.write_text(file.read_text().replace("workforce", "staff").replace("/idp", "idp"), encoding="utf-8")
     assert main(["events", "check", "--streams", streams]) == 2
@@ -108,7 +108,7 @@ def test_check_tells_every_mistake(streams: str, capsys: pytest.CaptureFixture[s
 def test_check_says_what_token_is_refused(
     transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A transmitter that does not know the receiver."""
+    """`check` reports that the transmitter rejects the receiver's token."""
     bearer_file(tmp_path, "another")
     assert main(["events", "check", "--streams", streams]) == 1
     assert "the endpoint answers 401" in capsys.readouterr().out
@@ -127,7 +127,8 @@ def caller(name: str, role: str, *tenants: str) -> Caller:
 def test_check_says_whether_the_caller_may_tell(
     streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], token: str, may: list[bool]
 ) -> None:
-    """The events of each stream, to the service that is named: by its methods and its tenants; and tells it none."""
+    """`check` reports for each stream whether the caller may report its events to the service, without reporting
+    any."""
     callers = [caller("all", "event_reporter", "*"), caller("one", "event_reporter", "acme")]
     guard = Guard(Callers([*callers, caller("web", "assessor", "*")]))
     log, store = ListLog(), MemoryStore()
@@ -145,7 +146,7 @@ def test_check_says_whether_the_caller_may_tell(
 
 @pytest.mark.parametrize("behind", [0.0, 600.0])
 def test_a_service_whose_clock_is_behind_is_waited_for(behind: float) -> None:
-    """An event of now is of its future. It is not lost for that: whose clocks differ is told, and it comes again."""
+    """If the service's clock is behind, an event is not lost: the difference is reported, and the event is retried."""
     event = SecurityEvent(domain="customer", subject="alex", kind="account_enabled", time=time.time())
     engine = Engine(parts(clock=lambda: time.time() - behind), load_release(Settings()))
     with served(behind=engine) as running:
@@ -161,17 +162,17 @@ def test_a_service_whose_clock_is_behind_is_waited_for(behind: float) -> None:
 
 
 def test_check_says_that_the_service_is_away(streams: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is asked where it is named, and only there."""
+    """`check` asks the service only if it is named, and reports that it does not answer."""
     with served() as running:
         address = f"127.0.0.1:{running.service.port}"
     assert main(["events", "check", "--streams", streams, "--target", address]) == 1
     assert "it answers UNAVAILABLE" in capsys.readouterr().out
 
 
-def test_decode_says_what_would_be_told(
+def test_decode_shows_the_event(
     transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And tells nobody."""
+    """`decode` prints the event that the receiver would report, and reports nothing."""
     file = tmp_path / "token"
     told = claims(transmitter.issuer, RISC + "credential-compromise", {"credential_type": "password"}, jti="t-1")
     file.write_text(sign(told), encoding="ascii")
@@ -185,10 +186,10 @@ def test_decode_says_what_would_be_told(
     assert (found["jti"], found["told"]["kind"]) == ("t-1", "credential_compromise")
 
 
-def test_decode_says_why_not(
+def test_decode_reports_why_a_token_is_rejected(
     transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its exit code, too: 1 for a token that is refused, 3 where nobody can tell, 2 for what was asked wrongly."""
+    """`decode` exits with 1 for a rejected token, 3 if keys cannot be fetched, and 2 for misuse."""
     file = tmp_path / "token"
     file.write_text(sign(claims(transmitter.issuer), rsa_key(1)), encoding="ascii")
     arguments = ["events", "decode", "--streams", streams, str(file)]
@@ -204,7 +205,7 @@ def test_decode_says_why_not(
 
 
 def test_a_receiver_that_is_killed_loses_nothing_and_doubles_nothing(transmitter: Transmitter, streams: str) -> None:
-    """Whenever it is killed: in the middle of telling, it tells again, and riskd counts a repeat once."""
+    """A receiver that is killed reports again after a restart, and riskd counts a repeat once."""
     sent = [transmitter.queue(sub_id={"format": "email", "email": f"u{number}@example.com"}) for number in range(5)]
     with listening(Service()) as service:
         service.slow = 0.2
@@ -222,7 +223,7 @@ def test_a_receiver_that_is_killed_loses_nothing_and_doubles_nothing(transmitter
 
 
 def test_a_receiver_that_is_stopped_ends_well(transmitter: Transmitter, streams: str) -> None:
-    """SIGTERM: what is recorded is acknowledged, and nothing else is said on the way out."""
+    """At SIGTERM the receiver acknowledges what was recorded and ends cleanly."""
     sent = transmitter.queue()
     with listening(Service()) as service, receiving(streams, service.address) as (process, ports):
         eventually(lambda: bool(service.told))
@@ -244,7 +245,7 @@ def test_a_receiver_that_is_stopped_ends_well(transmitter: Transmitter, streams:
 
 
 def test_the_service_may_go_and_come(transmitter: Transmitter, streams: str) -> None:
-    """Events that come while it is away are told soon after it is back."""
+    """Events that arrive while the service is down are reported soon after it is back."""
     service = Service()
     with listening(service):
         port = int(service.address.rpartition(":")[2])
@@ -261,7 +262,7 @@ def test_the_service_may_go_and_come(transmitter: Transmitter, streams: str) -> 
 
 
 def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp_path: Path) -> None:
-    """As other clients of the command line show it."""
+    """The receiver sends its caller's token like other clients."""
     transmitter.queue(CAEP + "credential-change", {"credential_type": "password", "change_type": "update"})
     file = tmp_path / "caller.token"
     file.write_text("a-caller\n", encoding="ascii")
@@ -287,7 +288,8 @@ def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp
 def test_only_what_riskd_never_takes_is_refused(
     transmitter: Transmitter, streams: str, code: grpc.StatusCode, part: str, refused: bool
 ) -> None:
-    """All else comes again, and operators see whose fault it is; no line quotes what the service said."""
+    """Only events that riskd rejects are refused to the transmitter; others are retried, the failing side is counted,
+    and no log line quotes the service."""
     sent = transmitter.queue()
     with listening(Service()) as service:
         service.fails = code
@@ -305,7 +307,7 @@ def test_only_what_riskd_never_takes_is_refused(
 
 
 def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_path: Path) -> None:
-    """With a certificate of its own, where no ingress ends TLS; and plaintext is then refused."""
+    """With its own certificate the receiver serves TLS and refuses plaintext."""
     certificate, key = Authority().issue("riskd", hosts=["127.0.0.1"]).put(tmp_path, "push")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -338,7 +340,7 @@ def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_pa
 def test_flags_that_cannot_be_used_are_refused(
     streams: str, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything is received."""
+    """Unusable flags are rejected before anything is received."""
     assert main(["events", "receive", "--streams", streams, *flags]) == 2
     assert said in capsys.readouterr().err
 
@@ -347,7 +349,7 @@ def test_flags_that_cannot_be_used_are_refused(
 def test_without_the_extra_it_is_named(
     streams: str, action: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever has riskd alone is told what to install."""
+    """Without the `events` extra, the command says what to install."""
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
     assert main(["events", action, "--streams", streams]) == 2
     assert "pip install 'riskd[events]'" in capsys.readouterr().err

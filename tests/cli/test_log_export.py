@@ -1,4 +1,4 @@
-"""`riskd log export`, as whoever feeds a SIEM runs it: processes, pipes, files and signals."""
+"""`riskd log export`, as a SIEM integration runs it: with processes, pipes, files and signals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINES: Final = (decision(1, TIME), outcome(1, TIME + 5, "challenge_passed"), out
 
 
 class Done(Struct, frozen=True):
-    """How a run ended."""
+    """The result of a run."""
 
     code: int
     out: bytes
@@ -39,13 +39,13 @@ Export = Callable[..., Done]
 
 @pytest.fixture
 def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Export:
-    """The command, in this process."""
+    """Run the command in this process."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def run(*words: object) -> Done:
         try:
             code = main(["log", "export", *map(str, words)])
-        except SystemExit as error:  # argparse's
+        except SystemExit as error:  # raised by argparse
             code = int(error.code or 0)
         out, err = capfdbinary.readouterr()
         return Done(code, out, err.decode())
@@ -69,7 +69,7 @@ def uids(lines: bytes) -> list[str]:
 
 
 def test_a_log_on_standard_output(log: Path, export: Export) -> None:
-    """An event a line, and nothing else; what was told is said on stderr. Code 0."""
+    """One event per line on stdout, the counts on stderr, and exit code 0."""
     done = export(log)
     events = [json.loads(line) for line in done.out.splitlines()]
     assert [event["class_uid"] for event in events] == [3002, 3002, 2004]
@@ -83,12 +83,12 @@ def test_a_log_on_standard_output(log: Path, export: Export) -> None:
 
 
 def test_the_log_of_the_settings(log: Path, export: Export) -> None:
-    """Where none is named."""
+    """If no log is named, the one in the settings is used."""
     assert uids(export("--set", f"log.dir={log}").out) == uids(export(log).out)
 
 
 def test_a_file_that_is_whole(log: Path, tmp_path: Path, export: Export) -> None:
-    """Written at the end, for its owner alone; the counts, as JSON if asked, go to standard output."""
+    """With `--to`, the file appears when complete, readable by its owner only; counts go to stdout."""
     file = tmp_path / "events.jsonl"
     done = export(log, "--to", str(file), "--json")
     assert uids(file.read_bytes()) == uids(export(log).out)
@@ -107,7 +107,7 @@ def test_a_file_that_is_whole(log: Path, tmp_path: Path, export: Export) -> None
 
 
 def test_lines_that_are_no_records(log: Path, export: Export) -> None:
-    """They hide none behind them, and are counted: code 1."""
+    """Invalid lines are skipped and counted, and give exit code 1."""
     write(log / SEGMENT, LINES[0], b"damaged", LINES[1])
     done = export(log)
     assert (done.code, len(uids(done.out))) == (1, 2)
@@ -130,19 +130,19 @@ REFUSED: Final = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name: str, log: Path, export: Export) -> None:
-    """With code 2, and what is wrong."""
+    """Bad arguments give exit code 2 and a reason."""
     words, why = REFUSED[name]
     done = export(*(word.replace("LOG", str(log)) for word in words))
     assert (done.code, why in done.err) == (2, True), done.err
 
 
 def test_since(log: Path, export: Export) -> None:
-    """Lines that were written before are passed over."""
+    """With `--since`, earlier lines are skipped."""
     assert len(uids(export(log, "--since", "2025-11-27T14:05:05Z").out)) == 2
 
 
-def test_a_run_goes_on_where_the_one_before_stopped(log: Path, tmp_path: Path, export: Export) -> None:
-    """By a bookmark: each line is in one of the files, none in two."""
+def test_a_run_continues_where_the_last_one_stopped(log: Path, tmp_path: Path, export: Export) -> None:
+    """With a bookmark, each line is in exactly one of the runs' files."""
     flags = ("--bookmark", str(tmp_path / "bookmark"), "--to", str(tmp_path / "events"))
     found = []
     for number in range(3):
@@ -154,21 +154,21 @@ def test_a_run_goes_on_where_the_one_before_stopped(log: Path, tmp_path: Path, e
 
 
 def test_a_file_that_was_not_written_moves_no_bookmark(log: Path, tmp_path: Path, export: Export) -> None:
-    """What was not delivered comes with the next run."""
+    """If the file cannot be written, the bookmark does not move."""
     bookmark = ("--bookmark", str(tmp_path / "bookmark"))
     assert export(log, *bookmark, "--to", str(tmp_path / "no" / "events")).code == 2
     assert len(uids(export(log, *bookmark).out)) == 3
 
 
-def test_nothing_is_told_that_cannot_be_remembered(log: Path, export: Export) -> None:
-    """A bookmark that cannot be written is refused at once: every run would tell the same again."""
+def test_an_unwritable_bookmark_is_refused(log: Path, export: Export) -> None:
+    """A bookmark that cannot be written is rejected before anything is exported."""
     done = export(log, "--bookmark", "/nowhere/x")
     assert (done.code, done.out) == (2, b"")
     assert "/nowhere/x: cannot be written" in done.err
 
 
 def test_a_stream(tmp_path: Path) -> None:
-    """Lines of any log through a pipe: the same events, and the same codes."""
+    """Lines on stdin give the same events and exit codes."""
     lines = b"".join(encode(line) + b"\n" for line in LINES)
     for given, code in ((lines, 0), (lines + b"{", 1)):
         done = subprocess.run(
@@ -178,7 +178,7 @@ def test_a_stream(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves(log: Path, tmp_path: Path) -> None:
-    """Ends it as SIGPIPE ends any program, in silence."""
+    """If the reader closes the pipe, the command ends silently with the exit code of SIGPIPE."""
     write(log / SEGMENT, *(decision(number, TIME) for number in range(2000)))
     with subprocess.Popen(
         [*COMMAND, str(log)], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -201,14 +201,14 @@ def running(*words: str, state: Path, **pipes: Any) -> Iterator[subprocess.Popen
 
 
 def line(file: IO[bytes] | None) -> str:
-    """The next event's id, soon."""
+    """The id of the next event; waits for it."""
     assert file is not None
-    assert select.select([file], [], [], 20.0)[0], "nothing came"
+    assert select.select([file], [], [], 20.0)[0], "no event arrived in time"
     return uids(file.readline())[0]
 
 
-def test_a_stream_is_told_at_once(tmp_path: Path) -> None:
-    """Before the next line comes, as behind `tail`."""
+def test_a_stream_is_exported_at_once(tmp_path: Path) -> None:
+    """Each line of a stream is exported before the next one arrives."""
     with running("-", state=tmp_path, stdin=subprocess.PIPE, bufsize=0) as process:
         assert process.stdin is not None
         for number in (1, 2):
@@ -219,8 +219,8 @@ def test_a_stream_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:
-    """Lines and segments that come later are told; after Ctrl-C (130), which tells the counts, the next one goes on
-    from there, and after a kill, too, but for what it had told within the last second."""
+    """`--follow` exports later lines and segments. After Ctrl-C (130) the next run continues from there; after a kill
+    it may repeat the last second."""
     flags = (str(log), "--follow", "--bookmark", str(tmp_path / "bookmark"))
 
     def more(name: str, number: int) -> str:

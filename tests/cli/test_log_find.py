@@ -1,4 +1,4 @@
-"""`riskd log find`: the decisions about one account, by its name and the pepper of the service."""
+"""`riskd log find`: the decisions about one account, found by its name and the service's pepper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PEPPERS: Final = (b"a pepper of sixteen bytes and more", b"another one, that cam
 
 
 class Files:
-    """A log and a pepper file; `layers` of the pepper were there when the log was written."""
+    """A log and a pepper file; `layers` of the pepper existed when the log was written."""
 
     def __init__(self, directory: Path) -> None:
         self.log, self.pepper = directory / "decisions", directory / "pepper"
@@ -28,7 +28,7 @@ class Files:
         self.numbers = 0
 
     def decide(self, time: float, who: str, *, tenant: str = "", domain: str = "customer", layers: int = 0) -> str:
-        """A decision about somebody, as a service with this pepper writes it; its id."""
+        """Write a decision about an account under this pepper, and return its id."""
         self.numbers += 1
         pseudonyms = Pseudonyms(PEPPERS[0], PEPPERS[1 : 1 + layers])
         subject = pseudonyms.digest(tenant, domain, "subject", who).hex()
@@ -37,16 +37,16 @@ class Files:
         return made
 
     def tell(self, made: str, time: float, kind: str) -> None:
-        """What became of it."""
+        """Write an outcome of the decision."""
         self.records.append(outcome(0, time, kind, assessment_id=made))
 
     def hear(self, time: float, who: str, kind: str, **fields: object) -> None:
-        """What another party told of somebody."""
+        """Write a security event about an account."""
         subject = Pseudonyms(PEPPERS[0]).digest("", "customer", "subject", who).hex()
         self.records.append(security_event(0, time, kind, subject=subject, **fields))
 
     def find(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1, code: int = 0) -> str:
-        """What the command prints."""
+        """The command's output."""
         write(self.log / SEGMENT, *self.records)
         self.pepper.write_bytes(b"\n".join(PEPPERS[:peppers]) + b"\n")
         settings = ("--set", f"secrets.pepper_file={self.pepper}", "--log", str(self.log))
@@ -54,19 +54,19 @@ class Files:
         return capsys.readouterr().out
 
     def found(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1) -> list[dict[str, Any]]:
-        """As JSON."""
+        """The command's JSON."""
         told: list[dict[str, Any]] = json.loads(self.find(capsys, *words, "--json", peppers=peppers))
         return told
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """None yet."""
+    """An empty log with a pepper."""
     return Files(tmp_path)
 
 
 def test_the_decisions_about_an_account_and_of_no_other(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """The newest first, each with what came of it; not those of another tenant, domain or name."""
+    """Decisions are listed with their outcomes, the newest first, and none of another tenant, domain or name."""
     first = files.decide(NOON, "alex")
     files.decide(NOON + 1, "alexa")
     files.decide(NOON + 2, "alex", tenant="acme")
@@ -83,7 +83,7 @@ def test_the_decisions_about_an_account_and_of_no_other(files: Files, capsys: py
 
 
 def test_people_get_a_table_that_says_how_many_it_leaves_out(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """The latest, with the ids that `riskd log show` takes, and never the name."""
+    """The table has the latest decisions with their ids and the number of older ones, and never the account's name."""
     made = [files.decide(NOON + number, "alex") for number in range(5)]
     out = files.find(capsys, "alex", "--domain", "customer", "--last", "2")
     assert [each in out for each in made] == [False, False, False, True, True]
@@ -92,7 +92,7 @@ def test_people_get_a_table_that_says_how_many_it_leaves_out(files: Files, capsy
 
 
 def test_an_account_is_found_under_every_name_that_it_had(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines keep the pseudonyms that they were written with, also after the pepper has got a layer."""
+    """After a pepper rotation, decisions under old and new pseudonyms are found."""
     before, after = files.decide(NOON, "alex"), files.decide(NOON + 1, "alex", layers=1)
     found = files.found(capsys, "alex", "--domain", "customer", peppers=2)
     assert [each["id"] for each in found] == [after, before]
@@ -101,14 +101,14 @@ def test_an_account_is_found_under_every_name_that_it_had(files: Files, capsys: 
 def test_a_name_may_come_from_standard_input(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So that it is in no list of processes."""
+    """The name can be read from stdin, so that it does not appear in process lists."""
     made = files.decide(NOON, "alex")
     monkeypatch.setattr("sys.stdin", io.StringIO("alex\n"))
     assert [each["id"] for each in files.found(capsys, "-", "--domain", "customer")] == [made]
 
 
-def test_of_whom_nothing_is_known_nothing_is_told(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """A stranger, and whoever was erased, from the moment in which that was asked for: exit code 1."""
+def test_an_unknown_or_erased_account_is_not_found(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """For an unknown account, or one whose erasure was requested, the exit code is 1."""
     made = files.decide(NOON, "alex")
     assert "nothing about this account" in files.find(capsys, "kim", "--domain", "customer", code=1)
     FileLogArchive(files.log, 1.0, 1.0).forget([bytes.fromhex(made)])
@@ -116,7 +116,7 @@ def test_of_whom_nothing_is_known_nothing_is_told(files: Files, capsys: pytest.C
 
 
 def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """It would find nobody: whoever has other settings than the service is told so."""
+    """If the pepper does not exist, the command says so and creates none, because another pepper would find nothing."""
     made = files.decide(NOON, "alex")
     assert made in files.find(capsys, "alex", "--domain", "customer")
     state = files.pepper.with_name("state")
@@ -126,15 +126,15 @@ def test_a_pepper_that_is_not_there_is_not_made(files: Files, capsys: pytest.Cap
     assert not state.exists()
 
 
-def test_what_names_nobody_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2."""
+def test_an_invalid_name_is_refused(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """An invalid name gives exit code 2."""
     files.decide(NOON, "alex")
     files.find(capsys, "", "--domain", "customer", code=2)
     files.find(capsys, "x" * 257, "--domain", "customer", code=2)
 
 
-def test_what_others_told_is_listed_when_it_is_asked_for(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who told what, and when, the newest first; beside the decisions stands that there is something."""
+def test_security_events_are_listed_on_request(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--events`, security events are listed, the newest first; without it, the table shows their number."""
     files.decide(NOON, "alex")
     files.hear(NOON + 1, "alex", "risk_level_change", level="high")
     files.hear(NOON + 2, "kim", "account_enabled")

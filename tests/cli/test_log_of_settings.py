@@ -1,4 +1,4 @@
-"""Laws of the commands that read a decision log: the settings know where it is, so nobody need say it."""
+"""Commands that read a decision log find it through the settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMANDS = {
 
 
 def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command, by its words."""
+    """Every command's parser, by its words."""
     yield name.strip(), parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -36,8 +36,8 @@ def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[s
                 yield from parsers(below, f"{name} {word}")
 
 
-def test_who_takes_a_log_takes_settings() -> None:
-    """Every command with a log has a default for it, the setting, and a way to say whose settings."""
+def test_commands_with_a_log_accept_settings() -> None:
+    """Every command with a `log` argument has the setting as its default, and accepts `--config` and `--set`."""
     found = []
     for name, parser in parsers(build_parser()):
         for log in (each for each in parser._actions if each.dest == "log"):
@@ -53,7 +53,8 @@ def test_who_takes_a_log_takes_settings() -> None:
 def test_the_log_of_the_settings_is_read(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the settings file or from the environment; where there is none, its place and the setting are named."""
+    """The log is found through the settings file or the environment; if it is missing, the message names the path and
+    the setting."""
     settings, place = tmp_path / "riskd.toml", tmp_path / "decisions"
     settings.write_text(f'[log]\ndir = "{place}"\n')
     monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path / "state"))
@@ -72,7 +73,7 @@ def test_the_log_of_the_settings_is_read(
 
 
 def timeless(said: str) -> str:
-    """What was told, save how long it took."""
+    """The output without durations."""
     return re.sub(r"[\d.]+ s, [\d,]+ a second", "", said)
 
 

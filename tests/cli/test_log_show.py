@@ -1,4 +1,4 @@
-"""`riskd log show`: one assessment, and all that the log has of it."""
+"""`riskd log show`: one assessment, with everything that the log has about it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ID: Final = ASKED.id
 
 
 def again(one: AssessmentRecord) -> RepeatRecord:
-    """The same answer, a minute later."""
+    """The same answer, repeated a minute later."""
     given = asdict(one)
     return RepeatRecord(**{name: given[name] for name in RepeatRecord.__struct_fields__} | {"time": NOON + 60})
 
@@ -67,7 +67,7 @@ def beside(one: AssessmentRecord) -> ShadowRecord:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A log of two segments, one of them packed, with others' lines, and one that is none, in between."""
+    """A log of two segments, one compressed, with other lines and an invalid one."""
     write(tmp_path / SEGMENT, decision(1, NOON), ASKED, b"no record", outcome(1, NOON, "session_established"))
     passed = outcome(7, NOON + 30, "challenge_passed", amr=("pwd", "otp"), seconds=8.0, taught=1)
     write(tmp_path / SEGMENT.replace("0101", "0102").replace("jsonl", "jsonl.gz"), passed, again(ASKED), beside(ASKED))
@@ -75,15 +75,13 @@ def log(tmp_path: Path) -> Path:
 
 
 def shown(capsys: pytest.CaptureFixture[str], log: Path, *more: str, code: int = 0) -> str:
-    """What the command prints."""
+    """The command's output."""
     assert main(["log", "show", "--log", str(log), *more]) == code
     return capsys.readouterr().out
 
 
-def test_people_are_told_what_was_decided_why_and_what_came_of_it(
-    log: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each fact, each reason and what it moved, each gap, and each line that followed, packed or not."""
+def test_the_text_shows_decision_reasons_and_outcomes(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text shows each fact, reason with its contribution, gap, and later line of the assessment."""
     told = " ".join(shown(capsys, log, ID).split())
     for part in (
         "required STEP_UP, not satisfied",
@@ -114,7 +112,7 @@ def test_people_are_told_what_was_decided_why_and_what_came_of_it(
 def test_nothing_that_a_caller_sent_passes_for_what_riskd_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No line of its own, and nothing that moves or colours: a terminal shows it as it was sent."""
+    """Values from callers are escaped: they can neither add lines nor send terminal control codes."""
     forged = {"amount": "1\x1b[2J\nrequired     BASELINE, satisfied"}
     write(tmp_path / SEGMENT, replace(ASKED, attributes=forged, request_id="\x9b31m"))
     told = shown(capsys, tmp_path, ID)
@@ -124,7 +122,7 @@ def test_nothing_that_a_caller_sent_passes_for_what_riskd_says(
 
 
 def test_scripts_get_the_lines_and_the_features_by_name(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As JSON: every line of the assessment and of no other, as it is in the log."""
+    """The JSON has every line of the assessment as logged, and the features by name."""
     found: dict[str, Any] = json.loads(shown(capsys, log, ID, "--json"))
     assert found["assessment"]["id"] == ID
     assert found["features"] == dict(zip(NAMES, VECTOR, strict=True))
@@ -133,23 +131,21 @@ def test_scripts_get_the_lines_and_the_features_by_name(log: Path, capsys: pytes
     assert [each["time"] for each in found["repeats"]] == [NOON + 60]
 
 
-def test_what_is_not_there_is_told_and_is_exit_code_1(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With what may have become of it; as JSON it is null."""
+def test_an_unknown_assessment_gives_exit_code_1(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For an unknown id, the text explains why it may be missing, the JSON is null, and the exit code is 1."""
     stranger = f"{99:032x}"
     assert f"has nothing about {stranger}" in shown(capsys, log, stranger, code=1)
     assert shown(capsys, log, stranger, "--json", code=1) == "null\n"
 
 
 def test_the_erased_are_not_shown(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the moment in which the erasure was asked for, whether or not their lines are gone from the disk."""
+    """After an erasure was requested, its lines are not shown, even if they are still on disk."""
     FileLogArchive(log, 1.0, 1.0).forget([bytes.fromhex(ID)])
     assert f"has nothing about {ID}" in shown(capsys, log, ID, code=1)
 
 
-def test_what_followed_is_shown_where_the_assessment_is_gone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its line was older than the log is kept, or was written by a worker that died before it could."""
+def test_later_lines_are_shown_without_the_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the assessment's own line is missing, its later lines are still shown."""
     write(tmp_path / SEGMENT, outcome(7, NOON, "confirmed_fraud"))
     told = shown(capsys, tmp_path, ID)
     assert "is no longer in the log" in told
@@ -157,7 +153,7 @@ def test_what_followed_is_shown_where_the_assessment_is_gone(
 
 
 def test_a_line_of_other_features_is_shown_without_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its vector has no names any more; all else has."""
+    """If a line has another feature schema, it is shown without features."""
     write(tmp_path / SEGMENT, decision(7, NOON, vector=(1.0,), reasons=("ANONYMIZER",), contributions={"old": 1.5}))
     told = " ".join(shown(capsys, tmp_path, ID).split())
     assert "of another version of riskd" in told
@@ -166,7 +162,7 @@ def test_a_line_of_other_features_is_shown_without_them(tmp_path: Path, capsys: 
 
 
 def test_without_contributions_it_says_who_can_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command is whole, and one that riskd has."""
+    """Without contributions, the text shows the command that can compute them."""
     write(tmp_path / SEGMENT, decision(7, NOON))
     told = shown(capsys, tmp_path, ID)
     assert f"riskd model explain customer m --log {tmp_path} --id {ID}" in told
@@ -176,16 +172,18 @@ def test_without_contributions_it_says_who_can_tell(tmp_path: Path, capsys: pyte
     ("words", "said"),
     [((ID.upper().replace("7", "F"),), "is not an assessment id"), (("--log", "nowhere", ID), "is not a directory")],
 )
-def test_what_cannot_be_looked_for_is_refused(
+def test_a_bad_id_or_log_is_refused(
     log: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a remedy, and exit code 2."""
+    """A bad id or log gives exit code 2 with a remedy."""
     assert main(["log", "show", "--log", str(log), *words]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of this account, told before the decision, and of the thirty days that it counts: whoever asks why finds who."""
+def test_earlier_security_events_are_shown_with_their_issuer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The account's security events of the thirty days before the decision are shown with their issuer."""
     asked = decision(7, NOON, subject=f"{7:032x}", reasons=("RISK_REPORTED",))
     high = {"level": "high", "issuer": "https://idp.example", "caller": "receiver"}
     write(
@@ -205,11 +203,9 @@ def test_who_reported_what_before_is_shown(tmp_path: Path, capsys: pytest.Captur
     assert [each["kind"] for each in found["events"]] == ["risk_level_change"]
 
 
-def test_what_was_told_before_the_pepper_was_rotated_is_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Under whichever number of layers; not what was told of others, of another domain, or under another pepper. Where
-    there is no pepper, what can be found without is shown."""
+def test_security_events_from_before_a_rotation_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Security events under any number of layers are shown, but none of other accounts, domains or peppers; without a
+    pepper, those that can be found."""
     peppers = [b"a pepper of sixteen bytes", b"another of sixteen bytes", b"a third of sixteen bytes.."]
 
     def named(who: str, layers: int, domain: str = "customer") -> dict[str, str]:
@@ -243,6 +239,6 @@ def test_what_was_told_before_the_pepper_was_rotated_is_shown(
 
 
 def test_events_alone_are_no_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of an id that the log has not, nothing is told but that."""
+    """If the log has only events about an id, the assessment is reported as missing."""
     write(tmp_path / SEGMENT, security_event(7, NOON, "account_enabled"))
     assert "has nothing about" in shown(capsys, tmp_path, f"{7:032x}", code=1)

@@ -1,4 +1,4 @@
-"""`riskd model`: what it prints and what it seals."""
+"""`riskd model`: printing weights and sealing bundles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.models.stories import bundle
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Path:
-    """A copy of a shipped model, one weight of it changed by hand."""
+    """A copy of a shipped model with one weight changed by hand."""
     path = copytree(bundle("machine"), tmp_path / "hand-set-2")
     forest = path / "forest.json"
     forest.write_text(
@@ -26,7 +26,7 @@ def edited(tmp_path: Path) -> Path:
 
 
 def test_an_edited_model_is_refused_until_it_is_sealed(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody serves an edit by accident; sealing writes the new weight into the card as well."""
+    """An edited bundle is rejected until it is sealed; sealing also updates the card."""
     with pytest.raises(InvalidModel, match="SHA-256"):
         load_model(edited, DEFINITIONS)
 
@@ -37,13 +37,13 @@ def test_an_edited_model_is_refused_until_it_is_sealed(edited: Path, capsys: pyt
 
 
 def test_weights_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line a feature, as the card has it."""
+    """The weights are printed as in the card, one line per feature."""
     assert main(["model", "weights", str(bundle("machine"))]) == 0
     assert capsys.readouterr().out in read_card(bundle("machine"))
 
 
 def test_a_broken_forest_changes_nothing(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sealing says what is wrong and writes nothing."""
+    """Sealing an invalid forest reports the mistake and writes nothing."""
     forest = edited / "forest.json"
     forest.write_text(forest.read_text().replace('"feature": "tor"', '"feature": "torr"'))
     before = {file.name: file.read_bytes() for file in edited.iterdir()}

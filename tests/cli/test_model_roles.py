@@ -1,4 +1,4 @@
-"""`riskd model`, from a candidate to a champion and back, and `riskd drift`: what they print, and their exit codes."""
+"""`riskd model` from candidate to champion and back, and `riskd drift`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RELEASED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ  promote candidate as champio
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """The hand-set models, and a candidate for customers with one weight changed."""
+    """The hand-set models, and a customer candidate with one weight changed."""
     models = champions(tmp_path / "models")
     candidate = copytree(models / "customer" / "hand-set-2", models / "customer" / "candidate")
     document = read_forest(candidate)
@@ -48,7 +48,7 @@ def replace(bundle: Path, document: ForestDocument) -> None:
 
 
 def judge(models: Path, *, lost: bool = False) -> None:
-    """Put an evaluation into the candidate's bundle."""
+    """Write an evaluation into the candidate's bundle."""
     found = evaluation(*((difference("class", "spraying", LOST),) if lost else ()))
     named = {
         "candidate": msgspec.structs.replace(found.models["candidate"], version="candidate"),
@@ -65,13 +65,13 @@ class Cli:
         self._models, self._capsys = models, capsys
 
     def __call__(self, *words: object) -> tuple[int, str]:
-        """Exit code, and both outputs."""
+        """Exit code and combined output."""
         code = main(["model", *map(str, words), "--models", str(self._models)])
         told = self._capsys.readouterr()
         return code, told.out + told.err
 
     def json(self, *words: object) -> Any:  # noqa: ANN401 - JSON
-        """What a script reads."""
+        """The parsed JSON output."""
         code, told = self(*words, "--json")
         assert code == 0, told
         return json.loads(told)
@@ -87,7 +87,7 @@ def champion(models: Path) -> str:
 
 
 def test_a_user_without_a_name_has_a_number(cli: Cli, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As containers have them, whose passwd does not know who they run as: the history says it all the same."""
+    """If the user has no name, as in many containers, the history records the uid."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.getuid", lambda: 4_294_000_000)
@@ -98,7 +98,7 @@ def test_a_user_without_a_name_has_a_number(cli: Cli, models: Path, monkeypatch:
 
 
 def test_a_better_model_is_promoted_and_rolled_back(cli: Cli, models: Path) -> None:
-    """Every check is printed; the list, the model and the history tell of it; the champion of before comes back."""
+    """A promotion prints every check and is recorded; a rollback restores the previous champion."""
     judge(models)
     code, told = cli("promote", "customer", "candidate", "--actor", "kim", "--reason", "measured")
 
@@ -116,8 +116,8 @@ def test_a_better_model_is_promoted_and_rolled_back(cli: Cli, models: Path) -> N
     assert [act["act"] for act in cli.json("show", "customer", "candidate")["history"]] == ["promote", "rollback"]
 
 
-def test_a_worse_model_is_not(cli: Cli, models: Path) -> None:
-    """Exit code 1, the check that failed is named with its figures, and nothing has changed."""
+def test_a_worse_model_is_not_promoted(cli: Cli, models: Path) -> None:
+    """A failed check gives exit code 1 and is printed with its figures, and nothing changes."""
     judge(models, lost=True)
     code, told = cli("promote", "customer", "candidate")
 
@@ -129,7 +129,7 @@ def test_a_worse_model_is_not(cli: Cli, models: Path) -> None:
 
 
 def test_force_leaves_a_trace(cli: Cli, models: Path) -> None:
-    """The reason and the checks that were forced are in the history."""
+    """A forced promotion records its reason and the checks that failed."""
     judge(models, lost=True)
     act = cli.json("promote", "customer", "candidate", "--force", "incident 4711")["act"]
 
@@ -141,7 +141,7 @@ def test_force_leaves_a_trace(cli: Cli, models: Path) -> None:
 
 
 def test_a_dry_run_changes_nothing(cli: Cli, models: Path) -> None:
-    """It prints the checks, and exits as the gate does."""
+    """A dry run prints the checks and exits as the promotion would, and changes nothing."""
     judge(models)
     assert cli("promote", "customer", "candidate", "--dry-run")[0] == 0
     judge(models, lost=True)
@@ -149,8 +149,9 @@ def test_a_dry_run_changes_nothing(cli: Cli, models: Path) -> None:
     assert champion(models) == "hand-set-2"
 
 
-def test_a_model_that_nobody_judged_is_not_promoted(cli: Cli, models: Path, tmp_path: Path) -> None:
-    """It says how to judge it; a document from elsewhere counts as well, and one that is none is refused."""
+def test_a_model_without_an_evaluation_is_not_promoted(cli: Cli, models: Path, tmp_path: Path) -> None:
+    """Without an evaluation the promotion is refused with how to make one; an evaluation file from elsewhere is
+    accepted."""
     code, told = cli("promote", "customer", "candidate")
     assert (code, "riskd evaluate" in told) == (1, True)
     (tmp_path / "bad.json").write_text("{}")
@@ -163,7 +164,7 @@ def test_a_model_that_nobody_judged_is_not_promoted(cli: Cli, models: Path, tmp_
 
 
 def test_a_model_that_would_not_be_served_cannot_be_forced(cli: Cli, models: Path) -> None:
-    """A damaged bundle, an unknown version and the champion itself are refused with exit code 2."""
+    """A damaged bundle, an unknown version and the champion itself are refused with exit code 2, even if forced."""
     judge(models)
     assert "versions: candidate, hand-set-2" in cli("promote", "customer", "gone", "--force", "now")[1]
     assert cli("promote", "customer", "hand-set-2")[0] == 2
@@ -175,7 +176,7 @@ def test_a_model_that_would_not_be_served_cannot_be_forced(cli: Cli, models: Pat
 
 
 def test_a_challenger_needs_no_evaluation(cli: Cli, models: Path) -> None:
-    """It decides nothing; it is withdrawn by a rollback."""
+    """A challenger needs no evaluation, and a rollback withdraws it."""
     code, told = cli("promote", "customer", "candidate", "--as", "challenger")
     assert code == 0, told
     assert "riskd release shadow" in told
@@ -186,7 +187,7 @@ def test_a_challenger_needs_no_evaluation(cli: Cli, models: Path) -> None:
 
 
 def test_signatures_are_asked_for_where_keys_are_trusted(cli: Cli, models: Path, tmp_path: Path) -> None:
-    """Signed with the key, a model passes; unsigned ones are refused with how to sign them, all at once."""
+    """With trusted keys, signed models pass, and all unsigned ones are reported at once with how to sign them."""
     key = tmp_path / "key.pem"
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     bundle = models / "customer" / "candidate"
@@ -204,8 +205,8 @@ def test_signatures_are_asked_for_where_keys_are_trusted(cli: Cli, models: Path,
     assert cli("promote", "customer", "candidate", "--force", "now", *trusting)[0] == 2
 
 
-def test_what_is_damaged_is_not_signed(cli: Cli, models: Path, tmp_path: Path) -> None:
-    """A signature says that somebody would serve it."""
+def test_a_damaged_bundle_is_not_signed(cli: Cli, models: Path, tmp_path: Path) -> None:
+    """A damaged bundle is not signed."""
     key = tmp_path / "key.pem"
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     bundle = models / "customer" / "candidate"
@@ -215,8 +216,8 @@ def test_what_is_damaged_is_not_signed(cli: Cli, models: Path, tmp_path: Path) -
     assert not (bundle / "signature.json").exists()
 
 
-def test_a_difference_is_told_in_words(cli: Cli, tmp_path: Path) -> None:
-    """Weights, baseline, and over a log the scores that move most."""
+def test_diff_shows_weights_and_scores(cli: Cli, tmp_path: Path) -> None:
+    """`diff` prints changed weights and baseline and, with a log, how scores move."""
     log = write(tmp_path / "log", rows(3, 300))
     code, told = cli("diff", "customer", "hand-set-2", "candidate", "--log", log)
 
@@ -230,7 +231,7 @@ def test_a_difference_is_told_in_words(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> None:
-    """By exact contributions: each is what the log-odds fall by when that feature alone is as usual."""
+    """`explain` prints exact contributions: how much the log-odds fall if only that feature is usual."""
     batch = rows(3, 50)
     log = write(tmp_path / "log", batch)
     found = cli.json("explain", "customer", "--log", log, "--id", f"{7:032x}")
@@ -253,7 +254,7 @@ def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> N
 
 
 def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
-    """What a file does not name is as usual; what no feature is called is refused."""
+    """In a vector file, omitted features are usual, and unknown ones are rejected."""
     vector = tmp_path / "vector.json"
     vector.write_text('{"new_device": true, "distance_known_km": null}')
     found = cli.json("explain", "customer", "--vector", vector)
@@ -269,8 +270,9 @@ def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
     assert "leave out --log and --id" in cli("explain", "customer", "--vector", vector, "--id", "00")[1]
 
 
-def test_importance_is_told_over_a_log(cli: Cli, tmp_path: Path) -> None:
-    """The strongest first; no more rows than asked for; a log without the domain is refused."""
+def test_importance_over_a_log(cli: Cli, tmp_path: Path) -> None:
+    """Over a log, features are ranked by how much they move the score, up to `--rows`; a log without the domain is
+    rejected."""
     log = write(tmp_path / "log", rows(3, 400))
     found = cli.json("explain", "customer", "--log", log, "--rows", 50)
     moves = [each["moves"] for each in found]
@@ -284,8 +286,8 @@ def drift(models: Path, *words: object) -> int:
     return main(["drift", *map(str, words), "--models", str(models)])
 
 
-def test_drift_is_told_and_fails(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model takes a log as its reference; another log that shifted is named, with the day; exit code 1."""
+def test_drift_is_reported_with_exit_code_1(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against a reference, a shifted feature is reported with the day of its shift, and the exit code is 1."""
     usual = write(tmp_path / "usual", rows(1, 3000))
     shifted = write(tmp_path / "shifted", rows(2, 3000, shift=Shift("device_llr", 6, by=1.5)))
     log = write(tmp_path / "log", rows(4, 3000))
@@ -312,8 +314,8 @@ def test_drift_is_told_and_fails(models: Path, tmp_path: Path, capsys: pytest.Ca
 def test_a_model_without_a_reference_is_held_against_the_past(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The earlier half of the log, or what lies before --since, and the command says so; nobody is counted twice. Where
-    nothing lies before, that is refused."""
+    """Without a reference, the log is compared with its earlier half or with what lies before `--since`; if there is
+    nothing before, that is an error."""
     log = write(tmp_path / "log", rows(2, 6000, shift=Shift("device_llr", 10, by=1.5)))
 
     for words, counts in (((), (3000, 3000)), (("--since", "2024-10-09"), (3858, 2142))):
@@ -335,7 +337,7 @@ def test_a_model_without_a_reference_is_held_against_the_past(
 
 
 def test_a_log_is_compared_with_its_own_past(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--against` may be the same log, up to a day; a threshold above the shift lets it pass."""
+    """`--against` may be the same log up to a day; a threshold above the shift gives exit code 0."""
     log = write(tmp_path / "log", rows(2, 6000, shift=Shift("device_llr", 10, by=1.5)))
     words = ("--log", log, "--since", "2024-10-11", "--against-until", "2024-10-11")
 

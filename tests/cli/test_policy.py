@@ -1,4 +1,4 @@
-"""`riskd policy check` and `riskd policy test`: mistakes as a service would tell them, cases as a test runner would."""
+"""`riskd policy check` and `riskd policy test`: mistakes as a service reports them, cases as a test runner does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BAD = [ROOT / "tests" / "policy_errors" / f"{name}.yaml" for name in ("condition
 
 
 def test_the_shipped_policies_are_right(capsys: pytest.CaptureFixture[str]) -> None:
-    """A directory stands for its files; each is named with its domain and version."""
+    """A directory stands for its files; each is printed with its domain and version."""
     assert main(["policy", "check", str(SHIPPED)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[0] for line in lines] == [
@@ -24,8 +24,8 @@ def test_the_shipped_policies_are_right(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-def test_the_mistakes_of_all_files_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2; the good file beside bad ones is still named."""
+def test_the_mistakes_of_all_files_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """The mistakes of all files are reported with exit code 2; valid files are still listed."""
     assert main(["policy", "check", *map(str, BAD), str(SHIPPED / "machine.yaml")]) == 2
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
@@ -34,7 +34,7 @@ def test_the_mistakes_of_all_files_are_told(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_script_reads_what_is_right_and_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--json` has both, each mistake with its place and remedy, and the exit code of the text."""
+    """`--json` has valid files and mistakes with position and remedy; the exit code is the same."""
     good = SHIPPED / "machine.yaml"
     assert main(["policy", "check", "--json", str(good)]) == 0
     assert [one["domain"] for one in json.loads(capsys.readouterr().out)["right"]] == ["machine"]
@@ -46,7 +46,7 @@ def test_a_script_reads_what_is_right_and_what_is_wrong(capsys: pytest.CaptureFi
 
 
 def test_a_place_without_policies_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Silence would look like success."""
+    """A directory without policies is an error."""
     assert main(["policy", "check", str(tmp_path), str(tmp_path / "none.yaml")]) == 2
     assert capsys.readouterr().err.count("riskd: ") == 2
 
@@ -68,7 +68,7 @@ def cases(tmp_path: Path, text: str) -> str:
 
 
 def test_the_shipped_policies_pass_their_cases(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every case of every domain, on every journey; and no rule is shipped that no case hits."""
+    """Every case of every domain passes, cases cover every journey, and every rule is hit by some case."""
     assert main(["policy", "test", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["failed"] == 0
@@ -90,7 +90,7 @@ def test_the_shipped_policies_pass_their_cases(capsys: pytest.CaptureFixture[str
     ],
 )
 def test_a_case_that_fails_says_how(wrong: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1, with file, line, description, and what differs."""
+    """A failing case gives exit code 1 with file, line, description and the difference."""
     key = wrong.partition(":")[0]
     kept = ", ".join(part for part in ("tier: STEP_UP", "satisfied: false") if not part.startswith(key))
     text = CASES[: CASES.index("expect:")] + f"expect: {{{wrong}{', ' if kept else ''}{kept}}}\n"
@@ -103,7 +103,7 @@ def test_a_case_that_fails_says_how(wrong: str, told: str, tmp_path: Path, capsy
 
 
 def test_a_candidate_can_be_put_to_the_same_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--policies` judges other policies; a rule that was loosened there is found."""
+    """`--policies` tests other policies with the same cases, and finds a loosened rule."""
     policy = (SHIPPED / "customer.yaml").read_text(encoding="utf-8")
     (tmp_path / "customer.yaml").write_text(policy.replace("tor == 1.0", "vpn == 1.0"), encoding="utf-8")
     assert main(["policy", "test", cases(tmp_path, CASES), "--policies", str(tmp_path)]) == 1
@@ -112,7 +112,7 @@ def test_a_candidate_can_be_put_to_the_same_cases(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("named", [SHIPPED, SHIPPED / "customer.yaml", SHIPPED / "tests"], ids=["all", "one", "cases"])
 def test_a_policy_stands_for_the_cases_beside_it(named: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever names a policy, or where policies lie, means its cases."""
+    """Naming a policy or its directory runs the cases beside it."""
     assert main(["policy", "test", str(named)]) == 0
     assert f"passed {SHIPPED / 'tests' / 'customer.yaml'}: " in capsys.readouterr().out
 
@@ -120,7 +120,7 @@ def test_a_policy_stands_for_the_cases_beside_it(named: Path, capsys: pytest.Cap
 def test_riskds_own_cases_are_for_the_policies_that_are_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A directory with the policy of one domain is judged by the cases of that one."""
+    """With `--policies`, only the cases of the domains in that directory are run."""
     (tmp_path / "machine.yaml").write_bytes((SHIPPED / "machine.yaml").read_bytes())
     assert main(["policy", "test", "--policies", str(tmp_path)]) == 0
     assert "customer" not in capsys.readouterr().out
@@ -133,10 +133,10 @@ def test_riskds_own_cases_are_for_the_policies_that_are_there(
         (CASES, "has cases of the policy {above}/customer.yaml, which is not there"),
     ],
 )
-def test_what_is_missing_for_a_test_is_told(
+def test_missing_cases_or_policies_are_reported(
     text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A policy without cases, cases without their policy: one line each, with what to do."""
+    """A policy without cases, or cases without their policy, give one line with what to do."""
     file = cases(tmp_path, text)
     assert main(["policy", "test", file]) == 2
     (told,) = capsys.readouterr().err.splitlines()
@@ -144,8 +144,10 @@ def test_what_is_missing_for_a_test_is_told(
     assert "--policies DIR" in told
 
 
-def test_mistakes_of_cases_and_policies_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, nothing is run, and a policy that several files need is refused once."""
+def test_mistakes_of_cases_and_policies_are_reported_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Mistakes of cases and policies are reported together, each once, and nothing is run."""
     bad = cases(tmp_path, CASES.replace("tor: 1", "tro: 1"))
     other = tmp_path / "machine.yaml"
     other.write_text(CASES.replace("customer", "machine"), encoding="utf-8")

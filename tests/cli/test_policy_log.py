@@ -1,4 +1,4 @@
-"""The commands that read a decision log, on one that a real engine wrote: files, processes and all."""
+"""The commands that read a decision log, on one that a real engine wrote."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ISSUER: Final = "https://idp.example"
 
 
 class Written:
-    """A log, the policies that decided it, and what was answered."""
+    """A log, the policies that decided it, and the number of satisfied answers."""
 
     def __init__(self, directory: Path) -> None:
         self.log, self.policies = directory / "state" / "decisions", directory / "policies"
@@ -52,7 +52,7 @@ class Written:
         }
         self.satisfied = 0
         random = Random(5)
-        for _ in range(2):  # two processes of a service, one after the other: two segments
+        for _ in range(2):  # two processes one after the other write two segments
             with open_engine(load(environ={}, flags=flags)) as engine:
                 for one in self._attempts(random):
                     answer = engine.assess(one, 5.0)
@@ -100,7 +100,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: object) -> Any:  # noqa: AN
 def test_the_running_policies_reproduce_their_log(
     written: Written, processes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every tier, satisfaction and hit, of all identity domains and journeys: zero differences."""
+    """A backtest of the policies that wrote the log has no differences in tiers, satisfaction and hits."""
     code, out = run(
         capsys, "backtest", written.policies, "--log", written.log, "--processes", processes, "--exit-code", "--json"
     )
@@ -114,10 +114,10 @@ def test_the_running_policies_reproduce_their_log(
     assert 0 < written.satisfied < ATTEMPTS
 
 
-def test_a_candidate_is_told_in_text_json_and_pictures(
+def test_a_candidate_is_reported_as_text_json_and_page(
     written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The page is one well-formed file that loads nothing; the exit code says that decisions differ."""
+    """A candidate's differences appear in text, JSON and a self-contained HTML page, and in the exit code."""
     candidate, page = tmp_path / "customer.yaml", tmp_path / "report.html"
     text = (written.policies / "customer.yaml").read_text(encoding="utf-8")
     candidate.write_text(text.replace("> 500.0", "> 100.0").replace("amount.\n", "amount <b>.\n"), encoding="utf-8")
@@ -146,7 +146,7 @@ def test_a_candidate_is_told_in_text_json_and_pictures(
 def test_a_directory_with_a_log_and_more_is_read_for_its_log(
     written: Written, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `riskd simulate` leaves it: lines that lie beside `decisions` are no lines of the log."""
+    """In a directory as `riskd simulate` leaves it, only the log is read."""
     (written.log.parent / "truth.jsonl").write_text('{"assessment_id":"0"}\n', encoding="utf-8")
     code, report = run(capsys, "backtest", written.policies, "--log", written.log.parent, "--json")
     assert code == 0
@@ -155,8 +155,8 @@ def test_a_directory_with_a_log_and_more_is_read_for_its_log(
     assert not counts.get("unreadable")
 
 
-def test_rules_are_told_by_what_they_did(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
-    """Acting ones, shadow ones, and those that never hit."""
+def test_rules_are_listed_with_their_effect(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules are listed with their hits: acting, in shadow, and never hit."""
     words = ("rules", "--policies", written.policies / "customer.yaml", "--log", written.log)
     rules = {rule["name"]: rule for rule in told(capsys, *words)["customer"]["rules"]}
     assert rules["large_amount"]["alone"] > 0
@@ -172,7 +172,7 @@ def test_rules_are_told_by_what_they_did(written: Written, capsys: pytest.Captur
 def test_bands_are_written_to_a_new_file_and_keep_their_promise(
     written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file that `--write` made is a policy, and its friction on the log is the one that was promised."""
+    """`--write` makes a valid policy whose friction on the log is as reported."""
     new = tmp_path / "customer.yaml"
     words = ("calibrate", "--policies", written.policies / "customer.yaml", "--log", written.log, "--journey", "login")
     code, out = run(capsys, *words, "--budget", "40%", "--presume-good", "--write", new, "--json")
@@ -189,7 +189,8 @@ def test_bands_are_written_to_a_new_file_and_keep_their_promise(
 
 
 def test_the_policys_own_budgets_are_kept(written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without `--budget` each journey is held to its own, also while it learns; journeys without one are left alone."""
+    """Without `--budget`, each journey's own friction budget is used, even while it learns; journeys without one are
+    skipped."""
     policy = tmp_path / "customer.yaml"
     text = (written.policies / "customer.yaml").read_text()
     budget = "  login:\n    friction_budget: 0.4\n    learning_until: 2100-01-01\n"
@@ -204,7 +205,7 @@ def test_the_policys_own_budgets_are_kept(written: Written, tmp_path: Path, caps
 
 
 def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1, and how many more are needed."""
+    """A log that is too small gives exit code 1 and the number of decisions missing."""
     words = ("--policies", written.policies / "customer.yaml", "--log", written.log, "--journey", "login")
     code, out = run(capsys, "calibrate", *words, "--budget", "0.001")
     assert code == 1
@@ -236,10 +237,10 @@ def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.Cap
         (["calibrate", "--log", "{log}", "--budget", "2"], None),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_impossible_requests_are_refused(
     words: list[str], told: str | None, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 2, with what is wrong."""
+    """Impossible requests give exit code 2 with the reason."""
     filled = [word.format(policies=written.policies, log=written.log, tmp=tmp_path) for word in words]
     if told is None:
         with pytest.raises(SystemExit) as caught:
@@ -256,7 +257,7 @@ def test_what_cannot_be_done_is_refused(
 def test_a_comparison_can_gate(
     flags: tuple[str, ...], code: int, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A change is no error unless it is asked to be one."""
+    """`diff` exits with 0 for changes, unless `--exit-code` or `--tighten-only` make them an error."""
     old = written.policies / "customer.yaml"
     new = tmp_path / "customer.yaml"
     new.write_text(old.read_text(encoding="utf-8").replace("STEP_UP: 0.02 #", "STEP_UP: 0.03 #"), encoding="utf-8")
@@ -267,7 +268,7 @@ def test_a_comparison_can_gate(
 
 
 def test_progress_goes_to_stderr_and_only_to_a_terminal(written: Written) -> None:
-    """A script that reads JSON reads nothing else; a command of its own starts its own processes."""
+    """Progress is printed only to a terminal, so that a script's output is clean."""
     words = ["policy", "backtest", str(written.policies), "--log", str(written.log), "--processes", "2", "--json"]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "riskd", *words],
@@ -283,7 +284,7 @@ def test_progress_goes_to_stderr_and_only_to_a_terminal(written: Written) -> Non
 def test_the_rules_of_the_settings_are_judged_unless_others_are_named(
     written: Written, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever has the settings of a service means its policies; riskd's own are those of no settings."""
+    """Without `--policies`, the policies of the settings are used."""
 
     def known() -> set[str]:
         assert main(["policy", "rules", "--log", str(written.log), "--domain", "customer", "--json"]) == 0

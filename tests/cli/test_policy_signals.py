@@ -1,4 +1,4 @@
-"""`riskd policy signals`, on a log that a real engine wrote by the shipped policies and models."""
+"""`riskd policy signals`, on a log written by a real engine with the shipped policies and models."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PARTS: Final = ("20260101T000000.000000-w0-1.jsonl", "20260102T000000.000000-w0-
 
 
 class Written(Town):
-    """A log in two segments, of people who report nothing to others."""
+    """A log in two segments, without outside signals."""
 
     def signalled(self, one: Attempt) -> Attempt:
-        """As ever, without signals of others."""
+        """Attempts without outside signals."""
         return replace(super().signalled(one), outside=None)
 
 
 @pytest.fixture(scope="module")
 def records() -> list[Any]:
-    """What a town was answered, and told."""
+    """The records of a town's assessments."""
     log = ListLog()
     Written(log, seed=6).live(240)
     return log.records()
@@ -39,7 +39,7 @@ def records() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def log(records: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The log on files."""
+    """The log as files."""
     directory = tmp_path_factory.mktemp("decisions")
     half = len(records) // 2
     for name, part in zip(PARTS, (records[:half], records[half:]), strict=True):
@@ -48,16 +48,15 @@ def log(records: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(capsys: pytest.CaptureFixture[str], log: Path, *words: str) -> list[dict[str, Any]]:
-    """As JSON."""
+    """The command's JSON."""
     assert main(["policy", "signals", "--log", str(log), *words, "--json"]) == 0
     found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     return found
 
 
-def test_with_it_is_what_was_decided_and_came_is_what_came(
-    log: Path, records: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By the models and policies that decided, each row has all decisions, and asks of as many as were asked."""
+def test_the_counts_agree_with_the_log(log: Path, records: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """With the models and policies that decided, each row has all decisions, the actual number of challenges, and how
+    often the signal came."""
     found = told(capsys, log)
     assert [each["domain"] for each in found] == list(DOMAINS)
     for each in found:
@@ -73,8 +72,8 @@ def test_with_it_is_what_was_decided_and_came_is_what_came(
             assert row["moved"] <= row["came"]
 
 
-def test_what_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody was asked for it before, and nobody is asked for it then."""
+def test_a_signal_that_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A signal that never came changes no tier."""
     for each in told(capsys, log):
         (row,) = [row for row in each["signals"] if row["signal"] == "outside"]
         assert (row["came"], row["moved"], row["stricter"], row["laxer"]) == (0, 0, 0, 0)
@@ -82,12 +81,12 @@ def test_what_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixtur
 
 
 def test_processes_change_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What two count is what one counts."""
+    """The result is the same with one process and with two."""
     assert told(capsys, log, "--processes", "2") == told(capsys, log, "--processes", "1")
 
 
 def test_people_get_a_table_of_each_domain(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a row for each signal, and the model that it was weighed by."""
+    """The text has a table per domain, with a row per signal and the model used."""
     assert main(["policy", "signals", "--log", str(log), "--domain", "customer"]) == 0
     out = capsys.readouterr().out
     assert "customer, by model hand-set-2" in out
@@ -99,10 +98,10 @@ def test_people_get_a_table_of_each_domain(log: Path, capsys: pytest.CaptureFixt
     ("words", "said"),
     [(["--models", "{tmp}"], "champion"), (["--since", "2099-01-01"], "no decision to replay")],
 )
-def test_what_cannot_be_weighed_is_refused(
+def test_impossible_weighings_are_refused(
     words: list[str], said: str, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 2, with what is wrong."""
+    """Impossible requests give exit code 2 with the reason."""
     filled = [word.format(tmp=tmp_path) for word in words]
     assert main(["policy", "signals", "--log", str(log), *filled]) == 2
     assert said in capsys.readouterr().err

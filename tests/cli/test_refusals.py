@@ -1,4 +1,4 @@
-"""Laws of what the command line refuses: a line that says where, what, and mostly how to mend it."""
+"""Messages of the command line: where the mistake is, what it is, and usually how to fix it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CASES: Final = {
 def test_a_refusal_says_where_and_what(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 2, nothing on standard output, and a sentence that a stranger can act on."""
+    """Exit code 2, nothing on stdout, and a message that explains the mistake."""
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path / "state"))
@@ -39,10 +39,10 @@ def test_a_refusal_says_where_and_what(
     "words",
     [["assess", "{file}"], ["assess", "--stream", "{file}", "--target", "127.0.0.1:1"], ["policy", "check", "{file}"]],
 )
-def test_what_is_quoted_does_nothing_to_a_terminal(
+def test_control_characters_in_quoted_input_are_escaped(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Names that came from outside are part of what is wrong, in every command."""
+    """Messages escape control characters in quoted input, in every command."""
     file = tmp_path / "file"
     file.write_text('{"\\u001b[31mname": 1}\n')
     assert main([word.format(file=file) for word in words]) == 2
@@ -51,10 +51,10 @@ def test_what_is_quoted_does_nothing_to_a_terminal(
     assert "\x1b" not in told
 
 
-def test_an_export_without_a_record_is_told(
+def test_an_import_without_a_usable_record_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of which nothing was used is named as perhaps another one, not passed over."""
+    """If nothing in a file could be used, the command asks whether it is the right kind of export."""
     monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
     (tmp_path / "junk.txt").write_text("junk\n")
     assert main(["import", "okta", str(tmp_path / "junk.txt"), "--domain", "customer"]) == 0

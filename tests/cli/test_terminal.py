@@ -1,4 +1,4 @@
-"""Tables on a terminal, however narrow: whatever they hold can be read."""
+"""Tables on terminals of any width remain readable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ ROWS = [
 
 @given(TABLES, st.integers(1, 120))
 def test_columns_fit_the_terminal_and_their_longest_word(columns: list[list[str]], room: int) -> None:
-    """Both, or there is no table; and none is narrower than it is when there is room."""
+    """Columns fit the terminal and their longest word, or there is no table; with enough room each has its natural
+    width."""
     found = fitted(columns, room)
     if found is None:
         least = [max([1, *(len(line) for cell in each for line in broken(cell, 1).split("\n"))]) for each in columns]
@@ -39,12 +40,12 @@ def test_columns_fit_the_terminal_and_their_longest_word(columns: list[list[str]
 
 @given(WORDS, st.integers(1, 30))
 def test_a_broken_cell_loses_nothing_but_space(cell: str, width: int) -> None:
-    """Every letter is there, in its order."""
+    """Wrapping a cell keeps every character except white space."""
     assert re.sub(r"\s", "", broken(cell, width)) == re.sub(r"\s", "", cell)
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int) -> list[str]:
-    """The lines of `ROWS` on a terminal so wide."""
+    """The lines of `ROWS` on a terminal of this width."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(columns))
     print_table(HEAD, ROWS, "rules")
@@ -55,9 +56,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def test_every_cell_can_be_read_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
 ) -> None:
-    """No cell ends in an ellipsis, no word is torn, and no line is wider than the terminal while it is no narrower
-    than what is told.
-    """
+    """No cell is cut with an ellipsis, no word is split, and lines fit the terminal unless a single word is wider."""
     lines = printed(monkeypatch, capsys, columns)
     text = "\n".join(lines)
     assert "…" not in text
@@ -67,7 +66,7 @@ def test_every_cell_can_be_read_whole(
 
 
 def test_figures_stand_below_each_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """They end in one column, words begin in one."""
+    """Figures are right-aligned and words left-aligned."""
     _, head, first, second = printed(monkeypatch, capsys, 160)
     assert len(head) == len(first) == len(second)
     assert first.index("PHISHING") == second.index("STEP_UP") == head.index("tier")
@@ -76,7 +75,7 @@ def test_figures_stand_below_each_other(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_a_terminal_too_narrow_has_a_cell_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Beside the name of its column, below the name of its row."""
+    """On a narrow terminal each cell has its own line, below the name of its row."""
     assert printed(monkeypatch, capsys, 30)[:4] == [
         "rules",
         "rule breached_on_unknown_device",
@@ -86,7 +85,7 @@ def test_a_terminal_too_narrow_has_a_cell_a_line(
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither in a pipe nor with NO_COLOR: what colour says is in words, too."""
+    """There is no colour in a pipe or with NO_COLOR."""
     print_table(("check", "passed"), [("a", "ok"), ("b", "NO")])
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -96,7 +95,7 @@ def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, capsys:
 
 @given(st.text())
 def test_a_text_from_outside_is_one_line_that_does_nothing_to_a_terminal(text: str) -> None:
-    """Whatever it holds; and what can be printed is as it was."""
+    """Text from outside is escaped to one printable line; printable text is unchanged."""
     assert plain(text).isprintable()
     assert plain(text) == text or not text.isprintable()
     assert aligned([("name", text)]).isprintable()
@@ -106,7 +105,7 @@ def test_a_text_from_outside_is_one_line_that_does_nothing_to_a_terminal(text: s
 def test_a_cell_from_outside_does_nothing_to_a_terminal(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However wide it is; of several lines none passes for another row."""
+    """Control characters in a cell are escaped, and a line break cannot forge a row."""
     monkeypatch.setenv("COLUMNS", str(columns))
     print_table(("name", "told"), [("agent", "\x1b[2J\x9b31mred\u202e\nname DENY")])
     told = capsys.readouterr().out

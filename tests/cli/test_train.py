@@ -1,4 +1,4 @@
-"""`riskd train` and `riskd evaluate`: from a log to a bundle, from a bundle to a report."""
+"""`riskd train` and `riskd evaluate`: from a log to a bundle, and from a bundle to a report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bundle(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Tags(HTMLParser):
-    """The open tags of a page, and everything that would reach out of it."""
+    """The open tags of a page, and everything that it would load from outside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,8 @@ class Tags(HTMLParser):
 
 
 def test_a_bundle_is_served_and_says_what_it_is(bundle: Path) -> None:
-    """It loads for its domain, and its card tells data, method, tests, limits and updates, and that it is simulated."""
+    """The bundle loads for its domain, and its card describes data, method, tests and limits, and that it is
+    simulated."""
     assert load_model(bundle, DEFINITIONS, domain="customer").version == "t1"
     assert read_manifest(bundle).kind == "trained"
     card = read_card(bundle)
@@ -75,7 +76,7 @@ def test_a_bundle_is_served_and_says_what_it_is(bundle: Path) -> None:
 
 
 def test_labels_may_come_from_outcomes(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same log without its truth trains on what callers reported, and the card says so."""
+    """Without the truth, labels come from reported outcomes, and the card says so."""
     out = tmp_path / "live"
     arguments = ["train", *SMALL, "--log", str(log), "--labels", "outcomes", "--out", str(out), "--json"]
     assert main(arguments) == 0
@@ -88,7 +89,7 @@ def test_labels_may_come_from_outcomes(log: Path, tmp_path: Path, capsys: pytest
 def test_nothing_is_written_of_an_export_that_differs(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 1, the difference in log-odds on stderr, and no bundle."""
+    """If the export differs from the estimator, the exit code is 1 and no bundle is written."""
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     out = tmp_path / "inexact"
     assert main(["train", *SMALL, "--log", str(log), "--out", str(out)]) == 1
@@ -96,10 +97,11 @@ def test_nothing_is_written_of_an_export_that_differs(
     assert not out.exists()
 
 
-def test_what_cannot_be_trained_is_refused_before_any_work(
+def test_bad_input_is_refused_before_training(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A version that is there, a recipe out of bounds, a log that is none, a truth that is missing: exit code 2."""
+    """Bad input gives exit code 2 before any training: an existing version, a recipe out of bounds, a missing log or
+    truth."""
     cases = (
         (["--log", str(log), "--out", str(bundle)], "exists already"),
         (["--log", str(log), "--out", str(tmp_path / "x"), "--holdout", "0.99"], "--holdout: 0.99 is out of bounds"),
@@ -124,7 +126,8 @@ def test_what_cannot_be_trained_is_refused_before_any_work(
 def test_an_evaluation_is_a_document_a_table_and_a_page(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All models on the same rows, every class left out once; the page is well formed and reaches out to nothing."""
+    """An evaluation compares all models on the same rows, leaves out every class once, and writes a self-contained
+    page."""
     out = tmp_path / "report"
     arguments = ["evaluate", str(bundle), "--domain", "customer", "--log", str(log), "--resamples", "10"]
     assert main([*arguments, "--out", str(out), "--keep"]) == 0
@@ -153,7 +156,7 @@ def test_an_evaluation_is_a_document_a_table_and_a_page(
 def test_other_logs_are_judged_whole(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --trained-on every row of --log is judged, and none of those that were trained on."""
+    """With `--trained-on`, every row of `--log` is evaluated."""
     fresh = write(tmp_path / "world-2", rows(400, seed=7))
     arguments = ["--domain", "customer", "--log", str(fresh), "--trained-on", str(log), "--resamples", "0"]
     assert main(["evaluate", str(bundle), *arguments, "--no-left-out", "--json"]) == 0
@@ -166,7 +169,7 @@ def test_other_logs_are_judged_whole(
 def test_a_log_without_fraud_judges_nothing(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Recall of no attack is no figure: refused, with what to do."""
+    """A log without fraud is refused with what to do."""
     honest = rows(200, seed=8)
     quiet = write(tmp_path / "quiet", honest.where(honest.labels == 0))
     arguments = ["--domain", "customer", "--log", str(quiet), "--trained-on", str(log), "--resamples", "0"]
@@ -177,16 +180,16 @@ def test_a_log_without_fraud_judges_nothing(
 def test_where_nothing_can_be_written_nothing_is_judged(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Minutes of work are not lost for a slip in --out: it is refused before the log is looked for."""
+    """An unusable `--out` is rejected before the log is read."""
     nowhere = ["--log", str(tmp_path / "no-log"), "--out", "/dev/null/report"]
     assert main(["evaluate", str(bundle), "--domain", "customer", *nowhere]) == 2
     assert capsys.readouterr().err == "riskd: /dev/null/report: cannot be made: Not a directory (name another)\n"
 
 
-def test_a_bundle_that_tells_of_no_training_is_refused(
+def test_a_bundle_with_an_invalid_training_record_is_refused(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the name of the file: it fits the manifest, and is none that says how the model was made."""
+    """A bundle whose training record is invalid is rejected by file name."""
     edited = copytree(bundle, tmp_path / "edited")
     seal(edited, DEFINITIONS, beside={TRAINING: b'{"recipe": 1}'})
     assert main(["evaluate", str(edited), "--domain", "customer", "--log", str(log)]) == 2
@@ -197,7 +200,7 @@ def test_a_bundle_that_tells_of_no_training_is_refused(
 def test_a_class_that_no_row_has_is_neither_left_out_nor_weighed(
     slip: list[str], log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A slip of the name is told with the classes that there are, and nothing is trained."""
+    """A misspelt class is rejected with the list of classes, and nothing is trained."""
     assert main(["train", *SMALL, "--log", str(log), "--out", str(tmp_path / "t1"), *slip]) == 2
     assert f"{slip[0]}: no row is of class 'targetted' (one of {', '.join(sorted(ATTACKS))})" in capsys.readouterr().err
     assert not (tmp_path / "t1").exists()
@@ -206,7 +209,7 @@ def test_a_class_that_no_row_has_is_neither_left_out_nor_weighed(
 def test_without_the_learner_the_extra_is_named(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An installation that only serves says what to install, and nothing else happens."""
+    """Without the `train` extra, the command says what to install."""
     monkeypatch.setattr("riskd.cli.extras.find_spec", lambda _: None)
     for command in (["train", "--out", str(tmp_path / "t1")], ["evaluate", str(tmp_path / "t1")]):
         assert main([*command, "--domain", "customer", "--log", str(log)]) == 2
@@ -214,7 +217,7 @@ def test_without_the_learner_the_extra_is_named(
 
 
 def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In 80 columns every class and every figure is whole; of the goals those are told that are missed."""
+    """In 80 columns every class and every figure is whole, and only missed goals are listed."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("NO_COLOR", "1")

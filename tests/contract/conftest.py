@@ -1,4 +1,4 @@
-"""The stores to which the contract applies. Add another store with one more entry."""
+"""The stores that must satisfy the contract. Another store needs one more entry."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
     "rekeying": lambda _: RekeyingStore(MemoryStore(), Origins(), Layer(b"the newest of the peppers")),
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
-"""Stores of one machine."""
+"""Stores on one machine."""
 REMOTE = ("redis", "cluster", "valkey")
 """Stores on servers, which delete expired records themselves."""
 OPENERS = (*LOCAL, *REMOTE)
 
 
 class Deployments:
-    """Servers that are started when a test first needs them, and stopped at the end of the session."""
+    """Servers that are started on first use and stopped at the end of the session."""
 
     def __init__(self, directory: Path, ended: ExitStack) -> None:
         self._directory = directory
@@ -38,7 +38,7 @@ class Deployments:
         self._running: dict[str, list[RedisServer]] = {}
 
     def opened(self, name: str) -> RedisStore:
-        """An empty store on one of the servers."""
+        """An emptied store on one of the servers."""
         if name not in self._running:
             self._running[name] = self._started(name)
         servers = self._running[name]
@@ -70,7 +70,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, deployments: Deploymen
 
 @pytest.fixture(params=LOCAL)
 def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
-    """Stores that need sweeping to delete expired records."""
+    """Stores that must be swept for expired records."""
     opened = LOCAL[request.param](tmp_path)
     yield opened
     opened.close()
@@ -78,7 +78,7 @@ def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[H
 
 @pytest.fixture
 def all_stores(tmp_path: Path, deployments: Deployments) -> Iterator[list[HistoryStore]]:
-    """One store of each kind, for the same operations."""
+    """One store of each kind, for comparison."""
     opened = [open_one(tmp_path / name) for name, open_one in LOCAL.items()]
     opened += [deployments.opened(name) for name in REMOTE]
     yield opened

@@ -1,9 +1,4 @@
-"""A process that writes to an LMDB store and says on standard output what was acknowledged.
-
-python -m tests.contract.hammer DIRECTORY NAME (count N | write | read)
-`count`: N writes, then the end. `write`, `read`: begin such a transaction, the first one in its turn, say so, and
-hold it until killed.
-"""
+"""A process that writes to an LMDB store and prints each acknowledged write."""
 
 from __future__ import annotations
 
@@ -23,7 +18,7 @@ def own(name: str) -> bytes:
 
 
 def counted(*keys: bytes) -> list[Delta]:
-    """One delta that counts one for each key."""
+    """Add one to each key."""
     return [Delta(key, NOW, NOW + WEEK, (("attempt", "", 1),)) for key in keys]
 
 

@@ -1,4 +1,4 @@
-"""What every `HistoryStore` must do."""
+"""The contract of every `HistoryStore`."""
 
 from __future__ import annotations
 
@@ -46,14 +46,13 @@ def count(store: HistoryStore, key: bytes) -> int:
 
 
 def test_an_empty_store_remembers_nothing(store: HistoryStore) -> None:
-    """Reading before any write finds None for each key asked, and asking for nothing finds nothing."""
+    """Before any write, a read gives None for each key, and a read without keys gives nothing."""
     assert store.read((KEY, OTHER), (KEY,), NOW, SOON) == ([None, None], [None])
     assert store.read((), (), NOW, SOON) == ([], [])
 
 
 def test_records_of_one_place_are_found_together(store: HistoryStore) -> None:
-    """`held` returns the keys of unexpired records that begin with a place, in order and up to a limit, and no
-    others."""
+    """`held` lists the live records whose keys begin with a place, in order, up to a limit."""
     place, other = b"\0format.", b"\0format/"
     keys = [place + b"a" * 8 + b"A", place + b"a" * 8 + b"P", place + b"r" * 16 + PAPER]
     swaps = [Swap(keys[2], None, b"text", LATER), Swap(place + b"gone", None, b"text", NOW + 1)]
@@ -65,8 +64,7 @@ def test_records_of_one_place_are_found_together(store: HistoryStore) -> None:
 
 
 def test_writes_are_read_back(store: HistoryStore) -> None:
-    """A history is the fold of its deltas, and a document is the bytes that were written. Results are in the order of
-    the keys."""
+    """A read gives histories folded from their deltas, in the order of the keys, and documents as they were written."""
     visited = Delta(KEY, NOW, LATER, (), (("visit", (NOW, 1.5)),), (("who", SLOTS[0]),))
     deltas = [attempts(KEY), attempts(OTHER, 3), visited]
     assert store.write(deltas, (Swap(PAPER, None, b"\0text\xff", LATER),), NOW, SOON)
@@ -84,13 +82,13 @@ def test_writes_are_read_back(store: HistoryStore) -> None:
 
 
 def test_writing_nothing_succeeds(store: HistoryStore) -> None:
-    """A write without deltas and swaps succeeds and changes nothing."""
+    """A write without deltas and swaps succeeds and stores nothing."""
     assert store.write((), (), NOW, SOON)
     assert store.size()[0] == 0
 
 
 def test_records_end_at_their_expiry(store: HistoryStore) -> None:
-    """Just before its expiry a record is found; exactly at its expiry it is not."""
+    """A record is there until just before its expiry, and gone at exactly that time."""
     store.write([attempts(KEY, expires=LATER)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     before = LATER - 2**-20
 
@@ -101,7 +99,7 @@ def test_records_end_at_their_expiry(store: HistoryStore) -> None:
 
 
 def test_expired_records_are_as_good_as_absent(store: HistoryStore) -> None:
-    """A write at or after the expiry starts with an empty history, or with no document."""
+    """A write at or after the expiry starts a new record, for histories and documents."""
     store.write([attempts(KEY, 5, NOW + 10)], (Swap(PAPER, None, b"old", NOW + 10),), NOW, SOON)
 
     assert store.write([attempts(KEY, 1)], (Swap(PAPER, None, b"new", LATER),), NOW + 10, SOON)
@@ -111,7 +109,7 @@ def test_expired_records_are_as_good_as_absent(store: HistoryStore) -> None:
 
 @pytest.mark.parametrize("expiries", [(10, 20), (20, 10)])
 def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiries: tuple[int, int]) -> None:
-    """The later of two expiries applies, in whichever order they come."""
+    """A history expires with the latest expiry of its deltas, whatever their order."""
     for seconds in expiries:
         store.write([attempts(KEY, expires=NOW + seconds)], (), NOW, SOON)
 
@@ -119,8 +117,8 @@ def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiri
     assert history(store, KEY, NOW + 20) is None
 
 
-def test_a_shorter_keeping_ends_what_was_promised_longer(store: HistoryStore) -> None:
-    """A delta with a retention shortens a later expiry, but not below its own, and never extends an earlier one."""
+def test_a_shorter_keep_moves_the_expiry_forward(store: HistoryStore) -> None:
+    """A delta with `keep` brings a later expiry forward, but never before its own expiry, and delays no earlier one."""
     for expires, keep, end in ((LATER, math.inf, LATER), (NOW + 5, 10.0, NOW + 10), (NOW + 8, 60.0, NOW + 10)):
         store.write([Delta(KEY, NOW, expires, (("attempt", "", 1),), keep=keep)], (), NOW, SOON)
         assert history(store, KEY, end - 2**-20) is not None
@@ -129,9 +127,9 @@ def test_a_shorter_keeping_ends_what_was_promised_longer(store: HistoryStore) ->
     assert history(store, KEY, NOW + 29) is not None
 
 
-def test_what_is_older_than_it_is_kept_is_forgotten(store: HistoryStore) -> None:
-    """A delta with a retention removes older moments, and whole weeks of a profile, from every table, even from those
-    that it does not touch."""
+def test_a_delta_drops_what_is_past_its_retention(store: HistoryStore) -> None:
+    """A delta with `keep` drops older timestamps and, in a profile, whole weeks from every table, including tables that
+    it does not touch."""
     began, weeks = int(NOW // WEEK), 20
     for week in range(weeks):
         time = (began + week) * WEEK + HOUR
@@ -158,13 +156,13 @@ def test_what_is_older_than_it_is_kept_is_forgotten(store: HistoryStore) -> None
 
 
 def test_a_delta_that_has_expired_begins_nothing(store: HistoryStore) -> None:
-    """A delta that has expired already creates no record."""
+    """A delta that has already expired creates no record."""
     assert store.write([attempts(KEY, expires=NOW)], (), NOW, SOON)
     assert store.size()[0] == 0
 
 
 def test_nothing_read_is_shared_with_the_store(store: HistoryStore) -> None:
-    """Changing what was read changes nothing for the next reader."""
+    """Changing a history that was read does not affect the next reader."""
     store.write([attempts(KEY)], (), NOW, SOON)
     first = history(store, KEY)
     assert first is not None
@@ -176,7 +174,7 @@ def test_nothing_read_is_shared_with_the_store(store: HistoryStore) -> None:
 
 
 def test_nothing_written_is_shared_with_the_store(store: HistoryStore) -> None:
-    """A caller that reuses its buffers changes nothing that it wrote."""
+    """A caller may reuse its buffers after a write."""
     deltas, swaps = [attempts(KEY)], [Swap(PAPER, None, b"text", LATER)]
     store.write(deltas, swaps, NOW, SOON)
     deltas.clear()
@@ -187,7 +185,7 @@ def test_nothing_written_is_shared_with_the_store(store: HistoryStore) -> None:
 
 
 def test_taking_back_everything_leaves_no_record(store: HistoryStore) -> None:
-    """A delta and its inverse restore the state before, which may be no record at all."""
+    """A delta followed by its inverse leaves the previous state; if there was none, no record."""
     delta = Delta(KEY, NOW, LATER, (("country", "NO", 3),), (("visit", (NOW,)),))
     store.write([delta], (), NOW, SOON)
     store.write([inverse(delta)], (), NOW, SOON)
@@ -197,7 +195,7 @@ def test_taking_back_everything_leaves_no_record(store: HistoryStore) -> None:
 
 
 def test_taking_back_from_what_is_gone_changes_nothing(store: HistoryStore) -> None:
-    """If fraud is confirmed after an erasure, no record of the subject is created."""
+    """Fraud confirmed after an erasure does not bring the record back."""
     delta = Delta(KEY, NOW, LATER, (("country", "NO", 3),))
     store.write([delta], (), NOW, SOON)
     store.erase([KEY])
@@ -207,7 +205,7 @@ def test_taking_back_from_what_is_gone_changes_nothing(store: HistoryStore) -> N
 
 
 def test_a_swap_replaces_what_was_read(store: HistoryStore) -> None:
-    """If the document is as expected, it is replaced and gets the new expiry."""
+    """A swap that expects the current content replaces it and sets the new expiry."""
     assert store.write((), [Swap(PAPER, None, b"one", LATER)], NOW, SOON)
     assert store.write((), [Swap(PAPER, b"one", b"two", NOW + 5)], NOW, SOON)
 
@@ -217,7 +215,7 @@ def test_a_swap_replaces_what_was_read(store: HistoryStore) -> None:
 
 @pytest.mark.parametrize("expected", [None, b"other", b""])
 def test_a_failed_swap_changes_nothing(store: HistoryStore, expected: bytes | None) -> None:
-    """If one document is not as expected, neither the deltas nor the other swaps of the write are applied."""
+    """If one document is not as expected, no delta and no other swap of the write is applied."""
     store.write([attempts(KEY)], [Swap(PAPER, None, b"one", LATER)], NOW, SOON)
     swaps = [Swap(SECOND, None, b"fine", LATER), Swap(PAPER, expected, b"two", LATER)]
 
@@ -229,7 +227,7 @@ def test_a_failed_swap_changes_nothing(store: HistoryStore, expected: bytes | No
 
 
 def test_expecting_a_document_where_there_is_none_fails(store: HistoryStore) -> None:
-    """No document is not the same as an empty document."""
+    """Expecting empty content is not the same as expecting no document."""
     assert not store.write((), [Swap(PAPER, b"", b"text", LATER)], NOW, SOON)
     assert store.write((), [Swap(PAPER, None, b"", LATER)], NOW, SOON)
     assert document(store, PAPER) == b""
@@ -237,7 +235,7 @@ def test_expecting_a_document_where_there_is_none_fails(store: HistoryStore) -> 
 
 
 def test_of_many_first_writers_one_wins(store: HistoryStore) -> None:
-    """Of eight threads that expect no document at the same moment, one writes it, and only its deltas count."""
+    """Of eight threads that expect no document at the same time, one succeeds, and only its deltas count."""
     gate = Barrier(8)
     won: list[bytes] = []
 
@@ -252,7 +250,7 @@ def test_of_many_first_writers_one_wins(store: HistoryStore) -> None:
 
 
 def test_threads_lose_no_count(store: HistoryStore) -> None:
-    """The counts of eight threads in the same histories add up."""
+    """Counts written by eight threads to the same histories add up."""
 
     def hammer(_: int) -> None:
         for _ in range(50):
@@ -263,7 +261,7 @@ def test_threads_lose_no_count(store: HistoryStore) -> None:
 
 
 def test_a_read_is_one_snapshot(store: HistoryStore) -> None:
-    """Histories of one place that are always written together are always read in the same state."""
+    """Histories in one place that are always written together are always read in the same state."""
     seen: list[bool] = []
 
     def read(number: int) -> None:
@@ -280,7 +278,7 @@ def test_a_read_is_one_snapshot(store: HistoryStore) -> None:
 
 
 def run(threads: int, work: Callable[[int], None]) -> None:
-    """Run the work in several threads at the same time. Each gets its number."""
+    """Run `work` in several threads at once, each with its number."""
     failures: list[BaseException] = []
 
     def guarded(number: int) -> None:
@@ -298,7 +296,7 @@ def run(threads: int, work: Callable[[int], None]) -> None:
 
 
 def test_erased_is_gone(store: HistoryStore) -> None:
-    """`erase` returns how many of the keys existed, deletes histories and documents, and keeps the rest."""
+    """Erasing returns how many of the keys existed, removes histories and documents, and leaves the rest."""
     store.write([attempts(KEY), attempts(OTHER)], [Swap(PAPER, None, b"text", LATER)], NOW, SOON)
 
     assert store.erase([KEY, PAPER, b"Pabsent", KEY]) == 2
@@ -310,7 +308,7 @@ def test_erased_is_gone(store: HistoryStore) -> None:
 
 
 def test_a_walk_meets_every_key(store: HistoryStore) -> None:
-    """Steps of any size together return each key, and come to an end. An empty store has none."""
+    """Walking with any step size visits every key and ends; an empty store has none."""
     assert store.walk(b"", 3) == ([], b"")
     keys = {b"\0%03d" % number for number in range(40)}
     store.write([attempts(key, expires=LATER) for key in keys], (), NOW, SOON)
@@ -326,7 +324,7 @@ def test_a_walk_meets_every_key(store: HistoryStore) -> None:
 
 
 def test_records_are_replaced_whole(store: HistoryStore) -> None:
-    """A loaded record can be moved with its expiry: written where there was none, and deleted where it was."""
+    """A loaded record can be moved with its expiry: written at another key and deleted at the old one."""
     store.write([attempts(KEY, 3)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     (record, paper, absent) = store.load((KEY, PAPER, OTHER))
     assert record is not None
@@ -339,7 +337,7 @@ def test_records_are_replaced_whole(store: HistoryStore) -> None:
 
 
 def test_a_failed_replacement_changes_nothing(store: HistoryStore) -> None:
-    """If one record differs in a single bit from what was loaded, none is changed. Replacing nothing succeeds."""
+    """If one record is not exactly as it was loaded, nothing is changed; replacing nothing succeeds."""
     store.write([attempts(KEY)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     (record,) = store.load((KEY,))
     store.write([attempts(KEY)], (), NOW, SOON)
@@ -350,8 +348,8 @@ def test_a_failed_replacement_changes_nothing(store: HistoryStore) -> None:
     assert store.replace([])
 
 
-def test_sweeping_removes_the_expired_alone(sweeping_store: HistoryStore) -> None:
-    """One pass over everything removes what has expired, histories and documents, and nothing else."""
+def test_sweeping_removes_only_expired_records(sweeping_store: HistoryStore) -> None:
+    """A sweep over everything removes the expired histories and documents, and nothing else."""
     deltas = [attempts(b"P%03d" % number, expires=NOW + 1 + number % 2) for number in range(150)]
     sweeping_store.write(deltas, [Swap(PAPER, None, b"text", NOW + 1)], NOW, SOON)
 
@@ -361,8 +359,9 @@ def test_sweeping_removes_the_expired_alone(sweeping_store: HistoryStore) -> Non
     assert history(sweeping_store, b"P001") is not None
 
 
-def test_sweeping_goes_on_where_it_stopped(sweeping_store: HistoryStore) -> None:
-    """Small steps together cover everything. None removes more than its limit. After the end they start over."""
+def test_sweeping_continues_where_it_stopped(sweeping_store: HistoryStore) -> None:
+    """Small sweeps continue where the last one stopped, remove at most their limit, cover everything, and start
+    over."""
     sweeping_store.write([attempts(b"P%03d" % number, expires=NOW + 1) for number in range(100)], (), NOW, SOON)
 
     removed = [sweeping_store.sweep(NOW + 1, 9) for _ in range(12)]
@@ -379,7 +378,7 @@ def test_sweeping_an_empty_store_finds_nothing(store: HistoryStore) -> None:
 
 
 def test_one_record_stays_small(store: HistoryStore) -> None:
-    """However many different values a subject shows, its record is bounded."""
+    """The record of one subject is bounded, however many distinct values it shows."""
     for number in range(2000):
         time = NOW - 3 * WEEK + number * HOUR / 4
         counts = tuple((table, f"{number}-{'x' * 20}", 1) for table in PROFILE_TABLES)
@@ -396,7 +395,7 @@ def test_one_record_stays_small(store: HistoryStore) -> None:
 
 
 def test_size_grows_with_what_is_held(store: HistoryStore) -> None:
-    """Every store counts records in twenty places as twenty. The bytes are more than the payload."""
+    """Every store counts the same number of records, and at least the bytes of their contents."""
     assert store.size()[0] == 0
     for number in range(20):
         assert store.write((), [Swap(b"R%d" % number, None, bytes(1000), LATER)], NOW, SOON)
@@ -408,7 +407,7 @@ def test_size_grows_with_what_is_held(store: HistoryStore) -> None:
 
 @pytest.mark.parametrize("value", ["", "日本語", "Zürich\u0301", "a\0b", "\U0001f600" * 40, "x" * 4000, "' OR 1=1 --"])
 def test_values_are_kept_as_they_are(store: HistoryStore, value: str) -> None:
-    """Any text may be a value."""
+    """Any text can be a value."""
     store.write([Delta(KEY, NOW, LATER, (("country", value, 1),))], (), NOW, SOON)
     found = history(store, KEY)
 
@@ -418,7 +417,7 @@ def test_values_are_kept_as_they_are(store: HistoryStore, value: str) -> None:
 
 @pytest.mark.parametrize("key", [b"P", b"P" + b"\xff" * 16, PAPER + bytes(39), bytes(17)])
 def test_keys_are_any_bytes(store: HistoryStore, key: bytes) -> None:
-    """Zeros, ones and any length up to 40 bytes."""
+    """Keys may hold any bytes, up to 40."""
     store.write([attempts(key)], [Swap(key + b"d", None, key, LATER)], NOW, SOON)
 
     assert count(store, key) == 1
@@ -427,7 +426,7 @@ def test_keys_are_any_bytes(store: HistoryStore, key: bytes) -> None:
 
 
 def test_no_time_left_is_unavailable(store: HistoryStore) -> None:
-    """After the deadline a call raises Unavailable, and changes nothing."""
+    """If the deadline has passed, the call raises Unavailable and changes nothing."""
     for timeout in (0.0, -1.0):
         with pytest.raises(Unavailable):
             store.read((KEY,), (), NOW, timeout)
@@ -437,7 +436,7 @@ def test_no_time_left_is_unavailable(store: HistoryStore) -> None:
 
 
 def test_closing_twice_is_closing_once(store: HistoryStore) -> None:
-    """Close is idempotent."""
+    """Closing is idempotent."""
     store.write([attempts(KEY)], (), NOW, SOON)
     store.close()
     store.close()
@@ -446,7 +445,7 @@ def test_closing_twice_is_closing_once(store: HistoryStore) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_all_stores_remember_alike(all_stores: list[HistoryStore]) -> None:
-    """After ten thousand random operations all stores have given the same answers, and have the same histories."""
+    """Ten thousand random operations give the same answers and the same histories in every store."""
     random, now, full = Random(1), NOW, set[str]()
     for number in range(10_000):
         now += random.expovariate(1 / 900)
@@ -462,7 +461,7 @@ def test_all_stores_remember_alike(all_stores: list[HistoryStore]) -> None:
 
 
 def overflowing(history: History) -> set[str]:
-    """Tables that are full. Which value of a full table is dropped may differ between stores."""
+    """The tables that are full, so that one more value needs an eviction."""
     return {name for name, table in TABLES.items() if len(history.tallies.of(name)) == table.capacity}
 
 
@@ -489,8 +488,8 @@ def drawn(random: Random, store: HistoryStore, now: float) -> Callable[[HistoryS
 
 
 def drawn_write(random: Random, store: HistoryStore, now: float) -> tuple[list[Delta], list[Swap]]:
-    """Random deltas, and swaps in one place. If a swap will fail, there are no deltas in other places, because a
-    cluster cannot undo them completely (`HistoryStore.write`)."""
+    """Deltas, and swaps in one place. If a swap is to fail, all deltas are in its place, because a cluster does not
+    undo all of those in others (`HistoryStore.write`)."""
     deltas = [drawn_delta(random, now) for _ in range(random.randrange(4))]
     place = random.choice(PLACES)
     swaps, refused = [], False
@@ -503,15 +502,14 @@ def drawn_write(random: Random, store: HistoryStore, now: float) -> tuple[list[D
 
 
 def drawn_delta(random: Random, now: float) -> Delta:
-    """A random delta with entries of every table, marks and sketches included, of now and of long ago. Some undo
-    others."""
+    """A delta with counts of several tables, marks and sketches, recent or old; some take back."""
     time, expires = (
         now - random.choice([0, 0, HOUR, 26 * HOUR, WEEK, 5 * WEEK, 26 * WEEK, 30 * WEEK]),
         now + random.choice([0, HOUR, WEEK]),
     )
     tables = random.sample(sorted(TABLES), 6)
     counts = tuple((table, drawn_value(random, TABLES[table].capacity), random.randint(1, 3)) for table in tables)
-    if random.random() < 0.5:  # a sign-in, at which some tables have the same tally
+    if random.random() < 0.5:  # a sign-in, in which some tables share the account's tally
         counts = (("sign_in", "", 1), *((table, value, random.choice([1, 1, n])) for table, value, n in counts))
     mark = (time,) if random.random() < 0.5 else (time, random.choice([0.5, 2.0]), 1 / 3)
     delta = Delta(
@@ -527,16 +525,15 @@ def drawn_delta(random: Random, now: float) -> Delta:
 
 
 def drawn_value(random: Random, capacity: int) -> str:
-    """One of a few more values than the table can hold; some differ only in case, and some are beyond the Basic
-    Multilingual Plane."""
+    """One of slightly more values than the table holds; some differ only in case, some are beyond the basic plane."""
     return random.choice(["", "a", "B", "\u00e9", "\uffee", "\U0001f511", "Z"]) + str(
         random.randrange(capacity // 4 + 1)
     )
 
 
-def test_what_others_tell_is_remembered_alike(store: HistoryStore) -> None:
-    """Marks of the same second are ordered by their contents, those without more last. Four of a kind are kept, and a
-    repeated one changes nothing, in whichever order they come."""
+def test_marks_are_ordered_alike(store: HistoryStore) -> None:
+    """Marks of one second are ordered by their value, those without one come last, four of a kind are kept, and
+    repetitions change nothing."""
     at = int(NOW)
     marks = [(at, 2), (at,), (at + 60, 0), (at, 0), (at, 1), (at - DAY, 2), (at + 60, 0)]
     for order in (marks, marks[::-1]):

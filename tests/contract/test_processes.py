@@ -1,4 +1,4 @@
-"""What the embedded store guarantees to the processes that share it when some of them die."""
+"""The embedded store shared by several processes, some of which are killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
 
 @pytest.fixture
 def start(tmp_path: Path, store: LmdbStore) -> Iterator[Start]:
-    """Starts a hammer on the store. Those that still run at the end are killed."""
+    """Start hammer processes on the store; those still running at the end are killed."""
     running: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: object) -> subprocess.Popen[str]:
@@ -47,13 +47,13 @@ def counts(store: LmdbStore, *keys: bytes) -> list[int]:
 
 
 def acknowledged(process: subprocess.Popen[str]) -> int:
-    """Wait for the next acknowledgement."""
+    """The next acknowledgement of the process; waits for it."""
     assert process.stdout is not None
     return int(process.stdout.readline())
 
 
 def kill(process: subprocess.Popen[str]) -> list[str]:
-    """Kill the process, and return what it had printed by then."""
+    """SIGKILL the process and return the rest of its output."""
     assert process.stdout is not None
     process.kill()
     return process.stdout.read().splitlines()
@@ -61,7 +61,7 @@ def kill(process: subprocess.Popen[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_eight_processes_lose_no_count(store: LmdbStore, start: Start) -> None:
-    """Every count of every process is there at the end, in shared histories and in its own."""
+    """Every count of eight processes is kept, in shared histories and in each one's own."""
     names = [str(number) for number in range(8)]
     for process in [start(name, "count", 500) for name in names]:
         process.communicate()
@@ -73,7 +73,8 @@ def test_eight_processes_lose_no_count(store: LmdbStore, start: Start) -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_it_acknowledged(store: LmdbStore, start: Start) -> None:
-    """After SIGKILL under load, at most the write under way may be lost, and the other processes continue."""
+    """After SIGKILL under load, at most the unacknowledged write in progress is uncertain, and other processes
+    continue."""
     survivor = start("survivor", "count", ENDLESS)
     for round_ in range(4):
         victim = start(f"victim {round_}", "count", ENDLESS)
@@ -88,7 +89,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(store: LmdbStore, s
 
 
 def test_a_writer_killed_in_its_turn_leaves_it_to_the_next(store: LmdbStore, start: Start) -> None:
-    """A process that is killed while it has the write lock blocks nobody, and leaves nothing half written."""
+    """A process killed while it holds the write lock blocks nobody and leaves nothing half-written."""
     victim = start("victim", "write")
     assert victim.stdout is not None
     assert victim.stdout.readline() == "held\n"
@@ -100,7 +101,7 @@ def test_a_writer_killed_in_its_turn_leaves_it_to_the_next(store: LmdbStore, sta
 
 
 def test_a_killed_reader_gives_its_slot_back(store: LmdbStore, start: Start) -> None:
-    """An open read of a dead process would keep old pages for ever. The sweep frees its slot."""
+    """A dead reader would keep old pages for ever; the sweep detects it and frees its slot."""
     victim = start("victim", "read")
     assert victim.stdout is not None
     assert victim.stdout.readline() == "held\n"

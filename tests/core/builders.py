@@ -1,4 +1,4 @@
-"""Builders of attempts, contexts and histories for tests: one person on one laptop at home, and variations."""
+"""Attempts, contexts and histories for tests: one person on one laptop at home, and variations of that."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sign_in(address: str = "192.0.2.10", **changes: Any) -> Attempt:  # noqa: AN
 
 
 def keys_of(attempt: Attempt, values: dict[str, str]) -> Keys:
-    """Readable keys, for failing tests; the real ones are hashes."""
+    """Keys that are readable in a failing test; the real ones are hashes."""
 
     def key(table: str) -> bytes:
         return f"{table}:{values[table]}".encode() if table in values else b""
@@ -82,7 +82,7 @@ def keys_of(attempt: Attempt, values: dict[str, str]) -> Keys:
 
 
 class World:
-    """One identity domain. Its histories are kept in memory and changed by riskd's own `fold`."""
+    """One identity domain, with its histories folded in memory by riskd's own code."""
 
     def __init__(self) -> None:
         self.histories: dict[bytes, History] = {}
@@ -98,7 +98,7 @@ class World:
         device_offset_min: int | None = 120,
         remembered: Missing | None = None,
     ) -> Context:
-        """The context of the attempt at `now`. `remembered` is why the store failed, if it did."""
+        """What riskd knows about the attempt at `now`; `remembered` is the reason if the store failed."""
         values = self._values(attempt, place, route, agent, now)
         memories = remembered or self._recall(keys_of(attempt, values))
         return signals.context(
@@ -111,19 +111,20 @@ class World:
         )
 
     def try_(self, attempt: Attempt, now: float, **facts: Any) -> None:  # noqa: ANN401
-        """Count an attempt; `facts` are as for `context`."""
+        """Record that somebody makes this attempt; `facts` as for `context`."""
         context = self.context(attempt, now, **facts)
         self.apply(*learn.attempt_deltas(attempt, keys_of(attempt, context.values), now))
 
     def prove(self, attempt: Attempt, now: float, *, units: int = 1, **facts: Any) -> tuple[Delta, ...]:  # noqa: ANN401
-        """Teach an attempt that was proven to be the owner's. Returns its deltas; `facts` are as for `context`."""
+        """Record that the attempt is proven to be the owner's, and return what that taught. `facts` as for
+        `context`."""
         context = self.context(attempt, now, **facts)
         deltas = learn.lesson_deltas(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
         self.apply(*deltas)
         return deltas
 
     def take_back(self, deltas: tuple[Delta, ...]) -> None:
-        """Undo what was taught, as confirmed fraud does."""
+        """Take back what was taught, as confirmed fraud does."""
         self.apply(*map(inverse, deltas))
 
     def apply(self, *deltas: Delta) -> None:
@@ -149,7 +150,7 @@ class World:
 
 
 def settled(world: World | None = None, *, weeks: int = 8, every_days: int = 3, until: float = NOW - DAY) -> World:
-    """A world in which the person of `sign_in` has signed in from home for some weeks."""
+    """A world in which the owner from `sign_in` has signed in from home for some weeks."""
     world = world or World()
     for visit in range(weeks * 7 // every_days):
         world.prove(sign_in(), until - visit * every_days * DAY)
@@ -157,7 +158,7 @@ def settled(world: World | None = None, *, weeks: int = 8, every_days: int = 3, 
 
 
 def crowd(world: World | None = None, *, people: int = 60, until: float = NOW - DAY) -> World:
-    """A world with other people in it, each with their own address and device, in the same country."""
+    """A world with other people in the same country, each with their own address and device."""
     world = world or World()
     for person in range(people):
         other = sign_in(

@@ -1,4 +1,4 @@
-"""Strategies for policies, attempts and contexts to rule on."""
+"""Builders for the inputs of a ruling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses: exactly those that `ipaddress` accepts, in its canonical form, classified by the IANA registries."""
+"""Address parsing agrees with `ipaddress`, gives the canonical form, and follows the IANA registries."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ _GLOBAL_BUT_NO_CLIENTS = tuple(
         ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/23", "2002::/16", "3fff::/20", "fec0::/10"),
     )
 )
-"""Reachable to some version of `ipaddress`, yet no client's: anycast, multicast, obsolete tunnels, RFC 3879."""
+"""Global in some version of `ipaddress`, but no client has one: anycast, multicast, obsolete tunnels, RFC 3879."""
 
 
 def _expected(text: str) -> IPv4Address | IPv6Address | None:
@@ -161,7 +161,7 @@ _quads = st.lists(st.sampled_from(["0", "1", "01", "00", "9", "99", "255", "256"
 @example("1:0:0:2:0:0:0:3")
 @example("0:0:1::")
 def test_any_text_is_read_as_ipaddress_reads_it(text: str) -> None:
-    """riskd accepts a text as an address exactly if `ipaddress` does, and both read the same address."""
+    """riskd accepts exactly the texts that `ipaddress` accepts, and reads the same address from them."""
     _agrees(text)
 
 
@@ -169,7 +169,7 @@ def test_any_text_is_read_as_ipaddress_reads_it(text: str) -> None:
 def test_near_misses_are_read_as_ipaddress_reads_them(
     left: list[str], right: list[str], gap: bool, quad: list[str] | None
 ) -> None:
-    """The same holds for texts that are built of parts of addresses, valid or not."""
+    """The same holds for texts composed of valid and invalid parts of addresses."""
     tail = [".".join(quad)] if quad else []
     _agrees("::".join((":".join(left), ":".join(right + tail))) if gap else ":".join(left + tail))
     _agrees(".".join(quad or left))
@@ -177,7 +177,7 @@ def test_near_misses_are_read_as_ipaddress_reads_them(
 
 @given(st.ip_addresses())
 def test_every_address_is_read_and_written_back(address: IPv4Address | IPv6Address) -> None:
-    """Short and long forms of one address have one value; parsing its canonical text gives the same address."""
+    """The short and long forms of an address parse to the same value, and its text parses back to it."""
     read = _parsed(str(address))
     assert read == parse(address.exploded) == parse(str(address).upper())
     assert read == parse(read.text)
@@ -194,7 +194,7 @@ def test_the_network_is_the_24_or_the_48(address: IPv4Address | IPv6Address) -> 
 @given(st.ip_addresses())
 @example(IPv6Address("fec0::"))
 def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
-    """An address is routable exactly if `ipaddress` calls it global, except in networks without clients."""
+    """A routable address is global for `ipaddress`; the reverse holds except in networks that have no clients."""
     read = _parsed(str(address))
     judged = ip_address(read.text)
     if read.routable:
@@ -204,24 +204,24 @@ def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
 
 
 @pytest.mark.parametrize("text", _REFUSED)
-def test_what_is_not_an_address_is_refused(text: str) -> None:
-    """Leading zeros, signs, spaces, ports, brackets, prefix lengths and scope identifiers are refused."""
+def test_only_plain_addresses_are_accepted(text: str) -> None:
+    """A text with leading zeros, signs, spaces, ports, brackets, prefixes or scope identifiers is rejected."""
     assert parse(text) is None
 
 
 @pytest.mark.parametrize("text", _UNROUTABLE)
 def test_special_purpose_addresses_are_unroutable(text: str) -> None:
-    """An address that no client on the public Internet can have has no place."""
+    """An address in a special-purpose network is not routable, since no public client has one."""
     assert not _parsed(text).routable
 
 
 @pytest.mark.parametrize("text", _ROUTABLE)
 def test_neighbours_of_special_networks_are_routable(text: str) -> None:
-    """A special network ends where its registry entry ends."""
+    """The addresses just outside a special-purpose network are routable."""
     assert _parsed(text).routable
 
 
 @pytest.mark.parametrize("text", ["::ffff:8.8.4.4", "::FFFF:808:404", "64:ff9b::8.8.4.4", "64:ff9b::808:404"])
 def test_a_translated_ipv4_client_is_that_client(text: str) -> None:
-    """IPv4-mapped and NAT64 addresses become the embedded IPv4 address, so that a client has one history."""
+    """IPv4-mapped and NAT64 addresses are read as the IPv4 address they carry, so they share its history."""
     assert parse(text) == parse("8.8.4.4")

@@ -1,4 +1,4 @@
-"""Laws of the whole pipeline, with the shipped policies and models, whatever is known or missing."""
+"""The whole assessment, with the shipped policies and models, over every combination of known and missing facts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BROUGHT: Final = {
     "device": ("device_id", "fingerprint", "languages", "timezone", "screen", "attestation"),
     "place": ("reported_place",),
 }
-"""The sources that a field of the attempt stands for, where it is not one of its own name."""
+"""The sources that a field of the attempt brings, where they are not named like the field."""
 
 
 @cache
@@ -69,8 +69,8 @@ def shipped() -> Release:
 
 @cache
 def worlds() -> tuple[World, ...]:
-    """Worlds in which nobody is known; alex is; alex is among many; alex was recovered while 60 others were attacked
-    from home."""
+    """Four worlds: empty; alex is known; alex among many; and alex after a recovery, with an attack from his
+    address."""
     attacked = settled()
     for number in range(60):
         attacked.try_(sign_in(subject=f"victim-{number}", credential_result="failed"), NOW - 600)
@@ -80,7 +80,7 @@ def worlds() -> tuple[World, ...]:
 
 
 class Scene(Struct, frozen=True):
-    """An attempt in a world, and its facts."""
+    """An attempt in a world, and the context that riskd gathered for it."""
 
     attempt: Attempt
     context: Context
@@ -92,7 +92,7 @@ class Scene(Struct, frozen=True):
 
 @st.composite
 def attempts(draw: st.DrawFn) -> Attempt:
-    """Sign-ins and other journeys by alex with some signals left out, and some by others."""
+    """Attempts on alex's account in all journeys, some with signals left out, some not made by alex."""
     whole = sign_in(
         draw(st.sampled_from(("192.0.2.10", "192.0.2.99", "203.0.113.5"))),
         domain=draw(st.sampled_from(DOMAINS)),
@@ -114,7 +114,7 @@ def known_or(values: tuple[Value, ...], source: str) -> st.SearchStrategy[Value 
 
 
 def offset(attempt: Attempt) -> int | None:
-    """UTC offset of the device's clock in minutes east, if it sent its timezone."""
+    """Minutes east of UTC of the device's clock, if the attempt sent a timezone."""
     return 120 if attempt.device is not None and attempt.device.timezone else None
 
 
@@ -139,7 +139,7 @@ hits = st.builds(
 
 
 def with_hit(attempt: Attempt, hit: Hit) -> Release:
-    """The shipped release with one more rule, which always hits. Its tier has terms in every policy."""
+    """The shipped release with one more rule that hits; every tier has terms in its policy."""
     release = shipped()
     policy = release.policies[attempt.domain]
     journey = policy.journeys[attempt.journey]
@@ -156,7 +156,7 @@ def with_hit(attempt: Attempt, hit: Hit) -> Release:
 
 
 def as_bytes(decision: Decision) -> bytes:
-    """A decision as bytes, so that NaN equals NaN."""
+    """All of a decision as bytes, so that NaN equals NaN."""
     return msgspec.msgpack.encode(
         (decision.assessment, decision.vector, decision.hits, decision.contributions, decision.receipt)
     )
@@ -165,7 +165,7 @@ def as_bytes(decision: Decision) -> bytes:
 @law
 @given(scenes(), hits)
 def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
-    """A rule that hits raises the tier to its own, or leaves it as it is."""
+    """One more rule hit gives the stricter of the hit's tier and the previous one."""
     without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, hit))
 
     assert with_it.assessment.requirement.tier == max(without.assessment.requirement.tier, hit.tier)
@@ -175,7 +175,7 @@ def test_another_hit_never_lowers_the_tier(scene: Scene, hit: Hit) -> None:
 @law
 @given(scenes(), hits)
 def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
-    """A hit of a shadow rule is recorded with the decision. The answer is the same, bit for bit."""
+    """A hit of a rule in shadow is recorded with the decision; the answer is bit for bit the same."""
     without, with_it = scene.decide(), scene.decide(with_hit(scene.attempt, replace(hit, shadow=True)))
 
     assert with_it.assessment == without.assessment
@@ -185,7 +185,7 @@ def test_a_shadow_hit_changes_nothing(scene: Scene, hit: Hit) -> None:
 @law
 @given(scenes())
 def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
-    """Neither a low score nor missing facts lower the tier below the floor."""
+    """Neither a low score nor a missing signal lowers the tier below the floor."""
     floor = shipped().policies[scene.attempt.domain].journeys[scene.attempt.journey].floor
 
     assert scene.decide().assessment.requirement.tier >= floor
@@ -194,7 +194,7 @@ def test_the_tier_never_lies_below_the_floor(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
-    """Missing facts raise no exception, and the answer names those that the policy expects."""
+    """A missing fact never raises an exception, and the answer lists it as a gap if the policy expects it."""
     answer = scene.decide(explain=True).assessment
     absent = {missing.source for missing in scene.context.missing}
     for field in OPTIONAL:
@@ -211,7 +211,7 @@ def test_every_missing_fact_that_is_expected_is_named(scene: Scene) -> None:
 @law
 @given(scenes(), st.booleans())
 def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
-    """The same attempt, context and release give the same answer, also after values were stored and read back."""
+    """The same attempt, context and release give the same answer, also after a round trip through serialisation."""
     attempt = msgspec.msgpack.decode(msgspec.msgpack.encode(scene.attempt), type=Attempt)
     context = replace(scene.context, values=dict(reversed(scene.context.values.items())))
 
@@ -222,7 +222,7 @@ def test_a_decision_repeats_bit_for_bit(scene: Scene, explain: bool) -> None:
 @law
 @given(scenes())
 def test_the_vector_reproduces_the_score(scene: Scene) -> None:
-    """Scoring the logged vector gives the logged score."""
+    """The logged feature vector alone reproduces the score."""
     decision = scene.decide()
     scorer = shipped().scorers[scene.attempt.domain]
 
@@ -232,7 +232,7 @@ def test_the_vector_reproduces_the_score(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
-    """Feature values lie within the spans that rules are checked against."""
+    """A known feature value lies within the span that the policy's conditions are checked against."""
     for feature, value in zip(FEATURES, scene.decide().vector, strict=True):
         span = feature.span
         assert math.isnan(value) or (value in span.values if span.values else span.low <= value <= span.high), feature
@@ -240,8 +240,8 @@ def test_every_feature_keeps_to_its_span(scene: Scene) -> None:
 
 @law
 @given(scenes(), st.floats(0, 1))
-def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> None:
-    """Whatever is known, hit or missing, a machine is asked for a key, never for anything that needs a person."""
+def test_a_machine_is_never_asked_for_what_a_person_does(scene: Scene, score: float) -> None:
+    """A machine is let through, asked for a key or denied; it is never asked for anything that a person must do."""
     attempt = replace(scene.attempt, domain="machine")
     policy = shipped().policies["machine"]
     hits = [Hit(rule.name, rule.tier, rule.reason) for rule in policy.journeys[attempt.journey].rules]
@@ -253,7 +253,7 @@ def test_a_machine_is_never_asked_for_a_person(scene: Scene, score: float) -> No
 
 
 def unsent(attempt: Attempt, purpose: str) -> Attempt:
-    """The attempt as sent by a client that does not collect the signals of a purpose."""
+    """The attempt of a client that does not collect the signals of a purpose."""
     device = attempt.device
     if purpose == "device" and device is not None:
         device = Device(user_agent=device.user_agent, platform=device.platform, mobile=device.mobile)
@@ -266,7 +266,7 @@ def unsent(attempt: Attempt, purpose: str) -> Attempt:
 @law
 @given(st.data(), attempts(), st.sampled_from(PURPOSES[1:]), st.sampled_from(range(4)))
 def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Attempt, purpose: str, where: int) -> None:
-    """Refusing consent and not sending a signal have the same effect, except for the reason of the gap."""
+    """A signal without consent is treated like one that was never sent; only the gap's reason differs."""
     place: Place | Missing = data.draw(known_or((OSLO, SYDNEY), "place"))
     refused = signals.consented(replace(attempt, consent=tuple(set(PURPOSES) - {purpose})))
     silent = unsent(attempt, purpose)
@@ -291,8 +291,8 @@ def test_consent_withheld_is_a_signal_not_sent(data: st.DataObject, attempt: Att
 @law
 @given(scenes())
 def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
-    """Every suggested signal is missing, can be sent, and would change the tier with at least the set probability. No
-    such signal is left out, and the likeliest comes first."""
+    """The answer asks for exactly those missing signals that could be sent and are likely enough to change the tier,
+    the likeliest first."""
     attempt, context, answer = scene.attempt, scene.context, scene.decide().assessment
     policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
     evidence = weigh(policy, attempt, context, scene.decide().vector)
@@ -311,7 +311,7 @@ def test_next_signals_would_probably_change_the_tier(scene: Scene) -> None:
 @law
 @given(scenes())
 def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> None:
-    """The short cut for low scores skips no signal that would be worth asking for."""
+    """If the score is far below the first band, no signal is worth asking for, so skipping the computation is safe."""
     attempt, context = scene.attempt, scene.context
     policy, scorer = shipped().policies[attempt.domain], shipped().scorers[attempt.domain]
     decision, edges = scene.decide(), policy.journeys[attempt.journey].bands.edges
@@ -325,8 +325,7 @@ def test_far_below_the_first_band_no_signal_is_worth_asking(scene: Scene) -> Non
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float) -> None:
-    """If the score lies between those of the two cases, it is their mean, weighted by the doubt. A doubt is always a
-    probability."""
+    """`doubt` is a probability; if the score lies between the two outcomes, weighting them by it gives the score."""
     share = doubt(now, usual, unusual)
     assert 0.0 <= share <= 1.0
     if usual < unusual and usual <= now <= unusual:
@@ -334,12 +333,12 @@ def test_a_score_is_its_own_expectation(now: float, usual: float, unusual: float
 
 
 def nameless(**changes: Any) -> Attempt:  # noqa: ANN401
-    """An employee on a laptop that sends no identifier."""
+    """A workforce attempt from a laptop that sends no device id."""
     return sign_in(domain="workforce", federation=None, device=replace(LAPTOP, device_id=""), **changes)
 
 
 def test_a_next_signal_helps_when_it_is_as_usual() -> None:
-    """When the owner sends the first suggested signal, the tier is lowered."""
+    """If the owner sends the first signal that the answer asked for, the tier falls."""
     world, asked, told = settled(), nameless(), sign_in(domain="workforce", federation=None)
     before, after = (Scene(each, world.context(each)).decide().assessment for each in (asked, told))
 
@@ -357,12 +356,12 @@ def test_a_next_signal_helps_when_it_is_as_usual() -> None:
     ids=["a partner's word", "a floor of DENY", "a partner's word on a payment"],
 )
 def test_no_signal_is_asked_for_when_none_would_help(attempt: Attempt) -> None:
-    """If no signal that the client could send would lower the tier, none is suggested."""
+    """No signal is asked for if the tier rests on something that a client's signal cannot change."""
     assert Scene(attempt, settled().context(attempt)).decide().assessment.next_signals == ()
 
 
 def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
-    """In a trusted network, what a signal says about the address is discarded, so it is not suggested."""
+    """In a trusted network, no signal about the address is asked for, because it would be disregarded."""
     attempt = sign_in(place=None)
     context, policy = settled().context(attempt), shipped().policies["customer"]
     office = {"office": of_networks([(4, 0xC0000200, 0xC00002FF)])}
@@ -380,8 +379,7 @@ def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
 @law
 @given(scenes())
 def test_reasons_are_few_and_ordered(scene: Scene) -> None:
-    """There are at most eight reasons, each code once: those of rules and gaps, then those of features, strongest
-    first."""
+    """There are at most eight reasons with distinct codes; those of features come last, the strongest first."""
     decision = scene.decide(explain=True)
     reasons = decision.assessment.reasons
     codes = [reason.code for reason in reasons]
@@ -397,7 +395,7 @@ def test_reasons_are_few_and_ordered(scene: Scene) -> None:
 
 
 def test_nothing_is_learned_from_a_decision_alone() -> None:
-    """The deltas of an assessment are activity only. What it would teach is in the receipt, until a proof."""
+    """An assessment writes only velocity; what it would teach waits in the receipt until the attempt is proven."""
     attempt = sign_in()
     decision = Scene(attempt, settled().context(attempt)).decide()
 

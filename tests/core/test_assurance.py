@@ -1,4 +1,4 @@
-"""The assurance that a sign-in achieved, and the one that was required of it."""
+"""Which tier a completed sign-in achieved, compared with the tier required."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def policy() -> Policy:
 
 
 def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:
-    """The receipt of a login that required this tier."""
+    """The receipt of a login for which this tier was required."""
     attempt = sign_in()
     context = World().context(attempt)
     rung = policy().ladder[tier]
@@ -35,7 +35,7 @@ def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:
 
 
 def told(before: Receipt, *outcomes: Outcome) -> list[str]:
-    """The result of `completed_tier` for each outcome."""
+    """The tier that each outcome reports as achieved; empty if it completes nothing."""
     said = []
     for outcome in outcomes:
         kept, _ = settle(before, outcome, NOW)
@@ -68,7 +68,7 @@ def outcome(kind: str, *amr: str) -> Outcome:
 def test_achieved_is_what_is_known_to_be_met(
     tier: Tier, satisfied: bool, outcomes: list[Outcome], expected: list[str]
 ) -> None:
-    """It is the required tier if that was met, a stricter one if the methods prove it, and NONE otherwise."""
+    """The achieved tier is the required one if it is met, a stricter one if the methods show it, else UNMET."""
     assert told(asked(tier, satisfied=satisfied), *outcomes) == expected
 
 
@@ -79,8 +79,8 @@ def test_achieved_is_what_is_known_to_be_met(
         st.tuples(st.sampled_from(OUTCOMES), st.sets(st.sampled_from(["pwd", "otp", "hwk", "sms", "kba"]))), max_size=6
     ),
 )
-def test_a_sign_in_comes_through_once(tier: Tier, satisfied: bool, said: list[tuple[str, set[str]]]) -> None:
-    """Of all outcomes, in any order, only the first that completes the sign-in counts."""
+def test_a_sign_in_completes_once(tier: Tier, satisfied: bool, said: list[tuple[str, set[str]]]) -> None:
+    """Of all outcomes of one sign-in, only the first that completes it is counted."""
     before = asked(tier, satisfied=satisfied and tier is not Tier.DENY)
     outcomes = [outcome(kind, *sorted(amr)) for kind, amr in said]
     counted = [bool(one) for one in told(before, *outcomes)]
@@ -89,8 +89,8 @@ def test_a_sign_in_comes_through_once(tier: Tier, satisfied: bool, said: list[tu
 
 
 @given(st.sampled_from([*Tier]), st.sets(st.sampled_from(["pwd", "otp", "hwk", "sms", "kba", "pin"])))
-def test_what_satisfies_is_what_is_met(tier: Tier, amr: set[str]) -> None:
-    """The metrics count a challenge as met exactly if learning takes it for a proof. Nothing meets DENY."""
+def test_metrics_and_learning_agree_on_a_met_challenge(tier: Tier, amr: set[str]) -> None:
+    """The metrics count a challenge as met exactly when learning accepts it as proof; nothing meets DENY."""
     before = asked(tier)
     passed = outcome("challenge_passed", *sorted(amr))
     kept, _ = settle(before, passed, NOW)
@@ -100,7 +100,7 @@ def test_what_satisfies_is_what_is_met(tier: Tier, amr: set[str]) -> None:
     assert not (tier is Tier.DENY and reached)
 
 
-def test_a_repeated_outcome_says_nothing_new() -> None:
-    """A repeated outcome does not count again."""
+def test_a_completed_sign_in_is_not_counted_again() -> None:
+    """If the sign-in was already reported as completed, further outcomes count nothing."""
     kept = replace(asked(Tier.BASELINE, satisfied=True), reported=("session_established",))
     assert told(kept, outcome("session_established"), outcome("challenge_passed", "hwk")) == ["", ""]

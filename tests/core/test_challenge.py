@@ -1,4 +1,4 @@
-"""Requirements as OAuth challenges and as authorization requests."""
+"""A requirement, rendered as an HTTP challenge and as an authorization request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ requirements: Final = st.builds(Requirement, st.sampled_from(sorted(set(Tier) - 
     ],
 )
 def test_a_challenge_reads_as_in_the_rfc(found: Terms, parameters: str) -> None:
-    """The examples of RFC 9470, section 3, with the values of the terms."""
+    """The header matches the examples of RFC 9470, section 3."""
     assert riskd.challenge(Requirement(Tier.STEP_UP, found, False)) == (
         'Bearer error="insufficient_user_authentication", '
         f'error_description="A different authentication level is required", {parameters}'
@@ -40,8 +40,8 @@ def test_a_challenge_reads_as_in_the_rfc(found: Terms, parameters: str) -> None:
 
 
 @given(requirements)
-def test_a_challenge_says_what_the_request_will_say(requirement: Requirement) -> None:
-    """Parsed by RFC 9110, the challenge has the parameters of the authorization request, in order."""
+def test_a_challenge_matches_the_authorization_request(requirement: Requirement) -> None:
+    """Parsed as in RFC 9110, the challenge has the parameters of the authorization request, in the same order."""
     header = riskd.challenge(requirement)
     assert header is not None
     scheme, _, rest = header.partition(" ")
@@ -56,8 +56,8 @@ def test_a_challenge_says_what_the_request_will_say(requirement: Requirement) ->
 
 
 @given(requirements)
-def test_an_essential_acr_takes_the_place_of_a_wish(requirement: Requirement) -> None:
-    """Never both: in OpenID Connect Core `acr_values` is voluntary and `claims` is essential."""
+def test_an_essential_acr_replaces_acr_values(requirement: Requirement) -> None:
+    """A request has `acr_values` (voluntary in OpenID Connect Core) or an essential `claims` entry, never both."""
     wish, demand = (riskd.authorization_request(requirement, essential=each) for each in (False, True))
     assert "acr_values" not in demand
     assert "claims" not in wish
@@ -68,14 +68,14 @@ def test_an_essential_acr_takes_the_place_of_a_wish(requirement: Requirement) ->
 
 
 @given(terms, st.booleans())
-def test_there_is_not_always_something_to_ask(found: Terms, satisfied: bool) -> None:
-    """A satisfied requirement and DENY give no challenge."""
+def test_no_challenge_if_satisfied_or_denied(found: Terms, satisfied: bool) -> None:
+    """There is no challenge if the requirement is already satisfied, or if the attempt is denied."""
     assert riskd.challenge(Requirement(Tier.STEP_UP, found, True)) is None
     assert riskd.challenge(Requirement(Tier.DENY, found, satisfied)) is None
 
 
 @pytest.mark.parametrize("acr", ['a"b', "a b", "a\\b", "a\r\nSet-Cookie: x", "", "é"])
-def test_nothing_slips_into_the_header(acr: str) -> None:
-    """An `acr` that could end the quoted string or the line is refused, by its name."""
+def test_an_acr_cannot_inject_into_the_header(acr: str) -> None:
+    """An acr that could end the quoted string or the header line is rejected."""
     with pytest.raises(ValueError, match="cannot be sent"):
         riskd.challenge(Requirement(Tier.STEP_UP, Terms(2, (acr,)), False))

@@ -19,13 +19,13 @@ FULL = Attempt(
 )
 
 
-def test_without_a_list_the_caller_vouches() -> None:
-    """An attempt that names no purposes is used unchanged."""
+def test_without_a_list_of_purposes_all_signals_are_used() -> None:
+    """If an attempt names no purposes, all its signals are used."""
     assert signals.consented(FULL) == FULL
 
 
 def test_explicit_consent_withholds_what_was_not_granted() -> None:
-    """If consent must be explicit, only the security signals of an attempt without purposes are used."""
+    """If the policy requires explicit consent and the attempt names no purposes, only its security signals are used."""
     kept = signals.consented(FULL, explicit=True)
     assert (kept.device, kept.place, kept.behaviour, kept.outside) == (Device(user_agent="UA"), None, None, None)
     gaps = signals.missing(kept)
@@ -34,8 +34,8 @@ def test_explicit_consent_withholds_what_was_not_granted() -> None:
 
 
 @pytest.mark.parametrize("explicit", [False, True])
-def test_a_list_says_what_it_says(explicit: bool) -> None:
-    """If an attempt names purposes, exactly these are granted, whether or not consent must be explicit."""
+def test_a_list_of_purposes_grants_only_those(explicit: bool) -> None:
+    """If an attempt names purposes, only those are granted, whether or not consent must be explicit."""
     attempt = replace(FULL, consent=("location",))
     kept = signals.consented(attempt, explicit=explicit)
     assert kept.place == FULL.place

@@ -1,4 +1,4 @@
-"""The law of consent: a signal without consent leaves no trace, in the answer or anywhere else."""
+"""A signal whose purpose was not granted leaves no trace in the answer, the log or the store."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SIGNALS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "outside": st.none()
     | st.builds(Outside, credential_breached=st.none() | st.booleans(), risk_level=st.sampled_from(["", "high"])),
 }
-"""Every signal that needs a purpose, with values to choose from; `signals.PURPOSE` says which purpose."""
+"""Every signal that needs consent, with values to draw from; `signals.PURPOSE` gives its purpose."""
 sent = st.fixed_dictionaries(SIGNALS)
 
 
@@ -67,7 +67,7 @@ def made(who: str, journey: str, told: dict[str, Any]) -> Attempt:
 
 
 def lived(one: Attempt, release: Release) -> tuple[Assessment, list[bytes], list[tuple[bytes, object]]]:
-    """The answer, all lines of the log and all records of the store, after the attempt and its proof."""
+    """The answer, every line of the log and every record of the store, after the attempt and its confirmation."""
     store, log = MemoryStore(), ListLog()
     engine = Engine(
         parts(
@@ -83,7 +83,7 @@ def lived(one: Attempt, release: Release) -> tuple[Assessment, list[bytes], list
 
 
 def test_every_source_that_needs_a_purpose_is_tried() -> None:
-    """Every source that needs consent is tested here, new ones included."""
+    """This module covers every source that needs consent, so a new one cannot be forgotten."""
     assert SIGNALS.keys() == signals.PURPOSE.keys()
 
 
@@ -96,7 +96,7 @@ def test_every_source_that_needs_a_purpose_is_tried() -> None:
     granted=st.sampled_from(CONSENTS),
     explicit=st.booleans(),
 )
-def test_what_was_not_granted_leaves_no_trace(
+def test_a_withheld_signal_leaves_no_trace(
     release: Release,
     *,
     who: str,
@@ -106,8 +106,8 @@ def test_what_was_not_granted_leaves_no_trace(
     granted: tuple[str, ...],
     explicit: bool,
 ) -> None:
-    """Whatever a signal without consent says, answer, decision log, histories and receipt are the same to the byte. The
-    answer names the source as not consented."""
+    """The value of a withheld signal changes no byte of answer, decision log, histories and receipt; the answer names
+    it as not consented."""
     release = replace(
         release, policies={name: replace(release.policies[name], explicit_consent=explicit) for name in DOMAINS}
     )
@@ -123,7 +123,7 @@ def test_what_was_not_granted_leaves_no_trace(
 
 
 def test_silence_where_consent_must_be_explicit_grants_nothing(release: Release) -> None:
-    """An attempt without purposes then has the same effect as one that grants `security` only, except for its name."""
+    """If consent must be explicit, an attempt that names no purposes is treated as one that grants security only."""
     customer = replace(release.policies["customer"], explicit_consent=True)
     strict = replace(release, policies={**release.policies, "customer": customer})
     told = {"reported_place": ReportedPlace(latitude=1.0, longitude=2.0), "behaviour": Behaviour(pasted=True)}

@@ -109,7 +109,7 @@ def rule(
 
 @given(journeys(), scores, hits, gaps)
 def test_never_below_the_floor(journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...]) -> None:
-    """Whatever is known or hit, the tier is at least the floor; `raised` says whether it is above."""
+    """The tier is always at least the floor; `raised` says whether it is above."""
     ruling = rule(journey, score, found, missing)
     assert ruling.tier >= journey.floor
     assert ruling.raised == (ruling.tier > journey.floor)
@@ -120,7 +120,7 @@ def test_never_below_the_floor(journey: Journey, score: float, found: list[Hit],
 def test_a_hit_never_lowers(
     journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], tier: Tier
 ) -> None:
-    """Another hit never lowers the tier, which is at least that of the hit."""
+    """One more hit gives the stricter of its tier and the previous tier."""
     before = rule(journey, score, found, missing).tier
     after = rule(journey, score, [*found, Hit("more", tier, "MORE")], missing).tier
     assert after == max(before, tier)
@@ -161,7 +161,8 @@ def test_a_stricter_posture_never_lowers(
 
 @given(journeys(), scores, gaps)
 def test_gaps_are_what_is_expected_or_withheld(journey: Journey, score: float, missing: tuple[Missing, ...]) -> None:
-    """Gaps are the missing sources that the policy names, and those without consent. Coverage has only the former."""
+    """Gaps are the missing sources that the policy names and those without consent; coverage counts only the sources
+    that the policy names."""
     ruling = rule(journey, score, missing=missing)
     assert set(ruling.gaps) == {gap for gap in missing if gap.source in journey.postures or gap.why == "not_consented"}
     expected = len(journey.postures)
@@ -173,7 +174,7 @@ def test_gaps_are_what_is_expected_or_withheld(journey: Journey, score: float, m
 def test_rules_see_the_coverage_that_is_answered(
     journey: Journey, attempt: Attempt, missing: tuple[Missing, ...]
 ) -> None:
-    """`coverage` in a condition is the coverage in the answer, bit for bit."""
+    """A condition on `coverage` sees exactly the number that the answer reports."""
     facts = Facts(attempt, context_of(missing), (), 0.0, journey.postures)
     assert VARIABLES["coverage"].read(facts) == rule(journey, 0.0, missing=missing).coverage
 
@@ -185,7 +186,7 @@ stales = st.sets(st.sampled_from(AGEING)).map(lambda found: tuple(sorted(found))
 def test_stale_data_are_told_and_decide_nothing(
     journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], stale: tuple[str, ...]
 ) -> None:
-    """A stale fact is present for postures and coverage: data becoming stale changes no tier."""
+    """Stale facts are listed as gaps but count as present: they change neither coverage nor tier."""
     missing = tuple(gap for gap in missing if gap.source not in stale)
     fresh, old = (rule(journey, score, found, missing, each) for each in ((), stale))
     told = tuple(Missing(source, "stale") for source in stale if source in journey.postures)
@@ -193,10 +194,10 @@ def test_stale_data_are_told_and_decide_nothing(
 
 
 @given(journeys(), attempts, gaps, stales)
-def test_rules_see_what_is_stale_beside_what_is_missing(
+def test_rules_see_stale_and_missing_sources_separately(
     journey: Journey, attempt: Attempt, missing: tuple[Missing, ...], stale: tuple[str, ...]
 ) -> None:
-    """`stale` names the expected sources that the answer lists as stale. For `gaps` and `coverage` they are present."""
+    """In conditions, `stale` lists the stale expected sources; `gaps` and `coverage` treat them as present."""
     fresh, old = (Facts(attempt, context_of(missing, each), (), 0.0, journey.postures) for each in ((), stale))
     told = [gap.source for gap in rule(journey, 0.0, missing=missing, stale=stale).gaps if gap.why == "stale"]
     assert VARIABLES["stale"].read(old) == told
@@ -205,8 +206,8 @@ def test_rules_see_what_is_stale_beside_what_is_missing(
     ]
 
 
-def test_in_a_trusted_network_no_rule_asks_whether_it_is_stale() -> None:
-    """For an address in a trusted network, rules do not see stale sources, but the answer lists them."""
+def test_in_a_trusted_network_rules_see_nothing_stale() -> None:
+    """In a trusted network, rules do not see that facts about the address are stale; the answer still reports it."""
     office = {"office": NamedList("countries")}
     policy = replace(policy_of(login(postures={"place": None})), lists=office, trusted_networks=frozenset(office))
     context = context_of(stale=("place",))
@@ -227,7 +228,7 @@ def test_in_a_trusted_network_no_rule_asks_whether_it_is_stale() -> None:
     ],
 )
 def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) -> None:
-    """A band includes its threshold. NaN gets the strictest band."""
+    """A band begins at its threshold; a score of NaN gets the strictest band."""
     ruling = rule(login(), score)
     assert (ruling.tier, ruling.level) == (tier, level)
 
@@ -242,8 +243,8 @@ def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) ->
     ],
 )
 def test_no_history_is_not_a_failed_store(source: str, why: str, tier: Tier, codes: list[str]) -> None:
-    """A new subject gets the cold-start tier, and an address without history raises nothing. A failed store gets the
-    posture."""
+    """A subject without history gets the cold-start tier, an unknown address costs nothing, and a source that could not
+    be read gets its posture."""
     postures = dict.fromkeys(("history", "reputation"), Tier.PHISHING_RESISTANT)
     ruling = rule(login(postures=postures, cold_start=Tier.STEP_UP), 0.0, missing=(Missing(source, why),))
     assert ruling.tier is tier
@@ -251,14 +252,14 @@ def test_no_history_is_not_a_failed_store(source: str, why: str, tier: Tier, cod
 
 
 def test_a_noted_gap_raises_nothing() -> None:
-    """A source with the posture `note` is listed as a gap, and gives no reason."""
+    """A missing source whose posture is empty is listed as a gap, but raises no tier and gives no reason."""
     ruling = rule(login(postures={"place": None, "agent": None}), 0.0, missing=(Missing("place", "not_found"),))
     assert (ruling.tier, ruling.reasons, ruling.coverage) == (Tier.BASELINE, (), 0.5)
     assert ruling.gaps == (Missing("place", "not_found"),)
 
 
 def test_hits_give_their_reasons() -> None:
-    """Acting hits give each code once, in order, with the text of the first of the strictest rules that have it."""
+    """Each code of the acting hits appears once, in order, with the text of its first strictest hit."""
     found = [
         Hit("a", Tier.STEP_UP, "A", False, "lax"),
         Hit("b", Tier.STEP_UP, "B", False, "other"),
@@ -271,7 +272,7 @@ def test_hits_give_their_reasons() -> None:
 
 
 def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
-    """Until the learning time ends, the first reason names the withheld tier."""
+    """Until its learning period ends, a journey requires its floor, and its first reason names the withheld tier."""
     found = [Hit("a", Tier.STEP_UP, "A", False, "rule")]
     learning, over = (rule(login(learning_until=until), 0.2, found) for until in (NOW + 1, NOW))
 
@@ -283,7 +284,7 @@ def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
 
 
 def test_evaluate_hands_over_the_expected_sources() -> None:
-    """Rules get the features, the score and the expected sources. Rules that fail become causes."""
+    """Rules receive features, score and expected sources; a rule that fails is reported as a cause."""
     seen: list[Facts] = []
 
     def record(facts: Facts) -> RuleResults:
@@ -300,7 +301,7 @@ RECENT: Final = NOW - 600
 
 @given(attempts, st.sampled_from(sorted(TABLE)), st.sampled_from(sorted(TABLE)))
 def test_meeting_a_tier_meets_the_laxer_ones(attempt: Attempt, one: Tier, two: Tier) -> None:
-    """What satisfies a tier satisfies every laxer tier."""
+    """What satisfies a tier satisfies every less strict tier."""
     policy = policy_of(login())
     low, high = sorted((one, two))
     if satisfied(policy, attempt, NOW, policy.ladder[high]):
@@ -318,7 +319,7 @@ def test_time_never_satisfies(attempt: Attempt, tier: Tier, later: float) -> Non
 
 @given(attempts, st.sampled_from(Tier))
 def test_questions_are_no_factor(attempt: Attempt, tier: Tier) -> None:
-    """Adding knowledge-based answers to a session's methods satisfies nothing more."""
+    """Adding knowledge-based answers (`kba`) to a session's methods satisfies no further tier."""
     policy = policy_of(login())
     session = attempt.session or Session(authentication_time=NOW)
     plain = replace(attempt, session=replace(session, amr=("pwd",), acr=""))
@@ -334,8 +335,8 @@ def test_questions_are_no_factor(attempt: Attempt, tier: Tier) -> None:
 def test_a_session_under_suspicion_does_not_vouch_for_itself(
     journey: str, score: float, expected: bool, federated: bool
 ) -> None:
-    """If the session journey raised the tier, neither the session's methods nor the assertion it rests on meet it: a
-    thief of the cookie has both."""
+    """If assessing a session raises its tier, neither the session nor its assertion satisfies it: a stolen cookie
+    brings both."""
     session = Session(amr=("hwk", "pin"), acr="phrh", authentication_time=RECENT)
     assertion = Federation(issuer="trusted", amr=session.amr, acr=session.acr, authentication_time=RECENT)
     policy = policy_of(login())

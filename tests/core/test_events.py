@@ -1,5 +1,4 @@
-"""Laws of security events: their order and repetition do not matter, the worse of two reports counts, and they teach
-nothing."""
+"""Security events: they commute and are idempotent, the worse report counts, and they teach nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ def remembered(*events: SecurityEvent, now: float = NOW, retention: Retention = 
 
 
 def judged(*events: SecurityEvent, own: Outside | None = None, now: float = NOW) -> Outside | None:
-    """`outside` of an attempt that says `own`, after these events."""
+    """The outside signals that an attempt with `own` is judged by after these events."""
     activity = remembered(*events, now=now)
     attempt = replace(LOGIN, outside=own)
     return signals.with_events(attempt, Remembered(subject=Memory(activity=activity)), now, KEEP).outside
@@ -64,8 +63,8 @@ outsides = st.none() | st.builds(
 
 @law
 @given(st.lists(events, max_size=5), st.randoms(use_true_random=False), st.lists(st.integers(0, 4), max_size=4))
-def test_events_come_in_any_order_and_again(told: list[SecurityEvent], random: Any, again: list[int]) -> None:  # noqa: ANN401
-    """The history is the same in whatever order events arrive, and however often."""
+def test_events_commute_and_are_idempotent(told: list[SecurityEvent], random: Any, again: list[int]) -> None:  # noqa: ANN401
+    """The history does not depend on the order of the events or on repetitions."""
     shuffled = [*told, *(told[number] for number in again if number < len(told))]
     random.shuffle(shuffled)
     assert remembered(*shuffled) == remembered(*told)
@@ -73,8 +72,8 @@ def test_events_come_in_any_order_and_again(told: list[SecurityEvent], random: A
 
 @law
 @given(st.lists(events, max_size=12), outsides)
-def test_what_an_attempt_says_itself_is_never_made_better(told: list[SecurityEvent], own: Outside | None) -> None:
-    """No event lowers the risk level or clears the breach that an attempt itself reports."""
+def test_events_never_lower_what_the_attempt_says(told: list[SecurityEvent], own: Outside | None) -> None:
+    """Events never lower the attempt's own risk level or clear its breach."""
     after, before = judged(*told, own=own) or Outside(), own or Outside()
     assert RISK_LEVELS.index(after.risk_level) >= RISK_LEVELS.index(before.risk_level)
     assert after.credential_breached is before.credential_breached or after.credential_breached
@@ -83,7 +82,7 @@ def test_what_an_attempt_says_itself_is_never_made_better(told: list[SecurityEve
 @law
 @given(st.lists(events, max_size=12))
 def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
-    """Events leave a few marks of a few kinds, and make nothing familiar."""
+    """Events leave only a few timestamps of a few kinds; they make nothing familiar."""
     kept = remembered(*told)
     assert (kept.tallies, kept.sketches) == (Tallies(), {})
     assert set(kept.marks) <= {"reported", "breached", "profile_update", "recovery"}
@@ -106,8 +105,8 @@ def test_events_teach_nothing(told: list[SecurityEvent]) -> None:
         (event("recovery_information_changed"), None),
     ],
 )
-def test_each_event_says_this(one: SecurityEvent, says: Outside | None) -> None:
-    """The effect of each event by itself, on an attempt that reports nothing."""
+def test_each_kind_of_event_has_its_meaning(one: SecurityEvent, says: Outside | None) -> None:
+    """What one event means for an attempt that has no outside signals of its own."""
     assert judged(one) == says
 
 
@@ -121,7 +120,7 @@ def test_each_event_says_this(one: SecurityEvent, says: Outside | None) -> None:
     ],
 )
 def test_changes_are_sensitive_steps(kind: str, fields: dict[str, Any], step: str) -> None:
-    """Events of changes count as sensitive steps, as attempts at them do."""
+    """Changes and recoveries are remembered as sensitive steps, as if riskd had assessed them."""
     assert remembered(event(kind, HOUR, **fields)).marks[step] == [(int(NOW - HOUR),)]
 
 
@@ -152,8 +151,8 @@ LOW: Final[dict[str, Any]] = {"level": "low"}
         ),
     ],
 )
-def test_the_last_word_counts(told: list[SecurityEvent], says: Outside | None) -> None:
-    """The latest event counts, by when it happened, not by when it arrived."""
+def test_the_latest_event_counts(told: list[SecurityEvent], says: Outside | None) -> None:
+    """The event that happened last counts, whatever the order of arrival."""
     for order in permutations(told):
         assert judged(*order) == says
 
@@ -170,13 +169,13 @@ def test_the_last_word_counts(told: list[SecurityEvent], says: Outside | None) -
     ],
 )
 def test_of_one_second_the_worst_counts(told: list[SecurityEvent], says: Outside) -> None:
-    """Of events in the same second the worst counts, as their order is unknown."""
+    """Of events in the same second the worst counts, because their order is unknown."""
     for order in permutations(told):
         assert judged(*order) == says
 
 
 def test_the_worse_of_what_is_said_counts() -> None:
-    """Level and breach are combined separately: for each the worse of the caller's and the event's counts."""
+    """Of the attempt's own signals and the events, the worse counts, separately for level and breach."""
     told = event("risk_level_change", level="medium")
     assert judged(told, own=Outside(risk_level="high")) == Outside(risk_level="high")
     assert judged(told, own=Outside(risk_level="low")) == Outside(risk_level="medium")
@@ -186,16 +185,17 @@ def test_the_worse_of_what_is_said_counts() -> None:
     assert judged(breach, own=Outside(credential_breached=False)) == Outside(credential_breached=True)
 
 
-def test_it_counts_as_long_as_sensitive_steps_are_kept() -> None:
-    """To the second, from the event's own time. One further in the future than clock skew allows does not count yet."""
+def test_an_event_counts_for_the_sequence_retention() -> None:
+    """An event counts from its own time for the `sequence` retention; one further ahead than the clock tolerance does
+    not count yet."""
     high = event("risk_level_change", 0, **HIGH)
     for after, counts in ((-AHEAD, True), (-AHEAD - 1, False), (KEEP - 1, True), (KEEP, False)):
         activity = Remembered(subject=Memory(activity=remembered(high)))
         assert (signals.with_events(LOGIN, activity, NOW + after, KEEP) is not LOGIN) == counts, after
 
 
-def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
-    """An event expires by when it happened, however late it arrives."""
+def test_an_event_older_than_its_retention_changes_nothing() -> None:
+    """Retention runs from the event's own time, so a late event expires no later and an expired one is dropped."""
     week = Retention(sequence=7 * 86_400)
     kept = learn.event_deltas(event("risk_level_change", 7 * DAY - 1, **HIGH), SUBJECT, NOW, week)
     assert [delta.expires for delta in kept] == [NOW + 1]
@@ -203,16 +203,16 @@ def test_what_is_older_than_it_would_be_kept_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("consent", [None, ("sharing",), PURPOSES, (), ("device", "location", "behaviour")])
-def test_without_consent_to_sharing_nothing_is_heard(consent: tuple[str, ...] | None) -> None:
-    """Without consent to `sharing`, events have no effect, as with signals of the attempt itself."""
+def test_without_consent_to_sharing_events_are_ignored(consent: tuple[str, ...] | None) -> None:
+    """If the attempt does not consent to sharing, events are ignored, like its own outside signals."""
     activity = Remembered(subject=Memory(activity=remembered(event("risk_level_change", **HIGH))))
     attempt = replace(LOGIN, consent=consent)
     told = signals.with_events(attempt, activity, NOW, KEEP)
     assert (told is attempt) == (consent is not None and "sharing" not in consent)
 
 
-def test_where_nothing_is_remembered_the_attempt_is_as_it_is() -> None:
-    """Without events the same attempt object is returned, whatever else is remembered."""
+def test_without_risk_events_the_attempt_is_unchanged() -> None:
+    """If no event reports a risk, the very same attempt object is returned."""
     steps = remembered(event("recovery_activated"), event("recovery_information_changed"))
     for activity in (History(), steps):
         assert signals.with_events(LOGIN, Remembered(subject=Memory(activity=activity)), NOW, KEEP) is LOGIN
@@ -221,7 +221,7 @@ def test_where_nothing_is_remembered_the_attempt_is_as_it_is() -> None:
 @law
 @given(st.lists(st.floats(NOW - DAY, NOW), min_size=5, max_size=12), st.floats(NOW - 29 * DAY, NOW - 2 * DAY))
 def test_a_flood_makes_nothing_look_longer_ago(flood: list[float], step: float) -> None:
-    """Events may evict the owner's steps from the four that are kept, but only with later ones."""
+    """Many events may evict the owner's own steps, but only in favour of later ones, so no step looks older."""
     own = event("recovery_information_changed", NOW - step)
     others = [event("credential_change", NOW - time, credential_type="x509") for time in flood]
     newest = remembered(own, *others).marks["profile_update"][0]

@@ -39,7 +39,8 @@ def test_home_is_familiar_after_two_weeks() -> None:
 
 
 def test_takeover_stands_out() -> None:
-    """From elsewhere and on another device, everything that a thief cannot copy is unfamiliar, new and far."""
+    """An attempt from elsewhere on another device is unfamiliar, new and far in everything that the thief could not
+    copy."""
     found = seen(settled(crowd()), stolen(), **AWAY)
 
     for name in ("address_llr", "device_llr", "fingerprint_llr", "timezone_llr", "country_rarity", "asn_rarity"):
@@ -54,7 +55,7 @@ def test_takeover_stands_out() -> None:
 
 
 def test_surprise_grows_with_history() -> None:
-    """The deeper the history, the more an unknown device counts."""
+    """The longer the history, the more an unknown device counts."""
     world, surprises = crowd(), []
     for _ in range(4):
         settled(world, weeks=2)
@@ -64,7 +65,7 @@ def test_surprise_grows_with_history() -> None:
 
 
 def test_new_address_in_a_known_network_is_half_known() -> None:
-    """A new address of the same provider is between home and abroad; one in the same /24 is nearer home."""
+    """A new address of the same operator ranks between home and abroad; one in the same /24 ranks nearer home."""
     world = settled(crowd())
     llrs = [
         seen(world, sign_in(), place=OSLO)["address_llr"],
@@ -77,7 +78,7 @@ def test_new_address_in_a_known_network_is_half_known() -> None:
 
 
 def test_familiarity_fades() -> None:
-    """The longer a device is not used, the less familiar it is. After half a year it is unknown."""
+    """The longer a device goes unused, the less familiar it is; after half a year it is unknown."""
     llrs = []
     for weeks in (0, 8, 16, 27):
         world = settled(crowd(), until=NOW - weeks * WEEK)
@@ -100,7 +101,8 @@ def test_first_sign_in_after_registration_is_not_new() -> None:
 
 
 def test_one_stolen_pass_does_not_settle_the_thief() -> None:
-    """After a single pass the thief's country, network and device stay new, however old. Use settles them."""
+    """After one pass, the thief's country, network and device stay new, however long ago it was; repeated use settles
+    them."""
     world = settled(crowd())
     world.prove(stolen(), NOW - HOUR, **AWAY)
     after_one_pass = seen(world, stolen(), NOW + 3 * WEEK, **AWAY)
@@ -116,7 +118,7 @@ def test_one_stolen_pass_does_not_settle_the_thief() -> None:
 
 
 def test_an_update_is_not_a_new_browser() -> None:
-    """Another version of a settled browser or system is not new; another product is."""
+    """A new version of a settled browser or system is not new; another product is."""
     world = settled()
     updated = seen(world, sign_in(), agent=Agent("Chrome", "154", "Windows", "12", "desktop"))
     other = seen(world, sign_in(), agent=Agent("Firefox", "153", "Linux", "11", "desktop"))
@@ -128,22 +130,27 @@ def test_an_update_is_not_a_new_browser() -> None:
 @pytest.mark.parametrize(
     ("what", "device", "copied", "imitated"),
     [
-        ("the owner's own", LAPTOP, 0, 0),
-        ("one that changed its looks a little", replace(LAPTOP, fingerprint="f-2"), 1, 0),
-        ("a strange one with the owner's cookie", replace(LAPTOP, fingerprint="f-2", screen="390x844"), 2, 0),
-        ("one whose cookie was cleared", replace(LAPTOP, device_id="new"), 0, 0),
+        ("the owner's device", LAPTOP, 0, 0),
+        ("the owner's device with another fingerprint", replace(LAPTOP, fingerprint="f-2"), 1, 0),
+        ("a strange device with the owner's cookie", replace(LAPTOP, fingerprint="f-2", screen="390x844"), 2, 0),
+        ("the owner's device after its cookies were cleared", replace(LAPTOP, device_id="new"), 0, 0),
         ("an imitation", replace(LAPTOP, device_id="new", fingerprint="f-2"), 0, 3),
         ("an imitation in a private window", replace(LAPTOP, device_id="", fingerprint="f-2"), None, 3),
-        ("an imitation of less", replace(LAPTOP, device_id="new", fingerprint="f-2", screen="390x844"), 0, 2),
+        (
+            "an imitation with another screen",
+            replace(LAPTOP, device_id="new", fingerprint="f-2", screen="390x844"),
+            0,
+            2,
+        ),
         ("an imitation without a fingerprint", replace(LAPTOP, device_id="new", fingerprint=""), 0, 3),
-        ("the owner's own, without a fingerprint", replace(LAPTOP, fingerprint="", screen=""), 0, 0),
-        ("one that tells neither", replace(LAPTOP, device_id="", fingerprint=""), None, None),
+        ("the owner's device without a fingerprint", replace(LAPTOP, fingerprint="", screen=""), 0, 0),
+        ("a device that sends neither", replace(LAPTOP, device_id="", fingerprint=""), None, None),
     ],
 )
 def test_known_identifiers_and_known_looks_go_together(
     what: str, device: Device, copied: int | None, imitated: int | None
 ) -> None:
-    """Strange looks count if the identifier is known. Known looks count if neither identifier nor fingerprint is."""
+    """A strange look counts if the device id is known; a known look counts if neither device id nor fingerprint is."""
     found = seen(settled(crowd()), sign_in(device=device))
 
     for name, expected in (("copied_device", copied), ("imitated_device", imitated)):
@@ -151,7 +158,7 @@ def test_known_identifiers_and_known_looks_go_together(
 
 
 def test_another_browser_with_the_owners_cookie_is_a_copy() -> None:
-    """On a known device, everything strange counts as copied; on an unknown device nothing does."""
+    """Every strange trait counts on a device with a known id, and none on an unknown device."""
     world = settled(crowd())
     agent, device = Agent("Firefox", "153", "Linux", "11", "desktop"), replace(LAPTOP, fingerprint="f-2", screen="1x1")
     copied, other = seen(world, sign_in(device=device), agent=agent), seen(world, stolen(), agent=agent, **AWAY)
@@ -161,7 +168,7 @@ def test_another_browser_with_the_owners_cookie_is_a_copy() -> None:
 
 
 def test_strong_proof_settles_at_once() -> None:
-    """A pass with a hardware key (six units) makes a new phone the owner's."""
+    """One proof with a hardware key (six units) settles a new phone."""
     world = settled(crowd())
     world.prove(stolen(), NOW - HOUR, units=6, **AWAY)
 
@@ -169,7 +176,7 @@ def test_strong_proof_settles_at_once() -> None:
 
 
 def test_confirmed_fraud_leaves_no_trace() -> None:
-    """Undoing what a fraud taught restores every feature, except the number of accounts at its address."""
+    """Taking back a fraud's lesson restores every feature except the number of accounts seen at the address."""
     world = settled(crowd())
     before = seen(world, stolen(), **AWAY)
     world.take_back(world.prove(stolen(), NOW - HOUR, **AWAY))
@@ -182,7 +189,7 @@ def test_confirmed_fraud_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
 def test_hidden_places_do_not_move(anonymizer: str) -> None:
-    """Behind an anonymiser or a satellite there is neither motion nor a gap to the reported place."""
+    """Behind an anonymiser or a satellite there is no motion, and no gap to the reported place."""
     route = Route(1, anonymizer=anonymizer)
     found = seen(settled(), stolen(), place=SYDNEY, route=route)
 
@@ -191,8 +198,8 @@ def test_hidden_places_do_not_move(anonymizer: str) -> None:
     assert found[anonymizer] == 1
 
 
-def test_two_databases_that_disagree_are_no_journey() -> None:
-    """Two places that are 300 km apart, each uncertain by 300 km, count as one."""
+def test_places_within_their_uncertainty_are_no_journey() -> None:
+    """Two places 300 km apart, each uncertain by 300 km, count as the same place."""
     world = World()
     world.prove(sign_in(), NOW - 60, place=replace(OSLO, radius_km=300.0))
 
@@ -202,7 +209,7 @@ def test_two_databases_that_disagree_are_no_journey() -> None:
 
 
 def test_speed_is_distance_over_time() -> None:
-    """Sydney a day after Oslo is a flight, an hour after it is not. Intervals count as at least ten minutes."""
+    """Oslo to Sydney in a day is a flight, in an hour it is not; less than ten minutes counts as ten minutes."""
     speeds = []
     for seconds in (DAY, HOUR, 600, 1):
         world = World()
@@ -225,13 +232,13 @@ def test_speed_is_distance_over_time() -> None:
 def test_distance_follows_the_great_circle(
     here: tuple[float, float], there: tuple[float, float], expected: float
 ) -> None:
-    """Including at the poles, for antipodes and across the date line."""
+    """Distances are right at the poles, between antipodes and across the date line."""
     assert distance_km(*here, *there) == pytest.approx(expected, abs=1)
     assert distance_km(*here, *here) == 0
 
 
-def test_velocity_counts_what_was_tried() -> None:
-    """Attempts, failures and different accounts are counted by subject, address, network and device."""
+def test_velocity_counts_attempts() -> None:
+    """Attempts, failures and distinct accounts are counted by subject, address, network and device."""
     world = World()
     for victim in range(12):
         world.try_(
@@ -249,7 +256,7 @@ def test_velocity_counts_what_was_tried() -> None:
 
 
 def test_velocity_forgets() -> None:
-    """After a day and one period, none of it counts."""
+    """After a day and one period, no attempt is counted."""
     world = World()
     world.try_(stolen(credential_result="failed"), NOW, **AWAY)
     found = seen(world, stolen(), NOW + DAY + 2 * HOUR, **AWAY)
@@ -258,7 +265,7 @@ def test_velocity_forgets() -> None:
 
 
 def test_sequence_remembers_sensitive_steps() -> None:
-    """Recovery, profile update, payment: each step sees those before it."""
+    """After a recovery and a profile update, a payment sees both earlier steps."""
     world = settled()
     assert seen(world, sign_in())["sensitive_kinds_24h"] == 0
     world.try_(sign_in(journey="recovery"), NOW - 3 * HOUR)
@@ -271,8 +278,8 @@ def test_sequence_remembers_sensitive_steps() -> None:
     assert found["hours_since_recovery"] == found["hours_since_registration"] == LONG_AGO_H
 
 
-def test_timezone_gap_goes_round_the_clock() -> None:
-    """Twelve hours is the largest gap; a day apart is no gap."""
+def test_a_timezone_gap_is_at_most_twelve_hours() -> None:
+    """The largest gap is twelve hours; clocks a day apart have no gap."""
     gaps = [
         seen(World(), sign_in(), device_offset_min=120 + shift)["timezone_gap_h"] for shift in (0, 90, -480, 720, 1440)
     ]
@@ -291,7 +298,7 @@ def test_timezone_gap_goes_round_the_clock() -> None:
     ],
 )
 def test_language_region_is_compared(languages: tuple[str, ...], mismatch: float) -> None:
-    """One language of the country is enough. Languages without a region do not count."""
+    """One language of the country is enough; languages without a region give no value."""
     found = seen(World(), sign_in(device=replace(LAPTOP, languages=languages)))
 
     assert found["language_mismatch"] == pytest.approx(mismatch, nan_ok=True)
@@ -310,15 +317,15 @@ def test_language_region_is_compared(languages: tuple[str, ...], mismatch: float
         ("Fuchsia", None, "Mozilla/5.0 (X11; Linux x86_64) Chrome/153", math.nan),
     ],
 )
-def test_hints_are_held_against_the_agent(platform: str, mobile: bool | None, agent: str, mismatch: float) -> None:
-    """Client hints that contradict the user agent count. Unknown platforms and absent hints do not."""
+def test_hints_are_compared_with_the_agent(platform: str, mobile: bool | None, agent: str, mismatch: float) -> None:
+    """Client hints that contradict the user agent count; unknown platforms and absent hints give no value."""
     device = Device(user_agent=agent, platform=platform, mobile=mobile)
 
     assert seen(World(), sign_in(device=device))["hints_mismatch"] == pytest.approx(mismatch, nan_ok=True)
 
 
-def test_reported_place_is_held_against_the_address() -> None:
-    """Coordinates within the uncertainty of both places are no gap; those on another continent are."""
+def test_reported_place_is_compared_with_the_address() -> None:
+    """A reported place within both uncertainties is no gap; one on another continent is."""
     near = sign_in(place=ReportedPlace(latitude=60.2, longitude=10.75, accuracy_m=50.0))
     far = sign_in(place=ReportedPlace(latitude=-33.87, longitude=151.21))
 
@@ -327,7 +334,8 @@ def test_reported_place_is_held_against_the_address() -> None:
 
 
 def test_nothing_answers_faster_than_light() -> None:
-    """A client that answers Oslo in 25 ms is not in Sydney. Without a place of measurement the feature is missing."""
+    """A client said to be in Sydney that answers Oslo in 25 ms is not there; if our own place is unknown, there is no
+    value."""
     context = World().context(stolen(), **AWAY)
     told = dict(zip(NAMES, vector(stolen(), replace(context, measured_from=OSLO)), strict=True))
     slow = stolen(network=Network(client_ip="203.0.113.9", rtt_ms=16_000 / KM_PER_MS))
@@ -338,7 +346,7 @@ def test_nothing_answers_faster_than_light() -> None:
 
 
 def test_forwarded_chain_begins_with_the_client() -> None:
-    """A chain that begins with another address counts; without a chain the feature is missing."""
+    """Another address at the head of the chain counts as a mismatch; without a chain there is no value."""
     chains = [(), ("192.0.2.10", "10.0.0.1"), ("1.1.1.1", "192.0.2.10")]
     found = [seen(World(), sign_in(network=Network(client_ip="192.0.2.10", forwarded=chain))) for chain in chains]
 
@@ -347,7 +355,7 @@ def test_forwarded_chain_begins_with_the_client() -> None:
 
 
 def test_typing_is_compared_with_the_owner() -> None:
-    """The owner's own rhythm is no deviation, one twice as fast is. At least three proven sign-ins are needed."""
+    """The owner's own rhythm is no deviation, one twice as fast is; it takes at least three proven sign-ins."""
     world, hasty = settled(), Behaviour(typing_intervals_ms=(50.0,) * 12)
     deviation = [seen(world, sign_in(behaviour=each))["typing_deviation"] for each in (sign_in().behaviour, hasty)]
 
@@ -357,7 +365,7 @@ def test_typing_is_compared_with_the_owner() -> None:
 
 
 def test_pointers_are_expected_on_desktops() -> None:
-    """A desktop without pointer events counts; phones have no pointer."""
+    """The absence of pointer events counts on a desktop, and not on a phone."""
     still = sign_in(behaviour=Behaviour(pointer_events=0))
 
     assert seen(World(), still)["pointer_absent"] == 1
@@ -379,12 +387,12 @@ def test_pointers_are_expected_on_desktops() -> None:
     ],
 )
 def test_federated_strength_reads_the_methods(acr: str, amr: tuple[str, ...], expected: float) -> None:
-    """One factor, two factors, phishing-resistant. Without methods the strength is missing, not low."""
+    """Methods count as one factor, two factors or phishing-resistant; no methods give no value."""
     assert strength(acr, amr) == pytest.approx(expected, nan_ok=True)
 
 
 def test_new_issuer_shows() -> None:
-    """An assertion by an issuer that the account has not used is new. Times in the future count as now."""
+    """An issuer that the account never used is new; an issue time ahead of the clock counts as now."""
     other = sign_in(federation=Federation(issuer="https://evil.example", issue_time=NOW + 60))
     found = seen(settled(), other)
 
@@ -404,21 +412,21 @@ def test_new_issuer_shows() -> None:
     ],
 )
 def test_signals_are_passed_on(attempt: Attempt, expected: dict[str, float]) -> None:
-    """What the caller states about credential, attestation, session and so on becomes a number unchanged."""
+    """What the caller states about credential, attestation, session and outside risk becomes a number unchanged."""
     found = seen(World(), attempt)
 
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_rarity_needs_a_crowd() -> None:
-    """In a domain with few sign-ins nothing is rare. In a larger one unknown values are, common ones are not."""
+    """In a domain with few sign-ins nothing is rare; in a larger one unknown values are, common ones are not."""
     assert math.isnan(seen(crowd(people=5), stolen(), **AWAY)["asn_rarity"])
     assert seen(crowd(), stolen(), **AWAY)["asn_rarity"] > 3
     assert seen(crowd(), sign_in(), route=HOME)["asn_rarity"] < 0.1
 
 
 def test_hosting_shows() -> None:
-    """Data centres and programs are recognised."""
+    """A data centre and an automated agent are flagged as such."""
     found = seen(World(), sign_in(), route=Route(24940, hosting=True), agent=Agent("curl", automated=True))
 
     assert found["hosting"] == found["automated_agent"] == 1
@@ -426,7 +434,7 @@ def test_hosting_shows() -> None:
 
 
 def test_unusual_hour_shows() -> None:
-    """The person's usual hour is noon, not midnight. An hour's difference hardly counts."""
+    """For an owner who comes at midday, midnight is unusual, and an hour's difference hardly counts."""
     world = settled(crowd())
     noon, one, midnight = (seen(world, sign_in(), NOW + hours * HOUR)["hour_llr"] for hours in (0, 1, 12))
 
@@ -435,7 +443,7 @@ def test_unusual_hour_shows() -> None:
 
 
 def test_place_is_compared_without_an_operator() -> None:
-    """Without an operator database, address, network and country still distinguish home from elsewhere."""
+    """Without an operator database, address, network and country still distinguish home from abroad."""
     world, gone = settled(crowd()), Missing("route", "not_installed")
 
     assert (

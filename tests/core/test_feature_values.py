@@ -1,4 +1,4 @@
-"""Feature values that can be computed by hand: units, clocks, and the ends of their ranges."""
+"""Feature values that can be worked out by hand: units, clocks and the ends of each range."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ def typed(*intervals: float) -> Attempt:
     ],
     ids=["session", "authentication", "clock ahead", "none", "assertion", "upstream", "issuer's clock ahead"],
 )  # fmt: skip
-def test_times_are_told_in_their_unit(attempt: Attempt, expected: dict[str, float]) -> None:
-    """Session ages are in hours, assertion ages in minutes. Future times count as now; absent ones are missing."""
+def test_ages_have_their_unit(attempt: Attempt, expected: dict[str, float]) -> None:
+    """Session ages are in hours and assertion ages in minutes; a time ahead of the clock counts as now, and no time
+    gives no value."""
     found = seen(World(), attempt)
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
@@ -65,14 +66,14 @@ def test_times_are_told_in_their_unit(attempt: Attempt, expected: dict[str, floa
         (Behaviour(form_seconds=86_400.0, pointer_events=0), {"form_seconds": 3600, "pointer_absent": 1}),
     ],
 )
-def test_behaviour_is_told_as_it_came(behaviour: Behaviour, expected: dict[str, float]) -> None:
-    """A form left open overnight counts as an hour. What was not measured is missing."""
+def test_behaviour_is_passed_on(behaviour: Behaviour, expected: dict[str, float]) -> None:
+    """Behaviour is passed on unchanged; form time is capped at an hour, and what was not measured gives no value."""
     found = seen(World(), sign_in(behaviour=behaviour))
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
-def test_an_answer_takes_a_minute_at_most() -> None:
-    """Longer round-trip times count as a minute. If none was measured, it is missing."""
+def test_round_trip_time_is_capped() -> None:
+    """Round-trip time is capped at a minute; none measured gives no value."""
     slow, silent = (sign_in(network=Network(client_ip="192.0.2.10", rtt_ms=rtt)) for rtt in (90_000.0, None))
     assert seen(World(), slow)["rtt_ms"] == 60_000
     assert math.isnan(seen(World(), silent)["rtt_ms"])
@@ -82,14 +83,14 @@ def test_an_answer_takes_a_minute_at_most() -> None:
     ("platform", "mobile", "expected"),
     [("Windows", None, 0), ("Linux", None, 1), ("", False, 0), ("", True, 1), ("Fuchsia", True, 1), ("", None, NAN)],
 )
-def test_each_hint_is_held_against_the_agent_by_itself(platform: str, mobile: bool | None, expected: float) -> None:
-    """If one hint is absent, or names an unknown system, the other is still compared."""
+def test_each_hint_is_compared_by_itself(platform: str, mobile: bool | None, expected: float) -> None:
+    """If one hint is absent or of an unknown system, the other one decides."""
     found = seen(World(), sign_in(device=replace(LAPTOP, platform=platform, mobile=mobile)))
     assert found["hints_mismatch"] == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_life_of_an_account() -> None:
-    """Weeks since the first remembered proof, days since the last, and their number, decaying by half in thirteen
+def test_account_age_and_depth() -> None:
+    """Weeks since the first remembered proof, days since the last one, and their number with a half-life of thirteen
     weeks."""
     world = World()
     for weeks in (25, 13, 0):
@@ -118,19 +119,19 @@ def test_the_life_of_an_account() -> None:
     ids=[
         "at home",
         "once",
-        "the last but one asks for more",
-        "the last asks for more",
-        "all but one are near",
-        "the latest visit of a place asks for most",
-        "the last but four",
-        "not yet",
+        "the last visit but one needs the higher speed",
+        "the last visit needs the higher speed",
+        "all visits but one are near",
+        "the latest visit to a place needs the highest speed",
+        "older than the last four visits",
+        "a visit in the future",
     ],
 )
 def test_motion_is_the_fastest_journey_from_a_proven_place(
     places: list[tuple[Place, float]], speed: float, began: float, known: float
 ) -> None:
-    """The highest speed in km/h from one of the last four places, the distance from there, and the second smallest
-    distance."""
+    """The highest speed in km/h from the last four visits, the distance of that journey, and the distance to the
+    nearest place, ignoring one visit."""
     world = World()
     for place, hours in places:
         world.prove(sign_in(), NOW - hours * HOUR, place=place)
@@ -143,7 +144,7 @@ def test_motion_is_the_fastest_journey_from_a_proven_place(
 
 @pytest.mark.parametrize(("north", "east"), [(10, 0), (0, 20)])
 def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
-    """Two places on one meridian are different, as are two on one parallel."""
+    """Two places differ even if only their latitude or only their longitude differs."""
     world, there = World(), replace(OSLO, latitude=OSLO.latitude - north, longitude=OSLO.longitude - east)
     world.prove(sign_in(), NOW - HOUR)
     world.prove(sign_in(), NOW - 2 * HOUR, place=there)
@@ -157,12 +158,12 @@ def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
     ids=["the epoch was a Thursday", "Wednesday noon", "Monday begins", "Sunday ends", "a week later"],
 )
 def test_hours_and_weekdays_are_those_of_utc(now: float, hour: int, weekday: int) -> None:
-    """Days begin at midnight UTC, and weeks on Monday."""
+    """Days begin at midnight UTC and weeks on Monday."""
     assert rhythm(now) == {"hour": str(hour), "weekday": str(weekday)}
 
 
-def test_an_hour_that_is_everybodys_speaks_less_for_the_owner() -> None:
-    """A sign-in at noon speaks more for the owner the fewer others sign in at noon."""
+def test_a_common_hour_says_less_for_the_owner() -> None:
+    """The owner's usual hour counts more in their favour if few others sign in at that hour."""
     alike, apart = settled(), settled()
     for number in range(60):
         alike.prove(sign_in(subject=f"{number}"), NOW - DAY)
@@ -171,8 +172,8 @@ def test_an_hour_that_is_everybodys_speaks_less_for_the_owner() -> None:
     assert seen(apart, sign_in())["hour_llr"] < seen(alike, sign_in())["hour_llr"] - 1 < 0
 
 
-def test_the_hour_and_the_day_that_an_account_began_at_are_its_own() -> None:
-    """The first login after a registration is at no unusual time. A single pass at night makes no night usual."""
+def test_the_first_hour_and_weekday_are_the_owners() -> None:
+    """The first login after a registration is at no unusual time; one pass at night makes no night usual."""
     began = World()
     began.prove(sign_in(), NOW - HOUR)
     found = seen(began, sign_in())
@@ -185,9 +186,8 @@ def test_the_hour_and_the_day_that_an_account_began_at_are_its_own() -> None:
 
 
 @pytest.mark.parametrize(("weeks", "new"), [(24, 0), (25, 1)])
-def test_what_an_account_began_with_is_its_own_while_its_beginning_is_remembered(weeks: int, new: int) -> None:
-    """Once the beginning may have been cut off, a value that was used once in its first week is no longer settled by
-    that."""
+def test_the_first_device_is_known_while_the_beginning_is_remembered(weeks: int, new: int) -> None:
+    """A device used once in the account's first week is known until that week is forgotten; then it counts as new."""
     world = World()
     world.prove(sign_in(device=THIEF), NOW - weeks * WEEK)
     for week in range(weeks):
@@ -196,8 +196,9 @@ def test_what_an_account_began_with_is_its_own_while_its_beginning_is_remembered
     assert seen(world, sign_in(device=THIEF))["new_device"] == new
 
 
-def test_only_what_is_of_a_device_is_told_leniently_after_a_pass() -> None:
-    """The day after its challenge, a new phone counts for less; a new language, timezone or address does not."""
+def test_after_one_pass_only_device_features_are_milder() -> None:
+    """After one pass, the device features of a new phone count less; its language, timezone, screen and address do
+    not."""
     before, after = settled(crowd()), settled(crowd())
     thief = sign_in("203.0.113.9", device=replace(THIEF, screen="1x1", user_agent="Mozilla/5.0 (other)"))
     after.prove(thief, NOW - HOUR, **AWAY)
@@ -210,7 +211,7 @@ def test_only_what_is_of_a_device_is_told_leniently_after_a_pass() -> None:
 
 
 def test_typing_is_no_faster_than_a_millisecond() -> None:
-    """Shorter intervals count as a millisecond each. The largest deviation is ten."""
+    """Each interval below a millisecond counts as one; the deviation is capped at ten."""
     world = settled()
     found = [seen(world, typed(*intervals))["typing_deviation"] for intervals in ([0.0] * 6, [1.0] * 6)]
     assert found == [10, 10]
@@ -219,8 +220,8 @@ def test_typing_is_no_faster_than_a_millisecond() -> None:
 
 
 def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
-    """A rhythm far from the usual is clamped before it is learned, in both directions. A usual one is learned
-    unchanged."""
+    """A lesson from unusual typing is clipped at two deviations in either direction; usual typing is learned as it
+    is."""
     world = settled()
 
     def taught(interval: float) -> float:
@@ -238,7 +239,7 @@ def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
 
 @pytest.mark.parametrize(("with_it", "rarity"), [(0, math.log(101)), (9, math.log(10.1)), (100, 0)])
 def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
-    """ln (n + 1) / (k + 1), if k of n sign-ins had it. For an unreadable user agent it is missing."""
+    """Rarity is ln (n + 1) / (k + 1) if k of n had the value; it is missing if the agent cannot be parsed."""
     world = World()
     for number in range(100):
         route = ELSEWHERE if number < with_it else HOME
@@ -249,9 +250,9 @@ def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
     assert math.isnan(seen(world, sign_in(), agent=Missing("agent", "unreadable"))["agent_rarity"])
 
 
-def test_those_who_share_the_address_go_before_those_who_share_the_network() -> None:
-    """If the account shares its address with two and its network with thirty, it counts as shared with two. If more
-    accounts are known here than are tried, there are no strangers."""
+def test_sharing_of_the_address_takes_precedence_over_the_network() -> None:
+    """If the account's address is shared by two and its network by thirty, it counts as shared by two, and there are no
+    strangers."""
     world = settled()
     for key, accounts in ((b"address:192.0.2.10", 2), (b"network:192.0.2", 30)):
         owners = tuple(("owner", slot) for slot in SLOTS[:accounts])

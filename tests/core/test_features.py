@@ -20,11 +20,11 @@ from tests.core.builders import CHROME, HOME, LAPTOP, NOW, OSLO, World, crowd, s
 WORLD: Final = settled(crowd())
 FACTS: Final = ("place", "route", "agent")
 WHICHEVER = {"imitated_device": ("device_id", "fingerprint")}
-"""Features that are made of whichever of several was sent, so that none of them alone is a source."""
+"""Features that can be computed from any one of several signals, so that none of these is a required source."""
 
 
 def named(attempt: Attempt, context: Context) -> dict[str, float]:
-    """The vector by feature name."""
+    """The vector as a dict by feature name."""
     return dict(zip(NAMES, vector(attempt, context), strict=True))
 
 
@@ -52,7 +52,7 @@ def without(source: str) -> tuple[Attempt, Context]:
 
 
 def test_table_covers_the_design() -> None:
-    """Names are unique, groups are contiguous, and there are at least 45 features."""
+    """Names are unique, features are ordered by group, and there are at least 45 of them."""
     assert len(set(NAMES)) == len(NAMES) >= 45
     assert [feature.group for feature in FEATURES] == sorted((feature.group for feature in FEATURES), key=GROUPS.index)
 
@@ -70,7 +70,7 @@ def test_declaration_is_whole(feature: Feature) -> None:
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
 def test_purpose_is_that_of_the_signals(feature: Feature) -> None:
-    """A feature that uses a signal that needs consent has that signal's purpose."""
+    """A feature computed from a signal that needs consent has that signal's purpose."""
     made_of = (*feature.sources, *WHICHEVER.get(feature.name, ()))
     needed = {signals.PURPOSE[source] for source in made_of if source in signals.PURPOSE}
 
@@ -80,7 +80,7 @@ def test_purpose_is_that_of_the_signals(feature: Feature) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_missing_source_makes_its_features_missing(source: str) -> None:
-    """Without a source, exactly the features that name it are missing. The others keep their values."""
+    """Without a source, exactly the features that name it are missing; the rest keep their values."""
     attempt, context = without(source)
     whole = named(sign_in(), replace(WORLD.context(sign_in()), measured_from=OSLO))
     found = named(attempt, replace(context, measured_from=OSLO))
@@ -93,7 +93,7 @@ def test_missing_source_makes_its_features_missing(source: str) -> None:
 
 @pytest.mark.parametrize("purpose", PURPOSES[1:])
 def test_withheld_purpose_makes_its_features_missing(purpose: str) -> None:
-    """Signals without consent are not used, even if they were sent. `security` needs no consent."""
+    """A signal without consent is not used even if it was sent; `security` needs no consent."""
     attempt = sign_in(consent=tuple(other for other in PURPOSES[1:] if other != purpose))
     found = named(attempt, WORLD.context(attempt))
 
@@ -103,8 +103,8 @@ def test_withheld_purpose_makes_its_features_missing(purpose: str) -> None:
     assert not math.isnan(found["address_llr"])
 
 
-def test_nothing_known_is_nothing_feared() -> None:
-    """With only the required fields and every fact missing, no feature speaks against the attempt."""
+def test_an_attempt_with_nothing_known_has_no_risky_feature() -> None:
+    """An attempt with only the required fields and every fact missing has no feature that speaks against it."""
     attempt = Attempt(domain="customer", subject="alex", journey="login", network=Network(client_ip="192.0.2.1"))
     context = World().context(
         attempt,
@@ -122,7 +122,7 @@ def test_nothing_known_is_nothing_feared() -> None:
 
 
 def test_cold_start_is_a_gap() -> None:
-    """Without a proven sign-in nothing is new, unfamiliar or far. Only counts of attempts are there, as 0."""
+    """Without a proven sign-in nothing is new, unfamiliar or far; only the counts of attempts have a value, 0."""
     found = named(sign_in(), crowd().context(sign_in(subject="nobody")))
 
     for feature in FEATURES:
@@ -132,8 +132,8 @@ def test_cold_start_is_a_gap() -> None:
             assert found[feature.name] == 0
 
 
-def test_store_failure_is_not_silence() -> None:
-    """If the store failed, velocity is missing, not 0."""
+def test_after_a_store_failure_velocity_is_missing() -> None:
+    """If the store fails, velocity is missing, not 0."""
     context = WORLD.context(sign_in(), remembered=Missing("history", "unavailable"))
     found = named(sign_in(), context)
 
@@ -229,7 +229,7 @@ def test_no_input_makes_it_fail(  # noqa: PLR0917
     now: float,
     measured_from: Place | None,
 ) -> None:
-    """Whatever is missing, extreme or absurd, every feature is finite or missing."""
+    """For any missing, extreme or absurd input, every feature is a finite number or missing."""
     attempt = sign_in(**changes)
     context = WORLD.context(
         attempt, now, place=place, route=route, agent=agent, remembered=remembered, device_offset_min=offset
@@ -246,7 +246,7 @@ TALLY: Final = st.lists(st.integers(0, 100), min_size=1, max_size=26).map(lambda
 @given(tallies=st.dictionaries(st.sampled_from(("sign_in", "country", "hour", "typing")),
                                st.dictionaries(st.sampled_from(("", "NO", "12", "n")), TALLY)))  # fmt: skip
 def test_no_history_makes_it_fail(tallies: dict[str, dict[str, list[int]]]) -> None:
-    """The same holds for histories that are partly undone or partly expired."""
+    """Histories that are partly taken back or expired also give finite numbers or missing values."""
     context = WORLD.context(sign_in())
     assert isinstance(context.remembered, Remembered)
     subject = replace(context.remembered.subject, profile=History(Tallies(**tallies)))

@@ -1,4 +1,4 @@
-"""Laws of the forest: tables give the result of walking the trees, and contributions are counterfactuals."""
+"""The forest gives the same result as walking its trees, and its contributions are counterfactuals."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def document(trees: Sequence[Tree] = (), steps: Sequence[Steps] = ()) -> ForestD
 
 
 def walked(trees: Sequence[Tree], vector: Sequence[float]) -> float:
-    """The log-odds by walking every tree from its root."""
+    """The same sum, computed by walking every tree from its root."""
     total = -0.25
     for tree in trees:
         node = tree[0]
@@ -76,7 +76,7 @@ def test_tables_say_what_walking_says(trees: list[Tree], vector: list[float]) ->
 def test_contributions_are_counterfactuals(
     trees: list[Tree], vector: list[float], reference: list[float] | None
 ) -> None:
-    """A contribution is how much lower the log-odds are with this one feature at its reference."""
+    """A contribution is how much lower the log-odds are if that one feature is at its reference."""
     usual = reference or [nan if (value := USUAL.get(name)) is None else value for name in NAMES]
     here = walked(trees, vector)
     expected = [here - walked(trees, replaced(vector, index, usual[index])) for index in range(len(NAMES))]
@@ -86,7 +86,7 @@ def test_contributions_are_counterfactuals(
 
 @given(forests, vectors)
 def test_explaining_is_scoring_and_contributions(trees: list[Tree], vector: list[float]) -> None:
-    """`explain` gives what `score` and `contributions` give."""
+    """`explain` gives the same result as `score` and `contributions`."""
     forest: Scorer = Forest(document(trees), NAMES)
     explained = forest.explain(vector)
 
@@ -96,7 +96,7 @@ def test_explaining_is_scoring_and_contributions(trees: list[Tree], vector: list
 
 @given(forests, vectors, st.randoms(use_true_random=False))
 def test_order_does_not_matter(trees: list[Tree], vector: list[float], random: Random) -> None:
-    """The order of trees and of features does not change a score."""
+    """Neither the order of the trees nor that of the features changes a score."""
     shuffled, names = list(trees), list(NAMES)
     random.shuffle(shuffled)
     random.shuffle(names)
@@ -108,7 +108,7 @@ def test_order_does_not_matter(trees: list[Tree], vector: list[float], random: R
 
 @given(forests, vectors, values)
 def test_an_unused_feature_is_nothing(trees: list[Tree], vector: list[float], value: float) -> None:
-    """A feature that no tree uses has no effect on the score, and no contribution."""
+    """A feature that no tree uses neither changes the score nor contributes."""
     forest = Forest(document(trees), NAMES)
 
     assert forest.score(replaced(vector, 4, value)) == forest.score(vector)
@@ -119,8 +119,7 @@ def test_an_unused_feature_is_nothing(trees: list[Tree], vector: list[float], va
 def test_in_an_additive_model_contributions_add_up(
     ages: list[Tree], novelties: list[Tree], vector: list[float]
 ) -> None:
-    """With one feature per tree, contributions are differences of leaves, and add up to the distance from the usual
-    score."""
+    """If each tree uses one feature, contributions add up to the distance from the reference."""
     forest = Forest(document([*ages, *novelties]), NAMES)
     usual = [nan if (value := USUAL.get(name)) is None else value for name in NAMES]
     distance = forest.score(vector)[0] - forest.score(usual)[0]
@@ -145,7 +144,7 @@ STEPS = Steps(feature="failures", cuts=(0.0, 2.0), values=(-1.0, 0.5, 3.0), miss
     ],
 )
 def test_steps_include_their_cut(value: float, expected: float) -> None:
-    """A step includes its cut. Minus infinity, which no feature can be, counts as missing."""
+    """A step includes its cut; minus infinity, which no feature can be, counts as missing."""
     forest = Forest(document(steps=[STEPS]), NAMES)
 
     assert forest.score(replaced([nan] * 5, 2, value))[0] == -0.25 + expected
@@ -153,13 +152,13 @@ def test_steps_include_their_cut(value: float, expected: float) -> None:
 
 @given(vectors)
 def test_steps_are_a_tree(vector: list[float]) -> None:
-    """Steps and their tree are the same function."""
+    """Steps and the tree that they expand to give the same score."""
     assert Forest(document(steps=[STEPS]), NAMES).score(vector) == Forest(document([STEPS.tree()]), NAMES).score(vector)
 
 
 @pytest.mark.parametrize("leaves", [2, 8, 9, 16, 17, 32, 33, MAX_LEAVES])
-def test_a_tree_may_have_a_machine_word_of_leaves(leaves: int) -> None:
-    """Lanes of every width give every leaf."""
+def test_every_leaf_of_a_full_tree_is_reachable(leaves: int) -> None:
+    """Every leaf is reachable for every number of leaves up to MAX_LEAVES."""
     nodes: list[Split | float] = []
     for index in range(leaves - 1):
         left = len(nodes) + 1
@@ -177,7 +176,7 @@ def test_a_tree_may_have_a_machine_word_of_leaves(leaves: int) -> None:
 
 
 def test_a_forest_of_nothing_is_its_baseline() -> None:
-    """Without trees, the score is the logistic function of the baseline, and there are no contributions."""
+    """Without trees, the score is the baseline and there are no contributions."""
     explained = Forest(document(), NAMES).explain([nan] * 5)
 
     assert (explained.log_odds, explained.probability) == (-0.25, logistic(-0.25))
@@ -185,7 +184,7 @@ def test_a_forest_of_nothing_is_its_baseline() -> None:
 
 
 def test_threads_share_a_forest() -> None:
-    """Many threads get the results of one."""
+    """Concurrent threads get the same results as a single one."""
     split = Split(feature="age", threshold=0.5, missing_left=True, left=1, right=2)
     other = Split(feature="novelty", threshold=0.5, missing_left=True, left=3, right=4)
     forest = Forest(document([(split, other, 0.25, -1.0, 1.0)] * 40), NAMES)
@@ -199,7 +198,7 @@ knots = st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 1)), min_size=1, max_s
 
 @given(knots, st.floats(-12, 12), st.floats(-12, 12))
 def test_calibration_is_monotone(points: list[tuple[float, float]], a: float, b: float) -> None:
-    """Higher log-odds never give a lower probability, and probabilities stay within those of the knots."""
+    """Higher log-odds never give a lower probability, and none lies outside the table's range."""
     xs, ys = sorted(x for x, _ in points), sorted(y for _, y in points)
     calibration = Calibration.through(tuple(zip(xs, ys, strict=True)))
     low, high = sorted((a, b))
@@ -209,7 +208,7 @@ def test_calibration_is_monotone(points: list[tuple[float, float]], a: float, b:
 
 @given(knots)
 def test_calibration_passes_through_its_knots(points: list[tuple[float, float]]) -> None:
-    """At a knot the probability is that of the knot."""
+    """At a knot, calibration gives the knot's probability."""
     xs, ys = sorted(x for x, _ in points), sorted(y for _, y in points)
     calibration = Calibration.through(tuple(zip(xs, ys, strict=True)))
 
@@ -228,7 +227,7 @@ def test_logistic_undoes_log_odds(x: float) -> None:
 
 
 def test_a_schema_is_what_features_mean() -> None:
-    """It depends on names and definitions, not on their order."""
+    """A schema depends on the names and definitions of features, not on their order."""
     assert schema_of({"a": "1", "b": "2"}) == schema_of({"b": "2", "a": "1"})
     assert len({schema_of(s) for s in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"}, {})}) == 5
 
@@ -253,7 +252,7 @@ def broken(
 
 
 REFUSED = {
-    "baseline not a number": (broken(baseline=nan), ["baseline"]),
+    "baseline is NaN": (broken(baseline=nan), ["baseline"]),
     "baseline beyond any probability": (broken(baseline=1e308), ["baseline"]),
     "infinite leaf": (broken(trees=((split(), inf, 0.0),)), ["trees[0][1]"]),
     "infinite threshold": (broken(trees=((split(threshold=inf), 0.0, 0.0),)), ["trees[0][0].threshold"]),
@@ -266,20 +265,20 @@ REFUSED = {
     "too many leaves": (broken(trees=((0.0,) * (MAX_LEAVES + 1),)), ["trees[0]"]),
     "too many trees": (broken(trees=((0.0,),) * (MAX_TREES + 1)), ["trees"]),
     "too many trees and steps": (broken(trees=((0.0,),) * MAX_TREES, shape=(steps(),)), ["trees"]),
-    "cuts that fall": (broken(shape=(steps((1.0, 0.0), (0.0, 0.0, 0.0)),)), ["steps[0].cuts"]),
-    "cut that is no number": (broken(shape=(steps((nan,), (0.0, 0.0)),)), ["steps[0].cuts"]),
-    "a value short": (broken(shape=(steps((1.0,), (0.0,)),)), ["steps[0].values"]),
+    "cuts not increasing": (broken(shape=(steps((1.0, 0.0), (0.0, 0.0, 0.0)),)), ["steps[0].cuts"]),
+    "cut is NaN": (broken(shape=(steps((nan,), (0.0, 0.0)),)), ["steps[0].cuts"]),
+    "one value too few": (broken(shape=(steps((1.0,), (0.0,)),)), ["steps[0].values"]),
     "value not finite": (broken(shape=(steps((), (nan,), inf),)), ["steps[0].values[0]", "steps[0].missing"]),
     "no values": (broken(shape=(steps((), ()),)), ["steps[0].values"]),
     "too many cuts": (broken(shape=(steps(tuple(map(float, range(63))), (0.0,) * 64),)), ["steps[0].cuts"]),
-    "no probability": (broken(calibration=((0.0, 1.5),)), ["calibration[0]"]),
-    "no log-odds": (broken(calibration=((nan, 0.5), (inf, 0.6))), ["calibration[0]", "calibration[1]"]),
-    "calibration that falls": (broken(calibration=((0.0, 0.5), (1.0, 0.4))), ["calibration[1]"]),
-    "knots that stand still": (broken(calibration=((0.0, 0.5), (0.0, 0.6))), ["calibration[1]"]),
+    "probability above 1": (broken(calibration=((0.0, 1.5),)), ["calibration[0]"]),
+    "log-odds not finite": (broken(calibration=((nan, 0.5), (inf, 0.6))), ["calibration[0]", "calibration[1]"]),
+    "calibration not monotone": (broken(calibration=((0.0, 0.5), (1.0, 0.4))), ["calibration[1]"]),
+    "two knots at the same log-odds": (broken(calibration=((0.0, 0.5), (0.0, 0.6))), ["calibration[1]"]),
     "too many knots": (broken(calibration=((0.0, 0.0),) * (MAX_KNOTS + 1)), ["calibration"]),
     "reference not finite": (broken(references={"age": inf}), ["references.age"]),
     "no reference": (broken(trees=((split(), 0.0, 0.0),), references={}), ["references"]),
-    "unknown features, every one": (
+    "several unknown features": (
         broken(trees=((split("ages"), 0.0, 0.0), (split("zzz"), 0.0, 0.0)), references={"q": 0.0, "ages": 0, "zzz": 0}),
         ["features", "features", "features"],
     ),
@@ -292,7 +291,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("refused", "places"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_bad_document_is_refused_with_every_problem(refused: ForestDocument, places: list[str]) -> None:
-    """Each problem has its place and its remedy."""
+    """Every problem is reported with its place and its remedy."""
     with pytest.raises(InvalidModel) as caught:
         Forest(refused, NAMES)
 
@@ -313,26 +312,26 @@ def test_a_bad_document_is_refused_with_every_problem(refused: ForestDocument, p
     ],
     ids=["baseline", "trees", "trees and steps", "cuts and values", "probabilities", "knots", "no threshold"],
 )
-def test_what_lies_at_a_limit_is_served(accepted: ForestDocument) -> None:
-    """Limits are inclusive."""
+def test_a_document_at_a_limit_is_accepted(accepted: ForestDocument) -> None:
+    """A document exactly at a limit is accepted."""
     assert 0.0 <= Forest(accepted, NAMES).score([0.0] * len(NAMES))[1] <= 1.0
 
 
 def test_a_misspelt_feature_gets_a_suggestion() -> None:
-    """The remedy for an unknown name is the most similar known one."""
+    """The remedy for an unknown feature name suggests the nearest known one."""
     with pytest.raises(InvalidModel, match=r"no feature is called 'ages' \(did you mean 'age'\?\)"):
         Forest(broken(references={"ages": 0.0}), NAMES)
 
 
 def test_a_forest_too_large_for_its_tables_is_refused() -> None:
-    """The size of the tables is checked before they are built."""
+    """A forest whose tables would need too much memory is rejected before they are built."""
     stumps = tuple((split(threshold=float(index)), 0.0, 0.0) for index in range(MAX_TREES))
     with pytest.raises(InvalidModel, match="25000000 cells of mask"):
         Forest(broken(trees=stumps), NAMES)
 
 
 def test_problems_are_listed_up_to_a_bound() -> None:
-    """A corrupt file does not give an error of unbounded length."""
+    """The number of reported problems is bounded, so a corrupt file cannot make an endless error."""
     with pytest.raises(InvalidModel) as caught:
         Forest(broken(trees=((nan,),) * 500), NAMES)
 

@@ -1,4 +1,4 @@
-"""Laws of histories: what a fold remembers, in whatever order, and how it decays."""
+"""Histories: folding deltas gives the same result in any order, memory is bounded, and it fades."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ KEY = b"P"
 names = st.sampled_from(sorted(TABLES))
 moments = st.tuples(st.integers(0, 20).map(lambda step: START + step * 1000.0), st.floats(0, 9))
 Fact = tuple[float, tuple[str, int], tuple[float, float]]
-"""Time, sight, moment."""
+"""Time, value seen, timestamp."""
 sights = st.tuples(st.sampled_from(["who", "owner"]), st.sampled_from(SLOTS))
 
 
@@ -70,7 +70,7 @@ KEEP, CAPACITY = PROFILE_TABLES["country"].keep, PROFILE_TABLES["country"].capac
 
 @st.composite
 def counting(draw: st.DrawFn, n: st.SearchStrategy[int]) -> list[Delta]:
-    """Deltas that one table can hold: no more values than its capacity, no more periods than it keeps."""
+    """Deltas to one table within its bounds: no more values than its capacity, no more periods than it keeps."""
     name = draw(names)
     table = TABLES[name]
     values = st.integers(0, table.capacity - 1).map(str)
@@ -81,7 +81,7 @@ def counting(draw: st.DrawFn, n: st.SearchStrategy[int]) -> list[Delta]:
 
 @st.composite
 def anything(draw: st.DrawFn) -> list[Delta]:
-    """Deltas at any time and with any values, too many of both, applied and undone."""
+    """Deltas at any time with any values, beyond every bound, given and taken back."""
     counts = st.tuples(names, st.text(max_size=2), st.integers(-3, 5))
     marks = st.tuples(st.sampled_from(["visit", "place"]), moments)
     one = st.builds(
@@ -100,7 +100,7 @@ def anything(draw: st.DrawFn) -> list[Delta]:
 @law
 @given(counting(st.integers(1, 5)), st.randoms(use_true_random=False), st.data())
 def test_counts_commute(deltas: list[Delta], random: Random, data: st.DataObject) -> None:
-    """Counts are the same in every order, as long as an undo comes after what it undoes."""
+    """Counts are the same in every order, as long as a delta is taken back after it was given."""
     taken = data.draw(st.sets(st.sampled_from(range(len(deltas))))) if deltas else set()
     events, seen = [*range(len(deltas)), *taken], set()
     random.shuffle(events)
@@ -117,7 +117,7 @@ def test_counts_commute(deltas: list[Delta], random: Random, data: st.DataObject
 def test_marks_and_sketches_commute(
     facts: list[tuple[float, tuple[str, int], tuple[float, float]]], random: Random
 ) -> None:
-    """Distinct values and newest marks are the same in every order, however many there are and however far apart."""
+    """Distinct values and newest timestamps are the same in every order, however far apart and however many."""
     deltas = [Delta(KEY, time, math.inf, (), (("place", mark),), (sight,)) for time, sight, mark in facts]
     shuffled = random.sample(deltas, len(deltas))
 
@@ -127,7 +127,7 @@ def test_marks_and_sketches_commute(
 @law
 @given(counting(st.integers(1, 5)), st.data())
 def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) -> None:
-    """One delta can be undone later, which leaves what all others taught."""
+    """Taking back one delta leaves exactly what all the others taught."""
     if not deltas:
         return
     taken = data.draw(st.sampled_from(range(len(deltas))))
@@ -137,23 +137,23 @@ def test_taking_back_is_the_inverse(deltas: list[Delta], data: st.DataObject) ->
 
 
 def sums(history: History, table: str) -> dict[tuple[str, int], int]:
-    """All counts of a table, by value and period."""
+    """Every count of a table by value and period."""
     values = history.tallies.of(table)
     return {(value, tally[0] + at): n for value, tally in values.items() for at, n in enumerate(tally[1:]) if n}
 
 
 lessons = st.tuples(
-    st.sampled_from("abcdefghijklm"),  # more values than the table holds
-    st.integers(0, 60),  # and more weeks than it keeps
+    st.sampled_from("abcdefghijklm"),  # more values than the table's capacity
+    st.integers(0, 60),  # more weeks than the table keeps
     st.integers(1, 3),
 )
 
 
 @law
 @given(st.lists(st.tuples(lessons, st.booleans(), st.integers(0, 30)), max_size=30), st.booleans())
-def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], bool, int]], begun_anew: bool) -> None:
-    """Weeks after a fraud is undone, whatever was evicted, dropped or started again: no count is negative or above what
-    the others taught, and no value is left that only the fraud taught."""
+def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], bool, int]], restarted: bool) -> None:
+    """Even if values were evicted, expired or a history was reset before a fraud is taken back, no count is negative or
+    above what honest sign-ins taught."""
     history = History()
     honest: dict[str, list[int]] = {}
     due: list[tuple[int, Delta]] = []
@@ -162,7 +162,7 @@ def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], boo
         for _, late in [one for one in due if one[0] <= step]:
             fold(history, inverse(late))
         due = [one for one in due if one[0] > step]
-        if begun_anew and step == len(events) // 2:
+        if restarted and step == len(events) // 2:
             history = History()
         fold(history, lesson)
         if fraud:
@@ -181,7 +181,7 @@ def test_nothing_of_a_fraud_remains(events: list[tuple[tuple[str, int, int], boo
 @law
 @given(st.lists(st.tuples(lessons, st.booleans()), max_size=30), st.randoms(use_true_random=False))
 def test_fraud_is_taken_back_across_weeks(events: list[tuple[tuple[str, int, int], bool]], random: Random) -> None:
-    """If the table could hold all values, its periods have exactly the units that the others taught."""
+    """If no value was evicted, taking back frauds leaves exactly the honest counts in the periods that are kept."""
     events = [((value, week, n), fraud) for (value, week, n), fraud in events if value < "i"]
     frauds = [counted(*lesson) for lesson, fraud in events if fraud]
     random.shuffle(frauds)
@@ -194,7 +194,7 @@ def test_fraud_is_taken_back_across_weeks(events: list[tuple[tuple[str, int, int
 
 
 def test_marks_are_taken_back() -> None:
-    """Removing a mark leaves the others. Removing one that is not there has no effect."""
+    """Taking back removes the timestamp that was taught and no other; one that was never taught changes nothing."""
     first, second = (Delta(KEY, START, math.inf, (), (("visit", (START + day,)),)) for day in (1.0, 2.0))
 
     assert remembered(first, second, inverse(first)) == remembered(second)
@@ -208,11 +208,10 @@ def test_marks_are_taken_back() -> None:
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 20), st.integers(1, 3)), max_size=8),
     st.integers(0, 20),
 )
-def test_what_a_delta_keeps_no_more_is_forgotten(
+def test_keep_drops_exactly_what_is_older(
     visits: list[tuple[str, int]], taught: list[tuple[str, int, int]], keep: int
 ) -> None:
-    """Older marks, and in profiles older weeks, are dropped as if they had never been taught. Newer ones, of every kind
-    and value, stay."""
+    """A delta with `keep` drops timestamps and profile weeks before that time, and nothing at or after it."""
     marked = [Delta(KEY, START, math.inf, (), ((kind, (START + at * WEEK,)),)) for kind, at in visits]
     lessons = [
         Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n), ("country", value, n)))
@@ -229,8 +228,8 @@ def test_what_a_delta_keeps_no_more_is_forgotten(
 
 @law
 @given(anything())
-def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
-    """No table, sketch or list of marks outgrows its limit."""
+def test_a_history_stays_within_its_bounds(deltas: list[Delta]) -> None:
+    """No table, sketch or list of timestamps exceeds its bound."""
     history = remembered(*deltas)
 
     for name, table in TABLES.items():
@@ -246,8 +245,8 @@ def test_whatever_comes_a_history_stays_small(deltas: list[Delta]) -> None:
 @law
 @given(anything())
 def test_tallies_are_canonical(deltas: list[Delta]) -> None:
-    """Tallies have no zeros at their ends, empty tables are absent, marks are newest first: equal histories have equal
-    forms."""
+    """Equal histories have equal representations: no leading or trailing zeros, no empty tables, the account's tally
+    stored once, newest timestamps first."""
     history = remembered(*deltas)
 
     for name in TABLES:
@@ -263,7 +262,7 @@ def test_tallies_are_canonical(deltas: list[Delta]) -> None:
 @law
 @given(anything())
 def test_every_table_counts_for_itself(deltas: list[Delta]) -> None:
-    """Sharing the account's tally is not visible: each table has the counts it would have without all others."""
+    """Sharing the account's tally is invisible: each table has the counts that it would have on its own."""
     history = remembered(*deltas)
 
     for name in TABLES:
@@ -271,8 +270,8 @@ def test_every_table_counts_for_itself(deltas: list[Delta]) -> None:
         assert history.tallies.of(name) == remembered(*own).tallies.of(name)
 
 
-def test_what_comes_with_every_sign_in_is_counted_once() -> None:
-    """A value has the account's tally until one is counted without the other, and again once they are equal."""
+def test_a_value_of_every_sign_in_shares_the_accounts_tally() -> None:
+    """A value that comes with every sign-in shares the account's tally while both counts are equal."""
     counts = (("sign_in", "", 2), ("country", "NO", 2), ("os", "iOS", 1), ("hour", "7", 2))
     together = Delta(KEY, START, math.inf, counts)
     alone = Delta(KEY, START + WEEK, math.inf, (("sign_in", "", 1),))
@@ -290,7 +289,7 @@ def test_what_comes_with_every_sign_in_is_counted_once() -> None:
 @law
 @given(anything())
 def test_encoding_keeps_everything(deltas: list[Delta]) -> None:
-    """Decoding restores what was encoded, and a change to one copy does not affect another."""
+    """Decoding gives back what was encoded, and two decoded copies share no state."""
     history = remembered(*deltas)
     stored = encode(history)
 
@@ -300,20 +299,20 @@ def test_encoding_keeps_everything(deltas: list[Delta]) -> None:
 
 @pytest.mark.parametrize("scrap", [b"", b"\xff", b"\x93\x80", b"\x93\x01\x02\x03"])
 def test_scraps_are_refused(scrap: bytes) -> None:
-    """Bytes that are not a history raise DecodeError."""
+    """Bytes that are no history raise DecodeError."""
     with pytest.raises(msgspec.DecodeError):
         decode(scrap)
 
 
 def test_every_table_has_a_letter_of_its_own() -> None:
-    """Each table is stored under one letter, and no letter stands for two."""
+    """In the stored form, each table has its own letter."""
     assert set(Tallies.__struct_fields__) == set(LETTERS) == set(TABLES)
     assert Tallies.__struct_encode_fields__ == tuple(LETTERS.values())
     assert len(set(LETTERS.values())) == len(LETTERS)
 
 
 def test_the_stored_form_is_plain_messagepack() -> None:
-    """It has only maps, arrays, integers, floats and strings, which any other implementation can read."""
+    """The stored form is maps, arrays, integers, floats and strings, which any other implementation can read."""
     mark = placed(START + 0.5, 48.8571, -2.3522, 20.04)
     counts, slots = (("attempt", "", 2), ("country", "NO", 1)), (("who", SLOTS[3]),)
     seen = Delta(KEY, START, math.inf, counts, (("place", mark),), slots)
@@ -325,8 +324,9 @@ def test_the_stored_form_is_plain_messagepack() -> None:
     ]
 
 
-def test_a_table_that_nobody_knows_is_refused() -> None:
-    """A record of a later version is not read as if its table were empty, as the next write would then lose it."""
+def test_a_record_with_an_unknown_table_is_refused() -> None:
+    """A record with an unknown table, from a later version, is rejected, because the next write would lose that
+    table."""
     with pytest.raises(msgspec.ValidationError):
         decode(msgspec.msgpack.encode([{"?": {"": [3000, 1]}}]))
 
@@ -334,7 +334,7 @@ def test_a_table_that_nobody_knows_is_refused() -> None:
 @law
 @given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0, 20_000))
 def test_a_place_is_remembered_to_a_hundred_metres(latitude: float, longitude: float, radius_km: float) -> None:
-    """To half a thousandth of a degree and fifty metres, which is more precise than any database."""
+    """A place keeps half a thousandth of a degree and its radius keeps 50 m, finer than any geo database."""
     latitude_too, longitude_too, radius_too = where(placed(START, latitude, longitude, radius_km))
 
     assert abs(latitude_too - latitude) <= 0.000501
@@ -343,31 +343,33 @@ def test_a_place_is_remembered_to_a_hundred_metres(latitude: float, longitude: f
 
 
 def test_counting_nothing_leaves_nothing() -> None:
-    """A count of zero adds no value."""
+    """A count of zero does not record the value."""
     assert remembered(Delta(KEY, START, math.inf, (("typing", "square", 0),))).tallies.typing is None
 
 
 FILLING = [counted(f"filling {n}", week, 9) for n in range(CAPACITY - 2) for week in (KEEP - 2, KEEP - 1)]
-"""All but two of the table's values, held more firmly than any of those below."""
+"""All but two of the table's values, none of which is evicted before the values below."""
 
 
 @pytest.mark.parametrize(
     ("goes", "stays", "why"),
     [
-        ([(0, 5), (1, 5)], [(KEEP, 1)], "dead before used once"),
-        ([(0, 5), (2, 5)], [(KEEP - 3, 1)], "dead begins where the table ends"),
-        ([(KEEP, 9)], [(3, 1), (4, 1)], "used in one period before used in several, however often and however lately"),
-        ([(5, 9)], [(6, 1)], "least recently used, of those used in one period"),
-        ([(5, 9), (7, 9)], [(6, 1), (8, 1)], "least recently used, of those used in several"),
-        ([(5, 1)], [(5, 2)], "rarest, of those equally recent"),
-        ([(5, 2), (7, 1)], [(3, 3), (7, 1)], "rarest over all its periods"),
+        ([(0, 5), (1, 5)], [(KEEP, 1)], "expired values before values used in one period"),
+        ([(0, 5), (2, 5)], [(KEEP - 3, 1)], "a value expires when it leaves the periods that the table keeps"),
+        (
+            [(KEEP, 9)],
+            [(3, 1), (4, 1)],
+            "values used in one period before those used in several, whatever their counts and recency",
+        ),
+        ([(5, 9)], [(6, 1)], "the least recent of those used in one period"),
+        ([(5, 9), (7, 9)], [(6, 1), (8, 1)], "the least recent of those used in several periods"),
+        ([(5, 1)], [(5, 2)], "the rarest of those equally recent"),
+        ([(5, 2), (7, 1)], [(3, 3), (7, 1)], "the rarest over all periods"),
     ],
 )
-def test_a_full_table_gives_up_what_it_holds_least(
-    goes: list[tuple[int, int]], stays: list[tuple[int, int]], why: str
-) -> None:
-    """Dead values are evicted first, then those used in one period, then in several; among these the least recent, then
-    the rarest."""
+def test_a_full_table_evicts_in_order(goes: list[tuple[int, int]], stays: list[tuple[int, int]], why: str) -> None:
+    """A full table evicts expired values first, then those used in one period, then in several; each time the least
+    recent, then the rarest."""
     pair = [counted("goes", *use) for use in goes] + [counted("stays", *use) for use in stays]
     newcomer = counted("new", KEEP + 2)
 
@@ -378,9 +380,9 @@ def test_a_full_table_gives_up_what_it_holds_least(
         assert "goes" not in kept, why
 
 
-def test_equals_go_by_the_bytes_of_their_utf8() -> None:
-    """Among equal values the first by its bytes is evicted, so that all stores evict the same one."""
-    pair = ["\uffff", "\U00010000"]  # in UTF-16 the other way round
+def test_eviction_ties_are_broken_by_utf8_order() -> None:
+    """Otherwise equal values are evicted in the order of their UTF-8 bytes, so that every store evicts the same one."""
+    pair = ["\uffff", "\U00010000"]  # UTF-16 would order them the other way round
     kept = remembered(*FILLING, *(counted(value, 5) for value in pair), counted("new", KEEP - 1)).tallies.of("country")
 
     assert pair[1] in kept
@@ -394,7 +396,7 @@ def test_equals_go_by_the_bytes_of_their_utf8() -> None:
     st.data(),
 )
 def test_a_crowd_that_passes_once_takes_one_place(name: str, crowd: list[tuple[int, int]], data: st.DataObject) -> None:
-    """However many values are each seen in one week only, they evict at most one that was used in several."""
+    """However many values are used in a single week, they evict at most one that was used in several."""
     capacity = PROFILE_TABLES[name].capacity
     own = [f"own {n}" for n in range(data.draw(st.integers(1, capacity)))]
     habit = [counted(value, week, table=name) for value in own for week in (0, 1)]
@@ -417,7 +419,7 @@ def recent(history: History, table: str, value: str, now: float, seconds: float)
     st.floats(0.1, 1.0),
 )
 def test_recent_counts_what_is_inside(name: str, times: list[float], now: float, share: float) -> None:
-    """Each attempt counts by the share of its period that is inside the window."""
+    """In any window that a table covers, each attempt counts by the share of its period inside the window."""
     table = TABLES[name]
     seconds = share * (table.keep - 1) * table.period
     past = sorted(time for time in times if time <= now)
@@ -433,14 +435,14 @@ def test_recent_counts_what_is_inside(name: str, times: list[float], now: float,
     [(0, 1.0), (599, 1.0), (3600, 1.0), (3900, 0.5), (4199.4, 0.001), (4200, 0.0), (9000, 0.0)],
 )
 def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: float) -> None:
-    """Its period of ten minutes fades linearly as it leaves the window."""
+    """An attempt's period of ten minutes fades linearly as it leaves the window."""
     history = remembered(Delta(KEY, START, math.inf, (("attempt", "", 1),)))
 
     assert window("attempt", START + seconds_later, HOUR).count(history, "attempt") == pytest.approx(expected, abs=1e-6)
 
 
 def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
-    """Neither later attempts nor those of another value or table count."""
+    """Attempts after `now` are not recent, nor are those of another value or table."""
     history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)))
 
     day = window("journey_day", START, 24 * HOUR)
@@ -458,7 +460,7 @@ weeks = st.integers(0, 60).map(lambda age: START + age * WEEK)
 @law
 @given(tallies, weeks, st.integers(0, 60))
 def test_familiarity_fades(tally: list[int], now: float, later: int) -> None:
-    """What was learned is worth less every week, and nothing after half a year."""
+    """After the last lesson, familiarity falls every week and is zero after half a year."""
     over = max(now, START + 26 * WEEK)
 
     assert units(tally, over + later * WEEK) <= units(tally, over)
@@ -469,7 +471,7 @@ def test_familiarity_fades(tally: list[int], now: float, later: int) -> None:
 @law
 @given(tallies, weeks, st.integers(0, 24), st.integers(1, 5))
 def test_more_is_never_less(tally: list[int], now: float, week: int, n: int) -> None:
-    """Another proof never lowers what a value is worth, whenever it came."""
+    """One more proof never lowers the worth of a value, whenever it came."""
     more = remembered(
         *(Delta(KEY, START + at * WEEK, math.inf, (("sign_in", "", count),)) for at, count in enumerate(tally[1:])),
         Delta(KEY, START + week * WEEK, math.inf, (("sign_in", "", n),)),
@@ -482,13 +484,14 @@ def test_more_is_never_less(tally: list[int], now: float, week: int, n: int) -> 
 @law
 @given(tallies, weeks)
 def test_trust_is_at_most_what_was_learned(tally: list[int], now: float) -> None:
-    """The guard against poisoning only subtracts, and a week earns at most its cap."""
+    """The poison guard only lowers what was learned, and a week earns at most its cap."""
     assert 0.0 <= trusted(tally, now) <= units(tally, now)
     assert units(tally, now) <= WEEKLY_CAP * (len(tally) - 1)
 
 
 def test_a_new_value_is_on_probation() -> None:
-    """A third of its units count in its first week, two thirds in its second, then all, however often it was proven."""
+    """A new value counts a third in its first week, two thirds in its second and fully from the third, however often it
+    was proven."""
     tally = [3000, WEEKLY_CAP * 5]
     ages = [trusted(tally, START + age * WEEK) / units(tally, START + age * WEEK) for age in range(4)]
 
@@ -499,7 +502,7 @@ def test_a_new_value_is_on_probation() -> None:
 @law
 @given(tallies, weeks)
 def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None:
-    """Units of shared records count fully until they are older than 26 weeks, and then not at all."""
+    """`counted_since` counts units fully for 26 weeks, and then not at all."""
     week = int(now // WEEK)
     expected = sum(n for at, n in enumerate(tally[1:], tally[0]) if at >= week - 26)
 
@@ -509,7 +512,8 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
 @law
 @given(tallies, weeks)
 def test_units_are_what_each_week_earned_as_far_as_it_has_not_faded(tally: list[int], now: float) -> None:
-    """At most ten a week count, half as much after thirteen weeks, none after half a year or before their time."""
+    """Each week earns at most ten units, which halve every thirteen weeks and expire after half a year; future weeks
+    count nothing."""
     ages = {int(now // WEEK) - at: n for at, n in enumerate(tally[1:], tally[0])}
     expected = sum(min(n, WEEKLY_CAP) * 2.0 ** (-age / 13) for age, n in ages.items() if 0 <= age <= OLDEST)
 
@@ -524,7 +528,7 @@ def test_half_is_forgotten_after_a_quarter() -> None:
 
 @pytest.mark.parametrize("count", [1, 4, 16, 32, 52, 80])
 def test_sketches_estimate_distinct_values(count: int) -> None:
-    """Estimates have no bias, and the standard error of linear counting for 52 slots (Whang et al. 1990, eq. 10)."""
+    """Estimates are unbiased, with the standard error of linear counting for 52 slots (Whang et al. 1990, eq. 10)."""
     load = count / 52
     error = math.sqrt(52 * (math.exp(load) - load - 1))
     random = Random(count)
@@ -541,7 +545,7 @@ def test_sketches_saturate() -> None:
 
 
 def test_pseudonyms_fill_all_slots_alike() -> None:
-    """Two bytes choose one of 52 slots; none is chosen a thousandth more often than another."""
+    """Two bytes choose one of 52 slots, evenly to within a thousandth."""
     chosen = Counter(slot(bytes((high, low))) for high in range(256) for low in range(256))
 
     assert sorted(chosen) == list(SLOTS)
@@ -550,7 +554,7 @@ def test_pseudonyms_fill_all_slots_alike() -> None:
 
 @pytest.mark.parametrize(("name", "table"), [("who", SKETCH), ("owner", OWNERS)])
 def test_a_sketch_forgets_what_no_window_sees(name: str, table: Table) -> None:
-    """A slot last hit before all kept periods is removed; no other is."""
+    """A value last seen before the kept periods frees its slot, and no other value does."""
     one, other, last = SLOTS[:3]
     seen = [(one, 0), (other, 1), (last, table.keep - 1)]
     history = remembered(
@@ -563,7 +567,7 @@ def test_a_sketch_forgets_what_no_window_sees(name: str, table: Table) -> None:
 
 
 def test_distinct_values_leave_the_window() -> None:
-    """Values count in whole periods of two hours, until the period has left the window."""
+    """Values count in whole periods of two hours, until the end of their period leaves the window."""
     history = remembered(
         Delta(KEY, START, math.inf, (), (), (("who", 1), ("who", 2))),
         Delta(KEY, START + 5 * HOUR, math.inf, (), (), (("who", 2), ("who", 3))),
@@ -579,7 +583,7 @@ def test_distinct_values_leave_the_window() -> None:
 @law
 @given(st.lists(moments, max_size=10), st.integers(0, 25).map(lambda step: START + step * 1000.0))
 def test_newest_is_the_latest_that_has_happened(marks: list[tuple[float, float]], now: float) -> None:
-    """The newest mark is the last one that is not in the future."""
+    """The newest timestamp is the latest one that is not in the future."""
     history = remembered(*(Delta(KEY, START, math.inf, (), (("place", mark),)) for mark in marks))
     kept = [mark for mark in history.marks.get("place", []) if mark[0] <= now]
 
@@ -587,7 +591,7 @@ def test_newest_is_the_latest_that_has_happened(marks: list[tuple[float, float]]
 
 
 def test_owners_are_counted_for_five_weeks() -> None:
-    """An account with proven sign-ins from an address counts once, however many they are, for five weeks."""
+    """Each owner proven at an address counts once, for five weeks after their last proof."""
     history = remembered(
         Delta(KEY, START, math.inf, (), (), (("owner", 1), ("owner", 2))),
         Delta(KEY, START + 3 * WEEK, math.inf, (), (), (("owner", 2), ("owner", 3))),

@@ -1,4 +1,4 @@
-"""Laws of learning: only a proof teaches, once, and fraud undoes exactly what was taught."""
+"""Learning: only a proof teaches, once, and confirmed fraud takes back exactly what was taught."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def settled(kept: Receipt, *reported: Outcome) -> tuple[Receipt, list[Delta]]:
 
 
 def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
-    """The profiles that the deltas make of empty ones, without sketches, which are never undone. Empty profiles are
-    left out."""
+    """The profiles that result from the deltas, without empty ones and without who was seen, which is never taken
+    back."""
     histories: dict[bytes, History] = {}
     for delta in deltas:
         if delta.key.endswith(PROFILE):
@@ -100,7 +100,7 @@ def profiles(deltas: Iterable[Delta]) -> dict[bytes, History]:
 
 
 def learned(deltas: Iterable[Delta]) -> int:
-    """The number of sign-ins in the subject's profile."""
+    """The number of sign-in units in the subject's profile."""
     found = profiles(deltas).get(SUBJECT + PROFILE, History())
     return sum(found.tallies.of("sign_in").get("", [0])[1:])
 
@@ -108,7 +108,7 @@ def learned(deltas: Iterable[Delta]) -> int:
 @law
 @given(lessons, st.integers(1, 5))
 def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
-    """Teaching and undoing leaves nothing in any history, whatever the lesson."""
+    """Teaching any lesson and taking it back leaves nothing in any history."""
     deltas = lesson_deltas(lesson, units)
 
     assert profiles([*deltas, *map(inverse, deltas)]) == {}
@@ -120,7 +120,7 @@ def test_a_lesson_is_taken_back_exactly(lesson: Lesson, units: int) -> None:
 @law
 @given(lessons, lessons, st.integers(1, 5), st.integers(1, 5))
 def test_taking_one_lesson_back_leaves_the_other(one: Lesson, other: Lesson, n: int, m: int) -> None:
-    """What another sign-in taught stays to the last unit, in the subject's and in shared histories."""
+    """Taking back one lesson leaves what another sign-in taught, in the subject's and in shared histories."""
     other = replace(other, time=one.time + 1, place=())
     taken = lesson_deltas(one, n)
 
@@ -130,7 +130,7 @@ def test_taking_one_lesson_back_leaves_the_other(one: Lesson, other: Lesson, n: 
 @law
 @given(lessons, st.integers(1, 3), st.integers(1, 3))
 def test_a_top_up_is_like_teaching_it_at_once(lesson: Lesson, first: int, more: int) -> None:
-    """One unit now and two later are three units."""
+    """Teaching one unit now and two later equals teaching three at once."""
     assert profiles([*lesson_deltas(lesson, first), *lesson_deltas(lesson, more)]) == profiles(
         lesson_deltas(lesson, first + more)
     )
@@ -138,8 +138,8 @@ def test_a_top_up_is_like_teaching_it_at_once(lesson: Lesson, first: int, more: 
 
 @law
 @given(receipts, st.lists(outcomes, max_size=6))
-def test_fraud_takes_back_all_that_was_taught(kept: Receipt, before: list[Outcome]) -> None:
-    """After confirmed fraud nothing of the attempt is left in any profile, whatever was reported before."""
+def test_fraud_undoes_all_lessons_of_the_attempt(kept: Receipt, before: list[Outcome]) -> None:
+    """After confirmed fraud nothing of the attempt remains in any profile, whatever was reported before."""
     kept, deltas = settled(kept, *before, outcome("confirmed_fraud"))
 
     assert profiles(deltas) == {}
@@ -149,7 +149,7 @@ def test_fraud_takes_back_all_that_was_taught(kept: Receipt, before: list[Outcom
 @law
 @given(receipts, st.lists(outcomes, max_size=6))
 def test_nothing_teaches_after_fraud(kept: Receipt, after: list[Outcome]) -> None:
-    """No later outcome of a fraudulent attempt teaches."""
+    """After confirmed fraud, no further outcome of the attempt teaches anything."""
     kept, _ = settled(kept, outcome("confirmed_fraud"))
     kept, deltas = settled(kept, *after)
 
@@ -160,7 +160,7 @@ def test_nothing_teaches_after_fraud(kept: Receipt, after: list[Outcome]) -> Non
 @law
 @given(receipts, st.lists(outcomes, max_size=6))
 def test_a_receipt_knows_what_was_taught(kept: Receipt, reported: list[Outcome]) -> None:
-    """The units in the receipt are those in the subject's profile, at most six."""
+    """The receipt counts the units in the subject's profile, at most six."""
     kept, deltas = settled(kept, *reported)
 
     assert kept.taught == learned(deltas)
@@ -170,7 +170,7 @@ def test_a_receipt_knows_what_was_taught(kept: Receipt, reported: list[Outcome])
 @law
 @given(receipts, outcomes)
 def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outcome) -> None:
-    """A repeated outcome leaves the receipt unchanged, and changes no profile."""
+    """A repeated outcome changes neither the receipt nor any profile."""
     once, _ = settled(kept, reported)
     twice, deltas = settled(once, reported)
 
@@ -183,7 +183,7 @@ def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outc
     receipts, st.lists(outcomes.filter(lambda one: one.kind in PROOFS), max_size=5), st.randoms(use_true_random=False)
 )
 def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outcome], random: Random) -> None:
-    """A session reported before its challenge teaches in the end as much as one reported after it."""
+    """Proofs teach the same in the end, whatever their order."""
     shuffled = random.sample(given_in, len(given_in))
 
     assert settled(kept, *shuffled)[0].taught == settled(kept, *given_in)[0].taught
@@ -192,7 +192,7 @@ def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outco
 @pytest.mark.parametrize("kind", ["challenge_failed", "challenge_abandoned", "sign_in_abandoned", "recovery_failed"])
 @pytest.mark.parametrize("satisfied", [True, False])
 def test_failed_and_abandoned_teach_nothing(kind: str, *, satisfied: bool) -> None:
-    """A failed or abandoned challenge proves nothing."""
+    """Failed and abandoned challenges, sign-ins and recoveries teach nothing."""
     kept, deltas = settled(receipt(satisfied=satisfied), outcome(kind, "hwk"))
 
     assert kept.taught == 0
@@ -201,7 +201,7 @@ def test_failed_and_abandoned_teach_nothing(kind: str, *, satisfied: bool) -> No
 
 @pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed"])
 def test_a_failure_counts_at_every_entity(kind: str) -> None:
-    """A failure is activity: it counts for each entity of the attempt, now, for a day."""
+    """A failure is counted as velocity at each entity of the attempt, for a day."""
     _, deltas = settled(receipt(), outcome(kind))
 
     assert [delta.key for delta in deltas] == [SUBJECT + ACTIVITY, PLACE + ACTIVITY]
@@ -213,7 +213,7 @@ def test_a_failure_counts_at_every_entity(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["challenge_abandoned", "sign_in_abandoned"])
 def test_abandoning_changes_nothing(kind: str) -> None:
-    """Abandoning is neither a proof nor a failure."""
+    """An abandoned challenge or sign-in is neither a proof nor a failure."""
     kept, deltas = settle(receipt(satisfied=True), outcome(kind), LATER)
 
     assert deltas == ()
@@ -221,14 +221,14 @@ def test_abandoning_changes_nothing(kind: str) -> None:
 
 
 def test_an_unmet_requirement_teaches_nothing() -> None:
-    """A session that was established without meeting the requirement proves nothing."""
+    """A session established without meeting the requirement teaches nothing."""
     kept, deltas = settled(receipt(satisfied=False), outcome("session_established"), outcome("recovery_completed"))
 
     assert kept.taught == learned(deltas) == 0
 
 
 def test_a_met_requirement_teaches_when_the_session_begins() -> None:
-    """If the requirement was met already, the session is the proof: one unit."""
+    """If the requirement is already met, the established session is the proof and teaches one unit."""
     kept, deltas = settled(receipt(Tier.BASELINE, satisfied=True), outcome("session_established"))
 
     assert kept.taught == learned(deltas) == 1
@@ -249,7 +249,7 @@ def test_a_met_requirement_teaches_when_the_session_begins() -> None:
 def test_a_passed_challenge_teaches_by_its_strength(
     accepted: tuple[tuple[str, ...], ...], used: tuple[str, ...], units: int
 ) -> None:
-    """Possession of a key teaches six units, other methods one, methods that the tier does not accept none."""
+    """Possession of a key teaches six units, other methods one, and methods that the tier does not accept none."""
     kept, deltas = settled(receipt(amr=accepted), outcome("challenge_passed", *used))
 
     assert kept.taught == learned(deltas) == units
@@ -258,7 +258,7 @@ def test_a_passed_challenge_teaches_by_its_strength(
 
 
 def test_a_stronger_proof_tops_up() -> None:
-    """The session teaches one unit; a key that is used later raises that to six."""
+    """A session taught one unit; a key that passes later raises it to six."""
     kept, deltas = settled(receipt(satisfied=True), outcome("session_established"), outcome("challenge_passed", "hwk"))
 
     assert kept.taught == learned(deltas) == 6
@@ -267,20 +267,20 @@ def test_a_stronger_proof_tops_up() -> None:
 @law
 @given(st.lists(outcomes.filter(lambda one: one.kind != "confirmed_legitimate"), max_size=6))
 def test_a_denied_attempt_teaches_nothing(reported: list[Outcome]) -> None:
-    """Of an attempt with DENY, only a person's confirmation teaches, whatever else is reported."""
+    """An attempt that riskd denied teaches nothing, unless it is confirmed as legitimate."""
     kept, deltas = settled(receipt(Tier.DENY), *reported)
 
     assert kept.taught == 0
     assert profiles(deltas) == {}
 
 
-def test_a_persons_word_teaches_even_a_denied_attempt() -> None:
-    """If a person confirms it as legitimate, it teaches."""
+def test_a_confirmed_attempt_teaches_even_if_denied() -> None:
+    """If a denied attempt is confirmed as legitimate, it teaches six units."""
     assert settled(receipt(Tier.DENY), outcome("confirmed_legitimate"))[0].taught == 6
 
 
 def test_a_completed_recovery_is_remembered_as_a_sensitive_step() -> None:
-    """It sets a mark in the subject's activity. It teaches only if the requirement was met."""
+    """A completed recovery leaves its time in the subject's activity; it teaches only if the requirement was met."""
     kept, (step, *lesson) = settled(receipt(satisfied=True), outcome("recovery_completed"))
 
     assert step.key == SUBJECT + ACTIVITY
@@ -313,7 +313,8 @@ def context(route: Route | Missing, place: Place | Missing = OSLO) -> Context:
 
 
 def test_every_entity_counts_an_attempt() -> None:
-    """Subject, address, network and device count it. The subject's sketch has the address, theirs have the subject."""
+    """Subject, address, network and device count the attempt; the subject sees the address, and the others see the
+    subject."""
     subject, *others = learn.attempt_deltas(attempt(), KEYS, NOW)
 
     assert subject.key == SUBJECT + ACTIVITY
@@ -324,7 +325,7 @@ def test_every_entity_counts_an_attempt() -> None:
 
 
 def test_an_operator_counts_by_the_day_and_no_people() -> None:
-    """An ASN has no sketch of subjects, as they are too many, and counts only by day, as its hours add nothing."""
+    """An operator counts attempts by the day only, and no subjects, because an ASN has too many."""
     operator = learn.attempt_deltas(attempt(), replace(KEYS, asn=b"n" * 16), NOW)[3]
 
     assert operator.key == b"n" * 16 + ACTIVITY
@@ -333,7 +334,7 @@ def test_an_operator_counts_by_the_day_and_no_people() -> None:
 
 @pytest.mark.parametrize(("result", "failures"), [("failed", 1), ("succeeded", 0), ("not_checked", 0)])
 def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> None:
-    """Only a credential that was checked and wrong counts as a failure: of the account, the address and the network."""
+    """Only a credential that was checked and wrong counts as a failure, at the account, the address and its network."""
     subject, place, network, device = learn.attempt_deltas(attempt(credential_result=result), KEYS, NOW)
 
     for delta in (subject, place, network):
@@ -343,7 +344,7 @@ def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> Non
 
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
-    """Recovery, profile update, payment and registration leave a mark with the subject for a month."""
+    """Recovery, profile update, payment and registration are remembered with the subject for a month."""
     subject, *others = learn.attempt_deltas(attempt(journey), KEYS, NOW)
     sensitive = journey in learn.SEQUENCE
 
@@ -353,9 +354,9 @@ def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
 
 
 @pytest.mark.parametrize("journey", JOURNEYS)
-def test_what_is_counted_is_kept_as_long_as_is_promised(journey: str) -> None:
-    """A record expires its retention after its last attempt, and older content is dropped. A shortened retention also
-    shortens earlier expiries."""
+def test_counts_are_kept_for_their_retention(journey: str) -> None:
+    """A record lives for its retention after its last attempt; if retention was shortened, older contents are dropped
+    by the new one."""
     retention = Retention(profile=9 * DAY, activity=7 * HOUR, sequence=5 * DAY)
     keys = replace(KEYS, asn=b"n" * 16)
     subject, *others = learn.attempt_deltas(attempt(journey), keys, NOW, retention)
@@ -370,7 +371,7 @@ def test_what_is_counted_is_kept_as_long_as_is_promised(journey: str) -> None:
 
 
 def test_a_place_is_learned_with_its_uncertainty() -> None:
-    """Rounded to some hundred metres. Its country is learned as a value."""
+    """A place is learned with its radius, rounded to some hundred metres; its country is learned like any value."""
     lesson = learn.lesson(attempt(), context(Route(2119)), KEYS)
 
     assert lesson.place == placed(NOW, 59.913, 10.746, 20.0)
@@ -383,7 +384,7 @@ def test_a_place_is_learned_with_its_uncertainty() -> None:
 
 @pytest.mark.parametrize("anonymizer", ["vpn", "tor", "proxy", "relay", "satellite"])
 def test_an_anonymised_address_teaches_no_place(anonymizer: str) -> None:
-    """The place of a relay's exit is not learned, and neither is its country."""
+    """Behind an anonymiser, neither the place nor the country is learned."""
     keys = replace(KEYS, popularity={**KEYS.popularity, "country": b"c" * 16})
     hidden, open_ = (learn.lesson(attempt(), context(Route(2119, anonymizer=each)), keys) for each in (anonymizer, ""))
 
@@ -394,14 +395,14 @@ def test_an_anonymised_address_teaches_no_place(anonymizer: str) -> None:
 
 @pytest.mark.parametrize(("intervals", "typing"), [((100.0,) * 4, (0, 0)), ((100.0,) * 5, (4605, 21208))])
 def test_a_typing_rhythm_is_learned_in_whole_numbers(intervals: tuple[float, ...], typing: tuple[int, int]) -> None:
-    """The mean logarithm of the intervals and its square are learned in thousandths, so that they can be added and
-    undone."""
+    """The mean log interval and its square are learned in thousandths as integers, so that they can be taken back
+    exactly."""
     assert learn.lesson(attempt(intervals=intervals), context(Route(2119)), KEYS).typing == typing
 
 
 @pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed", "recovery_completed"])
 def test_an_outcome_counts_once(kind: str) -> None:
-    """Reporting it again, as a caller without an answer does, has no effect."""
+    """An outcome that a caller retries changes nothing more."""
     kept, first = settle(receipt(satisfied=True), outcome(kind), LATER)
 
     assert first != ()
@@ -409,7 +410,7 @@ def test_an_outcome_counts_once(kind: str) -> None:
 
 
 def test_a_receipt_keeps_what_outcomes_need() -> None:
-    """Tier, accepted methods, whether it was satisfied, and which entities count a failure."""
+    """A receipt keeps the tier, the accepted methods, whether it was met, and the entities that count a failure."""
     requirement = Requirement(Tier.STEP_UP, Terms(2, amr=(("otp",),)), satisfied=False)
     accepted = (("otp",), ("hwk", "pin"))
     kept = learn.new_receipt(attempt(), context(Route(2119)), KEYS, requirement, accepted)
@@ -423,12 +424,12 @@ def test_a_receipt_keeps_what_outcomes_need() -> None:
 
 @pytest.mark.parametrize(("now", "written"), [(NOW, NOW), (NOW + 9 * DAY, NOW + 9 * DAY), (NOW - 60, NOW)])
 def test_a_receipt_is_kept_from_when_it_was_written(now: float, written: float) -> None:
-    """Outcomes of an attempt that is sent days late are accepted for as long as those of any other."""
+    """The receipt of an attempt that is reported days late is kept as long as any other."""
     assert learn.with_lateness(receipt(), now).until(USUAL) == written + USUAL.receipt
 
 
 def test_visits_are_few() -> None:
-    """However often somebody signs in, only the newest marks are kept."""
+    """However often the subject signs in, only the newest visits are kept."""
     lessons = [replace(receipt().lesson, time=NOW + number, place=()) for number in range(20)]
     history = profiles(delta for lesson in lessons for delta in lesson_deltas(lesson, 1))[SUBJECT + PROFILE]
 

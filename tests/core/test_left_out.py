@@ -1,4 +1,4 @@
-"""Laws of what is left out: when it counts as left out, and that it is then imputed as a new value."""
+"""When a signal counts as left out, and that it is then scored like a value that the account never had."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ def left_out(world: World, attempt: Attempt, **facts: Any) -> set[str]:  # noqa:
         (LAPTOP, UNREADABLE, {"browser", "os"}),
         (SILENT, Missing("agent", "not_sent"), set(SAID)),
     ],
-    ids=["nothing", "the identifier", "settings", "the system", "an unreadable browser", "everything"],
+    ids=["nothing", "the device id", "language and timezone", "the system", "an unreadable browser", "everything"],
 )
-def test_what_always_came_and_does_not_come_is_left_out(
+def test_a_signal_that_always_came_is_left_out_if_missing(
     device: Device, agent: Agent | Missing, expected: set[str]
 ) -> None:
-    """Each signal separately, for an account that always sent all of them."""
+    """If an account always sent a signal, an attempt without it counts as leaving it out; each signal by itself."""
     assert left_out(settled(crowd()), sign_in(device=device), agent=agent) == expected
 
 
 def test_refusing_is_leaving_out() -> None:
-    """Refusing a purpose has the same effect as not sending its signals. What was sent does not count as left out."""
+    """A signal whose purpose is withheld counts as left out, like one that was not sent."""
     assert left_out(settled(), sign_in(device=NAMELESS, consent=("location",))) == {"device"}
 
 
-def test_of_an_account_without_history_nothing_is_left_out() -> None:
-    """Nothing is left out at a cold start, nor if the store failed."""
+def test_without_history_nothing_is_left_out() -> None:
+    """Without a history, or if the store failed, nothing counts as left out."""
     nobody, lost = World(), settled()
     assert all(math.isnan(value) for value in flags(nobody, sign_in(device=SILENT)).values())
     failed = Missing("history", "unavailable")
     assert all(math.isnan(value) for value in flags(lost, sign_in(device=SILENT), remembered=failed).values())
 
 
-def test_what_never_came_is_not_left_out() -> None:
-    """If a caller never sends identifiers, its accounts leave none out."""
+def test_a_signal_that_never_came_is_not_left_out() -> None:
+    """A signal that the account never sent does not count as left out."""
     world = World()
     for day in range(40, 0, -2):
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY)
@@ -78,8 +78,8 @@ def test_what_never_came_is_not_left_out() -> None:
     [([0.5], 1, {"device"}), ([0.5], 6, set()), ([21, 14, 7], 1, set()), ([0.1, 0.2], 1, {"device"})],
     ids=["one weak pass", "one pass with a key", "three over weeks", "two in a day"],
 )
-def test_to_come_without_is_learned_as_any_value(passes: list[float], units: int, expected: set[str]) -> None:
-    """The guard against poisoning holds for absence, too: a single pass without an identifier does not settle it."""
+def test_absence_is_learned_like_any_value(passes: list[float], units: int, expected: set[str]) -> None:
+    """The poison guard also applies to absence: one stolen pass without a device id does not make absence usual."""
     world = settled(crowd())
     for day in passes:
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY, units=units)
@@ -87,7 +87,7 @@ def test_to_come_without_is_learned_as_any_value(passes: list[float], units: int
 
 
 def test_an_account_that_began_without_may_come_without() -> None:
-    """What an account started with is settled from the start, and that may be no value."""
+    """If an account's first sign-in lacked a signal, lacking it is usual from the start."""
     world = World()
     world.prove(sign_in(device=NAMELESS), NOW - 3 * DAY)
     world.prove(sign_in(), NOW - 2 * DAY)
@@ -103,9 +103,9 @@ def test_an_account_that_began_without_may_come_without() -> None:
     ],
     ids=["device_id", "languages", "screen"],
 )
-def test_what_is_left_out_is_told_as_what_nobody_had(gone: dict[str, Any], strange: dict[str, Any]) -> None:
-    """The features that compare the value with the account equal those of a value that is new, up to rounding. All
-    others equal those of an attempt without it."""
+def test_a_left_out_signal_is_scored_as_a_new_value(gone: dict[str, Any], strange: dict[str, Any]) -> None:
+    """The features that compare a left-out signal with the account get the values of one seen for the first time;
+    others do not change."""
     world = settled(crowd())
     without, other = sign_in(device=replace(LAPTOP, **gone)), sign_in(device=replace(LAPTOP, **strange))
     raw = vector(without, world.context(without))
@@ -118,8 +118,8 @@ def test_what_is_left_out_is_told_as_what_nobody_had(gone: dict[str, Any], stran
         assert told[at] == pytest.approx(told_strange[at], abs=1e-9), NAMES[at]
 
 
-def test_beside_what_is_left_out_what_never_came_stays_unknown() -> None:
-    """Leaving out the screen does not affect the device identifier, if the account never had one."""
+def test_a_signal_that_never_came_stays_unknown() -> None:
+    """A left-out screen does not affect a device id that the account never had: its features stay missing."""
     world = World()
     for day in range(40, 0, -2):
         world.prove(sign_in(device=NAMELESS), NOW - day * DAY)
@@ -132,8 +132,8 @@ def test_beside_what_is_left_out_what_never_came_stays_unknown() -> None:
     assert math.isnan(told["new_device"])
 
 
-def test_nothing_left_out_costs_nothing() -> None:
-    """If nothing was left out, the same list is returned. Imputing twice changes nothing."""
+def test_imputing_is_idempotent_and_free_if_nothing_is_left_out() -> None:
+    """If nothing is left out, the vector is returned uncopied; imputing twice equals imputing once."""
     world, without = settled(), sign_in(device=NAMELESS)
     whole = vector(sign_in(), world.context(sign_in()))
     told = impute_left_out(vector(without, world.context(without)))
@@ -144,7 +144,7 @@ def test_nothing_left_out_costs_nothing() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40 * 7), st.sampled_from(["a", "b", ""]), st.integers(1, 6)), max_size=30))
 def test_sign_ins_without_a_value_are_all_less_those_with_one(visits: list[tuple[int, str, int]]) -> None:
-    """The tally of sign-ins without a value is that of teaching only these, as far as the account's reaches."""
+    """The tally of sign-ins without a value is what teaching only those sign-ins would have given."""
     whole, alone = History(), History()
     for day, device, units in sorted(visits):
         once = ("sign_in", "", units)
@@ -165,8 +165,8 @@ def test_sign_ins_without_a_value_are_all_less_those_with_one(visits: list[tuple
     assert not found or found[1] > 0
 
 
-def test_a_week_is_a_week() -> None:
-    """Absence is counted in the periods of the tables."""
+def test_absence_is_counted_in_the_weeks_of_the_table() -> None:
+    """Absence is counted in the same weeks as the tables that it is derived from."""
     world = settled(crowd())
     for hours in (1, 2, 3):
         world.prove(sign_in(device=NAMELESS), NOW - WEEK - hours * HOUR, units=2)

@@ -1,4 +1,4 @@
-"""Which release decides which subject, and how activations change the roles."""
+"""Which release decides for which subject, and how activations change the roles of releases."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WISHES = st.one_of(
 
 
 def roles(activation: Activation) -> tuple[str, str, float, str]:
-    """The release of each role."""
+    """Active release, candidate, percent and shadow."""
     return activation.release, activation.candidate, activation.percent, activation.shadow
 
 
 def lived(wishes: list[ActivationRequest | None]) -> list[Activation]:
-    """The activations after these requests; None is a rollback. Refused requests change nothing."""
+    """The activations that result from requests, where None is a rollback; rejected requests change nothing."""
     past: list[Activation] = []
     for number, asked in enumerate(wishes):
         try:
@@ -48,7 +48,7 @@ def lived(wishes: list[ActivationRequest | None]) -> list[Activation]:
 
 @given(st.lists(WISHES, max_size=12))
 def test_each_release_has_one_role(wishes: list[ActivationRequest | None]) -> None:
-    """Whatever was requested, numbers increase by one, no release has two roles, and only a candidate has a share."""
+    """After any requests, numbers increase by one, no release has two roles, and only a candidate has a share."""
     for number, activation in enumerate(lived(wishes), 1):
         assert activation.number == number
         assert len(set(activation.named)) == len(activation.named)
@@ -59,7 +59,7 @@ def test_each_release_has_one_role(wishes: list[ActivationRequest | None]) -> No
 def test_a_rollback_undoes_the_last_activation(
     wishes: list[ActivationRequest | None], last: ActivationRequest | None
 ) -> None:
-    """After an activation and a rollback all roles are as before. A second rollback goes back one further."""
+    """A rollback restores the roles before the last activation; a second one goes one activation further back."""
     before = lived(wishes)
     after = lived([*wishes, last])
     if last is None or len(after) == len(before) or not before:
@@ -70,8 +70,9 @@ def test_a_rollback_undoes_the_last_activation(
         assert roles(restored([*after, back], "x", "", "key", 0.0)) == roles(before[-2])
 
 
-def test_a_whole_activation_stands_alone() -> None:
-    """It ends the rollout and the shadow. A share or a shadow is added to what is active."""
+def test_activating_for_all_ends_rollout_and_shadow() -> None:
+    """Activating for all subjects ends the rollout and the shadow; a share or a shadow is added to the current
+    roles."""
     past = lived([ActivationRequest(release="a", actor="x"), ActivationRequest(release="b", percent=5.0, actor="x")])
     past = [*past, planned(past, ActivationRequest(release="c", shadow=True, actor="x"), "k", 0.0)]
     assert roles(past[-1]) == ("a", "b", 5.0, "c")
@@ -89,16 +90,16 @@ def test_a_whole_activation_stands_alone() -> None:
         (ActivationRequest(release="a", percent=-1.0, shadow=True, actor="x"), ["percent", "percent", "release_id"]),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused(asked: ActivationRequest, fields: list[str]) -> None:
-    """Every mistake is reported at once."""
+def test_an_invalid_request_is_refused(asked: ActivationRequest, fields: list[str]) -> None:
+    """Every mistake of a request is reported at once."""
     past = lived([ActivationRequest(release="a", actor="x")])
     with pytest.raises(InvalidRelease) as refused:
         planned(past, asked, "k", 0.0)
     assert [problem.where for problem in refused.value.problems] == fields
 
 
-def test_nothing_stands_beside_nothing() -> None:
-    """Before the first activation there can be no rollout, no shadow and no rollback."""
+def test_the_first_activation_must_be_for_all() -> None:
+    """Before the first activation, riskd rejects a share, a shadow and a rollback."""
     for asked in (
         ActivationRequest(release="a", percent=5.0, actor="x"),
         ActivationRequest(release="a", shadow=True, actor="x"),
@@ -110,8 +111,8 @@ def test_nothing_stands_beside_nothing() -> None:
 
 
 def test_shares_are_even() -> None:
-    """Of 20,000 subjects, p % take part at p %, to within five standard deviations. A larger share includes a smaller
-    one by construction."""
+    """Of 20,000 tickets, p % lie below p to within five standard deviations, so a larger share includes a smaller
+    one."""
     shares = [share(blake2b(str(number).encode(), digest_size=16).digest()) for number in range(20_000)]
     assert all(0 <= each < 100 for each in shares)
     for percent in (1, 5, 20, 50, 90):
@@ -125,7 +126,7 @@ PEOPLE = [attempt({"subject": f"person {number}"}) for number in range(2000)]
 
 
 def takers(candidate: Release, percent: float, *layers: bytes) -> set[str]:
-    """The subjects for which the candidate decides."""
+    """The subjects for whom the candidate decides."""
     lineup, pseudonyms = Lineup(OLD, candidate, percent), Pseudonyms(b"pepper of the lineup", layers)
     chosen = {each.subject: lineup.chosen(each, pseudonyms) for each in PEOPLE}
     assert set(map(id, chosen.values())) <= {id(OLD), id(candidate)}
@@ -133,7 +134,8 @@ def takers(candidate: Release, percent: float, *layers: bytes) -> set[str]:
 
 
 def test_a_candidate_keeps_its_subjects() -> None:
-    """At every attempt, also when its share grows or the pepper is rotated. Another candidate gets other subjects."""
+    """A candidate keeps its subjects when its share grows and when the pepper is rotated; another candidate draws
+    others."""
     few, some = takers(NEW, 5.0), takers(NEW, 20.0)
     assert few < some
     assert 300 < len(some) < 500
@@ -142,7 +144,7 @@ def test_a_candidate_keeps_its_subjects() -> None:
     assert (takers(NEW, 0.0), len(takers(NEW, 100.0))) == (set(), len(PEOPLE))
 
 
-def test_whoever_has_no_candidate_has_the_active_release() -> None:
-    """A share without a candidate has no effect, and a release in shadow decides nothing."""
+def test_without_a_candidate_the_active_release_decides() -> None:
+    """Without a candidate the active release decides for everybody, also beside a release in shadow."""
     for lineup in (Lineup(OLD), Lineup(OLD, None, 50.0), Lineup(OLD, shadow=NEW)):
         assert {id(lineup.chosen(each, PSEUDONYMS)) for each in PEOPLE[:50]} == {id(OLD)}

@@ -43,7 +43,7 @@ v6 = st.builds(
 
 @given(st.lists(v4 | v6, max_size=12), st.data())
 def test_a_list_holds_what_one_of_its_networks_holds(networks: list[object], data: st.DataObject) -> None:
-    """Look-up by bisection agrees with a look-up network by network, at every edge and elsewhere."""
+    """Membership found by bisection equals checking network by network, at every edge and anywhere."""
     read = [ip_network(str(network)) for network in networks]
     found = of_networks([(each.version, int(each[0]), int(each[-1])) for each in read])
     near = [int(each[at]) + step for each in read for at in (0, -1) for step in (-1, 0, 1)]
@@ -90,16 +90,17 @@ def test_each_kind_is_looked_up_with_its_own_fact() -> None:
     assert seen(other, place=place, route=route) == dict.fromkeys(LISTS, False)
 
 
-def test_what_is_unknown_is_on_no_list_and_off_none() -> None:
-    """For a list whose fact is missing there is no answer."""
+def test_a_missing_fact_is_neither_on_nor_off_a_list() -> None:
+    """A list whose fact is missing has no answer."""
     bare = Attempt(domain="customer", subject="s", journey="login", network=Network(client_ip="192.0.2.1"))
     silent = replace(bare, device=Device(), federation=Federation())
     for attempt in (bare, silent):
         assert seen(attempt, place=NOWHERE, route=Missing("route", "not_installed")) == {"office": True}
 
 
-def test_a_trusted_network_takes_out_what_the_address_says_and_no_more() -> None:
-    """Place, operator, travel and the address's traffic become unknown. Person, device and credential stay."""
+def test_a_trusted_network_disregards_the_address_only() -> None:
+    """In a trusted network, place, operator, travel and the address's traffic are missing; person, device and
+    credential stay."""
     assert {NAMES[column] for column in ADDRESS} == {
         "address_llr", "new_country", "new_asn", "new_network", "country_rarity", "asn_rarity", "speed_kmh",
         "distance_last_km", "distance_known_km", "address_attempts_10m", "address_attempts_24h", "address_failures_1h",
@@ -134,10 +135,8 @@ def test_a_trusted_network_takes_out_what_the_address_says_and_no_more() -> None
     ],
     ids=["in one of them", "in the other", "in neither", "in a list that is not trusted", "where none is trusted"],
 )
-def test_an_address_is_heard_unless_one_of_the_trusted_networks_holds_it(
-    address: str, trusted: set[str], *, heard: bool
-) -> None:
-    """Addresses outside the trusted networks are judged as usual."""
+def test_an_address_counts_unless_a_trusted_network_holds_it(address: str, trusted: set[str], *, heard: bool) -> None:
+    """Addresses outside the policy's trusted networks keep all their features."""
     lists = LISTS | {"branch": of_networks([(4, 0xC6336400, 0xC63364FF)])}
     policy = Policy(
         domain="customer",

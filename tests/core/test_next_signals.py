@@ -1,4 +1,4 @@
-"""Laws of prospects: what a missing signal would lead to, computed by hand for a model of one feature."""
+"""Prospects: the tiers that a missing signal could lead to, worked out by hand for a model of one feature."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ CONTEXT: Final = context_of((Missing("device_id", "not_sent"),))
 
 
 def model(usual: float, unusual: float, missing: float, left_out: float = 0.0) -> Forest:
-    """A model that knows only new devices, and whether an identifier was left out. A tenth of its log-odds is the
-    probability."""
+    """A model of two features: a new device, and a device id that was left out. The probability is a tenth of its
+    log-odds."""
     known = Steps(feature="new_device", cuts=(0.5,), values=(10 * usual, 10 * unusual), missing=10 * missing)
     said = Steps(feature="device_left_out", cuts=(0.5,), values=(0.0, 10 * left_out), missing=0.0)
     references: dict[str, float | None] = {"new_device": 0.0, "device_left_out": 0.0}
@@ -41,7 +41,7 @@ def model(usual: float, unusual: float, missing: float, left_out: float = 0.0) -
 
 
 def banded(**changes: object) -> Policy:
-    """A policy with bands only, unless changed."""
+    """A policy that has only bands, unless changed."""
     bands = Bands(EDGES, TIERS)
     login = Journey(floor=Tier.BASELINE, bands=bands, postures={}, cold_start=Tier.BASELINE, valid_for_s=9)
     journey = replace(login, **changes)
@@ -55,13 +55,13 @@ def banded(**changes: object) -> Policy:
 
 
 def ruled(facts: Facts) -> RuleResults:
-    """A rule that requires what the bands would for the same scores."""
+    """A rule that gives the same tier as the bands would."""
     tier = Bands(EDGES, TIERS).at(facts.score)
     return ((Hit("rule", tier, "CODE"),), ()) if tier > Tier.BASELINE else ((), ())
 
 
 def evidence(*, left_out: bool = False) -> Evidence:
-    """The evidence of an attempt without a device identifier, imputed if the account always sends one."""
+    """An attempt without a device id; `left_out` if the account always sends one."""
     features = [math.nan] * len(NAMES)
     if left_out:
         features[NAMES.index("new_device")] = features[NAMES.index("device_left_out")] = 1.0
@@ -81,13 +81,13 @@ def found(policy: Policy, scorer: Forest, score: float, seen: Evidence) -> list[
         (0.1, 0.5, 0.4, Prospect("device_id", Tier.BASELINE, Tier.STEP_UP, 0.75)),
         (0.4, 0.9, 0.2, Prospect("device_id", Tier.STEP_UP, Tier.DENY, 0.2)),
     ],
-    ids=["even", "rather as usual", "rather not", "a model of two minds"],
+    ids=["half way", "probably usual", "probably unusual", "a missing signal scores below both"],
 )
 def test_a_prospect_is_what_the_signal_would_bring(
     usual: float, unusual: float, now: float, expected: Prospect, evaluate: Callable[[Facts], RuleResults]
 ) -> None:
-    """The tiers for the scores of a usual and of an unusual value, and the doubt by which the present score is their
-    mean."""
+    """A prospect holds the tiers for the usual and an unusual value, and the doubt that makes the present score their
+    weighted mean."""
     bands = Bands(EDGES, TIERS) if evaluate is no_rules else Bands((), (Tier.BASELINE,))
     (prospect,) = found(banded(evaluate=evaluate, bands=bands), model(usual, unusual, now), now, evidence())
 
@@ -95,14 +95,14 @@ def test_a_prospect_is_what_the_signal_would_bring(
 
 
 def test_a_signal_that_was_left_out_may_turn_out_either_way_once_it_is_sent() -> None:
-    """Once sent, it is neither imputed nor left out. The doubt is then the score."""
+    """Once a left-out signal is sent it may be usual or unusual, and only the present score says how likely each is."""
     (prospect,) = found(banded(), model(0.1, 0.5, 0.2, left_out=0.4), 0.9, evidence(left_out=True))
 
     assert prospect == Prospect("device_id", Tier.BASELINE, Tier.STEP_UP, 0.9)
 
 
 def test_a_gap_that_would_be_filled_is_a_prospect() -> None:
-    """For a signal that the model does not use, only its posture is lifted, whether it is usual or not."""
+    """For a signal that the model does not use, sending it only removes the gap's posture."""
     policy = banded(postures={"device_id": Tier.DENY})
     (prospect,) = found(policy, model(0.1, 0.1, 0.1), 0.1, evidence())
 
@@ -123,15 +123,16 @@ def test_a_gap_that_would_be_filled_is_a_prospect() -> None:
     ids=[
         "it may lower the tier or raise it",
         "it may raise the tier",
-        "it seldom would",
-        "it never would",
-        "what is required is the floor, whatever comes",
+        "it rarely changes the tier",
+        "it never changes the tier",
+        "the journey learns, so only the floor is required",
     ],
 )
 def test_a_signal_is_asked_for_where_it_would_change_the_tier(
     usual: float, unusual: float, now: float, learning_until: float, *, asked: bool
 ) -> None:
-    """If it would change the tier in at least one attempt of ten; never while only the floor is required."""
+    """A signal is asked for if it would change the tier in at least one of ten attempts, and never while the journey
+    learns."""
     policy, scorer, seen = banded(learning_until=learning_until), model(usual, unusual, now), evidence()
     hits, _ = evaluate(policy, NAMELESS, seen, now)
     ruling = decide(policy, NAMELESS, CONTEXT, now, hits)

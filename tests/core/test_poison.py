@@ -1,8 +1,8 @@
-"""Laws of safe learning (decision 0032): how much a thief gains by passing, and that failing gains nothing.
+"""Safe learning (decision 0032): how little a thief gains by passing, and that failing gains nothing.
 
-Victims, thieves and timings are generated, and the served models of all three domains score them. A thief copies any
-part of the victim's device and habits, and comes from any place. The gain of earlier passes is by how much the next
-attempt scores lower, in log-odds, than it would without them.
+Victims, thieves and timings are generated and scored by the served models of all three domains. A thief copies any part
+of the victim's device and habits and comes from any place. The gain is how much lower the log-odds of his next attempt
+are than without the passes.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from tests.core.builders import (
 from tests.models.stories import model
 
 BOUND: Final = {"customer": 2.5, "workforce": 3.5, "machine": 3.5}
-"""Log-odds that one or two weak passes buy at most, whenever they are made and whenever used."""
+"""The most log-odds that one or two weak passes gain, whenever they are made and whenever used."""
 REMEMBERED: Final = 25 * WEEK
-"""An account that nobody has used for longer is forgotten, and begins anew with whoever passes next."""
+"""An account unused for longer is forgotten, and starts again with the next proven sign-in."""
 MODELS: Final = {domain: model(domain) for domain in DOMAINS}
 MAC: Final = Agent("Safari", "26", "macOS", "26", "desktop")
 THIEFS_TYPING: Final = (210.0, 300.0, 190.0, 240.0, 260.0, 205.0)
@@ -52,7 +52,7 @@ law = settings(deadline=None, max_examples=150)
 
 
 class Thief(Struct, frozen=True, kw_only=True):
-    """What the thief sends, and the facts about the thief's address."""
+    """What the thief sends, and what riskd knows about where he is."""
 
     attempt: Attempt
     place: Place
@@ -62,13 +62,13 @@ class Thief(Struct, frozen=True, kw_only=True):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For `World.context`."""
+        """Facts for `World.context`."""
         return {"place": self.place, "route": self.route, "agent": self.agent, "device_offset_min": self.offset}
 
 
 @st.composite
 def thieves(draw: st.DrawFn) -> Thief:
-    """Each part of the device, its settings and its user's habits is copied, or the thief's own."""
+    """A thief who copies or varies each part of the device, its settings and its owner's habits."""
     copies = st.booleans()
     device = Device(
         user_agent=LAPTOP.user_agent if (same_browser := draw(copies)) else "Mozilla/5.0 (Macintosh) Safari/605.1.15",
@@ -81,8 +81,8 @@ def thieves(draw: st.DrawFn) -> Thief:
     )
     address, place, route = draw(
         st.sampled_from([
-            ("192.0.3.77", OSLO, HOME),  # the victim's carrier, in his town
-            ("192.0.2.77", OSLO, HOME),  # his network
+            ("192.0.3.77", OSLO, HOME),  # the victim's carrier and town
+            ("192.0.2.77", OSLO, HOME),  # the victim's /24
             ("90.200.10.10", BERGEN, Route(5607, "Sky")),
             ("1.128.0.5", SYDNEY, ELSEWHERE),
             ("5.9.60.10", BERGEN, HOSTER),
@@ -103,7 +103,7 @@ def thieves(draw: st.DrawFn) -> Thief:
 
 @st.composite
 def victims(draw: st.DrawFn) -> list[float]:
-    """When the owner signs in: regularly for some weeks, and then for any length of time."""
+    """Times of the owner's sign-ins: regular for some weeks, and then stopping at some time."""
     weeks, every = draw(st.integers(2, 40)), draw(st.sampled_from([0.7, 1, 3, 7, 20]))
     leaves = draw(st.sampled_from([-40, 0, 10, 200])) * DAY
     start = NOW - weeks * WEEK
@@ -115,14 +115,14 @@ delays = st.one_of(st.floats(0.01, 1), st.floats(1, 30), st.floats(30, 150)).map
 
 
 def told(world: World, thief: Thief, then: float) -> list[float]:
-    """The features of the thief's attempt."""
+    """The feature vector of the thief's attempt, as models get it."""
     return impute_left_out(vector(thief.attempt, world.context(thief.attempt, then, **thief.facts)))
 
 
 def bought(
     owner: list[float], thief: Thief, passes: list[float], then: float, *, units: int, others: int
 ) -> dict[str, float]:
-    """By domain, how much lower the thief's attempt at `then` scores because of the earlier passes, in log-odds."""
+    """By domain, how much lower the thief's attempt at `then` scores because of his passes."""
     worlds = crowd(people=others, until=NOW - 10 * DAY), crowd(people=others, until=NOW - 10 * DAY)
     events = sorted([(time, False) for time in owner if time < then] + [(time, True) for time in passes])
     for time, stolen in events:
@@ -141,7 +141,7 @@ def bought(
 def test_one_or_two_passes_buy_little(
     owner: list[float], thief: Thief, waits: list[float], last: float, others: int
 ) -> None:
-    """One or two passes, at once or months apart, used a minute or months later, gain at most `BOUND`."""
+    """One or two passes, at any distance and used at any later time, lower the thief's score by at most `BOUND`."""
     passes = [NOW + sum(waits[: at + 1]) for at in range(len(waits))]
 
     then = passes[-1] + last
@@ -163,7 +163,7 @@ def test_one_or_two_passes_buy_little(
 def test_failing_buys_nothing(
     owner: list[float], thief: Thief, tries: list[tuple[float, str]], times: int, journey: str
 ) -> None:
-    """However often the thief fails, and at whatever, no model scores the next attempt lower than the first."""
+    """However often the thief fails, no model scores his next attempt lower than his first."""
     world = World()
     for time in owner:
         if time < NOW:
@@ -197,7 +197,7 @@ def test_failing_buys_nothing(
     ],
 )
 def test_how_many_weak_passes_settle_a_value(weeks: list[int], settled: bool) -> None:
-    """Six within one week, four across two, three over three weeks or more."""
+    """It takes six weak passes within a week, four across two weeks, or three across three, to settle a value."""
     account = [2900, *[1] * 26]
     tally = [3000, *[weeks.count(week) for week in range(weeks[-1] + 1)]]
 
@@ -205,7 +205,7 @@ def test_how_many_weak_passes_settle_a_value(weeks: list[int], settled: bool) ->
 
 
 def test_one_pass_with_a_key_settles_and_no_two_without_ever_do() -> None:
-    """A pass with a key settles a value at once. Two passes without one never do, however far apart or long ago."""
+    """One pass with a key settles a value at once; two passes without one never do, at any distance."""
     account = [2900, *[1] * 26]
 
     assert standing([3000, UNITS], account, 3000 * WEEK)[1]
@@ -214,8 +214,8 @@ def test_one_pass_with_a_key_settles_and_no_two_without_ever_do() -> None:
         assert not any(standing(tally, account, (3000 + week) * WEEK)[1] for week in range(second, 60))
 
 
-def test_what_the_account_began_with_is_forgotten_with_its_beginning() -> None:
-    """A value used once long ago is not settled by outlasting the account's first weeks."""
+def test_an_early_value_is_forgotten_when_the_first_weeks_expire() -> None:
+    """A value used once, long ago, does not become the account's own when the account's first weeks expire."""
     account = [3000, *[1] * 26]
 
     assert not standing([3000, 1], account, 3025 * WEEK)[1]
@@ -247,7 +247,8 @@ STRANGER: Final = Thief(
     "row", [pytest.param(row, id="-".join(row[:3])) for row in ROWS.findall(PAGE.read_text("utf-8"))]
 )
 def test_the_page_says_what_passes_buy(row: tuple[str, ...]) -> None:
-    """Each figure in docs/learning.md is what the served models give, for an account of twelve weeks among eighty."""
+    """Each figure in docs/learning.md is what the served models give for a twelve-week-old account among eighty
+    others."""
     days, key, later, *figures = row
     passes = [NOW + float(day) * DAY for day in days.split(", ")]
     owner = [NOW - 84 * DAY + 3 * DAY * visit for visit in range(60)]
@@ -260,7 +261,7 @@ def test_the_page_says_what_passes_buy(row: tuple[str, ...]) -> None:
 
 
 def test_the_page_has_its_rows() -> None:
-    """The table is parsed as it is written: a row in another form is not skipped."""
+    """Every row of the table in docs/learning.md matches the pattern, so that none is skipped."""
     table = PAGE.read_text("utf-8").partition("<!-- bought -->")[2].partition("<!-- /bought -->")[0]
 
     assert len(ROWS.findall(table)) == len([line for line in table.splitlines() if line.startswith("|")]) - 2 >= 8

@@ -1,4 +1,4 @@
-"""Laws of pseudonyms: keyed, unlinkable across tenants and domains, and without collisions by construction."""
+"""Pseudonyms: keyed, unlinkable across tenants and domains, and free of collisions by construction."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def attempt(
 
 
 def test_it_is_blake2b_as_published() -> None:
-    """16 bytes of keyed BLAKE2b (RFC 7693), over a text whose parts cannot run into one another."""
+    """A pseudonym is 16 bytes of keyed BLAKE2b (RFC 7693) over an unambiguous encoding of its parts."""
     expected = blake2b(b"4:acmecustomer:subject:anna", digest_size=16, key=PEPPER).digest()
 
     assert ONE.digest("acme", "customer", "subject", "anna") == expected
@@ -49,7 +49,7 @@ def test_it_is_blake2b_as_published() -> None:
 def test_different_things_have_different_pseudonyms(
     one: tuple[str, str, str, str], other: tuple[str, str, str, str]
 ) -> None:
-    """Two quadruples have the same pseudonym exactly if they are equal. The cache changes nothing."""
+    """Two quadruples have the same pseudonym only if they are equal, with and without the cache."""
     assert (ONE.digest(*one) == ONE.digest(*other)) == (one == other)
     assert ONE.common(*one) == ONE.common(*one) == ONE.digest(*one)
 
@@ -63,24 +63,24 @@ def test_different_things_have_different_pseudonyms(
     ],
 )
 def test_parts_do_not_run_into_one_another(one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> None:
-    """A tenant cannot name its subjects so that they collide with another tenant's."""
+    """A tenant cannot choose names that collide with those of another tenant."""
     assert ONE.digest(*one) != ONE.digest(*other)
 
 
 def test_the_pepper_is_the_secret() -> None:
-    """Without the pepper nobody can tell to whom a pseudonym belongs."""
+    """Another pepper gives another pseudonym."""
     assert Pseudonyms(bytes(32)).digest("", "customer", "subject", "anna") != ONE.digest(
         "", "customer", "subject", "anna"
     )
 
 
 def test_any_text_has_a_pseudonym() -> None:
-    """Including an unpaired surrogate, which UTF-8 cannot encode."""
+    """A lone surrogate, which UTF-8 cannot encode, has a pseudonym as well."""
     assert len(ONE.digest("", "customer", "subject", "\ud800")) == 16
 
 
 def test_memory_of_common_values_is_bounded() -> None:
-    """However many values are used, few are cached."""
+    """The cache of common values is bounded."""
     pseudonyms = Pseudonyms(PEPPER)
     for number in range(10_000):
         pseudonyms.common("", "customer", "agent", str(number))
@@ -89,7 +89,7 @@ def test_memory_of_common_values_is_bounded() -> None:
 
 
 def test_memory_of_tenants_is_bounded() -> None:
-    """However many tenants are used, few of their tags are cached; others are computed again."""
+    """The cache of tenants is bounded, and an evicted entry is computed again."""
     pseudonyms = Pseudonyms(PEPPER)
     found = [pseudonyms.digest(str(number), "customer", "device", "x") for number in range(5_000)]
 
@@ -100,14 +100,14 @@ def test_memory_of_tenants_is_bounded() -> None:
 @law
 @given(st.binary(min_size=16, max_size=16))
 def test_a_short_one_is_eight_letters(digest: bytes) -> None:
-    """Eight characters of base64, for the first 48 bits."""
+    """A short pseudonym is the first 48 bits as eight characters of base64."""
     assert len(short(digest)) == 8
     assert short(digest) == short(digest[:6] + bytes(10))
     assert short(digest) != short(bytes([digest[0] ^ 1]) + digest[1:])
 
 
-def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
-    """The same person in another tenant or domain is another subject, and no two kinds share a key."""
+def test_keys_differ_by_tenant_domain_and_kind() -> None:
+    """The same person in another tenant or domain has other keys, and no two kinds share a key."""
     device = Device(device_id="x", fingerprint="x")
     several = [
         keys(attempt(tenant=tenant, domain=domain, device=device), {"country": "NO", "asn": "NO"})
@@ -123,10 +123,11 @@ def test_histories_lie_apart_by_tenant_domain_and_kind() -> None:
 
 
 @given(peppers, st.sampled_from(ENTITIES), st.text(), st.text())
-def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
+def test_an_entitys_pseudonym_follows_from_its_short_one(
     layers: list[bytes], kind: str, tenant: str, value: str
 ) -> None:
-    """Under any number of layers, an entity's pseudonym follows from its short one, tenant, domain and table."""
+    """Under any number of layers, an entity's pseudonym follows from its short one in the log, tenant, domain and
+    table."""
     many = Pseudonyms(PEPPER, layers)
     found = many.digest(tenant, "customer", kind, value)
     plain = Pseudonyms(PEPPER).at_each_layer(tenant, "customer", kind, value)
@@ -137,8 +138,8 @@ def test_what_accounts_share_is_found_by_what_the_log_says_of_it(
 
 @given(peppers, st.integers(0, 3), st.binary(min_size=16, max_size=16))
 def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], since: int, given_out: bytes) -> None:
-    """For each number of layers under which an id may have been issued, likeliest first, the result has the receipt's
-    key of then, moved under every layer added since."""
+    """For each number of layers at the time an id was issued, the receipt's key is found, moved under all later
+    layers."""
     then, layers, name = later[:since], later[since:], given_out.hex()
     key = Pseudonyms(PEPPER, then).receipt_pseudonyms(name)[0] + RECEIPT
     for layer in layers:
@@ -151,8 +152,8 @@ def test_a_receipt_is_found_wherever_layers_have_moved_it(later: list[bytes], si
 
 @given(st.sampled_from([8, 9, 16, 17]), st.binary(min_size=17, max_size=17))
 def test_a_layer_is_keyed_and_shows_in_the_length(size: int, digest: bytes) -> None:
-    """Without its pepper, nothing under a layer can be linked, be it whole, a place or a short pseudonym. The length
-    shows the parity of the number of layers. The start of a pseudonym determines the start of the layered one."""
+    """A layer hides what is below it from anyone without its pepper, in full, by place and in short; the length shows
+    its parity. Equal prefixes stay equal."""
     one, other, found = Layer(PEPPER), Layer(bytes(32)), digest[:size]
     over, theirs, place = one.over(found), other.over(found), found[:PLACE] if size >= 16 else found[6:PLACE]
 
@@ -164,7 +165,7 @@ def test_a_layer_is_keyed_and_shows_in_the_length(size: int, digest: bytes) -> N
 
 
 def test_origins_remember_the_latest_and_not_all() -> None:
-    """The latest ten thousand or so are remembered; of twice as many, not all."""
+    """Origins keep at least the latest 32,768 entries, and at most twice as many."""
     origins, many = Origins(), 8 * 4096
     for number in range(3 * many):
         origins.note(number.to_bytes(4), bytes(4))
@@ -176,7 +177,7 @@ def test_origins_remember_the_latest_and_not_all() -> None:
 
 @given(peppers.filter(len), st.sampled_from([*ENTITIES, "subject", "issuer"]), st.binary(min_size=16, max_size=16))
 def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], kind: str, given_out: bytes) -> None:
-    """For a pseudonym, for its place, and for every place where a receipt may be."""
+    """Origins give what a pseudonym, its place and each possible place of a receipt were before the last layer."""
     origins, quadruple, name = Origins(), ("acme", "customer", kind, "x"), given_out.hex()
     now, before = Pseudonyms(PEPPER, layers, origins), Pseudonyms(PEPPER, layers[:-1])
     found, former = now.digest(*quadruple), before.digest(*quadruple)
@@ -189,8 +190,8 @@ def test_origins_know_what_was_there_before_the_last_layer(layers: list[bytes], 
 
 
 @given(peppers, st.sampled_from([*ENTITIES, "issuer"]), st.text(), st.text())
-def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant: str, value: str) -> None:
-    """The number of layers under which it was made; None for another value's."""
+def test_a_short_pseudonym_shows_its_number_of_layers(layers: list[bytes], kind: str, tenant: str, value: str) -> None:
+    """A short pseudonym shows under how many layers it was made; it matches no other value."""
     many = Pseudonyms(PEPPER, layers)
     once = [Pseudonyms(PEPPER, layers[:age]).digest(tenant, "customer", kind, value) for age in range(len(layers) + 1)]
 
@@ -201,14 +202,14 @@ def test_a_short_pseudonym_tells_its_age(layers: list[bytes], kind: str, tenant:
 
 
 def test_entities_of_the_same_short_pseudonym_lie_apart() -> None:
-    """Whatever the short pseudonym, tenants, domains and tables differ in 16 further bits."""
+    """Entities with equal short pseudonyms in different tenants, domains or tables have different pseudonyms."""
     scopes = [(tenant, domain, kind) for tenant in ("", "acme", "a") for domain in DOMAINS for kind in ENTITIES]
 
     assert len({ONE.from_short(*scope, "AAAAAAAA") for scope in scopes}) == len(scopes) == 36
 
 
 def test_absent_things_have_no_history() -> None:
-    """Without device, fingerprint or operator there is no key; only present values have popularity keys."""
+    """Without a device, fingerprint or operator there is no key; only present values have a popularity."""
     found = keys(attempt(), {"country": "NO"})
 
     assert (found.device, found.fingerprint, found.asn) == (b"", b"", b"")
@@ -220,8 +221,8 @@ def test_absent_things_have_no_history() -> None:
 
 
 @given(peppers)
-def test_what_many_share_is_known_by_the_same_under_every_layer(layers: list[bytes]) -> None:
-    """A user agent keeps its short pseudonym; the key of its popularity record gets the layers."""
+def test_layers_keep_the_short_pseudonym_of_a_shared_value(layers: list[bytes]) -> None:
+    """A user agent keeps its short pseudonym under every layer, and the key of its record is moved under the layers."""
     values, later = {"agent": "Mozilla/5.0"}, {"agent": "Mozilla/5.0"}
     found, above = keys(attempt(), values), keys(attempt(), later, Pseudonyms(PEPPER, layers))
     moved = found.popularity["agent"]
@@ -233,7 +234,7 @@ def test_what_many_share_is_known_by_the_same_under_every_layer(layers: list[byt
 
 
 def test_values_that_identify_are_replaced() -> None:
-    """Stored values of address, network, agent, device, fingerprint and issuer are short pseudonyms."""
+    """In stored values, address, network, agent, device, fingerprint and issuer are short pseudonyms."""
     values = {"agent": "Mozilla/5.0 (very rare)", "issuer": "https://idp.example", "country": "NO"}
     found = keys(attempt(device=Device(device_id="cookie", fingerprint="print")), values)
 
@@ -245,7 +246,7 @@ def test_values_that_identify_are_replaced() -> None:
 
 
 def test_addresses_of_one_network_share_its_history() -> None:
-    """A neighbour in the /24 has another address key and the same network key."""
+    """Two addresses in one /24 have different address keys and the same network key."""
     one = keys(attempt(), {})
     neighbour = keys(
         Attempt(domain="customer", subject="b", journey="login", network=Network(client_ip="81.167.1.9")), {}

@@ -1,4 +1,4 @@
-"""Laws of recall: each record that is read comes back as what it is."""
+"""Recall: each record that was loaded is returned under its own role."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ known = st.builds(
 
 
 @given(known)
-def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
-    """Whatever the attempt sends, profiles and activity are returned for the right entity."""
+def test_each_record_has_its_role(keys: Keys) -> None:
+    """Whatever signals the attempt has, each record is assigned to its entity, as profile or activity."""
     asked = history_keys(keys)
     records = {key: History(marks={"visit": [(number,)]}) for number, key in enumerate(asked)}
 
@@ -51,8 +51,8 @@ def test_every_record_comes_back_as_what_it_is(keys: Keys) -> None:
 
 
 @given(known)
-def test_where_nothing_is_kept_nothing_is_remembered(keys: Keys) -> None:
-    """Absent records are empty."""
+def test_absent_records_are_empty(keys: Keys) -> None:
+    """Absent records are read as empty histories."""
     assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
         popularity=dict.fromkeys(keys.popularity, EMPTY)
     )

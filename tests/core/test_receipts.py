@@ -1,4 +1,4 @@
-"""Laws of the stored form of receipts: it is small, and nothing that an outcome needs is lost."""
+"""The stored form of receipts is small and loses nothing that an outcome needs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ agents = st.sampled_from([Missing("agent", "not_sent"), CHROME, Agent("Firefox",
 MET: Final = Requirement(Tier.BASELINE, Terms(1), satisfied=True)
 ACCEPTED: Final = ((), (("hwk",),), (("otp",), ("swk", "pin")))
 DERIVED: Final = ("subject", "owners", "address", "network", "common", "domain", "values")
-"""What of a lesson is a pseudonym, or made of one."""
+"""The fields of a lesson that are pseudonyms, or are derived from one."""
 
 
 def kept(
@@ -60,7 +60,7 @@ def kept(
     requirement: Requirement = MET,
     accepted: tuple[tuple[str, ...], ...] = (("pwd",),),
 ) -> Receipt:
-    """The receipt of an assessment."""
+    """The receipt that an assessment creates."""
     address = parse(attempt.network.client_ip)
     assert address is not None
     found = values(attempt, *facts, now)
@@ -71,7 +71,7 @@ def kept(
 
 @st.composite
 def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
-    """A receipt as made by an assessment and changed by outcomes, and its tenant."""
+    """A receipt after some outcomes, and its tenant."""
     attempt, now = draw(attempts), draw(st.floats(1_700_000_000, 1_900_000_000))
     requirement = Requirement(draw(st.sampled_from(list(Tier))), Terms(1), draw(st.booleans()))
     facts = (draw(places), draw(routes), draw(agents))
@@ -84,7 +84,7 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
 @law
 @given(issued())
 def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
-    """Decoding restores every key and value, so that fraud can undo what was taught weeks before."""
+    """A receipt decodes to exactly what was encoded, so that fraud can take back what was taught."""
     receipt, tenant = one
     stored = receipts.encode(receipt, tenant)
 
@@ -93,8 +93,8 @@ def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
 
 @law
 @given(issued())
-def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
-    """It has only half of the subject's pseudonym, and what can be derived needs the pepper."""
+def test_a_receipt_does_not_contain_the_subject(one: tuple[Receipt, str]) -> None:
+    """The stored form does not contain the subject's pseudonym, and deriving shared keys needs the pepper."""
     receipt, tenant = one
     stored = receipts.encode(receipt, tenant)
     elsewhere, _ = receipts.decode(stored, receipt.lesson.subject[:PLACE], OTHERS)
@@ -106,8 +106,8 @@ def test_a_receipt_names_nobody(one: tuple[Receipt, str]) -> None:
 
 @law
 @given(issued())
-def test_a_receipt_of_before_lateness_was_kept_is_read(one: tuple[Receipt, str]) -> None:
-    """Without the last field, `late` is 0."""
+def test_a_receipt_without_lateness_is_read(one: tuple[Receipt, str]) -> None:
+    """A receipt stored before lateness was recorded is read as reported in time."""
     receipt, tenant = one
     fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
     stored = msgspec.msgpack.encode(fields[:-1])
@@ -118,7 +118,8 @@ def test_a_receipt_of_before_lateness_was_kept_is_read(one: tuple[Receipt, str])
 @law
 @given(issued(), st.binary(min_size=16, max_size=64))
 def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], pepper: bytes) -> None:
-    """Each pseudonym is under that layer, in its new place. Absent ones stay absent; everything else is kept."""
+    """After adding a layer, each pseudonym is the same one under that layer; absent ones stay absent, and the rest does
+    not change."""
     receipt, tenant = one
     place, layer, later = receipt.lesson.subject[:PLACE], Layer(pepper), Pseudonyms(b"p" * 32, [pepper])
     stored = receipts.encode(receipt, tenant)
@@ -137,7 +138,7 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
 
 
 def test_a_usual_receipt_is_small() -> None:
-    """For a browser's sign-in with all signals: its values, four keys, and a quarter of that for the rest."""
+    """The receipt of a browser's sign-in with all signals takes at most 180 bytes."""
     device = Device(
         user_agent="Mozilla/5.0", device_id="d", screen="1920x1080", languages=("nb-NO",), timezone="Europe/Oslo"
     )
@@ -154,7 +155,7 @@ def test_a_usual_receipt_is_small() -> None:
 
 
 def test_every_learned_value_is_kept_or_derived() -> None:
-    """Every table for which attempts have values is stored or derived."""
+    """Every table that attempts have values for is in the stored form or derived."""
     derived = {"hour", "weekday", "address", "network", "device", "fingerprint"}
     counted = {"sign_in", "typing"}
 
@@ -163,7 +164,7 @@ def test_every_learned_value_is_kept_or_derived() -> None:
 
 @pytest.mark.parametrize("scrap", [b"", b"\x90", b"\xc1", bytes(40), b"\xdc\x00\x12\xa1\xff"])
 def test_anything_else_is_refused(scrap: bytes) -> None:
-    """A damaged record raises DecodeError in every function."""
+    """A damaged record raises DecodeError from every function that reads it."""
     with pytest.raises(msgspec.DecodeError):
         receipts.decode(scrap, bytes(PLACE), PSEUDONYMS)
     with pytest.raises(msgspec.DecodeError):

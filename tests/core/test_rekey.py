@@ -1,4 +1,4 @@
-"""Laws of merging: what was written under two keys is what would have been written under one."""
+"""Merging two records of one history gives what writing all deltas under one key would have given."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sign_ins = st.builds(
 
 
 def record(deltas: list[Delta]) -> bytes:
-    """The record of a history with these deltas."""
+    """The stored record of a history with these deltas."""
     history = History()
     for delta in deltas:
         fold(history, delta)
@@ -37,7 +37,7 @@ def record(deltas: list[Delta]) -> bytes:
 @settings(deadline=None, max_examples=100)
 @given(st.lists(sign_ins, min_size=1, max_size=8), st.lists(sign_ins, min_size=1, max_size=8))
 def test_two_records_of_a_history_add_up(one: list[Delta], other: list[Delta]) -> None:
-    """Counts, marks and sketches, for every period."""
+    """Counts, timestamps and values seen are merged, in tables with weekly and with two-hour periods."""
     both, whole = merged(record(one), record(other)), record(one + other)
 
     assert decode(payload(both)) == decode(payload(whole))

@@ -1,4 +1,4 @@
-"""What meets a tier: the table in satisfied.yaml, and its laws."""
+"""Which authentications satisfy a tier: the table in satisfied.yaml, and general laws."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Meaning = str | tuple[str, ...]
 
 
 class Word(Struct, forbid_unknown_fields=True):
-    """An authentication, as in a session or an assertion."""
+    """An authentication, as a session or an assertion describes it."""
 
     acr: str = ""
     amr: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Case(Struct, forbid_unknown_fields=True):
     restricted: bool = False
 
     def policy(self) -> Policy:
-        """The shipped policy, plus the combinations and the issuer of the table."""
+        """The shipped policy with the case's additional combinations and trusted issuer."""
         policy = SHIPPED[self.domain]
         table = {tier: rung.met.terms for tier, rung in policy.ladder.items()}
         for name, added in self.also.items():
@@ -85,7 +85,7 @@ class Case(Struct, forbid_unknown_fields=True):
         return Issuer({acr: Tier[each] if isinstance(each, str) else each for acr, each in means.items()})
 
     def attempt(self) -> Attempt:
-        """The attempt of a case."""
+        """The attempt with this session and assertion."""
         session, word = self.session, self.assertion
         return attempt_of(
             None if session is None else Session(acr=session.acr, amr=session.amr, authentication_time=session.time()),
@@ -128,20 +128,20 @@ def meets(policy: Policy, attempt: Attempt, tier: Tier) -> bool:
     return satisfied(policy, attempt, NOW, policy.ladder[tier])
 
 
-def test_each_case_is_told_once() -> None:
-    """No two cases have the same name."""
+def test_case_names_are_unique() -> None:
+    """Case names in the table are unique."""
     assert len({case.case for case in CASES}) == len(CASES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)
-def test_what_meets_a_tier(case: Case) -> None:
-    """As the table says, with the section that requires it."""
+def test_each_case_is_met_or_not_as_the_table_says(case: Case) -> None:
+    """Each case is satisfied or not as the table says, with the section of the standard that it follows."""
     assert meets(case.policy(), case.attempt(), Tier[case.tier]) is case.met
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.also], ids=lambda case: case.case)
 def test_a_restricted_method_is_a_reason(case: Case) -> None:
-    """An answer that only a restricted method satisfies says so; no other does."""
+    """An answer satisfied only by a restricted method gives RESTRICTED_METHOD as a reason; no other answer does."""
     policy = case.policy()
     login = replace(policy.journeys["login"], floor=Tier[case.tier], postures={}, bands=_nothing(Tier[case.tier]))
     policy = replace(policy, journeys={**policy.journeys, "login": login})
@@ -172,16 +172,16 @@ def test_every_registered_method_is_known() -> None:
 @pytest.mark.parametrize("method", [*REGISTERED, "quantum"])
 @pytest.mark.parametrize("domain", ["customer", "workforce"])
 def test_no_method_alone_is_two_factors(domain: str, method: str) -> None:
-    """Except the one that says so. Alone it is an authentication only if it is an authenticator."""
+    """A single method is two factors only if it is `mfa`, and satisfies BASELINE only if it is an authenticator."""
     policy, attempt = SHIPPED[domain], session_of("", (method,), 60)
     assert meets(policy, attempt, Tier.STEP_UP) is (method == "mfa")
     assert meets(policy, attempt, Tier.BASELINE) is (method in STANDALONE)
 
 
 @given(policies, words, st.sampled_from([*REGISTERED, "quantum"]), tiers)
-def test_one_more_method_never_spoils(policy: Policy, word: Word, more: str, tier: Tier) -> None:
-    """Except a call, a text message or a security question beside an unspecific method. A session that names methods is
-    judged by them, no longer by its credential."""
+def test_another_method_rarely_loses_a_tier(policy: Policy, word: Word, more: str, tier: Tier) -> None:
+    """One more method takes a tier away only if it makes an umbrella method (`mfa`, `mca`) weaker, or if the session
+    had named no methods."""
     amr = word.amr
     before, after = session_of(word.acr, amr, word.age), session_of(word.acr, (*amr, more), word.age)
     if meets(policy, before, tier) and not meets(policy, after, tier):
@@ -190,15 +190,15 @@ def test_one_more_method_never_spoils(policy: Policy, word: Word, more: str, tie
 
 @given(policies, words, st.integers(0, 40 * 24 * HOUR), tiers)
 def test_an_older_authentication_never_helps(policy: Policy, word: Word, older: int, tier: Tier) -> None:
-    """What does not meet a tier does not meet it with an older or unknown time of authentication."""
+    """An authentication that does not satisfy a tier does not do so with an earlier or unknown time."""
     if word.age is not None and not meets(policy, session_of(word.acr, word.amr, word.age), tier):
         assert not meets(policy, session_of(word.acr, word.amr, word.age + older), tier)
         assert not meets(policy, session_of(word.acr, word.amr, None), tier)
 
 
 @given(policies, words, tiers, tiers)
-def test_what_meets_a_stricter_tier_meets_a_laxer_one(policy: Policy, word: Word, one: Tier, other: Tier) -> None:
-    """In every shipped policy, whatever was used."""
+def test_a_stricter_tier_implies_a_laxer_one(policy: Policy, word: Word, one: Tier, other: Tier) -> None:
+    """In every shipped policy, what satisfies a tier satisfies each less strict tier."""
     lax, strict = sorted((one, other))
     attempt = session_of(word.acr, word.amr, word.age)
     if meets(policy, attempt, strict):
@@ -206,11 +206,11 @@ def test_what_meets_a_stricter_tier_meets_a_laxer_one(policy: Policy, word: Word
 
 
 @given(policies, words, st.none() | st.dictionaries(acrs, tiers | methods, max_size=3), tiers)
-def test_a_trusted_word_is_worth_no_more_than_ones_own(
+def test_an_assertion_is_worth_as_much_as_a_session(
     policy: Policy, word: Word, means: dict[str, Tier | tuple[str, ...]] | None, tier: Tier
 ) -> None:
-    """Without a mapping, an assertion meets what a session with the same values meets. With one, it meets the mapped
-    tier, or what the mapped methods meet."""
+    """An assertion satisfies what a session with the same acr and amr does, after the issuer's own meanings are
+    applied."""
     policy = replace(policy, trusted_issuers={"trusted": Issuer(means)})
     found = Federation(issuer="trusted", acr=word.acr, amr=word.amr, authentication_time=word.time())
     meaning = None if means is None else means.get(word.acr)
@@ -227,7 +227,7 @@ def test_a_trusted_word_is_worth_no_more_than_ones_own(
 def test_order_and_repetition_say_nothing(
     policy: Policy, amr: tuple[str, ...], age: int | None, order: list[int], tier: Tier
 ) -> None:
-    """Methods are a set."""
+    """The order and repetition of methods do not matter."""
     shuffled = tuple(amr[at] for at in order if at < len(amr))
     expected = meets(policy, session_of("", amr, age), tier)
     assert meets(policy, session_of("", shuffled + amr, age), tier) is expected
@@ -235,7 +235,7 @@ def test_order_and_repetition_say_nothing(
 
 @given(policies, methods, tiers)
 def test_a_passed_challenge_is_judged_alike(policy: Policy, amr: tuple[str, ...], tier: Tier) -> None:
-    """The methods of an outcome meet a tier's combinations exactly if those of a session of this moment do."""
+    """The methods of an outcome satisfy a tier's combinations exactly if those of a fresh session do."""
     rung = policy.ladder[tier]
     if rung.accepted:
         assert accepts(rung.accepted, amr) is meets(policy, session_of("", amr, 0), tier)
@@ -243,12 +243,12 @@ def test_a_passed_challenge_is_judged_alike(policy: Policy, amr: tuple[str, ...]
 
 @given(methods)
 def test_counting_is_done_once(amr: tuple[str, ...]) -> None:
-    """Counting is idempotent, and adds no method."""
+    """`counted` is idempotent and adds no method."""
     assert counted(counted(amr)) == counted(amr) <= set(amr)
 
 
 def test_a_baseline_may_list_its_methods() -> None:
-    """It then accepts these and stricter ones, also a restricted one, and no other."""
+    """If BASELINE lists methods, it accepts those, including restricted ones, and stricter ones, and no others."""
     policy = SHIPPED["customer"]
     table = {tier: rung.met.terms for tier, rung in policy.ladder.items()}
     table[Tier.BASELINE] = Terms(1, (), 24 * HOUR, (("pwd",), ("sms",)))
@@ -260,7 +260,7 @@ def test_a_baseline_may_list_its_methods() -> None:
 
 @pytest.mark.parametrize(("amr", "met"), [((), True), (("otp",), False), (("pwd", "otp"), True)])
 def test_a_credential_is_a_password_unless_the_session_says_what_it_was(amr: tuple[str, ...], *, met: bool) -> None:
-    """If the session names methods, a credential that succeeded counts as these, not as a password."""
+    """A credential that succeeded counts as a password only if the session names no methods."""
     policy = SHIPPED["customer"]
     table = {tier: rung.met.terms for tier, rung in policy.ladder.items()} | {Tier.BASELINE: Terms(1, amr=(("pwd",),))}
     policy = replace(policy, ladder=ladder(table))
@@ -268,8 +268,8 @@ def test_a_credential_is_a_password_unless_the_session_says_what_it_was(amr: tup
     assert meets(policy, attempt_of(session, credential="succeeded"), Tier.BASELINE) is met
 
 
-def test_a_session_of_which_nothing_is_told_proves_nothing() -> None:
-    """Even without a maximum age: an authentication needs a time, an `acr` or methods."""
+def test_a_session_without_details_proves_nothing() -> None:
+    """A session needs a time, an acr or an amr to count as an authentication, even if its age is not limited."""
     policy = SHIPPED["customer"]
     table = {tier: rung.met.terms for tier, rung in policy.ladder.items()} | {Tier.BASELINE: Terms(1)}
     policy = replace(policy, ladder=ladder(table))

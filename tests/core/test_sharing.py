@@ -1,4 +1,4 @@
-"""Laws of shared networks (decision 0033): their users are not punished, and attackers cannot hide there."""
+"""Shared networks (decision 0033): their users are not punished, and attackers cannot hide there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THIEF: Final = replace(LAPTOP, device_id="thief", fingerprint="f-thief")
 
 
 def share(world: World, address: str, accounts: int, now: float = NOW - DAY) -> None:
-    """Proven sign-ins of others from an address, each in a slot of its own as long as there are any."""
+    """Some other accounts are proven at an address, each in its own slot while slots last."""
     network = address.rpartition(".")[0]
     for key in (f"address:{address}", f"network:{network}"):
         seen = tuple(("owner", SLOTS[at % len(SLOTS)]) for at in range(accounts))
@@ -37,7 +37,7 @@ def share(world: World, address: str, accounts: int, now: float = NOW - DAY) -> 
 
 
 def features(world: World, attempt: Attempt, now: float = NOW, **facts: Any) -> dict[str, float]:  # noqa: ANN401
-    """The features by name."""
+    """Features by name."""
     return dict(zip(NAMES, vector(attempt, world.context(attempt, now, **facts)), strict=True))
 
 
@@ -48,7 +48,7 @@ def odds(world: World, attempt: Attempt, **facts: Any) -> dict[str, float]:  # n
 
 
 def tried(world: World, address: str, people: int, failures: int) -> None:
-    """Failures of some people and successes of others, within the hour."""
+    """Within the hour, some people's passwords fail at an address and others' succeed."""
     for number in range(people):
         result = "failed" if number < failures else "succeeded"
         attempt = sign_in(address, subject=f"{number}", device=None, credential_result=result)
@@ -58,7 +58,7 @@ def tried(world: World, address: str, people: int, failures: int) -> None:
 @law
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 60))
 def test_more_who_are_known_here_excuse_more(few: int, more: int, failures: int) -> None:
-    """The more accounts are known at an address, the less its failures and accounts count, never more."""
+    """The more accounts are known at an address, the less its failures and its number of accounts count."""
     few, more = sorted((few, more))
     worlds = World(), World()
     for world, accounts in zip(worlds, (few, more), strict=True):
@@ -72,8 +72,8 @@ def test_more_who_are_known_here_excuse_more(few: int, more: int, failures: int)
         assert one[f"{name}_failures_per_account_1h"] >= other[f"{name}_failures_per_account_1h"]
 
 
-def test_an_address_that_nobody_is_known_at_counts_every_failure() -> None:
-    """If no account is known there, each failure and each account counts fully, as on a rented machine."""
+def test_without_known_accounts_an_address_counts_every_failure() -> None:
+    """At an address without proven accounts, as on a rented machine, each failure and each account counts fully."""
     world = World()
     tried(world, GATEWAY, 60, 60)
     found = features(world, sign_in(GATEWAY))
@@ -83,7 +83,7 @@ def test_an_address_that_nobody_is_known_at_counts_every_failure() -> None:
 
 
 def test_accounts_that_share_are_those_proven_lately() -> None:
-    """Accounts with proofs from an address and its network count once each, for five weeks."""
+    """A proof counts its account once at the address and its network, for five weeks."""
     world = World()
     for subject in ("ann", "bob", "ann"):
         world.prove(sign_in(GATEWAY, subject=subject), NOW)
@@ -95,7 +95,7 @@ def test_accounts_that_share_are_those_proven_lately() -> None:
 
 @pytest.mark.parametrize(("address", "shared"), [(GATEWAY, True), ("81.167.0.8", True), ("81.168.0.8", False)])
 def test_sharing_weighs_where_the_address_would_speak_for_the_account(address: str, shared: bool) -> None:
-    """The crowd counts at the account's own address, or at another of its network, not at a stranger's."""
+    """The number of accounts that share counts at the account's own address or network, and not at an unknown one."""
     world = settled()
     for week in range(8):
         world.prove(sign_in(GATEWAY), NOW - week * WEEK)
@@ -107,8 +107,8 @@ def test_sharing_weighs_where_the_address_would_speak_for_the_account(address: s
 @law
 @given(st.integers(0, 300), st.sampled_from([GATEWAY, "81.167.0.8"]))
 def test_a_carriers_gateway_is_not_the_owners_home(accounts: int, address: str) -> None:
-    """A thief behind an address that the owner shares with many never scores lower than at one that only the owner
-    uses. With a crowd behind it, the thief scores higher in the customers' model."""
+    """Behind an address that the owner shares with many, a thief never scores lower than at one that only the owner
+    uses; with a crowd he scores higher in the customer model."""
     worlds = World(), World()
     for world in worlds:
         for week in range(12):
@@ -124,8 +124,8 @@ def test_a_carriers_gateway_is_not_the_owners_home(accounts: int, address: str) 
         assert carrier["customer"] >= home["customer"] + 0.5
 
 
-def test_a_crowds_place_is_nobodys() -> None:
-    """The place of a carrier's gateway is not learned, and gives no motion within the account's own country."""
+def test_the_place_of_a_carriers_gateway_is_not_learned() -> None:
+    """The place of a carrier's gateway is not learned, and within the account's own country it counts as no motion."""
     world = settled()
     share(world, GATEWAY, 100)
     behind = sign_in(GATEWAY)
@@ -138,7 +138,7 @@ def test_a_crowds_place_is_nobodys() -> None:
 
 
 def test_a_crowd_abroad_hides_no_motion() -> None:
-    """In a country that is not the account's, a crowd's address still counts as motion."""
+    """A crowd's address in another country still counts as motion."""
     world = settled()
     share(world, "1.128.0.5", 100)
 
@@ -148,8 +148,7 @@ def test_a_crowd_abroad_hides_no_motion() -> None:
 
 
 def test_the_office_is_not_punished_and_a_list_tried_there_shows() -> None:
-    """If a fifth of an office mistypes, its people's scores move no more than by sharing; a stuffing attack moves them
-    more."""
+    """In an office of 300, mistyped passwords do not raise scores, but password stuffing from there does."""
     quiet, monday, attack = World(), World(), World()
     for world in (quiet, monday, attack):
         for week in range(8):
@@ -165,7 +164,7 @@ def test_the_office_is_not_punished_and_a_list_tried_there_shows() -> None:
 
 
 def test_relays_are_learned_as_networks_and_never_as_places() -> None:
-    """Behind a privacy relay accounts are counted as usual, but the place is not learned."""
+    """Behind a privacy relay, accounts are counted as anywhere, but the place is not learned."""
     relay = Route(36183, "Akamai", anonymizer="relay")
     world = settled()
     attempt = sign_in(GATEWAY)

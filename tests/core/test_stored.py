@@ -1,4 +1,4 @@
-"""Laws of writing: the changes of one write have the effect of applying them one after another."""
+"""A write of many changes gives the same records as writing the changes one after another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = (b"a", b"b")
 
 @st.composite
 def written(draw: st.DrawFn) -> list[Delta]:
-    """Changes of two histories, applied and undone, some of them expired on arrival."""
+    """Changes of two histories, some taken back and some already expired."""
     one = st.builds(
         lambda key, time, kept, count: Delta(key, time, time + kept, (("sign_in", "", count),), (("visit", (time,)),)),
         st.sampled_from(KEYS),
@@ -44,7 +44,8 @@ def after(records: dict[bytes, bytes], deltas: list[Delta], now: float) -> dict[
 
 @given(written(), written(), st.floats(START, START + 2 * DAY))
 def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: list[Delta], now: float) -> None:
-    """The records are the same byte for byte, with the same expiry, also if a history is emptied and started again."""
+    """A batch gives the same records, byte for byte and with the same expiry, also if a history is emptied and started
+    again."""
     at_once = after(after({}, before, START), deltas, now)
     singly = after({}, before, START)
     for delta in deltas:
@@ -53,8 +54,8 @@ def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: l
 
 
 @given(written())
-def test_what_is_written_has_an_order(deltas: list[Delta]) -> None:
-    """Changes are in the order of keys, so that writers of the same records lock them in the same order."""
+def test_records_are_written_in_the_order_of_their_keys(deltas: list[Delta]) -> None:
+    """Records are written in the order of their keys, so that concurrent writers lock in the same order."""
     swaps = [Swap(key, None, b"document", START + DAY) for key in (b"c", b"aa")]
     found = [key for key, _ in changes(lambda _: None, deltas, swaps, START) or ()]
 
@@ -62,8 +63,8 @@ def test_what_is_written_has_an_order(deltas: list[Delta]) -> None:
 
 
 @given(st.floats(1, 2.0**32 - 1), st.binary(max_size=9))
-def test_a_record_ends_with_the_second_in_which_it_is_to(expires: float, content: bytes) -> None:
-    """Expiries are rounded up to a second. At its expiry a record is gone."""
+def test_a_record_expires_within_its_second(expires: float, content: bytes) -> None:
+    """A record never expires early, and less than a second late."""
     record = pack(expires, content)
     ends = expiry(record)
 
@@ -73,6 +74,6 @@ def test_a_record_ends_with_the_second_in_which_it_is_to(expires: float, content
     assert (document(record, ends - 0.5), document(record, ends), document(None, 0.0)) == (content, None, None)
 
 
-def test_what_is_to_stay_for_ever_stays_as_long_as_can_be_told() -> None:
-    """Until 2106, the largest value of 32 bits."""
+def test_the_latest_expiry_is_2106() -> None:
+    """A record that never expires gets the largest expiry of 32 bits, in 2106."""
     assert expiry(pack(math.inf, b"")) == expiry(pack(1e12, b"")) == 2**32 - 1

@@ -1,4 +1,4 @@
-"""Laws of validation: each limit as a number, from both sides, and every violation under its own name."""
+"""Validation: each limit from both sides, and every violation reported under the name of its field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHARACTERS: Final = {
     **dict.fromkeys(("device.platform", "device.screen", "device.timezone", "network.ja4"), 64),
     "device.user_agent": 1024,
 }
-"""Texts, and how long they may be."""
+"""Text fields and their maximum length."""
 ITEMS: Final = ("network.forwarded", "device.languages", "session.amr", "federation.amr")
 """Lists of up to 16 texts of up to 64 characters."""
 RANGES: Final = {
@@ -40,7 +40,7 @@ MOMENTS: Final = (
     *("time", "session.start_time", "session.authentication_time"),
     *("federation.authentication_time", "federation.issue_time"),
 )
-"""From 2000 on, and no more than five minutes ahead of the service's clock."""
+"""Times from the year 2000 to five minutes ahead of the service's clock."""
 CHOICES: Final = {
     "domain": words.DOMAINS,
     "journey": words.JOURNEYS,
@@ -53,13 +53,13 @@ LONG_AGO, SOON, WRONG = 946_684_800.0, NOW + 300, "\0"
 
 
 def changed(what: Struct, where: str, value: object) -> Any:  # noqa: ANN401
-    """With another value at a path."""
+    """A copy with another value at a path."""
     name, _, rest = where.partition(".")
     return replace(what, **{name: changed(getattr(what, name), rest, value) if rest else value})
 
 
 def named(attempt: Attempt) -> list[str]:
-    """The places of the problems."""
+    """The names of the fields that are rejected."""
     return [problem.where for problem in violations(attempt, NOW, address_known=True, declared=DECLARED)]
 
 
@@ -68,22 +68,22 @@ def found(where: str, value: object) -> list[str]:
 
 
 def test_a_whole_attempt_is_acceptable() -> None:
-    """The attempt of which the cases below change one value."""
+    """The attempt and the outcome that the cases below start from are valid."""
     assert named(WHOLE) == named(Attempt(domain="customer", subject="s", journey="login", network=WHOLE.network)) == []
     assert outcome_violations(TOLD, NOW) == []
 
 
 @pytest.mark.parametrize("where", CHARACTERS)
-def test_a_text_has_a_longest(where: str) -> None:
-    """Counted in characters. No text has NUL characters or unpaired surrogates."""
+def test_a_text_has_a_maximum_length(where: str) -> None:
+    """The limit counts characters; NUL and lone surrogates are rejected at any length."""
     assert found(where, "å" * CHARACTERS[where]) == []
     for refused in ("x" * (CHARACTERS[where] + 1), "a\0b", "\ud800", "a\udfff"):
         assert found(where, refused) == [where]
 
 
 @pytest.mark.parametrize("where", ITEMS)
-def test_a_list_has_a_longest(where: str) -> None:
-    """Each entry is checked, unless there are too many."""
+def test_a_list_has_a_maximum_length(where: str) -> None:
+    """Each entry is checked by its index, unless there are too many entries."""
     assert found(where, ("x" * 64,) * 16) == []
     assert found(where, ("x",) * 17) == [where]
     assert found(where, ("x", "x" * 65, "x", "\0")) == [f"{where}[1]", f"{where}[3]"]
@@ -91,7 +91,7 @@ def test_a_list_has_a_longest(where: str) -> None:
 
 @pytest.mark.parametrize("where", RANGES)
 def test_a_number_has_a_range(where: str) -> None:
-    """Both ends are included; NaN is outside."""
+    """Both ends are accepted; NaN and infinity are rejected."""
     low, high = RANGES[where]
     assert found(where, low) == found(where, high) == []
     for refused in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf), math.nan, math.inf):
@@ -99,28 +99,28 @@ def test_a_number_has_a_range(where: str) -> None:
 
 
 @pytest.mark.parametrize("where", MOMENTS)
-def test_a_moment_is_of_this_century_and_not_of_tomorrow(where: str) -> None:
-    """Milliseconds, days and clocks that run far ahead are refused."""
+def test_a_time_is_after_2000_and_not_in_the_future(where: str) -> None:
+    """Milliseconds, times before 2000 and clocks more than five minutes ahead are rejected."""
     assert found(where, LONG_AGO) == found(where, SOON) == found(where, None) == []
     for refused in (LONG_AGO - 1, SOON + 1, NOW * 1000, math.nan, -math.inf):
         assert found(where, refused) == [where]
 
 
 @pytest.mark.parametrize("where", CHOICES)
-def test_a_word_is_of_its_vocabulary(where: str) -> None:
-    """Words of other vocabularies are refused."""
+def test_a_choice_is_of_its_vocabulary(where: str) -> None:
+    """Each value of the vocabulary is accepted and any other is rejected."""
     assert [word for word in CHOICES[where] if found(where, word)] == []
     assert found(where, "otherwise") == found(where, "99") == [where]
 
 
 @pytest.mark.parametrize("where", ["domain", "journey", "subject", "network.client_ip"])
-def test_what_is_required_is_missed(where: str) -> None:
-    """Only these four fields are required."""
+def test_required_fields_must_be_present(where: str) -> None:
+    """Exactly these four fields are required."""
     assert found(where, "") == [where]
 
 
 def test_typing_is_bounded_in_number_and_in_time() -> None:
-    """Up to 512 intervals of up to ten minutes; one that is not a number makes all invalid."""
+    """Up to 512 intervals of up to ten minutes are accepted; one bad interval rejects the list."""
     where = "behaviour.typing_intervals_ms"
     for accepted in ((), (0.0, 600_000.0), (1.0,) * 512):
         assert found(where, accepted) == []
@@ -129,7 +129,7 @@ def test_typing_is_bounded_in_number_and_in_time() -> None:
 
 
 def test_consent_names_purposes() -> None:
-    """Known purposes, at most sixteen."""
+    """Consent holds up to sixteen known purposes."""
     assert found("consent", words.PURPOSES) == found("consent", ()) == found("consent", None) == []
     assert found("consent", ("device", "fun")) == ["consent[1]"]
     assert found("consent", ("device",) * 16) == []
@@ -137,15 +137,15 @@ def test_consent_names_purposes() -> None:
 
 
 def test_attributes_are_declared_and_few() -> None:
-    """Up to 32, with names from the settings and values as long as identifiers."""
+    """Up to 32 attributes are accepted, with names declared in the settings and values of up to 256 characters."""
     names = sorted(DECLARED)
     assert found("attributes", dict.fromkeys(names[:32], "x" * 256)) == []
     assert found("attributes", dict.fromkeys(names, "x")) == ["attributes"]
     assert found("attributes", {"a1": "x" * 257, "b": "x"}) == ["attributes[a1]", "attributes[b]"]
 
 
-def test_every_violation_is_told_at_once() -> None:
-    """However many there are, each under its name."""
+def test_every_violation_is_reported_at_once() -> None:
+    """All violations of an attempt are reported, each under its field."""
     wrong = WHOLE
     for where in (*CHARACTERS, *CHOICES):
         wrong = changed(wrong, where, WRONG)
@@ -167,7 +167,7 @@ def test_every_violation_is_told_at_once() -> None:
     ],
 )
 def test_an_outcome_has_limits_as_well(where: str, accepted: tuple[object, ...], refused: tuple[object, ...]) -> None:
-    """From both sides, each under its name."""
+    """The limits of an outcome from both sides, each reported under its field."""
     assert [value for value in accepted if outcome_violations(changed(TOLD, where, value), NOW)] == []
     for value in refused:
         assert [problem.where for problem in outcome_violations(changed(TOLD, where, value), NOW)] == [where], value
@@ -189,7 +189,7 @@ RAISED: Final = SecurityEvent(domain="customer", subject="kim", kind="risk_level
 def test_a_security_event_has_limits_as_well(
     where: str, accepted: tuple[object, ...], refused: tuple[object, ...]
 ) -> None:
-    """From both sides, each under its name. No event is too old."""
+    """The limits of a security event from both sides; no event since 2000 is too old."""
     assert [value for value in accepted if event_violations(changed(RAISED, where, value), NOW)] == []
     for value in refused:
         assert [problem.where for problem in event_violations(changed(RAISED, where, value), NOW)] == [where], value
@@ -213,7 +213,7 @@ NOT_SAID: Final[dict[str, tuple[object, ...]]] = {
 
 @pytest.mark.parametrize("kind", words.EVENTS)
 def test_a_security_event_says_what_its_kind_says(kind: str) -> None:
-    """It has all fields of its kind, valid, and none of another kind."""
+    """An event must have the fields of its kind, with valid values, and none of another kind."""
     usual = {name: values[0] for name, values in SAID[kind].items()}
     event = SecurityEvent(domain="customer", subject="kim", kind=kind, **usual)  # type: ignore[arg-type]
     for name, refused in NOT_SAID.items():
@@ -226,7 +226,7 @@ def test_a_security_event_says_what_its_kind_says(kind: str) -> None:
             assert found == ([f"{kind}.{name}"] if given or value else []), (name, value)
 
 
-def test_an_event_of_no_kind_says_so_alone() -> None:
-    """If the kind is unknown, the fields that depend on it are not checked."""
+def test_an_event_of_unknown_kind_reports_only_that() -> None:
+    """If the kind is unknown, only that is reported, since the other fields depend on it."""
     for kind in ("", "session_revoked", "RISK_LEVEL_CHANGE"):
         assert [problem.where for problem in event_violations(changed(RAISED, "kind", kind), NOW)] == ["event"]

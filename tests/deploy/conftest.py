@@ -1,4 +1,4 @@
-"""What the machine has to try deployments with."""
+"""Programs that deployment tests need."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ collect_ignore = [] if shutil.which("systemd-analyze") else ["test_systemd.py"]
 
 
 def pytest_report_header() -> str:
-    """Whether systemd reads the unit: nothing is left out in silence."""
+    """Say whether systemd checks the unit, so that nothing is left out silently."""
     return f"the systemd unit: {'NOT read, this machine has no systemd-analyze' if collect_ignore else 'read'}"

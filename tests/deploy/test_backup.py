@@ -1,4 +1,4 @@
-"""The backup that docs/operations.md shows, taken as it is shown."""
+"""The backup command of docs/operations.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def test_the_backup_of_the_page_is_a_store_with_everything(tmp_path: Path) -> None:
-    """It is taken while the store is open, and the copy opens as a store that has what was written."""
+    """The command copies a store that is open, and the copy opens with the same contents."""
     page = PAGE.read_text(encoding="utf-8")
     found = re.search(r"^    runuser -u riskd -- /opt/riskd/bin/python (-m lmdb .*)$", page, re.MULTILINE)
     assert found is not None, "docs/operations.md shows no backup"

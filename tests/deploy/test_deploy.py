@@ -1,4 +1,4 @@
-"""What is deployed agrees with what is built: settings, ports, paths and rules are those that there are."""
+"""Deployment files agree with the code: their settings, ports, paths and rules exist."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ OBJECTS: list[dict[str, Any]] = [
 ]
 VARIABLES = {field.variable for field in FIELDS.values()}
 ACCEPTABLE = re.compile(r"MIT|BSD|Apache|Python Software Foundation|PSF|OLDAP|ISC|Zlib|CC0|0BSD|MPL|Mozilla|Unlicense")
-"""Licences that ask of those who use riskd no more than to keep notices. MPL binds changes to its own files."""
+"""Licences that require no more than keeping notices. MPL covers changes to its own files only."""
 BINDING = re.compile(r"\b(A|L)?GPL|GNU|SSPL|BUSL|Business Source|EUPL|CPAL|Commons Clause")
 SAID_ELSEWHERE = {"atheris": "Apache-2.0", "cel-python": "Apache-2.0"}
-"""Packages whose metadata do not say, with what their repositories do."""
+"""Packages without a licence in their metadata, with the licence of their repository."""
 
 
 def one(kind: str, name: str = "riskd") -> dict[str, Any]:
-    """The object of a kind."""
+    """The object of this kind and name."""
     (found,) = [each for each in OBJECTS if each["kind"] == kind and each["metadata"]["name"] == name]
     return found
 
@@ -52,13 +52,13 @@ GIVEN = tomllib.loads(one("ConfigMap", "riskd-settings")["data"]["riskd.toml"])
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Of the Containerfile: word and rest, comments left out, lines joined."""
+    """Instructions of the Containerfile as keyword and rest, without comments, with lines joined."""
     text = re.sub(r"^#.*\n", "", CONTAINER, flags=re.MULTILINE).replace("\\\n", " ")
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())]
 
 
 def test_the_container_is_small_and_not_root() -> None:
-    """Two stages, packages by their hashes, a user by number, and the last stage has no compiler and no pip."""
+    """The image has two stages, hash-checked packages and a numeric user; its last stage has no compiler and no pip."""
     words = [word for word, _ in instructions()]
     assert words.count("FROM") == 2
     last = instructions()[len(words) - words[::-1].index("FROM") - 1 :]
@@ -70,8 +70,8 @@ def test_the_container_is_small_and_not_root() -> None:
     assert "ADD" not in words
 
 
-def test_what_the_container_copies_is_there_and_not_ignored() -> None:
-    """Every source exists in a clean checkout and is let through."""
+def test_everything_the_container_copies_exists() -> None:
+    """Every copied source exists in a clean checkout and passes the ignore file."""
     ignored = (ROOT / "deploy" / "container" / "Containerfile.dockerignore").read_text(encoding="utf-8").split()
     assert ignored[0] == "*"
     for word, rest in instructions():
@@ -82,7 +82,8 @@ def test_what_the_container_copies_is_there_and_not_ignored() -> None:
 
 
 def test_the_container_says_what_riskd_understands() -> None:
-    """Its variables are settings, its ports the defaults, its command is one, and its health is asked where it is."""
+    """Its variables are settings, its ports the defaults, its command valid, and its health check asks the right
+    port."""
     said = [rest for word, rest in instructions() if word == "ENV"]
     assert set(re.findall(r"RISKD_\w+", " ".join(said))) <= VARIABLES
     ports = next(rest for word, rest in instructions() if word == "EXPOSE").split()
@@ -94,7 +95,7 @@ def test_the_container_says_what_riskd_understands() -> None:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_manifests_are_listed(path: Path) -> None:
-    """kustomize applies each, or leaves it to those who want it; every object has name and label."""
+    """kustomize applies each manifest except the optional ones; every object has the name and label of its part."""
     listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
     assert path.name in listed or path.name in ("monitoring.yaml", "events.yaml")
     for each in yaml.safe_load_all(path.read_text(encoding="utf-8")):
@@ -105,7 +106,8 @@ def test_manifests_are_listed(path: Path) -> None:
 
 @pytest.mark.parametrize("pod", [POD, EVENTS], ids=["riskd", "riskd-events"])
 def test_pods_have_no_rights(pod: dict[str, Any]) -> None:
-    """Not root, nothing written but volumes, no capability, no token, the runtime's filter of system calls."""
+    """Pods run as non-root with a read-only root file system, no capabilities, no token, and the default seccomp
+    profile."""
     spec, container = pod["spec"], pod["spec"]["containers"][0]["securityContext"]
     assert spec["securityContext"]["runAsNonRoot"]
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -119,7 +121,7 @@ def test_pods_have_no_rights(pod: dict[str, Any]) -> None:
 
 
 def test_the_settings_in_kubernetes_are_settings() -> None:
-    """Each key is one, and every file that they name is on a volume of the pod."""
+    """Each key is a setting, and every file that the settings name is on a volume of the pod."""
     keys = {f"{section}.{name}": value for section, table in GIVEN.items() for name, value in table.items()}
     assert set(keys) <= set(FIELDS)
     mounts = {mount["mountPath"] for mount in RISKD["volumeMounts"]}
@@ -133,7 +135,7 @@ def test_the_settings_in_kubernetes_are_settings() -> None:
 
 
 def test_there_is_time_to_drain() -> None:
-    """Kubernetes and systemd wait for longer than a drain may take, its last seconds included."""
+    """Kubernetes and systemd wait longer than a graceful shutdown may take."""
     server = GIVEN["server"]
     assert POD["spec"]["terminationGracePeriodSeconds"] > server["lame_duck_s"] + server["grace_s"] + 5
     defaults = Settings().server
@@ -141,7 +143,7 @@ def test_there_is_time_to_drain() -> None:
 
 
 def test_ports_and_probes_are_those_of_riskd() -> None:
-    """Names lead to the ports that riskd listens on, probes to pages that it has."""
+    """Port names lead to the ports that riskd listens on, and probes to its pages."""
     ports = {port["name"]: port["containerPort"] for port in RISKD["ports"]}
     assert ports == {"grpc": Settings().server.port, "metrics": Settings().metrics.port}
     probes = {kind: RISKD[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
@@ -158,7 +160,8 @@ def test_ports_and_probes_are_those_of_riskd() -> None:
 
 
 def test_everything_selects_the_same_pods() -> None:
-    """Service, budget, policy and set; the autoscaler names the set, and pods ask for the CPU that it measures."""
+    """Service, disruption budget, network policy, StatefulSet and autoscaler select the same pods, and the pods request
+    CPU for the autoscaler."""
     labels = POD["metadata"]["labels"]
     assert one("Service")["spec"]["selector"] == labels
     for kind in ("StatefulSet", "PodDisruptionBudget"):
@@ -170,13 +173,14 @@ def test_everything_selects_the_same_pods() -> None:
 
 
 def test_the_rules_are_those_of_prometheus() -> None:
-    """The file for the operator is made of the plain rule files, and is current: deploy/kubernetes/generate.py."""
+    """The rules for the Prometheus operator are generated from the plain files and up to date
+    (deploy/kubernetes/generate.py)."""
     made = runpy.run_path(str(KUBERNETES / "generate.py"))
     assert (KUBERNETES / "monitoring.yaml").read_text(encoding="utf-8") == made["page"]()
 
 
 def test_the_receiver_starts_where_it_is_wanted() -> None:
-    """Its flags are flags, its files are of its volume, its ports lead where they say, and it stops in time."""
+    """The receiver's flags are valid, its files are on its volume, its ports match, and it stops in time."""
     (container,) = EVENTS["spec"]["containers"]
     parsed = build_parser().parse_args(container["args"])
     assert parsed.handler.__module__ == "riskd.cli.events.receive"
@@ -198,7 +202,7 @@ def test_the_receiver_starts_where_it_is_wanted() -> None:
 
 
 def test_the_unit_of_the_receiver_starts_what_there_is() -> None:
-    """Its command is riskd's, and the token of its caller comes by a variable that clients hear."""
+    """The unit's command is a riskd command, and its token is passed in a variable that clients read."""
     service = unit(EVENTS_FILE)["Service"]
     program, *arguments = shlex.split(service["ExecStart"])
     assert program == "/opt/riskd/bin/riskd"
@@ -208,7 +212,7 @@ def test_the_unit_of_the_receiver_starts_what_there_is() -> None:
 
 
 def test_an_image_may_be_a_receiver() -> None:
-    """Its requirements are those of the service and those of the extra, at the same versions."""
+    """The requirements of the receiver include those of the service, at the same versions."""
     run, events = (
         set(re.findall(r"^([\w.-]+==\S+)", (ROOT / "requirements" / file).read_text(encoding="utf-8"), re.MULTILINE))
         for file in ("run.txt", "events.txt")
@@ -218,7 +222,7 @@ def test_an_image_may_be_a_receiver() -> None:
 
 
 def unit(file: Path = UNIT_FILE) -> configparser.ConfigParser:
-    """The unit; of keys that come again the last one counts here."""
+    """The parsed unit; of repeated keys, the last counts."""
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment]  # keys of systemd have capitals
     parser.read(file)
@@ -226,7 +230,7 @@ def unit(file: Path = UNIT_FILE) -> configparser.ConfigParser:
 
 
 def test_the_unit_starts_what_there_is() -> None:
-    """Its command and its variables are riskd's; a reload is SIGHUP; the supervisor alone is told to stop."""
+    """The unit's command and variables are riskd's, a reload is SIGHUP, and only the supervisor gets SIGTERM."""
     service = unit()["Service"]
     program, *arguments = shlex.split(service["ExecStart"])
     assert program == "/opt/riskd/bin/riskd"
@@ -239,7 +243,7 @@ def test_the_unit_starts_what_there_is() -> None:
 
 
 def packages(*names: str) -> dict[str, str]:
-    """Licences of what the locked requirements name and this machine has, by package."""
+    """Licences of the locked packages that are installed, by package."""
     locked = {
         name
         for file in names
@@ -253,7 +257,7 @@ def packages(*names: str) -> dict[str, str]:
 
 
 def test_no_licence_binds_those_who_use_riskd() -> None:
-    """Of all that is installed to run, train or test: known, and none that reaches beyond its own files."""
+    """Every package installed to run, train or test riskd has a known, permissive licence."""
     found = packages("run.txt", "events.txt", "dev.txt")
     assert len(found) > 60
     assert {name: text for name, text in found.items() if not ACCEPTABLE.search(text)} == {}
@@ -261,7 +265,7 @@ def test_no_licence_binds_those_who_use_riskd() -> None:
 
 
 def test_the_bill_of_materials_says_what_needs_what() -> None:
-    """Every package of the lock, with its hashes, is there because riskd or another one needs it, or to build riskd."""
+    """Every locked package is listed with its hashes, and is needed by riskd, by another package or for building."""
     told = sbom.bill()
     names = {each["bom-ref"]: each["name"] for each in told["components"]}
     assert all(each["externalReferences"][0]["hashes"] for each in told["components"])

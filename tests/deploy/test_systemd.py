@@ -1,4 +1,4 @@
-"""The unit, as systemd itself reads it."""
+"""The unit files, checked by systemd."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.servic
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
-    """It knows every key, and rates what is left to the service as little."""
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
+    """systemd knows every key of the unit and rates its exposure as low."""
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/riskd/bin/riskd", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)

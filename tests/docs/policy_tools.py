@@ -1,7 +1,8 @@
-"""Writes the outputs in docs/policy.md anew: `python -m tests.docs.policy_tools`.
+"""Rewrites the command outputs in docs/policy.md: `python -m tests.docs.policy_tools`.
 
-Each stands below a comment that names its command. They are of a small log, drawn with a seed, of decisions by the
-shipped customer policy; of `candidate.yaml`, which differs from it in three places; and of a case that fails.
+Each output stands below a comment that names its command. The commands read a small random log (with a fixed seed) of
+decisions by the shipped customer policy, `candidate.yaml`, which differs from that policy in three places, and a policy
+case that fails.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ DECISIONS: Final = 6_000
 
 
 def prepare(directory: Path) -> None:
-    """The files that the page's commands name."""
+    """Write the files that the commands of the page read."""
     shipped = ROOT / "data" / "policies" / "customer.yaml"
     text = shipped.read_text(encoding="utf-8")
     (directory / "customer.yaml").write_text(text, encoding="utf-8")
@@ -56,7 +57,7 @@ def prepare(directory: Path) -> None:
 
 
 def decisions(policy: Policy, random: Random) -> Iterator[record.Record]:
-    """A month of sign-ins and payments: nine in ten good, one in fifty fraud, most of it at higher scores."""
+    """A month of sign-ins and payments: 98 % good, 2 % fraud, mostly with higher scores; most get an outcome."""
     for number in range(DECISIONS):
         fraud = random.random() < 0.02
         features = {
@@ -75,7 +76,7 @@ def decisions(policy: Policy, random: Random) -> Iterator[record.Record]:
 
 
 def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, random: Random) -> record.AssessmentRecord:
-    """A decision that is not decided yet."""
+    """A random assessment record that the policy has not decided yet."""
     country = random.choice(["NO", "NO", "NO", "GB", "DE"])
     route = Route(2119, anonymizer="tor" if features["tor"] else "", hosting=bool(features["hosting"]))
     return decision(
@@ -101,7 +102,7 @@ def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, ran
 
 
 def output(command: str) -> str:
-    """What a command prints to both streams; how long it took is a matter of the machine."""
+    """What a command prints to stdout and stderr, with its durations replaced by fixed ones."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         main(shlex.split(command)[1:])
@@ -111,7 +112,7 @@ def output(command: str) -> str:
 
 
 def written(page: str) -> str:
-    """The page with its outputs as they are now."""
+    """The page with the present outputs of its commands."""
     with tempfile.TemporaryDirectory() as directory:
         prepare(Path(directory))
         with contextlib.chdir(directory):

@@ -1,4 +1,4 @@
-"""What the pages name is there: files, links, commands, targets, settings, codes."""
+"""Everything that the pages name exists: files, links, commands, make targets, settings, metrics and codes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LAWS = {
 REGENERATED = re.findall(r"riskd (\w+) --markdown >(\S+)", MAKEFILE)
 OUTSIDE_SETTINGS = {"RISKD_CONFIG", "RISKD_PEPPER", "RISKD_STORE_PASSWORD", "RISKD_GEO_DIR", "RISKD_PORT"}
 OUTSIDE_SETTINGS |= {f"RISKD_CLIENT_{flag}" for flag in ("CA", "CERT", "KEY", "TOKEN_FILE")}
-"""Variables that are heard, and the one that Kubernetes sets and that is not."""
+"""Variables that are no settings: those that riskd reads otherwise, and RISKD_PORT, which Kubernetes sets."""
 
 
 def name(path: Path) -> str:
@@ -58,27 +58,27 @@ def text(path: Path) -> str:
 
 
 def code(path: Path) -> Iterator[str]:
-    """Everything between single backticks, blocks left out."""
+    """All text between single backticks, without code blocks."""
     plain = re.sub(r"```[^`]*```|^    [^\n]*$", "", text(path), flags=re.MULTILINE)
     yield from re.findall(r"`([^`\n]+)`", plain)
 
 
 def blocks(path: Path) -> Iterator[str]:
-    """Every line of a block of commands."""
+    """All lines of shell blocks and of indented blocks."""
     for block in re.findall(r"```sh\n(.*?)```", text(path), re.DOTALL):
         yield from block.splitlines()
     yield from re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", text(path), flags=re.DOTALL), re.MULTILINE)
 
 
 def anchors(path: Path) -> set[str]:
-    """The headings of a page, as links name them."""
+    """The anchors of a page's headings, as links name them."""
     headings = re.findall(r"^#+ (.+)$", text(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_link_leads_somewhere(page: Path) -> None:
-    """Relative links name files that exist, and headings that they have."""
+def test_every_relative_link_has_a_target(page: Path) -> None:
+    """Every relative link names an existing file and, if it has an anchor, a heading of that file."""
     plain = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", plain):
         if "://" not in link:
@@ -90,7 +90,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_file_named_exists(page: Path) -> None:
-    """A path below one of our folders is there, `*` and `<...>` standing for any name."""
+    """Every path in backticks below a folder of the repository exists; `*` and `<...>` stand for any name."""
     folders = "riskd|tests|docs|data|models|proto|benchmarks|deploy|requirements|third_party"
     for words in code(page):
         if re.fullmatch(rf"(?:{folders})/[\w./*<>-]+", words):
@@ -100,12 +100,12 @@ def test_every_file_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_test_named_exists(page: Path) -> None:
-    """A test that a page names as proof is there."""
+    """Every test that a page names exists."""
     assert [words for words in code(page) if re.fullmatch(r"test_\w+", words) and words not in LAWS] == []
 
 
-def test_every_module_of_the_flow_is_there() -> None:
-    """docs/flow.md maps each idea to a file, and names no other kind of place."""
+def test_every_file_of_the_flow_page_exists() -> None:
+    """Every row of docs/flow.md names files that exist."""
     rows = re.findall(r"^\| .* \| (`riskd/.*`) \|$", text(ROOT / "docs" / "flow.md"), re.MULTILINE)
     files = [file for row in rows for file in re.findall(r"`([^`]+)`", row)]
     assert len(files) > 25
@@ -114,7 +114,7 @@ def test_every_module_of_the_flow_is_there() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_command_of_a_block_parses(page: Path) -> None:
-    """What can be pasted into a shell is understood."""
+    """The command-line parser accepts every riskd command in a shell block."""
     for line in blocks(page):
         if command := re.match(r"(?:\.venv/bin/)?riskd ([^>&|#]*)", line):
             build_parser().parse_args(shlex.split(command[1]))
@@ -122,7 +122,7 @@ def test_every_command_of_a_block_parses(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, *MODULES], ids=name)
 def test_every_command_named_exists(page: Path) -> None:
-    """In pages, docstrings and remedies: its words are sub-commands, and its flags are theirs."""
+    """Every riskd command in backticks, in pages and modules, consists of existing sub-commands and flags."""
     for words in code(page):
         if command := re.match(r"(?:python -m )?riskd ([^>&|]*)", words):
             check_command(shlex.split(command[1]))
@@ -147,7 +147,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
-    """Every command and action, the whole line aside."""
+    """The parsers of all commands and sub-commands, without the top-level one."""
     waiting = list(subcommands(build_parser()).values())
     while waiting:
         parser = waiting.pop()
@@ -156,8 +156,8 @@ def parsers() -> Iterator[argparse.ArgumentParser]:
 
 
 @pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
-def test_help_says_something_of_everything(parser: argparse.ArgumentParser) -> None:
-    """Each command has a description, and each of its arguments a line of its own."""
+def test_help_describes_every_command_and_argument(parser: argparse.ArgumentParser) -> None:
+    """Every command has a description, and every argument has a help text."""
     assert parser.description
     silent = [action.dest for action in parser._actions if not action.help and not subcommands(parser)]
     assert silent == []
@@ -165,8 +165,8 @@ def test_help_says_something_of_everything(parser: argparse.ArgumentParser) -> N
 
 
 @pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
-def test_help_speaks_one_language(parser: argparse.ArgumentParser) -> None:
-    """Descriptions are sentences, what is to be filled in is in capitals, and exit codes begin a paragraph."""
+def test_help_has_one_style(parser: argparse.ArgumentParser) -> None:
+    """Descriptions are sentences, placeholders are in capitals, and exit codes begin a paragraph."""
     assert parser.description
     assert parser.description[0].isupper()
     assert parser.description.endswith((".", ")"))
@@ -179,23 +179,23 @@ def test_help_speaks_one_language(parser: argparse.ArgumentParser) -> None:
 
 
 @pytest.mark.parametrize("parser", [*parsers()], ids=lambda parser: parser.prog)
-def test_every_command_tells_its_exit_codes(parser: argparse.ArgumentParser) -> None:
-    """So that a script can act on them; those that a flag turns on, too."""
+def test_every_command_states_its_exit_codes(parser: argparse.ArgumentParser) -> None:
+    """The help of every command lists its exit codes, including the one that `--exit-code` turns on."""
     if parser.get_default("handler"):
         (told,) = re.findall(r"^exit codes: 0 (.*)", parser.epilog or "", re.MULTILINE)
         assert "--exit-code" not in parser._option_string_actions or "; 1 " in told
 
 
 def test_the_help_lists_every_command() -> None:
-    """In a group, with its purpose."""
+    """The help of `riskd` lists every command with its purpose."""
     parser = build_parser()
     assert parser.epilog is not None
     assert set(re.findall(r"^  (\w+) +\S", parser.epilog, re.MULTILINE)) == subcommands(parser).keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_target_exists(page: Path) -> None:
-    """`make x` is a target of the Makefile."""
+def test_every_make_target_exists(page: Path) -> None:
+    """Every `make x` in the pages is a target of the Makefile."""
     targets = set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
     named = [words for words in [*code(page), *blocks(page)] if words.startswith("make ")]
     assert {target for words in named for target in re.findall(r"^make ([\w-]+)", words)} <= targets
@@ -203,7 +203,7 @@ def test_every_target_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_setting_exists(page: Path) -> None:
-    """Keys as `server.port`, and variables as `RISKD_SERVER__PORT`."""
+    """Every setting in the pages exists, whether written as `server.port` or as `RISKD_SERVER__PORT`."""
     sections = "|".join({field.section for field in FIELDS.values()})
     named = {words for words in code(page) if re.fullmatch(rf"(?:{sections})\.[a-z_]+", words)}
     variables = {variable for words in code(page) for variable in re.findall(r"RISKD_[A-Z_]+\b(?!\*)", words)}
@@ -213,7 +213,7 @@ def test_every_setting_exists(page: Path) -> None:
 
 
 def test_every_code_exists() -> None:
-    """Upper-case codes are reasons of features or rules, errors, gRPC's codes, or tiers."""
+    """Every upper-case code in the pages is a reason, an error, a gRPC status or a tier."""
     policies = [yaml.safe_load(text(ROOT / "data" / "policies" / f"{domain}.yaml")) for domain in DOMAINS]
     known = {feature.reason for feature in FEATURES} | {f"MISSING_{source.upper()}" for source in SOURCES}
     known |= {rule["reason"] for policy in policies for rule in policy["rules"]}
@@ -226,7 +226,7 @@ def test_every_code_exists() -> None:
 
 
 def test_every_metric_exists() -> None:
-    """Names that begin as ours do are names of metrics."""
+    """Every name in the pages that begins with `riskd_` or `grpc_server_` is a metric."""
     known = {metric.name for metric in (*METRICS, *RECEIVER)}
     found = {words for page in PAGES for words in code(page) if re.fullmatch(r"(?:riskd|grpc_server)_[a-z_]+", words)}
     assert {re.sub(r"_(?:bucket|count|sum)$", "", words) for words in found} - known == set()
@@ -234,26 +234,26 @@ def test_every_metric_exists() -> None:
 
 @pytest.mark.parametrize(("command", "file"), REGENERATED)
 def test_make_docs_changes_nothing(command: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each page that is written by the code is as the code writes it now."""
+    """Every generated page is what its command prints now."""
     assert main([command, "--markdown"]) == 0
     assert capsys.readouterr().out == text(ROOT / file), f"update it: make docs ({file})"
 
 
-def test_make_docs_writes_every_page_that_says_so() -> None:
-    """Features, what is kept, settings, metrics, errors, the simulated world."""
+def test_make_docs_writes_these_pages() -> None:
+    """`make docs` writes the pages of features, history, settings, metrics, errors and simulation."""
     assert {file for _, file in REGENERATED} == {
         f"docs/{page}.md" for page in ("features", "history", "settings", "metrics", "errors", "simulation")
     }
 
 
-def test_the_changelog_begins_with_what_is_not_released() -> None:
-    """There is a place for the next entry."""
+def test_the_changelog_begins_with_unreleased_changes() -> None:
+    """The first section of the changelog is `[Unreleased]`."""
     (first, *_) = re.findall(r"^## (.+)$", text(ROOT / "CHANGELOG.md"), re.MULTILINE)
     assert first == "[Unreleased]"
 
 
-def test_the_index_of_decisions_is_whole() -> None:
-    """docs/decisions/README.md lists every record once, by the title that the record has."""
+def test_the_index_of_decisions_is_complete() -> None:
+    """docs/decisions/README.md lists every record once, with the record's title."""
     directory = ROOT / "docs" / "decisions"
     listed = re.findall(r"^- \[(\d{4})\]\((\S+)\) (.+)$", text(directory / "README.md"), re.MULTILINE)
     records = [(path.name[:4], path.name, text(path).partition("\n")[0]) for path in directory.glob("0*.md")]
@@ -262,14 +262,14 @@ def test_the_index_of_decisions_is_whole() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=name)
 def test_a_decision_has_its_parts_in_order(path: Path) -> None:
-    """State, question and decision always; the others where there is something to say."""
+    """Every decision record has a state, a question and a decision; all its parts are in the common order."""
     parts = re.findall(r"^\*\*([^*.]+)\.?\*\*", text(path), re.MULTILINE)
     assert [part for part in parts if part in PARTS] == [part for part in PARTS if part in parts]
     assert set(PARTS[:3]) <= set(parts)
 
 
-def test_the_words_name_what_the_code_has() -> None:
-    """docs/concepts.md lists every domain, journey-independent word and tier as the code does."""
+def test_the_concepts_page_has_every_domain_and_tier() -> None:
+    """docs/concepts.md names every domain, and all tiers in their order."""
     page = text(ROOT / "docs" / "concepts.md")
     assert " < ".join(Tier.__members__) in page
     assert [domain for domain in DOMAINS if f"`{domain}`" not in page] == []

@@ -1,4 +1,4 @@
-"""The page on drift, followed: its commands run in its order, with what a first-time reader has."""
+"""docs/drift.md can be followed: a first-time reader runs its commands in order, and each works."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COMMANDS: Final = re.search(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 AUTUMN: Final = datetime(2026, 9, 1, tzinfo=UTC).timestamp()
 
 
-def test_the_commands_of_the_page_answer(
+def test_the_commands_of_the_page_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the models that come with riskd and a log of eighty days that did not change: each finds nothing, and says
-    what it held the log against; at the end the model has a reference."""
+    """Given the shipped models and an unchanging log of eighty days, each command exits with 0 and names its reference
+    period; afterwards the model has a reference."""
     batch = rows(5)
     log = Batch(AUTUMN + (batch.times - BEGIN) / (14 * DAY) * 80 * DAY, batch.subjects, batch.vectors)
     write(tmp_path / "decisions", log)

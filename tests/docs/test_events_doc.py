@@ -1,4 +1,4 @@
-"""The page of security events: its table is what the code does, row by row, and its words are the contract's."""
+"""docs/events.md: every row of its table says what the code does, in the words of the contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOGIN: Final = Attempt(domain="customer", subject="kim", journey="login", networ
 
 
 def event(words: str) -> SecurityEvent:
-    """The event of a row's first cell."""
+    """The security event that the first cell of a row describes."""
     kind = re.findall(r"`(\w+)`", words)[0]
     password = "of a password" in words
     return SecurityEvent(
@@ -36,7 +36,7 @@ def event(words: str) -> SecurityEvent:
 
 
 def test_every_event_has_its_rows() -> None:
-    """Each kind, in the order of the contract, under the name that its standard has for it."""
+    """The table has every kind of event, in the order of the contract, with its name in the standard."""
     kinds = [re.findall(r"`(\w+)`", row[0])[0] for row in ROWS]
     assert tuple(dict.fromkeys(kinds)) == EVENTS
     for kind, row in zip(kinds, ROWS, strict=True):
@@ -45,7 +45,7 @@ def test_every_event_has_its_rows() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_a_row_says_what_the_event_does(row: list[str]) -> None:
-    """What an attempt is judged by after it, and which steps are remembered, and nothing else."""
+    """An event leaves exactly the marks and changes exactly the facts about later attempts that its row names."""
     history = History()
     for delta in learn.event_deltas(event(row[0]), b"s" * 16, NOW):
         fold(history, delta)
@@ -58,7 +58,7 @@ def test_a_row_says_what_the_event_does(row: list[str]) -> None:
     assert bool(row[3]) == (said is not None)
 
 
-def test_the_role_is_that_of_the_callers() -> None:
-    """Whoever follows the page can tell events, and do nothing else."""
+def test_the_role_of_the_page_allows_only_events() -> None:
+    """The role that the page names allows reporting events, and nothing else."""
     assert "`event_reporter`" in PAGE
     assert ROLES["event_reporter"] == ("RiskService/RecordSecurityEvent",)

@@ -1,4 +1,4 @@
-"""Every form of the table of features has all of it."""
+"""Every output format of `riskd features` lists all features."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from riskd.core.features import GROUPS, NAMES
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
 def test_each_form_names_every_feature(form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever the form, no feature is left out."""
+    """Text, JSON and Markdown each list every feature."""
     assert main(["features", *form]) == 0
 
     printed = capsys.readouterr().out
     assert [name for name in NAMES if name not in printed] == []
 
 
-def test_one_group_can_be_had(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--group` prints that group alone."""
+def test_one_group_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--group` prints only the features of that group."""
     main(["features", "--json", "--group", GROUPS[0]])
 
     assert {each["group"] for each in json.loads(capsys.readouterr().out)["features"]} == {GROUPS[0]}

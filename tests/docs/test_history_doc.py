@@ -1,4 +1,5 @@
-"""The page of what is kept was seen, not written: it has everything that there is, and a reason for each."""
+"""`riskd history` lists everything that riskd keeps, by observation of real writes, and riskd keeps nothing without
+need."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from riskd.offline.kept import ATTEMPT, Kept, observe
 from riskd.wiring import load_release
 
 UNREAD = {
-    ("subject", "recovery"),  # the step itself: what is asked is when it was completed
+    ("subject", "recovery"),  # the start of a recovery: features ask when one was completed
     ("subject", "payment"),
     ("subject", "sign_in"),  # its share in a device: so that an erasure takes it out of the device's record
 }
-"""What no feature reads. Nothing may come to it: data that nobody needs is not to be kept."""
+"""Records that no feature reads. Do not add to them: data that nobody needs must not be kept."""
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +29,15 @@ def kept() -> list[Kept]:
 
 
 def test_everything_that_can_be_kept_was_seen(kept: list[Kept]) -> None:
-    """Every table, every kind of record and every value with a popularity of its own."""
+    """Every table, every kind of record and every value with a popularity was observed."""
     assert {content.name for one in kept for content in one.contents if content.form == "count"} == TABLES.keys()
     assert {one.kind for one in kept} == set(KINDS.values())
     assert {one.entity for one in kept if one.kind == "common"} == {*POPULARITY, "asn", "domain"}
     assert "unknown" not in {one.entity for one in kept}
 
 
-def test_what_is_kept_is_needed(kept: list[Kept]) -> None:
-    """A feature comes out differently without it, or it is one of few that are known."""
+def test_every_kept_record_changes_a_feature(kept: list[Kept]) -> None:
+    """Every record that is kept changes some feature, except for the few in UNREAD."""
     unread = {
         (one.entity, content.name)
         for one in kept
@@ -46,8 +47,9 @@ def test_what_is_kept_is_needed(kept: list[Kept]) -> None:
     assert unread == UNREAD
 
 
-def test_what_was_taught_can_be_taken_back(kept: list[Kept]) -> None:
-    """Whatever a proof writes, fraud takes back, but for who was seen; an attempt by itself teaches nothing."""
+def test_fraud_undoes_what_was_taught(kept: list[Kept]) -> None:
+    """Confirmed fraud undoes everything that a proven sign-in wrote, except for sketches of distinct values; an attempt
+    alone teaches nothing."""
     for one in kept:
         if one.kind in {"profile", "common"}:
             for content, events in one.contents.items():
@@ -57,14 +59,14 @@ def test_what_was_taught_can_be_taken_back(kept: list[Kept]) -> None:
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
 def test_each_form_names_every_table(form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever the form, nothing is left out."""
+    """Text, JSON and Markdown each list every table."""
     assert main(["history", *form]) == 0
     printed = capsys.readouterr().out
     assert [name for name in TABLES if name not in printed] == []
 
 
-def test_programs_get_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    """As JSON, lives are numbers and events are lists."""
+def test_json_has_seconds_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    """In JSON, lifetimes are numbers of seconds, and events are lists."""
     main(["history", "--json"])
     rows = json.loads(capsys.readouterr().out)["kept"]
     assert all(0 < row["seconds"][0] <= row["seconds"][1] for row in rows)

@@ -1,4 +1,4 @@
-"""Laws of docs/import.md: it tells of every source, every event that is used, and every reason to skip one."""
+"""docs/import.md names every source, every event that is used, and every reason to skip a record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ USED: Final = {
 
 
 def test_every_source_has_a_section() -> None:
-    """And names the fields that can name the subject."""
+    """Every source has a section, which names the fields that can identify the subject."""
     assert HEADINGS.keys() == SOURCES.keys()
     for name, source in SOURCES.items():
         missing = [field for field in source.subjects if f"`{field}`" not in SECTIONS[HEADINGS[name]]]
@@ -40,17 +40,17 @@ def test_every_source_has_a_section() -> None:
 
 @pytest.mark.parametrize("name", USED)
 def test_every_event_that_is_used_is_named(name: str) -> None:
-    """In the section of its source."""
+    """Every event that an import uses is named in the section of its source."""
     words = set(re.findall(r"[\w.]+", SECTIONS[HEADINGS[name]]))
     assert USED[name] - words == set()
 
 
 def test_every_reason_is_explained() -> None:
-    """In the words of the summary."""
+    """Every reason to skip a record is explained in the words of the summary."""
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", SECTIONS["How it runs"], re.MULTILINE))
     assert rows == REASONS
 
 
-def test_the_window_is_told() -> None:
-    """How far the events of one sign-in may lie apart."""
+def test_the_window_is_stated() -> None:
+    """The page says how many records the events of one sign-in may lie apart."""
     assert f"{WINDOW:,} records" in SECTIONS["Okta"]

@@ -1,4 +1,4 @@
-"""The cards of the shipped models are what the models are."""
+"""The cards of the shipped models agree with the models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.models.stories import SCORES, bundle, scores
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_weights_are_those_of_the_forest(domain: str) -> None:
-    """The table of weights is written from forest.json, never by hand."""
+    """The card's table of weights is generated from forest.json."""
     card, path = read_card(bundle(domain)), bundle(domain)
 
     assert f"<!-- {WEIGHTS} -->" in card
@@ -24,7 +24,7 @@ def test_weights_are_those_of_the_forest(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_scores_are_those_of_the_model(domain: str) -> None:
-    """The table of stories is written by the command that the card names."""
+    """The card's table of stories is what the command that it names writes."""
     card = read_card(bundle(domain))
 
     assert f"<!-- {SCORES} -->" in card
@@ -32,8 +32,8 @@ def test_scores_are_those_of_the_model(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_every_feature_is_weighed_or_named_with_the_reason_why_not(domain: str) -> None:
-    """Nothing is left out in silence, and nothing is both."""
+def test_every_feature_is_either_weighed_or_listed_as_not_weighed(domain: str) -> None:
+    """Every feature is used by the model or listed with a reason in "Not weighed", and none is in both."""
     section = read_card(bundle(domain)).partition("## Not weighed")[2].partition("\n## ")[0]
     left_out = re.findall(
         r"`(\w+)`", "".join(row.split("|")[1] for row in section.splitlines() if row.startswith("| `"))
@@ -44,7 +44,7 @@ def test_every_feature_is_weighed_or_named_with_the_reason_why_not(domain: str) 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_weight_has_a_source_or_says_judgement(domain: str) -> None:
-    """Each note cites a source that the card lists, or admits to being judgement."""
+    """The note of every weight cites a source that the card lists, or says that the weight is a judgement."""
     listed = set(re.findall(r"^- \*\*\[(.+?)\]\*\*", read_card(bundle(domain)), re.MULTILINE))
     cited = {steps.feature: set(re.findall(r"\[(.+?)\]", steps.note)) for steps in read_forest(bundle(domain)).steps}
     notes = {steps.feature: steps.note for steps in read_forest(bundle(domain)).steps}

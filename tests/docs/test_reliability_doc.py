@@ -1,4 +1,4 @@
-"""Every row of docs/reliability.md is shown by a test that exists, and every fault that is tested has a row."""
+"""Every row of docs/reliability.md names an existing test, and every test of a fault has a row."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 LENGTHY = re.compile(r"\n## Tried at length\n.*?(?=\n## )", re.DOTALL)
 ROWS = [line for line in LENGTHY.sub("", PAGE).splitlines() if line.startswith("| ") and not line.startswith("| What ")]
 UNTOLD = {
-    "test_a_line_that_hangs_holds_up_its_own_thread_alone",  # what the log does of `test_a_log_on_a_disk_that_hangs`
-    "test_a_clock_that_is_set_back_opens_the_next_segment",  # names of files
-    "test_stderr_stays_json_lines",  # of every client
+    "test_a_line_that_hangs_holds_up_its_own_thread_alone",  # the log's part of `test_a_log_on_a_disk_that_hangs`
+    "test_a_clock_that_is_set_back_opens_the_next_segment",  # about file names only
+    "test_stderr_stays_json_lines",  # holds for every client
 }
-"""Tests of faults that only say more of what another row says."""
+"""Tests that only add detail to the row of another test."""
 
 
 def laws(folder: str) -> set[str]:
@@ -29,7 +29,7 @@ def laws(folder: str) -> set[str]:
 
 
 def test_every_row_names_a_test_that_exists() -> None:
-    """One, in its last column."""
+    """Every row names exactly one test, in its last column, and that test exists."""
     assert len(ROWS) > 25
     named = [re.findall(r"`(test_\w+)` \|$", row) for row in ROWS]
     assert [row for row, names in zip(ROWS, named, strict=True) if len(names) != 1] == []
@@ -37,5 +37,5 @@ def test_every_row_names_a_test_that_exists() -> None:
 
 
 def test_every_fault_that_is_tested_has_a_row() -> None:
-    """The page leaves out nothing that was found out."""
+    """Every test in tests/faults is on the page, except for those in UNTOLD."""
     assert {name for name in laws("tests/faults") if name not in PAGE} == UNTOLD

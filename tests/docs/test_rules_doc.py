@@ -1,4 +1,4 @@
-"""The page of variables, and the table behind it."""
+"""docs/rules.md and the table of variables that it is generated from."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_the_page_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    """`docs/rules.md` is generated, and up to date."""
+    """`docs/rules.md` is what `riskd policy variables --markdown` prints now."""
     assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == printed(capsys, "--markdown")
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
 def test_each_form_names_everything(form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever the form, no feature, variable, source or kind of list is left out."""
+    """Text, JSON and Markdown each list every feature, variable, source and kind of list."""
     text = printed(capsys, *form)
     assert [name for name in (*NAMES, *VARIABLES, *SOURCES, *KINDS) if name not in text] == []
 
 
 def test_every_variable_is_of_the_type_that_the_page_says(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The evaluator takes each variable, lists of a policy included, as the type that is written beside it."""
+    """The rule compiler accepts each variable, including a policy's lists, as the type that the page gives."""
     rows = json.loads(printed(capsys, "--json", str(write(tmp_path))))
     assert {row["name"] for row in rows if row["group"] == "lists"} == {
         "lists.office", "lists.markets", "lists.carriers", "lists.stolen"

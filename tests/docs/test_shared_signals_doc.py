@@ -19,12 +19,12 @@ PAGE: Final = (ROOT / "docs" / "shared-signals.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
-    """What is below a heading."""
+    """The text below a heading."""
     return PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_the_streams_of_the_page_are_read(tmp_path: Path) -> None:
-    """Without a mistake: one is pushed, one is polled."""
+def test_the_streams_of_the_page_are_valid(tmp_path: Path) -> None:
+    """The example of a streams file is valid and has two streams."""
     (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     for file in re.findall(r"(?:token|secret)_file: (\S+)", block):
         (tmp_path / file).write_text("a-token")
@@ -34,7 +34,7 @@ def test_the_streams_of_the_page_are_read(tmp_path: Path) -> None:
 
 
 def test_the_page_names_every_key_and_format() -> None:
-    """Of a stream, of its subject and of its delivery."""
+    """The page names every key of a stream, of its subject and of its delivery, and every subject format."""
     told = section("The streams file")
     keys = {key for kind, both in STREAM_KEYS.items() if kind != "file" for key in (*both[0], *both[1])}
     words = {word for code in re.findall(r"`([^`]+)`", told) for word in re.split(r"[. ]", code)}
@@ -43,7 +43,8 @@ def test_the_page_names_every_key_and_format() -> None:
 
 
 def test_the_page_lists_every_event() -> None:
-    """Those that are told, as what, and those of the stream."""
+    """The page lists every event that the receiver reports, with the kind that it becomes, and every event about the
+    stream itself."""
     told = section("Which events count")
     rows = re.findall(r"^\| (CAEP|RISC) `([\w-]+)`.* \| `(\w+)` \|", told, re.MULTILINE)
     of_subjects = {uri: name for uri, name in EVENTS.items() if not uri.startswith(SSF)}
@@ -56,14 +57,14 @@ def test_the_page_lists_every_event() -> None:
 
 
 def test_the_page_says_what_is_verified() -> None:
-    """Every algorithm, and every code by which a token may be refused."""
+    """The page names every algorithm and every error code with which the receiver refuses a token."""
     told = section("What is verified")
     codes = {value for name, value in vars(stream).items() if name.startswith(("INVALID_", "AUTHENTICATION_"))}
     assert [word for word in (*KINDS, *codes) if f"`{word}`" not in told] == []
 
 
 def test_the_page_lists_what_is_logged_and_counted() -> None:
-    """Every event of the log, and every metric."""
+    """The page lists every log event and every metric of the receiver."""
     told = section("What an operator sees")
     logged = set()
     for module in (desk, receiver):

@@ -1,4 +1,4 @@
-"""docs/siem.md: its tables are those of the code, and its example is an event."""
+"""docs/siem.md: its tables agree with the code, and its example is a real event."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def status(said: Json) -> str:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table whose head begins so."""
+    """The cells of the table whose heading begins with this text."""
     table = re.search(rf"^\| {re.escape(heading)} .*\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     assert table, heading
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
 
 
-def test_every_outcome_is_in_the_table_as_it_is_told() -> None:
-    """Class, activity and status, of a login."""
+def test_every_outcome_is_in_the_table_as_exported() -> None:
+    """For each outcome, the table gives the class, activity and status of its event."""
     expected = []
     for kind in OUTCOMES:
         said = written(told(kind))
@@ -53,8 +53,8 @@ def test_every_outcome_is_in_the_table_as_it_is_told() -> None:
     assert first == ["assessment", CLASSES[AUTHENTICATION], written(WHOLE)["activity_name"], "; ".join(statuses)]
 
 
-def test_every_answer_is_in_the_table_as_it_is_told() -> None:
-    """Status, action and disposition, with 99 where the schema has no number."""
+def test_every_answer_is_in_the_table_as_exported() -> None:
+    """For each answer, the table gives status, action and disposition, with 99 where the schema has no number."""
     answers = (
         decision(1, TIME),
         decision(1, TIME, tier="STEP_UP", satisfied=False),
@@ -72,7 +72,7 @@ def test_every_answer_is_in_the_table_as_it_is_told() -> None:
 
 
 def test_every_attribute_is_in_the_table() -> None:
-    """Those that the fullest events have, and no others."""
+    """The table lists exactly the attributes that the fullest events have."""
     records: list[Record] = [WHOLE, LEARNING, *(replace(PASSED, kind=kind) for kind in OUTCOMES)]
     said = [written(record) for record in records]
     assert [problem for one in said for problem in violations(one)] == []
@@ -82,13 +82,13 @@ def test_every_attribute_is_in_the_table() -> None:
 
 
 def test_the_example_is_an_event() -> None:
-    """To the last character, an attribute a line."""
+    """The example is exactly the event of a full record, one attribute per line."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in written(WHOLE).items())
     assert f"```json\n{{\n{lines}\n}}\n```" in PAGE
 
 
-def test_the_rule_to_begin_with_finds_what_it_says() -> None:
-    """By the numbers that the page names."""
+def test_the_first_detection_rule_finds_what_it_says() -> None:
+    """The class and status numbers in the page's first detection rules are those of the events that they look for."""
     assert written(told(FRAUD))["class_uid"] == FINDING == 2004
     failed = written(told("challenge_failed"))
     assert (failed["status_id"], failed["metadata"]["event_code"]) == (2, "challenge_failed")

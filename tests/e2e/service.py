@@ -1,4 +1,4 @@
-"""A running `riskd serve`, its clients, and what it leaves behind."""
+"""A running `riskd serve`, its clients, and its files."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ CITY: Final = MAXMIND / "GeoIP2-City-Test.mmdb"
 ASN: Final = MAXMIND / "GeoLite2-ASN-Test.mmdb"
 PATIENCE: Final = 20.0
 LONDON: Final = "81.2.69.142"
-"""An address that the city database of the tests knows."""
+"""An address that is in the tests' city database."""
 START: Final = ("serve", "--port", "0", "--metrics-port", "0")
 EAGER: Final = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.use_local_subchannel_pool", 1))
-"""Channels that do not share connections, and try again soon."""
+"""Options for channels with their own connections and quick retries."""
 
 
 def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a riskd that sees nothing of this machine's: its own state, the tests' geo databases; and
-    that refuses nobody because the machine is busy with other tests."""
+    """An environment for riskd with its own state and the tests' geo databases, which refuses no call because other
+    tests keep the machine busy."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("RISKD_", "XDG_"))}
     geo = {"RISKD_GEO__DIR": f"{state}/geo", "RISKD_GEO__CITY": str(CITY), "RISKD_GEO__ASN": str(ASN)}
     geo["RISKD_GEO__STALE_DAYS"] = "0"  # they were built years ago
@@ -54,7 +54,7 @@ def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[
 def riskd(
     *arguments: str, state: Path, settings: Mapping[str, str] | None = None, patience: float = PATIENCE
 ) -> subprocess.CompletedProcess[str]:
-    """One command, to its end."""
+    """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "riskd", *arguments],
         env=environment(state, settings),
@@ -67,17 +67,17 @@ def riskd(
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for something that is bound to happen."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "this did not come to pass"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 
 def attempt(
     ip: str = LONDON, *, subject: str = "somebody", request_id: str = "", user_agent: str = ""
 ) -> risk_pb2.AssessRequest:
-    """A login of a customer, with nothing that is not required but what is given."""
+    """A customer's login with the required fields, and those given."""
     return risk_pb2.AssessRequest(
         domain=IDENTITY_DOMAIN_CUSTOMER,
         subject=subject,
@@ -92,7 +92,7 @@ class Service:
     """A service that is ready."""
 
     def __init__(self, process: subprocess.Popen[str], state: Path, line: str) -> None:
-        """`line`: what it said when it was."""
+        """`line`: what the service printed when it was ready."""
         self.process = process
         self.state = state
         self.line = line
@@ -102,18 +102,18 @@ class Service:
 
     @contextmanager
     def stub(self, credentials: grpc.ChannelCredentials | None = None) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
-        """A client with a connection of its own."""
+        """A client with its own connection."""
         with self.channel(credentials) as channel:
             yield risk_pb2_grpc.RiskServiceStub(channel)
 
     def channel(self, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
-        """A connection of its own."""
+        """A new connection."""
         if credentials is None:
             return grpc.insecure_channel(self.address, EAGER)
         return grpc.secure_channel(self.address, credentials, EAGER)
 
     def assess(self, request: risk_pb2.AssessRequest) -> risk_pb2.AssessResponse:
-        """One attempt over a connection of its own."""
+        """One attempt over a new connection."""
         with self.stub() as stub:
             return stub.Assess(request, timeout=5)
 
@@ -127,7 +127,7 @@ class Service:
                 return error.code, error.read().decode()
 
     def samples(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
-        """Every series of a metric by its labels; `other` series that are 0 are left out."""
+        """Every series of a metric by its labels; those of `other` are left out if 0."""
         families = text_string_to_metric_families(self.get("/metrics")[1])
         return {
             frozenset(sample.labels.items()): sample.value
@@ -141,7 +141,7 @@ class Service:
         return sum(value for key, value in self.samples(name).items() if labels.items() <= dict(key).items())
 
     def events(self) -> list[dict[str, object]]:
-        """What it told on stderr."""
+        """The events that the service logged on stderr."""
         return [json.loads(line) for line in (self.state / "events.jsonl").read_text().splitlines()]
 
     def workers(self) -> list[int]:
@@ -151,11 +151,11 @@ class Service:
         return [pid for _, pid in sorted(latest.items())]
 
     def decisions(self) -> list[record.Record]:
-        """The decision log so far."""
+        """The records of the decision log."""
         return [record.decode(line) for line in read_segments(self.state / "decisions")]
 
     def remembered(self) -> int:
-        """Records in the history store."""
+        """The number of records in the store."""
         store = LmdbStore(self.state / "store")
         try:
             return store.size()[0]
@@ -170,7 +170,7 @@ class Service:
 
 @contextmanager
 def serving(state: Path, workers: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """A service on free ports, killed at the end if it has not stopped by itself."""
+    """A service on free ports, killed at the end if it is still running."""
     state.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "riskd", *START, "--workers", str(workers)]
     log = state / "events.jsonl"
@@ -193,12 +193,12 @@ def serving(state: Path, workers: int = 1, settings: Mapping[str, str] | None = 
 
 
 def told(stderr: str) -> list[str]:
-    """What stderr has for people."""
+    """The lines on stderr that are for people."""
     return [line.removeprefix("riskd: ") for line in stderr.splitlines() if line.startswith("riskd: ")]
 
 
 def reload(service: Service, event: str) -> dict[str, object]:
-    """SIGHUP, and what the worker told of it."""
+    """SIGHUP, and the event that the worker logged."""
     before = len(service.events())
     service.process.send_signal(signal.SIGHUP)
     eventually(lambda: any(each["event"] == event for each in service.events()[before:]))

@@ -1,6 +1,6 @@
 """A step-up as it goes over the wire: a client, an authorization server and a resource server that asks riskd.
 
-`python -m tests.e2e.step_up` writes the exchanges in docs/step-up.md anew. The resource server decides by the code of
+`python -m tests.e2e.step_up` rewrites the exchanges in docs/step-up.md. The resource server decides by the code of
 that page.
 """
 
@@ -36,16 +36,16 @@ SHOWN: Final = ("Host", "Authorization", "Content-Type", "WWW-Authenticate", "Lo
 FORM: Final = "application/x-www-form-urlencoded"
 APP: Final = "https://app.example/callback"
 API: Final = "Basic " + base64.b64encode(b"api:secret").decode()
-"""The resource server, to the authorization server."""
+"""The resource server's credentials at the authorization server."""
 PASSWORD: Final = "correct horse"
 SECRET: Final = b"12345678901234567890"
-"""That of the examples of RFC 6238."""
+"""The secret of the examples in RFC 6238."""
 
 Answer = tuple[int, dict[str, str], str]
 
 
 def one_time_code(now: float) -> str:
-    """RFC 6238: six digits of this half minute."""
+    """RFC 6238: six digits for the present half minute."""
     digest = hmac.digest(SECRET, struct.pack(">Q", int(now) // 30), "sha1")
     (number,) = struct.unpack(">I", digest[digest[-1] & 15 :][:4])
     return f"{(number & 0x7FFFFFFF) % 1_000_000:06}"
@@ -62,7 +62,8 @@ def as_json(status: int, content: Mapping[str, object]) -> Answer:
 
 
 class Wire:
-    """Every exchange between the three, by its name, as a page can show it: ports, secrets and times by their names."""
+    """Every exchange between the three, by name, in the form that the page shows, with ports, secrets and times
+    replaced by names."""
 
     def __init__(self) -> None:
         self.seen: dict[str, str] = {}
@@ -86,12 +87,12 @@ class Wire:
         return answer
 
     def named(self, value: str, name: str) -> str:
-        """From now on the page shows the value by this name."""
+        """Replace this value by a name from now on."""
         self._names[value] = name
         return value
 
     def page(self) -> dict[str, str]:
-        """What the page shows of each exchange."""
+        """The page's text of each exchange."""
         return {name: self._renamed(text) for name, text in self.seen.items()}
 
     def _renamed(self, text: str) -> str:
@@ -144,7 +145,7 @@ class AuthorizationServer:
         self._tokens: dict[str, dict[str, object]] = {}
 
     def answer(self, path: str, query: dict[str, str], body: str, token: str) -> Answer:
-        """One request."""
+        """Answer one request."""
         form = dict(parse_qsl(body))
         if path == "/authorize":
             return self._authorize(query, form)
@@ -155,7 +156,7 @@ class AuthorizationServer:
         return as_json(200, self._tokens.get(form.get("token", ""), {"active": False}))
 
     def _authorize(self, query: dict[str, str], form: dict[str, str]) -> Answer:
-        """The person sent the form of the sign-in page. Both factors are asked for anew: one authentication."""
+        """The person submits the sign-in form with both factors, which count as one authentication."""
         now = int(time.time())
         wanted = "mfa" in query.get("acr_values", "").split()
         if form.get("password") != PASSWORD:
@@ -179,7 +180,7 @@ class AuthorizationServer:
 
 
 def page_code() -> dict[str, Any]:
-    """What the Python blocks of the page define."""
+    """The names that the page's Python blocks define."""
     names: dict[str, Any] = {
         "assessment_pb2": assessment_pb2,
         "attempt_pb2": attempt_pb2,
@@ -192,7 +193,7 @@ def page_code() -> dict[str, Any]:
 
 
 class ResourceServer:
-    """Payments. Who may pay is decided by riskd, in the code of the page."""
+    """Payments; riskd decides who may pay, through the page's code."""
 
     def __init__(self, wire: Wire, authority: str, risk: risk_pb2_grpc.RiskServiceStub) -> None:
         self._wire, self._authority, self._risk = wire, authority, risk
@@ -200,7 +201,7 @@ class ResourceServer:
         self._payment = page_code()["payment"]
 
     def answer(self, _path: str, _query: dict[str, str], _body: str, token: str) -> Answer:
-        """One request: what the token says is asked of the authorization server."""
+        """Answer one request, after introspecting its token."""
         url, body = f"{self._authority}/introspect", urlencode({"token": token})
         _, _, told = self._wire.call("introspect", "POST", url, body, Authorization=API, Content_Type=FORM)
         known = json.loads(told)
@@ -212,13 +213,13 @@ class ResourceServer:
 
 
 class Client:
-    """An app that knows OAuth and nothing of riskd."""
+    """An app that knows OAuth and nothing about riskd."""
 
     def __init__(self, wire: Wire, authority: str, api: str) -> None:
         self._wire, self._authority, self._api = wire, authority, api
 
     def sign_in(self, name: str, factors: Mapping[str, str], asked: Mapping[str, str]) -> str | None:
-        """A token by way of the authorization server, with what the challenge asked for; None if it was refused."""
+        """A token from the authorization server with what the challenge requires; None if refused."""
         wire, verifier = self._wire, secrets.token_urlsafe(32)
         asking = {
             "response_type": "code",
@@ -245,7 +246,7 @@ class Client:
         return wire.named(str(json.loads(reply[2])["access_token"]), f"token-of-{name}")
 
     def pay(self, name: str, token: str) -> tuple[int, dict[str, str]]:
-        """One payment, and what the API asks for if it does not take it."""
+        """One payment, and the API's challenge if it refuses."""
         status, headers, _ = self._wire.call(name, "POST", f"{self._api}/payments", Authorization=f"Bearer {token}")
         scheme, _, rest = headers.get("WWW-Authenticate", "").partition(" ")
         told = parse_keqv_list(parse_http_list(rest)) if scheme == "Bearer" else {}
@@ -254,7 +255,7 @@ class Client:
 
 @contextmanager
 def stage(risk: risk_pb2_grpc.RiskServiceStub) -> Iterator[tuple[Client, Wire]]:
-    """The three of them, with riskd behind the resource server, for a person whom riskd has not seen."""
+    """All three, with riskd behind the resource server, for a new subject."""
     wire = Wire()
     subject = wire.named(f"alex-{secrets.token_hex(4)}", "alex")
     with ExitStack() as stack:
@@ -267,7 +268,7 @@ def stage(risk: risk_pb2_grpc.RiskServiceStub) -> Iterator[tuple[Client, Wire]]:
 
 
 def play(client: Client, wire: Wire) -> None:
-    """A password, a payment that asks for more, a step-up, and the payment again."""
+    """Sign in with a password, pay, step up when challenged, and pay again."""
     first = client.sign_in("password", {"password": PASSWORD}, {})
     assert first is not None
     status, told = client.pay("challenge", first)
@@ -279,7 +280,7 @@ def play(client: Client, wire: Wire) -> None:
 
 
 def main() -> None:
-    """Write the page's exchanges anew."""
+    """Rewrite the page's exchanges."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as service, service.stub() as risk:
         with stage(risk) as (client, wire):
             play(client, wire)

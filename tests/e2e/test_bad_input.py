@@ -1,4 +1,4 @@
-"""Bad input over the wire: every violation is named, and nothing of the request is kept."""
+"""Invalid requests over the wire: every violation is named, and nothing of the request is stored."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ TOO_LARGE = risk_pb2.AssessRequest(attributes={f"attribute-{n}": "x" for n in ra
 
 
 def refused(call: grpc.RpcError) -> tuple[str, tuple[str, ...]]:
-    """Reason and fields of an INVALID_ARGUMENT; each violation says something, and none is left out."""
+    """Reason and fields of an INVALID_ARGUMENT; every violation has a description."""
     assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     info, bad, status = ErrorInfo(), BadRequest(), from_call(call)
     for detail in status.details:
@@ -166,7 +166,7 @@ def refused(call: grpc.RpcError) -> tuple[str, tuple[str, ...]]:
 
 @contextmanager
 def nothing_kept(service: Service) -> Iterator[None]:
-    """Neither the decision log nor the store has more afterwards."""
+    """Check that neither the decision log nor the store grows."""
     before = len(service.decisions()), service.remembered(), service.metric("riskd_assessments_total")
     yield
     assert (len(service.decisions()), service.remembered(), service.metric("riskd_assessments_total")) == before
@@ -174,7 +174,7 @@ def nothing_kept(service: Service) -> Iterator[None]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_violation_is_named(case: str, service: Service) -> None:
-    """Each field that is wrong is told at once, in the order of the message, and nothing is recorded."""
+    """All violations are reported at once in the order of the message, and nothing is recorded."""
     words, fields = CASES[case]
     request = ParseDict(words, attempt())
     with nothing_kept(service), service.stub() as stub:
@@ -184,7 +184,7 @@ def test_every_violation_is_named(case: str, service: Service) -> None:
 
 
 def test_a_request_that_is_too_large_is_not_even_read(service: Service) -> None:
-    """Beyond 128 KiB it cannot be an attempt."""
+    """A request above 128 KiB is rejected unread."""
     with nothing_kept(service), service.stub() as stub:
         with pytest.raises(grpc.RpcError) as caught:
             stub.Assess(TOO_LARGE, timeout=5)
@@ -193,14 +193,14 @@ def test_a_request_that_is_too_large_is_not_even_read(service: Service) -> None:
 
 @pytest.mark.parametrize("message", [b"\xff", b"\x22\x01\xff"], ids=["no message", "text that is not UTF-8"])
 def test_bytes_that_are_no_attempt_are_refused(message: bytes, service: Service) -> None:
-    """Whatever comes in, the answer is a status."""
+    """Bytes that are no valid message get an error status."""
     with nothing_kept(service), service.channel() as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/riskd.v1.RiskService/Assess", bytes, bytes)(message, timeout=5)
     assert refused(caught.value) == ("INVALID_REQUEST", ("request",))
 
 
 def test_a_refused_attempt_of_a_batch_fails_no_other(service: Service) -> None:
-    """Each has its own result, in order; only the good ones are recorded."""
+    """In a batch each attempt has its own result, in order, and only valid ones are recorded."""
     batch = risk_pb2.BatchAssessRequest(requests=[attempt(), attempt("nowhere"), attempt()])
     before = len(service.decisions())
     with service.stub() as stub:
@@ -211,7 +211,7 @@ def test_a_refused_attempt_of_a_batch_fails_no_other(service: Service) -> None:
 
 
 def test_a_bad_outcome_teaches_nothing(service: Service) -> None:
-    """No kind, an id that is none, too many methods, a time that cannot be."""
+    """An outcome with a bad kind, id, methods and time is rejected and teaches nothing."""
     challenge = {"result": 9, "amr": ["pwd"] * 17, "duration": "-1s"}
     words = {"assessmentId": "x", "tenant": LONG, "eventTime": FAR_FUTURE, "challenge": challenge}
     told = ParseDict(words, risk_pb2.RecordOutcomeRequest())

@@ -33,7 +33,7 @@ APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "no
 SCRIPT: Final = "python-requests/2.32.3"
 WITHOUT_ANSWER: Final = {"tier": "TIER_STEP_UP", "acr_values": ["mfa"], "assessment": ""}
 PATIENT: Final = 5.0
-"""Seconds for a call that must succeed: the machine is busy with other tests."""
+"""Seconds for a call that must succeed, even on a busy machine."""
 
 
 @pytest.fixture(scope="module", params=APPS)
@@ -49,7 +49,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Authority, str]]:
-    """A service with a certificate, who issued it, and the token of its only caller."""
+    """A service with TLS, its authority, and the token of its only caller."""
     folder, authority, token = tmp_path_factory.mktemp("secured"), Authority(), new_token()
     cert, key = authority.issue("localhost", hosts=["127.0.0.1", "localhost"]).put(folder / "tls", "server")
     callers = folder / "callers.toml"
@@ -60,27 +60,28 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
 
 
 def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, user_agent: str = "") -> dict[str, object]:
-    """A step: an attempt whose password was right, and the methods of a challenge, should one be put."""
+    """A step: an attempt with a correct password, and the methods to use if challenged."""
     given = {"subject": subject, "attempt": request_id, "address": address, "user_agent": user_agent}
     return {"do": "sign_in", "amr": amr, **given}
 
 
 def tell(assessment: str) -> dict[str, object]:
-    """A step: that a session began."""
+    """A step: report that a session was established."""
     return {"do": "tell", "assessment": assessment}
 
 
 def told(service: Service, assessment: str) -> list[str]:
-    """The kinds of outcomes that the log has of an assessment."""
+    """The kinds of outcomes in the log of an assessment."""
     found = service.decisions()
     return [each.kind for each in found if isinstance(each, record.OutcomeRecord) and each.assessment_id == assessment]
 
 
-def test_a_sign_in_is_asked_about_and_told_of(app: App, service: Service) -> None:
-    """What needs no challenge begins a session, and the log hears of it. The attempt, repeated, is the same one."""
+def test_a_sign_in_is_assessed_and_its_outcome_reported(app: App, service: Service) -> None:
+    """A sign-in without a challenge establishes a session and reports its outcome; a repeated attempt gets the same
+    assessment."""
     step = sign_in("kim", f"{app.folder}-a")
     plays = (app.play(service.address, {**step, "do": "example"}, step, deadline=PATIENT) for _ in range(10))
-    # the page's deadline of 150 ms is for machines that are not busy with other tests
+    # the page's deadline of 150 ms is too short on a busy machine
     (established, assessment), again = next(came for came in plays if came[0][1])
     assert established
     eventually(lambda: told(service, assessment)[:1] == ["session_established"])
@@ -88,15 +89,15 @@ def test_a_sign_in_is_asked_about_and_told_of(app: App, service: Service) -> Non
 
 
 def test_the_file_of_the_page_runs_as_it_stands(tmp_path: Path, service: Service) -> None:
-    """It prints that a session may begin, and the id of the assessment."""
+    """The page's file runs as it is, and prints the decision and the assessment id."""
     app = pages.python_app(tmp_path)
     file = tmp_path / "client.py"
     file.write_text(file.read_text().replace("127.0.0.1:50551", service.address).replace("0.15", str(PATIENT)))
     assert app.run([sys.executable, "-S", "client.py"]).stdout.startswith("(True, '")
 
 
-def test_a_challenge_is_put_and_told_of(app: App, service: Service) -> None:
-    """A script is challenged, once; without methods it goes no further, with both it does."""
+def test_a_challenge_is_made_and_its_outcome_reported(app: App, service: Service) -> None:
+    """A script is challenged once; without methods the challenge fails, with both it passes."""
     steps = [sign_in("lee", f"{app.folder}-b{len(amr)}", *amr, user_agent=SCRIPT) for amr in ((), ("pwd", "otp"))]
     failed, passed = app.play(service.address, *steps, deadline=PATIENT)
     assert [(each["challenged"], each["established"]) for each in (failed, passed)] == [(1, False), (1, True)]
@@ -105,7 +106,7 @@ def test_a_challenge_is_put_and_told_of(app: App, service: Service) -> None:
 
 
 def test_deny_is_final(app: App, service: Service) -> None:
-    """Whom riskd denies is asked for nothing, has no session, and nothing is told of him."""
+    """A denied attempt gets no challenge, no session and no outcome."""
     stuffer = "2.125.160.216"
     stuffing = [attempt(stuffer, subject=f"{app.folder}-{number}", user_agent=SCRIPT) for number in range(40)]
     for each in stuffing:
@@ -119,7 +120,7 @@ def test_deny_is_final(app: App, service: Service) -> None:
 
 
 def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:
-    """What riskd refuses has its reason and the fields; the flow goes on without an answer."""
+    """A rejected request reports its reason and fields, and the flow continues as without an answer."""
     refused, (reason, fields) = app.play(service.address, sign_in("", "d", address="nowhere"), {"do": "mistake"})
     assert refused.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": False}.items()
     assert reason == "INVALID_ATTEMPT"
@@ -128,7 +129,8 @@ def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:
 
 
 class Moody:
-    """Answers with the code that the subject, or the assessment, is called by; RECOVERS does so at its third call."""
+    """Answers with the status code that the subject or assessment is named after; RECOVERS succeeds at the third
+    call."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -158,7 +160,7 @@ class Moody:
 
 @contextmanager
 def moody() -> Iterator[tuple[Moody, str]]:
-    """One that runs, and where."""
+    """A running one, and its address."""
     servicer, server = Moody(), grpc.server(ThreadPoolExecutor(4))
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Assess": grpc.unary_unary_rpc_method_handler(
@@ -178,7 +180,7 @@ def moody() -> Iterator[tuple[Moody, str]]:
 
 
 RETRIED: Final = {"python": {"UNAVAILABLE"}, "node": {"UNAVAILABLE", "CANCELLED"}}
-"""What may be otherwise on another server; Node, which does not heed health, meets one more."""
+"""Codes that are retried because another server may succeed; Node ignores health and retries one more."""
 KEPT: Final = {
     "UNAVAILABLE": True,
     "CANCELLED": True,
@@ -190,16 +192,16 @@ KEPT: Final = {
     "INVALID_ARGUMENT": False,
     "NOT_FOUND": False,
 }
-"""Whether an outcome that met with this code is to be told again later."""
+"""Whether an outcome that got this code must be reported again later."""
 
 
 def tries(app: App, service: Moody) -> bool:
-    """Whether each code was met as often as its page says."""
+    """Whether each code was tried as often as its page says."""
     return all(service.calls[code] == (3 if code in RETRIED[app.language] else 1) for code in KEPT)
 
 
-def test_what_may_pass_is_tried_again(app: App) -> None:
-    """Three times in all; whoever has recovered by then is heard. Everything else is the answer at once."""
+def test_temporary_errors_are_retried(app: App) -> None:
+    """Temporary errors are tried three times in all; any other error is final."""
     with moody() as (service, target):
         steps = [sign_in(name, name) for name in ("RECOVERS", *KEPT)]
         recovered, *came = app.play(target, *steps, deadline=PATIENT)
@@ -209,7 +211,7 @@ def test_what_may_pass_is_tried_again(app: App) -> None:
 
 
 def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
-    """Calls are spread over the addresses of a name; where nobody is at one of them, the others answer everything."""
+    """Calls are spread over all addresses of a name; if one is dead, the others answer all calls."""
     steps = [sign_in("anybody", f"h{number}") for number in range(40)]
     with moody() as (left, first), moody() as (right, second):
         for addresses in (f"{first},{second}", f"127.0.0.1:1,{second}"):
@@ -221,7 +223,7 @@ def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
 
 @contextmanager
 def vanishing(target: str, gone: Callable[[], bool]) -> Iterator[str]:
-    """A way to a server that says nothing more once it is gone, and closes nothing."""
+    """A proxy to a server that at some point stops passing bytes without closing anything."""
     host, _, port = target.rpartition(":")
     ends: list[socket.socket] = []
 
@@ -248,8 +250,8 @@ def vanishing(target: str, gone: Callable[[], bool]) -> Iterator[str]:
             end.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_server_that_is_gone_without_a_word_is_found(tmp_path: Path) -> None:
-    """Its connection stays as it is, and soon no call of Node is sent there. The test pings more often."""
+def test_a_vanished_server_is_detected(tmp_path: Path) -> None:
+    """If a server vanishes without closing its connection, Node's pings detect it and calls go elsewhere."""
     app = pages.node_app(tmp_path)
     page = tmp_path / "client.mjs"
     page.write_text(page.read_text().replace("40_000", "1_000").replace("5_000", "500"))
@@ -261,14 +263,15 @@ def test_a_server_that_is_gone_without_a_word_is_found(tmp_path: Path) -> None:
 
 
 def test_the_kernel_gives_up_soon_on_a_server_that_acknowledges_nothing(tmp_path: Path) -> None:
-    """In Python pings bring it that: after as long as the page says, where it would have taken a quarter of an hour."""
+    """In Python, the ping settings set the kernel's TCP timeout to that of the page, instead of a quarter of an
+    hour."""
     with moody() as (_, target):
         _, connections = pages.python_app(tmp_path).play(target, sign_in("anybody", "j"), {"do": "patience"})
     assert connections == [5_000]
 
 
 def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
-    """Whatever may pass is a reason to tell it again; that riskd will never take it is none."""
+    """An outcome is kept for a retry after a temporary error, and dropped if riskd will never accept it."""
     with moody() as (service, target):
         steps = [tell(name) for name in ("known", *KEPT)]
         assert app.play(target, *steps, deadline=PATIENT) == [True, *(not keep for keep in KEPT.values())]
@@ -276,19 +279,19 @@ def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
 
 
 def test_every_call_has_a_deadline(app: App) -> None:
-    """Who does not answer is waited for as long as the page says, and no longer."""
+    """A silent server is waited for as long as the page says, and no longer."""
     with moody() as (service, target):
         silent, known = app.play(target, sign_in("SILENT", "e"), tell("known"))
         assert silent.items() >= WITHOUT_ANSWER.items()
         assert silent["seconds"] < 1.9
         assert known
         limits = service.limits
-        assert 0 < (limits["SILENT"] or 0) < 0.2  # 0.15, and what rounding adds
+        assert 0 < (limits["SILENT"] or 0) < 0.2  # 0.15, rounded up
         assert 0 < (limits["known"] or 0) < 1.1
 
 
-def test_nobody_is_waited_for(app: App) -> None:
-    """With no service there the flow asks for what it asks for then, by its deadline; an outcome is to be kept."""
+def test_without_a_service_the_flow_falls_back_in_time(app: App) -> None:
+    """Without a service the flow falls back by its deadline, and the outcome is kept."""
     came, known = app.play("127.0.0.1:1", sign_in("kim", "f", "pwd", "otp"), tell("f" * 32))
     assert came.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": True}.items()
     assert came["seconds"] < 2
@@ -296,7 +299,7 @@ def test_nobody_is_waited_for(app: App) -> None:
 
 
 def test_tls_and_a_token(app: App, secured: tuple[Service, Authority, str]) -> None:
-    """Whoever shows the token of a caller is answered, over a connection that is encrypted; nobody else is."""
+    """Only a client that trusts the authority and has a caller's token is answered."""
     service, authority, token = secured
     shown = ((authority, token), (authority, f"riskd_{'x' * 43}"), (Authority(), token))
     for number, (trusted, word) in enumerate(shown):
@@ -306,7 +309,7 @@ def test_tls_and_a_token(app: App, secured: tuple[Service, Authority, str]) -> N
 
 
 def test_the_packages_of_the_page_are_those_that_are_locked() -> None:
-    """What the page for Node installs, to run and to develop, is what its code is tested with."""
+    """The packages that the Node page installs are those in the lock file."""
     wanted = json.loads((pages.HERE / "package.json").read_text())
     (run,) = [words for words in pages.commands(pages.NODE) if words[:4] == ["npm", "install", "--prefix", "app"]]
     (develop,) = [words for words in pages.commands(pages.NODE) if words[:3] == ["npm", "install", "--save-dev"]]
@@ -318,7 +321,7 @@ MISSPELT: Final = {"user_agent": "user_agnet", '"JOURNEY_LOGIN"': '"JOURNEY_LOGO
 
 
 def test_types_find_what_is_misspelt(tmp_path: Path, service: Service) -> None:
-    """The page's typed code is sound and asks a real service; a name that is misspelt, to send or to read, is found."""
+    """The page's typed code compiles and runs, and the compiler finds misspelt names."""
     app = pages.node_app(tmp_path)
     (typed,) = pages.blocks(pages.NODE, "ts")
     generate, check = [words[1:] for words in pages.commands(pages.NODE) if words[0] == "npx"]
@@ -337,7 +340,7 @@ def test_types_find_what_is_misspelt(tmp_path: Path, service: Service) -> None:
 
 
 def test_a_shell_asks_without_generated_code(service: Service) -> None:
-    """By reflection: the page's command prints an answer, and of a refusal what is wrong."""
+    """The page's shell command uses reflection, and prints an answer or the reason of a refusal."""
     (command,) = [words for words in pages.commands(pages.PYTHON) if words[0] == "buf"]
     words = [word.replace("127.0.0.1:50551", service.address) for word in command[1:]]
     curl = [str(Path(sys.executable).with_name("buf")), *words]

@@ -1,4 +1,4 @@
-"""`riskd assess`, `riskd outcome` and `riskd demo` as a shell would run them."""
+"""`riskd assess`, `riskd outcome` and `riskd demo` as run from a shell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "log
 
 
 def test_an_answer_for_people(service: Service, tmp_path: Path) -> None:
-    """Exit code 0; the tier first, then why, then what was missing."""
+    """The text shows the tier, then reasons, then gaps; the exit code is 0."""
     done = riskd(*LOGIN, "--user-agent", "python-requests/2.32.3", "--target", service.address, state=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[:2] == ["tier", "STEP_UP"]
@@ -29,7 +29,7 @@ def test_an_answer_for_people(service: Service, tmp_path: Path) -> None:
 
 
 def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
-    """`--json` parses, and its id takes each outcome."""
+    """`--json` gives a document whose id accepts an outcome."""
     done = riskd(*LOGIN, "--json", "--target", service.address, state=tmp_path)
     answer = json.loads(done.stdout)
     assert done.returncode == 0
@@ -58,7 +58,7 @@ def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: Service, tmp_path: Path) -> None:
-    """2: mend the input; 3: nobody answered in time; 1: any other error. stderr says which, stdout nothing."""
+    """Exit code 2 means bad input, 3 no answer in time, 1 any other error; stderr says which, and stdout is empty."""
     command, *rest = arguments
     done = riskd(command, "--target", service.address, *rest, state=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
@@ -66,15 +66,16 @@ def test_exit_codes(arguments: tuple[str, ...], code: int, said: str, service: S
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_served_elsewhere_is_said_to_be(service: Service, tmp_path: Path) -> None:
-    """The rights of subjects have a socket of their own; whoever asks at the port is told which setting says so."""
+def test_a_service_on_the_other_port_is_named(service: Service, tmp_path: Path) -> None:
+    """Asking the port for the subject service names the setting that decides where it is served."""
     done = riskd("subject", "show", "--domain", "customer", "alex", "--target", service.address, state=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "`subjects.serve`" in done.stderr
 
 
-def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> None:
-    """A service that does not run, one that speaks TLS, one whose certificate is of others or names another host."""
+def test_no_answer_names_the_likeliest_cause(tmp_path: Path) -> None:
+    """If the server does not answer, the message names the likely cause: not running, TLS, another authority or another
+    host name."""
     authority = Authority()
     cert, key = authority.issue("localhost", hosts=["localhost"]).put(tmp_path / "tls", "server")
     (ours := tmp_path / "ours.pem").write_bytes(authority.certificate)
@@ -96,8 +97,8 @@ def test_where_nobody_answers_the_likeliest_cause_is_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
-def test_a_reader_that_leaves_hears_no_verdict(words: tuple[str, ...], tmp_path: Path) -> None:
-    """As any program that SIGPIPE ends: 141, in silence; neither 0 nor 1, which mean something."""
+def test_a_closed_pipe_ends_the_command_silently(words: tuple[str, ...], tmp_path: Path) -> None:
+    """If the reader closes the pipe, the command ends silently with 141."""
     command = [sys.executable, "-m", "riskd", *words]
     with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as left:
         assert left.stdout is not None
@@ -107,8 +108,8 @@ def test_a_reader_that_leaves_hears_no_verdict(words: tuple[str, ...], tmp_path:
 
 
 @pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
-def test_what_cannot_be_printed_is_a_problem_like_others(words: tuple[str, ...], tmp_path: Path) -> None:
-    """Into a full disk: a line that says so and exit code 2, where a traceback and 1 would look like a verdict."""
+def test_a_full_stdout_is_reported_as_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    """If stdout is a full disk, the command prints one line and exits with 2."""
     command = [sys.executable, "-m", "riskd", *words]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -118,7 +119,7 @@ def test_what_cannot_be_printed_is_a_problem_like_others(words: tuple[str, ...],
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
-    """Whoever accepts the connection and stays silent is left at the deadline: exit code 3."""
+    """A silent server is given up at the deadline, with exit code 3."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"127.0.0.1:{silent.getsockname()[1]}"
         done = riskd(*LOGIN, "--target", target, "--timeout", "0.5", state=tmp_path)
@@ -128,8 +129,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
 
 
 def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
-    """Its first command prints its first answer, from an address of which the tests' databases know as much. Hashes and
-    ids differ."""
+    """The README's first command prints the answer shown there, except for hashes and ids."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     command, shown = re.findall(r"```sh\nriskd (.*)\n```\n\n```text\n(.*?)```", page, re.DOTALL)[0]
     with serving(tmp_path) as service:
@@ -140,7 +140,7 @@ def test_the_readme_shows_a_real_answer(tmp_path: Path) -> None:
 
 
 def chapters(story: str) -> dict[str, list[str]]:
-    """The tiers of each chapter, as printed."""
+    """The tiers printed in each chapter."""
     tiers = ("BASELINE", "STEP_UP", "PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY")
     found: dict[str, list[str]] = {}
     lines, title = story.splitlines(), ""
@@ -154,7 +154,7 @@ def chapters(story: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_demo_without_geo(tmp_path: Path) -> None:
-    """The story ends well without databases: the tiers that it promises, and what was missing."""
+    """The demo runs without geo databases, with the tiers that it describes and the gaps."""
     done = riskd("demo", "--no-geo", state=tmp_path, settings={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "geo none (place and route are gaps; run `riskd geo install`)" in done.stdout

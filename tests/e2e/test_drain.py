@@ -1,4 +1,4 @@
-"""A service is stopped under load: whatever was begun is answered, and what was answered is found."""
+"""A service is stopped under load: every started call is answered, and every answer is in log and store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.e2e.service import EAGER, Service, attempt, serving
 
 CALLERS = 4
 BEFORE = 30
-"""Answers to each caller before the service is told to stop."""
+"""Answers that each caller gets before the service is stopped."""
 
 
 class Way(Struct, frozen=True):
@@ -35,20 +35,20 @@ class Way(Struct, frozen=True):
 
 HEALTH = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": "riskd.v1.RiskService"}}
 PATIENT = {"RISKD_SERVER__DEFAULT_TIMEOUT_MS": "1000"}
-"""A machine that stalls for a tenth of a second, as one that runs tests does, degrades no answer."""
+"""Settings with a long timeout, so that a short stall of a busy machine degrades no answer."""
 WAYS = {
     "heeding health": Way(
         {"RISKD_SERVER__LAME_DUCK_S": "1"},
         (("grpc.service_config", json.dumps(HEALTH)),),
         frozenset({grpc.StatusCode.UNAVAILABLE}),
     ),
-    # gRPC cancels what arrives while it stops: https://github.com/grpc/grpc/issues/41785
+    # gRPC cancels calls that arrive while it stops: https://github.com/grpc/grpc/issues/41785
     "not": Way({}, (), frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})),
 }
 
 
 def call(service: Service, number: int, warm: threading.Semaphore, way: Way) -> list[str]:
-    """Sign in until nobody answers; the ids of all answers. An error that is not to be expected is raised."""
+    """Sign in until no server answers, and return the ids of all answers. Unexpected errors are raised."""
     answered: list[str] = []
     with grpc.insecure_channel(service.address, (*EAGER, *way.channel)) as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
@@ -66,7 +66,7 @@ def call(service: Service, number: int, warm: threading.Semaphore, way: Way) -> 
 
 
 def talk(service: Service, number: int, warm: threading.Semaphore, over: list[str]) -> list[str]:
-    """Sign in on streams, one after another, until the service ends one for good; the ids of all answers."""
+    """Sign in on one stream after another until the service ends one for good, and return the ids of all answers."""
     answered: list[str] = []
 
     def requests() -> Iterator[risk_pb2.StreamAssessRequest]:
@@ -89,7 +89,7 @@ def talk(service: Service, number: int, warm: threading.Semaphore, over: list[st
 
 @pytest.mark.slow
 def test_sigterm_ends_streams_and_loses_nothing(tmp_path: Path) -> None:
-    """Streams at full speed end as STREAM_OVER; the log has exactly what was answered, and the exit code is 0."""
+    """At SIGTERM busy streams end with STREAM_OVER, the log has exactly what was answered, and the exit code is 0."""
     over: list[str] = []
     with serving(tmp_path, workers=2, settings=PATIENT) as service, ThreadPoolExecutor(CALLERS) as pool:
         warm = threading.Semaphore(0)
@@ -106,8 +106,8 @@ def test_sigterm_ends_streams_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_sigterm_under_load_loses_nothing(way: Way, tmp_path: Path) -> None:
-    """Callers are answered until new calls are refused, as UNAVAILABLE where they heed health; log and store have
-    exactly what was answered, and the exit code is 0."""
+    """At SIGTERM callers are answered until new calls are refused; log and store have exactly what was answered, and
+    the exit code is 0."""
     with serving(tmp_path, workers=2, settings=PATIENT | way.settings) as service, ThreadPoolExecutor(CALLERS) as pool:
         warm = threading.Semaphore(0)
         calls = [pool.submit(call, service, number, warm, way) for number in range(CALLERS)]

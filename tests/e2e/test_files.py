@@ -1,4 +1,4 @@
-"""Files that decide: bad ones are refused at the start and at a reload, and good ones are taken."""
+"""Policies, models and databases: bad files are rejected at start and reload, and good ones are loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.e2e.service import (
 )
 
 Damage = Callable[[Path], tuple[str, str]]
-"""Spoils a file in a directory of policies, models and databases; gives its place and part of the remedy."""
+"""Damages a file below a directory of policies, models and databases; returns its place and part of the remedy."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def settings(files: Path) -> dict[str, str]:
 
 
 def replace(path: Path, old: str, new: str) -> int:
-    """Replace the first `old`; the line where it was."""
+    """Replace the first `old`, and return its line."""
     text = path.read_text(encoding="utf-8")
     assert old in text
     install(path, text.replace(old, new, 1).encode())
@@ -60,7 +60,7 @@ def replace(path: Path, old: str, new: str) -> int:
 
 
 def install(path: Path, content: bytes) -> None:
-    """As an operator should: by renaming."""
+    """Replace a file by renaming, as an operator should."""
     draft = path.with_suffix(".new")
     draft.write_bytes(content)
     draft.rename(path)
@@ -128,7 +128,7 @@ DAMAGES: tuple[Damage, ...] = (
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_bad_file_ends_the_start(damage: Damage, files: Path) -> None:
-    """Exit code 2, and one line for people: the file, the place in it, and how to mend it."""
+    """A bad file ends the start with exit code 2 and a line with file, place and remedy."""
     place, remedy = damage(files)
     done = riskd(*START, state=files, settings=settings(files))
     assert (done.returncode, done.stdout) == (2, "")
@@ -139,7 +139,7 @@ def test_a_bad_file_ends_the_start(damage: Damage, files: Path) -> None:
 
 
 def test_every_bad_file_is_told_at_once(files: Path) -> None:
-    """A policy, a model and a database: one start is enough to learn of all of them."""
+    """A bad policy, model and database are all reported in one start."""
     places = [damage(files)[0] for damage in (type_error, edited_forest, corrupt_database)]
     done = riskd(*START, state=files, settings=settings(files))
     assert done.returncode == 2
@@ -150,7 +150,8 @@ def test_every_bad_file_is_told_at_once(files: Path) -> None:
 
 @pytest.mark.slow
 def test_reloads(files: Path) -> None:
-    """A bad file is refused and counted, and the last good release goes on; good files are taken, databases too."""
+    """At a reload, a bad file is rejected and counted while the last good release stays in use; good files and
+    databases are loaded."""
     with serving(files / "state", settings=settings(files)) as service:
         first = service.assess(attempt()).release
         good = {path: path.read_bytes() for path in files.glob("[pmg]*/**/*") if path.is_file()}
@@ -188,23 +189,23 @@ def test_reloads(files: Path) -> None:
 
 
 WATCHED = {"RISKD_SERVER__WATCH_S": "0.2"}
-"""Files are looked at so often that a test need not wait."""
+"""Settings with a short polling interval, so that tests need not wait."""
 
 
 def decided_by(service: Service) -> set[str]:
-    """The releases that many answers name, of all workers."""
+    """The releases that many answers of all workers name."""
     return {service.assess(attempt()).release for _ in range(12)}
 
 
 def failed(service: Service) -> bool:
-    """Whether the service says that files on disk were refused."""
+    """Whether the service reports that files on disk were rejected."""
     return service.metric("riskd_reload_failed") == 1
 
 
 @pytest.mark.slow
 def test_what_changes_is_taken_by_all_workers_and_what_is_bad_by_none(files: Path) -> None:
-    """Without a signal, a good policy is taken by every worker; a bad one is refused, told and counted, and a worker
-    that dies meanwhile is replaced by one that goes on with the last good files, databases left out that are bad."""
+    """Without a signal, every worker loads a good policy; a bad one is rejected, reported and counted. A worker that is
+    replaced meanwhile starts with the last good files, without bad databases."""
     with serving(files / "state", workers=2, settings={**settings(files), **WATCHED}) as service:
         (first,) = decided_by(service)
         policy, city = files / "policies" / "customer.yaml", files / "geo" / "city.mmdb"
@@ -241,8 +242,9 @@ def gaps(service: Service) -> set[str]:
     return {gap.source for gap in service.assess(attempt(LONDON)).gaps}
 
 
-def test_what_somebody_activated_stays_until_the_files_are_followed_again(files: Path) -> None:
-    """An activation ends the following of files; `riskd release follow` begins it again, with what they hold now."""
+def test_an_activation_holds_until_the_files_are_followed_again(files: Path) -> None:
+    """After an activation, changed files are ignored until `riskd release follow`, which loads their present
+    content."""
     chosen = {**settings(files), **WATCHED}
     with serving(files / "state", settings=chosen) as service:
         first = service.assess(attempt()).release

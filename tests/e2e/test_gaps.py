@@ -1,4 +1,4 @@
-"""Attempts with little in them are scored all the same, and the answer says what was missing."""
+"""Attempts with few signals are still scored, and the answer names what was missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0 Safari/537.36"
 )
 LATIN = "1.128.0.1"
-"""An address that the ASN database of the tests knows, and the city database does not."""
+"""An address that is in the tests' ASN database, and not in the city database."""
 
 
 def gaps(answer: risk_pb2.AssessResponse) -> dict[str, str]:
@@ -25,7 +25,7 @@ def gaps(answer: risk_pb2.AssessResponse) -> dict[str, str]:
 
 
 def is_an_answer(answer: risk_pb2.AssessResponse) -> bool:
-    """A score, a tier that the policy can ask for, and no part that failed."""
+    """The answer has a score and a tier of the policy, and is not degraded."""
     known = TIER_BASELINE <= answer.requirement.tier <= TIER_DENY
     return known and 0 < answer.score < 1 and 0 <= answer.coverage < 1 and not answer.degraded
 
@@ -45,7 +45,7 @@ def is_an_answer(answer: risk_pb2.AssessResponse) -> bool:
     ],
 )
 def test_an_address_without_a_place(ip: str, place: str | None, route: str | None, service: Service) -> None:
-    """Unroutable and unknown addresses are told apart, fact by fact."""
+    """Unroutable and unknown addresses have different reasons, for each fact."""
     answer = service.assess(attempt(ip))
     assert is_an_answer(answer)
     found = gaps(answer)
@@ -57,7 +57,7 @@ def test_an_address_without_a_place(ip: str, place: str | None, route: str | Non
     [("", "not_sent"), ("\N{PILE OF POO}" * 300, "unreadable"), ("Mozilla/5.0", "unreadable"), (CHROME, None)],
 )
 def test_an_unknown_user_agent_is_a_gap(user_agent: str, why: str | None, service: Service) -> None:
-    """What cannot be parsed is not taken for a browser that is as usual."""
+    """A user agent that cannot be parsed is a gap."""
     answer = service.assess(attempt(user_agent=user_agent))
     assert is_an_answer(answer)
     assert gaps(answer).get("agent") == why
@@ -65,7 +65,7 @@ def test_an_unknown_user_agent_is_a_gap(user_agent: str, why: str | None, servic
 
 @pytest.mark.parametrize("ip", [LONDON, "10.1.2.3", LATIN])
 def test_ipv4_in_ipv6_is_ipv4(ip: str, tmp_path: Path, service: Service) -> None:
-    """A dual-stack listener's spelling changes nothing: not the answer, and not whose history it is."""
+    """An IPv4-mapped IPv6 address gives the same answer and history as the IPv4 address."""
     plain, mapped = (
         service.assess(attempt(spelled, subject=f"{spelled} of {tmp_path.name}", user_agent=CHROME))
         for spelled in (ip, f"::ffff:{ip}")
@@ -81,14 +81,14 @@ def test_ipv4_in_ipv6_is_ipv4(ip: str, tmp_path: Path, service: Service) -> None
 
 
 def test_only_what_is_required(service: Service) -> None:
-    """Domain, subject, journey and address are enough; each expected source that is missing is named."""
+    """Domain, subject, journey and address are enough; every expected source that is missing is named."""
     answer = service.assess(attempt("10.1.2.3"))
     assert is_an_answer(answer)
     assert {"place", "route", "agent", "device_id", "history"} <= gaps(answer).keys()
 
 
 def city(path: Path, age: float) -> None:
-    """A city database that is so many days old and knows one address, put in its place by renaming."""
+    """Install, by renaming, a city database of this age that contains one address."""
     writer = MmdbWriter()
     writer.add(1 << 24, (1 << 24) + 255, writer.store({"country_code": "NO", "latitude": 60, "longitude": 11}))
     with path.with_suffix(".new").open("wb") as file:
@@ -97,8 +97,8 @@ def city(path: Path, age: float) -> None:
 
 
 def test_stale_geo_data_are_told(tmp_path: Path) -> None:
-    """Where updates have stopped each answer says so, and is otherwise what it was: the same score and tier, nothing
-    degraded. A newer file ends it without a restart."""
+    """With old geo data each answer reports `stale`, with the same score and tier; a newer file ends this without a
+    restart."""
     database = tmp_path / "city.mmdb"
     city(database, 46)
     settings = {"RISKD_GEO__CITY": str(database), "RISKD_GEO__STALE_DAYS": "45", "RISKD_SERVER__WATCH_S": "0.2"}
@@ -122,7 +122,7 @@ def test_stale_geo_data_are_told(tmp_path: Path) -> None:
 
 
 def test_without_geo_databases(tmp_path: Path) -> None:
-    """It starts, says so, and place and route are gaps of their own kind."""
+    """Without geo databases the service starts, says so, and place and route are gaps."""
     with serving(tmp_path, settings={"RISKD_GEO__CITY": "", "RISKD_GEO__ASN": ""}) as service:
         assert "geo none (place and route are gaps" in service.line
         answer = service.assess(attempt())

@@ -1,4 +1,4 @@
-"""Laws of `riskd import` as a command: what it says, how it ends, and that being killed costs nothing."""
+"""`riskd import` as a command: output, exit codes, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.e2e.service import ROOT, Service, attempt, environment, eventually, r
 
 EXPORTS: Final = ROOT / "tests" / "data" / "imports"
 SHIFT: Final = "300"
-"""Weeks from the RBA dataset's year to one that histories remember."""
+"""Weeks from the RBA dataset's year to one within the retention."""
 
 
 def ocsf(number: int, when: float, people: int = 50) -> str:
-    """A sign-in of one of some people, from an address that no other of the first 25 600 has."""
+    """A sign-in of one of some people, from an address that is unique among the first 25 600."""
     event = {
         "class_uid": 3002,
         "activity_id": 1,
@@ -44,7 +44,7 @@ def export(path: Path, count: int, people: int = 50) -> str:
 
 
 def histories(state: Path) -> dict[bytes, object]:
-    """Every history in the store below a state directory, bookmarks left out."""
+    """Every history in the store below a state directory, without bookmarks."""
     store = LmdbStore(state / "store")
     try:
         with store._env.begin() as transaction:
@@ -55,7 +55,7 @@ def histories(state: Path) -> dict[bytes, object]:
 
 
 def summaries(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """What it printed as JSON."""
+    """The JSON summaries that it printed."""
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -65,7 +65,7 @@ PEPPER: Final = {"RISKD_PEPPER": "pepper of the import tests"}
 
 @pytest.mark.slow
 def test_a_killed_import_goes_on_and_teaches_nothing_twice(tmp_path: Path) -> None:
-    """SIGKILL in the middle, then the same command again: the histories of one that was never killed."""
+    """An import that was killed and restarted gives the same histories as one that was not."""
     file = export(tmp_path / "export", 6000)
     lines = Path(file).read_bytes()
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -96,7 +96,7 @@ def test_a_killed_import_goes_on_and_teaches_nothing_twice(tmp_path: Path) -> No
 
 
 def test_a_running_service_knows_at_once(tmp_path: Path, service: Service) -> None:
-    """What is imported beside it is what it remembers: the account is no longer new to it."""
+    """A running service uses imported histories at once."""
     before = service.assess(attempt(subject="person 0"))
     done = riskd("import", "ocsf", export(tmp_path / "export", 200, 1), "--domain", "customer", state=service.state)
     assert done.returncode == 0, done.stderr
@@ -107,7 +107,7 @@ def test_a_running_service_knows_at_once(tmp_path: Path, service: Service) -> No
 
 
 def test_a_summary_for_people(tmp_path: Path) -> None:
-    """Counts by what happened and by reason, with places; and again when there is nothing new."""
+    """The summary has counts by outcome and reason with line numbers, also when there is nothing new."""
     command = (
         "import",
         "rba-dataset",
@@ -125,7 +125,7 @@ def test_a_summary_for_people(tmp_path: Path) -> None:
 
 
 def test_a_trial_needs_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    """No pepper, no store."""
+    """A dry run needs neither pepper nor store, and creates nothing."""
     done = riskd("import", "okta", str(EXPORTS / "okta.json"), "--domain", "workforce", "--dry-run", state=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "would use" in done.stdout
@@ -133,14 +133,14 @@ def test_a_trial_needs_nothing_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_wrong_source_is_noticed(tmp_path: Path) -> None:
-    """Nothing is used, and it says so."""
+    """If nothing could be used, the command asks whether the source is right."""
     done = riskd("import", "okta", str(EXPORTS / "auth0.json"), "--domain", "customer", "--dry-run", state=tmp_path)
     assert done.returncode == 0
     assert "nothing was used: is this an export of Okta System Log" in done.stdout
 
 
 def test_damage_has_a_code_of_its_own(tmp_path: Path) -> None:
-    """1, and the rest is taken in."""
+    """A damaged record gives exit code 1, and the rest is imported."""
     file = tmp_path / "export"
     file.write_text(ocsf(1, time.time() - 60) + "{damaged\n" + ocsf(2, time.time() - 60))
     done = riskd("import", "ocsf", str(file), "--domain", "customer", "--json", state=tmp_path)
@@ -162,14 +162,14 @@ def test_damage_has_a_code_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    """2, and one sentence that says how to mend it."""
+    """Bad arguments give exit code 2 and a remedy."""
     done = riskd("import", "ocsf", *arguments, state=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
-    """3; what was committed stays, and the next run goes on."""
+    """If the store cannot be written, the exit code is 3; what was committed stays, and the next run continues."""
     file = export(tmp_path / "export", 2000)
     full = subprocess.run(
         [sys.executable, "-m", "riskd", "import", "ocsf", file, "--domain", "customer"],

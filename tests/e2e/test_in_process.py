@@ -1,4 +1,4 @@
-"""riskd inside another program: the README's snippet, and what it does not load."""
+"""riskd inside another program: the README's snippet, and the libraries that it does not load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def snippet() -> str:
 
 
 def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
-    """It runs as it stands, prints a tier, and loads neither grpc nor a training library."""
+    """The snippet runs as it is, prints a tier, and loads neither grpc nor a training library."""
     program = f"{snippet()}\nimport sys\nprint([name for name in {UNWANTED!r} if name in sys.modules])\n"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],

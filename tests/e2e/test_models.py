@@ -1,4 +1,4 @@
-"""Models of a service: whose are let in, and how a challenger comes to be scored beside the champion."""
+"""Models of a service: trusted signatures, challengers in shadow, and drift."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def signed(models: Path, state: Path) -> str:
-    """Sign every champion by the command line; the public key."""
+    """Sign every champion with the command line, and return the public key."""
     key = state / "key.pem"
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     bundles = [str(models / domain / (models / domain / "champion").read_text().strip()) for domain in DOMAINS]
@@ -39,8 +39,9 @@ def signed(models: Path, state: Path) -> str:
     return done.stdout.split()[-1]
 
 
-def test_a_service_that_trusts_keys_takes_no_other_models(models: Path, tmp_path: Path) -> None:
-    """At the start and at a reload: what is not signed is refused with its remedy, and the last good one goes on."""
+def test_with_trusted_keys_unsigned_models_are_refused(models: Path, tmp_path: Path) -> None:
+    """With trusted keys, unsigned models are rejected at start and reload with a remedy, and the last good ones stay in
+    use."""
     public = signed(models, tmp_path)
     settings = {"RISKD_RELEASE__MODELS": str(models), "RISKD_MODELS__TRUSTED_KEYS": f"{'0' * 64},{public}"}
     signature = models / "machine" / (models / "machine" / "champion").read_text().strip() / "signature.json"
@@ -61,7 +62,7 @@ def test_a_service_that_trusts_keys_takes_no_other_models(models: Path, tmp_path
 
 
 def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(models: Path, tmp_path: Path) -> None:
-    """Also one that was made before anybody asked for signatures."""
+    """With trusted keys, a release of unsigned models cannot be created or activated, even if it existed before."""
     state, rules = tmp_path / "state", policies(tmp_path / "policies", "2m")
     before = releases(state).create(rules, models, "test", "").id
     public = signed(models, tmp_path)
@@ -77,7 +78,7 @@ def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(
 
 
 def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path: Path) -> None:
-    """It decides nothing, and the log has what it would have said; a challenger that becomes champion then decides."""
+    """One command puts a challenger in shadow, where it only logs; after promotion it decides."""
     candidate = copytree(models / "customer" / "hand-set-2", models / "customer" / "candidate")
     document = read_forest(candidate)
     (candidate / "forest.json").write_bytes(
@@ -117,9 +118,9 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
         assert service.assess(attempt()).model == "candidate"
 
 
-def test_a_service_tells_of_drift(models: Path, tmp_path: Path) -> None:
-    """The page has an index for every feature of a model that says what it expects, and for its score; none for others;
-    what nobody sends any more has a large one."""
+def test_a_service_reports_drift(models: Path, tmp_path: Path) -> None:
+    """The metrics have a drift index for every feature and the score of models with a reference; a signal that stopped
+    has a large one."""
     bundle = models / "customer" / "hand-set-2"
     done = riskd("model", "reference", str(bundle), "--log", str(write(tmp_path / "usual", rows(1))), state=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""`riskd serve` on Redis: replicas that share what they know, and answers while it is down."""
+"""`riskd serve` on Redis: replicas share histories, and answers continue while Redis is down."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def gap(answer: risk_pb2.AssessResponse) -> str | None:
 
 @pytest.mark.parametrize("kind", ["one server", "a cluster"])
 def test_replicas_share_one_history(kind: str, tmp_path: Path) -> None:
-    """What one replica's workers learn the other's know at once; a request id that comes to both counts once."""
+    """What one replica learns another knows at once, and a request id sent to both counts once."""
     with ExitStack() as ended:
         if kind == "a cluster":
             nodes = ended.enter_context(cluster(tmp_path / "nodes"))
@@ -62,8 +62,8 @@ def taught(service: Service, assessment_id: str) -> None:
 
 
 def test_answers_go_on_while_the_store_is_silent(server: RedisServer, tmp_path: Path) -> None:
-    """A server that accepts and says nothing costs a gap, a posture, a metric, and no deadline; when it speaks again,
-    so do the histories, without a restart."""
+    """A Redis server that accepts and never answers costs a gap, a posture and a metric, but no deadline; when it
+    answers again, histories return without a restart."""
     with serving(tmp_path / "a", 1, settings(server)) as service, service.stub() as stub:
         known = stub.Assess(attempt(), timeout=DEADLINE)
         taught(service, known.assessment_id)
@@ -85,7 +85,7 @@ def test_answers_go_on_while_the_store_is_silent(server: RedisServer, tmp_path: 
 
 
 def test_starting_without_the_store(server: RedisServer, tmp_path: Path) -> None:
-    """riskd starts while its store is away, is ready, answers with the gap, and takes the store up once it is there."""
+    """riskd starts without its store, is ready, answers with a gap, and uses the store once it is there."""
     server.kill()
     with serving(tmp_path / "a", 1, settings(server)) as service, service.stub() as stub:
         assert gap(stub.Assess(attempt(), timeout=DEADLINE)) == "unavailable"

@@ -22,7 +22,7 @@ SERVICE = "riskd.v1.RiskService"
 
 
 def test_health_and_readiness(service: Service) -> None:
-    """gRPC and HTTP agree that it serves; a service that is not ours is not known."""
+    """gRPC and HTTP health agree, and an unknown service gives NOT_FOUND."""
     assert service.get("/healthz") == (200, "ok\n")
     assert service.get("/readyz") == (200, "ready\n")
     with service.channel() as channel:
@@ -35,8 +35,8 @@ def test_health_and_readiness(service: Service) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_health_says_so_before_calls_are_refused(tmp_path: Path) -> None:
-    """While it drains it is alive, is not ready, and still answers; then it ends with code 0."""
+def test_a_draining_service_is_not_ready_before_it_refuses_calls(tmp_path: Path) -> None:
+    """While it drains, the service is alive but not ready and still answers; then it ends with code 0."""
     with serving(tmp_path, settings={"RISKD_SERVER__LAME_DUCK_S": "1"}) as service, service.channel() as channel:
         health = health_pb2_grpc.HealthStub(channel)
         states = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
@@ -51,7 +51,7 @@ def test_health_says_so_before_calls_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_its_store_it_stays_ready_and_says_so(tmp_path: Path) -> None:
-    """It still answers, by the policy's postures: taken out of the balancer, sign-ins would have no answer at all."""
+    """Without its store the service stays ready and answers by the policy's postures."""
     nobody = {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": "redis://127.0.0.1:1"}
     with serving(tmp_path, settings=nobody) as service:
         assert "store:not_written" in service.assess(attempt()).causes
@@ -59,8 +59,8 @@ def test_without_its_store_it_stays_ready_and_says_so(tmp_path: Path) -> None:
         assert time.time() - service.metric("riskd_failure_timestamp_seconds", part="store") < 30
 
 
-def test_reflection_tells_every_method(service: Service) -> None:
-    """grpcurl needs no proto files, and what it is told are the methods that metrics know."""
+def test_reflection_lists_every_method(service: Service) -> None:
+    """Reflection lists exactly the methods that have metrics."""
     asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)
     with service.channel() as channel:
         (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]), timeout=5)
@@ -75,7 +75,7 @@ def test_reflection_tells_every_method(service: Service) -> None:
 
 
 def test_counters_say_what_was_done(tmp_path: Path) -> None:
-    """After N assessments they say N; every method that is served has its own series."""
+    """After some assessments the counters have their number, and every method has its own series."""
     with serving(tmp_path, workers=2) as service:
         with service.stub() as stub:
             answers = [stub.Assess(attempt(subject=str(number)), timeout=5) for number in range(7)]
@@ -118,13 +118,13 @@ def test_counters_say_what_was_done(tmp_path: Path) -> None:
 
 
 def _other(service: Service, label: str) -> bool:
-    """Whether anything was counted under no name of its own."""
+    """Whether anything was counted under `other`."""
     page = service.get("/metrics")[1]
     return any(f'{label}="{OTHER}"' in line and float(line.split()[-1]) > 0 for line in page.splitlines())
 
 
 def test_health_and_reflection_are_not_counted_as_calls(service: Service) -> None:
-    """Probes are no load: they have no series, not even `other`."""
+    """Health checks are not counted, not even under `other`."""
     before = service.metric("grpc_server_started_total")
     with service.channel() as channel:
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
@@ -133,7 +133,7 @@ def test_health_and_reflection_are_not_counted_as_calls(service: Service) -> Non
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "1", "-subj", "/CN=riskd test", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -142,7 +142,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
-    """With a certificate nobody is answered in plaintext, and clients that trust it are answered."""
+    """With a certificate, plaintext is refused, and clients that trust the certificate are answered."""
     settings = {"RISKD_SERVER__TLS_CERT": str(certificate[0]), "RISKD_SERVER__TLS_KEY": str(certificate[1])}
     arguments = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", "81.2.69.142")
     with serving(tmp_path / "tls", settings=settings) as service:
@@ -154,7 +154,7 @@ def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
 
 
 def test_mutual_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
-    """Asked for certificates, clients without one are not answered."""
+    """If client certificates are required, clients without one are refused."""
     cert, key = map(str, certificate)
     settings = {"TLS_CERT": cert, "TLS_KEY": key, "TLS_CLIENT_CA": cert}
     settings = {f"RISKD_SERVER__{name}": value for name, value in settings.items()}

@@ -1,4 +1,4 @@
-"""The pepper is rotated under a running service, from outside."""
+"""Pepper rotation under a running service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANNE = "anne@example.org"
 
 
 def taught(service: Service, assessment_id: str) -> int:
-    """What an assessment has taught, once it was confirmed."""
+    """Units that an assessment has taught once it is confirmed."""
     with service.stub() as stub:
         told = risk_pb2.RecordOutcomeRequest(
             assessment_id=assessment_id, confirmed_legitimate=risk_pb2.ConfirmedLegitimate()
@@ -37,8 +37,8 @@ def status(state: Path) -> dict[str, object]:
 
 
 def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
-    """Histories, open receipts and repeats outlive it, in workers that ran on and in those that start later; nothing is
-    left under a name that the old pepper makes; and without the new pepper the service does not start."""
+    """Histories, open receipts and repeats survive a rotation in old and new workers, nothing stays under old
+    pseudonyms, and without the new pepper the service does not start."""
     state = tmp_path / "s"
     with serving(state, workers=2, settings=FAST) as service:
         first = service.assess(attempt(subject=ANNE, request_id="r-1"))
@@ -77,8 +77,8 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
     (state / "pepper").write_bytes(whole)
 
 
-def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
-    """A pepper that was added and not rotated in is used at once; rotating adds no other."""
+def test_an_interrupted_rotation_is_continued(tmp_path: Path) -> None:
+    """A pepper that was added without a rotation is used at once, and the rotation adds no other."""
     state = tmp_path / "s"
     with serving(state, settings=FAST) as service:
         assert taught(service, service.assess(attempt(subject=ANNE)).assessment_id) == UNITS
@@ -94,7 +94,7 @@ def test_an_interrupted_rotation_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_pepper_in_the_environment_is_changed_there(tmp_path: Path) -> None:
-    """What riskd cannot change it says, with what to do, and changes nothing."""
+    """If the pepper is in the environment, the command says what to do and changes nothing."""
     done = riskd("pepper", "rotate", state=tmp_path, settings={"RISKD_PEPPER": "a pepper of this test"})
     assert done.returncode == 2
     assert "append a line" in done.stderr

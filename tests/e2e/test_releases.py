@@ -1,4 +1,4 @@
-"""Releases from outside: swapped under load by real workers, rolled out, asked for on the socket and on the port."""
+"""Releases from outside: swapped under load, rolled out, and managed through socket and port."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, servin
 from tests.releases.candidates import created, releases
 
 RATE: Final = 1000
-"""Attempts a second that are aimed at."""
+"""The intended number of attempts per second."""
 SWAP: Final = 0.1
 LONG: Final = 4.0
 MINUTES: Final = {2 * 60: "2m", 3 * 60: "3m"}
 
 
 def whole(release: str) -> ActivationRequest:
-    """Let it decide for everybody."""
+    """A request to activate the release for all subjects."""
     return ActivationRequest(release=release, actor="test")
 
 
 def lived_for(answer: risk_pb2.AssessResponse, begun: float) -> int:
-    """Seconds that an answer is valid for, in whole minutes: what its policy says."""
+    """Seconds that an answer is valid for, rounded to minutes, which identifies its policy."""
     return round((answer.valid_until_time.ToNanoseconds() / 1e9 - begun) / 60) * 60
 
 
 class Load:
-    """Callers that do not stop; what they were answered, and every error."""
+    """Callers that run until stopped, with their answers and errors."""
 
     def __init__(self, service: Service, callers: int) -> None:
         self.answered: Counter[tuple[str, int]] = Counter()
@@ -78,8 +78,8 @@ class Load:
 
 
 def test_no_answer_is_of_two_releases(tmp_path: Path) -> None:
-    """Under load that aims at a thousand attempts a second, two workers swap two releases every 100 ms: no call fails,
-    each answer is of the release that it names, and both decided."""
+    """While two workers swap two releases every 100 ms under load, no call fails and each answer is of the release that
+    it names."""
     state = tmp_path / "s"
     ids = {created(state, valid_for): seconds for seconds, valid_for in MINUTES.items()}
     releases(state).activate(whole(next(iter(ids))))
@@ -103,12 +103,12 @@ def test_no_answer_is_of_two_releases(tmp_path: Path) -> None:
 
 
 def logged_releases(service: Service) -> Counter[str]:
-    """How many decisions the log has of each release."""
+    """The number of logged decisions by release."""
     return Counter(line.release for line in service.decisions() if isinstance(line, AssessmentRecord))
 
 
 def test_workers_start_with_what_is_active(tmp_path: Path) -> None:
-    """A service starts with the active release; a worker that died is replaced by one that has it; a SIGHUP leaves it;
+    """A service, and a worker that replaces a dead one, start with the active release; SIGHUP does not change it, and
     the metrics name it."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
@@ -133,7 +133,7 @@ def test_workers_start_with_what_is_active(tmp_path: Path) -> None:
 
 
 def test_a_refused_release_leaves_the_last_good_one(tmp_path: Path) -> None:
-    """A release that is damaged on disk is refused, by name, and the service goes on with what it has."""
+    """A damaged release is rejected by name, and the service keeps the previous one."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     releases(state).activate(whole(first))
@@ -145,9 +145,9 @@ def test_a_refused_release_leaves_the_last_good_one(tmp_path: Path) -> None:
         assert service.assess(attempt()).release == first
 
 
-def test_a_share_is_kept_to(tmp_path: Path) -> None:
-    """At 30 %, three tenths of the subjects have the candidate, by five standard deviations; each has the same one
-    again, on any worker; at 60 % whoever had it keeps it; the log and the metrics agree."""
+def test_the_share_of_a_candidate_is_kept(tmp_path: Path) -> None:
+    """At 30 %, three tenths of the subjects get the candidate within five standard deviations, always the same ones on
+    any worker; at 60 % they keep it; log and metrics agree."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     releases(state).activate(whole(first))
@@ -177,8 +177,8 @@ def test_a_share_is_kept_to(tmp_path: Path) -> None:
         assert abs(len(more) - 240) < 5 * (400 * 0.6 * 0.4) ** 0.5
 
 
-def test_asked_for_on_the_socket(tmp_path: Path) -> None:
-    """ReleaseService answers riskd's own user on a socket, and nobody on the port; errors say what is wrong."""
+def test_the_service_on_the_socket(tmp_path: Path) -> None:
+    """ReleaseService answers riskd's user on the socket and nobody on the port; errors explain the mistake."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     with serving(state, workers=2) as service:
@@ -192,8 +192,9 @@ def test_asked_for_on_the_socket(tmp_path: Path) -> None:
         assert service.assess(attempt()).release not in (first, second)
 
 
-def test_asked_for_on_the_port(tmp_path: Path) -> None:
-    """With `release.serve` at `port`, every worker answers there; off loopback that needs certificates of clients."""
+def test_the_service_on_the_port(tmp_path: Path) -> None:
+    """With `release.serve` set to `port`, every worker answers there; beyond loopback that needs client
+    certificates."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     with serving(state, workers=2, settings={"RISKD_RELEASE__SERVE": "port"}) as service, service.channel() as channel:
@@ -207,7 +208,7 @@ def test_asked_for_on_the_port(tmp_path: Path) -> None:
 
 
 def _asked(stub: release_pb2_grpc.ReleaseServiceStub, first: str, second: str) -> None:
-    """A list, an activation, a rollout and rollbacks, to what the directories hold at the start; and four mistakes."""
+    """A list, an activation, a rollout, rollbacks to the initial state, and four mistakes."""
     page = stub.ListReleases(release_pb2.ListReleasesRequest(page_size=2), timeout=10)
     held = page.activation.active_release_id
     assert [each.release_id for each in page.releases] == [held, second]

@@ -1,4 +1,4 @@
-"""A request that is sent again, over the wire and to whichever worker gets it."""
+"""Requests that are repeated over the wire, to any worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALLERS, ROUNDS = 6, 15
 
 @pytest.mark.slow
 def test_the_same_request_from_many_callers_at_once(tmp_path: Path) -> None:
-    """Each over a connection of its own, so that every worker gets some: one answer to each request, counted once."""
+    """If many callers send one request to several workers at once, all get the same answer, and it is counted once."""
     with serving(tmp_path, workers=2, settings={"RISKD_SERVER__DEFAULT_TIMEOUT_MS": "5000"}) as service:
         together = Barrier(CALLERS)
 
@@ -43,7 +43,8 @@ def test_the_same_request_from_many_callers_at_once(tmp_path: Path) -> None:
 
 
 def test_another_attempt_under_the_same_id(service: Service, tmp_path: Path) -> None:
-    """INVALID_ARGUMENT, naming the field; in a batch it fails by itself; and the first answer is still to be had."""
+    """Another attempt with a used id gets INVALID_ARGUMENT, in a batch only for itself, and the first answer stays
+    valid."""
     asked = attempt(subject=tmp_path.name, request_id="once")
     other = attempt("192.0.2.9", subject=tmp_path.name, request_id="once")
     first = service.assess(asked)
@@ -61,8 +62,8 @@ def test_another_attempt_under_the_same_id(service: Service, tmp_path: Path) -> 
 
 
 def test_one_request_by_any_method(service: Service, tmp_path: Path) -> None:
-    """Whichever of Assess, BatchAssess and StreamAssess had it first, the others give the same answer, bit for bit;
-    twice on one stream is once, and the log has one assessment of each."""
+    """Assess, BatchAssess and StreamAssess give the same answer to a repeated request, bit for bit, and it is logged as
+    one assessment."""
     asked = [attempt(subject=f"{tmp_path.name} {number}", request_id="any") for number in range(3)]
 
     def single(stub: risk_pb2_grpc.RiskServiceStub) -> list[risk_pb2.AssessResponse]:

@@ -1,4 +1,4 @@
-"""Runbooks, followed: whoever is woken pastes their commands, and each is understood and answers."""
+"""The commands of the runbooks work as written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.service import ROOT, Service, attempt, riskd, serving
 
 MACHINE: Final = "/var/lib/riskd"
-"""Where docs/operations.md puts the state of a machine, and runbooks look for it."""
+"""The state directory in docs/operations.md and the runbooks."""
 PAGES: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 COMMANDS: Final = [
     (page.stem, line)
@@ -30,14 +30,14 @@ SOUGHT: Final = [
     )
     for name in names.split("|")
 ]
-"""Events of the log that a page greps for, in whole or in part."""
+"""Log events, or parts of their names, that a page greps for."""
 LACKING: Final = {
     "riskd drift": (2, "has no earlier decisions of customer"),
     "riskd policy calibrate": (2, "decisions not known to be good or fraud"),
     "riskd geo status --dir": (3, "holds no geo database"),
     "riskd events check": (2, "streams.yaml: cannot be read: No such file or directory"),
 }
-"""What a service of one sign-in has no answer to, and says so: no past, no outcomes, no file, no receiver."""
+"""Commands that a service with one sign-in cannot answer: no past, no outcomes, no file, no receiver."""
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_there_is_something_to_follow() -> None:
-    """The commands are found, of many pages."""
+    """Commands are found on several pages."""
     assert len({page for page, _ in COMMANDS}) >= 8
 
 
 @pytest.mark.parametrize(("page", "name"), SOUGHT)
 def test_an_event_that_a_runbook_looks_for_is_logged(page: str, name: str) -> None:
-    """Some module logs an event whose name is that, or has it as a part."""
+    """Every event that a runbook greps for is logged by some module."""
     del page
     quoted = re.compile(rf'"[a-z_]*{name}[a-z_]*"')
     assert any(quoted.search(path.read_text(encoding="utf-8")) for path in (ROOT / "riskd").rglob("*.py"))
@@ -66,7 +66,7 @@ def test_an_event_that_a_runbook_looks_for_is_logged(page: str, name: str) -> No
     ("page", "line"), COMMANDS, ids=[f"{page}-{number}" for number, (page, _) in enumerate(COMMANDS)]
 )
 def test_a_command_of_a_runbook_answers(page: str, line: str, service: Service, tmp_path: Path) -> None:
-    """With the service's settings it ends with 0 and says something, or names what is lacking here."""
+    """With the service's settings each command exits with 0 and prints something, or names what is missing here."""
     del page
     words = shlex.split(line.replace(MACHINE, str(service.state)).replace("/var/tmp", str(tmp_path)))
     done = riskd(*words[1:], state=service.state)

@@ -1,4 +1,4 @@
-"""What other parties tell, from outside: told by hand, counted, judged by, shown, and erased."""
+"""Security events from outside: reported by hand, counted, used, shown and erased."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ IDP = "https://idp.example"
 
 
 def test_a_reported_account_is_asked_for_more(tmp_path: Path) -> None:
-    """Told by `riskd events tell` to one of two workers, every login is judged by it; support and whoever asks why
-    find it; once the subject is erased, nothing is left of it."""
+    """An event reported by `riskd events tell` to one worker affects every later login; support and analysts can see
+    it, and an erasure removes it."""
     about = ("--domain", "customer", "--subject", "anne")
     with serving(tmp_path / "s", workers=2) as service:
         assert service.assess(attempt(subject="anne")).requirement.tier == assessment_pb2.TIER_BASELINE

@@ -1,4 +1,4 @@
-"""What a transmitter says of an account is heard by the next sign-in of it."""
+"""An event from a transmitter affects the subject's next sign-in."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ OTHER = {"format": "email", "email": "other@example.com"}
 
 
 @pytest.mark.slow
-def test_what_a_transmitter_says_raises_the_next_sign_in(tmp_path: Path) -> None:
-    """HIGH of an account raises its score and its tier, LOW of it takes that back, and nobody else is touched; by a
-    caller who may tell events and nothing else."""
+def test_a_reported_risk_raises_the_next_sign_in(tmp_path: Path) -> None:
+    """A HIGH risk level raises the subject's score and tier, LOW takes that back, and no other subject is affected; the
+    receiver's caller may only report events."""
     (tmp_path / "callers.toml").write_text(CALLERS.format(web=token_hash("web"), receiver=token_hash("receiver")))
     (tmp_path / "caller.token").write_text("receiver")
     bearer_file(tmp_path)

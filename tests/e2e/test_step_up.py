@@ -1,4 +1,4 @@
-"""A resource server asks riskd, asks for a step-up, and is asked again: RFC 9470, all real but the person."""
+"""A resource server asks riskd, challenges for a step-up, and is asked again: RFC 9470 with real servers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.e2e.step_up import BLOCK, PAGE, PASSWORD, play, stage
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One of our own: whose attempts others add to would be asked for more."""
+    """A separate service, because attempts of other tests would raise its tiers."""
     with serving(tmp_path_factory.mktemp("step_up")) as running:
         yield running
 
 
 def test_the_page_shows_what_goes_over_the_wire(service: Service) -> None:
-    """docs/step-up.md has every exchange as it was, secrets and times by their names."""
+    """docs/step-up.md shows every exchange as it happens, with names for secrets and times."""
     with service.stub() as risk, stage(risk) as (client, wire):
         play(client, wire)
         seen = wire.page()
@@ -28,7 +28,7 @@ def test_the_page_shows_what_goes_over_the_wire(service: Service) -> None:
     assert shown == {name: seen[name] for name in shown}
 
 
-def test_a_step_up_is_judged_and_told(service: Service) -> None:
+def test_a_step_up_is_assessed_and_its_outcome_reported(service: Service) -> None:
     """The password does not satisfy, both factors do; the log has both answers, and the outcome of the first."""
     before = len(service.decisions())
     with service.stub() as risk, stage(risk) as (client, wire):
@@ -41,8 +41,8 @@ def test_a_step_up_is_judged_and_told(service: Service) -> None:
     assert [(each.assessment_id, each.kind) for each in outcomes] == [(answers[0].id, "challenge_passed")]
 
 
-def test_what_was_not_asked_for_is_asked_again(service: Service) -> None:
-    """A client that comes back with a password once more, or with a code that is wrong, gets no further."""
+def test_an_unmet_challenge_is_repeated(service: Service) -> None:
+    """A client that returns with only a password again, or with a wrong code, is challenged again."""
     with service.stub() as risk, stage(risk) as (client, _):
         for name in ("first", "second"):
             token = client.sign_in(name, {"password": PASSWORD}, {})

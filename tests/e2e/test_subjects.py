@@ -1,4 +1,4 @@
-"""The rights of a subject, from outside: on the socket, on the port, on the command line, in the files."""
+"""The rights of a subject, through socket, port, command line and files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ANNE = "anne@example.org"
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Service]:
-    """Two workers, whose socket is in the state directory."""
+    """A service of two workers, with its socket in the state directory."""
     with serving(tmp_path / "s", workers=2) as service:
         yield service
 
 
 def lived(service: Service, who: str) -> str:
-    """A proven sign-in; its assessment's id."""
+    """A proven sign-in; returns its assessment's id."""
     answer = service.assess(attempt(subject=who, request_id="r-1"))
     with service.stub() as stub:
         stub.RecordOutcome(
@@ -45,7 +45,7 @@ def lived(service: Service, who: str) -> str:
 
 
 def subject(service: Service, action: str, *arguments: str) -> dict[str, object]:
-    """One action of `riskd subject`, as JSON."""
+    """Run an action of `riskd subject`, and parse its JSON."""
     done = riskd("subject", action, ANNE, "--domain", "customer", "--json", *arguments, state=service.state)
     assert done.returncode == 0, done.stderr
     said: dict[str, object] = json.loads(done.stdout)
@@ -53,8 +53,8 @@ def subject(service: Service, action: str, *arguments: str) -> dict[str, object]
 
 
 def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
-    """What was lived is told, all of it; once erased it is not in the store, and after a compaction in no file; nobody
-    else's goes. Nothing that riskd says on the way names the subject."""
+    """A subject's data are shown and exported in full; after an erasure and a compaction they are in no file, and
+    nothing that riskd logs names the subject."""
     assessment = lived(running, ANNE)
     lived(running, "bert")
     assert subject(running, "show")["taughtUnits"] == str(UNITS)
@@ -93,7 +93,7 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
 
 
 def test_only_the_user_itself_can_open_the_socket(running: Service) -> None:
-    """Who reaches the port may assess, and can neither read nor erase."""
+    """Only riskd's user may use the socket; callers on the port can neither read nor erase."""
     socket = running.state / "subjects.sock"
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert stat.S_ISSOCK(socket.stat().st_mode)
@@ -107,7 +107,7 @@ def request() -> subject_pb2.EraseSubjectRequest:
 
 
 def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
-    """With `subjects.serve` at `port` every worker answers there, counts it, and there is no socket."""
+    """With `subjects.serve` set to `port`, every worker answers there and counts it, and there is no socket."""
     with serving(tmp_path / "s", settings={"RISKD_SUBJECTS__SERVE": "port"}) as service:
         lived(service, ANNE)
         with service.channel() as channel:
@@ -132,7 +132,7 @@ def test_on_the_port_where_the_operator_wants_it(tmp_path: Path) -> None:
 
 
 def test_nowhere_where_the_operator_wants_that(tmp_path: Path) -> None:
-    """With `off` neither port nor socket answers, and the command line says that nobody does."""
+    """With `off` neither port nor socket answers, and the command line says so."""
     with serving(tmp_path / "s", settings={"RISKD_SUBJECTS__SERVE": "off"}) as service:
         assert not (service.state / "subjects.sock").exists()
         done = riskd("subject", "show", ANNE, "--domain", "customer", state=service.state)
@@ -142,7 +142,7 @@ def test_nowhere_where_the_operator_wants_that(tmp_path: Path) -> None:
 
 
 def test_the_socket_outlives_its_worker(running: Service) -> None:
-    """A worker that dies is replaced, and the new one listens there again."""
+    """If the worker dies, its replacement listens on the socket again."""
     first = running.workers()[0]
     os.kill(first, signal.SIGKILL)
     eventually(lambda: running.workers()[0] != first)
@@ -153,8 +153,8 @@ def test_the_socket_outlives_its_worker(running: Service) -> None:
 
 
 def test_a_socket_has_one_service(running: Service) -> None:
-    """A second service of the same state is refused in a line for each socket; with others it serves beside the first,
-    and takes none of the first one's along when it stops."""
+    """A second service with the same sockets is refused; with other sockets it serves beside the first, and its stop
+    leaves the first one's alone."""
     done = riskd(*START, state=running.state)
     assert (done.returncode, done.stdout) == (2, "")
     assert [line.partition(":")[0] for line in told(done.stderr)] == ["subjects.socket", "release.socket"]
@@ -172,7 +172,7 @@ def test_a_socket_has_one_service(running: Service) -> None:
 
 
 def test_a_port_for_everybody_is_refused(tmp_path: Path) -> None:
-    """Reading and erasing on an open port needs certificates of clients, or is refused at the start."""
+    """Serving subjects on a port beyond loopback without client certificates is rejected at the start."""
     settings = {"RISKD_SUBJECTS__SERVE": "port", "RISKD_SERVER__HOST": "0.0.0.0"}
     done = riskd("settings", "--check", state=tmp_path, settings=settings)
     assert done.returncode == 2
@@ -181,7 +181,7 @@ def test_a_port_for_everybody_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_erased_unasked(running: Service) -> None:
-    """Without a person to ask and without --yes it is refused, and all is there."""
+    """Without a terminal and without `--yes`, an erasure is refused."""
     lived(running, ANNE)
     done = riskd("subject", "erase", ANNE, "--domain", "customer", state=running.state)
     assert (done.returncode, "--yes" in done.stderr) == (2, True)

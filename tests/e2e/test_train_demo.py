@@ -1,4 +1,4 @@
-"""`riskd demo --train`, small: from two worlds to a model that decides in a running service."""
+"""`riskd demo --train` on a small scale: from two simulated worlds to a model that decides in a running service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = ("--users", "150", "--days", "40", "--attack-share", "0.15")
 
 
 def databases(directory: Path) -> dict[str, str]:
-    """City and ASN databases that know some networks of every operator of the worlds; as settings."""
+    """Settings with city and ASN databases that contain networks of every operator of the worlds."""
     directory.mkdir()
     tables = read_tables(data_directory("world"))
     codes = [each.code for each in tables.countries]
@@ -49,8 +49,8 @@ def databases(directory: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(540)
 def test_a_model_is_trained_judged_promoted_and_decides(tmp_path: Path) -> None:
-    """One command: no call fails while the service swaps, each check of the gate is printed, the history tells who
-    promoted it and past what, and the report is where it says."""
+    """One command trains, evaluates and promotes a model without a failed call, prints every check, records the
+    promotion, and writes the report."""
     out = tmp_path / "out"
     settings = databases(tmp_path / "geo")
     command = [sys.executable, "-m", "riskd", "demo", "--train", "--no-geo", "--out", str(out), *SMALL]
@@ -78,7 +78,7 @@ def test_a_model_is_trained_judged_promoted_and_decides(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_there_is_refused(tmp_path: Path) -> None:
-    """Nothing is written over."""
+    """An existing directory is refused."""
     command = [sys.executable, "-m", "riskd", "demo", "--train", "--no-geo", "--out", str(tmp_path)]
     done = subprocess.run(
         command, env=environment(tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=50, check=False

@@ -1,4 +1,4 @@
-"""A worker dies under load: whatever was answered is found afterwards, and nobody else notices."""
+"""A worker dies under load: every answer is in log and store, and callers see no failure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.e2e.service import Service, attempt, eventually, serving
 
 CLIENTS = 4
 BEFORE, AFTER = 40, 40
-"""Calls of each client before and after the death."""
+"""Calls of each client before and after the worker's death."""
 
 
 class Client:
-    """Signs in under ids of its own, and tries again as long as nobody answers."""
+    """Signs in with its own request ids, and retries until it gets an answer."""
 
     def __init__(self, service: Service, number: int) -> None:
         self._service = service
@@ -31,7 +31,7 @@ class Client:
         self.warm = Event()
 
     def run(self, died: Event) -> None:
-        """Calls before, during and after the death."""
+        """Call before, during and after the worker's death."""
         after = 0
         with self._service.stub() as stub:
             while after < AFTER:
@@ -50,7 +50,7 @@ class Client:
 
 
 def load(service: Service) -> list[Client]:
-    """Clients that call while a worker is killed, to their end."""
+    """Run clients while a worker is killed."""
     clients, died = [Client(service, number) for number in range(CLIENTS)], Event()
     with ThreadPoolExecutor(CLIENTS) as pool:
         running = [pool.submit(client.run, died) for client in clients]
@@ -68,7 +68,7 @@ def load(service: Service) -> list[Client]:
 
 @pytest.mark.slow
 def test_what_was_answered_is_found_after_a_worker_was_killed(tmp_path: Path) -> None:
-    """Each answer is in the decision log and has its receipt; counters go on; the end is clean."""
+    """Each answer is in the decision log and has its receipt, counters continue, and the service ends cleanly."""
     with serving(tmp_path, workers=2) as service:
         clients = load(service)
         answers = [answer for client in clients for answer in client.answered.values()]

@@ -1,4 +1,4 @@
-"""Fixtures for breaking things."""
+"""Fixtures for fault injection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ collect_ignore = [] if MOUNTABLE else ["test_disk.py"]
 
 
 def pytest_report_header() -> str:
-    """Say whether the tests that need file systems of their own are run, so that they are not skipped silently."""
+    """Say whether the tests that mount file systems run, so that nothing is left out silently."""
     return f"file systems of the tests' own: {'mounted' if MOUNTABLE else 'NOT run, mounting takes root'}"
 
 

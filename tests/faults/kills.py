@@ -1,4 +1,4 @@
-"""Kills workers and supervisors under load with SIGKILL, then looks for everything that was acknowledged."""
+"""SIGKILL of workers and supervisors under load, and a check that everything acknowledged is kept."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _AGAIN: Final = frozenset(
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.CANCELLED,
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,  # one worker does for two meanwhile
+        grpc.StatusCode.RESOURCE_EXHAUSTED,  # one worker serves for two meanwhile
     }
 )
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """The result of a campaign. `lost` fields count what was acknowledged and is missing."""
+    """The result of a campaign. `lost` counts what was acknowledged and is missing."""
 
     workers_killed: int
     supervisors_killed: int
@@ -57,7 +57,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Caller:
-    """Signs in with a new subject each time, reports an outcome, and retries until it is answered."""
+    """Signs in as a new subject each time, reports an outcome, and retries until it gets an answer."""
 
     def __init__(self, number: int, where: Callable[[], str], stop: threading.Event) -> None:
         self.assessed: list[str] = []
@@ -83,7 +83,7 @@ class Caller:
         def moved() -> bool:
             return address != self._where()
 
-        self._begun += 1  # never the same again: a repeat gets the first answer, and its causes
+        self._begun += 1  # always a new id: a repeat would get the first answer, and its causes
         name = f"{self._number}-{self._begun}"
         answer = self._insist(lambda: stub.Assess(attempt(subject=name, request_id=name), timeout=5), moved)
         if answer is None or answer.degraded:
@@ -127,7 +127,7 @@ class Killer:
             time.sleep(0.05)
 
     def supervisor(self) -> None:
-        """Kill the supervisor, check that no process survives it, and start again with the same state."""
+        """Kill the supervisor, check that no worker outlives it, and start a new service on the same state."""
         time.sleep(self._random.random() * 0.3)
         children = [*self.service.workers()]
         self.service.process.kill()
@@ -160,7 +160,7 @@ class Killer:
 
 @contextmanager
 def callers(where: Callable[[], str]) -> Iterator[list[Caller]]:
-    """Run load in the background. Unexpected errors of callers are raised at the end."""
+    """Callers that generate load until this context ends; unexpected errors are raised then."""
     stop, failures = threading.Event(), list[BaseException]()
     crew = [Caller(number, where, stop) for number in range(CALLERS)]
 
@@ -186,8 +186,7 @@ def callers(where: Callable[[], str]) -> Iterator[list[Caller]]:
 def campaign(
     state: Path, workers: int, supervisors: int, seed: int, told: Callable[[int], None] = lambda _: None
 ) -> Found:
-    """Kill this many workers and supervisors in random order under load, with progress, then look for everything
-    acknowledged."""
+    """Kill workers and supervisors in random order under load, then look for everything that was acknowledged."""
     begun = time.monotonic()
     with Killer(state, seed) as killer:
         order = [killer.worker] * workers + [killer.supervisor] * supervisors
@@ -216,12 +215,11 @@ def campaign(
 
 
 def _lost(state: Path, assessed: set[str], settled: set[str]) -> tuple[int, int]:
-    """The number of acknowledged assessments and outcomes without a log line, and of those without receipt or
-    learning."""
+    """The number of acknowledged answers that are missing from the log, and from the store."""
     lines = [record.decode(line) for line in read_segments(state / "decisions")]
     taught = {line.assessment_id: line.taught for line in lines if isinstance(line, record.OutcomeRecord)}
     decided = {line.id for line in lines if isinstance(line, record.AssessmentRecord | record.RepeatRecord)}
-    assert any(taught.values()), "nobody learned, so nothing would be missed"
+    assert any(taught.values()), "nothing was taught, so no loss could be seen"
     store, missing = LmdbStore(state / "store"), 0
     try:
         for one in assessed:

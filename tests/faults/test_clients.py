@@ -1,4 +1,4 @@
-"""Malicious and broken clients: others are answered, and memory stays bounded."""
+"""Hostile and broken clients: other callers are still answered, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CROWD = 400
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A single worker, so that the attacked one is also the one that answers. It must be the same one at the end."""
+    """A service with one worker, so that the attacked worker also serves the others; it must survive all tests."""
     with serving(tmp_path_factory.mktemp("clients")) as running:
         with running.stub() as stub:
             for _ in range(50):
@@ -46,7 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def private(service: Service) -> int:
-    """The private memory of a worker, in bytes."""
+    """Anonymous memory of the worker in bytes."""
     (worker,) = service.workers()
     status = Path(f"/proc/{worker}/status").read_text(encoding="ascii")
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
@@ -54,7 +54,7 @@ def private(service: Service) -> int:
 
 @contextmanager
 def neighbour(service: Service) -> Iterator[None]:
-    """Another client signs in meanwhile. Each call is answered, and most of them quickly."""
+    """Another caller signs in meanwhile and is answered each time, usually at once."""
     stop = threading.Event()
     seconds: list[float] = []
     errors: list[grpc.RpcError] = []
@@ -84,7 +84,7 @@ def neighbour(service: Service) -> Iterator[None]:
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not reading"])
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood(name: str, reads: bool, service: Service) -> None:
-    """During tens of thousands of frames, sent as fast as possible, others are answered."""
+    """While a client floods the server with tens of thousands of frames, others are answered."""
     make, most = FLOODS[name]
     with neighbour(service):
         peer = Peer(service.address)
@@ -94,7 +94,7 @@ def test_a_flood(name: str, reads: bool, service: Service) -> None:
 
 
 def test_a_crowd_that_reads_no_answers(service: Service) -> None:
-    """Calls whose answers are not read do not use up the places of others."""
+    """Calls whose answers are never read do not block other callers."""
     message = attempt(subject="slow").SerializeToString()
     with ExitStack() as peers:
         for _ in range(5):
@@ -112,7 +112,7 @@ def test_a_crowd_that_reads_no_answers(service: Service) -> None:
     "greeting", [b"", b"PRI * HT", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\0" * 100]
 )
 def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -> None:
-    """Half-open connections, and connections of other protocols, do not block others."""
+    """Connections that stay half open or speak another protocol do not block other callers."""
     host, _, port = service.address.rpartition(":")
     with neighbour(service), ExitStack() as open_ones:
         for _ in range(CROWD):
@@ -121,7 +121,7 @@ def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -
 
 
 def test_callers_that_vanish(service: Service) -> None:
-    """Connections are reset repeatedly in the middle of a call."""
+    """Clients that reset the connection in the middle of a call do not affect others."""
     begin = calls(attempt(subject="gone").SerializeToString(), flags=0)
     with neighbour(service):
         for _ in range(CROWD):
@@ -142,12 +142,12 @@ def beyond() -> risk_pb2.AssessRequest:
 @pytest.mark.parametrize(
     ("request_of", "code"),
     [(oversized, grpc.StatusCode.INVALID_ARGUMENT), (beyond, grpc.StatusCode.RESOURCE_EXHAUSTED)],
-    ids=["of a method", "of all"],
+    ids=["above the method's limit", "above the global limit"],
 )
 def test_messages_that_are_too_large(
     request_of: Callable[[], risk_pb2.AssessRequest], code: grpc.StatusCode, service: Service
 ) -> None:
-    """They are refused by their length, before they are read."""
+    """A message above a size limit is rejected by its length, before it is parsed."""
     with neighbour(service), service.channel() as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
         for _ in range(20):
@@ -158,7 +158,7 @@ def test_messages_that_are_too_large(
 
 @pytest.mark.slow
 def test_scrapers_that_drip(service: Service) -> None:
-    """A client that sends its request byte by byte blocks probes and Prometheus for at most `SECONDS`."""
+    """Clients that send a request byte by byte block probes and Prometheus for at most `SECONDS`."""
     address = service.metrics.removeprefix("http://").removesuffix("/metrics")
     host, _, port = address.rpartition(":")
     stop = threading.Event()
@@ -193,6 +193,6 @@ def answers(service: Service) -> bool:
 
 
 def test_stderr_stays_json_lines(service: Service) -> None:
-    """Nothing that a client sends makes a library write to stderr: every line is still JSON."""
+    """Nothing that a client sends makes a library write to the log; every line stays valid JSON."""
     assert (service.state / "events.jsonl").stat().st_size < MIB
     assert {event["level"] for event in service.events()} <= {"info", "warning", "error"}

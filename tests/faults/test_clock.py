@@ -1,5 +1,4 @@
-"""The clock is wrong: calls are answered, nothing is deleted because of it, and after the correction all is as
-before."""
+"""A wrong system clock rejects nobody and deletes nothing; correcting it restores everything."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ __all__ = ["release", "store"]
 
 @pytest.mark.parametrize("step", [-400 * DAY, -DAY, -HOUR, HOUR, DAY, 400 * DAY], ids=lambda step: f"{step / DAY:+g} d")
 def test_a_step_of_the_clock(step: float, release: Release, store: HistoryStore) -> None:
-    """While the clock is wrong, attempts are answered and outcomes accepted. After the correction, earlier learning
+    """While the clock is wrong, attempts are answered and outcomes accepted; once it is corrected, earlier learning
     counts again."""
     bench = Bench(release, store)
     first = bench.assess(LOGIN)
@@ -45,7 +44,7 @@ def test_a_step_of_the_clock(step: float, release: Release, store: HistoryStore)
 
 
 class Failures(NullMeter):
-    """Records failures, and how often the store's size was read."""
+    """Counts failures by part, and looks at the store."""
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
@@ -58,7 +57,8 @@ class Failures(NullMeter):
 
 
 def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
-    """With a clock a year ahead, every record has expired. None is deleted if the clock is corrected within an hour."""
+    """After a clock jump of a year, the sweep waits an hour before it deletes what seems expired, so that the clock can
+    be corrected."""
     wall, booted, meter, store = [NOW], [1000.0], Failures(), MemoryStore()
     sweeper = Sweeper(store, meter, lambda: wall[0], lambda: booted[0])
     assert store.write(counted(*SHARED), (), NOW, 1.0)
@@ -80,7 +80,7 @@ def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
 
 
 def test_no_segment_is_too_old_after_a_step(tmp_path: Path) -> None:
-    """With a clock a year ahead, every segment is older than `log.keep_days`. None is deleted while the clock may be
+    """After a clock jump of a year, no log segment is deleted as older than `log.keep_days` while the clock can be
     corrected."""
     wall = [NOW]
     log = FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(keep_seconds=90 * DAY), lambda: wall[0])

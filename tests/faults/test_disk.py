@@ -1,4 +1,4 @@
-"""Failing disks: sign-ins are answered in time, and what was acknowledged is found."""
+"""Disk failures of every kind: sign-ins are answered in time, and everything acknowledged is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOTH = {"store:not_written", "decision_log:not_written"}
 
 @pytest.mark.slow
 def test_a_full_disk(disk: Disk) -> None:
-    """Answers name both causes, and reads work. Free space alone restores everything."""
+    """On a full disk, answers name both causes and reads work; once there is room, everything recovers by itself."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:
         with disk.full():
             eventually(lambda: caller.sign_in().causes == BOTH)
@@ -33,11 +33,14 @@ def test_a_full_disk(disk: Disk) -> None:
 
 @pytest.mark.slow
 def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
-    """One call hangs in the disk. All others are answered in time and say that they are not logged."""
+    """If the log's disk hangs, one call waits for it; all others are answered in time and report that they are not
+    logged."""
     elsewhere = {"RISKD_LOG__DIR": str(disk.path / "decisions")}
     with serving(tmp_path / "state", settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
-            assert sum(caller.is_late() for _ in range(5)) <= 2, "one, and one that was there before it was noticed"
+            assert sum(caller.is_late() for _ in range(5)) <= 2, (
+                "at most the call that hangs and one that began before this was noticed"
+            )
             seen = caller.several(20)
             assert causes(seen) == {"decision_log:not_written"}
             assert caller.failures("decision_log") >= 20
@@ -48,7 +51,8 @@ def test_a_log_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
-    """Calls end only by their own deadline. Once the disk answers, everything continues and nothing is lost."""
+    """If the store's disk hangs, calls end at the caller's deadline; once it answers, all goes on and nothing is
+    lost."""
     elsewhere = {"RISKD_STORE__PATH": str(disk.path / "store")}
     with serving(tmp_path / "state", workers=2, settings=elsewhere) as service, witness(service) as caller:
         with disk.frozen():
@@ -60,7 +64,8 @@ def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_system_that_turned_read_only(disk: Disk) -> None:
-    """Histories can be read, but nothing is written. After a remount, store and log recover without a restart."""
+    """On a read-only file system, histories are read and nothing is written; once it is mounted again, store and log
+    recover by themselves."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:
         time.sleep(SYNCED)
         disk.break_down()

@@ -1,4 +1,4 @@
-"""Processes are killed at random moments. `make chaos` does so two hundred times."""
+"""Processes are killed at random moments; `make chaos` does it two hundred times."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.faults.kills import campaign
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_whatever_is_killed_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    """Workers and supervisors are killed under load. Every acknowledged assessment and outcome is in the log and in the
-    histories, and no process survives its supervisor."""
+    """When workers and supervisors are killed under load, every acknowledged assessment and outcome is kept in log and
+    store, and no worker outlives its supervisor."""
     found = campaign(tmp_path, workers=3, supervisors=1, seed=1)
     assert (found.lost_in_log, found.lost_in_store, found.orphans) == (0, 0, 0)
     assert found.assessments > 30

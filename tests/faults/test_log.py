@@ -1,5 +1,4 @@
-"""Faults of the decision log: acknowledged records are kept, refused ones are reported, and it recovers without a
-restart."""
+"""Failures of the decision log: appended lines are kept, refused ones are reported, and it recovers by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from tests.faults.disks import nobody
 
 
 class HangingLog(FileDecisionLog):
-    """A log on a disk that hangs until told otherwise."""
+    """A log whose disk hangs until `disk` is set."""
 
     disk = threading.Event()
 
@@ -29,8 +28,8 @@ def opened(directory: Path, **bounds: float) -> FileDecisionLog:
 
 
 def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None:
-    """The next thread waits for `PATIENCE_S`, later ones not at all. In the end the hanging line is there, and so are
-    new ones."""
+    """While a line hangs, the next thread waits for `PATIENCE_S` and later ones not at all; in the end the line and new
+    ones are written."""
     with closing(HangingLog(tmp_path, 0, NullMeter(), Bounds())) as log:
         appended: list[bool] = []
         thread = threading.Thread(target=lambda: appended.append(log.append(b"first")))
@@ -51,7 +50,7 @@ def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:
-    """The open segment can still be written. A new one is refused until the directory is writable again."""
+    """Without permission, the open segment continues; a new one is refused until the directory is writable again."""
     place = tmp_path / "log"
     with closing(opened(place, segment_bytes=10)) as log:
         assert log.append(b"0123456789")
@@ -64,8 +63,8 @@ def test_permission_that_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
-    """Within seconds, lines go to the new directory at the path. Earlier lines are where the old directory was
-    moved."""
+    """If the directory is replaced, new lines go to the new one within seconds, and earlier ones stay in the moved
+    one."""
     place = tmp_path / "log"
     with closing(opened(place)) as log:
         assert log.append(b"before")
@@ -76,7 +75,8 @@ def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_back_opens_the_next_segment(tmp_path: Path) -> None:
-    """Segment names come from the clock. An existing file is not overwritten; a moment later a new name is free."""
+    """Segment names come from the clock; an existing segment is never overwritten, and another time gives a free
+    name."""
     now = [1_800_000_000.0]
     bounds = Bounds(segment_bytes=10)
     with closing(FileDecisionLog(tmp_path, 0, NullMeter(), bounds, lambda: now[0])) as log:

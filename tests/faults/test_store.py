@@ -1,4 +1,4 @@
-"""Faults of the store in a running service: sign-ins are answered in time, and what was acknowledged is found."""
+"""Store failures in a running service: sign-ins are answered in time, and everything acknowledged is kept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UNREADABLE = {"history:unavailable", "reputation:unavailable"}
 
 @contextmanager
 def holding(store: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process in the middle of a transaction."""
+    """Another process that holds a transaction open."""
     command = [sys.executable, "-m", "tests.contract.hammer", str(store), "holder", mode]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -48,7 +48,7 @@ def holding(store: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def fill(store: LmdbStore, expires: float) -> list[bytes]:
-    """Write documents until the store is full. Returns their keys."""
+    """Write documents until the store is full, and return their keys."""
     keys: list[bytes] = []
     for size in (100_000, 3000, 300):
         with suppress(Unavailable):
@@ -61,15 +61,15 @@ def fill(store: LmdbStore, expires: float) -> list[bytes]:
 
 @pytest.mark.slow
 def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
-    """SIGSTOP of a process that holds the write lock: answers come in time, and nothing is counted. SIGCONT or SIGKILL
-    restores everything."""
+    """If a process is stopped while it holds the write lock, others answer in time and write nothing; SIGCONT or
+    SIGKILL restores everything."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with holding(tmp_path / "store", "write") as holder:
             holder.send_signal(signal.SIGSTOP)
             seen = caller.several(20)
             assert causes(seen) == NOT_WRITTEN
             assert gaps(seen) == set()
-            assert median(each.seconds for each in seen) < OWN, "after one long wait nobody waits"
+            assert median(each.seconds for each in seen) < OWN, "only the first call waits"
             assert caller.failures("store") >= 20
             assert caller.is_refused(caller.acknowledged[0])
         caller.recovered()
@@ -79,8 +79,8 @@ def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("remedy", ["sweep", "erase", "growth"])
 def test_a_full_map(remedy: str, tmp_path: Path) -> None:
-    """Answers come in time, and nothing is counted. Expiry, an erasure, or another process with a larger map makes
-    space."""
+    """With a full map, answers come in time and nothing is written; expiry, an erasure or a larger map in another
+    process makes room."""
     with serving(tmp_path, settings=SMALL) as service, witness(service) as caller:
         with closing(LmdbStore(tmp_path / "store", map_size=16 << 20)) as other:
             keys = fill(other, expires=time.time() if remedy == "sweep" else NOW + 9999 * DAY)
@@ -100,7 +100,8 @@ def test_a_full_map(remedy: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_that_is_removed(tmp_path: Path) -> None:
-    """All calls are answered. Within seconds there is a new store, which has what is acknowledged from then on."""
+    """If the store is removed, callers are still answered; within seconds there is a new store that keeps what is
+    acknowledged from then on."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         shutil.rmtree(tmp_path / "store")
         caller.several(10)
@@ -113,7 +114,7 @@ def test_a_store_that_is_removed(tmp_path: Path) -> None:
 
 
 def is_found(service: Service, assessment_id: str) -> bool:
-    """Whether the store at the path has the receipt. The first 8 bytes of an assessment's id are the place of its
+    """Whether the store at the path has the receipt: the first 8 bytes of an assessment's id are the place of its
     records."""
     with closing(LmdbStore(service.state / "store")) as store:
         return any(key.endswith(b"R") for key in store.held(bytes.fromhex(assessment_id[:16]), NOW, 100))
@@ -121,7 +122,7 @@ def is_found(service: Service, assessment_id: str) -> bool:
 
 @pytest.mark.slow
 def test_a_store_that_another_replaces(tmp_path: Path) -> None:
-    """A copy that replaces the store is opened, and its records are found."""
+    """If the store is replaced by a copy, the service switches to it and finds the copy's records."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with lmdb.open(str(tmp_path / "store")) as copied:
             (tmp_path / "copy").mkdir()
@@ -136,15 +137,15 @@ def test_a_store_that_another_replaces(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
-    """Subjects whose records are on the page are answered with a gap. Others are not affected. Repairing the page needs
-    no restart."""
+    """Subjects whose records were on the damaged page get a gap; the others are unaffected, and a repair needs no
+    restart."""
     with serving(tmp_path) as service, witness(service) as caller:
         data = tmp_path / "store" / "data.mdb"
         caller.several(30)
         sound = data.read_bytes()
         with data.open("r+b") as file:
             for page in range(2, len(sound) // 4096):
-                if sound[page * 4096 + 10] & 2:  # a leaf
+                if sound[page * 4096 + 10] & 2:  # a leaf page
                     file.seek(page * 4096)
                     file.write(bytes(4096))
         seen = caller.several(10)
@@ -158,8 +159,8 @@ def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
-    """Reading beyond the end of a mapped file kills the process. The next one checks the file, sets it aside, reports
-    that, and serves. What is acknowledged from then on is found, and soon also what was acknowledged before."""
+    """Reading beyond the end of the mapped file kills the process. Its successor checks the file, sets it aside,
+    reports that and serves; later acknowledgements are kept, and earlier ones are soon rebuilt."""
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
         caller = Witness(service, stub)
         caller.sign_in(5.0)
@@ -170,15 +171,14 @@ def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
         eventually(caller.is_unconnected)
         eventually(lambda: not caller.is_unconnected())
         eventually(lambda: service.metric("riskd_workers_serving") == 2)
-        is_begun_anew(service, caller)
-        comes_back(service, before)
+        is_set_aside_once(service, caller)
+        is_rebuilt(service, before)
         (aside,) = tmp_path.glob("store.corrupt-*")
         assert (aside / "data.mdb").stat().st_size >= 2 * 4096
 
 
-def is_begun_anew(service: Service, caller: Witness) -> None:
-    """The store was set aside once, even if several processes found the damage. This was logged and counted, and the
-    new store works."""
+def is_set_aside_once(service: Service, caller: Witness) -> None:
+    """The damaged store was set aside once, reported and counted, and the new store keeps what it acknowledges."""
     told = [event for event in service.events() if event["event"] == "store_set_aside"]
     assert len(told) == service.metric("riskd_failures_total", part="store_damaged") >= 1
     assert "set aside as store.corrupt-" in str(told[0]["problems"])
@@ -191,8 +191,8 @@ def is_begun_anew(service: Service, caller: Witness) -> None:
     caller.finds_everything()
 
 
-def comes_back(service: Service, before: dict[bytes, bytes]) -> None:
-    """The histories are rebuilt without an operator, and this is logged: every earlier record is as before."""
+def is_rebuilt(service: Service, before: dict[bytes, bytes]) -> None:
+    """Every earlier record is rebuilt without an operator, and the rebuild is reported."""
     deadline = time.monotonic() + REBUILT
     while "store_rebuild_finished" not in [event["event"] for event in service.events()]:
         assert time.monotonic() < deadline, service.events()
@@ -220,8 +220,8 @@ DAMAGES = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    """Two workers that find the damage set the store aside once and start a new one. Nothing is deleted, and all
-    histories are rebuilt from the log."""
+    """Two workers that start on a damaged store set it aside once and begin a new one; nothing is deleted, and the log
+    restores all records."""
     with serving(tmp_path) as service, witness(service) as caller:
         for seen in caller.several(30):
             caller.tell(seen.answer.assessment_id)
@@ -230,8 +230,8 @@ def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path
     damage(data)
     spoiled = data.read_bytes()
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
-        is_begun_anew(service, Witness(service, stub, "another"))
-        comes_back(service, before)
+        is_set_aside_once(service, Witness(service, stub, "another"))
+        is_rebuilt(service, before)
     (aside,) = tmp_path.glob("store.corrupt-*")
     assert (aside / "data.mdb").read_bytes() == spoiled
 
@@ -267,8 +267,8 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
 def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    """No rebuild is due before the old store is moved. After that it is due, even if the new store was never
-    created."""
+    """A kill before the damaged store has moved schedules no rebuild; a kill after that schedules one, even if the new
+    store does not exist yet."""
     path, rename = tmp_path / "store", Path.rename
     LmdbStore(path, 16 << 20).close()
     (path / "data.mdb").write_bytes(b"noise" * 5000)
@@ -300,7 +300,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 
 
 def test_more_readers_than_slots(tmp_path: Path) -> None:
-    """Without a free reader slot, a read is unavailable. The next read frees the slots of dead readers."""
+    """A read without a free slot is unavailable; the next read reclaims the slots of dead readers."""
     with closing(LmdbStore(tmp_path, max_readers=2)) as store:
         with holding(tmp_path, "read") as one, holding(tmp_path, "read") as other:
             with pytest.raises(Unavailable, match="more readers than slots"):
@@ -313,7 +313,7 @@ def test_more_readers_than_slots(tmp_path: Path) -> None:
 
 
 def test_a_panic_of_lmdb(tmp_path: Path) -> None:
-    """After a disk error during a commit LMDB stops working on the file. The file is reopened, and nothing is lost."""
+    """After an LMDB panic in a commit, the store is reopened and nothing is lost."""
 
     def panic(_: object) -> None:
         raise lmdb.PanicError("commit")
@@ -335,7 +335,8 @@ def works(store: LmdbStore) -> bool:
 
 
 def test_permission_that_is_taken_away(tmp_path: Path) -> None:
-    """An open store continues to work. Opening it again is refused with a reason, until the permission is restored."""
+    """Without permission, an open store continues; opening it again is refused with the reason, until permission is
+    restored."""
     place = tmp_path / "store"
     with closing(LmdbStore(place)) as store:
         place.chmod(0)

@@ -1,4 +1,4 @@
-"""A client of a running service that records how long answers take, what they lack, and what was acknowledged."""
+"""A caller of a running service that records how long answers take, what they lack, and what was acknowledged."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MARGIN, MOST = 0.25, 0.9
 
 
 class Seen(Struct, frozen=True):
-    """An answer, and how long it took."""
+    """One answer and its duration."""
 
     answer: risk_pb2.AssessResponse
     seconds: float
 
     @property
     def causes(self) -> set[str]:
-        """The causes of a degraded answer."""
+        """The causes, which must be the same in all answers."""
         return set(self.answer.causes)
 
 
 class Witness:
-    """Signs in repeatedly, with a new subject each time."""
+    """Signs in again and again, as another subject each time."""
 
     def __init__(self, service: Service, stub: risk_pb2_grpc.RiskServiceStub, name: str = "witness") -> None:
         self.service = service
@@ -48,7 +48,7 @@ class Witness:
         self._calls = 0
 
     def sign_in(self, timeout: float = DEADLINE) -> Seen:
-        """Make an attempt. It counts as acknowledged unless the answer names a cause."""
+        """One attempt; its id is kept as acknowledged unless the answer is degraded."""
         self._calls += 1
         started = time.monotonic()
         answer = self.stub.Assess(attempt(subject=f"{self.name} {self._calls}"), timeout=timeout)
@@ -58,7 +58,7 @@ class Witness:
         return seen
 
     def several(self, count: int = 5) -> list[Seen]:
-        """Make `count` attempts, each of which must be answered within riskd's own time and the margin."""
+        """Several attempts, each answered within the service's own time and the margin."""
         seen = [self.sign_in() for _ in range(count)]
         assert median(each.seconds for each in seen) < OWN + MARGIN
         assert max(each.seconds for each in seen) < OWN + MOST
@@ -71,7 +71,7 @@ class Witness:
         self.stub.RecordOutcome(outcome, timeout=DEADLINE)
 
     def is_refused(self, assessment_id: str) -> bool:
-        """Whether an outcome is refused with UNAVAILABLE and RetryInfo."""
+        """Whether an outcome is refused with UNAVAILABLE and a time to retry."""
         try:
             self.tell(assessment_id)
         except grpc.RpcError as error:
@@ -81,7 +81,7 @@ class Witness:
         return False
 
     def is_unconnected(self) -> bool:
-        """Whether no server can be reached."""
+        """Whether no server answers."""
         try:
             self.sign_in()
         except grpc.RpcError as error:
@@ -97,15 +97,15 @@ class Witness:
         return False
 
     def failures(self, part: str) -> float:
-        """The value of the failure metric for this part."""
+        """The failures that the metric counts for this part."""
         return self.service.metric("riskd_failures_total", part=part)
 
     def recovered(self) -> None:
-        """Wait until answers lack nothing, without a restart."""
+        """Wait until answers are complete again."""
         eventually(lambda: not self.sign_in().answer.degraded)
 
     def finds_everything(self) -> None:
-        """Every acknowledged assessment accepts an outcome, and is in the log."""
+        """Every acknowledged assessment accepts an outcome and is in the log."""
         for assessment_id in self.acknowledged:
             self.tell(assessment_id)
         logged = {line.id for line in self.service.decisions() if isinstance(line, record.AssessmentRecord)}
@@ -114,7 +114,7 @@ class Witness:
 
 @contextmanager
 def witness(service: Service) -> Iterator[Witness]:
-    """A witness of a service that worked at the start. Checks that no worker was restarted in the end."""
+    """A witness of a service that is healthy at first; at the end, no worker was restarted."""
     with service.stub() as stub:
         one = Witness(service, stub)
         eventually(lambda: not one.sign_in(5.0).answer.degraded)
@@ -124,11 +124,11 @@ def witness(service: Service) -> Iterator[Witness]:
 
 
 def causes(seen: list[Seen]) -> set[str]:
-    """The causes that all answers name; they must be the same in each."""
+    """The causes for which it is degraded."""
     assert all(each.causes == seen[0].causes for each in seen), [each.causes for each in seen]
     return seen[0].causes
 
 
 def gaps(seen: list[Seen]) -> set[tuple[str, str]]:
-    """The gaps that riskd itself caused."""
+    """The gaps caused by failures of riskd."""
     return {(gap.source, gap.why) for each in seen for gap in each.answer.gaps if gap.why == "unavailable"}

@@ -17,19 +17,19 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 CORPUS: Final = ROOT / "build" / "fuzz"
 RSS_MIB: Final = 2048
-"""More memory than this is a leak, or a bomb."""
+"""Using more memory than this is a failure."""
 SLOW_S: Final = 5
-"""One input that takes longer is a hang."""
+"""An input that takes longer is a failure."""
 LONGEST: Final = 65_536
 NAMES: Final = (
     *("requests", "outcomes", "events", "policies", "models", "geo", "settings", "callers"),
     *("tokens", "claims", "streams", "log", "store", "texts"),
 )
-"""Those of `tests.fuzz.targets`, which is imported where it is instrumented, and there alone."""
+"""The targets of `tests.fuzz.targets`, which may only be imported after instrumentation."""
 
 
 def fuzz(name: str, seconds: int) -> tuple[int, float, str]:
-    """Run one target; inputs, seconds, and the end of what it said if it failed."""
+    """Run one target; return the number of inputs, the seconds, and the end of its output if it failed."""
     begun, corpus = time.monotonic(), CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
     limits = [f"-max_total_time={seconds}", f"-rss_limit_mb={RSS_MIB}", f"-timeout={SLOW_S}", f"-max_len={LONGEST}"]
@@ -42,7 +42,7 @@ def fuzz(name: str, seconds: int) -> tuple[int, float, str]:
 
 
 def one(name: str, flags: list[str]) -> None:
-    """In a process of its own: never returns."""
+    """Run one target in this process; never returns."""
     import atheris
 
     with atheris.instrument_imports(include=["riskd"], enable_loader_override=False):
@@ -56,7 +56,7 @@ def one(name: str, flags: list[str]) -> None:
 
 
 def main() -> int:
-    """0 when nothing was found, 1 otherwise."""
+    """0 if nothing was found, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"which: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--seconds", type=int, default=360, help="for each target")

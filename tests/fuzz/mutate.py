@@ -1,4 +1,4 @@
-"""Bytes that are nearly good: changed, cut, doubled and mixed, the same for the same seed."""
+"""Bytes that are nearly valid: changed, cut, repeated and mixed, deterministically by seed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from random import Random
 from typing import Final
 
 _TELLING: Final = (0, 1, 127, 128, 255, 10, 34, 45, 48, 58, 91, 123)
-"""Bytes that mean something to a format: zero, signs, quotes, brackets."""
+"""Bytes with a meaning in many formats: zero, signs, quotes, brackets."""
 MOST: Final = 1 << 20
 
 
 def mutants(seeds: list[bytes], random: Random) -> Iterator[bytes]:
-    """Without end."""
+    """An endless sequence of mutants."""
     while True:
         data = bytearray(random.choice(seeds))
         for _ in range(random.choice((1, 1, 2, 4, 16))):

@@ -1,4 +1,5 @@
-"""What reads bytes that others made: each target takes any bytes and raises nothing but what it says that it does."""
+"""Everything that reads bytes from outside: each target accepts any bytes and raises only the errors that it
+declares."""
 
 from __future__ import annotations
 
@@ -48,20 +49,20 @@ from tests.cases.world import NOW, attempt
 
 ROOT: Final = Path(__file__).parents[2]
 DAMAGED: Final = (msgspec.DecodeError, struct.error, DecodeError)
-"""What a codec says of bytes that are not its own; whoever reads a store or a log takes it for damage."""
+"""What a codec raises on foreign bytes; readers of a store or a log treat it as damage."""
 _SCRATCH: Final = Path(tempfile.mkdtemp(prefix="riskd-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 Read = Callable[[bytes], object]
 
 
 class Target(Struct, frozen=True):
-    """Something that reads bytes. `seeds` are good ones; `raises` says what it may raise beside RiskdError."""
+    """A function that reads bytes. `seeds` are valid inputs; `raises` lists what it may raise besides RiskdError."""
 
     read: Read
     seeds: Callable[[], list[bytes]]
     raises: tuple[type[Exception], ...] = ()
 
     def __call__(self, data: bytes) -> None:
-        """Read them."""
+        """Read the bytes."""
         with suppress(RiskdError, *self.raises):
             self.read(data)
 
@@ -73,7 +74,7 @@ def bench() -> Bench:
 
 
 def assess(data: bytes) -> None:
-    """A request, from its bytes to its answer, as far as a handler goes."""
+    """Handle a request from its bytes to its answer."""
     request = risk_pb2.AssessRequest.FromString(data)
     answer = bench().engine.assess(translate.attempt(request), 10.0)
     _responses().response(answer).SerializeToString()
@@ -81,7 +82,7 @@ def assess(data: bytes) -> None:
 
 
 def _read_back() -> None:
-    """What was logged is a record."""
+    """Every logged line is a valid record."""
     logged = bench().log.lines
     while logged:
         try:
@@ -96,20 +97,20 @@ def _responses() -> translate.Answers:
 
 
 def tell(data: bytes) -> None:
-    """An outcome, likewise."""
+    """Handle an outcome from its bytes."""
     bench().engine.record(translate.outcome(risk_pb2.RecordOutcomeRequest.FromString(data)), 10.0)
     _read_back()
 
 
 def hear(data: bytes) -> None:
-    """A security event, likewise."""
+    """Handle a security event from its bytes."""
     request = risk_pb2.RecordSecurityEventRequest.FromString(data)
     bench().engine.record_event(translate.security_event(request), 10.0)
     _read_back()
 
 
 def events() -> list[bytes]:
-    """A level, and a password in the wrong hands."""
+    """A risk level change, and a compromised password."""
     usual = {"domain": 1, "subject": LOGIN.subject, "issuer": "https://idp.example"}
     level = risk_pb2.RecordSecurityEventRequest(**usual, risk_level_change={"current_level": 3})  # type: ignore[arg-type]
     stolen = risk_pb2.RecordSecurityEventRequest(**usual, credential_compromise={"credential_type": "password"})  # type: ignore[arg-type]
@@ -117,13 +118,13 @@ def events() -> list[bytes]:
 
 
 def requests() -> list[bytes]:
-    """One with little in it, one with much."""
+    """A minimal and a full request."""
     full = attempt({"request_id": "r-1", "attributes": {"plan": "gold"}})
     return [translate.request(each).SerializeToString() for each in (LOGIN, full)]
 
 
 def outcomes() -> list[bytes]:
-    """Of an assessment that there is."""
+    """An outcome of an existing assessment."""
     told = risk_pb2.RecordOutcomeRequest(assessment_id=bench().assess(LOGIN).id)
     told.confirmed_legitimate.SetInParent()
     return [told.SerializeToString()]
@@ -131,28 +132,28 @@ def outcomes() -> list[bytes]:
 
 @cache
 def compiler() -> CelCompiler:
-    """Of conditions."""
+    """The compiler of conditions."""
     return CelCompiler(NAMES)
 
 
 def policy(data: bytes) -> None:
-    """A policy, with its conditions compiled."""
+    """Read a policy and compile its conditions."""
     read_policy(str(_SCRATCH / "customer.yaml"), data.decode("utf-8", "replace"), compiler(), now=NOW)
 
 
 def policies() -> list[bytes]:
-    """Those that are shipped."""
+    """The shipped policies."""
     return [path.read_bytes() for path in sorted(data_directory("policies").glob("*.yaml"))]
 
 
 def model(data: bytes) -> None:
-    """A forest, and a score of it."""
+    """Read a forest and compute a score."""
     forest = _compile(_SCRATCH, _decode(_SCRATCH / "forest.json", data, ForestDocument), DEFINITIONS, "fuzz")
     forest.score([0.0] * len(NAMES))
 
 
 def models() -> list[bytes]:
-    """Those that are shipped."""
+    """The shipped models."""
     return [path.read_bytes() for path in sorted(data_directory("models").glob("*/*/forest.json"))]
 
 
@@ -165,7 +166,7 @@ _ADDRESSES: Final = tuple(address for text in ("81.2.69.142", "2001:218::1", "1.
 
 
 def geo(data: bytes) -> None:
-    """A database: opened, and asked."""
+    """Open a database and look up addresses."""
     path = _SCRATCH / "fuzz.mmdb"
     path.unlink(missing_ok=True)
     path.write_bytes(data)
@@ -175,7 +176,7 @@ def geo(data: bytes) -> None:
 
 
 def databases() -> list[bytes]:
-    """Small ones of each kind, and the smallest bad ones."""
+    """Small databases of each kind, and the smallest broken ones."""
     folder = ROOT / "tests" / "data" / "maxmind"
     good = sorted(folder.glob("*.mmdb"), key=lambda path: path.stat().st_size)[:2]
     bad = sorted((folder / "bad").glob("*.mmdb"), key=lambda path: path.stat().st_size)[:8]
@@ -183,21 +184,21 @@ def databases() -> list[bytes]:
 
 
 def settings(data: bytes) -> None:
-    """A TOML file."""
+    """Read a TOML file of settings."""
     path = _SCRATCH / "riskd.toml"
     path.write_bytes(data)
     load(str(path), {}, {"state.dir": str(_SCRATCH)})
 
 
 def callers(data: bytes) -> None:
-    """The file of callers."""
+    """Read a callers file."""
     path = _SCRATCH / "callers.toml"
     path.write_bytes(data)
     read_callers(path, mutual=True)
 
 
 def segment(data: bytes) -> None:
-    """A segment of the decision log: each of its lines is read; a bad one is no reason to stop."""
+    """Read every line of a log segment; a bad line does not stop the reading."""
     path = _SCRATCH / "20260101T000000.000000-w0-1.jsonl"
     path.write_bytes(data)
     for line in read_segment(path):
@@ -207,7 +208,7 @@ def segment(data: bytes) -> None:
 
 @cache
 def lines() -> bytes:
-    """A decision and its outcome, and what another party told."""
+    """Log lines of an assessment, its outcome and a security event."""
     one = Bench(load_release(Settings()), MemoryStore())
     one.tell(one.assess(LOGIN), "confirmed_legitimate")
     one.engine.record_event(SecurityEvent(domain="customer", subject=LOGIN.subject, kind="account_enabled"), 10.0)
@@ -218,7 +219,7 @@ _PSEUDONYMS: Final = Pseudonyms(b"p" * 32)
 
 
 def kept(data: bytes) -> None:
-    """A record of the store, read as each kind."""
+    """Read a record of the store as each kind."""
     for read in (
         lambda: stored.history(data, 0.0),
         lambda: stored.document(data, 0.0),
@@ -230,7 +231,7 @@ def kept(data: bytes) -> None:
 
 
 def records() -> list[bytes]:
-    """Those that one sign-in and its outcome leave."""
+    """The records that one sign-in and its outcome leave."""
     store = MemoryStore()
     one = Bench(load_release(Settings()), store)
     one.tell(one.assess(LOGIN), "confirmed_legitimate")
@@ -239,7 +240,7 @@ def records() -> list[bytes]:
 
 
 def text(data: bytes) -> None:
-    """Texts of clients: an address, a user agent."""
+    """Parse a client's texts: an address, a user agent."""
     said = data.decode("utf-8", "replace")
     parse(said)
     _agents().parse(said, said[:16], None)
@@ -251,7 +252,7 @@ def _agents() -> AgentParser:
 
 
 def token(data: bytes) -> None:
-    """A security event token, from its text to what riskd would be told."""
+    """Verify a security event token and interpret it."""
     event = verify(data.decode("utf-8", "replace"), _STREAM, _keys, NOW)
     meaning(event, _STREAM, {"tenant"})
 
@@ -282,18 +283,18 @@ def _keys(*_: str) -> list[Key]:
 
 
 def claims(data: bytes) -> None:
-    """What a transmitter signed that means harm, or is merely broken."""
+    """Verify a token with arbitrary signed claims, hostile or broken."""
     signed = jws.serialize_compact({"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}, data, _signed()[0])
     token(signed.encode())
 
 
 def payloads() -> list[bytes]:
-    """Of a token that is right."""
+    """The claims of a valid token."""
     return [msgspec.json.encode(msgspec.json.decode(jws.extract_compact(_signed()[1]).payload))]
 
 
 def streams(data: bytes) -> None:
-    """The file of streams."""
+    """Read a streams file."""
     path = _SCRATCH / "streams.yaml"
     path.write_bytes(data)
     (_SCRATCH / "stream.token").write_text("a-token")
@@ -338,4 +339,4 @@ TARGETS: Final[dict[str, Target]] = {
     "store": Target(kept, records),
     "texts": Target(text, lambda: [b"81.2.69.142", b"2001:db8::1", b"Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"]),
 }
-"""Everything that riskd reads and did not write itself a moment before."""
+"""Everything that riskd reads from outside, or wrote earlier."""

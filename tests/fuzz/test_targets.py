@@ -1,4 +1,4 @@
-"""Whatever bytes come, riskd says what is wrong, or reads them; `make fuzz` tries millions."""
+"""For any bytes, riskd reads them or raises a declared error; `make fuzz` tries millions."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tests.fuzz.targets import TARGETS, Target
 
 COUNT = 400
 SLOWEST = 2.0
-"""Seconds of a processor for one input."""
+"""The most CPU seconds for one input."""
 
 
 def test_every_target_is_fuzzed() -> None:
-    """`make fuzz` leaves none out."""
+    """`make fuzz` runs every target."""
     assert tuple(TARGETS) == NAMES
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_good_bytes_are_read(target: Target) -> None:
-    """The first of a target's seeds is good: it raises nothing at all."""
+    """The first seed of each target is valid and raises nothing."""
     target.read(target.seeds()[0])
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_nearly_good_bytes_raise_what_is_said(target: Target) -> None:
-    """Nothing but the errors of riskd, and none takes long."""
+    """Nearly valid bytes raise only the declared errors, and none takes long."""
     for data in islice(mutants(target.seeds(), Random(2)), COUNT):
         begun = time.thread_time()
         target(data)
@@ -46,7 +46,7 @@ def test_nearly_good_bytes_raise_what_is_said(target: Target) -> None:
 @settings(max_examples=60)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_raise_what_is_said(target: Target, data: bytes) -> None:
-    """Bytes that were never good."""
+    """Random bytes raise only the declared errors."""
     target(data)
 
 
@@ -66,7 +66,7 @@ TEXTS = st.sampled_from(["", "81.2.69.142", "::", "en-GB", "Europe/London", "0" 
 
 
 def filled(message: Message, data: st.DataObject) -> None:
-    """Any subset of the fields, each with any value that the wire can carry."""
+    """Set a random subset of the fields to any value that the wire can carry."""
     for field in message.DESCRIPTOR.fields:
         if not data.draw(st.booleans(), label=field.name):
             continue
@@ -89,8 +89,8 @@ def filled(message: Message, data: st.DataObject) -> None:
 
 @settings(max_examples=200)
 @given(data=st.data())
-def test_any_request_is_answered_or_told_what_is_wrong(data: st.DataObject) -> None:
-    """Whatever its fields hold."""
+def test_any_request_is_answered_or_rejected_with_an_error(data: st.DataObject) -> None:
+    """A request with any field values is answered or rejected with an error."""
     request = risk_pb2.AssessRequest()
     filled(request, data)
     TARGETS["requests"](request.SerializeToString())
@@ -98,8 +98,8 @@ def test_any_request_is_answered_or_told_what_is_wrong(data: st.DataObject) -> N
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_security_event_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
-    """Likewise."""
+def test_any_security_event_is_accepted_or_rejected_with_an_error(data: st.DataObject) -> None:
+    """A security event with any field values is accepted or rejected with an error."""
     request = risk_pb2.RecordSecurityEventRequest()
     filled(request, data)
     TARGETS["events"](request.SerializeToString())
@@ -107,8 +107,8 @@ def test_any_security_event_is_taken_or_told_what_is_wrong(data: st.DataObject) 
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_outcome_is_taken_or_told_what_is_wrong(data: st.DataObject) -> None:
-    """Likewise."""
+def test_any_outcome_is_accepted_or_rejected_with_an_error(data: st.DataObject) -> None:
+    """An outcome with any field values is accepted or rejected with an error."""
     request = risk_pb2.RecordOutcomeRequest()
     filled(request, data)
     TARGETS["outcomes"](request.SerializeToString())

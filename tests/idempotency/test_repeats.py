@@ -1,4 +1,4 @@
-"""A request id makes an attempt one attempt, whoever sends it again, to whom, how often, and however close together."""
+"""A request id makes an attempt idempotent, however often, by whichever process and at whatever time it is repeated."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REPLICAS, REQUESTS = 4, 25
 
 
 class SharedLog(ListLog):
-    """A log in which the replicas' lines come together."""
+    """A log that several replicas write to."""
 
     def kinds(self) -> Counter[str]:
         return Counter(type(record.decode(line)).__name__ for line in self.lines)
@@ -63,8 +63,8 @@ def start(directory: Path, number: int) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_processes_on_one_store_answer_alike_and_count_once(tmp_path: Path) -> None:
-    """Each id sent to each process at once: one answer, one count, one lesson, one assessment in the log; all other
-    answers are repeats there."""
+    """If each id is sent to each process at once, there is one answer, one count, one lesson and one logged assessment;
+    the rest are logged as repeats."""
     processes = [start(tmp_path, number) for number in range(REPLICAS)]
     for process in processes:
         assert process.stdout is not None
@@ -87,7 +87,7 @@ def test_processes_on_one_store_answer_alike_and_count_once(tmp_path: Path) -> N
 
 
 def test_engines_on_one_store_answer_alike_and_count_once(release: Release, store: HistoryStore) -> None:
-    """Eight replicas, one request, at once."""
+    """The same holds for eight engines in one process that get the same request at once."""
     log = SharedLog()
     replicas = [Bench(release, store, log) for _ in range(8)]
     answers = at_once(lambda number: replicas[number].assess(ASKED))
@@ -102,8 +102,8 @@ def test_engines_on_one_store_answer_alike_and_count_once(release: Release, stor
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "a", "b", "c"]), st.booleans()), max_size=12))
 def test_any_sequence_counts_each_id_once(sent: list[tuple[int, str, bool]]) -> None:
-    """Whatever is sent to whichever of three replicas, and whichever answers were settled in between: as many counts
-    and assessments as there were ids, and one for each call without."""
+    """For any sequence of requests to three replicas with outcomes in between, each id is counted and assessed once,
+    and each request without an id once."""
     shared, log = MemoryStore(), SharedLog()
     replicas = [Bench(RELEASE, shared, log) for _ in range(3)]
     answers: dict[str, Any] = {}
@@ -139,8 +139,8 @@ MEASURED: Final[dict[str, dict[str, Any]]] = {
 def test_another_attempt_under_a_used_id_is_refused(
     fields: dict[str, Any], release: Release, store: HistoryStore
 ) -> None:
-    """A caller that gives one id to two attempts is told so: nobody gets the answer to another question, and nothing is
-    counted or logged. The first answer stands."""
+    """A different attempt with an already used id is rejected; nothing is counted or logged, and the first answer stays
+    valid."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     with pytest.raises(InvalidAttempt, match="request_id"):
@@ -151,14 +151,14 @@ def test_another_attempt_under_a_used_id_is_refused(
 
 
 @pytest.mark.parametrize("fields", MEASURED.values(), ids=MEASURED)
-def test_what_is_measured_anew_is_the_same_attempt(fields: dict[str, Any], release: Release) -> None:
-    """A caller may build the message again to send it again: clocks and round trips differ then."""
+def test_an_attempt_measured_again_is_the_same_attempt(fields: dict[str, Any], release: Release) -> None:
+    """A retry may differ in what is measured again, such as clocks and round-trip times."""
     bench = Bench(release, MemoryStore())
     assert bench.assess(ASKED) == bench.assess(replace(ASKED, **fields))
 
 
 def test_two_attempts_at_once_under_one_id(release: Release, store: HistoryStore) -> None:
-    """One of them is assessed, and whoever came too late with another is refused; it does not matter who."""
+    """If two different attempts use one id at once, one is assessed and the other rejected."""
     bench = Bench(release, store)
 
     def send(number: int) -> str:
@@ -174,8 +174,7 @@ def test_two_attempts_at_once_under_one_id(release: Release, store: HistoryStore
 
 
 def test_a_day_later_it_is_another_attempt_and_its_repeats_are_its_own(release: Release, store: HistoryStore) -> None:
-    """Once the first answer is forgotten the id stands for a new attempt, which again is counted once however often it
-    comes, at once or one after another."""
+    """Once the first answer has expired, the id stands for a new attempt, which again is counted once."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     bench.now += REPLY_SECONDS
@@ -187,7 +186,7 @@ def test_a_day_later_it_is_another_attempt_and_its_repeats_are_its_own(release: 
 
 
 def test_a_repeat_has_the_causes_of_the_first_answer(release: Release) -> None:
-    """That the first answer is not in the log is part of it; and an answer that was not kept is not repeated."""
+    """A repeat has the causes of the first answer; an answer that could not be stored is not repeated."""
     bench = Bench(release, MemoryStore(), ListLog(full=True))
     first = bench.assess(ASKED)
     assert first.causes == ("decision_log:not_written",)
@@ -201,7 +200,7 @@ def test_a_repeat_has_the_causes_of_the_first_answer(release: Release) -> None:
 
 
 class Unhurried:
-    """A call without a deadline."""
+    """A call with plenty of time left."""
 
     def time_remaining(self) -> float:
         return 60.0
@@ -211,7 +210,7 @@ class Unhurried:
 
 
 def test_a_batch_repeats_like_calls(release: Release) -> None:
-    """Twice within a batch, and the whole batch twice: each id is counted once, and its answers are the same."""
+    """Repeats within a batch, and of a whole batch, are counted once and get the same answers."""
     from riskd._proto.riskd.v1 import risk_pb2
     from tests.e2e.service import attempt
 
@@ -230,7 +229,7 @@ def test_a_batch_repeats_like_calls(release: Release) -> None:
 
 
 def test_every_kind_of_outcome_at_once_is_taken(release: Release, store: HistoryStore) -> None:
-    """However many report, and whatever: each is told what holds, nobody is sent away, and fraud has the last word."""
+    """Concurrent outcomes of any kind are all accepted, and fraud takes precedence."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)
     kinds = [*OUTCOMES, *OUTCOMES][:8]
@@ -242,8 +241,8 @@ def test_every_kind_of_outcome_at_once_is_taken(release: Release, store: History
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=6))
-def test_outcomes_told_twice_change_nothing_more(kinds: list[str]) -> None:
-    """Reporting each outcome twice in a row leaves the store as reporting it once."""
+def test_outcomes_reported_twice_change_nothing_more(kinds: list[str]) -> None:
+    """Reporting each outcome twice leaves the store as reporting it once."""
 
     def after(told: list[str]) -> tuple[Any, ...]:
         bench = Bench(RELEASE, MemoryStore())
@@ -255,9 +254,10 @@ def test_outcomes_told_twice_change_nothing_more(kinds: list[str]) -> None:
     assert after([kind for kind in kinds for _ in range(2)]) == after(kinds)
 
 
-def test_an_attempt_is_described_by_what_is_named(release: Release) -> None:
-    """Every field of an attempt is either compared or known to be measured anew, so that a new one is not forgotten."""
+def test_every_field_is_compared_or_known_to_vary(release: Release) -> None:
+    """Each field of an attempt is either compared between repeats or known to vary, so that a new field is not
+    forgotten."""
     compared = {"journey", "credential_result", "network", "device", "session", "federation", "attributes"}
     identifies = {"tenant", "domain", "subject", "request_id"}
-    anew = {"time", "place", "behaviour", "outside", "consent"}
-    assert set(Attempt.__struct_fields__) == compared | identifies | anew
+    measured_again = {"time", "place", "behaviour", "outside", "consent"}
+    assert set(Attempt.__struct_fields__) == compared | identifies | measured_again

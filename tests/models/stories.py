@@ -1,5 +1,7 @@
-"""Stories as feature values, and what the shipped models make of them. `python -m tests.models.stories` writes
-the scores into the cards and seals the bundles."""
+"""Stories as feature values, and how the shipped models score them.
+
+`python -m tests.models.stories` writes the scores into the model cards and seals the bundles.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ Values = dict[str, float | None]
 
 
 class Story(Struct, frozen=True, forbid_unknown_fields=True, rename={"parts": "is", "changes": "with"}):
-    """Parts and changes of the usual, and between which probabilities the score must lie."""
+    """Parts and changes that are added to the usual values, and the range in which the score must lie."""
 
     score: tuple[float, float]
     parts: tuple[str, ...] = ()
@@ -35,7 +37,7 @@ class Story(Struct, frozen=True, forbid_unknown_fields=True, rename={"parts": "i
 
 
 class World(Struct, frozen=True, forbid_unknown_fields=True):
-    """A domain's stories. `young` is what differs in a deployment that knows few accounts."""
+    """The stories of a domain. `young` holds what differs in a deployment that knows few accounts."""
 
     usual: Values
     young: Values
@@ -52,12 +54,12 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _possible(change: Values, deployment: Values) -> Values:
-    """A change without what a deployment can never know: where nothing can be rare, nothing is."""
+    """The change without values that a young deployment cannot know, such as rarities."""
     return {name: value for name, value in change.items() if deployment.get(name, 0.0) is not None}
 
 
 def champions(target: Path) -> Path:
-    """A copy of the shipped models in which nobody but the champions is."""
+    """A copy of the shipped models that contains only the champions."""
     for domain in DOMAINS:
         copytree(bundle(domain), target / domain / bundle(domain).name)
         (target / domain / "champion").write_text(f"{bundle(domain).name}\n", encoding="utf-8")
@@ -71,12 +73,12 @@ def read(domain: str) -> World:
 
 
 def bundle(domain: str) -> Path:
-    """The directory of the model that is served."""
+    """The directory of the served model."""
     return MODELS / domain / (MODELS / domain / "champion").read_text(encoding="utf-8").strip()
 
 
 def model(domain: str) -> Forest:
-    """The model that is served."""
+    """The served model."""
     return load_model(bundle(domain), DEFINITIONS, domain=domain)
 
 

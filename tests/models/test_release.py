@@ -1,4 +1,4 @@
-"""The shipped policies and models together: what an answer says of them."""
+"""The answers that the shipped policies and models give together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
 
 
-def test_what_is_not_known_gives_no_reason() -> None:
-    """A first sign-in, through Tor, is unusual for its network; nothing is said of a past that nobody knows."""
+def test_a_missing_history_gives_no_reason() -> None:
+    """A first sign-in through Tor gives a reason for its network, and none for the missing history."""
     first = attempt({"from": "tor"})
     keys, context = facts(first, TableGeo({}), NOW, MemoryStore())
 
@@ -30,8 +30,8 @@ def test_what_is_not_known_gives_no_reason() -> None:
     assert codes & (missing - present) == set()
 
 
-def test_what_looks_like_the_owner_is_not_called_unlike() -> None:
-    """Home, on a day like any other, is told from elsewhere by less than usual where few accounts are known."""
+def test_familiar_features_give_no_reason() -> None:
+    """In a small deployment, familiar features contribute less than usual, but that gives no reason."""
     store = MemoryStore()
     usual = attempt({"who": "sam"})
     for day in range(2, 50, 2):
@@ -48,7 +48,7 @@ def test_what_looks_like_the_owner_is_not_called_unlike() -> None:
 
 
 def test_a_client_cannot_make_the_answer_look_degraded() -> None:
-    """A user agent that nobody can read is a gap. Nothing of riskd failed, so no cause says so."""
+    """An unreadable user agent is a gap, not a cause, because riskd did not fail."""
     garbled = attempt({"with": "unknown_agent"})
     keys, context = facts(garbled, TableGeo({}), NOW, MemoryStore())
 

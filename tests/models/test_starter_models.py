@@ -1,4 +1,4 @@
-"""The starter models load as they are shipped, obey the table of features, and tell their stories."""
+"""The starter models load as shipped, respect the directions of features, and score their stories as expected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STORIES = [Told(domain, name) for domain in DOMAINS for name in read(domain).sto
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_champion_is_sealed(domain: str) -> None:
-    """The bundle to serve matches its hashes and the definitions of its features, and says what it is."""
+    """The served bundle matches its hashes and feature definitions, and states its kind."""
     manifest = read_manifest(bundle(domain))
 
     assert model(domain).version == manifest.version == bundle(domain).name
@@ -36,15 +36,16 @@ def test_champion_is_sealed(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_domains_are_not_pooled(domain: str) -> None:
-    """A bundle is refused for any domain but its own."""
+    """A bundle is rejected for any domain but its own."""
     for other in set(DOMAINS) - {domain}:
         with pytest.raises(InvalidModel, match="its own model"):
             load_model(bundle(domain), DEFINITIONS, domain=other)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_no_weight_goes_against_a_published_direction(domain: str) -> None:
-    """What can only be riskier never lowers the score, and what can only be safer never raises it."""
+def test_no_weight_contradicts_a_published_direction(domain: str) -> None:
+    """No weight contradicts its feature's direction: riskier values never lower the score, safer ones never raise
+    it."""
     direction = {feature.name: feature.direction for feature in FEATURES}
 
     contrary = [
@@ -58,7 +59,8 @@ def test_no_weight_goes_against_a_published_direction(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_weights_are_one_step_function_a_feature(domain: str) -> None:
-    """A starter is a sum that a person can review: every feature once, with a note, and no other trees."""
+    """A starter model is a sum that a person can review: one step function per feature, each with a note, and no
+    trees."""
     document = read_forest(bundle(domain))
     weighed = [steps.feature for steps in document.steps]
 
@@ -69,8 +71,8 @@ def test_weights_are_one_step_function_a_feature(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_what_is_usual_is_never_worse_than_what_is_missing(domain: str) -> None:
-    """To send a signal that turns out as usual does not raise the score: leaving it out must not pay the honest."""
+def test_a_usual_value_never_scores_higher_than_a_missing_one(domain: str) -> None:
+    """Sending a signal with a usual value never scores higher than leaving it out."""
     document, forest = read_forest(bundle(domain)), model(domain)
     nothing = [nan] * len(NAMES)
     silent, _ = forest.score(nothing)
@@ -95,7 +97,7 @@ def test_story(told: Told) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_stories_name_features_that_exist(domain: str) -> None:
-    """A renamed feature cannot silently drop out of the stories."""
+    """Stories use only existing features, so that a renamed one cannot drop out unnoticed."""
     world = read(domain)
     changes = [world.usual, world.young, *world.parts.values(), *(story.changes for story in world.stories.values())]
 
@@ -104,7 +106,7 @@ def test_stories_name_features_that_exist(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_usual_values_are_in_the_bins_of_their_references(domain: str) -> None:
-    """An ordinary attempt has no contributions, so that whoever reads them sees only what was unusual."""
+    """An ordinary attempt has no contributions, so that contributions show only what was unusual."""
     world, forest = read(domain), model(domain)
     ordinary = next(iter(world.stories.values()))
     vector, _ = world.vectors(ordinary)

@@ -1,4 +1,4 @@
-"""The trained models that are shipped: what they are, what they are held to, and what they were found to be worth."""
+"""The trained models that are shipped: their kind, their limits, and their measured worth."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHIPPED = sorted(
     if read_manifest(path.parent).kind == "trained"
 )
 LARGEST = 1 << 20
-"""Bytes of a bundle: it is in every checkout and every wheel."""
+"""The largest size of a bundle in bytes, because it is part of every checkout and wheel."""
 
 
 def evaluation(path: Path) -> Evaluation:
@@ -57,13 +57,13 @@ def planted(path: Path) -> tuple[ForestDocument, Forest]:
 
 
 def test_there_is_one() -> None:
-    """The tests below are not of nothing."""
+    """At least one trained model is shipped, so that the tests below check something."""
     assert SHIPPED
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_it_is_served_and_small_and_decides_nothing(path: Path) -> None:
-    """It loads for its domain, says what was expected of its features, and is not the champion."""
+    """Each trained model loads for its domain, has a reference, is small, and is the challenger."""
     domain = path.parent.name
     assert load_model(path, DEFINITIONS, domain=domain).version == path.name
     assert read_reference(path) is not None
@@ -74,8 +74,8 @@ def test_it_is_served_and_small_and_decides_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
-    """The step functions are the hand-set model's below: by the share that the recipe keeps, or whole where the rows
-    knew one value of a feature at most, so that no tree asks which it is; the trees stand on top."""
+    """The base model's step functions are kept, scaled by the recipe's share, or whole for features that no tree splits
+    by value; trees are added to them."""
     recipe = training(path).recipe
     base = read_forest(path.parent / training(path).base)
     document = read_forest(path)
@@ -94,8 +94,8 @@ def test_it_keeps_every_weight_of_its_base(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_its_card_says_what_it_is_not(path: Path) -> None:
-    """Whoever reads the card reads first that its attackers were simulated."""
+def test_its_card_begins_with_the_simulated_attackers(path: Path) -> None:
+    """The card begins by saying that its attackers were simulated."""
     card = read_card(path)
     assert training(path).labels == "truth"
     assert card.split("\n")[2].startswith("**Trained on a simulation.**")
@@ -106,8 +106,8 @@ def test_its_card_says_what_it_is_not(path: Path) -> None:
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) -> None:
-    """Whatever else is told, a riskier value of a feature with a direction never lowers what the held trees say, and
-    those on top of them only add to it."""
+    """For any other values, a riskier value never lowers the score of the constrained trees, and the trees on top only
+    add to it."""
     document, forest = planted(path)
     trees = document.trees[: training(path).recipe.trees]
     held = Forest(replace(document, trees=trees), NAMES)
@@ -130,8 +130,9 @@ def test_no_value_goes_against_its_direction(path: Path, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_what_it_is_worth_is_told_beside_all_others(path: Path) -> None:
-    """Its evaluation is of it and of the champion, on worlds that it was not trained on, with every class left out."""
+def test_its_evaluation_compares_it_with_all_others(path: Path) -> None:
+    """The evaluation compares the model with the champion and the others, on worlds it was not trained on, with each
+    attack class left out."""
     found = evaluation(path)
     assert tuple(found.models) == MODELS
     assert found.models[CANDIDATE].version == path.name
@@ -142,8 +143,8 @@ def test_what_it_is_worth_is_told_beside_all_others(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_it_is_worth_shipping(path: Path) -> None:
-    """At 1 % false positives it is nowhere surely worse than Freeman and the rules of thumb, classes left out included,
-    and better than the champion over all."""
+    """At 1 % false positives the model is nowhere significantly worse than Freeman and the rules of thumb, also on
+    left-out classes, and better overall than the champion."""
     found = evaluation(path)
     lost = [
         (each.other, each.part, each.name)

@@ -1,4 +1,4 @@
-"""`make panels`: every query of every dashboard, run against a real Prometheus that watches a service under load."""
+"""`make panels`: every query of every dashboard, run against a real Prometheus that scrapes a service under load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.monitoring.rig import Prometheus, watched
 
 DASHBOARDS: Final = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
 STANDS_FOR: Final = {"$__rate_interval": "15s", "$__range": "15s", "$job": ".*", "$instance": ".*"}
-"""What Grafana puts in the place of its variables."""
+"""The values that replace Grafana's variables."""
 
 
 class Asked(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Asked(Struct, frozen=True):
 
 
 def queries() -> Iterator[Asked]:
-    """All of them, in order."""
+    """All queries, in order."""
     for path in DASHBOARDS:
         dashboard: dict[str, Any] = json.loads(path.read_text())
         for panel in dashboard["panels"]:
@@ -41,7 +41,7 @@ def queries() -> Iterator[Asked]:
 
 
 def returned(prometheus: Prometheus) -> Iterator[tuple[Asked, int, int]]:
-    """For each query how many series it returned, and how many of them are numbers."""
+    """For each query, the number of series it returned and how many of them are numbers."""
     for asked in queries():
         series = prometheus.query(asked.expr)
         yield asked, len(series), sum(math.isfinite(float(one["value"][1])) for one in series)

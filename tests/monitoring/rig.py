@@ -1,4 +1,4 @@
-"""A Prometheus that watches a service under load: what dashboards are tried on."""
+"""A Prometheus that scrapes a service under load, for testing dashboards."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ RULES: Final = ROOT / "deploy" / "prometheus"
 UNPACKED: Final = ROOT / ".venv" / "prometheus" / "usr" / "bin"
 MISSING: Final = "prometheus and promtool are missing: make servers (or apt-get install prometheus)"
 SECONDS: Final = 40.0
-"""Of load: a worker tells of its decision log every half minute."""
+"""Seconds of load: a worker reports on its decision log every half minute."""
 CUSTOMERS: Final = 1100
-"""In batches, before: drift is told of a thousand rows."""
+"""Customers assessed in batches first: drift needs a thousand rows."""
 NOTHING: Final[dict[str, Any]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 TOLD: Final = 0.05
-"""Share of the attempts after which another party says something of the subject."""
+"""Share of the attempts that are followed by a security event about the subject."""
 RATE: Final = 60.0
-"""Attempts a second: enough for every series, and little of a machine."""
+"""Attempts per second: enough for every series, and a light load."""
 
 
 def program(name: str) -> str:
-    """`prometheus` or `promtool`. Raises FileNotFoundError with the way to get it."""
+    """`prometheus` or `promtool`. Raises FileNotFoundError that says how to install it."""
     found = shutil.which(name) or shutil.which(name, path=str(UNPACKED))
     if found is None:
         raise FileNotFoundError(MISSING)
@@ -56,7 +56,7 @@ def program(name: str) -> str:
 
 
 class Prometheus:
-    """A server that scrapes every second and has our rules, evaluated as often."""
+    """A server with riskd's rules that scrapes and evaluates every second."""
 
     def __init__(self, directory: Path, target: str) -> None:
         directory.mkdir(parents=True)
@@ -76,7 +76,7 @@ class Prometheus:
 
     @contextmanager
     def running(self) -> Iterator[Prometheus]:
-        """From when it answers to its end."""
+        """The server from when it is ready until it is killed."""
         with subprocess.Popen(
             self._command, stderr=subprocess.DEVNULL, env={**os.environ, "GOMAXPROCS": "1"}
         ) as process:
@@ -94,7 +94,7 @@ class Prometheus:
             return False
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The series of an instant query. Raises AssertionError with what the server has against it."""
+        """The series of an instant query. Raises AssertionError with the server's message."""
         return list(self.get("query", query=expr)["result"])
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Prometheus:
 
 
 def policies(directory: Path) -> Path:
-    """The shipped policies, but machines are being learned; customers may use text messages, and may not recover."""
+    """The shipped policies, but machines are in learning mode, customers may use text messages and may not recover."""
     shutil.copytree(data_directory("policies"), directory)
     changes = (
         ("machine", "domain: machine\n", "domain: machine\nlearning_until: 2099-01-01\n"),
@@ -129,7 +129,7 @@ def policies(directory: Path) -> Path:
 
 
 def models(directory: Path) -> Path:
-    """The shipped models, of which the customers' says what it expects."""
+    """The shipped models, with a reference for the customer model."""
     shutil.copytree(MODELS, directory / "models")
     bundle = directory / "models" / "customer" / "hand-set-2"
     done = riskd("model", "reference", str(bundle), "--log", str(write(directory / "usual", rows(1))), state=directory)
@@ -138,7 +138,7 @@ def models(directory: Path) -> Path:
 
 
 def attempts(seed: int = 1) -> Iterator[Attempt]:
-    """Everybody, on every journey; now and then with less to say, with a text message, from elsewhere."""
+    """Attempts of all domains and journeys; some with fewer signals, some by text message, some from elsewhere."""
     random = Random(seed)
     for number in count():
         domain, journey = random.choice(DOMAINS), random.choice(JOURNEYS)
@@ -157,7 +157,7 @@ def attempts(seed: int = 1) -> Iterator[Attempt]:
 
 
 def outcomes(assessment_id: str, attempt: Attempt, random: Random) -> Iterator[Outcome]:
-    """What becomes of it."""
+    """One or two outcomes of the attempt."""
     kinds = ["challenge_passed", "challenge_failed", "challenge_abandoned", "session_established", "sign_in_abandoned"]
     kinds = ["recovery_completed", "recovery_failed"] if attempt.journey == "recovery" else kinds
     kind = random.choice(kinds)
@@ -168,13 +168,13 @@ def outcomes(assessment_id: str, attempt: Attempt, random: Random) -> Iterator[O
 
 
 def heard(attempt: Attempt, random: Random) -> SecurityEvent:
-    """What another party says of whoever it was."""
+    """A security event about the subject of the attempt."""
     kind = random.choice(("account_enabled", "recovery_activated", "account_disabled"))
     return SecurityEvent(domain=attempt.domain, subject=attempt.subject, kind=kind)
 
 
 class Load(threading.Thread):
-    """Attempts, their outcomes, and what others say, until it is stopped; what went wrong."""
+    """Sends attempts, outcomes and security events until stopped, and keeps an error."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(name="load", daemon=True)
@@ -200,7 +200,7 @@ class Load(threading.Thread):
             self.error = error
 
     def end(self) -> None:
-        """Stop, and raise what went wrong."""
+        """Stop, and raise the error if there was one."""
         self._over.set()
         self.join()
         if self.error is not None:
@@ -209,7 +209,7 @@ class Load(threading.Thread):
 
 @contextmanager
 def watched(directory: Path, seconds: float = SECONDS) -> Iterator[Prometheus]:
-    """A Prometheus that has watched a service of two workers under load for so long, and still does."""
+    """A Prometheus that has scraped a service of two workers under load for some seconds, and still does."""
     state = directory / "state"
     state.mkdir(parents=True)
     host = releases(state)

@@ -1,4 +1,4 @@
-"""Rules, alerts and runbooks: what fires and what does not, and that whoever is woken finds a page."""
+"""Rules, alerts and runbooks: which alerts fire and which do not, and that each alert leads to a runbook."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ SECTIONS: Final = ["Symptom", "Impact", "First look", "Fix", "Prevent"]
 
 
 def promtool(*words: str | Path) -> str:
-    """What it said. Fails with that if it found something."""
+    """The output of promtool; fails with it if promtool found a problem."""
     done = subprocess.run([program("promtool"), *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_rules_are_rules() -> None:
-    """Prometheus understands every file, expressions included."""
+    """Prometheus accepts every rule file, including the expressions."""
     promtool("check", "rules", *sorted(RULES.glob("*.rules.yaml")))
 
 
 def test_the_example_is_a_configuration() -> None:
-    """It names the rule files that are there."""
+    """The example configuration is valid and names the existing rule files."""
     said = promtool("check", "config", RULES / "prometheus.yaml")
     assert "SUCCESS: 2 rule files found" in said
 
@@ -46,18 +46,18 @@ def test_the_example_is_a_configuration() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_not_otherwise(cases: Path) -> None:
-    """The cases of each file, labels and texts included."""
+    """All cases of each file pass, including labels and texts."""
     promtool("test", "rules", cases)
 
 
 def test_geo_data_are_stale_to_the_alert_when_they_are_to_the_answers() -> None:
-    """Unless somebody sets `geo.stale_days`: then the alert is theirs to follow."""
+    """The alert on stale geo data uses the default of `geo.stale_days`."""
     (days,) = re.findall(r"> (\d+) \* 86400", ALERTS["RiskdGeoDataStale"]["expr"])
     assert int(days) == Settings().geo.stale_days
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
-    """And no case is about an alert that is not there."""
+    """Every alert has both kinds of cases, and no case is about an unknown alert."""
     seen: dict[str, set[bool]] = {}
     for path in CASES:
         for case in yaml.safe_load(path.read_text())["tests"]:
@@ -67,8 +67,8 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_how_urgent_it_is_what_happened_and_where_to_read_on(name: str) -> None:
-    """Severity, summary, description, and a runbook that names it."""
+def test_an_alert_has_severity_texts_and_runbook(name: str) -> None:
+    """Each alert has a severity, a summary, a description, and a runbook that names it."""
     alert = ALERTS[name]
     assert alert["labels"].keys() == {"severity"}
     assert alert["labels"]["severity"] in {"page", "ticket"}
@@ -80,7 +80,7 @@ def test_an_alert_says_how_urgent_it_is_what_happened_and_where_to_read_on(name:
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
 def test_a_runbook_has_its_sections(runbook: Path) -> None:
-    """In this order, each with something in it; it is about alerts that lead to it."""
+    """Each runbook has these sections in order, none empty, and names exactly the alerts that lead to it."""
     text = runbook.read_text()
     parts = re.split(r"^## ", text, flags=re.MULTILINE)
     assert [part.partition("\n")[0] for part in parts[1:]] == SECTIONS
@@ -91,7 +91,7 @@ def test_a_runbook_has_its_sections(runbook: Path) -> None:
 
 
 def test_the_page_lists_every_alert() -> None:
-    """docs/monitoring.md: name, severity and runbook, in the order of the rules."""
+    """docs/monitoring.md lists name, severity and runbook of each alert in the order of the rules."""
     rows = re.findall(
         r"^\| `(Riskd\w+)` \| (\w+) \| \[[\w-]+\]\((.*)\) \|$", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE
     )

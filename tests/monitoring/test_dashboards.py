@@ -1,4 +1,4 @@
-"""Dashboards: made of their description, importable, about metrics that exist, and with data in every query."""
+"""Dashboards: generated from their description, importable, using existing metrics, and with data for every query."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def loaded(path: Path) -> Json:
 
 
 def queries_of_pages() -> Iterator[tuple[str, str]]:
-    """Each query of a runbook, with its page."""
+    """Each query of each runbook, with its page."""
     for page in RUNBOOKS:
         for block in re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.splitlines():
@@ -58,7 +58,7 @@ def queries_of_pages() -> Iterator[tuple[str, str]]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every expression anywhere, with where it is."""
+    """Every expression of dashboards, rules and runbooks, with its location."""
     for path in DASHBOARDS:
         for panel in loaded(path)["panels"]:
             for target in panel["targets"]:
@@ -71,26 +71,26 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def selectors(expr: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """The names in an expression, with the labels that they are selected by."""
+    """The metrics in an expression, with their label matchers."""
     for name, inside in re.findall(r"(?<![\"\w])((?:riskd|grpc_server)[\w:]*)(?:\{([^}]*)\})?", expr):
         yield name, re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', inside)
 
 
 def test_the_files_are_those_of_the_description() -> None:
-    """`make dashboards` would change nothing."""
+    """The committed dashboards are up to date: `make dashboards` would change nothing."""
     done = subprocess.run([sys.executable, str(GENERATE), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 def test_there_is_one_for_each_reader() -> None:
-    """Latency and errors, decisions and trust, model and data; each with an identity that stays."""
+    """There are three dashboards, each with a fixed uid."""
     assert [path.stem for path in DASHBOARDS] == ["decisions-and-trust", "latency-and-errors", "model-and-data"]
     assert [loaded(path)["uid"] for path in DASHBOARDS] == [f"riskd-{path.stem}" for path in DASHBOARDS]
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_a_dashboard_imports_into_grafana(path: Path) -> None:
-    """The form of Grafana 10: its data source is chosen, and job and instances are asked of it."""
+    """The JSON has the form of Grafana 10, with variables for data source, job and instance."""
     dashboard = loaded(path)
     assert 36 <= dashboard["schemaVersion"] <= 39
     assert "id" not in dashboard
@@ -103,12 +103,10 @@ def test_a_dashboard_imports_into_grafana(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_panel_says_what_it_tells(path: Path) -> None:
-    """Title, description, unit, thresholds that rise, and queries each with a letter of its own.
-
-    Green is said of what has a threshold alone, and of the better side of it: more workers, less of all else. Curves
-    begin at nothing, so that a share of 99.9 % which moves by a tenth is no cliff.
-    """
+def test_each_panel_describes_itself(path: Path) -> None:
+    """Each panel has a title, a description, a unit, rising thresholds, and queries with distinct letters. Green is
+    used only for panels with a threshold, on its better side: more workers, less of everything else. Graphs start at
+    zero, so that a small change of a large share does not look like a cliff."""
     panels = loaded(path)["panels"]
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
     for panel in panels:
@@ -129,8 +127,8 @@ def test_a_panel_says_what_it_tells(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_table_says_what_its_figures_are(path: Path) -> None:
-    """Its figures have a head of their own, by which it is sorted, and the colours of its thresholds."""
+def test_the_figures_of_a_table_have_a_name(path: Path) -> None:
+    """The column of figures has a name, is the sort order, and is coloured if there are thresholds."""
     for panel in (each for each in loaded(path)["panels"] if each["type"] == "table"):
         head = panel["transformations"][0]["options"]["renameByName"]["Value"]
         assert head != "Value"
@@ -141,7 +139,7 @@ def test_a_table_says_what_its_figures_are(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_panels_do_not_overlap(path: Path) -> None:
-    """Each square of the 24 columns belongs to one panel at most."""
+    """Each cell of the grid of 24 columns belongs to at most one panel."""
     taken: dict[tuple[int, int], str] = {}
     for panel in loaded(path)["panels"]:
         place = panel["gridPos"]
@@ -152,7 +150,7 @@ def test_panels_do_not_overlap(path: Path) -> None:
 
 
 def test_every_metric_that_is_asked_for_exists() -> None:
-    """In dashboards, rules and runbooks: names, the labels that they are selected by, and the words of those."""
+    """Every metric, label and label value in dashboards, rules and runbooks exists."""
     wrong = []
     for where, expr in expressions():
         for name, selected in selectors(expr):
@@ -172,7 +170,7 @@ def test_every_metric_that_is_asked_for_exists() -> None:
 
 
 def test_every_recorded_series_is_used() -> None:
-    """By an alert, a dashboard or a page; what nobody asks for is not computed."""
+    """Every recording rule is used by an alert, a dashboard or a page."""
     used = {name for where, expr in expressions() for name, _ in selectors(expr) if where != name}
     assert RECORDED.keys() - used == set()
 
@@ -180,8 +178,8 @@ def test_every_recorded_series_is_used() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_query_returns_data(tmp_path: Path) -> None:
-    """Against a real Prometheus that scrapes a service under load: a number in each query of each panel. Every rule
-    is evaluated without a complaint, and every query of a runbook is one."""
+    """With a real Prometheus and a service under load, every panel query returns a number, every rule evaluates without
+    an error, and every runbook query is valid."""
     with watched(tmp_path) as prometheus:
         empty = [
             (asked.dashboard, asked.panel, asked.expr) for asked, _, numbers in returned(prometheus) if not numbers

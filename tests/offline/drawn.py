@@ -1,4 +1,4 @@
-"""The shipped customer policy, and decisions drawn for it."""
+"""The shipped customer policy, and generated decisions by it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPILER: Final = CelCompiler(NAMES)
 SHIPPED: Final = load_policy(FILE, COMPILER)
 NOW: Final = 1_800_000_000.0
 ASKED: Final = ("tor", "hosting", "new_device", "new_country", "automated_agent", "hours_since_recovery")
-"""Features that the drawn records have; the others are missing."""
+"""Features that generated records have; the others are missing."""
 
 authentications = st.none() | st.builds(
     record.Authentication,
@@ -37,7 +37,7 @@ gaps = st.dictionaries(
 
 @st.composite
 def records(draw: st.DrawFn) -> record.AssessmentRecord:
-    """A decision of the shipped policy, drawn and decided."""
+    """A generated decision by the shipped policy."""
     given = draw(values)
     undecided = decision(
         0,
@@ -68,5 +68,5 @@ logs = st.lists(records(), max_size=4)
 
 
 def assessment(number: int, journey: str = "login", **changes: object) -> record.AssessmentRecord:
-    """A decision by the shipped policy, without anything odd about it; `changes` are fields of the record."""
+    """A plain decision by the shipped policy; `changes` are fields of the record."""
     return decided(SHIPPED, decision(number, NOW + number, journey=journey, **changes))

@@ -1,4 +1,4 @@
-"""Evaluations with the figures that a test wants."""
+"""Evaluations with chosen figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def about(value: float, low: float, high: float) -> Estimate:
 
 
 def model(version: str, ece: float = 0.005) -> Judged:
-    """Figures of one model; the gate reads no recall but for its words."""
+    """Figures of one model; the promotion gate uses recall figures only in its messages."""
     at = {"1%": about(0.5, 0.4, 0.6), "0.1%": about(0.3, 0.2, 0.4)}
     return Judged(
         version=version,

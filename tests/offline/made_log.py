@@ -1,4 +1,4 @@
-"""Rows as a decision log with the truth beside it, as a simulation leaves them."""
+"""Rows as a decision log with a truth file, as a simulation writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.decision_log import SEGMENT, decision, outcome
 
 
 def write(directory: Path, rows: Rows, domain: str = "customer") -> Path:
-    """`decisions/` with one segment, and `truth.jsonl`. Good rows are established, fraud is confirmed when known."""
+    """Write `decisions/` with one segment, and `truth.jsonl`. Good rows have a session, fraud is confirmed when
+    known."""
     lines: list[record.Record] = []
     truths = []
     for at in range(len(rows)):

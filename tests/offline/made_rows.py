@@ -1,4 +1,4 @@
-"""Rows drawn from a small world of numbers: an honest majority, three classes of attack, late reports, gaps."""
+"""Rows of a small synthetic world: an honest majority, three attack classes, late reports, and gaps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _GAPS: Final = {"new_device": 0.2, "device_llr": 0.2, "typing_deviation": 0.5}
 
 
 def rows(count: int = 6_000, *, seed: int = 0, days: float = 60.0, delay_days: float = 3.0) -> Rows:
-    """So many rows over so many days. Fraud is reported after an exponential delay; features not named are missing."""
+    """This many rows over this many days. Fraud is reported after an exponential delay; other features are missing."""
     random = np.random.default_rng(seed)
     kind = random.choice(len(_SHARES), size=count, p=_SHARES)
     vectors = np.full((count, len(NAMES)), np.nan)

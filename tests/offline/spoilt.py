@@ -1,5 +1,4 @@
-"""Lines of a real log, spoilt in every way that leaves JSON: what a tool that rewrote it, a bad disk or a hand may
-make of them. The same for the same seed."""
+"""Lines of a real log, damaged in every way that leaves valid JSON, deterministically by seed."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from tests.doubles import ListLog
 from tests.offline.town import Town
 
 Path = tuple[str | int, ...]
-"""Where in a line: names and places, from the outside."""
+"""A position in a line: keys and indexes, from the outside in."""
 LEAVES: Final = (
     *("null", "true", "false", "0", "1", "-1", "-0.0", "0.5", "1e308", "-1e308", "5e-324", "1e15", "1764252300000"),
     *("4611686018427387904", "-9223372036854775808", "18446744073709551616", "1" + 400 * "0", "1e999", "-1e999"),
@@ -22,11 +21,11 @@ LEAVES: Final = (
     *(json.dumps("x" * 5000), json.dumps("f" * 31), json.dumps("F" * 32), json.dumps("0" * 32), json.dumps("0" * 34)),
     *("[]", "{}", "[[]]", "[null]", '[""]', '{"":""}', '{"a":null}', "[1e308,1e308,1e308]", "[" * 3000 + "]" * 3000),
 )
-"""What stands in the place of a leaf, an array or an object: other types, nothing, too much, and what looks like it."""
+"""Replacements for a value: other types, nothing, too much, and look-alikes."""
 
 
 def lines() -> list[bytes]:
-    """What a real engine has logged, a line of every type."""
+    """The log of a real engine, with a line of every type."""
     log = ListLog()
     Town(log, seed=6, apart=600.0, gossip=0.3).live(40)
     first = next(one for line in log.lines if isinstance(one := decode(line), AssessmentRecord))
@@ -34,14 +33,14 @@ def lines() -> list[bytes]:
 
 
 def _beside(one: AssessmentRecord) -> tuple[Record, ...]:
-    """An answer that was given again, and what another release would have answered."""
+    """A repeated answer, and the answer of another release in shadow."""
     usual = {name: getattr(one, name) for name in RepeatRecord.__struct_fields__ if hasattr(one, name)}
     other = {name: getattr(one, name) for name in ShadowRecord.__struct_fields__ if hasattr(one, name)}
     return RepeatRecord(**usual), ShadowRecord(**other, beside=one.release)
 
 
 def spoilt(of: list[bytes], random: Random) -> Iterator[bytes]:
-    """Without end. Half of them by a leaf of which there are few: not another number of the vector."""
+    """An endless sequence. Half of the changes are to rare leaves rather than to numbers of the vector."""
     while True:
         line = random.choice(of)
         root = json.loads(line)
@@ -79,7 +78,7 @@ def _spoilt(line: bytes, root: object, path: Path, random: Random) -> bytes:
 
 
 def _flipped(line: bytes, random: Random) -> bytes:
-    """One bit is another, and it is still JSON."""
+    """One bit is flipped, and it is still JSON."""
     while True:
         changed = bytearray(line)
         changed[random.randrange(len(line))] ^= 1 << random.randrange(8)
@@ -92,7 +91,7 @@ def _flipped(line: bytes, random: Random) -> bytes:
 
 
 def _paths(value: object, to: Path = ()) -> Iterator[Path]:
-    """To everything that is in it."""
+    """Paths to everything in the value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, each in inside:
         yield (*to, name)
@@ -100,7 +99,7 @@ def _paths(value: object, to: Path = ()) -> Iterator[Path]:
 
 
 def _text(value: object, path: Path, instead: str | None) -> str:
-    """The JSON of a value in which something else stands at a path; nothing at all where `instead` is None."""
+    """The JSON of the value with the part at a path replaced, or removed if `instead` is None."""
     if isinstance(value, dict):
         parts = [
             f"{json.dumps(name)}:{_inside(each, path, name, instead)}"

@@ -1,4 +1,4 @@
-"""Backtests: laws that hold for every log and candidate, and what is told of a log that is not perfect."""
+"""Backtests: laws that hold for every log and candidate, and reports on imperfect logs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ rules = st.builds(
 @settings(max_examples=40)
 @given(logs)
 def test_the_policy_that_decided_changes_nothing(log: list[record.AssessmentRecord]) -> None:
-    """Also after each record went through a line of the log."""
+    """A backtest of the policy that decided has no differences, also after a round trip through the log."""
     found = report("log", tallied(SHIPPED, [read(one) for one in log]), [SHIPPED])
     assert found.differences == 0
     assert "hits_differ" not in found.counts
@@ -74,7 +74,7 @@ def read(one: record.AssessmentRecord) -> record.AssessmentRecord:
 @settings(max_examples=40)
 @given(logs, rules)
 def test_adding_a_rule_never_lowers_a_tier(log: list[record.AssessmentRecord], rule: Rule) -> None:
-    """Nor a challenge; and a rule in shadow moves nothing at all."""
+    """Adding a rule lowers no tier and removes no challenge; a rule in shadow changes nothing."""
     candidate = with_rule(SHIPPED, rule)
     total = report("log", tallied(candidate, log), [candidate]).domains[0].total
     assert total.laxer == 0
@@ -85,7 +85,7 @@ def test_adding_a_rule_never_lowers_a_tier(log: list[record.AssessmentRecord], r
 @settings(max_examples=40)
 @given(logs, st.sampled_from(["history", "session", "device_id"]), st.sampled_from(Tier))
 def test_a_stricter_posture_never_lowers_a_tier(log: list[record.AssessmentRecord], source: str, tier: Tier) -> None:
-    """Whatever the gap asked for before, asking for more moves nobody down."""
+    """A stricter posture lowers no tier."""
     journeys = {}
     for name, journey in SHIPPED.journeys.items():
         posture = max(journey.postures.get(source) or Tier.BASELINE, tier)
@@ -97,7 +97,7 @@ def test_a_stricter_posture_never_lowers_a_tier(log: list[record.AssessmentRecor
 @settings(max_examples=40)
 @given(logs, st.sampled_from(Tier))
 def test_no_tier_lies_below_the_floor(log: list[record.AssessmentRecord], floor: Tier) -> None:
-    """Whatever the floor is raised to."""
+    """With a raised floor, no tier is below it."""
     floors = {name: max(journey.floor, floor) for name, journey in SHIPPED.journeys.items()}
     journeys = {name: replace(journey, floor=floors[name]) for name, journey in SHIPPED.journeys.items()}
     candidate = replace(SHIPPED, journeys=journeys)
@@ -107,7 +107,7 @@ def test_no_tier_lies_below_the_floor(log: list[record.AssessmentRecord], floor:
 @settings(max_examples=30)
 @given(logs, logs)
 def test_tallies_add_up(one: list[record.AssessmentRecord], other: list[record.AssessmentRecord]) -> None:
-    """The figures of two segments together are those of one that holds both."""
+    """The tallies of two segments add up to that of both together."""
     candidate = with_rule(
         SHIPPED, Rule(name="x", when="score > 0.2", tier=Tier.DENY, reason="X", text="X.", journeys=JOURNEYS)
     )
@@ -118,7 +118,7 @@ def test_tallies_add_up(one: list[record.AssessmentRecord], other: list[record.A
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Three segments, one of them packed; outcomes lie in later segments than their decisions."""
+    """Three segments, one of them compressed; outcomes are in later segments than their decisions."""
     scores = {1: 0.001, 2: 0.03, 3: 0.03, 4: 0.2, 5: 0.7}
     write(tmp_path / "1.jsonl", *(assessment(number, score=score) for number, score in scores.items()))
     write(
@@ -145,7 +145,7 @@ def backtest(log: Path, text: str = TEXT, workers: int = 1, choice: Choice | Non
 
 
 def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
-    """Friction is counted on the good, recall on the fraud, and the rest is not guessed at."""
+    """Outcomes are joined across segments; friction counts good decisions and recall counts fraud."""
     found = report("log", backtest(log), [SHIPPED])
     total = found.domains[0].total
     assert (total.decisions, total.good, total.fraud, found.differences) == (6, 2, 2, 0)
@@ -154,8 +154,8 @@ def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
     assert found.counts == {"outcomes": 6, "events": 1, "replayed": 6, "unreadable": 2}
 
 
-def test_a_laxer_band_lets_in_whom_it_should(log: Path) -> None:
-    """Each figure of a candidate is its own, beside the recorded one."""
+def test_a_laxer_band_is_compared_with_the_recorded_one(log: Path) -> None:
+    """A candidate's figures are reported beside the recorded ones."""
     text = TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.05 #")
     assert text != TEXT
     found = report("log", backtest(log, text), [SHIPPED])
@@ -170,7 +170,7 @@ def test_a_laxer_band_lets_in_whom_it_should(log: Path) -> None:
 
 
 def test_processes_count_as_one(log: Path) -> None:
-    """Two processes tell what one tells, candidate and all."""
+    """Two processes give the same report as one."""
     text = TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.05 #")
     assert report("", backtest(log, text, 2), [SHIPPED]) == report("", backtest(log, text, 1), [SHIPPED])
 
@@ -186,13 +186,13 @@ def test_processes_count_as_one(log: Path) -> None:
     ],
 )
 def test_decisions_can_be_chosen(log: Path, choice: Choice, decisions: int) -> None:
-    """By journey, time and release; the others are counted as not chosen."""
+    """Decisions can be selected by journey, time and release; the others are counted."""
     counts = backtest(log, choice=choice).counts
     assert (counts["replayed"], counts["not_chosen"]) == (decisions, 6 - decisions)
 
 
-def test_what_cannot_be_decided_again_is_counted(tmp_path: Path) -> None:
-    """Another identity domain, a vector of other features, and words that riskd never wrote."""
+def test_decisions_that_cannot_be_repeated_are_counted(tmp_path: Path) -> None:
+    """Decisions of another domain or feature schema, and invalid ones, are counted by reason."""
     odd = assessment(1)
     damaged = [replace(odd, tier="NONE"), replace(odd, journey="logon"), replace(odd, id="1")]
     write(tmp_path / "1.jsonl", replace(odd, domain="machine"), replace(odd, vector=odd.vector[:-1]), *damaged)
@@ -202,7 +202,7 @@ def test_what_cannot_be_decided_again_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"\x1f\x8b broken"])
 def test_a_log_that_is_not_there_or_broken_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """No directory, no segments, or a packed segment that cannot be unpacked: the problem names it."""
+    """A missing directory, one without segments, and a segment that cannot be decompressed are rejected by name."""
     where = tmp_path / "none" if content is None else tmp_path
     if content:
         (tmp_path / "1.jsonl.gz").write_bytes(content)
@@ -211,12 +211,12 @@ def test_a_log_that_is_not_there_or_broken_is_refused(tmp_path: Path, content: b
 
 
 def test_labels_are_in_their_order() -> None:
-    """Cells keep the index."""
+    """The order of labels is fixed, because their index is stored."""
     assert LABELS == ("good", "fraud", "unproven", "unknown")
 
 
 def test_a_rule_alone_is_one_without_which_the_tier_would_be_lower(tmp_path: Path) -> None:
-    """Two rules that ask for the same are alone nowhere; a shadow rule is where it would raise."""
+    """A rule is counted as alone if the tier would be lower without it; a shadow rule, if it would raise the tier."""
     vector = list(assessment(0).vector)
     for name in ("tor", "hosting", "rtt_shortfall_km"):
         vector[NAMES.index(name)] = 0.0

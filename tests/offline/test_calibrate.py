@@ -1,4 +1,4 @@
-"""Bands from a friction budget: what they promise holds, and what the log cannot show is refused."""
+"""Bands from a friction budget: the promised friction holds, and too small a log is refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sampled(log: list[record.AssessmentRecord], policy: Policy = SHIPPED, label:
 
 
 def challenged(policy: Policy, log: list[record.AssessmentRecord]) -> int:
-    """How many are asked for more than the floor and have not shown it, by the core."""
+    """The number of decisions that the core would challenge."""
     rulings = [replay(policy, one).ruling for one in log]
     return sum(ruling.raised and not ruling.requirement.satisfied for ruling in rulings)
 
@@ -48,8 +48,8 @@ def rebanded(found: Calibration) -> Policy:
 def test_the_core_challenges_as_many_as_were_promised(
     log: list[record.AssessmentRecord], name: str, data: st.DataObject
 ) -> None:
-    """Whatever the sessions, gaps and rules of the good ones: the new policy challenges within the budget, and as
-    many as it says."""
+    """Whatever sessions, gaps and rules there are, the new policy challenges as many good decisions as reported, within
+    the budget."""
     log = [replace(one, journey=name) for one in log] * 10
     budget = data.draw(st.sampled_from([0.3, 0.6, 0.95]))
     found = calibrate(sampled(log), SHIPPED, name, budget)
@@ -66,7 +66,7 @@ def test_the_core_challenges_as_many_as_were_promised(
 
 
 def without_bands(name: str) -> str:
-    """The shipped policy with bands of a journey that nobody reaches."""
+    """The shipped policy with bands of a journey that no score reaches."""
     edges = calibrate(sampled([]), SHIPPED, name, 0.5).old
     return with_bands("policy", TEXT, {name: {tier: 1 - 0.001 / 2**at for at, tier in enumerate(edges)}})
 
@@ -74,7 +74,7 @@ def without_bands(name: str) -> str:
 @settings(max_examples=20)
 @given(st.lists(st.floats(0.0001, 0.9), min_size=300, max_size=500), st.sampled_from([0.02, 0.05, 0.2]))
 def test_the_bands_are_the_strictest_within_the_budget(scores: list[float], budget: float) -> None:
-    """One more score beyond the first band, and the budget could be exceeded."""
+    """Lowering the first band by one more score could exceed the budget."""
     samples, replayed = Samples(), replay(SHIPPED, assessment(0))
     for score in scores:
         samples.add(SHIPPED, replayed, score, GOOD)
@@ -86,7 +86,7 @@ def test_the_bands_are_the_strictest_within_the_budget(scores: list[float], budg
 
 
 def test_the_distances_of_bands_are_kept() -> None:
-    """In log-odds: the ratio of the costs of two challenges is none of the budget's business."""
+    """The bands keep their distances in log-odds, whatever the budget."""
     log = [assessment(number, score=(number + 1) / 2002) for number in range(2000)]
     found = calibrate(sampled(log), SHIPPED, "login", 0.1)
     assert found.new is not None
@@ -100,7 +100,7 @@ def test_the_distances_of_bands_are_kept() -> None:
 
 
 def test_the_true_friction_is_within_the_budget_as_often_as_promised() -> None:
-    """Over 400 samples of a known distribution (uniform scores), the budget is exceeded in about one of twenty."""
+    """Over 400 samples of a known distribution, the budget is exceeded in about one of twenty."""
     random, budget, trials = Random(7), 0.05, 400
     exceeded, replayed = 0, replay(SHIPPED, assessment(0))
     for _ in range(trials):
@@ -115,7 +115,7 @@ def test_the_true_friction_is_within_the_budget_as_often_as_promised() -> None:
 
 @pytest.mark.parametrize("budget", [0.001, 0.01, 0.05])
 def test_too_little_data_is_refused_and_what_is_needed_is_enough(budget: float) -> None:
-    """With as many good ones more as it asks for, it no longer refuses; with one less it does."""
+    """Too small a log is refused with the number of good decisions missing; exactly that many are enough."""
     log = [assessment(number) for number in range(10)]
     refused = calibrate(sampled(log), SHIPPED, "login", budget)
     assert refused.new is None
@@ -129,8 +129,8 @@ def test_too_little_data_is_refused_and_what_is_needed_is_enough(budget: float) 
     assert calibrate(grown, SHIPPED, "login", budget).new is not None
 
 
-def test_what_rules_challenge_no_band_can_undo() -> None:
-    """Where a rule alone exceeds the budget, more data is not asked for."""
+def test_challenges_by_rules_above_the_budget_are_reported() -> None:
+    """If rules alone exceed the budget, that is reported, and no more data is asked for."""
     vector = list(assessment(0).vector)
     vector[COLUMN] = 1.0
     log = [
@@ -145,7 +145,7 @@ COLUMN: Final = NAMES.index("tor")
 
 
 def test_a_journey_without_bands_has_nothing_to_set() -> None:
-    """It says so."""
+    """A journey without bands is refused with that reason."""
     assert calibrate(Samples(), read_policy("p", BARE, COMPILER), "login", 0.1).refused == "the journey has no bands"
 
 
@@ -155,7 +155,7 @@ BARE: Final = re.sub(
 
 
 def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
-    """Fraud and good apart, the rest left out, or presumed good when that is asked for."""
+    """Good and fraudulent decisions are counted by their outcomes; the rest is ignored, or presumed good on request."""
     write(
         tmp_path / "1.jsonl",
         *(assessment(number, score=0.5) for number in range(4)),
@@ -172,6 +172,6 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
 
 
 def test_only_the_numbers_of_bands_change_in_the_text() -> None:
-    """Comments, order and everything else stay as they were."""
+    """Only the numbers of bands change in the policy's text."""
     changed = with_bands("policy", TEXT, {"login": {"STEP_UP": 0.031}})
     assert changed == TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.031 #")

@@ -1,4 +1,4 @@
-"""A log of which a segment is damaged, read by everybody who reads logs."""
+"""A log with a damaged segment, given to every reader of logs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ READERS: Final[dict[str, Callable[[Path], object]]] = {
 @pytest.mark.parametrize("damage", DAMAGED)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, reader: str, damage: str) -> None:
-    """Whoever reads it, and whatever is wrong with it."""
+    """Every reader rejects a segment that cannot be decompressed, by name."""
     segment = tmp_path / "20260101T000000.000000-w0-1.jsonl.gz"
     segment.write_bytes(DAMAGED[damage])
     with pytest.raises(InvalidFile, match=f"{segment}: cannot be read"):
@@ -48,7 +48,7 @@ def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, re
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_line_that_is_no_text_is_no_record(tmp_path: Path, reader: str) -> None:
-    """Bytes that a disk changed are passed over as any line that is none, or refused by name; never a surprise."""
+    """A line with invalid UTF-8 is skipped or rejected by name, without any other error."""
     line = encode(decision(1, 1.8e9))
     damaged = line.replace(b'"customer"', b'"custom\xffr"')
     assert damaged != line

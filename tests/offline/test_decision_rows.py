@@ -1,4 +1,4 @@
-"""A decision log as rows: what is read, in which order, and what labels it gets."""
+"""A decision log as rows: their content, order and labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def log_of(directory: Path, *segments: list[record.Record]) -> Path:
 
 
 def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Path) -> None:
-    """Whatever order lines and segments have; a repeated line counts once; another domain's rows are not there."""
+    """Rows are in order of time, whatever the order of lines; repeated lines count once, and other domains are left
+    out."""
     log = log_of(
         tmp_path,
         [outcome(1, 5.0, "session_established"), assessment(2, 3.0), assessment(3, 1.0, domain="workforce")],
@@ -55,8 +56,8 @@ def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Pa
     assert rows.vectors[:, 1].tolist() == [1.0, 2.0]
 
 
-def test_what_was_told_later_is_not_known_yet(tmp_path: Path) -> None:
-    """A row read as of a moment has the label of that moment, and later rows are not there."""
+def test_later_labels_are_not_known_yet(tmp_path: Path) -> None:
+    """Read as of a moment, rows have the labels of that moment, and later rows are absent."""
     log = log_of(
         tmp_path,
         [
@@ -72,7 +73,7 @@ def test_what_was_told_later_is_not_known_yet(tmp_path: Path) -> None:
 
 
 def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> None:
-    """With `by_truth` every row has its label at once; without, outcomes alone give labels."""
+    """The truth file gives attack class and segments, and labels only with `by_truth`."""
     log = log_of(tmp_path, [assessment(1, 1.0), assessment(2, 2.0), outcome(1, 2.0, "challenge_failed")])
     truth = tmp_path / "truth.jsonl.txt"
     truth.write_text(
@@ -90,7 +91,7 @@ def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> No
 
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=4))
 def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
-    """One rule: a row is fraud or good exactly where a backtest counts it as such, in whatever order it was told."""
+    """A row is fraud or good exactly if a backtest counts it as such, whatever the order of outcomes."""
     found = {label(enumerate(order)) for order in permutations(kinds)}
     assert len({value for value, _ in found}) == 1
     (value,) = {value for value, _ in found}
@@ -101,7 +102,7 @@ def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
 
 
 def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
-    """No segments, another feature table, a truth of another simulation: each says so."""
+    """A log without segments, with another feature schema, or with a wrong truth file is rejected with the reason."""
     with pytest.raises(InvalidFile, match="no segments"):
         read_rows(tmp_path, "customer")
     log = log_of(tmp_path, [assessment(1, 1.0, width=3)])
@@ -116,8 +117,8 @@ def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
         read_rows(log, "customer", truth=tmp_path / "truth.txt")
 
 
-def test_a_line_that_is_no_record_is_told(tmp_path: Path) -> None:
-    """Which one it is, and why; the others are read."""
+def test_the_first_invalid_line_is_reported(tmp_path: Path) -> None:
+    """Invalid lines are counted, and the first one is reported with its position and reason; the others are read."""
     log = log_of(tmp_path, [assessment(1, 1.0), assessment(2, 2.0, domain="elsewhere"), assessment(3, 3.0)])
     counts = Counts()
     assert read_rows(log, "customer", counts=counts).times.tolist() == [1.0, 3.0]

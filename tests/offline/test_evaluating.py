@@ -1,4 +1,4 @@
-"""What is judged beside what."""
+"""Which models an evaluation compares."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = Recipe(trees=5, leaves=6, base_share=0.5)
 
 
 def test_without_its_only_class_a_model_is_its_base() -> None:
-    """Where one class is all that there is, leaving it out leaves nothing to learn, and the base stands."""
+    """If the only attack class is left out, nothing is learned, and the model equals its base."""
     whole = rows(9_000, delay_days=0.0)
     other = ~np.isin(whole.attacks, (HONEST, "targeted"))
     one = replace(whole, labels=np.where(other, UNKNOWN, whole.labels).astype(np.int8))

@@ -1,4 +1,5 @@
-"""Laws of an import: it is as if the service had been there, it happens once, and it tells of every record."""
+"""`riskd import`: histories as if the service had seen the sign-ins, each record used once, and every record accounted
+for."""
 
 from __future__ import annotations
 
@@ -40,14 +41,14 @@ AGENT: Final = WORLD["with"]["laptop"]["user_agent"]
 
 
 class Past(Struct, frozen=True, kw_only=True):
-    """One sign-in: who, when, from where, and what came of it."""
+    """One sign-in: subject, time, address and result."""
 
     time: float
     who: str
     address: str = HOMES[0]
     agent: str = AGENT
     came: str = "password"
-    """password, key, wrong (password), failed (challenge), fraud (found out later)."""
+    """password, key, wrong (password), failed (challenge), fraud (discovered later)."""
 
 
 EVERY_WAY: Final = ("password", "password", "password", "key", "wrong", "failed", "fraud")
@@ -62,7 +63,7 @@ OUTCOMES: Final = {
 
 
 def exported(past: Past) -> str:
-    """As Entra tells it."""
+    """The sign-in as a record of Entra."""
     method = "FIDO2" if past.came == "key" else "Password"
     return json.dumps(
         {
@@ -79,7 +80,7 @@ def exported(past: Past) -> str:
 
 
 def lived(engine: Engine, clock: list[float], past: Past) -> None:
-    """As the service would have seen it: the attempt, then what came of it."""
+    """The sign-in as the service would have seen it: the attempt, then its outcome."""
     clock[0] = past.time
     answer = engine.assess(
         Attempt(
@@ -125,14 +126,14 @@ def imported(engine: Engine, file: str, options: Options = ALL, scope: Scope = S
 
 
 def learned(store: MemoryStore, *kinds: bytes) -> dict[bytes, History]:
-    """Every history that is there now, of these kinds."""
+    """All histories of these kinds."""
     wanted = kinds or (PROFILE, COMMON)
     found = {key: history(kept, NOW) for key, kept in store._records.items() if key[-1:] in wanted}
     return {key: kept for key, kept in found.items() if kept is not None}
 
 
 def life(count: int = 150, came: tuple[str, ...] = EVERY_WAY) -> list[Past]:
-    """Sign-ins of a few people over twenty weeks up to now, from a few places, with every way it can come out."""
+    """Sign-ins of a few people over twenty weeks from a few places, with every kind of result."""
     random = Random(4)
     times = sorted([NOW - 20 * WEEK * random.random() ** 3 - 60 for _ in range(count)])
     return [
@@ -147,7 +148,7 @@ def life(count: int = 150, came: tuple[str, ...] = EVERY_WAY) -> list[Past]:
 
 
 def vectors(release: Release, store: MemoryStore) -> list[tuple[float | None, ...]]:
-    """What the next sign-in of each person from each place looks like, feature by feature."""
+    """The feature vector of each person's next sign-in from each place."""
     log = ListLog()
     asked = engine(release, store, log=log)
     for number in range(PEOPLE):
@@ -165,7 +166,8 @@ def vectors(release: Release, store: MemoryStore) -> list[tuple[float | None, ..
 
 
 def test_an_import_is_as_if_the_service_had_been_there(release: Release, tmp_path: Path) -> None:
-    """Every profile is the same as that of the assessments and outcomes at their times, and so is what comes next."""
+    """Imported profiles equal those that live assessments and outcomes would have made, and so do the next feature
+    vectors."""
     pasts, clock = life(), [NOW]
     there, later = MemoryStore(), MemoryStore()
     live = engine(release, there, clock)
@@ -181,7 +183,7 @@ def test_an_import_is_as_if_the_service_had_been_there(release: Release, tmp_pat
 
 
 def test_the_order_of_a_file_does_not_matter(release: Release, tmp_path: Path) -> None:
-    """Newest first, as many exports are, or any other order: the same histories, what was tried included."""
+    """The order of records does not affect any history."""
     pasts, stores = life(), []
     for order in (pasts, pasts[::-1], Random(1).sample(pasts, len(pasts))):
         stores.append(MemoryStore())
@@ -192,14 +194,14 @@ def test_the_order_of_a_file_does_not_matter(release: Release, tmp_path: Path) -
 
 
 class Dying(MemoryStore):
-    """A store that fails at one write, before or after it has done it."""
+    """A store that fails at one write, before or after doing it."""
 
     def __init__(self, at: int, *, after: bool) -> None:
         super().__init__()
         self._at, self._after = at, after
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
-        """As `MemoryStore`, but for that one."""
+        """As `MemoryStore`, except for that write."""
         self._at -= 1
         if self._at == 0 and not self._after:
             raise Unavailable([Problem("store", "down", "wait")])
@@ -212,7 +214,7 @@ class Dying(MemoryStore):
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_an_import_that_was_stopped_goes_on(release: Release, tmp_path: Path, at: int, *, after: bool) -> None:
-    """Nothing is taught twice, and nothing is left out, wherever it was stopped."""
+    """After a stop at any point, the next run continues without repeating or missing a record."""
     pasts = life(200, ("password",))
     file, whole, broken = written(tmp_path / "export", pasts), MemoryStore(), Dying(at, after=after)
     imported(engine(release, whole), file)
@@ -226,8 +228,8 @@ def test_an_import_that_was_stopped_goes_on(release: Release, tmp_path: Path, at
     assert learned(broken, PROFILE, COMMON, ACTIVITY) == learned(whole, PROFILE, COMMON, ACTIVITY)
 
 
-def test_a_limit_stops_and_the_next_run_goes_on(release: Release, tmp_path: Path) -> None:
-    """In steps of any size it comes to the same."""
+def test_an_import_with_limits_can_be_done_in_steps(release: Release, tmp_path: Path) -> None:
+    """Importing in steps with `--limit` gives the same result."""
     file, whole, steps = written(tmp_path / "export", life()), MemoryStore(), MemoryStore()
     imported(engine(release, whole), file)
     sizes = []
@@ -239,8 +241,8 @@ def test_a_limit_stops_and_the_next_run_goes_on(release: Release, tmp_path: Path
     assert learned(steps) == learned(whole)
 
 
-def test_a_file_that_has_grown_goes_on_where_it_ended(release: Release, tmp_path: Path) -> None:
-    """The records that were there are known again; only those behind them are new."""
+def test_only_new_records_of_a_grown_file_are_imported(release: Release, tmp_path: Path) -> None:
+    """If a file has grown, only its new records are imported."""
     pasts, whole, grown = life(), MemoryStore(), MemoryStore()
     imported(engine(release, whole), written(tmp_path / "export", pasts))
     imported(engine(release, grown), written(tmp_path / "log", pasts[:100]))
@@ -252,10 +254,10 @@ def test_a_file_that_has_grown_goes_on_where_it_ended(release: Release, tmp_path
 
 @pytest.mark.parametrize("form", ["lines", "array"])
 @pytest.mark.parametrize("cut", [1, 40, 41])
-def test_a_file_that_was_cut_short_goes_on_when_it_is_whole(
+def test_a_truncated_record_is_imported_once_it_is_complete(
     release: Release, tmp_path: Path, form: str, cut: int
 ) -> None:
-    """The half of a record at its end is told, and read when the rest has come."""
+    """A truncated last record is reported, and imported once the file is complete."""
     lines = [exported(past) for past in life(20)]
     text = "\n".join(lines) if form == "lines" else f"[{','.join(lines)}]"
     file, store, whole = tmp_path / "export", MemoryStore(), MemoryStore()
@@ -270,7 +272,7 @@ def test_a_file_that_was_cut_short_goes_on_when_it_is_whole(
 
 
 def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Path) -> None:
-    """Rather than guess which of its records are new; --from-start takes all of it."""
+    """A file that differs from the imported one is refused; `--from-start` imports all of it."""
     pasts, store = life(), MemoryStore()
     imported(engine(release, store), written(tmp_path / "export", pasts))
     changed = written(tmp_path / "changed", [*pasts[:60], *pasts[61:], pasts[0]])
@@ -286,10 +288,10 @@ def test_a_file_that_only_begins_alike_is_refused(release: Release, tmp_path: Pa
 @pytest.mark.parametrize(
     "damage",
     [b"\xff", b"\x83\xa7records\x01\xa5chain\xc4\x00\xa5tally\x81\xa4used\x81\xa1\xff\x01"],
-    ids=["cut", "no UTF-8"],
+    ids=["truncated", "not UTF-8"],
 )
-def test_a_damaged_bookmark_is_told(release: Release, tmp_path: Path, damage: bytes) -> None:
-    """With what to do: --from-start takes all of the file."""
+def test_a_damaged_bookmark_is_reported(release: Release, tmp_path: Path, damage: bytes) -> None:
+    """A damaged bookmark is reported with a remedy: `--from-start`."""
     store, file = MemoryStore(), written(tmp_path / "export", life(20))
     imported(engine(release, store), file)
     key = next(key for key in store.walk(b"", 100_000)[0] if key.endswith(IMPORT))
@@ -301,8 +303,8 @@ def test_a_damaged_bookmark_is_told(release: Release, tmp_path: Path, damage: by
     assert imported(engine(release, store), file, Options(from_start=True)).records > 0
 
 
-def test_what_was_imported_for_one_is_new_for_another(release: Release, tmp_path: Path) -> None:
-    """The same file teaches other tenants, domains, and accounts by another field."""
+def test_a_file_can_be_imported_for_another_tenant(release: Release, tmp_path: Path) -> None:
+    """The same file can be imported for another tenant, domain or subject field."""
     file, store = written(tmp_path / "export", life(5)), MemoryStore()
     scopes = [SCOPE, Scope(domain="workforce", subject="id"), Scope(domain="customer", tenant="t", subject="id")]
     assert [imported(engine(release, store), file, scope=scope).records for scope in scopes] == [5, 5, 5]
@@ -310,7 +312,7 @@ def test_what_was_imported_for_one_is_new_for_another(release: Release, tmp_path
 
 
 def test_two_imports_of_a_file_at_once_are_one_too_many(release: Release, tmp_path: Path) -> None:
-    """The one that finds the other's bookmark stops, and has taught nothing twice."""
+    """Of two concurrent imports of a file one stops, and nothing is taught twice."""
     file, store, alone = written(tmp_path / "export", life(300, ("password",))), MemoryStore(), MemoryStore()
     imported(engine(release, alone), file)
     finished: list[Summary] = []
@@ -325,7 +327,7 @@ def test_two_imports_of_a_file_at_once_are_one_too_many(release: Release, tmp_pa
 
 
 def test_a_trial_changes_nothing(release: Release, tmp_path: Path) -> None:
-    """It counts as the import would, and writes neither histories nor a bookmark."""
+    """A dry run counts like an import, and writes nothing."""
     file, store = written(tmp_path / "export", life()), MemoryStore()
     trial = imported(engine(release, store), file, Options(dry_run=True))
     assert store.size() == (0, 0)
@@ -333,7 +335,7 @@ def test_a_trial_changes_nothing(release: Release, tmp_path: Path) -> None:
 
 
 def test_fraud_teaches_nothing(release: Release, tmp_path: Path) -> None:
-    """Nor do failures; what they count is gone with the window that counts it."""
+    """Fraud and failures teach nothing; failures only count while they are recent."""
     store = MemoryStore()
     bad = [Past(time=NOW - 2 * DAY, who="a", came=came) for came in ("fraud", "wrong", "failed")]
     summary = imported(engine(release, store), written(tmp_path / "old", bad))
@@ -346,8 +348,8 @@ def test_fraud_teaches_nothing(release: Release, tmp_path: Path) -> None:
     assert learned(store, ACTIVITY)
 
 
-def test_what_no_history_keeps_is_skipped(release: Release, tmp_path: Path) -> None:
-    """Older than a profile, from the future, or what the service would refuse: each with its reason and place."""
+def test_records_that_no_history_keeps_are_skipped(release: Release, tmp_path: Path) -> None:
+    """Records that are too old, in the future or invalid are skipped with reason and position."""
     pasts = [
         Past(time=NOW - PROFILE_SECONDS - 1, who="a"),
         Past(time=NOW - PROFILE_SECONDS + HOUR, who="a"),
@@ -372,7 +374,7 @@ def test_what_no_history_keeps_is_skipped(release: Release, tmp_path: Path) -> N
 
 
 def test_a_shift_moves_every_event(release: Release, tmp_path: Path) -> None:
-    """An old data set teaches as a recent one would."""
+    """With `--shift-weeks` an old data set teaches like a recent one."""
     past = [Past(time=NOW - 300 * WEEK, who="a")]
     moved, recent = MemoryStore(), MemoryStore()
     scope = Scope(domain="customer", subject="id", shift=299.0 * WEEK)
@@ -398,7 +400,7 @@ FACTOR: Final = {"factor": "FIDO_WEBAUTHN", "factorIntent": "LOGIN"}
 
 
 def units(store: MemoryStore) -> int:
-    """What the one account was taught in total."""
+    """Units that the account was taught."""
     (profile,) = [kept for kept in learned(store, PROFILE).values() if kept.tallies.country]
     return sum((profile.tallies.sign_in or {})[""][1:])
 
@@ -408,7 +410,7 @@ def units(store: MemoryStore) -> int:
 def test_events_of_one_sign_in_teach_once(
     release: Release, tmp_path: Path, limit: int | None, *, newest_first: bool
 ) -> None:
-    """A session and the key that opened it are one sign-in: six units and one attempt, also over a restart."""
+    """A session and the factor that opened it are one sign-in: six units and one attempt, also across a restart."""
     events = [okta("user.authentication.auth_via_mfa", "s1", 2, **FACTOR), okta("user.session.start", "s1", 1)]
     file, store = tmp_path / "export", MemoryStore()
     file.write_text("\n".join(events[::-1] if newest_first else events), encoding="utf-8")
@@ -421,7 +423,7 @@ def test_events_of_one_sign_in_teach_once(
 
 
 def test_two_sign_ins_teach_twice(release: Release, tmp_path: Path) -> None:
-    """Each session is its own."""
+    """Two sessions are two sign-ins."""
     file, store = tmp_path / "export", MemoryStore()
     file.write_text("\n".join(okta("user.session.start", name, 1) for name in ("s1", "s2")), encoding="utf-8")
     imported(engine(release, store), str(file), source="okta")
@@ -429,7 +431,7 @@ def test_two_sign_ins_teach_twice(release: Release, tmp_path: Path) -> None:
 
 
 def test_damage_costs_only_itself(release: Release, tmp_path: Path) -> None:
-    """Records that can be read are used; the others are counted, with line and fault."""
+    """Damaged records are counted with line and reason, and all others are used."""
     pasts, store = life(20), MemoryStore()
     file = written(tmp_path / "export", pasts, "{damaged", exported(Past(time=NOW - HOUR, who="last")))
     summary = imported(engine(release, store), file)
@@ -437,8 +439,8 @@ def test_damage_costs_only_itself(release: Release, tmp_path: Path) -> None:
     assert [line for line, _ in summary.tally.unreadable.examples] == [21]
 
 
-def test_an_example_names_nobody(release: Release, tmp_path: Path) -> None:
-    """A summary may be pasted into a ticket: no account, no address, no user agent stands in it."""
+def test_the_summary_names_no_person(release: Release, tmp_path: Path) -> None:
+    """The summary names no account, address or user agent, so that it can be shared."""
     pasts = [Past(time=NOW - HOUR, who="secret" * 60), Past(time=NOW - HOUR, who="secret", address="secret address")]
     tally = imported(engine(release, MemoryStore()), written(tmp_path / "export", pasts)).tally
     assert tally.skipped["invalid"].records == 2
@@ -446,7 +448,7 @@ def test_an_example_names_nobody(release: Release, tmp_path: Path) -> None:
 
 
 def test_an_example_commands_no_terminal(release: Release, tmp_path: Path) -> None:
-    """Whoever can write into a log cannot write to the screen of who imports it."""
+    """Control characters from the file are removed from the summary."""
     file = tmp_path / "export"
     file.write_text(json.dumps({"eventType": "x\x1b[2Jy\n" + "z" * 500}), encoding="utf-8")
     tally = imported(engine(release, MemoryStore()), str(file), source="okta").tally
@@ -454,6 +456,6 @@ def test_an_example_commands_no_terminal(release: Release, tmp_path: Path) -> No
 
 
 def test_a_file_that_is_not_there_is_refused(release: Release, tmp_path: Path) -> None:
-    """By its name."""
+    """A missing file is rejected by name."""
     with pytest.raises(InvalidFile, match="No such file"):
         imported(engine(release, MemoryStore()), str(tmp_path / "nothing"))

@@ -1,4 +1,4 @@
-"""Laws of the readers: what each record of each export means, and that no record can break them."""
+"""Readers of exports: what each record means, and that no record breaks them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULTS: Final = asdict(Event(time=0.0, subject="", address=""))
 
 
 def told(found: Event | Skipped) -> dict[str, Any]:
-    """A result in the words of expected.yaml."""
+    """A result in the form of expected.yaml."""
     if isinstance(found, Skipped):
         return {"skipped": found.reason} | ({"detail": found.detail} if found.detail else {})
     fields = {name: value for name, value in asdict(found).items() if value != DEFAULTS[name]}
@@ -35,7 +35,7 @@ def told(found: Event | Skipped) -> dict[str, Any]:
 
 @pytest.mark.parametrize("file", EXPECTED)
 def test_every_record_means_what_it_says(file: str) -> None:
-    """Events and reasons, in order, each with the line where it begins."""
+    """Each record of the exports gives the expected event or reason, with its line."""
     case = EXPECTED[file]
     source = SOURCES[case["source"]]
     found = []
@@ -47,14 +47,14 @@ def test_every_record_means_what_it_says(file: str) -> None:
 
 
 def test_every_export_has_its_expectation() -> None:
-    """And every source has an export."""
+    """Every export has expectations, and every source has an export."""
     files = {path.name for path in FOLDER.iterdir()} - {"README.md", "expected.yaml"}
     assert files == EXPECTED.keys()
     assert {case["source"] for case in EXPECTED.values()} == SOURCES.keys()
 
 
 def rows(source: Source) -> list[dict[str, Any]]:
-    """Every record of the exports of a source."""
+    """Every record of a source's exports."""
     found = []
     for file, case in EXPECTED.items():
         if case["source"] == source.name:
@@ -71,14 +71,14 @@ ANYTHING: Final = st.recursive(
 
 
 def paths(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Where something can be put in a record."""
+    """Every position in a record."""
     if not isinstance(value, dict):
         return [path]
     return [path] * bool(path) + [found for name, inner in value.items() for found in paths(inner, (*path, name))]
 
 
 def replaced(row: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
-    """A copy with something else at a path."""
+    """A copy with another value at a path."""
     name, *rest = path
     return row | {name: replaced(row[name], tuple(rest), value) if rest else value}
 
@@ -86,7 +86,7 @@ def replaced(row: dict[str, Any], path: tuple[str, ...], value: object) -> dict[
 @pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 @given(data=st.data())
 def test_no_record_breaks_a_reader(source: Source, data: st.DataObject) -> None:
-    """Whatever stands in a field, the answer is an event in the service's words, or a reason that is listed."""
+    """Whatever a field contains, the reader gives a valid event or a listed reason."""
     row = data.draw(st.sampled_from(rows(source)))
     for _ in range(data.draw(st.integers(0, 3))):
         row = replaced(row, data.draw(st.sampled_from(paths(row))), data.draw(ANYTHING))
@@ -105,7 +105,7 @@ def test_no_record_breaks_a_reader(source: Source, data: st.DataObject) -> None:
 @pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 @given(row=st.dictionaries(st.text(max_size=10), ANYTHING, max_size=5))
 def test_a_record_of_something_else_is_skipped(source: Source, row: dict[str, Any]) -> None:
-    """It is not what an export of this source has, so nothing is made of it."""
+    """A record that is not of this source is skipped."""
     assert isinstance(source.read(row, source.subjects[0]), Skipped)
 
 
@@ -136,25 +136,25 @@ def test_a_record_of_something_else_is_skipped(source: Source, row: dict[str, An
     ],
 )
 def test_names_of_methods(name: str, method: str) -> None:
-    """Each provider's words for a method are RFC 8176's; a push proves no key, whoever offers it."""
+    """Providers' names of methods are mapped to RFC 8176; a push is not treated as possession of a key."""
     assert methods([name]) == (method,)
 
 
 def test_two_methods_are_multi_factor() -> None:
-    """`mfa` is said of two different ones, not of the same twice, nor of names that nobody knows."""
+    """`mfa` is added for two different methods, and not for one method twice or for unknown names."""
     assert methods(["Password", "OATH verification code"]) == ("pwd", "otp", "mfa")
     assert methods(["Password", "password", "Previously satisfied"]) == ("pwd",)
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_moment_or_none(words: str) -> None:
-    """Never an error."""
+    """Any text is parsed as a time or gives None."""
     assert isinstance(moment(words), float | None)
     assert isinstance(number(words), float | None)
 
 
 def test_moments() -> None:
-    """Seven digits of a second, a zone or none, a blank or a T."""
+    """Times may have seven fractional digits, a timezone or none, and a space or a T."""
     expected = datetime(2026, 10, 5, 16, 3, 35, 852714, UTC).timestamp()
     for words in ("2026-10-05T16:03:35.8527147Z", "2026-10-05 18:03:35.852714+02:00", "2026-10-05 16:03:35,852714"):
         assert moment(words) == expected

@@ -1,4 +1,4 @@
-"""Laws of reading files: every form, in any chunks, compressed or not, and damage told with its place."""
+"""Reading export files: every format, in any chunks, compressed or not, and damage reported with its line."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ FORMS: Final = {
 def test_every_form_holds_the_same(
     file: Path, form: str, encoding: str, chunk: int, monkeypatch: pytest.MonkeyPatch, *, compressed: bool
 ) -> None:
-    """The same records in the same order, wherever chunks end; the first one shows whether it is a page."""
+    """Every format gives the same records in the same order, wherever chunks end."""
     monkeypatch.setattr(records, "_CHUNK", max(chunk, 80) if form.startswith("page") else chunk)
     content = FORMS[form].encode(encoding)
     found = read(file, gzip.compress(content) if compressed else content)
@@ -74,7 +74,7 @@ def test_every_form_holds_the_same(
 
 @pytest.mark.parametrize("chunk", range(60, 140))
 def test_pages_may_be_cut_anywhere(file: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands before and behind the events of a page is read whole, wherever chunks end."""
+    """The parts of a page before and after its events are skipped, wherever chunks end."""
     monkeypatch.setattr(records, "_CHUNK", chunk)
     pages = [{"@odata.context": "x" * 20, "value": rows, "@odata.nextLink": "y" * 90} for rows in (ROWS[:3], ROWS[3:6])]
     found = read(file, "\n".join(json.dumps(page) for page in pages))
@@ -82,7 +82,7 @@ def test_pages_may_be_cut_anywhere(file: Path, chunk: int, monkeypatch: pytest.M
 
 
 def test_lines_are_counted(file: Path) -> None:
-    """A record's place is where it begins, in every form."""
+    """A record's line is where it begins, in every format."""
     array = "[\n" + LINES.replace("}\n", "},\n").rstrip(",\n") + "\n]"
     assert [record.line for record in read(file, LINES)] == list(range(1, 40))
     assert [record.line for record in read(file, array)] == list(range(2, 41))
@@ -108,8 +108,8 @@ DAMAGES: Final[dict[str, tuple[str | bytes, list[object], int, str]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_told_with_its_place(file: Path, damage: str) -> None:
-    """A record that cannot be read is one of the records; those that can be read after it are."""
+def test_damage_is_reported_with_its_line(file: Path, damage: str) -> None:
+    """A record that cannot be read is reported with its line, and later records are read."""
     content, numbers, line, fault = DAMAGES[damage]
     found = read(file, content)
 
@@ -120,7 +120,7 @@ def test_damage_is_told_with_its_place(file: Path, damage: str) -> None:
 
 
 def test_a_damaged_archive_gives_what_it_has(file: Path) -> None:
-    """What comes before the damage is read, and the damage is told."""
+    """Of a damaged gzip file, the part before the damage is read, and the damage is reported."""
     whole = gzip.compress(LINES.encode() * 2000)
     found = read(file, whole[: len(whole) // 2])
     assert len(found) > 100
@@ -129,17 +129,17 @@ def test_a_damaged_archive_gives_what_it_has(file: Path) -> None:
 
 
 def test_a_log_is_read_by_its_lines(file: Path) -> None:
-    """Where a source has logs, what is not JSON is one."""
+    """For sources with plain logs, each line that is no JSON is a record."""
     assert [record.row for record in read(file, "a,b\n\nc\n", lines=True)] == [{"line": "a,b"}, {"line": "c"}]
 
 
 def test_an_empty_file_has_no_records(file: Path) -> None:
-    """Nor has one of blanks, nor a table's header alone."""
+    """An empty or blank file, and a table with only a header, have no records."""
     assert [read(file, content) for content in ("", "  \n \n", "n,text\n", gzip.compress(b""))] == [[], [], [], []]
 
 
 def test_memory_is_bounded(file: Path) -> None:
-    """A file is never held whole: an array of 40 MB is read in a few."""
+    """A JSON array of 40 MB is read within a few megabytes of memory."""
     import tracemalloc
 
     with file.open("w") as target:
@@ -159,7 +159,7 @@ def test_memory_is_bounded(file: Path) -> None:
     lines=st.booleans(),
 )
 def test_no_file_breaks_the_reading(file: Path, content: bytes, *, lines: bool) -> None:
-    """Whatever the bytes, there are records, some of them perhaps unreadable."""
+    """Any bytes give records, some of which may be unreadable."""
     for record in read(file, content, lines=lines):
         assert isinstance(record.row, dict) or record.fault
         assert record.line >= 1

@@ -1,4 +1,4 @@
-"""Judging: figures equal what a plain count says, at exact rates, with intervals over subjects."""
+"""Evaluation figures equal a plain recomputation, at exact rates, with intervals over subjects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCORES = st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0]), min_size=1, max_
 
 
 def chance(score: float, good: Iterable[float], rate: float) -> float:
-    """The probability that a score is challenged when `rate` of the good ones is, by going down the scores."""
+    """The probability that a score is challenged if `rate` of the good ones are, by going down the scores."""
     everybody = sorted(good, reverse=True)
     allowed = rate * len(everybody)
     for level in sorted(set(everybody), reverse=True):
@@ -41,7 +41,7 @@ def judged(made: Rows, scores: Floats, resamples: int = 0, **more: Scored) -> di
 
 
 def test_a_forest_is_judged_by_what_it_would_answer() -> None:
-    """Ranked by its log-odds, and calibrated by its probabilities, row by row."""
+    """A forest is ranked by its log-odds and calibrated by its probabilities, row by row."""
     made = rows(50)
     document = ForestDocument(
         baseline=-1.0,
@@ -64,7 +64,7 @@ def test_a_forest_is_judged_by_what_it_would_answer() -> None:
 
 @given(SCORES, st.floats(0.001, 1.0))
 def test_exactly_the_rate_is_challenged(scores: list[float], rate: float) -> None:
-    """Ties or not, the chances of the good rows add up to the rate."""
+    """With or without ties, the chances of the good rows add up to the rate."""
     values = np.array(scores)
     chances = Ranked(values).threshold(rate, np.ones(len(values))).challenged(values)
 
@@ -75,7 +75,7 @@ def test_exactly_the_rate_is_challenged(scores: list[float], rate: float) -> Non
 
 @given(SCORES, st.integers(0, 2**32 - 1))
 def test_a_weight_is_so_many_rows(scores: list[float], seed: int) -> None:
-    """A row of weight three is three rows; one of weight nothing is not there."""
+    """A row of weight three counts as three rows, and one of weight zero not at all."""
     values = np.array(scores)
     weights = np.random.default_rng(seed).integers(0, 4, len(values))
     if not weights.sum():
@@ -88,7 +88,7 @@ def test_a_weight_is_so_many_rows(scores: list[float], seed: int) -> None:
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["fine", "ties"])
 def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
-    """Recall by class and depth, and step-up by segment, equal a recomputation row by row."""
+    """Recall by class and depth, and step-ups by segment, equal a recomputation row by row."""
     made = rows(1_500)
     made = replace(made, labels=np.where(np.arange(1_500) % 7 == 0, UNKNOWN, made.labels).astype(np.int8))
     scores = baselines.rules(made) if coarse else np.nan_to_num(made.vectors[:, made.names.index("address_llr")])
@@ -119,7 +119,7 @@ def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
 
 
 def test_depths_are_cut_where_they_say() -> None:
-    """None is a missing history; each bound belongs to the deeper group."""
+    """Rows without history have depth `none`, and each bound belongs to the deeper group."""
     made = rows(6)
     column = made.names.index("history_depth")
     made.vectors[:, column] = [np.nan, 0.4, 4.9, 5.0, 19.9, 20.0]
@@ -129,7 +129,7 @@ def test_depths_are_cut_where_they_say() -> None:
 
 
 def test_intervals_are_of_subjects_and_not_of_rows() -> None:
-    """Ten copies of a row under one subject are one observation, and under ten subjects they are ten."""
+    """Ten copies of a row under one subject count as one observation, under ten subjects as ten."""
     made = rows(600)
     together = made.where(np.repeat(np.arange(600), 10))
     together = replace(together, subjects=np.repeat(made.ids, 10))
@@ -148,7 +148,7 @@ def test_intervals_are_of_subjects_and_not_of_rows() -> None:
 
 
 def test_a_difference_to_oneself_is_nothing() -> None:
-    """Resampled in pairs, a model is exactly as good as itself in every draw."""
+    """In paired resampling, a model's difference to itself is always zero."""
     made = rows(1_000)
     scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
     _, differences = judge(
@@ -167,7 +167,7 @@ def test_a_difference_to_oneself_is_nothing() -> None:
 
 
 def test_a_class_left_out_is_compared_with_what_others_say_of_it() -> None:
-    """The figure of a class left out is the other scores' recall of that class, at their own threshold."""
+    """A left-out class is compared with the other models' recall of that class, each at its own threshold."""
     made = rows(1_500)
     better, worse = (np.nan_to_num(made.vectors[:, made.names.index(name)]) for name in ("device_llr", "hour_llr"))
     models, differences = judge(
@@ -187,7 +187,7 @@ def test_a_class_left_out_is_compared_with_what_others_say_of_it() -> None:
 
 
 def test_the_same_seed_judges_the_same() -> None:
-    """Intervals depend on rows, scores and seed alone."""
+    """Intervals depend only on rows, scores and seed."""
     made = rows(800)
     scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
 
@@ -196,7 +196,7 @@ def test_the_same_seed_judges_the_same() -> None:
 
 @given(st.sampled_from(RECALLS))
 def test_challenges_are_counted_by_subject(recall: float) -> None:
-    """What a recall costs is the challenges of good rows, summed by subject, quiet subjects included."""
+    """The cost of a recall is the number of challenges of good rows per subject, including subjects without any."""
     made = rows(600)
     scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
     good, fraud = made.labels == GOOD, made.labels == FRAUD
@@ -213,7 +213,7 @@ def test_challenges_are_counted_by_subject(recall: float) -> None:
 
 
 def test_honest_probabilities_are_reliable_and_bold_ones_are_not() -> None:
-    """Labels drawn by what is said have an error near nothing; twice as certain log-odds are worse."""
+    """Labels drawn from the stated probabilities give almost no calibration error; doubled log-odds give more."""
     random = np.random.default_rng(0)
     odds = random.normal(-2, 1.5, 40_000)
     said = 1 / (1 + np.exp(-odds))
@@ -229,7 +229,7 @@ def test_honest_probabilities_are_reliable_and_bold_ones_are_not() -> None:
 
 
 def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
-    """ln S is the sum of both ratios less the logarithm of the history; without history there is no score."""
+    """ln S is the sum of both ratios minus the logarithm of the history's depth; without history there is no score."""
     made = rows(400)
     column = {name: made.vectors[:, made.names.index(name)] for name in ("address_llr", "agent_llr", "history_depth")}
     found, known = baselines.freeman(made), ~np.isnan(column["history_depth"])
@@ -240,7 +240,7 @@ def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
 
 
 def test_the_document_survives_its_own_file() -> None:
-    """An evaluation read back is the one that was written, whatever its numbers."""
+    """An evaluation is the same after being written and read."""
     made = rows(600)
     found = judged(made, baselines.freeman(made), 5)
 

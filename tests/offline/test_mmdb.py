@@ -1,4 +1,4 @@
-"""Writing MMDB files: what was written is what every reader finds."""
+"""The writer of MMDB files: every reader finds what was written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def text(number: int) -> str:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_near_edges, min_size=2, max_size=24, unique=True).map(sorted))
 def test_every_edge_is_where_it_was_put(points: list[int]) -> None:
-    """The first and last address of each range have its record, their outer neighbours have not."""
+    """The first and last address of each range have its record, and their outer neighbours do not."""
     ranges = list(zip(points[::2], points[1::2], strict=False))
     content = written([(first, last, {"n": number}) for number, (first, last) in enumerate(ranges)])
     probes = sorted({probe for edge in points for probe in (edge - 1, edge, edge + 1) if 0 <= probe <= _TOP})
@@ -57,7 +57,8 @@ def test_every_edge_is_where_it_was_put(points: list[int]) -> None:
 
 
 def test_all_sizes_of_values_come_back() -> None:
-    """Texts around every length code, numbers of every width, texts stored once behind pointers of every width."""
+    """Texts around every length code, numbers of every width, and shared texts behind pointers of every width are read
+    back."""
     lengths = [0, 1, 28, 29, 30, 284, 285, 286, 60_000]
     numbers = [0, 1, 255, 256, 65_535, 2**24, 2**32 - 1]
     records: list[dict[str, str | int]] = [{"text": "é" * (length // 2) + "x" * (length % 2)} for length in lengths]
@@ -70,7 +71,7 @@ def test_all_sizes_of_values_come_back() -> None:
 
 
 def test_metadata() -> None:
-    """Readers see the format, the type, the time and both address families."""
+    """Readers see the format, type, build time and both address families."""
     with NamedTemporaryFile(suffix=".mmdb") as file:
         file.write(written([(0, 1, {"n": 1})]))
         file.flush()
@@ -82,7 +83,7 @@ def test_metadata() -> None:
 
 @pytest.mark.parametrize(("first", "last"), [(5, 9), (3, 4), (12, 11), (-1, 20), (11, 1 << 128)])
 def test_ranges_out_of_order_are_refused(first: int, last: int) -> None:
-    """Ascending, disjoint and within the address space, or nothing."""
+    """Ranges must be ascending, disjoint and within the address space."""
     writer = MmdbWriter()
     record = writer.store({"n": 1})
     writer.add(5, 10, record)

@@ -1,4 +1,4 @@
-"""What became of assessments, out of rows of 18 bytes."""
+"""Labels of assessments, from outcome rows of 18 bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IDS = [f"{number:032x}" for number in (0, 1, 2**64, 2**127, 2**128 - 1)]
     ],
 )
 def test_fraud_outweighs_all_and_a_pass_outweighs_a_failure(kinds: tuple[str, ...], label: str, tmp_path: Path) -> None:
-    """In whichever order they came; every kind of outcome says something."""
+    """In any order, fraud outweighs everything, and a pass outweighs a failure."""
     for order in (kinds, kinds[::-1]):
         write_outcomes(tmp_path / "outcomes", [row(IDS[2], kind) for kind in order])
         assert LABELS[Outcomes(tmp_path / "outcomes").label(IDS[2])] == label
@@ -39,7 +39,7 @@ def test_fraud_outweighs_all_and_a_pass_outweighs_a_failure(kinds: tuple[str, ..
 
 @given(st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(OUTCOMES)), max_size=20))
 def test_each_assessment_has_its_own(tmp_path_factory: pytest.TempPathFactory, told: list[tuple[str, str]]) -> None:
-    """Joining by sorted rows is joining by a table."""
+    """Joining by sorted rows gives each assessment its own outcomes."""
     file = tmp_path_factory.mktemp("outcomes") / "rows"
     assert write_outcomes(file, [b"".join(row(one, kind) for one, kind in told)]) == len({one for one, _ in told})
     found = Outcomes(file)
@@ -51,6 +51,6 @@ def test_each_assessment_has_its_own(tmp_path_factory: pytest.TempPathFactory, t
 
 @pytest.mark.parametrize("bad", ["", "00", "x" * 32, "0" * 34])
 def test_ids_that_riskd_never_wrote_are_refused(bad: str) -> None:
-    """32 hex digits, or an error."""
+    """An id that is not 32 hex digits is rejected."""
     with pytest.raises(ValueError, match=r".*"):
         row(bad, "confirmed_fraud")

@@ -1,4 +1,4 @@
-"""Reports as pages: what a page must be, whoever looks at it and however."""
+"""HTML reports: self-contained, accessible and legible."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from tests.offline.made_evaluation import evaluation, model
 
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _LETTER: Final = {"": 0.6 * 13, "n": 0.6 * 12}
-"""Width of a letter of each class of label, in a wide font (DejaVu Sans is 0.6 em on average)."""
+"""The width of a letter for each class of label, in a wide font (DejaVu Sans is 0.6 em on average)."""
 _ODD: Final = "<b>&\"'_</b>"
 
 
 @cache
 def backtest() -> str:
-    """A month of decisions of every journey, some of them fraud; bands far to the right that lie close together."""
+    """A month of decisions on every journey with some fraud, and bands far to the right that are close together."""
     bands = Bands((0.94, 0.945, 0.949), (Tier.BASELINE, Tier.PHISHING_RESISTANT, Tier.IDENTITY_PROOF, Tier.DENY))
     session = replace(SHIPPED.journeys["session"], bands=bands)
     candidate = replace(SHIPPED, version=_ODD, journeys={**SHIPPED.journeys, "session": session})
@@ -66,7 +66,7 @@ def backtest() -> str:
 
 @cache
 def drifted() -> str:
-    """A signal that moved on the last days, one that often is missing, and all that did not."""
+    """One signal that moved on the last days, one that is often missing, and unchanged ones."""
     bins = bins_for(reference("customer", NAMES, MODEL, [rows(1, 2000)]), NAMES)
     batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
     bins.add(batch, scored(MODEL, batch.vectors))
@@ -77,7 +77,7 @@ def drifted() -> str:
 
 @cache
 def evaluated() -> str:
-    """Six models, classes and features with long names, and what has no figure."""
+    """Six models, with long class and feature names, and missing figures."""
     names = sorted(NAMES, key=len)[-20:]
     moves = tuple((name, 1234.5, -2.25) for name in names[:5])
     return evaluation_page.page(
@@ -126,7 +126,7 @@ def words(element: ET.Element) -> str:
 
 @every_page
 def test_a_page_loads_nothing_and_runs_nothing(page: Callable[[], str]) -> None:
-    """It is well-formed, and neither asks the network nor holds a script; what others wrote stays text."""
+    """The page is well-formed, loads nothing, has no scripts, and escapes foreign text."""
     html = page()
     parsed(html)
     assert not re.search(r"<script|<link|<img|<iframe|\son\w+=|src=|href=|url\(|@import|<b>&amp;\"", html)
@@ -136,7 +136,7 @@ def test_a_page_loads_nothing_and_runs_nothing(page: Callable[[], str]) -> None:
 
 @every_page
 def test_a_page_can_be_found_ones_way_in(page: Callable[[], str]) -> None:
-    """Its language is told, it has one main part and one first heading, and no heading skips a level."""
+    """The page has a language, one main element and one first heading, and no heading skips a level."""
     root = parsed(page())
     assert root.get("lang") == "en"
     assert len(list(root.iter("main"))) == 1
@@ -149,7 +149,7 @@ def test_a_page_can_be_found_ones_way_in(page: Callable[[], str]) -> None:
 
 @every_page
 def test_each_picture_and_table_says_what_it_shows(page: Callable[[], str]) -> None:
-    """Pictures have a title for eyes and the same one for ears; tables a caption, and heads to rows and columns."""
+    """Each picture has a visible and an accessible title; each table has a caption and scoped headers."""
     root = parsed(page())
     figures = list(root.iter("figure"))
     assert figures
@@ -164,8 +164,8 @@ def test_each_picture_and_table_says_what_it_shows(page: Callable[[], str]) -> N
 
 
 @every_page
-def test_what_may_be_wide_scrolls_alone_and_by_keyboard(page: Callable[[], str]) -> None:
-    """Every table and picture lies in a part that scrolls, has the focus in its turn and says what it is."""
+def test_wide_tables_and_pictures_scroll_by_themselves(page: Callable[[], str]) -> None:
+    """Every table and picture is in its own scrollable, focusable and labelled element."""
     root = parsed(page())
     parts = [each for each in root.iter("div") if each.get("class") == "scroll"]
     inside = {id(each) for part in parts for each in part.iter()}
@@ -177,7 +177,7 @@ def test_what_may_be_wide_scrolls_alone_and_by_keyboard(page: Callable[[], str])
 
 @every_page
 def test_labels_lie_within_their_picture(page: Callable[[], str]) -> None:
-    """Whole, and in a wide font, too; and none lies upon another."""
+    """Labels lie within their picture, also in a wide font, and do not overlap."""
     for picture in parsed(page()).iter(f"{_SVG}svg"):
         width, height = map(float, (picture.get("viewBox") or "").split()[2:])
         boxes = [(words(each), *_box(each)) for each in picture.iter(f"{_SVG}text")]
@@ -193,7 +193,7 @@ def test_labels_lie_within_their_picture(page: Callable[[], str]) -> None:
 
 
 def _box(label: ET.Element) -> tuple[float, float, float, float]:
-    """Where letters are: above the line as high as a capital, below it nothing."""
+    """The bounding box of a text, as high as a capital letter."""
     x, y, kind = float(label.get("x", "")), float(label.get("y", "")), label.get("class", "")
     width = len(words(label)) * _LETTER[kind]
     left = x - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[label.get("text-anchor", "")]
@@ -201,8 +201,8 @@ def _box(label: ET.Element) -> tuple[float, float, float, float]:
 
 
 @every_page
-def test_each_series_has_a_key_that_is_drawn_as_it_is(page: Callable[[], str]) -> None:
-    """A key's sample has the class of what it stands for, and the shape of the mark: neither can say another thing."""
+def test_each_series_has_a_matching_key(page: Callable[[], str]) -> None:
+    """Each key's sample has the class and shape of the marks that it explains."""
     keyed = 0
     for figure in parsed(page()).iter("figure"):
         (picture,) = (each for each in figure.iter(f"{_SVG}svg") if each.get("role") == "img")
@@ -222,7 +222,7 @@ def _marks(part: ET.Element) -> Iterator[tuple[str, str]]:
 
 
 def test_no_two_series_differ_in_colour_alone() -> None:
-    """Marks have shapes of their own, lines dashes, and bars of one picture a filling or an order."""
+    """Series differ in mark shape, dash or fill, not only in colour."""
     shapes = {re.sub(r"m\d", "", charts.mark(number, 0, 0)) for number in range(len(MODELS))}
     assert len(shapes) == len(MODELS)
     dashes = [_declared(f".s{number}").get("stroke-dasharray", "") for number in range(len(MODELS))]
@@ -241,7 +241,7 @@ def _declared(selector: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#1e1e1e", "#121212"])
-def test_what_is_drawn_and_written_can_be_told_from_the_ground(ground: str) -> None:
+def test_colours_and_text_have_enough_contrast(ground: str) -> None:
     """Colours 3:1, small and faint words 4.5:1 (WCAG 2.2, 1.4.11 and 1.4.3).
 
     On white, and on what browsers have for dark.
@@ -272,7 +272,7 @@ def _over(ink: Colour, opacity: float, ground: Colour) -> Colour:
 
 
 def _contrast(one: Colour, other: Colour) -> float:
-    """As WCAG 2.2 defines it."""
+    """The contrast ratio of WCAG 2.2."""
     low, high = sorted(
         sum(
             weight * (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4)
@@ -283,8 +283,8 @@ def _contrast(one: Colour, other: Colour) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_figures_stand_below_each_other_and_words_begin_at_the_left() -> None:
-    """By what a column holds; a cell keeps its note and kind."""
+def test_figures_are_right_aligned_and_words_left_aligned() -> None:
+    """Figures are right-aligned and words left-aligned; a cell keeps its note and kind."""
     html = table("c", ("", "n", "w"), [("a", "1,234", "x"), ("b", Cell("-", note="none", kind="up"), "2 of them")])
     kinds = [(words(each), each.get("class")) for each in ET.fromstring(html).iter("td")]
     assert kinds == [("1,234", None), ("x", "w"), ("-", "up"), ("2 of them", "w")]

@@ -1,4 +1,4 @@
-"""What a comparison says of a change is true of every decision."""
+"""What a policy comparison says about a change is true of every decision."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ EDITS: Final = {
     ),
     "    text: The platform does not": ("    text: That platform does not", "text", "neither"),
 }  # fmt: skip
-"""A piece of the shipped customer policy to what replaces it, the kind of change, and which way it can move."""
+"""For a piece of the shipped customer policy: its replacement, the kind of change, and its possible direction."""
 
 
 def edited(*pieces: str) -> Policy:
@@ -72,7 +72,7 @@ def edited(*pieces: str) -> Policy:
 
 @pytest.mark.parametrize("piece", EDITS, ids=lambda piece: " ".join(piece.split())[:50])
 def test_each_kind_of_change_is_named(piece: str) -> None:
-    """With its kind, and which way it can move a decision."""
+    """Each change is reported with its kind and direction."""
     found = compare(SHIPPED, edited(piece))
     _, kind, way = EDITS[piece]
     assert {change.kind for change in found.changes} == set(kind.split(",") if kind else ())
@@ -81,10 +81,10 @@ def test_each_kind_of_change_is_named(piece: str) -> None:
 
 @settings(max_examples=50)
 @given(st.sets(st.sampled_from(sorted(EDITS)), max_size=4), st.booleans(), logs)
-def test_what_it_says_is_true_of_every_decision(
+def test_the_stated_direction_holds_for_every_decision(
     pieces: set[str], back: bool, log: list[record.AssessmentRecord]
 ) -> None:
-    """What can only tighten lowers no tier and ends no challenge; what can only loosen, the reverse."""
+    """A change that only tightens lowers no tier and ends no challenge; one that only loosens, the reverse."""
     try:
         other = edited(*sorted(pieces))
     except InvalidPolicy:
@@ -102,8 +102,8 @@ def test_what_it_says_is_true_of_every_decision(
             assert asked[1] <= asked[0]
 
 
-def test_the_weightiest_comes_first() -> None:
-    """Floors before bands before words; of one kind, what loosens before what tightens."""
+def test_changes_are_ordered_by_weight() -> None:
+    """Changes are ordered by weight: floors, then bands, then texts; within a kind, loosening before tightening."""
     found = compare(SHIPPED, edited(*list(EDITS)[:10]))
     kinds = [KINDS.index(change.kind) for change in found.changes]
     assert kinds == sorted(kinds)
@@ -111,7 +111,7 @@ def test_the_weightiest_comes_first() -> None:
 
 @pytest.mark.parametrize("domain", ["customer"])
 def test_the_same_policy_has_no_changes(domain: str) -> None:
-    """Whatever its formatting."""
+    """A reformatted policy has no changes."""
     same: Comparison = compare(SHIPPED, read_policy("again", TEXT.replace("\n\n", "\n"), COMPILER))
     assert (same.domain, same.changes, same.way) == (domain, (), "neither")
 
@@ -128,8 +128,8 @@ MEANINGS: Final = {
 
 
 @pytest.mark.parametrize(("old", "new"), MEANINGS)
-def test_what_an_issuer_means_is_compared(old: str, new: str) -> None:
-    """A higher meaning loosens, a lower one tightens; words that the policy reads in another way can do both."""
+def test_meanings_of_issuers_are_compared(old: str, new: str) -> None:
+    """Raising an issuer's meaning loosens, lowering it tightens, and reading its words differently can do either."""
     texts = [TEXT.replace("trusted_issuers: []", f"trusted_issuers: {each}") for each in (old, new)]
     before, after = (read_policy("p", text, COMPILER) for text in texts)
     found = compare(before, after)
@@ -138,7 +138,7 @@ def test_what_an_issuer_means_is_compared(old: str, new: str) -> None:
 
 
 def test_a_baseline_that_begins_to_list_its_methods_may_go_either_way() -> None:
-    """It takes no others then, but it may take a restricted one."""
+    """Listing methods for BASELINE can go either way: it excludes others, but may include a restricted one."""
     listed = TEXT.replace("max_age: 30d # section 2.1.3", "amr: [[pwd], [sms]]\n    max_age: 30d # section 2.1.3")
     for old, new in ((SHIPPED, read_policy("p", listed, COMPILER)), (read_policy("p", listed, COMPILER), SHIPPED)):
         found = compare(old, new)

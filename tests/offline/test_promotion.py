@@ -1,4 +1,4 @@
-"""The gate: what a candidate may not be worse at, and by how much."""
+"""The promotion gate: in which figures a candidate may not be worse, and by how much."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ CASES: dict[str, tuple[Difference, list[str]]] = {
 
 
 @pytest.mark.parametrize(("one", "expected"), CASES.values(), ids=CASES.keys())
-def test_what_is_surely_worse_does_not_pass(one: Difference, expected: list[str]) -> None:
-    """Where the interval of the difference leaves doubt, it passes; where nothing was compared, it does not."""
+def test_a_significantly_worse_figure_does_not_pass(one: Difference, expected: list[str]) -> None:
+    """A figure that is significantly worse fails, a doubtful one passes, and without a comparison the gate fails."""
     assert failed([*judged(evaluation(one), "new", "old", "1%")]) == expected
 
 
-def test_a_doubtful_loss_is_said() -> None:
-    """It passes, with a word that more rows would tell."""
+def test_a_doubtful_loss_is_mentioned() -> None:
+    """A doubtful loss passes, with the remark that more rows would show."""
     checks = [*judged(evaluation(difference("class", "spraying", UNSURE)), "new", "old", "1%")]
     assert [check.said for check in checks if "more rows" in check.said] == [
         "50.0 % -> 50.0 % at 1%, -5.0 (-12.0 to +2.0) of 900: may be due to chance; more rows would show"
@@ -68,7 +68,7 @@ def test_a_doubtful_loss_is_said() -> None:
     ids=["loss", "sure loss", "gain", "as much", "more step-ups", "surely more step-ups", "fewer step-ups"],
 )
 def test_chance_is_named_where_it_may_hide_what_is_worse(one: Difference, *, doubtful: bool) -> None:
-    """Of a loss that is sure it is not said, nor where nothing is lost."""
+    """The remark is made only for a possible loss, not for a certain one or a gain."""
     checks = judged(evaluation(one), "new", "old", "1%")
     assert [check.name for check in checks if "more rows" in check.said] == (
         [" ".join(("recall" if one.part == "class" else "step-ups", one.part, one.name))] if doubtful else []
@@ -76,7 +76,7 @@ def test_chance_is_named_where_it_may_hide_what_is_worse(one: Difference, *, dou
 
 
 def test_an_evaluation_is_of_these_two_models() -> None:
-    """Of another candidate, beside another champion, or none at all: it does not pass, and says why."""
+    """An evaluation of another candidate or champion, or none, fails with the reason."""
     for candidate, champion in (("newer", "old"), ("new", "older")):
         (check,) = judged(evaluation(), candidate, champion, "1%")
         assert not check.passed
@@ -89,18 +89,18 @@ def test_an_evaluation_is_of_these_two_models() -> None:
 
 @pytest.mark.parametrize(("ece", "passes"), [(0.0, True), (0.01, True), (0.011, False)])
 def test_probabilities_stay_probabilities(ece: float, passes: bool) -> None:
-    """The calibration error is at most the champion's, or one point."""
+    """The calibration error may be at most the champion's, or one percentage point."""
     assert (failed([*judged(evaluation(ece=ece), "new", "old", "1%")]) == []) == passes
 
 
 def test_a_model_is_no_slower_than_itself() -> None:
-    """It passes beside itself, and a forest ten times the largest that may be does not pass beside a small one."""
+    """A model passes the latency check beside itself, and one that is ten times slower than the limit fails."""
     assert quick(MODEL, MODEL).passed
     assert not quick(Slow(yardstick(), 10), MODEL).passed
 
 
 class Slow:
-    """A model that takes so many times as long."""
+    """A model that takes a multiple of the time."""
 
     def __init__(self, forest: Forest, times: int) -> None:
         self._forest, self._times = forest, times
@@ -114,8 +114,8 @@ class Slow:
         return self._forest.score(vector)
 
 
-def test_the_clock_takes_turns_and_the_vectors_are_the_same() -> None:
-    """One figure a scorer, of vectors that exercise about half of the features."""
+def test_scorers_are_timed_in_turn_on_the_same_vectors() -> None:
+    """Scorers are timed in turn on the same vectors, which set about half of the features."""
     vectors = drawn(MODEL)
     assert str(vectors) == str(drawn(MODEL))
     assert all(len(vector) == len(NAMES) for vector in vectors)
@@ -123,7 +123,7 @@ def test_the_clock_takes_turns_and_the_vectors_are_the_same() -> None:
 
 
 def test_the_yardstick_reads_what_riskd_has() -> None:
-    """A hundred trees of 32 leaves over the features of today."""
+    """The yardstick has a hundred trees of 32 leaves over the present features."""
     forest = yardstick()
     assert forest.feature_names == tuple(feature.name for feature in FEATURES)
     single = ForestDocument(

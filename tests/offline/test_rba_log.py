@@ -1,4 +1,4 @@
-"""The public data set, lived through: its rows become assessments, its columns the truth, its successes histories."""
+"""The public RBA data set: its rows become assessments, its columns the truth, and its successes histories."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def lived(file: Path, out: Path, limit: int | None = None) -> tuple[dict[str, in
 
 
 def test_rows_become_assessments_with_their_truth(file: Path, tmp_path: Path) -> None:
-    """Each row that the service would take is assessed at its time; others are counted with the reason."""
+    """Each row that the service would accept is assessed at its time; the others are counted by reason."""
     (tmp_path / "out").mkdir()
     counts, rows = lived(file, tmp_path / "out")
 
@@ -81,7 +81,7 @@ def test_rows_become_assessments_with_their_truth(file: Path, tmp_path: Path) ->
 
 
 def test_successes_teach_and_country_and_operator_are_those_of_the_row(file: Path, tmp_path: Path) -> None:
-    """After twenty sign-ins the owner is known at home, a takeover from elsewhere is new, and nobody travels."""
+    """After twenty sign-ins the owner's place is known and a takeover's is new; coordinates play no part."""
     (tmp_path / "out").mkdir()
     _, rows = lived(file, tmp_path / "out")
 
@@ -96,13 +96,13 @@ def test_successes_teach_and_country_and_operator_are_those_of_the_row(file: Pat
 
 
 def test_a_limit_ends_the_reading(file: Path, tmp_path: Path) -> None:
-    """So many rows and no more are looked at."""
+    """At most `limit` rows are read."""
     (tmp_path / "out").mkdir()
     assert lived(file, tmp_path / "out", 5)[0] == {"assessed": 5}
 
 
 def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file without such rows, or none at all, trains nothing, and says why."""
+    """A file without usable rows is rejected with the reason."""
     (tmp_path / "out").mkdir()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InvalidFile, match="no row that could be assessed"):

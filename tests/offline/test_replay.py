@@ -1,4 +1,4 @@
-"""A recorded decision, decided again by the policy that decided it, is the same decision."""
+"""A recorded decision, decided again by the same policy, is the same decision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shipped() -> Release:
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_golden_case_replays_to_its_record(path: Path, shipped: Release) -> None:
-    """Tier, satisfaction and hits out of the line in the log alone: sessions, assertions, gaps, consent and all."""
+    """Tier, satisfaction and hits are reproduced from the log line alone, for every golden case."""
     case, log = Case(path), ListLog()
     release = case.release(shipped)
     made = parts(

@@ -1,4 +1,4 @@
-"""A decision by lists, trusted networks, tenants and learning is decided again from its record alone."""
+"""Decisions with lists, trusted networks, tenants and learning are reproduced from their records alone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def scorers() -> Mapping[str, Scorer]:
 def test_the_record_says_all_that_was_decided_by(
     policy: Policy, scorers: Mapping[str, Scorer], asked: dict[str, Any], trusting: bool
 ) -> None:
-    """Same tier, same hits, same reasons, also where the recorded network is wider than an entry of the list."""
+    """Tier, hits and reasons are reproduced, even if the recorded network is wider than a list's entry."""
     if trusting:
         policy = replace(policy, trusted_networks=frozenset({"office"}))
     log, meter = ListLog(), CountingMeter()

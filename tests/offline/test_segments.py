@@ -9,13 +9,13 @@ from riskd.offline.segments import crew, each_segment
 
 
 def deaf(_: Path) -> bool:
-    """In a process of the crew: whether it is deaf to Ctrl-C."""
+    """Whether this process of the crew ignores Ctrl-C."""
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_an_interrupt_is_for_whoever_started_the_crew(tmp_path: Path) -> None:
-    """Ctrl-C reaches a whole group of processes; those that read say nothing of it, and are ended by the one that
-    asked them, which hears it."""
+def test_readers_ignore_an_interrupt(tmp_path: Path) -> None:
+    """The readers ignore Ctrl-C, which reaches the whole process group, and are ended by the process that started
+    them."""
     segments = [tmp_path / "one", tmp_path / "two"]
     for segment in segments:
         segment.touch()

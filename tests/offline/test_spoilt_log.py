@@ -1,6 +1,6 @@
-"""A log of which most lines were spoilt by something that leaves JSON, given to everybody who reads logs.
+"""A log with many damaged lines that are still JSON, given to every reader of logs.
 
-`python -m tests.offline.test_spoilt_log 50000 2` does so with more lines and another seed.
+`python -m tests.offline.test_spoilt_log 50000 2` does the same with more lines and another seed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ALONE: Final = ("--processes", "1")
 
 
 class Spoilt(Struct):
-    """A log in a state of its own, and its lines that are records."""
+    """A log with damaged lines, and its lines that are valid records."""
 
     place: Path
     lines: list[bytes]
@@ -48,7 +48,7 @@ class Spoilt(Struct):
         return str(self.place / "log")
 
     def run(self, *words: str) -> tuple[int, str]:
-        """A command on it: exit code, and what it printed."""
+        """Run a command on it: exit code and output."""
         settings = {"state.dir": self.place, "log.dir": self.log, "secrets.pepper_file": self.place / "pepper"}
         out = TextIOWrapper(BytesIO(), "utf-8")
         with redirect_stdout(out):
@@ -58,7 +58,7 @@ class Spoilt(Struct):
         return code, out.buffer.getvalue().decode()
 
     def counts(self, *words: str) -> dict[str, int]:
-        """Of a command that did its work, whatever was left out."""
+        """The counts of lines that a command reports, whatever it left out."""
         code, said = self.run(*words, "--json")
         assert code in (0, 1)
         found = json.loads(said)
@@ -72,20 +72,20 @@ class Spoilt(Struct):
 
     @property
     def named(self) -> str:
-        """Whose it is."""
+        """The subject of that assessment."""
         names, pseudonyms = (f"person {number}" for number in range(100)), Pseudonyms(PEPPER)
         place = bytes.fromhex(self.shown)[:PLACE]
         return next(who for who in names if pseudonyms.digest("", "customer", "subject", who).startswith(place))
 
     @property
     def dataset(self) -> str:
-        """What became of it."""
+        """The dataset made from the log."""
         assert self.run("log", "compact", "--to", str(self.place / "dataset"), *ALONE)[0] == 0
         return str(self.place / "dataset")
 
 
 def spoil(place: Path, many: int, seed: int) -> Spoilt:
-    """A log with so many lines that were spoilt."""
+    """A log with this many damaged lines."""
     place.mkdir(parents=True, exist_ok=True)
     (place / "pepper").write_bytes(PEPPER + b"\n")
     (place / "pepper").chmod(0o600)
@@ -114,7 +114,7 @@ def _records(found: list[bytes]) -> Iterator[Record]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Spoilt:
-    """A real one, and what became of its lines."""
+    """A real log with damaged lines."""
     return spoil(tmp_path, SPOILT, seed=1)
 
 
@@ -125,15 +125,16 @@ COUNTS: Final[dict[str, Callable[[Spoilt], dict[str, int]]]] = {
     "rebuild": lambda log: log.counts("import", "decision-log", log.log, "--until", "2100-01-01T00:00Z"),
     "compact": lambda log: log.counts("log", "compact", "--to", str(log.place / "dataset"), *ALONE),
 }
-"""Whoever says what became of every line."""
+"""Readers that account for every line."""
 ORDERED: Final = ("replay", "rebuild", "compact")
 NEWS: Final = ("hits_differ", "twice")
-"""Counted beside, of lines that are counted already."""
+"""Counts of lines that are also counted elsewhere."""
 
 
 @pytest.mark.parametrize("reader", COUNTS)
 def test_every_line_is_read_or_counted(log: Spoilt, reader: str) -> None:
-    """And all agree on which lines are no records; who lives through them leaves out those whose time cannot be."""
+    """Every line is either read or counted as left out. All readers agree on which lines are no records; those that
+    need the lines in order also leave out lines with impossible times."""
     counts = COUNTS[reader](log)
     none = len(log.lines) - len(log.records)
     assert none <= counts["unreadable"] <= none + (len(log.lines) // 50 if reader in ORDERED else 0)
@@ -160,25 +161,25 @@ READERS: Final[dict[str, Callable[[Spoilt], tuple[int, str]]]] = {
     "questions": lambda log: log.run("log", "query", "SELECT * FROM labelled", "--from", log.dataset, "--csv"),
     "questions as JSON": lambda log: log.run("log", "query", "SELECT * FROM events", "--from", log.dataset, "--json"),
 }
-"""Whoever says something else."""
+"""Readers with other output."""
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_nobody_who_reads_it_is_surprised(log: Spoilt, reader: str) -> None:
-    """What was done is told: it was not refused, and nothing was raised."""
+def test_every_reader_finishes(log: Spoilt, reader: str) -> None:
+    """Every reader finishes its work without an exception."""
     code, said = READERS[reader](log)
     assert code in (0, 1)
     assert said
 
 
 def test_all_of_an_assessment_is_shown(log: Spoilt) -> None:
-    """Of each that is a record, whatever else it says, and what followed it."""
+    """Every valid assessment can be shown, with its later lines."""
     shown = list(dict.fromkeys(record.id for record in log.records if isinstance(record, AssessmentRecord)))[:9]
     assert {log.run("log", "show", each, "--log", log.log)[0] for each in shown} == {0}
 
 
-def test_whoever_is_erased_is(log: Spoilt) -> None:
-    """Of each line that says whose it is; and what is kept no longer goes."""
+def test_erasure_and_retention_remove_lines(log: Spoilt) -> None:
+    """An erased subject's lines are removed, and so are lines beyond their retention."""
     archive = FileLogArchive(Path(log.log), 1.0, 1.0, lambda: 2e9)
     one = next(record for record in log.records if isinstance(record, AssessmentRecord))
     archive.forget([bytes.fromhex(one.subject)])
@@ -204,15 +205,13 @@ PLACED: Final[dict[str, Callable[[Spoilt], tuple[str, ...]]]] = {
     "show": lambda log: ("log", "show", log.shown, "--log", log.log),
     "find": lambda log: ("log", "find", log.named, "--domain", "customer", "--log", log.log),
 }
-"""Whoever reads the lines of segments."""
+"""Commands that read the lines of segments."""
 
 
 @pytest.mark.parametrize("reader", PLACED)
-def test_the_first_lines_that_are_no_records_are_found(
-    tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By their file, their numbers in it, what is wrong with each and where: somebody can look at them. So with two
-    that are the same; and of many the first ten, and how many there are."""
+def test_the_first_unreadable_lines_are_listed(tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader lists the first ten unreadable lines with file, line number and error, even if some are equal, and says
+    how many more there are."""
     log = spoil(tmp_path, 0, seed=1)
     sound = [line for line in log.lines if b'"domain":"customer"' in line and line.startswith(b'{"type":"assess')]
     bad = [line.replace(b'"time":1', b'"time":-1', 1) for line in (sound[0], *sound[:1] * 12)]
@@ -233,5 +232,5 @@ if __name__ == "__main__":
             if name in COUNTS:
                 test_every_line_is_read_or_counted(made, name)
             if name in READERS:
-                test_nobody_who_reads_it_is_surprised(made, name)
+                test_every_reader_finishes(made, name)
             sys.stdout.write(f"{name}: {len(made.lines):,} lines, of which {len(made.records):,} are records\n")

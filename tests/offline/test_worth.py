@@ -1,4 +1,4 @@
-"""What a signal is worth is what would be decided had nobody ever been asked for it."""
+"""The worth of a signal: the decisions without it equal those if it had never been collected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OF_DEVICE: Final[dict[str, dict[str, Any]]] = {
     "attestation": {"attestation": ""},
 }
 LOOKS: Final = {"agent", "device_id", "fingerprint", "screen"}
-"""Signals that the features of `TOLD_TOGETHER` look at."""
+"""Signals that the features of `TOLD_TOGETHER` use."""
 
 
 def stripped(one: Attempt, source: str) -> Attempt:
@@ -40,21 +40,21 @@ def stripped(one: Attempt, source: str) -> Attempt:
 
 
 class Discreet(Town):
-    """A town that never asks for some signals. What is taught does not depend on what was required."""
+    """A town that never collects some signals. What is taught does not depend on what was required."""
 
     def __init__(self, log: ListLog, unasked: frozenset[str]) -> None:
         super().__init__(log, seed=3)
         self.unasked = unasked
 
     def signalled(self, one: Attempt) -> Attempt:
-        """As ever, without them."""
+        """As usual, without those signals."""
         one = super().signalled(one)
         for source in sorted(self.unasked):
             one = stripped(one, source)
         return one
 
     def tell(self, assessment_id: str, tenant: str = "") -> None:
-        """It was the owner."""
+        """The attempt was the owner's."""
         self.now += self.random.random()
         told = Outcome(assessment_id=assessment_id, tenant=tenant, kind="confirmed_legitimate")
         self.engine.record(told, 10.0)
@@ -62,7 +62,7 @@ class Discreet(Town):
 
 @lru_cache
 def lived(unasked: frozenset[str]) -> list[AssessmentRecord]:
-    """What a town assesses."""
+    """The assessments of a town."""
     log = ListLog()
     Discreet(log, unasked).live(ATTEMPTS)
     return [record for record in log.records() if isinstance(record, AssessmentRecord)]
@@ -70,8 +70,8 @@ def lived(unasked: frozenset[str]) -> list[AssessmentRecord]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_decision_without_a_signal_is_that_of_an_engine_that_never_got_it(name: str) -> None:
-    """The same vector and gaps as in a town where nobody ever sent it, to the last bit: histories had nothing of it,
-    and nothing was left out. Features that look at several signals at once are as they were while one is left."""
+    """Removing a signal gives exactly the vector and gaps of a town that never sent it. Features computed from several
+    signals keep their value while one of these remains."""
     unasked = SETS[name]
     untold = TOLD_TOGETHER.keys() if unasked & LOOKS else set()
     for one, never in zip(lived(frozenset()), lived(unasked), strict=True):
@@ -84,13 +84,13 @@ def test_a_decision_without_a_signal_is_that_of_an_engine_that_never_got_it(name
 
 
 def test_without_nothing_a_decision_is_as_it_was() -> None:
-    """Whatever it had."""
+    """Removing no signal changes nothing."""
     for one in lived(frozenset()):
         assert without(one, frozenset()) == one
 
 
 def test_every_signal_that_needs_consent_is_weighed() -> None:
-    """So that whoever asks people for it knows what for; and each purpose of several signals as a whole."""
+    """Every signal that needs consent is measured, and each purpose with several signals also as a whole."""
     assert set(PURPOSE) <= set(COLLECTED)
     for purpose in set(PURPOSE.values()):
         assert frozenset(source for source, of in PURPOSE.items() if of == purpose) in SETS.values()

@@ -1,4 +1,4 @@
-"""A town of sign-ins to live through again: people who share addresses and devices, an engine, and what was told it."""
+"""A town of sign-ins for replays: people who share addresses and devices, an engine, and outcomes."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ PEPPER: Final = b"pepper of the town, 32 bytes long"
 
 
 class Town:
-    """Lives: attempts in order of time, `apart` seconds from each other or so, each with outcomes at once or later.
-    Now and then (`gossip`) another party says something of somebody. Nobody has updated the city database for long."""
+    """Attempts in order of time, about `apart` seconds from each other, with outcomes at once or later, and security
+    events for a share of `gossip`. Its city database is outdated."""
 
     def __init__(
         self, log: DecisionLog, seed: int = 1, people: int = 9, apart: float = 3000.0, gossip: float = 0.0
@@ -78,7 +78,7 @@ class Town:
         )
 
     def live(self, attempts: int) -> None:
-        """So many attempts, and what becomes of them."""
+        """Make this many attempts with their outcomes."""
         random = self.random
         for _ in range(attempts):
             self.now += random.expovariate(1 / self.apart)
@@ -93,7 +93,7 @@ class Town:
                 self.hear()
 
     def tell(self, assessment_id: str, tenant: str = "") -> None:
-        """Something became of an assessment; it may be told twice, late, or in vain."""
+        """Report an outcome of an assessment, possibly twice, late, or in vain."""
         self.now += self.random.random()
         kind = self.random.choice(KINDS)
         time = self.now - 5.0 if self.random.random() < 0.3 else None
@@ -102,7 +102,7 @@ class Town:
         self.engine.record(told, 10.0)
 
     def hear(self) -> None:
-        """Somebody says something of somebody, of now or of days ago."""
+        """Record a security event of now or of days ago."""
         self.now += self.random.random()
         random, kind = self.random, self.random.choice(EVENTS)
         who = random.randrange(self.people)
@@ -121,15 +121,15 @@ class Town:
             self.engine.record_event(event, 10.0)
 
     def domain(self, who: int) -> str:
-        """Of somebody."""
+        """A person's domain."""
         return DOMAINS[who % 3] if who % 4 == 0 else "customer"
 
     def tenant(self, who: int) -> str:
-        """Of somebody."""
+        """A person's tenant."""
         return "lake" if who == 5 else ""
 
     def attempt(self) -> Attempt:
-        """Somebody tries something from somewhere, with any signals, granted or not."""
+        """A random attempt with any signals, with or without consent."""
         random = self.random
         who = random.randrange(self.people)
         home = random.random() < 0.7
@@ -159,7 +159,7 @@ class Town:
         return self.signalled(one)
 
     def signalled(self, one: Attempt) -> Attempt:
-        """With optional signals, some of the time."""
+        """The attempt with optional signals, some of the time."""
         random, now = self.random, self.now
         if random.random() < 0.6:
             keys = tuple(random.uniform(60.0, 240.0) for _ in range(random.randrange(4, 16)))
@@ -187,7 +187,7 @@ class Town:
 
 
 def lived(log: DecisionLog, attempts: int, seed: int = 1, gossip: float = 0.0) -> Town:
-    """A town after so many attempts; `gossip`: security events, as a share of them."""
+    """A town after this many attempts; `gossip` is the share of security events."""
     town = Town(log, seed, gossip=gossip)
     town.live(attempts)
     return town

@@ -1,4 +1,4 @@
-"""The served forest against scikit-learn, its estimator, on rows that it never saw."""
+"""The served forest against scikit-learn, which trained it, on unseen rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFERENCES = {name: None if index % 6 == 0 else (index % 5) / 4 - 0.5 for index,
 
 
 def world(rows: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Rows with interactions, counts, and values that are missing for a reason."""
+    """Rows with interactions, counts, and missing values that depend on the label."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(rows, COLUMNS))
     x[:, ::4] = np.floor(3 * x[:, ::4])
@@ -49,7 +49,7 @@ def splits(document: ForestDocument) -> Iterator[Split]:
 
 
 def at_thresholds(document: ForestDocument) -> NDArray[np.float64]:
-    """Rows of nothing but thresholds, and of their neighbours above and below."""
+    """Rows that consist of thresholds and their nearest neighbours above and below."""
     random = np.random.default_rng(3)
     rows = np.full((300, COLUMNS), nan)
     for column, name in enumerate(NAMES):
@@ -60,7 +60,7 @@ def at_thresholds(document: ForestDocument) -> NDArray[np.float64]:
 
 
 def test_the_forest_is_worth_the_test(document: ForestDocument) -> None:
-    """60 trees of 32 leaves, asking about every column, and also whether there is a value at all."""
+    """The forest has 60 trees of 32 leaves that use every column, with splits on missing values."""
     assert len(document.trees) == 60
     assert {len(tree) for tree in document.trees} == {63}
     assert set(document.references) == set(NAMES)
@@ -70,7 +70,7 @@ def test_the_forest_is_worth_the_test(document: ForestDocument) -> None:
 def test_scores_equal_the_decision_function(
     estimator: HistGradientBoostingClassifier, document: ForestDocument
 ) -> None:
-    """Log-odds equal scikit-learn's to 1e-9: unseen rows, missing values, and values at thresholds."""
+    """Log-odds equal those of scikit-learn to 1e-9 on unseen rows, missing values and values at thresholds."""
     forest = Forest(document, NAMES)
     rows = np.vstack([world(500, seed=4)[0], at_thresholds(document), np.full((1, COLUMNS), nan)])
     served = [forest.score(row) for row in rows.tolist()]
@@ -82,7 +82,7 @@ def test_scores_equal_the_decision_function(
 def test_contributions_equal_replacing_one_feature_at_a_time(
     estimator: HistGradientBoostingClassifier, document: ForestDocument
 ) -> None:
-    """Each contribution equals scikit-learn's loss of log-odds with that one column at its reference."""
+    """Each contribution equals the change of scikit-learn's log-odds when that column is set to its reference."""
     forest = Forest(document, NAMES)
     for row in np.vstack([world(30, seed=5)[0], at_thresholds(document)[:10]]):
         each = np.repeat(row[None, :], COLUMNS, axis=0)
@@ -93,7 +93,7 @@ def test_contributions_equal_replacing_one_feature_at_a_time(
 
 
 def test_other_estimators_are_refused() -> None:
-    """What cannot be exported exactly is not exported."""
+    """An estimator that cannot be exported exactly is rejected."""
     x, y = world(200, seed=6)
     fit = {"max_iter": 2, "early_stopping": False}
     three = HistGradientBoostingClassifier(**fit).fit(x, np.arange(200) % 3)
@@ -112,7 +112,7 @@ def test_other_estimators_are_refused() -> None:
 
 
 def test_an_export_that_disagrees_is_refused() -> None:
-    """The export is compared with its estimator before anybody gets it."""
+    """An export that differs from its estimator is rejected."""
     x, y = world(200, seed=7)
     estimator = HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(x, y)
     estimator.decision_function = lambda rows: np.full(len(rows), 9.0)

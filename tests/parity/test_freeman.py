@@ -19,7 +19,7 @@ from riskd.core.familiarity import global_term, ratio, user_term
 
 
 class Score(Struct, frozen=True):
-    """One score: of the log's row `i`, with what came before it as history."""
+    """The score of the log's row `i`, with all earlier rows as history."""
 
     i: int
     userid: int
@@ -34,7 +34,7 @@ SCORES: Final = [Score(row["i"], row["userid"], row["score"], row["closed_form_n
 
 
 def scored(row: Score) -> float:
-    """S(x, u) from plain counts of the log before the row."""
+    """S(x, u) from plain counts of the rows before this one."""
     before, now = LOG[: row.i], LOG[row.i]
     own = [past for past in before if past["userid"] == str(row.userid)]
     score = 1.0 / len({past["userid"] for past in before}) * len(before) / len(own)
@@ -56,5 +56,5 @@ def scored(row: Score) -> float:
 
 @pytest.mark.parametrize("row", SCORES, ids=lambda row: str(row.i))
 def test_familiarity_is_freemans(row: Score) -> None:
-    """Fed with plain counts, the two terms and their ratio give the authors' own score."""
+    """From plain counts, the two terms and their ratio give the score of the authors' own code."""
     assert scored(row) == pytest.approx(row.score, rel=1e-9)

@@ -1,4 +1,4 @@
-"""Laws of `riskd import decision-log`, from outside."""
+"""`riskd import decision-log`, run as a command."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def lived(state: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_store_that_was_deleted_comes_back_by_the_command(tmp_path: Path) -> None:
-    """Without a time it is refused, with one everything is there again, once more there is nothing to do; a line that
-    is none is left out and told by the exit code, and an empty directory refused."""
+def test_the_command_restores_a_deleted_store(tmp_path: Path) -> None:
+    """The command needs `--until`, restores everything, and has nothing to do the second time. An unreadable line is
+    skipped and gives exit code 1; an empty directory is refused."""
     lived(tmp_path)
     before = remembered(tmp_path / "store")
     shutil.rmtree(tmp_path / "store")

@@ -1,4 +1,4 @@
-"""Laws of adding one store's records to another's: what is added to what, and when nothing is."""
+"""Merging one store's records into another's: what is added, and when nothing is."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def merged(staging: MemoryStore, store: MemoryStore, so_far: Rebuilt = BEGUN) ->
 
 
 def test_histories_are_added_and_documents_of_the_store_stay() -> None:
-    """What was written since counts beside what was before; of a receipt or a reply the newer one knows more."""
+    """Histories are added together; of two receipts or replies, the store's own, which is newer, stays."""
     staging, store = MemoryStore(), MemoryStore()
     for kind in (PROFILE, ACTIVITY):
         taught(staging, WHO + kind, 3)
@@ -57,8 +57,8 @@ def test_histories_are_added_and_documents_of_the_store_stay() -> None:
     assert read_rebuilt(store) == done
 
 
-def test_what_has_ended_is_added_to_nothing() -> None:
-    """Neither what ended in the past that was lived through, nor what waits in the store for the sweep."""
+def test_expired_records_are_not_merged() -> None:
+    """Expired records of either store are not added to anything."""
     staging, store = MemoryStore(), MemoryStore()
     ended, began, alone = (bytes([number]) * 16 + PROFILE for number in (1, 2, 3))
     taught(staging, ended, 3, NOW)
@@ -74,7 +74,7 @@ def test_what_has_ended_is_added_to_nothing() -> None:
 
 
 def test_steps_of_any_number_add_each_record_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And tell how many they were; once all are there, nothing is added again."""
+    """Whatever the step size, each record is added once and reported; merging again adds nothing."""
     for step in (1, 3, 10, 64):
         monkeypatch.setattr(merge, "STEP", step)
         staging, store, told = MemoryStore(), MemoryStore(), list[int]()
@@ -89,16 +89,16 @@ def test_steps_of_any_number_add_each_record_once(monkeypatch: pytest.MonkeyPatc
 
 
 class Busy(MemoryStore):
-    """Somebody else is always faster."""
+    """A store in which another writer always wins."""
 
     def replace(self, changes: Sequence[Change]) -> bool:
         return False
 
 
 @pytest.mark.parametrize("store", [MemoryStore(), Busy()], ids=["another store", "busy"])
-def test_a_store_that_cannot_be_added_to_is_told(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it knows nothing of how far the log is in it, it is not the one that was begun: nothing is added to it, nor
-    is it said to be complete."""
+def test_a_replaced_store_is_reported(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store without the note of this rebuild is another store: nothing is added to it, and it is not marked as
+    complete."""
     monkeypatch.setattr(merge, "TRIES", 3)
     staging, half = MemoryStore(), replace(BEGUN, records=7)
     taught(staging, WHO + PROFILE, 3)
@@ -108,8 +108,8 @@ def test_a_store_that_cannot_be_added_to_is_told(store: MemoryStore, monkeypatch
     assert store.size()[0] == 0
 
 
-def test_what_is_complete_says_so() -> None:
-    """For whoever asks again."""
+def test_a_complete_store_is_marked() -> None:
+    """A completed rebuild is recorded in the store."""
     staging, store = MemoryStore(), MemoryStore()
     taught(staging, WHO + PROFILE, 3)
     done = merged(staging, store)

@@ -1,4 +1,4 @@
-"""Laws of the order in which a log is lived through: whoever wrote it, and however many segments it has."""
+"""The order in which log lines are replayed, for any number of writers and segments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.decision_log import outcome, write
 
 
 def told(number: int, time: float) -> bytes:
-    """An outcome, as a line."""
+    """An outcome as a log line."""
     return record.encode(outcome(number, time, "challenge_passed"))
 
 
@@ -31,8 +31,8 @@ times = st.lists(st.integers(0, 20).map(float), max_size=6)
 def test_lines_come_by_the_moment_of_their_writing(
     tmp_path_factory: pytest.TempPathFactory, segments_of: list[list[float]]
 ) -> None:
-    """Those of each segment in its order, whatever a clock said there; those of several by the latest moment that each
-    had reached; each line once, with all bytes told. How segments are named says nothing."""
+    """Lines of a segment keep their order even if the clock jumped; segments are merged by the latest time each has
+    reached. Every line appears once, all bytes are reported, and segment names do not matter."""
     directory, numbers = tmp_path_factory.mktemp("log"), iter(range(99))
     reached: dict[int, float] = {}
     together: list[list[int]] = []
@@ -52,7 +52,7 @@ def test_lines_come_by_the_moment_of_their_writing(
 
 
 def test_of_many_segments_few_are_open(tmp_path: Path) -> None:
-    """A log of a year has thousands, and a process a thousand descriptors: one is opened when its time has come."""
+    """Segments are opened only when their time has come, so that a log with thousands of them needs few descriptors."""
     for number in range(60):
         lines = [told(number, number + share / 2) for share in range(2)]
         write(tmp_path / f"20260101T0000{number:02}.000000-w0-1.jsonl", *lines)

@@ -1,4 +1,4 @@
-"""Laws of a past that is lived through: the histories are those that the service had, record by record."""
+"""Replaying a log gives the histories that the service had, record by record."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def town() -> tuple[Town, list[bytes]]:
 
 
 def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> None:
-    """Bit for bit: several tenants and domains, shared devices and addresses, outcomes of every kind, late and twice,
-    fraud taken back, security events. And what is lived through once more changes nothing."""
+    """Histories are restored bit for bit, with several tenants and domains, shared devices and addresses, late and
+    repeated outcomes, fraud and security events. Replaying twice changes nothing."""
     before, lines = town
     store = MemoryStore()
     past = Past(store, Pseudonyms(PEPPER), RELEASE.policies)
@@ -38,8 +38,8 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     assert records(store, before.now) == again
 
 
-def test_a_crowd_s_address_is_no_place_when_it_is_lived_through_again() -> None:
-    """What a lesson leaves out because many share the line, it leaves out again; nobody gets it for a home."""
+def test_a_crowds_address_is_no_place_when_replayed() -> None:
+    """A place that was not learned because many share the address is not learned in a replay either."""
     log = ListLog()
     town, crowd = Town(log), int(CROWD) + 5
     for number in range(crowd):

@@ -1,4 +1,4 @@
-"""Laws of a store that is made again of the log: everything comes back, once, whatever happens meanwhile."""
+"""Rebuilding a store from the log restores everything exactly once, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ UNTIL = NOW + 400 * DAY
 
 
 class Killed(BaseException):
-    """The process died."""
+    """The process was killed."""
 
 
 def rebuilt(
@@ -66,7 +66,7 @@ def rebuilt(
 
 
 def of_kinds(lines: list[bytes]) -> tuple[int, int]:
-    """Outcomes and security events among them."""
+    """The number of outcomes and of security events among the lines."""
     kinds = types(lines)
     return kinds["outcome"], kinds["event"]
 
@@ -77,9 +77,9 @@ def town() -> tuple[Town, list[bytes]]:
     return lived(log, ATTEMPTS, gossip=0.2), log.lines
 
 
-def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Of a log of several workers the store is what it was, bit for bit; what was done is counted line by line, and
-    nothing is left beside. A second time there is nothing to do."""
+def test_every_record_is_restored(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """The store is restored bit for bit from the logs of several workers, lines are counted, and no files are left
+    behind; a second run has nothing to do."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -91,7 +91,7 @@ def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]])
     assert summary.counts == {"attempts": ATTEMPTS, "outcomes": told, "events": heard, "erased": 0}
     assert told > 0 < heard
     assert {half: (done, total) for half, done, total in seen} == {half: (total, total) for half, _, total in seen}, (
-        "progress ends at its whole"
+        "progress ends at the total"
     )
     assert not beside(Path(settings.store.path)).exists()
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
@@ -102,10 +102,8 @@ def test_every_record_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]])
         rebuilt(settings, until=UNTIL + 1)
 
 
-def test_a_segment_that_is_let_go_while_it_is_read_is_read_to_its_end(
-    tmp_path: Path, town: tuple[Town, list[bytes]]
-) -> None:
-    """A service whose log is full deletes its oldest segments, which are the ones that are being read."""
+def test_a_segment_deleted_while_it_is_read_is_read_to_its_end(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """If a service with a full log deletes its oldest segments during the rebuild, they are still read to the end."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
     done: list[int] = []
@@ -121,12 +119,12 @@ def test_a_segment_that_is_let_go_while_it_is_read_is_read_to_its_end(
 
 
 def test_assessments_afterwards_are_answered_alike(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """By the store that was made again and by the one that was lost: score, tier, reasons, gaps, request by request."""
+    """The rebuilt store and the lost one give the same score, tier, reasons and gaps, request by request."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
     rebuilt(settings)
-    kept, then = MemoryStore(), max(before.now, time.time())  # by the clock of now, what has expired does not come back
+    kept, then = MemoryStore(), max(before.now, time.time())  # what has expired by now is not restored
     assert kept.replace([Change(key, None, one) for key, one in records(before.store, then).items()])
     asker = Town(ListLog(), seed=3)
     asker.now = before.now + 60.0
@@ -141,8 +139,8 @@ def test_assessments_afterwards_are_answered_alike(tmp_path: Path, town: tuple[T
                 engine.record(Outcome(assessment_id=lost.id, tenant=one.tenant, kind="session_established"), 10.0)
 
 
-def test_it_comes_back_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Histories on servers that were lost are made again alike."""
+def test_histories_are_restored_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Histories lost on Redis are rebuilt in the same way."""
     before, lines = town
     server = RedisServer(tmp_path / "redis")
     with running(server):
@@ -162,8 +160,8 @@ def test_it_comes_back_on_redis(tmp_path: Path, town: tuple[Town, list[bytes]]) 
     assert found == records(before.store, now)
 
 
-def test_it_comes_back_out_of_a_dataset(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """What compaction made of the segments gives the same histories as they did."""
+def test_histories_are_restored_from_a_dataset(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """A dataset compacted from the log restores the same histories as the log."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -178,7 +176,7 @@ def test_it_comes_back_out_of_a_dataset(tmp_path: Path, town: tuple[Town, list[b
 
 
 class Dying(Struct, frozen=True):
-    """A log whose reader dies after so many lines."""
+    """A log whose reader is killed after so many lines."""
 
     settings: Settings
     after: int
@@ -193,7 +191,7 @@ class Dying(Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def busy() -> tuple[Town, list[bytes]]:
-    """A town in which all happens within minutes."""
+    """A town in which everything happens within minutes."""
     log = ListLog()
     town = Town(log, apart=0.5, gossip=0.2)
     town.live(ATTEMPTS)
@@ -203,11 +201,11 @@ def busy() -> tuple[Town, list[bytes]]:
 @pytest.mark.parametrize(
     ("first", "pace"), [(0, "town"), (1, "town"), (77, "busy"), (77, "town"), (150, "town"), (399, "town")]
 )
-def test_killed_among_the_lines_it_goes_on(
+def test_a_rebuild_killed_while_reading_resumes(
     tmp_path: Path, first: int, pace: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after some lines, and after some more, between two bookmarks or at one, whether hours lie between them or
-    moments, it ends with the same store, has counted every line once, and leaves none of its bookmarks."""
+    """Killed twice while reading lines, at or between bookmarks, the rebuild ends with the same store, counts each line
+    once and leaves no bookmarks."""
     monkeypatch.setattr(run, "EVERY", 50)
     before, lines = request.getfixturevalue(pace)
     settings = deployment(tmp_path)
@@ -224,8 +222,8 @@ def test_killed_among_the_lines_it_goes_on(
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_killed_among_the_records_it_goes_on(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
-    """Killed after some records were added to the store, again and again, each is added once."""
+def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
+    """Killed several times while merging records, the rebuild adds each record once."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -245,10 +243,8 @@ def test_killed_among_the_records_it_goes_on(tmp_path: Path, town: tuple[Town, l
 
 
 class Shared(LmdbStore):
-    """The store of a service, which a process cannot open twice: the rebuild gets this one, and leaves it open.
-
-    Notes what is written by way of an engine.
-    """
+    """The store of a service, which a process cannot open twice: the rebuild shares it and leaves it open. Records the
+    writes of an engine."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(Path(settings.store.path), 64 << 20)
@@ -261,7 +257,7 @@ class Shared(LmdbStore):
         return done
 
     def close(self) -> None:
-        """Not yet."""
+        """Stay open."""
 
 
 @pytest.fixture
@@ -272,8 +268,9 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
     LmdbStore.close(store)
 
 
-def test_who_serves_meanwhile_is_added_up(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
-    """While sign-ins and outcomes go on by threads, every history ends as the sum of what it was and what they did."""
+def test_writes_during_a_rebuild_are_added(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
+    """If sign-ins and outcomes continue during the rebuild, each history ends as the sum of the old one and the new
+    writes."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -311,14 +308,14 @@ def test_who_serves_meanwhile_is_added_up(tmp_path: Path, town: tuple[Town, list
 
 
 def unnamed(settings: Settings) -> set[bytes]:
-    """What lies in the store beside histories and the documents that say how it stands."""
+    """What is in the store besides histories and the documents about its state."""
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         keys, _ = store.walk(b"", 100_000)
     return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK}
 
 
 def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:
-    """Records as values: in which order a table got its values does not matter."""
+    """Records as values; the order of a table's values does not matter."""
     return {
         key: kept if key[-1:] == RECEIPT else (expiry(kept), ordered(decode(payload(kept))))
         for key, kept in held.items()
@@ -330,10 +327,11 @@ def ordered(history: History) -> tuple[object, ...]:
     return tables, history.marks, history.sketches
 
 
-def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
-    """Erased before, when the log has the lines still; after the lines, among the records, or at their end, and gone
-    from the log by then: of the subject nothing is left in the store, and it is not remembered that it was erased.
-    Others are there."""
+def test_a_subject_erased_during_a_rebuild_stays_erased(
+    tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared
+) -> None:
+    """A subject erased before, during or at the end of the rebuild is not restored, whether or not its lines are still
+    in the log; others are."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
     archive = FileLogArchive(Path(settings.log.dir), 1.0, 1.0)
@@ -358,8 +356,8 @@ def test_who_is_erased_meanwhile_stays_erased(tmp_path: Path, town: tuple[Town, 
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
 
 
-def test_a_dataset_that_is_begun_meanwhile_hears_of_erasures(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Who is erased from the log while it is rebuilt leaves a dataset that was first made of it in that time."""
+def test_a_dataset_started_during_a_rebuild_applies_erasures(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """A subject erased during the rebuild is also removed from a dataset that was first compacted in that time."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
     log, archive = Path(settings.log.dir), FileLogArchive(Path(settings.log.dir), 1.0, 1.0)
@@ -379,10 +377,11 @@ def test_a_dataset_that_is_begun_meanwhile_hears_of_erasures(tmp_path: Path, tow
     assert filed.gone > 0
 
 
-def test_erasures_are_looked_for_now_and_then(
+def test_erasures_are_checked_at_intervals(
     tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many records there are: each look reads every erasure that a copy of the log must hear of."""
+    """However many records there are, erasures are read at most every half second, because each read takes all of
+    them."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
     looks = list[float]()
@@ -405,8 +404,8 @@ def place_of(who: str) -> bytes:
 
 
 def test_lines_of_before_a_rotation_come_back_under_the_last_pepper(tmp_path: Path) -> None:
-    """A log whose pepper was rotated twice gives the histories of a store whose records were moved twice: the same
-    keys, the same counts; and an id that was given out before the first rotation still finds its receipt."""
+    """After two pepper rotations, lines give the same keys and counts as records that were moved twice, and an id from
+    before the first rotation still finds its receipt."""
     layers = [b"the second of the peppers", b"the third of the peppers."]
     log = ListLog()
     town = Town(log, gossip=0.2)
@@ -433,12 +432,12 @@ def test_lines_of_before_a_rotation_come_back_under_the_last_pepper(tmp_path: Pa
 
 
 def counts(held: dict[bytes, bytes]) -> dict[bytes, object]:
-    """Records without sketches: bits that were set before a rotation are of pseudonyms as they were."""
+    """Records without sketches, whose bits belong to the pseudonyms at the time they were set."""
     return {key: found[:1] + found[1][:2] if isinstance(found, tuple) else found for key, found in plain(held).items()}
 
 
 def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines of a log that was written under another pepper are counted as that, and leave nothing."""
+    """Lines of a log written under another pepper are counted as such and restore nothing."""
     settings = deployment(tmp_path, (b"another pepper altogether",))
     logged(settings, town[1])
     summary = rebuilt(settings)
@@ -447,8 +446,8 @@ def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[b
     assert held(settings, time.time()) == {}
 
 
-def test_what_the_service_has_seen_for_itself_is_left_out(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Of lines written at the time that is given, and later, nothing is taught; without a time nothing begins."""
+def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Lines written at or after `until` are not replayed; without `until` the rebuild does not start."""
     lines = town[1]
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -462,8 +461,8 @@ def test_what_the_service_has_seen_for_itself_is_left_out(tmp_path: Path, town: 
     assert held(settings, time.time()) == records(store, time.time())
 
 
-def test_without_signals_all_but_the_typing_comes_back(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Where `log.signals` is off, everything is as it was but the rhythm of typing."""
+def test_without_signals_all_but_typing_is_restored(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """With `log.signals` off, everything is restored except the typing rhythm."""
     before, lines = town
     settings = deployment(tmp_path)
     ones = [record.decode(line) for line in lines]
@@ -482,10 +481,10 @@ def untyped(held: dict[bytes, bytes]) -> dict[bytes, object]:
     return found
 
 
-def test_nobody_begins_while_another_clears_up(
+def test_no_rebuild_starts_while_another_cleans_up(
     tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it made goes at the end, and would go from under whoever has begun meanwhile."""
+    """A rebuild does not start while another one deletes its working files."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
     clear, met = shutil.rmtree, list[str]()
@@ -505,8 +504,8 @@ def test_nobody_begins_while_another_clears_up(
 
 
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """A second one at the same time is refused, and so is a rotation until it is done. Where what was made of the log
-    is gone when half of it is in the store, it is refused, and says what to do."""
+    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, the rebuild
+    is refused with a remedy."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
 
@@ -525,8 +524,8 @@ def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, l
         rebuilt(settings)
 
 
-def test_while_the_pepper_is_rotated_it_waits(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Records that are being moved are not added to."""
+def test_a_rebuild_is_refused_during_a_rotation(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """While a rotation moves records, a rebuild is refused."""
     settings = deployment(tmp_path, (PEPPER, b"the second of the peppers"))
     logged(settings, town[1])
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:

@@ -1,4 +1,4 @@
-"""Laws of the watch over a damaged store: one process at a time, again when it dies, and none that outlives it."""
+"""The watch that rebuilds a damaged store: one process at a time, restarted if it dies, and ended with the monitor."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.e2e.service import ROOT, eventually
 from tests.offline.town import Town
 from tests.rebuild.world import deployment, held, logged, records
 
-pytestmark = pytest.mark.timeout(300)  # on a machine that others use: the process has a low priority
+pytestmark = pytest.mark.timeout(300)  # on a busy machine: the process has a low priority
 
 
 class Watched:
-    """A deployment whose store was damaged, and the watch over it, moved by hand."""
+    """A deployment whose store was damaged, and its watch, moved by hand."""
 
     def __init__(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         log, now = ListLog(), time.time()
@@ -52,7 +52,7 @@ class Watched:
         return [each.getMessage() for each in self._caplog.records if each.name == "riskd.rebuild"]
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Look until this is so."""
+        """Run the watch until the condition holds."""
         deadline = time.monotonic() + 200.0
         while not condition():
             assert time.monotonic() < deadline, self.events()
@@ -66,13 +66,13 @@ def watched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Watched:
 
 
 def child(caplog: pytest.LogCaptureFixture) -> int:
-    """Pid of the process that was begun last."""
+    """Pid of the rebuild that was started last."""
     fields = [getattr(each, "fields", {}) for each in caplog.records if each.getMessage() == "store_rebuild_started"]
     return int(fields[-1]["pid"])
 
 
-def test_what_is_due_is_done_and_told(watched: Watched) -> None:
-    """The histories are back, the note is gone, the metrics say it; and then there is nothing to do."""
+def test_a_due_rebuild_is_done_and_reported(watched: Watched) -> None:
+    """A due rebuild restores the histories, removes its note and updates the metrics; then there is nothing to do."""
     watched.until(lambda: "store_rebuild_finished" in watched.events())
     watched.watch.look(watched.now)
     assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
@@ -87,7 +87,7 @@ def test_what_is_due_is_done_and_told(watched: Watched) -> None:
 
 
 def test_one_that_is_killed_is_begun_again_after_a_while(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """Each time later; and what it ends with is the same."""
+    """A killed rebuild is restarted after a growing pause, with the same result."""
     for pause in (1.0, 2.0):
         watched.watch.look(watched.now)
         assert watched.watch.readings["riskd_store_rebuild_pending"] == {(): 1.0}
@@ -103,8 +103,8 @@ def test_one_that_is_killed_is_begun_again_after_a_while(watched: Watched, caplo
     assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
 
 
-def test_a_system_without_a_process_to_give_is_asked_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if it had been begun and had died: told, and after a while tried again."""
+def test_a_failed_fork_is_tried_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no process can be started, that is reported and tried again after the same pause."""
 
     def refused(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -120,8 +120,8 @@ def test_a_system_without_a_process_to_give_is_asked_again(watched: Watched, mon
     watched.watch.close()
 
 
-def test_a_log_that_cannot_be_read_is_told_and_tried_again(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """With the problem and its remedy; once it is mended, everything comes back."""
+def test_an_unreadable_log_is_reported_and_tried_again(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """An unreadable segment is reported with a remedy; once it is repaired, everything is restored."""
     segment = next(Path(watched.settings.log.dir).glob("*.jsonl"))
     spoiled = segment.with_name(f"0{segment.name}.gz")
     spoiled.write_bytes(b"\x1f\x8b no gzip")
@@ -134,7 +134,8 @@ def test_a_log_that_cannot_be_read_is_told_and_tried_again(watched: Watched, cap
 
 
 def test_switched_off_nothing_is_begun(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`store.rebuild` false: it is told that it is due, and the note stays for whoever gives the command."""
+    """With `store.rebuild` false, no rebuild starts; the metric shows that one is due, and the note stays for the
+    command."""
     monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
     settings: Settings = replace(watched.settings, store=replace(watched.settings.store, rebuild=False))
     with rebuilding(settings) as watch:
@@ -158,7 +159,7 @@ if __name__ == "__main__":
 
 
 def test_it_dies_with_the_monitor(watched: Watched, tmp_path: Path) -> None:
-    """Killed, the monitor leaves nobody behind, not even one that waits for a disk."""
+    """If the monitor is killed, the rebuild ends too, even if it waits for a disk."""
     chosen = watched.settings
     flags = {"state.dir": chosen.state.dir, "secrets.pepper_file": chosen.secrets.pepper_file}
     os.mkfifo(Path(chosen.log.dir) / "20260101T000000.000000-w0-9.jsonl")

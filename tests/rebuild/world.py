@@ -1,4 +1,4 @@
-"""What stores hold before and after they are made again, and logs to make them of."""
+"""The contents of stores before and after a rebuild, and logs to rebuild them from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.offline.town import PEPPER
 
 
 def records(store: HistoryStore, now: float) -> dict[bytes, bytes]:
-    """Everything that is kept, without replies."""
+    """All live records of the store, without replies."""
     keys, cursor = store.walk(b"", 100_000)
     assert not cursor
     found = dict(zip(keys, store.load(keys), strict=True))
@@ -38,7 +38,7 @@ def live_through(past: Past, lines: list[bytes]) -> None:
 
 
 def deployment(tmp_path: Path, peppers: Sequence[bytes] = (PEPPER,)) -> Settings:
-    """Settings with a state of their own, and these peppers."""
+    """Settings with their own state directory and these peppers."""
     (tmp_path / "pepper").write_bytes(b"\n".join(peppers) + b"\n")
     (tmp_path / "pepper").chmod(0o600)
     flags = {"state.dir": str(tmp_path), "store.map_size_mb": "64", "secrets.pepper_file": str(tmp_path / "pepper")}
@@ -46,20 +46,20 @@ def deployment(tmp_path: Path, peppers: Sequence[bytes] = (PEPPER,)) -> Settings
 
 
 def logged(settings: Settings, lines: list[bytes], writers: int = 3) -> None:
-    """The lines, as so many workers would have written them, each an assessment and its outcomes or some of them."""
+    """Write the lines as several workers would have: outcomes may be in another segment than their assessment."""
     for writer in range(writers):
         mine = [line for number, line in enumerate(lines) if number % writers == writer]
         write(Path(settings.log.dir) / f"20260101T00000{writer}.000000-w{writer}-1.jsonl", *mine)
 
 
 def held(settings: Settings, now: float) -> dict[bytes, bytes]:
-    """What is in the store that was made again, without what it says of itself."""
+    """The records of the rebuilt store, without the documents about its state."""
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         return {key: kept for key, kept in records(store, now).items() if not key.startswith(NOBODY)}
 
 
 def remembered(path: Path) -> dict[bytes, bytes]:
-    """What is kept of those who signed in, and of nobody else, as it lies."""
+    """The stored records of those who signed in."""
     with closing(LmdbStore(path, 16 << 20)) as store:
         keys, cursor = store.walk(b"", 100_000)
         assert not cursor

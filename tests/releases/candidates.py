@@ -1,4 +1,4 @@
-"""Directories of policies and models that differ in their answers."""
+"""Directories of policies and models whose answers a test can tell apart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODELS: Final = data_directory("models")
 
 
 def policies(directory: Path, valid_for: str) -> Path:
-    """A copy of the shipped policies in which every answer is valid for this long."""
+    """The shipped policies with another `valid_for` in every journey."""
     shutil.copytree(data_directory("policies"), directory)
     for path in directory.glob("*.yaml"):
         text, changed = re.subn(r"valid_for: \S+", f"valid_for: {valid_for}", path.read_text())
@@ -35,6 +35,6 @@ def releases(state: Path, **more: str) -> Releases:
 
 
 def created(state: Path, valid_for: str) -> str:
-    """Create a release in which every answer is valid for this long. Returns its id."""
+    """Create a release with this `valid_for` and return its id."""
     folder = policies(state / f"candidate-{valid_for}", valid_for)
     return releases(state).create(folder, MODELS, "test", valid_for).id

@@ -1,4 +1,4 @@
-"""Releases of a host: immutable, and activated by all processes or by none, even after crashes."""
+"""Releases on a host: immutable, and activated by all processes or by none, whichever process dies."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ PAIR = ("2m", "3m")
 
 
 def whole(release: str) -> ActivationRequest:
-    """A request to activate a release for all attempts."""
+    """A request to activate the release for all subjects."""
     return ActivationRequest(release=release, actor="test")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A host with two releases: its state directory and their ids. Made once."""
+    """A host with two releases, made once: its state directory and their ids."""
     state = tmp_path_factory.mktemp("made")
     first, second = (created(state, valid_for) for valid_for in PAIR)
     return state, first, second
@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 
 @pytest.fixture
 def host(made: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str, str]:
-    """A copy of the host for one test."""
+    """A fresh copy of the host with two releases."""
     state, first, second = made
     subprocess.run(["cp", "-r", f"{state}/releases", f"{tmp_path}/releases"], check=True)
     return tmp_path, first, second
@@ -59,8 +59,7 @@ def host(made: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str, str]:
 
 @contextmanager
 def process(state: Path, name: str, refused: list[Problem] | None = None) -> Iterator[list[Lineup]]:
-    """A process that follows activations. Yields what it has installed. Problems of releases that it refuses are added
-    to `refused`."""
+    """A process that follows activations; gives the lineups that it installs. Problems go to `refused`."""
     installed: list[Lineup] = []
     with following(releases(state), name) as follower:
         active = follower.releases.active()
@@ -71,8 +70,8 @@ def process(state: Path, name: str, refused: list[Problem] | None = None) -> Ite
 
 
 def test_a_release_is_what_was_loaded(host: tuple[Path, str, str]) -> None:
-    """The id is a hash of its contents: the same candidates give the same id, changed ones another. Later changes of
-    the source directories do not affect it."""
+    """A release's id is the hash of its contents: the same contents give the same id, and later changes to the source
+    directories do not matter."""
     state, first, second = host
     assert first != second
     assert created(state, PAIR[0]) == first
@@ -92,7 +91,7 @@ def test_a_changed_release_is_refused(host: tuple[Path, str, str]) -> None:
 
 
 def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
-    """All problems of all files are reported at once, unreadable ones included, and nothing is stored."""
+    """Every problem of every file is reported at once, including unreadable files, and nothing is kept."""
     folder = policies(tmp_path / "bad", "2m")
     (folder / "customer.yaml").write_text("domain: customer\n")
     (folder / "machine.yaml").unlink()
@@ -111,14 +110,14 @@ def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "nothing", "..", "members", "../releases", "0" * 5000])
 def test_an_unknown_release_is_named(host: tuple[Path, str, str], name: str) -> None:
-    """Anything that is not the id of a release of this host is unknown."""
+    """A name that is no release of this host raises UnknownRelease."""
     with pytest.raises(UnknownRelease):
         releases(host[0]).activate(whole(name))
 
 
 def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
-    """When an activation returns, every process that follows has it. Later processes start with it. A rollback restores
-    the previous activation."""
+    """When an activation returns, every following process uses it; later processes start with it, and a rollback
+    restores the previous one."""
     state, first, second = host
     with process(state, "a") as a, process(state, "b") as b:
         assert releases(state).activate(whole(first)).late == ()
@@ -134,8 +133,8 @@ def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
 
 
 def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """If one process cannot load the release, none installs it. The problem names the process, and the next activation
-    works."""
+    """If one process cannot load the release, no process takes it and the problem names that process; the next
+    activation works."""
     state, first, second = host
     with process(state, "sound") as sound, ExitStack() as broken:
         releases(state).activate(whole(first))
@@ -160,18 +159,18 @@ def _break(follower: Follower) -> None:
 
 
 def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """A live process that does not answer in time is named. A dead one is not waited for."""
+    """A live process that does not answer in time blocks the activation and is named; a dead one is not waited for."""
     state, first, _ = host
     silent = Member(state / "releases" / "members", "silent")
     with pytest.raises(RefusedRelease, match=r"within 0\.2 s"):
         releases(state).activate(whole(first), timeout=0.2)
     assert releases(state).active() is None
-    os.close(silent._descriptor)  # what the kernel does for the dead
+    os.close(silent._descriptor)  # as the kernel does when a process dies
     assert releases(state).activate(whole(first)).late == ()
 
 
-def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, str]) -> None:
-    """A process that cannot write its statement decides anyway, and follows activations."""
+def test_a_read_only_directory_does_not_stop_a_process(host: tuple[Path, str, str]) -> None:
+    """A process that cannot write its statements still decides, and follows activations."""
     state, first, second = host
     releases(state).activate(whole(first))
     blocked = state / "releases" / "members"
@@ -183,8 +182,8 @@ def test_a_directory_that_cannot_be_written_stops_nobody(host: tuple[Path, str, 
         _until(lambda: installed[-1].active.id == second)
 
 
-def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
-    """The next change removes what a killed `create` left behind, but not a copy that is still being made."""
+def test_an_abandoned_copy_is_removed(host: tuple[Path, str, str]) -> None:
+    """The next change removes the leftovers of a killed `create`, but not a copy in progress."""
     state, first, second = host
     left = state / "releases" / f"{DRAFTS}left"
     left.mkdir()
@@ -196,7 +195,7 @@ def test_an_abandoned_copy_goes(host: tuple[Path, str, str]) -> None:
 
 
 def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:
-    """A second activation is refused with `try again`, and changes nothing."""
+    """A second concurrent activation is refused and changes nothing."""
     state, first, second = host
     with releases(state).files.turn(), pytest.raises(Unavailable, match="under way"):
         releases(state).activate(whole(second))
@@ -204,8 +203,7 @@ def test_one_activation_at_a_time(host: tuple[Path, str, str]) -> None:
 
 
 def test_old_releases_go(tmp_path: Path) -> None:
-    """Beyond `release.keep` the oldest releases are removed, but never those of the present and the previous
-    activation."""
+    """Beyond `release.keep` the oldest releases are deleted, but none with a role and not the previous active one."""
     ids = [created(tmp_path, f"{minutes}m") for minutes in (2, 3)]
     for name in ids:
         releases(tmp_path).activate(whole(name))
@@ -218,7 +216,7 @@ def test_old_releases_go(tmp_path: Path) -> None:
 
 
 def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, str]) -> None:
-    """While processes prepare an old release, creating others does not remove it."""
+    """A release is not deleted while processes prepare to activate it."""
     state, first, second = host
     releases(state).activate(whole(second))
 
@@ -232,8 +230,8 @@ def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, st
     assert keeper.find(first).id == first
 
 
-def test_statements_outlive_nobody(tmp_path: Path) -> None:
-    """The statements of dead processes are ignored."""
+def test_statements_of_dead_processes_do_not_count(tmp_path: Path) -> None:
+    """The statements of dead processes do not count; those of live processes do."""
     first, second = Member(tmp_path, "a"), Member(tmp_path, "b")
     first.say(Statement(prepared="x"))
     assert sorted(each.prepared for each in members(tmp_path).values()) == ["", "x"]
@@ -266,8 +264,8 @@ while True:
 
 
 def test_a_kill_in_the_middle_leaves_old_or_new(host: tuple[Path, str, str]) -> None:
-    """The activating process is killed at twelve random moments. Each time one of the two releases is active in full, a
-    following process has it, and the next activation works."""
+    """If the activating process is killed at any moment, one of the two releases is active as a whole, followers have
+    it, and the next activation succeeds."""
     state, first, second = host
     chance = Random(7)
     releases(state).activate(whole(first))
@@ -298,7 +296,7 @@ def _until(condition: object) -> None:
 
 @pytest.mark.parametrize(("place", "fits"), [(".git", True), ("more", False), ("linked", False)])
 def test_as_much_is_copied_as_is_allowed(host: tuple[Path, str, str], place: str, fits: bool) -> None:
-    """The limits apply to the files that would be copied: those behind links, but not those of .git."""
+    """The file limit counts what would be copied: the targets of links, and nothing below `.git`."""
     state, first, _ = host
     folder = policies(state / "checkout", PAIR[0])
     many = (state if place == "linked" else folder) / place
@@ -319,11 +317,11 @@ def test_as_much_is_copied_as_is_allowed(host: tuple[Path, str, str], place: str
     "damage",
     [
         pytest.param(lambda good: good[:20], id="cut"),
-        pytest.param(lambda good: good.replace(b'"key": "', b'"key": "\xff'), id="no text"),
+        pytest.param(lambda good: good.replace(b'"key": "', b'"key": "\xff'), id="not UTF-8"),
     ],
 )
 def test_a_corrupt_pointer_changes_nothing(host: tuple[Path, str, str], damage: Callable[[bytes], bytes]) -> None:
-    """A damaged file of activations is reported. Processes continue with their release, and follow again once it is
+    """If the activations file is damaged, processes report it and keep their release, and continue once it is
     repaired."""
     state, first, second = host
     releases(state).activate(whole(first))

@@ -1,4 +1,4 @@
-"""A release in shadow: it records what it would have answered, and has no other effect."""
+"""A release in shadow logs what it would have answered, and has no other effect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WHO: Final = [f"subject-{number}" for number in range(12)]
 
 
 class Suspicious:
-    """A scorer with a high score for everybody, which waits for `gate` if there is one."""
+    """A scorer that gives everybody a high score, and waits for `gate` if there is one."""
 
     version = "suspicious"
     feature_names = RELEASE.scorers["customer"].feature_names
@@ -59,20 +59,20 @@ class Suspicious:
 
 
 class Meter(CountingMeter):
-    """Also counts the comparisons with the shadow."""
+    """Also counts the shadow's moves."""
 
     def shadowed(self, domain: str, move: str) -> None:
         self.told["shadow", domain, move] += 1
 
 
 def suspicious(gate: threading.Event | None = None) -> Release:
-    """A release that requires more than the shipped one."""
+    """A release that requires more than the active one."""
     scorer = Suspicious(gate)
     return Release("suspicious", RELEASE.policies, dict.fromkeys(RELEASE.scorers, scorer))
 
 
 class Bench:
-    """An engine with or without a shadow, and all its output."""
+    """An engine with or without a shadow, and everything that it writes."""
 
     def __init__(self, shadow: Release | None) -> None:
         self.store, self.log, self.meter = MemoryStore(), ListLog(), Meter()
@@ -85,23 +85,23 @@ class Bench:
         self.engine.install(Lineup(RELEASE, shadow=shadow))
 
     def kept(self) -> dict[bytes, bytes | None]:
-        """All records in the store."""
+        """All records of the store."""
         keys, _ = self.store.walk(b"", 10_000)
         return dict(zip(sorted(keys), self.store.load(sorted(keys)), strict=True))
 
     def lines(self, kind: type[record.Record]) -> list[record.Record]:
-        """The log lines of this kind."""
+        """The log lines of one kind."""
         return [line for line in map(record.decode, self.log.lines) if isinstance(line, kind)]
 
 
 def login(who: str) -> Attempt:
-    """A login with a request id, so that both engines give the answer the same id."""
+    """An attempt with a request id, so that two engines give its answer the same id."""
     return replace(attempt({}), subject=who, request_id=f"r-{who}")
 
 
 def test_a_shadow_changes_nothing() -> None:
-    """Answers, histories, receipts, replies and log lines of decisions are the same as without a shadow. Each decision
-    has a second line with what the shadow would have required."""
+    """Answers, histories, receipts, replies and decision records are bit for bit the same with a shadow; each decision
+    has a line with what the shadow would have required."""
     alone, watched = Bench(None), Bench(suspicious())
     for who in (*WHO, *WHO):
         assert watched.engine.assess(login(who), 10.0) == alone.engine.assess(login(who), 10.0)
@@ -118,8 +118,8 @@ def test_a_shadow_changes_nothing() -> None:
     assert watched.meter.told["shadow", "customer", "stricter"] == len(WHO)
 
 
-def test_nobody_waits_for_a_shadow() -> None:
-    """While the shadow hangs, answers are sent. Attempts beyond its queue are dropped and counted. The rest is scored
+def test_answers_do_not_wait_for_the_shadow() -> None:
+    """While the shadow hangs, answers go out; what exceeds its queue is dropped and counted, and the rest is scored
     later."""
     gate = threading.Event()
     bench, offered = Bench(suspicious(gate)), DEPTH + 20
@@ -127,7 +127,7 @@ def test_nobody_waits_for_a_shadow() -> None:
         answer = bench.engine.assess(login(f"s-{number}"), 10.0)
         assert answer.release == RELEASE.id
     dropped = bench.meter.told["shadow", "customer", "dropped"]
-    assert dropped in (19, 20)  # the thread holds one beside the queue, if it has begun
+    assert dropped in (19, 20)  # the thread may have taken one out of the queue
     assert bench.lines(record.ShadowRecord) == []
     gate.set()
     bench.engine.close()
@@ -135,7 +135,7 @@ def test_nobody_waits_for_a_shadow() -> None:
 
 
 def test_an_answer_has_left_before_its_shadow_begins() -> None:
-    """The shadow's line comes after the decision's, and not before the caller has the answer."""
+    """The shadow's line follows the decision's, after the caller has its answer."""
     bench = Bench(suspicious())
     bench.engine.assess(login("anne"), 10.0)
     at_answer = len(bench.log.lines)
@@ -156,14 +156,13 @@ def test_an_answer_has_left_before_its_shadow_begins() -> None:
     ],
 )
 def test_moves_have_names(answered: Tier, there: Tier, move: str) -> None:
-    """The shadow's tier is the same, stricter or looser."""
+    """The shadow's tier is compared as same, stricter or looser."""
     assert compared(answered, there) == move
 
 
 def test_a_shadow_from_outside(tmp_path: Path) -> None:
-    """In a service, answers and `riskd_release_info` name the active release. The log and the metrics have what the
-    shadow would have required. An export of a subject includes the shadow's lines. Once activated for all, the release
-    is no longer in shadow."""
+    """In a service, answers name the active release; log, metrics and exports show what the shadow would have required,
+    until it is activated."""
     state = tmp_path / "s"
     first, second = created(state, "2m"), created(state, "3m")
     releases(state).activate(ActivationRequest(release=first, actor="test"))

@@ -1,4 +1,4 @@
-"""A certificate authority for tests."""
+"""A certificate authority for tests, and the certificates that it issues."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TODAY: Final = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()), UTC)  
 
 
 class Issued(Struct, frozen=True):
-    """A certificate and its key, PEM."""
+    """A certificate and its key as PEM."""
 
     certificate: bytes
     key: bytes
 
     def put(self, folder: Path, name: str) -> tuple[str, str]:
-        """Write both to files, and return their paths."""
+        """Write both as files and return their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / f"{name}.pem", folder / f"{name}.key"
         for path, content in zip(paths, (self.certificate, self.key), strict=True):
@@ -35,7 +35,7 @@ class Issued(Struct, frozen=True):
 
 
 class Authority:
-    """Issues certificates."""
+    """Signs any certificate that a test asks for."""
 
     def __init__(self, name: str = "test authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -73,7 +73,7 @@ class Authority:
         )
 
     def trusted_by(self, client: Issued | None = None) -> grpc.ChannelCredentials:
-        """Credentials of a client that trusts this authority, and shows its own certificate if it has one."""
+        """Credentials of a client that trusts this authority, with a client certificate if one is given."""
         if client is None:
             return grpc.ssl_channel_credentials(self.certificate)
         return grpc.ssl_channel_credentials(self.certificate, client.key, client.certificate)

@@ -1,4 +1,4 @@
-"""The callers file: its mistakes, with their remedies, and its meaning."""
+"""The callers file: which mistakes are rejected with which remedy, and how callers are looked up."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DIGEST = "ab" * 32
 GOOD = f'token_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\ntenants = ["acme"]\n'
 MISTAKES: dict[str, tuple[str, str]] = {
     "not TOML": ("[web\n", "write TOML"),
-    "nested without end": (f"web = {'[' * 2000}{']' * 2000}\n", "cannot be read: maximum recursion depth"),
-    "an endless number": (f"web = {'9' * 5000}\n", "cannot be read: Exceeds the limit"),
-    "nobody": ("", "has no callers (`riskd caller new NAME` prints an entry)"),
+    "nested too deeply": (f"web = {'[' * 2000}{']' * 2000}\n", "cannot be read: maximum recursion depth"),
+    "a number too long": (f"web = {'9' * 5000}\n", "cannot be read: Exceeds the limit"),
+    "no callers": ("", "has no callers (`riskd caller new NAME` prints an entry)"),
     "no table": ("web = 1\n", "[web]: is not a table (write [web], and its keys below)"),
     "no name": (f"[Web]\n{GOOD}", "[Web]: is not a valid name (use at most 63 of a-z"),
     "unknown key": (f"[web]\n{GOOD}tenant = []\n", "[web]: there is no key 'tenant' (did you mean tenants?)"),
@@ -54,8 +54,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
         f"[web]\n{GOOD}".replace("assessor", "releaser"),
         '[web] tenants: ReleaseService acts for every tenant, and this caller may act only for some (write ["*"]',
     ),
-    "one token of two": (f"[web]\n{GOOD}[app]\n{GOOD}", "token_sha256: one is shared by web, app (give each caller"),
-    "certificates that nobody asks for": (
+    "a token shared by two callers": (
+        f"[web]\n{GOOD}[app]\n{GOOD}",
+        "token_sha256: one is shared by web, app (give each caller",
+    ),
+    "certificates without a client CA": (
         f'[web]\n{GOOD}certificates = ["web.example.org"]\n',
         "[web]: clients are not asked for certificates (set server.tls_client_ca)",
     ),
@@ -69,8 +72,8 @@ def put(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_each_mistake_is_told_with_its_remedy(case: str, tmp_path: Path) -> None:
-    """The message says where, what is wrong, and how to fix it."""
+def test_each_mistake_is_reported_with_its_remedy(case: str, tmp_path: Path) -> None:
+    """The error says where the mistake is, what it is and how to fix it, and never quotes a token."""
     text, told = MISTAKES[case]
     with pytest.raises(InvalidCallers) as caught:
         read_callers(put(tmp_path, text), mutual=False)
@@ -80,14 +83,14 @@ def test_each_mistake_is_told_with_its_remedy(case: str, tmp_path: Path) -> None
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
-    """All mistakes in a file are reported at once."""
+    """All mistakes of a file are reported at once."""
     with pytest.raises(InvalidCallers) as caught:
         read_callers(put(tmp_path, f"[Web]\n{GOOD}".replace("assessor", "x") + "[b]\n"), mutual=False)
     assert len(caught.value.problems) == 5
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
-    """A missing file, or one that is not text, is reported as a problem."""
+    """A file that is missing or not text is reported as a problem of the setting, without a crash."""
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InvalidCallers, match=r"check server\.callers"):
             read_callers(path, mutual=False)
@@ -97,8 +100,8 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_roles_are_lists_of_methods_and_privacy_and_releases_are_apart() -> None:
-    """Every role has existing methods, and together they cover all. Roles for assessments and outcomes can neither read
-    or erase subjects nor change releases."""
+    """Roles consist of existing methods and cover all of them; roles that assess or report outcomes cannot administer
+    subjects or releases."""
     assert all(in_full(role) for role in ROLES)
     assert {method for role in ROLES for method in in_full(role)} == set(KNOWN)
     everyday = {method for role in ("assessor", "outcome_reporter", "batch") for method in in_full(role)}
@@ -108,7 +111,7 @@ def test_roles_are_lists_of_methods_and_privacy_and_releases_are_apart() -> None
 
 
 def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
-    """A token has 256 random bits, and cannot be recovered from the file."""
+    """A token has 256 random bits, and the file holds only its hash."""
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) == 100
     assert all(len(token) >= len("riskd_") + TOKEN_BYTES * 4 // 3 for token in tokens)
@@ -122,7 +125,7 @@ def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
-    """If the names of a certificate belong to several callers, it identifies none of them."""
+    """A certificate whose names match several callers is rejected."""
     names = "".join(
         f'[{name}]\ncertificates = ["{name}.example.org", "CN={name}"]\nmethods = ["assessor"]\ntenants = [""]\n'
         for name in "ab"
@@ -135,8 +138,8 @@ def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
             callers.by_certificate(shown)
 
 
-def test_who_decides_releases_is_of_every_tenant(tmp_path: Path) -> None:
-    """A caller that may change releases must have every tenant. Other callers may have some."""
+def test_a_releaser_is_of_every_tenant(tmp_path: Path) -> None:
+    """A releaser must have the tenants `*`; other callers may have one or several tenants."""
     text = f"[ops]\n{GOOD}".replace("assessor", "releaser").replace('"acme"', '"*"')
     text += f"[web]\n{GOOD}".replace('"acme"', '"acme", ""').replace(DIGEST, "cd" * 32)
     ops, web = read_callers(put(tmp_path, text), mutual=False).all
@@ -146,7 +149,8 @@ def test_who_decides_releases_is_of_every_tenant(tmp_path: Path) -> None:
 
 
 def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`riskd caller new` prints a token and an entry. `list` accepts the entry, which has the token's hash."""
+    """`riskd caller new` prints a token and an entry; `riskd caller list` accepts the entry, which matches the
+    token."""
     assert main(["caller", "new", "web", "--method", "assessor", "--tenant", "acme", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert main(["caller", "new", "app", "--tenant", "Zürich 🏔"]) == 0
@@ -171,7 +175,7 @@ def test_the_command_line_makes_and_checks_entries(tmp_path: Path, capsys: pytes
 def test_the_command_line_refuses_what_the_file_would_refuse(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bad arguments give exit code 2 and a remedy, and no token."""
+    """Bad input exits with 2, gives a remedy and prints no token."""
     assert main(["caller", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""

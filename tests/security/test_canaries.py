@@ -1,4 +1,4 @@
-"""Nothing that riskd writes or prints identifies a person: a busy, failing service, and a search through all of its
+"""Nothing that riskd writes or prints identifies a person: a busy, failing service, and a search through all its
 output."""
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CANARIES = {
 
 
 def forms(canary: str) -> dict[str, bytes]:
-    """The encodings in which a canary may appear, unkeyed hashes among them, which anyone with a list of subjects can
+    """The canary in every encoding in which it could be written, including unkeyed hashes, which a list of subjects can
     reverse."""
     raws = {"plain": canary.encode(), "utf-16": canary.encode("utf-16-le")}
     with suppress(ValueError):
@@ -60,24 +60,25 @@ def forms(canary: str) -> dict[str, bytes]:
         found[f"{name}, HEX"] = raw.hex().upper().encode()
         found[f"{name}, quoted"] = quote(raw).encode()
         for shift in range(3):
-            # What of its base64 does not depend on its neighbours.
+            # The part of its base64 that does not depend on the bytes around it.
             whole = raw[shift:][: len(raw[shift:]) // 3 * 3]
             found[f"{name}, base64 at {shift}"] = base64.b64encode(whole)
             found[f"{name}, base64url at {shift}"] = base64.urlsafe_b64encode(whole)
     return found
 
 
-SONGS = {f"{name} ({form})": raw for name, canary in CANARIES.items() for form, raw in forms(canary).items()}
+ENCODED = {f"{name} ({form})": raw for name, canary in CANARIES.items() for form, raw in forms(canary).items()}
 
 
 def seen(content: bytes) -> set[str]:
-    """The canaries that appear in the content, each with its encoding."""
-    return {name for name, raw in SONGS.items() if raw in content}
+    """The canaries found in the content, each with its encoding."""
+    return {name for name, raw in ENCODED.items() if raw in content}
 
 
 @pytest.mark.parametrize("name", CANARIES)
 def test_the_search_finds_what_it_looks_for(name: str) -> None:
-    """A canary is found in every encoding, among other bytes and at any offset. Without one nothing is found."""
+    """The search finds a canary in every encoding, among other bytes and at any offset, and nothing where there is
+    none."""
     assert seen(b"nothing of anybody" * 100) == set()
     for form, raw in forms(CANARIES[name]).items():
         assert f"{name} ({form})" in seen(b"x" * 7 + raw + b"y")
@@ -112,7 +113,7 @@ def shown(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def drive(service: Service, callers: Path) -> list[str]:
-    """Make every kind of request, valid and invalid. Returns what the command line clients print."""
+    """Make every kind of call to a service, valid and invalid; return what the command line prints."""
     printed = []
     with service.channel() as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
@@ -171,7 +172,7 @@ def drive(service: Service, callers: Path) -> list[str]:
 
 
 def imported(service: Service, settings: dict[str, str]) -> list[str]:
-    """The output of an import that runs beside the service."""
+    """What an import beside the service prints."""
     line = json.loads((ROOT / "tests/data/imports/okta.jsonl").read_text().splitlines()[0])
     line["actor"]["id"] = line["actor"]["alternateId"] = CANARIES["imported subject"]
     line["client"]["ipAddress"] = CANARIES["imported address"]
@@ -183,9 +184,8 @@ def imported(service: Service, settings: dict[str, str]) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_nobody_is_named_in_anything_that_is_written(tmp_path: Path) -> None:
-    """Subjects, addresses, devices, sessions, tokens and the pepper appear in no encoding in any log line, file, store,
-    metric or output: with every service used, errors, broken files, an import, a worker that dies, and the most verbose
-    log level."""
+    """Subjects, addresses, devices, sessions, tokens and the pepper appear, in any encoding, in no log line, file,
+    store, metric or output, even at debug level and through refusals, broken files, an import and a dying worker."""
     callers, scratch = tmp_path / "callers.toml", tmp_path / "s" / "tmp"
     callers.write_text(
         f'[web]\ntoken_sha256 = ["{token_hash(TOKEN)}"]\ntenants = ["acme"]\n'
@@ -235,8 +235,8 @@ def line(record: logging.LogRecord) -> str:
 
 
 def test_texts_of_others_are_left_out() -> None:
-    """An exception is logged with its type and places, a library's line with its place, because their texts could quote
-    anything."""
+    """An event has only the kind and the place of an exception, and only the place of a library's log line: their texts
+    could quote a person."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())

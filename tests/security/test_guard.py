@@ -1,4 +1,4 @@
-"""Callers, methods and tenants over the wire, with an engine that records its calls."""
+"""Which caller may call which method for which tenant, tested over the wire with a recording engine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def shows(token: str) -> Metadata:
 
 
 def refused(call: Callable[[], object]) -> tuple[str, str]:
-    """Code and reason of a call that must fail."""
+    """Status code and reason of a call that fails."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     status, info = from_call(caught.value), ErrorInfo()
@@ -80,7 +80,7 @@ NOBODY: list[Metadata] = [
 
 @pytest.mark.parametrize("metadata", NOBODY, ids=range(len(NOBODY)))
 def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metadata: Metadata) -> None:
-    """The call gets UNAUTHENTICATED, is counted under that code, and does not reach the engine."""
+    """A call without a known token gets UNAUTHENTICATED, is counted under that code, and does not reach the engine."""
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=metadata))
     assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
     assert not running.engine.attempts
@@ -88,14 +88,14 @@ def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metada
 
 
 def test_what_is_of_nobody_is_not_even_parsed(running: Running) -> None:
-    """Bytes that are not a message get UNAUTHENTICATED, because requests of unknown callers are not parsed."""
+    """An unauthenticated call is rejected before its bytes are parsed."""
     send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Assess")
     assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
 
 
-def test_a_caller_does_what_is_its_own(running: Running, caplog: pytest.LogCaptureFixture) -> None:
-    """A known token with its methods and tenants is answered, whatever the case of the scheme (RFC 9110). Sign-ins are
-    not logged as administration."""
+def test_a_caller_may_use_its_methods_for_its_tenants(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """A known token may call its methods for its tenants; the scheme is case-insensitive (RFC 9110), and nothing is
+    logged per call."""
     caplog.set_level(logging.INFO)
     running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
     running.stub.Assess(ATTEMPT, timeout=5, metadata=(("authorization", f"bEARER  {SECRET} "),))
@@ -109,7 +109,7 @@ def test_a_caller_does_what_is_its_own(running: Running, caplog: pytest.LogCaptu
 
 
 def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
-    """A caller that may assess may not report outcomes, nor the reverse."""
+    """An assessor may not report outcomes, and an outcome reporter may not assess."""
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
     assert refused(lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(SECRET))) == denied
@@ -119,8 +119,7 @@ def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
 
 
 def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
-    """An event reporter may only report events of its tenants, which are stored with its name. Other callers may report
-    none."""
+    """An event reporter may report events for its tenants and nothing else; no other role may report events."""
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
     tell, event = running.stub.RecordSecurityEvent, risk_pb2.RecordSecurityEventRequest(tenant="acme", subject="kim")
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
@@ -141,7 +140,7 @@ def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
 
 @pytest.mark.parametrize("tenant", ["", "Acme", "acme ", "other", "*"])
 def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
-    """A caller with one tenant cannot use another tenant, no tenant, or all; nothing reaches the engine."""
+    """A caller bound to one tenant may name no other tenant, nor none, nor all; the engine sees nothing."""
     request = risk_pb2.AssessRequest(tenant=tenant, subject="kim")
     told = refused(lambda: running.stub.Assess(request, timeout=5, metadata=shows(SECRET)))
     assert told == ("PERMISSION_DENIED", "NOT_ALLOWED")
@@ -152,8 +151,8 @@ def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
 
 
 def test_a_stream_is_of_its_caller(running: Running, guard: Guard) -> None:
-    """A stream without a known caller, or of a caller without the method, ends before anything is read. An attempt for
-    another tenant gets PERMISSION_DENIED, and the stream goes on."""
+    """A stream without an allowed caller ends before it is read; in an allowed stream, an attempt for another tenant
+    gets PERMISSION_DENIED and the stream continues."""
     requests = [risk_pb2.StreamAssessRequest(request=ATTEMPT)] * 2
     requests.insert(1, risk_pb2.StreamAssessRequest(request=risk_pb2.AssessRequest(tenant="other")))
     for metadata, told in (
@@ -171,7 +170,7 @@ def test_a_stream_is_of_its_caller(running: Running, guard: Guard) -> None:
 
 
 class FakeSubjects:
-    """Records which subjects were asked for."""
+    """Records which subjects were erased."""
 
     def __init__(self) -> None:
         self.asked: list[Subject] = []
@@ -188,8 +187,8 @@ class FakeSubjects:
 
 
 def test_an_assessor_erases_nobody_and_an_officer_does(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
-    """On the port, SubjectService needs a caller with its methods, for its tenants. Each call is logged with the
-    caller, but not with the subject."""
+    """SubjectService on the port is for callers with its methods, in their tenants; each call is logged with the
+    caller, and without the subject."""
     caplog.set_level(logging.INFO)
     officer = caller("officer", "riskd_officer", "privacy_officer")
     guard.install(Callers([WEB, TELLER, officer]))
@@ -216,23 +215,21 @@ def test_an_assessor_erases_nobody_and_an_officer_does(guard: Guard, caplog: pyt
 
 
 def test_probes_need_no_token(running: Running) -> None:
-    """Balancers and kubelets have no token. Health reveals no data."""
+    """Health checks need no token, because load balancers and kubelets have none; they reveal nothing about people."""
     answer = health_pb2_grpc.HealthStub(running.channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
     assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_another_set_of_callers_holds_from_the_next_call(running: Running, guard: Guard) -> None:
-    """A removed caller is refused at once, also on open connections."""
+    """New callers apply from the next call on, also on open connections; a removed caller is rejected at once."""
     running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
     guard.install(Callers([TELLER]))
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET)))
     assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
 
 
-def test_who_was_turned_away_is_told_in_one_line(
-    running: Running, guard: Guard, caplog: pytest.LogCaptureFixture
-) -> None:
-    """However many calls were refused, one line has their numbers by caller and method, without token or tenant."""
+def test_refusals_are_logged_in_one_line(running: Running, guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    """One log line per interval counts the refused calls by caller and method, without tokens, tenants or subjects."""
     for _ in range(20):
         refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows("riskd_wrong-token")))
     elsewhere = risk_pb2.AssessRequest(tenant="elsewhere", subject="kim")

@@ -1,10 +1,8 @@
-"""What is gained by saying nothing: whatever a client leaves out, refuses or spoils, it is asked no less than for a
-value that the account never had, by the shipped policies and the served models of all three identity domains.
-
-Held for all that a client says of itself and the account's history can be compared with. Not for what it can invent
-for nothing, where silence and a good lie are worth the same: a clock and a place that fit the address, hints that fit
-the user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md).
-"""
+"""Leaving a signal out gains nothing: a client that omits, refuses or garbles signals is asked for no less than one
+that sends values that the account never had. This holds for the shipped policies and models of all three domains, and
+for every device signal that the account's history can be compared with. It does not hold for signals that cost nothing
+to forge, where silence and a good lie are worth the same: a clock and a place that fit the address, hints that fit the
+user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md)."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ OWNERS: Final[dict[str, list[dict[str, Any]]]] = {
     "workforce": [{"who": "sam", "with": "laptop", "from": "home"}],
     "machine": [{"who": "batch", "with": "service", "from": "cloud", "device": {"fingerprint": "f", "screen": "1x1"}}],
 }
-"""What each account was always used with, in turn."""
+"""The devices that each account was always used with, in turn."""
 LINES: Final = ("home", "mobile", "london_proxy", "madrid", "sydney", "hosting", "vpn", "tor", "cloud")
 DATABASES: Final = [{}, {"place": "not_installed"}, {"place": "not_installed", "route": "not_installed"}]
 NEVER_SEEN: Final[dict[str, dict[str, Any]]] = {
@@ -40,10 +38,10 @@ NEVER_SEEN: Final[dict[str, dict[str, Any]]] = {
     "languages": {"languages": ("eo",)},
     "timezone": {"timezone": "Etc/Nowhere"},
 }
-"""Values that nobody ever had, and that nothing else can be held against."""
+"""Values that nobody ever had, and that contradict no other signal."""
 AGENTS: Final = (WORLD["with"]["foreign_browser"]["user_agent"], WORLD["with"]["script"]["user_agent"])
 NO_AGENT: Final = ("", "~~~", "Mozilla/5.0 Chrome/153.0.0.0")
-"""Left out, unreadable, and without the system that it runs on."""
+"""A user agent that is missing, unreadable, or without its operating system."""
 SESSION: Final = {"start_time": "3h ago", "authentication_time": "3h ago", "amr": ["pwd", "otp"]}
 law = settings(max_examples=200, deadline=None)
 
@@ -55,7 +53,7 @@ def release() -> Release:
 
 @cache
 def history(domain: str) -> MemoryStore:
-    """The account's, and those of thirty others."""
+    """A store with the account's history and those of thirty others."""
     store = MemoryStore()
     for day in range(60, 0, -2):
         kits = OWNERS[domain]
@@ -75,7 +73,7 @@ def decide(one: Attempt, geo: TableGeo) -> Decision:
 
 @st.composite
 def attempts(draw: st.DrawFn) -> tuple[Attempt, TableGeo]:
-    """Anybody on any line, with any part of the owner's device; what can be invented for nothing is not sent."""
+    """Anybody on any line, with any part of the owner's device, and without signals that cost nothing to forge."""
     domain = draw(st.sampled_from(DOMAINS))
     kit = OWNERS[domain][0]
     journey, line = draw(st.sampled_from(JOURNEYS)), draw(st.sampled_from(LINES))
@@ -94,7 +92,7 @@ def attempts(draw: st.DrawFn) -> tuple[Attempt, TableGeo]:
 
 
 def asked(decision: Decision) -> tuple[int, float]:
-    """Tier and score; scores apart by a rounding are equal."""
+    """Tier and score, the score rounded so that equal ones compare equal."""
     return int(decision.assessment.requirement.tier), round(decision.assessment.score, 9)
 
 
@@ -104,8 +102,8 @@ def no_less(less: Decision, strange: Decision) -> bool:
 
 @law
 @given(attempts(), st.sets(st.sampled_from(sorted(NEVER_SEEN)), min_size=1))
-def test_leaving_out_is_asked_no_less_than_what_nobody_ever_had(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
-    """Any signals of a device, left out together: neither tier nor score is below that of never-seen values."""
+def test_leaving_signals_out_gains_nothing_over_unknown_values(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
+    """Omitting any device signals gives neither a lower tier nor a lower score than sending never-seen values."""
     one, geo = scene
     assert one.device is not None
     silent = replace(one.device, **{name: () if name == "languages" else "" for name in out})
@@ -119,7 +117,7 @@ def test_leaving_out_is_asked_no_less_than_what_nobody_ever_had(scene: tuple[Att
 @law
 @given(attempts(), st.sampled_from(NO_AGENT))
 def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[Attempt, TableGeo], spoilt: str) -> None:
-    """Left out or made unreadable, whole or in part, a user agent is asked no less than some other browser or tool."""
+    """A missing or garbled user agent is asked for no less than some unknown browser or tool."""
     one, geo = scene
     assert one.device is not None
     strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in AGENTS]
@@ -130,10 +128,10 @@ def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[At
 
 @law
 @given(attempts(), st.sampled_from([("security",), ("security", "location", "behaviour", "sharing")]))
-def test_to_refuse_is_asked_no_less_than_what_nobody_ever_had(
+def test_refusing_consent_gains_nothing_over_an_unknown_device(
     scene: tuple[Attempt, TableGeo], consent: tuple[str, ...]
 ) -> None:
-    """Refusing the purposes of a device is worth no more to a stranger than sending one that nobody knows."""
+    """Refusing the purpose `device` gains a stranger no more than sending an unknown device."""
     one, geo = scene
     strange = one.device
     assert strange is not None
@@ -144,8 +142,9 @@ def test_to_refuse_is_asked_no_less_than_what_nobody_ever_had(
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_saying_nothing_at_all_is_told_apart_from_the_owner(domain: str) -> None:
-    """Where the owner is let in at home, nobody is on a strange line who says nothing; and the answer says so."""
+def test_an_attempt_without_signals_is_told_apart_from_the_owner(domain: str) -> None:
+    """On an unknown line without any device signals, the tier is above the owner's at home, with the reason
+    LEFT_OUT."""
     kit = OWNERS[domain][0]
     owner, nobody = attempt(kit), replace(attempt(kit | {"from": "london_proxy"}), device=None)
     there, not_there = decide(owner, TableGeo({})), decide(nobody, TableGeo({}))

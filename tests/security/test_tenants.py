@@ -1,4 +1,4 @@
-"""Tenants share a store, but neither reads, changes nor sees the records of another."""
+"""Tenants share a store but no records: no tenant reads, changes or collides with another's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ steps = st.lists(
 
 
 def lived(office: Office, script: Sequence[Step], only: str = "") -> list[Assessment]:
-    """The answers to the attempts of one tenant, or of all. The same time passes in both cases."""
+    """The answers to one tenant's attempts, or to all; the clock advances the same way for both."""
     answers = []
     for number, (tenant, who, journey, kind, later) in enumerate(script):
         office.now += later
@@ -55,8 +55,8 @@ def sign_in(office: Office, who: str, **words: object) -> Assessment:
 @settings(max_examples=40)
 @given(script=steps)
 def test_the_store_of_two_tenants_is_that_of_each(script: list[Step]) -> None:
-    """The same people, devices and addresses in two tenants leave exactly the records that each leaves alone. Each
-    tenant is answered as if the other did not exist."""
+    """Two tenants with the same people, devices and addresses leave exactly the records and answers that each would
+    alone."""
     with TemporaryDirectory() as folder:
         both = Office(Path(folder) / "both")
         answers = lived(both, script)
@@ -74,8 +74,7 @@ def test_the_store_of_two_tenants_is_that_of_each(script: list[Step]) -> None:
 
 @pytest.mark.parametrize("kind", WHAT)
 def test_one_value_has_unrelated_pseudonyms(kind: str) -> None:
-    """The same value, even an address or a country, has another pseudonym in each tenant, also in the 48 bits that some
-    records keep."""
+    """The same value has unrelated pseudonyms in two tenants, also in the 48 bits of the short form."""
     first, second = (PSEUDONYMS.digest(tenant, "customer", kind, "same") for tenant in TENANTS)
     assert first != second
     assert short(first) != short(second)
@@ -88,7 +87,7 @@ def office(tmp_path: Path) -> Office:
 
 
 def test_another_s_assessment_is_not_known(office: Office) -> None:
-    """An outcome with another tenant teaches nothing, even with the right id."""
+    """An outcome reported under another tenant is rejected and teaches nothing, even with the right id."""
     answer = sign_in(office, "anne", tenant="acme", **{"with": "laptop", "from": "home"})
     before = office.records()
     for tenant in ("umbrella", ""):
@@ -99,7 +98,7 @@ def test_another_s_assessment_is_not_known(office: Office) -> None:
 
 
 def test_a_request_id_is_of_its_tenant(office: Office) -> None:
-    """The same request id and subject in two tenants are two attempts with two answers."""
+    """If two tenants use the same request id for the same subject, these are two attempts with two answers."""
     words = {"with": "laptop", "from": "home", "request_id": "r"}
     first, second = (sign_in(office, "anne", tenant=tenant, **words) for tenant in TENANTS)
     assert first.id != second.id
@@ -107,7 +106,7 @@ def test_a_request_id_is_of_its_tenant(office: Office) -> None:
 
 
 def test_an_export_and_an_erasure_are_of_one_tenant(office: Office) -> None:
-    """An export or erasure has no records of another tenant."""
+    """An export or erasure concerns one tenant only, and leaves the other tenant's records alone."""
     for tenant in TENANTS:
         sign_in(office, "anne", tenant=tenant, **{"with": "laptop", "from": "home"})
     theirs, ours = (office.subjects.export(Subject(tenant, "customer", "anne"), 500, b"").records for tenant in TENANTS)

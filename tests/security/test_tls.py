@@ -1,4 +1,4 @@
-"""TLS of a running service: authentication by certificate, and replacement of certificates and callers."""
+"""Transport security of a running service: which clients may connect, and how certificates and callers are replaced."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def authority() -> Authority:
 
 
 def settings(folder: Path, shown: Issued, ours: Authority, callers: str = "") -> dict[str, str]:
-    """A server with this certificate, for clients of this authority."""
+    """Settings of a server with this certificate, for clients of this authority."""
     certificate, key = shown.put(folder, "server")
     (folder / "ca.pem").write_bytes(ours.certificate)
     values = {"TLS_CERT": certificate, "TLS_KEY": key}
@@ -59,7 +59,7 @@ def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> It
 
 
 def code(service: Service, credentials: grpc.ChannelCredentials, metadata: Mapping[str, str] | None = None) -> str:
-    """The status code of a call on a connection of its own."""
+    """The status code of a call over its own connection."""
     with service.stub(credentials) as stub:
         try:
             stub.Assess(attempt(), timeout=5, metadata=tuple((metadata or {}).items()))
@@ -69,28 +69,28 @@ def code(service: Service, credentials: grpc.ChannelCredentials, metadata: Mappi
 
 
 def serial(service: Service) -> bytes:
-    """The serial number of the certificate that a new connection gets."""
+    """The certificate that the server presents on a new connection."""
     host, _, port = service.address.rpartition(":")
     return ssl.get_server_certificate((host, int(port)), timeout=5).encode()
 
 
 def test_a_certificate_names_its_caller(mutual: Service, authority: Authority) -> None:
-    """By a SPIFFE id among the subject alternative names (X.509-SVID): no token is needed."""
+    """A SPIFFE id among the subject alternative names (X.509-SVID) identifies the caller without a token."""
     assert code(mutual, authority.trusted_by(authority.issue("anything", uris=[SPIFFE]))) == "OK"
 
 
 def test_a_common_name_counts_only_without_other_names(mutual: Service, authority: Authority) -> None:
-    """A certificate with other names is not identified by its common name (RFC 9525), nor by a common name that looks
-    like one of its other names."""
+    """The common name counts only if there are no subject alternative names (RFC 9525), and a SPIFFE id in it does not
+    count."""
     assert code(mutual, authority.trusted_by(authority.issue("web"))) == "OK"
     shown = authority.issue("web", uris=["spiffe://example.org/other"])
     assert code(mutual, authority.trusted_by(shown)) == "UNAUTHENTICATED"
     assert code(mutual, authority.trusted_by(authority.issue(SPIFFE))) == "UNAUTHENTICATED"
 
 
-def test_a_certificate_of_nobody_needs_a_token(mutual: Service, authority: Authority) -> None:
-    """A client with a certificate of the authority that is no caller is identified by its token only. A wrong token is
-    refused even with the right certificate."""
+def test_a_certificate_of_no_caller_needs_a_token(mutual: Service, authority: Authority) -> None:
+    """A client whose certificate is no caller's needs a token; a caller's certificate does not make up for a wrong
+    token."""
     stranger = authority.trusted_by(authority.issue("stranger"))
     assert code(mutual, stranger) == "UNAUTHENTICATED"
     assert code(mutual, stranger, {"authorization": f"Bearer {TOKEN}"}) == "OK"
@@ -100,8 +100,8 @@ def test_a_certificate_of_nobody_needs_a_token(mutual: Service, authority: Autho
 
 @pytest.mark.parametrize("flaw", ["none", "of another authority", "expired", "not valid yet"])
 def test_without_a_good_certificate_there_is_no_connection(mutual: Service, authority: Authority, flaw: str) -> None:
-    """No certificate, one of another authority, an expired one, or one that is not valid yet: the handshake fails, even
-    with a token."""
+    """Without a certificate, or with one of another authority or outside its validity, the handshake fails; a token
+    does not help."""
     shown = {
         "none": None,
         "of another authority": Authority("elsewhere").issue("web", uris=[SPIFFE]),
@@ -114,7 +114,7 @@ def test_without_a_good_certificate_there_is_no_connection(mutual: Service, auth
 
 
 def test_refusals_are_counted_by_code(mutual: Service, authority: Authority) -> None:
-    """Refused calls are counted with the codes UNAUTHENTICATED and PERMISSION_DENIED."""
+    """Refused calls are counted under UNAUTHENTICATED and PERMISSION_DENIED like any other code."""
     before = mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated")
     assert code(mutual, authority.trusted_by(authority.issue("stranger"))) == "UNAUTHENTICATED"
     assert mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated") == before + 1
@@ -122,7 +122,7 @@ def test_refusals_are_counted_by_code(mutual: Service, authority: Authority) -> 
 
 
 def test_the_command_line_shows_certificate_and_token(mutual: Service, authority: Authority, tmp_path: Path) -> None:
-    """`riskd assess` and other commands take them by flags or environment variables. A token is never sent in
+    """Client commands take certificates and tokens from flags or environment variables, and never send a token in
     plaintext."""
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
@@ -148,8 +148,8 @@ def test_the_command_line_shows_certificate_and_token(mutual: Service, authority
 
 
 def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority: Authority) -> None:
-    """New connections get the new certificate soon after its files have changed, one after the other as tools do. Open
-    connections continue. Bad files are rejected, counted and logged, and the previous certificate stays in use."""
+    """New connections get a new certificate soon after its files change, while open ones continue; a bad one is
+    rejected, counted and logged, and the last good one stays in use."""
     first, second = (authority.issue("riskd", hosts=HOST) for _ in range(2))
     made = settings(tmp_path, first, authority)
     cert, key = Path(made["RISKD_SERVER__TLS_CERT"]), Path(made["RISKD_SERVER__TLS_KEY"])
@@ -182,8 +182,8 @@ def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority:
 
 
 def test_callers_are_replaced_without_a_restart(tmp_path: Path) -> None:
-    """A new file applies from the next call, also on open connections. A bad file is rejected, counted and logged, and
-    the previous callers stay in use."""
+    """A new callers file applies from the next call on, also on open connections; a bad one is rejected, counted and
+    logged, and the previous callers stay in force."""
     file = tmp_path / "callers.toml"
     file.write_text(WEB.replace(NAMES, ""))
     other = "riskd_another-token"
@@ -219,13 +219,13 @@ def test_callers_are_replaced_without_a_restart(tmp_path: Path) -> None:
 CASES = {
     "plaintext beyond loopback": ({"HOST": "0.0.0.0"}, "server.host: 0.0.0.0 would be served in plaintext"),
     "plaintext for all of IPv6": ({"HOST": "::"}, "server.host: :: would be served in plaintext"),
-    "a name": ({"HOST": "riskd.example.org"}, "server.host: riskd.example.org would be served in plaintext"),
+    "a host name": ({"HOST": "riskd.example.org"}, "server.host: riskd.example.org would be served in plaintext"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_plaintext_beyond_loopback_is_refused_at_the_start(case: str, tmp_path: Path) -> None:
-    """The start is refused, and the message says how to configure TLS or to do without."""
+    """Without TLS, `serve` refuses to listen beyond loopback and says how to allow it."""
     given, told = CASES[case]
     environ = {f"RISKD_SERVER__{name}": value for name, value in given.items()}
     done = riskd("serve", "--port", "0", state=tmp_path, settings=environ)
@@ -236,7 +236,7 @@ def test_plaintext_beyond_loopback_is_refused_at_the_start(case: str, tmp_path: 
 
 
 def test_callers_make_the_port_fit_for_administration() -> None:
-    """With callers, subjects and releases may be served on the port beyond loopback; without, they may not."""
+    """Subjects and releases may be served beyond loopback only if callers are configured."""
     environ = {"RISKD_SERVER__HOST": "0.0.0.0", "RISKD_SERVER__INSECURE": "true", "RISKD_SUBJECTS__SERVE": "port"}
     with pytest.raises(InvalidSettings, match=r"subjects\.serve"):
         load(None, environ)
@@ -245,7 +245,7 @@ def test_callers_make_the_port_fit_for_administration() -> None:
 
 @pytest.mark.parametrize("flaw", ["not PEM", "the key of another", "expired", "not valid yet"])
 def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, authority: Authority) -> None:
-    """The certificate is tested before it is used. The error names the setting."""
+    """A certificate is checked before it is served, and the remedy names the setting."""
     good, other = (authority.issue("riskd", hosts=HOST) for _ in range(2))
     shown, told = {
         "not PEM": (Issued(b"nonsense", b"nonsense"), "not PEM"),
@@ -262,8 +262,8 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
 
 
 @pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
-def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
-    """Text, or the key in the same file before it, and the rest of the chain after it: the first certificate counts."""
+def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
+    """The first certificate in the file counts, whatever text, key or chain surrounds it."""
     issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
     ahead = issued.key if before == "the key" else before.encode()
     shown = Issued(ahead + issued.certificate + later.certificate, issued.key)
@@ -274,7 +274,7 @@ def test_what_stands_round_a_certificate_does_not_matter(before: str, tmp_path: 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])
 def test_bad_authorities_are_refused(content: str, tmp_path: Path, authority: Authority) -> None:
-    """A file of client authorities without a certificate would admit no client, or every client. It is rejected."""
+    """A client CA file without a usable certificate is rejected."""
     made = settings(tmp_path, authority.issue("riskd", hosts=HOST), authority, WEB)
     (tmp_path / "ca.pem").write_text(content)
     with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: has no usable certificates"):

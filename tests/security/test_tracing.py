@@ -1,4 +1,4 @@
-"""Traces: what a real receiver gets from a running service, and what is never sent."""
+"""Tracing: what a receiver gets from a running service, and what is never sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STAGES = {"gather", "store_read", "decide", "record", "store_write"}
 
 
 class Receiver(ThreadingHTTPServer):
-    """An OTLP/HTTP receiver that answers after `slow` seconds."""
+    """Receives OTLP/HTTP; it waits `slow` seconds before it answers."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Take)
@@ -69,7 +69,7 @@ class _Take(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def attributes(span: Span) -> Mapping[str, object]:
     return {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
 
 
-def test_a_call_is_a_span_below_its_caller_s_with_a_span_for_each_stage(tmp_path: Path, receiver: Receiver) -> None:
-    """The span has the trace id and parent of the caller's `traceparent`, and contains the stages. Its attributes are
-    the tier, the score's bucket, gaps and release, and nothing that identifies a person."""
+def test_a_call_is_a_span_with_one_for_each_stage(tmp_path: Path, receiver: Receiver) -> None:
+    """A call's span has the trace id and parent of the caller's `traceparent` and a child for each stage. Its
+    attributes are tier, score bucket, gaps and release, and nothing that identifies a person."""
     with serving(tmp_path, settings=traced(receiver.url)) as service:
         called(service, f"00-{TRACE}-{PARENT}-01", attempt(subject="canary-of-a-subject", request_id="canary-of-an-id"))
         called(service)
@@ -123,8 +123,9 @@ def test_a_call_is_a_span_below_its_caller_s_with_a_span_for_each_stage(tmp_path
     assert not [raw for raw in receiver.raw if b"canary" in raw or b"81.2.69" in raw]
 
 
-def test_answers_of_a_stream_are_spans_below_its_caller_s(tmp_path: Path, receiver: Receiver) -> None:
-    """A span for each response message, with the stages of its attempts. It identifies nobody."""
+def test_each_answer_of_a_stream_is_a_span(tmp_path: Path, receiver: Receiver) -> None:
+    """Each message of a stream has a span below the caller's, with the stages of its attempts and nothing that
+    identifies a person."""
     sent = [risk_pb2.StreamAssessRequest(request=attempt(subject="canary-of-a-subject"))] * 3
     with serving(tmp_path, settings=traced(receiver.url)) as service:
         with service.stub() as stub:
@@ -140,7 +141,7 @@ def test_answers_of_a_stream_are_spans_below_its_caller_s(tmp_path: Path, receiv
 
 
 def test_the_caller_decides_whether_its_call_is_traced(tmp_path: Path, receiver: Receiver) -> None:
-    """With a ratio of 0, a call is traced if its caller's trace is. With 1, it is not traced if its caller's is not."""
+    """The sampled flag of the caller's `traceparent` overrides the sampling ratio."""
     other = TRACE[::-1]
     for ratio, flags, kept in ((0.0, "01", TRACE), (1.0, "00", other)):
         with serving(tmp_path / str(ratio), settings=traced(receiver.url, ratio)) as service:
@@ -152,10 +153,9 @@ def test_the_caller_decides_whether_its_call_is_traced(tmp_path: Path, receiver:
     assert len(receiver.of("Assess")) == 1
 
 
-@pytest.mark.parametrize("flaw", ["nobody there", "slow"])
-def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiver) -> None:
-    """With a receiver that does not answer, calls are answered as usual, lost spans are counted, and the worker stops
-    in time."""
+@pytest.mark.parametrize("flaw", ["unreachable", "slow"])
+def test_calls_do_not_wait_for_the_trace_receiver(flaw: str, tmp_path: Path, receiver: Receiver) -> None:
+    """If the receiver does not answer, calls are served as usual, lost spans are counted, and shutdown is in time."""
     receiver.slow = 30.0
     endpoint = receiver.url if flaw == "slow" else "http://127.0.0.1:9/v1/traces"
     with serving(tmp_path, settings=traced(endpoint)) as service:
@@ -171,7 +171,7 @@ def test_nobody_waits_for_a_receiver(flaw: str, tmp_path: Path, receiver: Receiv
 
 
 class Kept(SpanExporter):
-    """An exporter that keeps its spans."""
+    """Keeps the exported spans."""
 
     def __init__(self) -> None:
         self.spans: list[ReadableSpan] = []
@@ -192,7 +192,7 @@ class Unasked:
     ("error", "told"), [(ZeroDivisionError("canary"), "INTERNAL"), (InvalidAttempt([]), "INVALID_ATTEMPT")]
 )
 def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) -> None:
-    """Both for bugs and for refusals: the span has the reason that the caller gets, and no text of the exception."""
+    """A failed call's span has the reason that the caller gets, and nothing of the exception's text."""
     kept = Kept()
     tracer = Tracer(kept, 1.0, Losses())
 
@@ -208,14 +208,14 @@ def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) ->
 
 
 class Deaf(SpanExporter):
-    """An exporter that reports failure."""
+    """Rejects all spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE
 
 
 class Broken(SpanExporter):
-    """An exporter that raises, as clients do for unexpected errors."""
+    """Raises, as exporters do on unexpected errors."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         raise TimeoutError
@@ -230,8 +230,8 @@ class Losses:
 
 
 @pytest.mark.parametrize("receiver", [Deaf(), Broken()])
-def test_what_is_lost_is_counted_span_by_span(receiver: SpanExporter) -> None:
-    """Spans beyond the queue, and those that the receiver refused, are counted one by one. Then there is room again."""
+def test_lost_spans_are_counted_one_by_one(receiver: SpanExporter) -> None:
+    """Spans beyond the queue and those that the receiver rejects are counted one by one, and free their places."""
     losses = Losses()
     exporter = CountingExporter(receiver, losses)
     assert sum(exporter.admits() for _ in range(QUEUE + 7)) == QUEUE
@@ -243,7 +243,7 @@ def test_what_is_lost_is_counted_span_by_span(receiver: SpanExporter) -> None:
 
 
 def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:
-    """A worker that does not trace imports none of OpenTelemetry."""
+    """Without tracing, a worker imports nothing of OpenTelemetry."""
     code = "import sys, riskd.server.processes.worker; print([name for name in sys.modules if 'opentelemetry' in name])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -251,6 +251,6 @@ def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "ftp://a/b", "http://collector", "http:// /x"])
 def test_an_endpoint_is_a_url(endpoint: str) -> None:
-    """A bad endpoint is reported at the start, with an example."""
+    """A bad endpoint is rejected at the start, with an example."""
     with pytest.raises(InvalidSettings, match=r"tracing\.endpoint: .* is not a URL \(write it with scheme and path"):
         load(None, {"RISKD_TRACING__ENDPOINT": endpoint})

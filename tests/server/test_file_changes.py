@@ -1,4 +1,4 @@
-"""Changed files are reported once, and only when they have stopped changing."""
+"""Changes to files are noticed once, and not before they are complete."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def watch(folder: Path) -> FileChanges:
     return FileChanges([folder, folder / "elsewhere.mmdb"], EVERY, 0.0)
 
 
-def test_a_change_is_told_once_and_when_it_rests(folder: Path) -> None:
-    """Not in the poll that finds it, because the change may go on; in the next one; and not again."""
+def test_a_change_is_reported_once_when_it_is_complete(folder: Path) -> None:
+    """A change is not reported at the poll that finds it, since it may continue, but once at the next one."""
     one = watch(folder)
     assert not one.changed(EVERY)
     (folder / "customer.yaml").write_text("ab")
     assert [one.changed(EVERY * turn) for turn in range(2, 6)] == [False, True, False, False]
 
 
-def test_what_keeps_changing_is_not_told(folder: Path) -> None:
-    """A file that is being written is read when it is complete."""
+def test_a_file_that_keeps_changing_is_not_reported(folder: Path) -> None:
+    """A file that is still being written is reported only when it is complete."""
     one = watch(folder)
     for turn in range(1, 6):
         (folder / "customer.yaml").write_text("a" * (turn + 1))
@@ -40,7 +40,7 @@ def test_what_keeps_changing_is_not_told(folder: Path) -> None:
 
 
 def test_it_is_looked_no_more_often_than_said(folder: Path) -> None:
-    """Between two polls the disk is not read, and `due` says when the next poll is."""
+    """Between two polls the disk is not read, and `due` gives the next one."""
     one = watch(folder)
     (folder / "customer.yaml").write_text("ab")
     assert not any(one.changed(moment / 10) for moment in range(49))
@@ -49,8 +49,8 @@ def test_it_is_looked_no_more_often_than_said(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", ["rename", "delete", "create", "link", "touch"])
 def test_every_way_of_changing_is_noticed(folder: Path, change: str) -> None:
-    """Replaced by renaming, as `riskd geo install` does; deleted; created; a link behind which Kubernetes swaps a
-    directory; and a touch, because whoever reads the file compares hashes."""
+    """A change is noticed if a file is replaced by a rename, deleted, created or touched, or if a symlinked directory
+    is swapped as Kubernetes does."""
     (folder / ".1").mkdir()
     (folder / ".2").mkdir()
     for name in (".1", ".2"):
@@ -74,16 +74,15 @@ def test_every_way_of_changing_is_noticed(folder: Path, change: str) -> None:
 
 
 def test_drafts_and_loops_are_not_looked_at(folder: Path) -> None:
-    """Names that begin with a dot are drafts and are ignored. Links that form a loop do not hang the poll."""
+    """Names that begin with a dot are ignored as drafts, and loops of links end."""
     (folder / "back").symlink_to(folder)
     one = watch(folder)
     (folder / ".customer.yaml.swp").write_text("b")
     assert [one.changed(EVERY), one.changed(EVERY * 2)] == [False, False]
 
 
-def test_what_cannot_be_looked_at_is_as_if_it_were_gone(folder: Path) -> None:
-    """A directory that may no longer be entered, or a dead mount, does not stop the watch. Here the mount is a link to
-    a name that is too long."""
+def test_an_unreadable_path_counts_as_absent(folder: Path) -> None:
+    """A path that cannot be read counts as absent: here a link whose target's name is too long."""
     (folder / "models").symlink_to(folder / ".models")
     one = FileChanges([folder / "models"], EVERY, 0.0)
     (folder / "models").unlink()

@@ -1,4 +1,4 @@
-"""A pool has the threads that were asked for, and one more while all of them are held up."""
+"""Handler threads: as many as configured, and a spare one while all of them are stuck."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELD_UP = 0.05
 
 @pytest.fixture
 def disk() -> Iterator[threading.Event]:
-    """Blocks calls until it is set."""
+    """An event that stands for a disk; waiting for it is a hanging disk."""
     event = threading.Event()
     yield event
     event.set()
@@ -25,8 +25,8 @@ def answered(future: Future[str]) -> str:
     return future.result(5.0)
 
 
-def test_a_held_up_handler_is_made_up_for(disk: threading.Event) -> None:
-    """While the only thread waits for a disk, another one answers later calls; in the end the first call is answered,
+def test_a_stuck_handler_gets_a_spare(disk: threading.Event) -> None:
+    """While the only thread waits for a disk, a spare one answers later calls; in the end the first call is answered,
     too."""
     with Handlers(1, "test", held_up_s=HELD_UP) as pool:
         first = pool.submit(disk.wait, 10.0)
@@ -38,8 +38,7 @@ def test_a_held_up_handler_is_made_up_for(disk: threading.Event) -> None:
 
 
 def test_busy_is_not_held_up(disk: threading.Event) -> None:
-    """Calls behind one that has just started wait for it. No second thread is started, which would only share the
-    CPU."""
+    """Calls behind one that has just begun wait for it; no spare thread is started."""
     with Handlers(1, "test", held_up_s=60.0) as pool:
         first, second = pool.submit(disk.wait, 10.0), pool.submit(threading.get_ident)
         assert wait([second], 2 * HELD_UP).not_done
@@ -60,7 +59,7 @@ def test_spares_are_few(disk: threading.Event) -> None:
 
 
 def test_errors_are_the_caller_s(disk: threading.Event) -> None:
-    """An exception of a call is raised to its caller, and the thread is free again."""
+    """An exception of a call reaches its caller, and the thread is free again."""
     with Handlers(1, "test", held_up_s=HELD_UP) as pool:
         with pytest.raises(ValueError, match="x"):
             pool.submit(int, "x").result(5.0)

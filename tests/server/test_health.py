@@ -1,4 +1,4 @@
-"""Health: Check and Watch report the state, and no client delays another."""
+"""Health checks and watches report whether riskd serves, and no client can block another."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CHECK, WATCH, REFLECT = (
 
 @contextmanager
 def crowd(running: Running, sent: bytes, settings: bytes = b"") -> Iterator[list[Peer]]:
-    """Connections that have sent something on each of a hundred streams. `sent`: what is sent, for stream 1."""
+    """Connections that have sent a frame on each of a hundred streams; `sent` is written for stream 1."""
     peers = [Peer(f"127.0.0.1:{running.service.port}", settings) for _ in range(CROWD)]
     try:
         for peer in peers:
@@ -70,7 +70,7 @@ def crowd(running: Running, sent: bytes, settings: bytes = b"") -> Iterator[list
 
 
 def is_told(running: Running, state: int) -> None:
-    """Assert that other clients get this health state at once, and that their sign-ins are answered."""
+    """Another client gets its health check and its sign-in answered."""
     with grpc.insecure_channel(f"127.0.0.1:{running.service.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
         for service in ("", RISK):
             asked = health_pb2.HealthCheckRequest(service=service)
@@ -78,9 +78,9 @@ def is_told(running: Running, state: int) -> None:
     assert running.stub.Assess(risk_pb2.AssessRequest(subject="other"), timeout=5).assessment_id == ASSESSMENT.id
 
 
-def test_watchers_hear_of_each_change(running: Running) -> None:
-    """They get the state on arrival and each change at once. Watchers of an unknown service get SERVICE_UNKNOWN, and
-    their stream stays open."""
+def test_a_watch_reports_each_change(running: Running) -> None:
+    """A watch reports the current state and then each change; for an unknown service it reports SERVICE_UNKNOWN and
+    stays open."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=20) for name in ("", RISK, "", RISK)]
     unknown = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
@@ -93,7 +93,7 @@ def test_watchers_hear_of_each_change(running: Running) -> None:
 
 
 def test_watchers_that_go_are_forgotten(running: Running) -> None:
-    """Also watchers of an unknown service: its name is not kept."""
+    """Watches that end are forgotten, including those of unknown services."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     kept = running.service.health._watchers
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=f"{RISK}{number or ''}")) for number in range(8)]
@@ -108,7 +108,7 @@ def test_watchers_that_go_are_forgotten(running: Running) -> None:
 
 
 def test_a_stop_does_not_wait_for_those_who_watch(running: Running) -> None:
-    """Watchers are told that the service is stopping. A client that does not read is disconnected."""
+    """At a stop, watches get an error; a watcher that does not read is cut off."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     streams = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", "nobody")]
     assert all(next(stream).status for stream in streams)
@@ -129,7 +129,7 @@ def test_a_stop_does_not_wait_for_those_who_watch(running: Running) -> None:
 
 
 def lives(peer: Peer) -> None:
-    """Answer pings until the connection is closed, and do nothing else."""
+    """Answer pings, and nothing else, until the connection is closed."""
     peer.socket.settimeout(20)
     with peer.socket.makefile("rb") as heard:
         while len(head := heard.read(9)) == 9:
@@ -139,8 +139,8 @@ def lives(peer: Peer) -> None:
     peer.close()
 
 
-def test_a_name_that_there_is_not_is_told_so(running: Running) -> None:
-    """An unknown service gives NOT_FOUND; bytes that are no request, INVALID_ARGUMENT."""
+def test_an_unknown_service_is_not_found(running: Running) -> None:
+    """Checking an unknown service gives NOT_FOUND; bytes that are no request give INVALID_ARGUMENT."""
     raw: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/grpc.health.v1.Health/Check")
     for message, code in ((b"\n\x06nobody", grpc.StatusCode.NOT_FOUND), (b"\n\xff", grpc.StatusCode.INVALID_ARGUMENT)):
         with pytest.raises(grpc.RpcError) as told:
@@ -150,14 +150,13 @@ def test_a_name_that_there_is_not_is_told_so(running: Running) -> None:
 
 @pytest.mark.parametrize("method", [CHECK, WATCH, REFLECT], ids=["check", "watch", "reflection"])
 def test_half_probes_hold_up_nobody(running: Running, method: bytes) -> None:
-    """Probes without their message delay neither other probes nor sign-ins, however many there are."""
+    """Calls whose message never comes block neither probes nor sign-ins."""
     with crowd(running, frame(HEADERS, END_HEADERS, 1, method)):
         is_told(running, States.NOT_SERVING)
 
 
 def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
-    """They delay neither other watchers, nor a change of the state, nor the end of the service. Once they read, they
-    get the latest state."""
+    """Watchers that do not read block nobody, can be cancelled, and get the current state once they read."""
     sent = frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING)
     with crowd(running, sent, NO_WINDOW) as peers:
         is_told(running, States.NOT_SERVING)
@@ -171,7 +170,7 @@ def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
 
 
 def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:
-    """One stream too many is refused. When the others end, the next one is answered."""
+    """Beyond a few concurrent reflection calls, one more is refused; when those end, the next is answered."""
     with crowd(running, frame(HEADERS, END_HEADERS, 1, REFLECT)):
         described(running, grpc.StatusCode.RESOURCE_EXHAUSTED)
     named = described(running, grpc.StatusCode.OK)
@@ -179,7 +178,7 @@ def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:
 
 
 def described(running: Running, code: grpc.StatusCode) -> set[str]:
-    """The services that reflection describes, once the call ends with this code."""
+    """The services that reflection lists, once the call ends with this code."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
     until = time.monotonic() + 20

@@ -1,4 +1,4 @@
-"""The monitor's endpoint survives failures of single requests."""
+"""The monitor's HTTP endpoint survives failing requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from riskd.server.processes.http import CONNECTIONS, Endpoint, Server
 
 
 def page(accept: str) -> tuple[str, bytes]:
-    """The page, which fails for one Accept header."""
+    """The page; raises if asked with `broken`."""
     if accept == "broken":
         raise LookupError("a secret that a message quotes")
     return TEXT, b"ok\n"
@@ -25,7 +25,7 @@ def page(accept: str) -> tuple[str, bytes]:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of an endpoint that is served over HTTP."""
+    """A running endpoint; gives its address."""
     with Server("127.0.0.1", 0, Endpoint(page, lambda: True, list)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -42,7 +42,7 @@ def asked(address: str, accept: str = "*/*") -> bytes:
 
 
 def test_a_thread_that_cannot_be_begun_holds_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many connections fail because the system has no thread for them, the next one is answered."""
+    """Connections for which no thread can be started free their place."""
     with served() as address:
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no thread")))
@@ -52,9 +52,8 @@ def test_a_thread_that_cannot_be_begun_holds_no_place(monkeypatch: pytest.Monkey
         assert asked(address) == b"ok\n"
 
 
-def test_a_page_that_breaks_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """The error is logged by type and place, because a failed scrape does not show why. The next request is
-    answered."""
+def test_a_failing_page_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception is logged by kind and place, without its message; the next request is answered."""
     with served() as address, caplog.at_level(logging.ERROR):
         with pytest.raises((urllib.error.URLError, OSError)):
             asked(address, "broken")

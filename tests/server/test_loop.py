@@ -1,4 +1,5 @@
-"""gRPC's polling thread runs the calls: arrivals are handled first, and nothing blocks it for long."""
+"""One thread receives calls and runs them: received calls are read before the next is run, and nothing blocks it for
+long."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 HELD_UP = replace(ANYWHERE, timeout_s=0.1)
 PATIENT = replace(ANYWHERE, timeout_s=60.0)
-"""Here no thread counts as held up."""
+"""With this timeout no thread counts as held up."""
 
 
 @contextmanager
 def held(running: Running, *names: str) -> Iterator[Callable[[str], Pending]]:
-    """Calls of these subjects block in the engine until the end. Yields a function that makes a call and waits until it
-    is in the engine."""
+    """Calls of these subjects stay in the engine until the end. Yields a function that makes a call and waits until the
+    engine has it."""
     begun, go = {name: threading.Event() for name in names}, threading.Event()
 
     def answer(attempt: Attempt) -> Assessment:
@@ -59,16 +60,15 @@ def threads() -> set[threading.Thread]:
 
 
 def ended(name: str) -> None:
-    """Wait until no thread with this name is left."""
+    """Wait until no thread has this name."""
     until = time.monotonic() + 10
     while any(thread.name == name for thread in threads()):
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
-def test_a_thread_that_is_held_up_is_made_up_for() -> None:
-    """While calls hang in a disk, later ones are answered, as long as there are spare threads. In the end the first
-    calls are answered, too."""
+def test_a_stuck_thread_gets_a_spare() -> None:
+    """While calls hang, spare threads answer later ones, up to their number; in the end the first are answered, too."""
     with served(HELD_UP) as running:
         names = [str(number) for number in range(SPARES)]
         with held(running, *names) as call:
@@ -82,8 +82,8 @@ def test_a_thread_that_is_held_up_is_made_up_for() -> None:
         assert sign_in(running, "other").result(5).assessment_id
 
 
-def test_an_event_that_waits_is_made_up_for() -> None:
-    """While a stream's message waits for a lock in gRPC's thread, calls are still answered."""
+def test_a_stuck_event_gets_a_spare() -> None:
+    """If a stream's message blocks on a lock in the loop's thread, other calls are still answered."""
     go_on = threading.Event()
 
     def requests() -> Iterator[risk_pb2.StreamAssessRequest]:
@@ -105,7 +105,7 @@ def test_an_event_that_waits_is_made_up_for() -> None:
 
 
 def test_its_threads_end() -> None:
-    """Substitute threads end soon after they are no longer needed; the others end with the server."""
+    """Spare threads end soon after they are no longer needed, the others with the server."""
     before = threads()
     for _ in range(3):
         with served(HELD_UP) as running:
@@ -118,8 +118,8 @@ def test_its_threads_end() -> None:
     assert threads() - before == set()
 
 
-def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
-    """A busy thread is not held up: a second one would only slow it down."""
+def test_a_busy_thread_gets_no_spare() -> None:
+    """A thread that computes gets no spare, because two would only slow each other down."""
     before = threads()
     with served(PATIENT) as running, held(running, "first") as call:
         call("first")
@@ -128,9 +128,9 @@ def test_a_thread_that_is_busy_is_not_made_up_for() -> None:
         assert {thread.name for thread in threads() - before} == {"watch"}
 
 
-def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
-    """Of outcomes and sign-ins that arrive in this order during a call, the sign-ins are run first. One outcome may
-    have been received before them."""
+def test_received_calls_are_read_before_the_next_is_run() -> None:
+    """Of outcomes and sign-ins that arrive during a turn, the sign-ins are run first, except that one outcome may
+    already have been read."""
     with served(PATIENT) as running:
         with held(running, "first") as call:
             sign_ins = [call("first")]
@@ -145,8 +145,8 @@ def test_what_has_come_is_heard_of_before_the_next_turn() -> None:
         assert ended[:7].count("RecordOutcome") <= 1
 
 
-def test_something_is_answered_however_much_comes() -> None:
-    """Between two calls the thread handles some arrivals, not all that have to be refused."""
+def test_a_flood_does_not_stop_answers() -> None:
+    """Between two turns, the thread reads a bounded number of calls, so that refusing a flood does not stop answers."""
     with served(replace(PATIENT, max_concurrent_rpcs=4)) as running:
         refused_before: list[int] = []
         peers = [Peer(f"127.0.0.1:{running.service.port}") for _ in range(6)]

@@ -1,4 +1,4 @@
-"""A process that can have no more threads, as at the limit of its group: what runs goes on, and says so."""
+"""A process that may start no more threads, as at the limit of its cgroup: it keeps working and reports the failure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DELTA = Delta(b"someone." + b"A", 1.8e9, 1.8e9 + WEEK, (("attempt", "", 1),))
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """The system refuses each: a stack that no machine has room for."""
+    """Make every start of a thread fail, by a stack size that no machine can provide."""
     threading.stack_size(1 << 46)
     try:
         yield
@@ -42,8 +42,8 @@ def no_threads() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """It is a failure of what goes on in the background."""
+def reported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test reports failures of background work, and no others."""
     monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
     failures: list[str] = []
     with background.counting(failures.append):
@@ -65,8 +65,8 @@ def eventually(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_batch_is_answered_by_the_thread_that_heard_of_it(running: Running) -> None:
-    """And all that comes after it."""
+def test_a_batch_is_answered_without_another_thread(running: Running) -> None:
+    """If no thread can be started, a batch is answered by the thread that received it, and so are later calls."""
     with no_threads():
         batch = risk_pb2.BatchAssessRequest(requests=[LOGIN] * 3)
         assert len(running.stub.BatchAssess(batch, timeout=10).results) == 3
@@ -74,8 +74,9 @@ def test_a_batch_is_answered_by_the_thread_that_heard_of_it(running: Running) ->
     assert len(running.stub.BatchAssess(batch, timeout=10).results) == 3
 
 
-def test_a_stream_is_refused_and_the_next_one_is_not(running: Running) -> None:
-    """It would wait for one of the others to end; whoever opened it goes elsewhere."""
+def test_a_stream_without_a_thread_is_refused(running: Running) -> None:
+    """If no thread can be started for it, a new stream is refused with RESOURCE_EXHAUSTED, so that its caller can go
+    elsewhere. Calls are answered, and so is the next stream once there are threads."""
     peer = Peer(f"127.0.0.1:{running.service.port}")
     with no_threads():
         headers = call("/riskd.v1.RiskService/StreamAssess")
@@ -88,8 +89,9 @@ def test_a_stream_is_refused_and_the_next_one_is_not(running: Running) -> None:
     assert len(answered.results) == 1
 
 
-def test_whoever_is_held_up_is_made_up_for_once_there_is_a_thread() -> None:
-    """A call hangs, and nobody can stand in for its thread; as soon as somebody can, others are answered."""
+def test_a_hanging_call_gets_a_substitute_thread_later() -> None:
+    """While a call hangs and no substitute for its thread can be started, others wait; once a thread can be started,
+    they are answered."""
     on = threading.Event()
 
     def answer(one: Attempt) -> Assessment:
@@ -109,17 +111,17 @@ def test_whoever_is_held_up_is_made_up_for_once_there_is_a_thread() -> None:
 
 
 class Moves(NullMeter):
-    """What became of those in shadow."""
+    """Records what became of each shadow assessment."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def shadowed(self, domain: str, move: str) -> None:
-        self.told.append(move)
+        self.reported.append(move)
 
 
-def test_a_shadow_is_dropped_and_the_answer_is_not() -> None:
-    """The next one is scored."""
+def test_without_a_thread_only_the_shadow_is_dropped() -> None:
+    """If no thread can be started, an attempt is answered without its shadow assessment; the next attempt has one."""
     release, meter = load_release(Settings()), Moves()
     engine = Engine(parts(meter=meter), release)
     engine.install(Lineup(release, shadow=release))
@@ -127,11 +129,11 @@ def test_a_shadow_is_dropped_and_the_answer_is_not() -> None:
         with no_threads():
             engine.assess(attempt({"subject": "s-1"}), 10.0)
         engine.assess(attempt({"subject": "s-2"}), 10.0)
-    assert meter.told == ["dropped", "same"]
+    assert meter.reported == ["dropped", "same"]
 
 
-def test_a_store_becomes_durable_by_a_later_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The write that could have no thread to sync it is done; the next one begins it."""
+def test_a_later_write_starts_the_sync_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write succeeds even if no thread can be started to sync it; the next write starts that thread."""
     synced = threading.Event()
     original = LmdbStore._sync
 

@@ -1,4 +1,4 @@
-"""Overload: which calls are accepted, in which order they run, and how the others are refused."""
+"""Overload: which calls are admitted, in which order they are run, and how the rest are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
 
 
 class Brake:
-    """No call is run until `release`. Records the order in which the engine gets calls."""
+    """Holds all calls in the queue until `go`, and records the order in which the engine gets them."""
 
     def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         self.order: list[str] = []
@@ -62,7 +62,7 @@ def outcome(running: Running, name: str) -> grpc._CallFuture[risk_pb2.RecordOutc
 
 
 def settled(running: Running) -> None:
-    """Wait until the server has received all calls so far: those that were refused, and those that wait."""
+    """Wait until the server has received all calls so far, both refused and waiting ones."""
     last: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Nothing")
     for _ in range(2):
         with pytest.raises(grpc.RpcError):
@@ -70,7 +70,7 @@ def settled(running: Running) -> None:
 
 
 def counted(running: Running, *refusals: tuple[str, str]) -> None:
-    """Wait until these refusals are counted, which happens a moment after they are sent."""
+    """Wait for these refusals, which are counted just after they are sent."""
     until = time.monotonic() + 5
     while len(running.meter.refusals) < len(refusals) and time.monotonic() < until:
         time.sleep(0.001)
@@ -86,14 +86,14 @@ def running() -> Iterator[Running]:
 def test_a_burst_is_taken_to_its_bound_and_the_rest_is_told_when_to_come_again(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many calls wait as may. Every other one is refused at once with RetryInfo and a reason, and is not parsed. The
-    accepted calls are answered in the order of their arrival."""
+    """Calls beyond the queue's bound are refused at once with RetryInfo and a reason, without being parsed; admitted
+    ones are answered in order."""
     brake = Brake(running, monkeypatch)
     names = [str(number) for number in range(20)]
     taken = []
     for name in names[: FEW.max_concurrent_rpcs]:
         taken.append(sign_in(running, name))
-        settled(running)  # calls that are made at once may arrive in another order
+        settled(running)  # calls made at once may arrive in any order
     calls = [sign_in(running, name) for name in names[FEW.max_concurrent_rpcs :]]
     for call in calls:
         assert call.exception(5)
@@ -112,8 +112,8 @@ def test_a_burst_is_taken_to_its_bound_and_the_rest_is_told_when_to_come_again(
     assert len(running.meter.calls) == len(running.meter.codes)
 
 
-def test_what_has_waited_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose turn comes after `queue_s` is refused with RetryInfo instead of being answered late."""
+def test_a_call_that_waited_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that has waited longer than `queue_s` is refused with RetryInfo instead of being answered late."""
     with served(replace(ANYWHERE, queue_s=0.05, standing_queue_s=0.05)) as running:
         brake = Brake(running, monkeypatch)
         late = sign_in(running, "late")
@@ -129,10 +129,10 @@ def test_what_has_waited_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("cancelled", [False, True], ids=["deadline", "cancelled"])
-def test_nothing_is_computed_for_whoever_has_gone(
+def test_nothing_is_computed_for_a_caller_that_has_gone(
     running: Running, cancelled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call whose deadline passed, or that was cancelled, while it waited is not started, and is counted."""
+    """A call that was cancelled, or whose deadline passed, in the queue is not run, and is counted."""
     brake = Brake(running, monkeypatch)
     gone = sign_in(running, "gone", timeout=10.0 if cancelled else 0.5)
     settled(running)
@@ -149,7 +149,7 @@ def test_nothing_is_computed_for_whoever_has_gone(
 
 
 def test_sign_ins_come_before_outcomes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user waits for a sign-in. Outcomes can wait for a moment, but they get their turn, too."""
+    """Sign-ins are run before outcomes that came earlier."""
     brake = Brake(running, monkeypatch)
     told = outcome(running, "outcome")
     settled(running)
@@ -162,7 +162,7 @@ def test_sign_ins_come_before_outcomes(running: Running, monkeypatch: pytest.Mon
 
 
 def test_no_lane_starves() -> None:
-    """However many sign-ins wait, every eighth turn goes to an outcome, if one waits."""
+    """However many sign-ins wait, every eighth turn goes to an outcome if one waits."""
     order: list[str] = []
     held = threading.Event()
     with Handlers(1, "test", held_up_s=60.0) as pool:
@@ -177,7 +177,7 @@ def test_no_lane_starves() -> None:
 
 
 def test_no_lane_starves_behind_another() -> None:
-    """If several lanes wait behind the sign-ins, each of them gets eighth turns."""
+    """Several lanes behind the sign-ins take the eighth turns in rotation."""
     order: list[str] = []
     held = threading.Event()
     with Handlers(1, "test", held_up_s=60.0) as pool:
@@ -194,15 +194,14 @@ class Silent:
     """A meter that counts nothing."""
 
     def queued(self, method: str, seconds: float) -> None:
-        """Do nothing."""
+        """Count nothing."""
 
     def refused(self, method: str, why: str) -> None:
-        """Do nothing."""
+        """Count nothing."""
 
 
 def test_a_batch_yields_to_sign_ins(running: Running) -> None:
-    """Between two of its attempts a batch lets waiting single calls go first, and continues when none is left. It is
-    never blocked for ever."""
+    """Between two of its attempts, a batch lets waiting sign-ins go first, for a bounded time."""
     batched, begun = threading.Event(), threading.Event()
     order: list[str] = []
 
@@ -226,15 +225,14 @@ def test_a_batch_yields_to_sign_ins(running: Running) -> None:
 
 
 def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Lane:
-    """A lane whose calls are not run."""
+    """A lane without a thread."""
     monkeypatch.setattr("riskd.server.calls.handlers.monotonic", clock)
     return Turns().lane("m", limits, Silent())
 
 
-def test_what_comes_beyond_a_burst_is_kept_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst may wait for `burst_s`. Once more has been offered than can be done by then, only as many calls wait as
-    can be done in `standing_s`, even if the queue was empty for a moment, because refused calls count. When there has
-    been time for all that was offered, a burst may wait again."""
+def test_after_a_burst_only_a_short_queue_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst may wait for `burst_s`. After more than that, only `standing_s` of work may wait, even if the queue was
+    empty for a moment, until there has been time for everything that came."""
     now = 0.0
     queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.01), lambda: now, monkeypatch)
     queue._mean_s = 1 / 512
@@ -258,10 +256,10 @@ def test_what_comes_beyond_a_burst_is_kept_short(monkeypatch: pytest.MonkeyPatch
     queue._calls.clear()
 
 
-@pytest.mark.parametrize(("load", "most"), [(0.8, 0.0), (3.0, 0.7)], ids=["below the capacity", "three times it"])
-def test_calls_are_refused_by_what_comes(load: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With random arrivals below the capacity no call is refused, before or after an overload. At three times the
-    capacity the thread is always busy, and no accepted call waits longer than `standing_s`."""
+@pytest.mark.parametrize(("load", "most"), [(0.8, 0.0), (3.0, 0.7)], ids=["below capacity", "three times capacity"])
+def test_calls_are_refused_by_the_arrival_rate(load: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below capacity no call is refused, even after an overload; at three times capacity the thread is never idle, and
+    no admitted call waits longer than `standing_s`."""
     now, free, random = 0.0, 0.0, Random(7)
     queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.005), lambda: now, monkeypatch)
     queue._mean_s = 0.001
@@ -283,9 +281,8 @@ def test_calls_are_refused_by_what_comes(load: float, most: float, monkeypatch: 
     assert load < 1 or (max(waits) <= 0.007 and idle < 0.01)
 
 
-def test_calls_that_waited_too_long_make_room_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If accepted calls wait longer than estimated, the estimate rises until accepted calls are answered in time. So
-    the lane does not keep accepting calls that it will refuse later."""
+def test_late_calls_reduce_admission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If admitted calls wait longer than estimated, the estimate rises until admitted calls are answered in time."""
     now = 0.0
     answered, refused = list[bool](), list[tuple[str, str]]()
     monkeypatch.setattr(Silent, "refused", lambda _, *said: refused.append(said))

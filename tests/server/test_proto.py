@@ -1,4 +1,4 @@
-"""The protos are fully documented, and the generated code is up to date."""
+"""The protos: fully documented, and their generated code is up to date."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_the_protos_follow_the_style_and_every_name_has_a_comment() -> None:
 
 
 def test_the_generated_code_is_up_to_date() -> None:
-    """What is committed is what the protos generate."""
+    """The committed code is what the protos generate."""
     check = run(sys.executable, "proto/generate.py", "--check")
     assert check.returncode == 0, check.stdout
 
 
 def test_reflection_sees_the_paths_that_clients_compile() -> None:
-    """Reflection shows the file names and names of the protos, not where the generated code is."""
+    """Descriptors have the file and package names of the protos, wherever the generated code is."""
     assert risk_pb2.DESCRIPTOR.name == "riskd/v1/risk.proto"
     assert risk_pb2.DESCRIPTOR.package == "riskd.v1"
     assert hasattr(risk_pb2_grpc, "RiskServiceStub")

@@ -1,4 +1,4 @@
-"""Calls without their message delay no other call. Complete calls are handled and end as in gRPC."""
+"""A call without its message blocks nobody; a complete one is handled and ends as gRPC would."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MESSAGE = b"\0" + struct.pack(">I", 5) + b"hello"
 
 
 class Counted(ThreadPoolExecutor):
-    """A pool of one thread that counts its calls."""
+    """A pool of one thread that counts the calls it is given."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -38,7 +38,7 @@ class Counted(ThreadPoolExecutor):
 
 @contextmanager
 def serving() -> Iterator[tuple[str, Counted]]:
-    """A server with one method, which echoes its request, and one thread."""
+    """A server with one echo method, and one thread for it."""
     pool = Counted()
     arrivals = Arrivals(pool, MOST, lambda: to_status(Status(code=8, message="too many")))
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
@@ -60,15 +60,15 @@ def echo(channel: grpc.Channel, message: bytes = b"m") -> bytes:
 
 
 def test_whole_calls_are_answered() -> None:
-    """One after another and many at once, with empty and large messages."""
+    """Calls are answered one after another and many at once, with empty and large messages."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel, ThreadPoolExecutor(8) as crowd:
         messages = [b"", b"m", b"x" * 1_000_000, *(b"%d" % number for number in range(200))]
         assert list(crowd.map(lambda message: echo(channel, message), messages)) == messages
         assert pool.given == len(messages)
 
 
-def test_calls_without_their_message_hold_up_nobody() -> None:
-    """However many there are. When their message arrives, they are answered, too."""
+def test_calls_without_their_message_do_not_block_others() -> None:
+    """However many calls wait for their message, others are answered; when a message comes, its call is answered."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         for stream in range(1, 101, 2):
@@ -81,8 +81,8 @@ def test_calls_without_their_message_hold_up_nobody() -> None:
         peer.close()
 
 
-def test_a_call_that_ends_without_a_message_is_told_so() -> None:
-    """It ends with UNIMPLEMENTED, as in gRPC, but no thread of the pool waits for that."""
+def test_a_call_that_ends_without_a_message_is_an_error() -> None:
+    """A call that ends without a message gets gRPC's error, and uses no thread of the pool."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         peer.socket.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 1, CALL))
@@ -93,8 +93,8 @@ def test_a_call_that_ends_without_a_message_is_told_so() -> None:
 
 
 def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
-    """Newer incomplete calls wait on, because less is known about how slow they are. Complete calls are answered
-    meanwhile."""
+    """If too many calls wait for their message, the oldest is refused; younger ones wait on, and complete calls are
+    answered."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
         for stream in range(1, 2 * MOST + 3, 2):
@@ -110,8 +110,8 @@ def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cut", ["reset", "connection"])
-def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
-    """Cancelled calls delay neither other calls nor the server, which stops at once."""
+def test_cancelled_calls_do_not_block_others(cut: str) -> None:
+    """Calls that are reset or cut off block neither others nor the server's stop."""
     with serving() as (address, _), grpc.insecure_channel(address) as channel:
         for _ in range(20):
             peer = Peer(address)
@@ -123,8 +123,8 @@ def test_calls_that_are_taken_back_hold_up_nobody(cut: str) -> None:
         assert echo(channel) == b"m"
 
 
-def test_a_stop_waits_for_nobody_who_sent_half_a_call() -> None:
-    """The grace is for calls under way. A call without its message is cancelled at the end."""
+def test_a_stop_does_not_wait_for_half_sent_calls() -> None:
+    """A call without its message is cancelled at the end of the grace period."""
     with serving() as (address, _):
         peer = Peer(address)
         peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, CALL))

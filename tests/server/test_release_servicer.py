@@ -1,4 +1,4 @@
-"""ReleaseService: pages, validation of actor and reason, and deadlines, over releases that only record wishes."""
+"""ReleaseService: pages, limits on requests, and deadlines, over a fake that records requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Request = release_pb2.ActivateReleaseRequest | release_pb2.RollbackReleaseReques
 
 
 class Asked:
-    """Releases that only record what is asked."""
+    """Releases that only record what is requested."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -45,7 +45,7 @@ class Asked:
 
 
 class Left:
-    """A caller with this many seconds left."""
+    """A call context with this many seconds left."""
 
     def __init__(self, seconds: float = 10.0) -> None:
         self.seconds = seconds
@@ -60,8 +60,8 @@ class Left:
 @pytest.mark.parametrize("count", [0, 1, 5, PAGE, PAGE + 1, PAGE + 3])
 @pytest.mark.parametrize("size", [-1, 0, 1, 2, 5, PAGE, PAGE + 2])
 def test_pages_of_any_size_together_name_each_release_once(count: int, size: int) -> None:
-    """Together the pages list each release once and in order. No page is longer than was asked for or allowed, and each
-    says what is active."""
+    """Pages list each release once, in order; none is longer than requested or allowed, and each names the
+    activation."""
     servicer, token, found = ReleaseServicer(Asked(NAMES[:count])), "", list[str]()
     while True:
         asked = release_pb2.ListReleasesRequest(page_size=size, page_token=token)
@@ -77,7 +77,7 @@ def test_pages_of_any_size_together_name_each_release_once(count: int, size: int
 
 
 def test_a_page_token_of_another_list_is_refused() -> None:
-    """If the release of a token is gone, there is no place from which to continue."""
+    """A page token of a release that has been deleted is refused."""
     with pytest.raises(InvalidRelease, match="page_token"):
         ReleaseServicer(Asked(NAMES)).list_releases(release_pb2.ListReleasesRequest(page_token="gone"), Left())
 
@@ -97,9 +97,9 @@ CHANGES: Final[dict[str, Callable[[str, str], Request]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_who_wants_a_change_is_said_and_in_few_words(change: Callable[[str, str], Request]) -> None:
-    """The actor must be given, and actor and reason are bounded, because they are stored with the release. Every
-    mistake is reported at once, and nothing is started."""
+def test_actor_and_reason_are_bounded(change: Callable[[str, str], Request]) -> None:
+    """A change needs an actor; actor and reason are bounded. Every mistake is reported at once, and nothing is
+    started."""
     releases = Asked(NAMES)
     for actor, reason, count in (
         ("", "", 1),
@@ -117,8 +117,7 @@ def test_who_wants_a_change_is_said_and_in_few_words(change: Callable[[str, str]
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_leaves_time_for_its_answer(change: Callable[[str, str], Request]) -> None:
-    """The work gets the caller's time less a margin, because an answer after the deadline does not arrive. Without time
-    left nothing is started."""
+    """A change gets the caller's deadline minus a margin for the answer; with no time left it is not started."""
     releases = Asked(NAMES)
     asked_of(ReleaseServicer(releases), change("sre", ""), Left(2.0))
     ((_, timeout),) = releases.wishes
@@ -129,8 +128,8 @@ def test_a_change_leaves_time_for_its_answer(change: Callable[[str, str], Reques
 
 
 @pytest.mark.parametrize(("percent", "wished"), [(0.0, WHOLE), (5.0, 5.0), (100.0, 100.0)])
-def test_a_release_without_a_share_is_meant_as_a_whole(percent: float, wished: float) -> None:
-    """No percent means 100. The answer names the processes that have not installed the release yet."""
+def test_no_share_means_all_subjects(percent: float, wished: float) -> None:
+    """A request without a percentage activates for all subjects, and the answer names processes that are late."""
     releases = Asked(NAMES)
     request = release_pb2.ActivateReleaseRequest(
         release_id=NAMES[0], percent=percent, actor="sre", reason="why", shadow=True

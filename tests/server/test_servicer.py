@@ -1,4 +1,4 @@
-"""RiskService over a real channel, with an engine whose answers the tests choose."""
+"""RiskService over a real channel, with a fake engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LOGIN = risk_pb2.AssessRequest(
 
 
 class Waiting:
-    """A caller without a near deadline."""
+    """The context of a call with a distant deadline."""
 
     def time_remaining(self) -> float:
         return 10.0
@@ -73,7 +73,7 @@ def refused(call: Callable[[], object]) -> grpc.RpcError:
 
 
 def noise(channel: grpc.Channel, method: str) -> bytes:
-    """Call a method with bytes that are not a message."""
+    """Call a method with bytes that are no message."""
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/riskd.v1.RiskService/{method}")
     return call(b"\xff\xff\xff", timeout=5)
 
@@ -88,8 +88,8 @@ def detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
     return message
 
 
-def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> None:
-    """An attempt reaches the engine unchanged, and its assessment reaches the caller unchanged."""
+def test_attempts_and_assessments_pass_unchanged(running: Running) -> None:
+    """The engine gets the attempt as sent, and the caller gets the assessment as made."""
     answer = running.stub.Assess(LOGIN, timeout=5)
     assert (answer.assessment_id, answer.score, answer.level) == ("0" * 32, 0.25, attempt_pb2.RISK_LEVEL_MEDIUM)
     assert answer.requirement.tier == assessment_pb2.TIER_STEP_UP
@@ -103,18 +103,17 @@ def test_an_attempt_goes_in_and_its_assessment_comes_out(running: Running) -> No
 
 
 def test_the_caller_s_deadline_bounds_the_engine() -> None:
-    """The engine gets what is left of the deadline, and never more than the setting."""
+    """The engine gets the rest of the deadline, and never more than the setting."""
     with served(Options(address="127.0.0.1:0", timeout_s=20.0)) as running:
         for deadline in (10.0, 30.0, None):
             running.stub.Assess(LOGIN, timeout=deadline)
     bounded, *unbounded = (timeout for _, timeout in running.engine.attempts)
-    assert 0 < bounded < 11, "the header that carries a deadline is rounded up"
+    assert 0 < bounded < 11, "the deadline header is rounded up"
     assert unbounded == [20.0, 20.0]
 
 
-def test_who_waits_for_nobody_gives_way() -> None:
-    """Before each attempt of a batch or stream, `give_way` lets single calls go first. A single call does not call
-    it."""
+def test_batches_and_streams_give_way() -> None:
+    """Before each attempt of a batch or stream, waiting sign-ins go first; a single sign-in does not give way."""
     engine, asked = FakeEngine(), list[int]()
     servicer = RiskServicer(engine, 0.1, lambda: asked.append(len(engine.attempts)))
     servicer.assess(LOGIN, Waiting())
@@ -125,7 +124,7 @@ def test_who_waits_for_nobody_gives_way() -> None:
 
 
 def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
-    """A call whose deadline passed in the queue is refused without work, and no attempt is counted."""
+    """A call whose deadline passed in the queue is not assessed or counted."""
     engine = FakeEngine()
     with pytest.raises(DeadlinePassed):
         RiskServicer(engine, 0.1).assess(LOGIN, Gone())
@@ -149,7 +148,7 @@ def test_nothing_more_is_computed_of_a_batch_that_was_cancelled(running: Running
     call = running.stub.BatchAssess.future(risk_pb2.BatchAssessRequest(requests=[first, LOGIN, LOGIN]), timeout=60)
     assert begun.wait(10)
     call.cancel()
-    running.stub.Assess(LOGIN, timeout=10)  # it comes behind that
+    running.stub.Assess(LOGIN, timeout=10)  # it is answered after the batch
     on.set()
     until = time.monotonic() + 10
     while len(running.meter.codes) < 2 and time.monotonic() < until:
@@ -158,8 +157,8 @@ def test_nothing_more_is_computed_of_a_batch_that_was_cancelled(running: Running
     assert len(running.engine.attempts) == 2
 
 
-def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> None:
-    """All violations of a request are reported at once, unknown enum numbers of later versions included."""
+def test_every_violation_is_reported_under_the_wire_name(running: Running) -> None:
+    """All violations are reported at once under the names of wire fields, including unknown enum numbers."""
 
     def judge(attempt: Attempt) -> NoReturn:
         raise InvalidAttempt(validation.violations(attempt, 1_700_000_000.0, address_known=False, declared=frozenset()))
@@ -184,7 +183,7 @@ def test_every_violation_is_told_under_the_caller_s_names(running: Running) -> N
 
 
 def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) -> None:
-    """Bytes that cannot be parsed give INVALID_ARGUMENT, not INTERNAL, and do not reach the engine."""
+    """Unparsable bytes give INVALID_ARGUMENT, not INTERNAL, and do not reach the engine."""
     error = refused(lambda: noise(running.channel, "Assess"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
@@ -192,7 +191,7 @@ def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) ->
 
 
 def test_a_huge_message_is_refused(running: Running) -> None:
-    """Size is checked before anything is parsed: by method with a reason, and by gRPC for all methods."""
+    """Size is checked before parsing, per method with a reason and globally by gRPC."""
     large = risk_pb2.AssessRequest(subject="x" * (grpc_server.ATTEMPT_BYTES + 1))
     error = refused(lambda: running.stub.Assess(large, timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -204,7 +203,7 @@ def test_a_huge_message_is_refused(running: Running) -> None:
 
 
 def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
-    """No attempt that validation accepts is refused for its size."""
+    """The largest attempt that validation accepts is within the size limit."""
     sign = "\N{GRINNING FACE}"
     name, text, word = (sign * limit for limit in (validation.ID, validation.TEXT, validation.WORD))
     listed = [word] * validation.ITEMS
@@ -231,7 +230,8 @@ def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
 
 
 def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
-    """Results are in the order of requests. An invalid attempt gets the status that Assess gives."""
+    """Results have the order of requests; a rejected attempt has the status that Assess gives, and the others are
+    answered."""
 
     def judge(attempt: Attempt) -> Assessment:
         if not attempt.subject:
@@ -247,7 +247,7 @@ def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
 
 
 def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
-    """A batch has its own thread: while one is under way, a single attempt is answered."""
+    """Batches have their own thread: while they run, a sign-in is answered."""
     begun, release = threading.Event(), threading.Event()
 
     def judge(attempt: Attempt) -> Assessment:
@@ -275,7 +275,7 @@ def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
 
 @pytest.mark.parametrize("count", [0, BATCH + 1])
 def test_a_batch_is_bounded(running: Running, count: int) -> None:
-    """An empty batch is a mistake, and a too long one would delay sign-ins."""
+    """An empty batch and one that is too large are rejected."""
     error = refused(lambda: running.stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * count), timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     (violation,) = detail(error, BadRequest).field_violations
@@ -283,8 +283,8 @@ def test_a_batch_is_bounded(running: Running, count: int) -> None:
     assert not running.engine.attempts
 
 
-def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
-    """The answer has the units that the assessment has taught."""
+def test_an_outcome_is_recorded(running: Running) -> None:
+    """The engine gets the outcome, and the answer says how many units were taught."""
     told = risk_pb2.RecordOutcomeRequest(
         assessment_id=ASSESSMENT.id,
         challenge=risk_pb2.Challenge(result=risk_pb2.Challenge.RESULT_PASSED, amr=["hwk"]),
@@ -295,7 +295,7 @@ def test_an_outcome_is_recorded_and_its_effect_told(running: Running) -> None:
 
 
 def test_a_security_event_reaches_the_engine(running: Running) -> None:
-    """The event arrives unchanged. The answer is empty."""
+    """The engine gets the event as sent; the answer is empty."""
     told = risk_pb2.RecordSecurityEventRequest(
         domain="IDENTITY_DOMAIN_CUSTOMER", subject="kim", issuer="https://idp.example"
     )
@@ -308,7 +308,7 @@ def test_a_security_event_reaches_the_engine(running: Running) -> None:
 
 
 def test_an_unknown_assessment_is_not_found(running: Running) -> None:
-    """An unknown id gives NOT_FOUND, a malformed one INVALID_ARGUMENT."""
+    """An outcome for an unknown assessment gives NOT_FOUND."""
     error = refused(lambda: running.stub.RecordOutcome(risk_pb2.RecordOutcomeRequest(assessment_id="x"), timeout=5))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert detail(error, ErrorInfo).reason == "UNKNOWN_ASSESSMENT"
@@ -317,7 +317,8 @@ def test_an_unknown_assessment_is_not_found(running: Running) -> None:
 def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the caller nor the log gets the contents of the request, only its request id. The error id is in both."""
+    """For an unexpected exception, the caller gets an error id; the log has the id, the kind, the place and the request
+    id, and nothing else of the request."""
 
     def stumble(attempt: Attempt) -> NoReturn:
         raise KeyError(attempt.subject)
@@ -342,8 +343,8 @@ def test_a_bug_is_logged_by_place_and_id_and_says_nothing_of_the_request(
     assert "u-1" not in (error.details() or "")
 
 
-def test_health_follows_what_it_is_told(running: Running) -> None:
-    """The health state is NOT_SERVING until it is set."""
+def test_health_follows_its_setting(running: Running) -> None:
+    """Health is NOT_SERVING until it is set to serving."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     states = health_pb2.HealthCheckResponse
     for serving, expected in ((None, states.NOT_SERVING), (True, states.SERVING), (False, states.NOT_SERVING)):
@@ -370,7 +371,7 @@ def test_reflection_describes_every_method_that_is_served(running: Running) -> N
 
 
 def test_open_streams_do_not_hold_the_handlers(running: Running) -> None:
-    """Reflection streams and health watches may last for ever, and sign-ins are still answered."""
+    """Open reflection calls and health watches do not block sign-ins."""
     stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     watch = health_pb2_grpc.HealthStub(running.channel).Watch
     questions = [

@@ -1,4 +1,4 @@
-"""Statuses: what a client gets for an error."""
+"""The status that a caller gets for each error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def kinds(root: type[RiskdError]) -> Iterator[type[RiskdError]]:
 
 
 def detail(made: Status, kind: type[Detail]) -> Detail | None:
-    """The only detail of this type, if there is one."""
+    """The detail of this kind, if there is one."""
     found = [each for each in made.details if each.Is(kind.DESCRIPTOR)]
     assert len(found) <= 1
     if not found:
@@ -42,7 +42,7 @@ def detail(made: Status, kind: type[Detail]) -> Detail | None:
 
 @pytest.mark.parametrize("kind", list(kinds(RiskdError)), ids=lambda kind: kind.__name__)
 def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
-    """Every error class has a row in the table of faults."""
+    """Every error class has a row in the table of faults and gives its status."""
     assert kind.reason in faults.FAULTS
     made = status(kind([Problem("here", "wrong")]))
     info = detail(made, ErrorInfo)
@@ -53,13 +53,13 @@ def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
 
 
 def test_every_row_has_its_error() -> None:
-    """Every row in the table of faults belongs to an error class."""
+    """Every row belongs to an error class."""
     assert callers_file.InvalidCallers in set(kinds(RiskdError))
     assert {kind.reason for kind in kinds(RiskdError)} == set(faults.FAULTS)
 
 
 def test_all_violations_are_listed_under_the_caller_s_names() -> None:
-    """One answer is enough to fix a request."""
+    """All violations are listed in one answer, under the names of wire fields."""
     made = status(InvalidAttempt([Problem("subject", "missing", "send one"), Problem("time", "in the future")]))
     bad = detail(made, BadRequest)
     assert bad is not None
@@ -71,8 +71,7 @@ def test_all_violations_are_listed_under_the_caller_s_names() -> None:
 
 
 def test_the_worst_request_still_gets_its_answer() -> None:
-    """Statuses are sent in headers, which are bounded. So the list of violations is cut, and its full length is
-    given."""
+    """Statuses travel in headers, which are bounded: a long list of violations is cut and its true length reported."""
     worst = [Problem(f"attributes[{'é' * 60}]", "不" * 60, "declare it") for _ in range(500)]
     made = status(InvalidAttempt(worst))
     sent = to_status(made)
@@ -85,8 +84,8 @@ def test_the_worst_request_still_gets_its_answer() -> None:
     assert 5 < len(bad.field_violations) < 500
 
 
-def test_an_error_without_violations_is_told_whole() -> None:
-    """The message has every problem in full, because there is no other place for them."""
+def test_an_error_without_violations_has_its_whole_message() -> None:
+    """An error without field violations has all its problems with their remedies in the message."""
     remedy = "outcomes are accepted for as long as the policy keeps receipts: 90 days, unless it says otherwise"
     unknown = Problem("assessment_id", f"no assessment {'0' * 32} of this tenant", remedy)
     assert status(UnknownAssessment([unknown])).message.endswith(f"of this tenant; {remedy}")
@@ -97,7 +96,7 @@ def test_an_error_without_violations_is_told_whole() -> None:
 
 
 def test_the_worst_file_still_gets_its_answer() -> None:
-    """A message that is too long for a header is cut, and says so."""
+    """A message that does not fit into a header is cut and ends with an ellipsis."""
     sent = to_status(made := status(InvalidFile([Problem("不" * 60, "不" * 60)] * 500)))
     header = sum(len(value) * 4 / 3 for _, value in sent.trailing_metadata)
     assert header + 3 * len(sent.details.encode()) < HEADER_BYTES
@@ -106,22 +105,21 @@ def test_the_worst_file_still_gets_its_answer() -> None:
 
 @pytest.mark.parametrize("kind", [Unavailable, UnknownAssessment])
 def test_only_what_may_pass_is_to_be_retried(kind: type[RiskdError]) -> None:
-    """RetryInfo comes only with codes that a retry may fix."""
+    """RetryInfo comes with UNAVAILABLE, and not with errors that a retry cannot fix."""
     retry = detail(status(kind([])), RetryInfo)
     assert (retry is not None) == (kind is Unavailable)
     assert retry is None or retry.retry_delay.seconds == 1
 
 
-def test_a_problem_of_what_is_no_text_can_be_told() -> None:
-    """Problems with text that is not UTF-8, such as a file name, can be sent to clients, the supervisor and other
-    processes."""
+def test_a_problem_with_invalid_text_can_be_sent() -> None:
+    """A problem with invalid Unicode, such as a file name, can be sent to callers and other processes."""
     problem = Problem("/etc/riskd/\udcff.yaml", "caf\xe9 \ud83d", "rename \U0001f3d4")
     assert status(InvalidFile([problem])).message == r"/etc/riskd/\udcff.yaml: café \ud83d; rename 🏔"
     assert msgspec.json.decode(msgspec.json.encode(problem), type=Problem) == problem
 
 
 def test_an_error_without_a_row_is_a_bug() -> None:
-    """An unknown reason becomes INTERNAL, because callers could not look it up."""
+    """An error with an unknown reason is sent as INTERNAL."""
     stranger = RiskdError([Problem("here", "wrong")])
     stranger.reason = "STRANGE"
     info = detail(status(stranger), ErrorInfo)
@@ -129,8 +127,8 @@ def test_an_error_without_a_row_is_a_bug() -> None:
     assert info.reason == "INTERNAL"
 
 
-def test_a_bug_tells_its_id_and_nothing_else() -> None:
-    """The caller gets an id to report. The log has the rest."""
+def test_an_internal_error_shows_only_its_id() -> None:
+    """An internal error has only an id for the caller; the log has the details."""
     made = internal("1234")
     info = detail(made, ErrorInfo)
     assert info is not None

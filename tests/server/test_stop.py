@@ -1,4 +1,4 @@
-"""A service that stops waits for answers, and not for those who are gone without a word."""
+"""A service that stops waits for its answers, but not for clients that have vanished."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ GRACE: float = 30.0
 
 
 @contextmanager
-def beside_the_silent() -> Iterator[Running]:
-    """A service with a connection that answers nothing."""
+def service_with_a_silent_client() -> Iterator[Running]:
+    """A service with one connection whose client answers nothing."""
     with served() as running:
         peer = Peer(f"127.0.0.1:{running.service.port}")
         running.stub.Assess(risk_pb2.AssessRequest(), timeout=10)
@@ -30,17 +30,17 @@ def beside_the_silent() -> Iterator[Running]:
 
 
 @pytest.mark.slow
-def test_connections_that_do_not_answer_are_closed() -> None:
-    """Long before the end of the grace."""
-    with beside_the_silent() as running:
+def test_a_silent_connection_does_not_delay_the_stop() -> None:
+    """A connection whose client does not answer is closed long before the grace period ends."""
+    with service_with_a_silent_client() as running:
         begun = time.monotonic()
         running.service.stop(GRACE)
         assert time.monotonic() < begun + GRACE / 2
 
 
 @pytest.mark.slow
-def test_whatever_is_under_way_is_answered() -> None:
-    """However long it takes, within the grace."""
+def test_a_call_in_progress_is_answered_before_the_stop() -> None:
+    """A call in progress is answered within the grace period, although there is a silent connection."""
     begun, on = threading.Event(), threading.Event()
 
     def answer(_: Attempt) -> Assessment:
@@ -48,7 +48,7 @@ def test_whatever_is_under_way_is_answered() -> None:
         assert on.wait(20)
         return ASSESSMENT
 
-    with beside_the_silent() as running:
+    with service_with_a_silent_client() as running:
         running.engine.answer = answer
         call = running.stub.Assess.future(risk_pb2.AssessRequest(), timeout=20)
         assert begun.wait(10)
@@ -61,8 +61,8 @@ def test_whatever_is_under_way_is_answered() -> None:
         assert not stopping.is_alive()
 
 
-def test_nothing_is_waited_for_where_nothing_is() -> None:
-    """Clients that answer are gone at once."""
+def test_without_calls_the_service_stops_at_once() -> None:
+    """If all clients answer and no call is in progress, the service stops at once."""
     with served() as running:
         running.stub.Assess(risk_pb2.AssessRequest(), timeout=10)
         begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""StreamAssess: each attempt is answered as by Assess, in order, and no attempt ends the stream."""
+"""StreamAssess: each attempt is answered as Assess would, in order, and none ends the stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Stream: TypeAlias = "grpc._CallIterator[risk_pb2.StreamAssessResponse]"
 
 
 class Sender:
-    """The client's side of a stream: sends what the test says, until told to end."""
+    """The client of a stream, which sends what it is told until it is told to end."""
 
     def __init__(self, running: Running, timeout: float = 20.0) -> None:
         self._said: queue.SimpleQueue[risk_pb2.StreamAssessRequest | None] = queue.SimpleQueue()
@@ -89,7 +89,7 @@ def by_subject(attempt: Attempt) -> Assessment:
 
 
 def once(held: threading.Event) -> Callable[[Attempt], Assessment]:
-    """An engine that answers once `held` is set."""
+    """Answers once `held` is set."""
 
     def answer(_: Attempt) -> Assessment:
         assert held.wait(10)
@@ -99,7 +99,7 @@ def once(held: threading.Event) -> Callable[[Attempt], Assessment]:
 
 
 def judged(attempt: Attempt) -> Assessment:
-    """An engine that rejects invalid attempts, as the real one does."""
+    """Rejects invalid attempts, as the engine does."""
     found = validation.violations(attempt, 1_700_000_000.0, address_known=True, declared=frozenset())
     if found:
         raise InvalidAttempt(found)
@@ -107,7 +107,7 @@ def judged(attempt: Attempt) -> Assessment:
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    """Wait until a condition holds. Returns whether it does."""
+    """Whether the condition holds within ten seconds."""
     end = time.monotonic() + 10
     while not holds():
         if time.monotonic() > end:
@@ -131,8 +131,8 @@ def reason(error: grpc.RpcError) -> str:
 
 
 def test_each_attempt_is_answered_at_once_in_order_and_by_name(running: Running, sender: Sender) -> None:
-    """An answer does not wait for the next attempt, and has the request id of its attempt. The status is OK once the
-    client has ended and all attempts are answered."""
+    """Each answer comes without waiting for the next attempt, in order, with its request id; the status is OK after the
+    last."""
     running.engine.answer = by_subject
     for number in range(3):
         sender.say(login(f"r{number}", str(number)))
@@ -149,8 +149,8 @@ def test_each_attempt_is_answered_at_once_in_order_and_by_name(running: Running,
     assert sum(received for _, received, _ in running.meter.messages) == 200
 
 
-def test_what_waits_is_answered_together(running: Running, sender: Sender) -> None:
-    """Attempts that arrive while others are assessed are answered in one message, at most `GROUP` of them."""
+def test_waiting_attempts_are_answered_together(running: Running, sender: Sender) -> None:
+    """Attempts that arrive while others are assessed share a message, up to `GROUP` of them."""
     held = threading.Event()
     running.engine.answer = once(held)
     sender.say(login("first"))
@@ -162,7 +162,7 @@ def test_what_waits_is_answered_together(running: Running, sender: Sender) -> No
 
 
 def test_it_answers_what_assess_and_batches_answer(running: Running, sender: Sender) -> None:
-    """Equal attempts get equal answers, valid or not, by Assess, BatchAssess and StreamAssess."""
+    """An attempt gets the same answer or error from a stream, a batch and Assess."""
     running.engine.answer = judged
     requests = [login("a"), risk_pb2.AssessRequest(request_id="b"), login("c", subject="")]
     requests.append(risk_pb2.AssessRequest(consent=attempt_pb2.Consent(purposes=["fun"])))
@@ -183,7 +183,7 @@ def test_it_answers_what_assess_and_batches_answer(running: Running, sender: Sen
 
 
 def test_bytes_that_are_no_request_are_answered_like_any_mistake(running: Running) -> None:
-    """A message that cannot be parsed, or is too large, gets its own status, and the stream goes on."""
+    """Bytes that are unparsable or too large get an error each, and the stream continues."""
     call: grpc.StreamStreamMultiCallable[bytes, bytes] = running.channel.stream_stream(f"/{METHOD}")
     good = risk_pb2.StreamAssessRequest(request=login("good")).SerializeToString()
     large = risk_pb2.StreamAssessRequest(request=login("x" * (ATTEMPT_BYTES + 1))).SerializeToString()
@@ -195,7 +195,7 @@ def test_bytes_that_are_no_request_are_answered_like_any_mistake(running: Runnin
 
 
 def test_a_bug_concerns_the_attempt_that_met_it(running: Running, sender: Sender) -> None:
-    """A bug becomes INTERNAL with an id, and the next attempt is answered."""
+    """An unexpected exception gives INTERNAL for its attempt, and the next one is answered."""
 
     def stumble(attempt: Attempt) -> Assessment:
         if attempt.subject == "odd":
@@ -211,7 +211,8 @@ def test_a_bug_concerns_the_attempt_that_met_it(running: Running, sender: Sender
 
 
 def test_a_sender_that_does_not_read_is_not_read_either(running: Running) -> None:
-    """Unread answers and waiting attempts are bounded, however much the client sends. Other clients are answered."""
+    """If a client does not read its answers, the server stops reading its attempts, so memory stays bounded and others
+    are answered."""
     size, word = 100_000, "x" * 2000
     running.engine.answer = lambda _: replace(ASSESSMENT, causes=("x" * 1000,))
     said = count()
@@ -230,8 +231,8 @@ def test_a_sender_that_does_not_read_is_not_read_either(running: Running) -> Non
     assert until(lambda: (METHOD, "bidi_stream", "CANCELLED") in running.meter.codes)
 
 
-def test_nothing_is_computed_for_whoever_has_gone(running: Running, sender: Sender) -> None:
-    """Attempts that waited when their stream was cancelled are not assessed, and the stream's place is free again."""
+def test_nothing_is_computed_for_a_cancelled_stream(running: Running, sender: Sender) -> None:
+    """Attempts of a cancelled stream that have not begun are not assessed, and its place becomes free."""
     held = threading.Event()
     running.engine.answer = once(held)
     sender.say(login("first"))
@@ -246,8 +247,8 @@ def test_nothing_is_computed_for_whoever_has_gone(running: Running, sender: Send
     assert until(lambda: not running.service.streams._open)
 
 
-def test_streams_are_bounded_and_the_next_is_told_when_to_come_again() -> None:
-    """One stream too many is refused with RetryInfo. When another one has ended, a new one is accepted."""
+def test_a_stream_beyond_the_limit_is_told_when_to_retry() -> None:
+    """Beyond the limit, a stream is refused with RetryInfo, and admitted when another has ended."""
     with served(replace(ANYWHERE, max_streams=2)) as running:
         first, second = Sender(running), Sender(running)
         for each in (first, second):
@@ -271,7 +272,7 @@ def test_streams_are_bounded_and_the_next_is_told_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("options", [{"stream_silent_s": 0.2}, {"stream_age_s": 0.4}], ids=["silent", "old"])
 def test_no_stream_stays_for_ever(options: dict[str, float]) -> None:
-    """A stream that is silent for long, or is old, ends with ABORTED and a reason. What it had sent is answered."""
+    """A stream that is silent for long, or old, ends with ABORTED and a reason."""
     with served(replace(ANYWHERE, **options)) as running:
         sender = Sender(running)
         sender.say(login("x"))
@@ -284,7 +285,7 @@ def test_no_stream_stays_for_ever(options: dict[str, float]) -> None:
 
 
 def test_an_old_stream_ends_however_busy_it_is() -> None:
-    """An old stream ends even if it is busy. The client can tell which attempts have no answer: only the last ones."""
+    """A busy stream ends at its maximum age, and every attempt that was assessed has been answered."""
     with served(replace(ANYWHERE, stream_age_s=0.4)) as running:
         said = count()
 
@@ -306,7 +307,7 @@ def test_an_old_stream_ends_however_busy_it_is() -> None:
 
 
 def test_who_does_not_read_keeps_no_place_for_ever() -> None:
-    """A stream that cannot end because its client reads no answers is cancelled when its place is needed."""
+    """A stream that cannot end because its client does not read is cancelled when its place is needed."""
     with served(replace(ANYWHERE, max_streams=1, stream_age_s=0.3)) as running:
         running.engine.answer = lambda _: replace(ASSESSMENT, causes=("x" * 100_000,))
         flood = running.stub.StreamAssess(
@@ -333,8 +334,7 @@ def test_who_does_not_read_keeps_no_place_for_ever() -> None:
 
 
 def test_streams_end_when_the_service_stops(running: Running, sender: Sender) -> None:
-    """What was received is answered, then the stream ends with STREAM_OVER. New streams are refused. Every assessed
-    attempt has an answer."""
+    """At a stop, received attempts are answered, then the stream ends with STREAM_OVER; no new stream is admitted."""
     held = threading.Event()
     running.engine.answer = once(held)
     sender.say(*[login(str(number)) for number in range(3 * GROUP)])
@@ -348,7 +348,7 @@ def test_streams_end_when_the_service_stops(running: Running, sender: Sender) ->
 
 
 def test_a_deadline_is_that_of_the_stream(running: Running) -> None:
-    """When it passes, the stream ends with DEADLINE_EXCEEDED. No attempt gets more time than is left of it."""
+    """At its deadline the stream ends with DEADLINE_EXCEEDED, and each attempt gets at most the rest of it."""
     sender = Sender(running, timeout=1.0)
     sender.say(login("x"))
     assert sender.hear(1)
@@ -358,7 +358,7 @@ def test_a_deadline_is_that_of_the_stream(running: Running) -> None:
 
 
 def test_a_stream_yields_to_sign_ins(running: Running, sender: Sender) -> None:
-    """While a sign-in is under way, an attempt of a stream waits for up to 20 ms."""
+    """While a sign-in runs, each attempt of a stream is delayed by up to 20 ms."""
     begun, held = threading.Event(), threading.Event()
 
     def judge(attempt: Attempt) -> Assessment:

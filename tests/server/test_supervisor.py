@@ -1,4 +1,4 @@
-"""The process tree, tested from outside with real processes, real signals and the real monitor."""
+"""The process tree seen from outside, with real processes, signals and monitor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 20.0
 
 
 class Tree:
-    """A running `tree.py`, and what it printed when it was ready."""
+    """A running `tree.py`, and the facts that it printed when it was ready."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -73,7 +73,7 @@ def running(*kinds: str, grace: float = 5.0, hung: float = 60.0, refused: int = 
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "this did not come to pass"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 
@@ -88,7 +88,7 @@ def children(pid: int) -> list[int]:
 
 
 def test_ready_once_all_serve_and_drained_at_sigterm() -> None:
-    """`ready` gets the facts of all children. SIGTERM stops all of them, and the exit code is 0."""
+    """The tree is ready once all workers serve; SIGTERM stops all of them, and the exit code is 0."""
     with running("serve", "serve") as tree:
         tree.wait_ready()
         assert tree.facts["address"] == "127.0.0.1:1"
@@ -102,15 +102,15 @@ def test_ready_once_all_serve_and_drained_at_sigterm() -> None:
         assert not any(alive(pid) for pid in tree.facts["pids"].values())
 
 
-def test_nobody_looks_at_files_until_all_serve() -> None:
-    """While the files are being loaded, they are not polled, and the supervisor sleeps."""
+def test_files_are_not_polled_until_all_serve() -> None:
+    """While workers load, no process polls files for changes."""
     with running("serve") as tree:
         tree.wait_ready()
         assert tree.facts["asked"] == 0
 
 
 def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
-    """After SIGKILL a new process takes the worker's place, and the counts of the old one are kept."""
+    """A killed worker is replaced by a new process, and its counts are kept."""
     with running("serve", "serve") as tree:
         tree.wait_ready()
         assert tree.metric('riskd_failures_total{part="store"}') == 2
@@ -122,8 +122,8 @@ def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 1100])
-def test_a_system_without_a_process_to_give_is_asked_again(times: int) -> None:
-    """If a fork fails, it is tried again until it succeeds. The other processes are not affected."""
+def test_a_failed_fork_is_tried_again(times: int) -> None:
+    """If a worker cannot be started, the supervisor keeps trying, and the other workers continue."""
     with running("serve", "serve", refused=times) as tree:
         tree.wait_ready()
         pids = tree.facts["pids"]
@@ -135,7 +135,7 @@ def test_a_system_without_a_process_to_give_is_asked_again(times: int) -> None:
 
 
 def test_killed_monitor_is_replaced() -> None:
-    """The monitor is restarted like a worker."""
+    """The monitor is supervised like a worker."""
     with running("serve") as tree:
         tree.wait_ready()
         parent, monitor = tree.process.pid, tree.facts["pids"]["monitor"]
@@ -146,7 +146,7 @@ def test_killed_monitor_is_replaced() -> None:
 
 
 def test_sighup_reaches_every_worker() -> None:
-    """Every worker gets SIGHUP and reloads by itself."""
+    """SIGHUP makes every worker reload."""
     with running("serve", "serve") as tree:
         tree.wait_ready()
         tree.process.send_signal(signal.SIGHUP)
@@ -154,13 +154,13 @@ def test_sighup_reaches_every_worker() -> None:
 
 
 def test_refused_configuration_ends_the_start() -> None:
-    """If workers reject the configuration at the start, the tree ends with code 2 and reports each problem once."""
+    """If workers reject the configuration, the tree ends with code 2 and prints each problem once."""
     with running("refuse", "refuse", "serve") as tree:
         assert tree.end() == (2, "problem store.kind: is wrong (mend it)\n")
 
 
-def test_who_is_told_to_stop_is_not_refused() -> None:
-    """The exit code is 0, even if a worker that is just being restarted rejects a configuration that has become bad."""
+def test_a_stop_is_no_refusal() -> None:
+    """SIGTERM ends with 0 even if a replacement worker is just rejecting a configuration that has become invalid."""
     with running("refuse_again") as tree:
         tree.wait_ready()
         os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
@@ -170,13 +170,13 @@ def test_who_is_told_to_stop_is_not_refused() -> None:
 
 
 def test_crash_at_every_start_ends_the_start() -> None:
-    """A worker that never starts is retried, but not for ever."""
+    """If a worker never comes up, the supervisor gives up after some tries."""
     with running("crash") as tree:
         assert tree.end() == (1, "")
 
 
 def test_worker_that_does_not_drain_is_killed_after_grace() -> None:
-    """After the grace the tree ends anyway."""
+    """A worker that does not stop is killed after the grace period."""
     with running("hang", grace=0.0) as tree:
         tree.wait_ready()
         tree.process.send_signal(signal.SIGTERM)
@@ -185,7 +185,7 @@ def test_worker_that_does_not_drain_is_killed_after_grace() -> None:
 
 
 def test_a_hung_worker_is_replaced_and_no_other() -> None:
-    """A serving worker without heartbeats is killed, whatever it waits for. Others are not."""
+    """A worker that shows no sign of life is killed and replaced; the others are left alone."""
     with running("serve", "hang", hung=3.0) as tree:
         tree.wait_ready()
         pids = tree.facts["pids"]
@@ -196,7 +196,7 @@ def test_a_hung_worker_is_replaced_and_no_other() -> None:
 
 
 def test_a_pause_of_the_whole_tree_is_no_hang() -> None:
-    """After a pause of all processes together (a frozen virtual machine, a debugger), none is killed."""
+    """If all processes are paused together, as in a frozen virtual machine, none is killed."""
     with running("serve", "serve", hung=3.0) as tree:
         tree.wait_ready()
         everybody = [*tree.facts["pids"].values(), tree.process.pid]
@@ -209,7 +209,7 @@ def test_a_pause_of_the_whole_tree_is_no_hang() -> None:
 
 
 def test_second_signal_stops_at_once() -> None:
-    """A second signal kills the processes without waiting for the grace."""
+    """A second signal ends the tree without waiting for the grace period."""
     with running("hang", grace=600.0) as tree:
         tree.wait_ready()
         tree.process.send_signal(signal.SIGTERM)
@@ -218,8 +218,7 @@ def test_second_signal_stops_at_once() -> None:
 
 
 def test_ready_as_long_as_any_worker_serves() -> None:
-    """The other workers take the calls of a missing one, which `/readyz` names. What killed it may kill it on every
-    host."""
+    """The tree is ready while any worker serves, and names the missing one."""
     with running("serve", "serve", refused=10**9) as tree:
         tree.wait_ready()
         os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)
@@ -229,7 +228,7 @@ def test_ready_as_long_as_any_worker_serves() -> None:
 
 
 def test_not_ready_while_a_worker_drains() -> None:
-    """The monitor outlives the workers, and is not ready while they drain."""
+    """While workers drain, the monitor still runs and reports that the tree is not ready."""
     with running("serve", "hang", grace=600.0) as tree:
         tree.wait_ready()
         tree.process.send_signal(signal.SIGTERM)
@@ -240,7 +239,7 @@ def test_not_ready_while_a_worker_drains() -> None:
 
 
 def test_workers_die_with_a_killed_supervisor() -> None:
-    """After SIGKILL of the parent no process is left, not even one that blocks signals."""
+    """If the supervisor is killed, its workers end too, even one that ignores signals."""
     with running("serve", "hang") as tree:
         tree.wait_ready()
         tree.process.kill()
@@ -249,7 +248,7 @@ def test_workers_die_with_a_killed_supervisor() -> None:
 
 
 def test_a_port_is_held_against_others() -> None:
-    """Two services cannot share a port by mistake, although the workers of one service share it."""
+    """Two services cannot use the same port, although the workers of one share it."""
     with reserved("127.0.0.1", 0) as port:
         assert port > 0
         with pytest.raises(InvalidSettings, match=r"server\.port: cannot listen"), reserved("127.0.0.1", port):
@@ -259,7 +258,7 @@ def test_a_port_is_held_against_others() -> None:
 
 
 def test_supervisor_imports_nothing_that_must_not_fork() -> None:
-    """The parent imports neither grpc nor the libraries with which workers compute."""
+    """The supervisor loads neither grpc nor the libraries that workers compute with."""
     code = "import riskd.server.processes.supervisor, sys; print({'grpc', 'google', 'numpy', 'lmdb'} & {*sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ}
@@ -268,8 +267,7 @@ def test_supervisor_imports_nothing_that_must_not_fork() -> None:
 
 
 def test_of_services_that_start_at_once_one_has_the_port() -> None:
-    """Of services that start at the same time, one gets the port. SO_REUSEPORT alone would let them share it, and each
-    would answer some of the calls."""
+    """Of services that start at once on one port, exactly one gets it, despite SO_REUSEPORT."""
     services = 8
     begin, end = threading.Barrier(services), threading.Barrier(services)
 

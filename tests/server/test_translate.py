@@ -1,4 +1,4 @@
-"""Translation between wire and core is complete in both directions."""
+"""Translation between wire messages and core values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TIMESTAMPS = st.builds(Timestamp, seconds=st.integers(-(2**62), 2**62), nanos=st
 
 
 def core_paths(struct: type[Struct], prefix: str = "") -> Iterator[str]:
-    """Path of every field of a struct and of the structs in it."""
+    """Path of every field of a struct and of its nested structs."""
     hints = get_type_hints(struct)
     for field in fields(struct):
         inner = [kind for kind in get_args(hints[field.name]) or (hints[field.name],) if isinstance(kind, type)]
@@ -42,12 +42,12 @@ def core_paths(struct: type[Struct], prefix: str = "") -> Iterator[str]:
 
 
 def described(message: str) -> Descriptor:
-    """A message of the contract."""
+    """The descriptor of a message."""
     return risk_pb2.DESCRIPTOR.message_types_by_name[message]
 
 
 def wire_paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
-    """Path of every field of a message and of the messages in it."""
+    """Path of every field of a message and of its nested messages."""
     for field in message.fields:
         inner = field.message_type
         if inner is None or inner.full_name in WELL_KNOWN or inner.GetOptions().map_entry:
@@ -64,7 +64,7 @@ def value_at(struct: object, path: str) -> object:
 
 
 def say(message: Message, path: str) -> None:
-    """Set a field other than its default at a wire path."""
+    """Set a value other than the default at a wire path."""
     *parts, last = path.split(".")
     for part in parts:
         message = getattr(message, part)
@@ -89,13 +89,13 @@ CORE_PATHS = tuple(core_paths(Attempt))
 
 
 def test_every_core_field_is_on_the_wire_and_nothing_else_is() -> None:
-    """The fields of wire and core are the same."""
+    """The wire has exactly the fields of the core."""
     assert {translate.wire_path(path) for path in CORE_PATHS} == set(wire_paths(described("AssessRequest")))
 
 
 @pytest.mark.parametrize("path", CORE_PATHS)
 def test_each_wire_field_moves_its_core_field_and_no_other(path: str) -> None:
-    """Each wire field sets its core field, and no other."""
+    """Setting a wire field changes exactly the core field of that name."""
     silent, said = risk_pb2.AssessRequest(), risk_pb2.AssessRequest()
     for part in translate.wire_path(path).split(".")[:-1]:
         getattr(silent, part).SetInParent()
@@ -118,8 +118,8 @@ def test_each_wire_field_moves_its_core_field_and_no_other(path: str) -> None:
     ],
     ids=lambda value: value.name if isinstance(value, EnumDescriptor) else "",
 )
-def test_enum_values_are_the_core_s_words_in_its_order(enum: EnumDescriptor, known: tuple[str, ...]) -> None:
-    """One vocabulary: each value is its prefix and the core's word, numbered in the core's order from 1."""
+def test_enum_values_are_those_of_the_core_in_order(enum: EnumDescriptor, known: tuple[str, ...]) -> None:
+    """Enum values are the core's words with the enum's prefix, numbered in the core's order from 1."""
     prefix = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in enum.name)[1:]
     expected = ["UNSPECIFIED", *(word.upper() for word in known)]
     assert [(value.name, value.number) for value in enum.values] == [
@@ -128,14 +128,14 @@ def test_enum_values_are_the_core_s_words_in_its_order(enum: EnumDescriptor, kno
 
 
 def test_unspecified_is_the_core_s_default() -> None:
-    """An unset enum is translated to the core's default."""
+    """Fields that are not set get the core's defaults."""
     attempt = translate.attempt(risk_pb2.AssessRequest())
     assert attempt == Attempt(domain="", subject="", journey="", network=words.Network())
 
 
 @given(st.integers(7, 2**31 - 1))
 def test_an_unknown_number_arrives_as_its_digits(number: int) -> None:
-    """An enum number of a later version is translated to its digits, so that the error names it."""
+    """An unknown enum number, from a later client, becomes its digits, so that the error can name it."""
     request = risk_pb2.AssessRequest()
     request.MergeFromString(b"\x18" + _varint(number))
     assert translate.attempt(request).domain == str(number)
@@ -161,7 +161,7 @@ SCALARS: dict[int, st.SearchStrategy[object]] = {
 
 
 def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
-    """Any message: each field set or not, any enum number, any float."""
+    """Any content of a message: any subset of fields, any enum numbers, any floats."""
     said: dict[str, st.SearchStrategy[object]] = {}
     for field in message.fields:
         inner = field.message_type
@@ -175,7 +175,7 @@ def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
 
 @given(*(anything(described(f"{name}Request")) for name in ("Assess", "RecordOutcome", "RecordSecurityEvent")))
 def test_translation_is_total(request: dict[str, object], outcome: dict[str, object], event: dict[str, object]) -> None:
-    """Every message can be translated. Validation rejects bad values."""
+    """Every message can be translated; rejecting it is left to validation."""
     assert isinstance(translate.attempt(risk_pb2.AssessRequest(**request)), Attempt)  # type: ignore[arg-type]
     assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
     told = risk_pb2.RecordSecurityEventRequest(**event)  # type: ignore[arg-type]
@@ -238,13 +238,13 @@ ATTEMPTS = st.builds(
 
 @given(ATTEMPTS)
 def test_an_attempt_survives_the_wire(attempt: Attempt) -> None:
-    """A client's attempt reaches the core unchanged, absent fields included."""
+    """An attempt is the same after a round trip over the wire, including absent fields."""
     sent = translate.request(attempt).SerializeToString()
     assert translate.attempt(risk_pb2.AssessRequest.FromString(sent)) == attempt
 
 
-def test_a_word_that_the_wire_lacks_cannot_be_said() -> None:
-    """A word that the wire cannot express raises an error in the client."""
+def test_an_unknown_enum_name_is_an_error() -> None:
+    """A client that uses an unknown word gets an error before it sends."""
     with pytest.raises(ValueError, match="journey: no such value: 'logon'"):
         translate.request(Attempt(domain="customer", subject="u", journey="logon", network=words.Network()))
 
@@ -267,7 +267,7 @@ def test_a_time_that_the_wire_lacks_cannot_be_said(name: str, value: float) -> N
 
 @given(TIMESTAMPS)
 def test_a_moment_is_exact_to_the_microsecond_or_nan(time: Timestamp) -> None:
-    """A Timestamp out of range becomes NaN, not another time."""
+    """A Timestamp is exact to the microsecond, or NaN if it is out of range."""
     moment = translate.attempt(risk_pb2.AssessRequest(event_time=time)).time
     assert moment is not None
     try:
@@ -289,7 +289,7 @@ def test_a_moment_is_exact_to_the_microsecond_or_nan(time: Timestamp) -> None:
     ],
 )
 def test_durations(seconds: int, nanos: int, milliseconds: float) -> None:
-    """A duration keeps its length, or becomes NaN if its parts have different signs."""
+    """A Duration is its length, or NaN if its parts contradict each other."""
     request = risk_pb2.AssessRequest(network=attempt_pb2.Network(rtt=Duration(seconds=seconds, nanos=nanos)))
     assert same(translate.attempt(request).network.rtt_ms, milliseconds)
 
@@ -302,8 +302,8 @@ def test_half_a_place_is_no_place() -> None:
     assert math.isnan(place.longitude)
 
 
-def test_no_consent_and_none_asked_are_two_things() -> None:
-    """No consent in the request is None, for which the caller vouches; an empty consent grants nothing."""
+def test_absent_and_empty_consent_differ() -> None:
+    """An absent consent is None; an empty one grants nothing."""
     assert translate.attempt(risk_pb2.AssessRequest()).consent is None
     assert translate.attempt(risk_pb2.AssessRequest(consent=attempt_pb2.Consent())).consent == ()
 
@@ -324,15 +324,15 @@ OUTCOMES = {
 
 
 @pytest.mark.parametrize("kind", [*words.OUTCOMES, ""])
-def test_every_outcome_can_be_said(kind: str) -> None:
-    """Each kind of outcome has one form on the wire; without one the kind is empty."""
+def test_every_outcome_can_be_sent(kind: str) -> None:
+    """Each kind of outcome has one form on the wire; no form gives no kind."""
     request = risk_pb2.RecordOutcomeRequest(assessment_id="a", **OUTCOMES[kind])  # type: ignore[arg-type]
     assert translate.outcome(request) == Outcome(assessment_id="a", kind=kind)
 
 
 @pytest.mark.parametrize("silent", [CHALLENGE(), RECOVERY()])
-def test_an_end_that_is_not_said_is_no_outcome(silent: risk_pb2.Challenge | risk_pb2.Recovery) -> None:
-    """A challenge without a result has no kind. A result of a later version is translated to its number."""
+def test_a_missing_result_is_no_outcome(silent: risk_pb2.Challenge | risk_pb2.Recovery) -> None:
+    """A challenge or recovery without a result has no kind; an unknown result keeps its number."""
     name = type(silent).__name__.lower()
     assert translate.outcome(risk_pb2.RecordOutcomeRequest(**{name: silent})).kind == ""  # type: ignore[arg-type]
     silent.MergeFromString(b"\x08\x11")
@@ -340,7 +340,7 @@ def test_an_end_that_is_not_said_is_no_outcome(silent: risk_pb2.Challenge | risk
 
 
 def test_a_challenge_carries_methods_and_time() -> None:
-    """The core has every field of a challenge, under the same path."""
+    """The core gets all fields of a challenge, under the same paths."""
     request = risk_pb2.RecordOutcomeRequest(
         assessment_id="a",
         tenant="t",
@@ -366,7 +366,7 @@ EVENTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("kind", words.EVENTS)
-def test_every_security_event_can_be_said(kind: str) -> None:
+def test_every_security_event_can_be_sent(kind: str) -> None:
     """Each kind of event has one form on the wire, and violations name its fields."""
     wire, core = EVENTS[kind]
     request = risk_pb2.RecordSecurityEventRequest(
@@ -387,8 +387,8 @@ def test_every_security_event_can_be_said(kind: str) -> None:
     assert found == {"domain", "subject", "event_time", *fields_there}
 
 
-def test_an_event_that_is_not_said_is_none() -> None:
-    """Without an event the violation names the oneof. A level of a later version is translated to its number."""
+def test_a_missing_event_has_no_kind() -> None:
+    """Without an event the violation names the choice; an unknown level keeps its number."""
     nothing = translate.security_event(risk_pb2.RecordSecurityEventRequest(subject="kim"))
     assert (nothing.kind, nothing.time) == ("", None)
     assert "event" in {each.where for each in event_violations(nothing, 1.7e9)}
@@ -428,7 +428,7 @@ ASSESSMENTS = st.builds(
 
 
 def read(response: risk_pb2.AssessResponse) -> Assessment:
-    """An answer, read as a client would."""
+    """Read an answer as a client would."""
     needed = response.requirement
     return Assessment(
         id=response.assessment_id,
@@ -457,7 +457,7 @@ def read(response: risk_pb2.AssessResponse) -> Assessment:
 
 @given(ASSESSMENTS, ASSESSMENTS)
 def test_answers_arrive_whole_and_apart(first: Assessment, second: Assessment) -> None:
-    """A client reads exactly what was assessed. Answers that share a template do not affect each other."""
+    """A client reads exactly the assessment; answers built from the same template do not affect each other."""
     answers = translate.Answers()
     twin = replace(second, requirement=first.requirement, gaps=first.gaps, coverage=first.coverage)
     for assessment in (first, second, twin, first):
@@ -470,7 +470,7 @@ def test_answers_arrive_whole_and_apart(first: Assessment, second: Assessment) -
 
 
 def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache of templates is bounded, however many combinations there are."""
+    """The number of cached templates is bounded."""
     monkeypatch.setattr(translate, "_TEMPLATES", 3)
     answers = translate.Answers()
     plain = Requirement(Tier.BASELINE, Terms(1), satisfied=True)
@@ -506,5 +506,5 @@ def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_violations_name_the_caller_s_fields(where: str, field: str) -> None:
-    """A violation names the field of the caller's message, not of the core."""
+    """A violation names the field of the message that the caller sent."""
     assert translate.wire_path(where) == field

@@ -27,7 +27,7 @@ from riskd.server.processes.supervisor import MONITOR, _monitor
 from riskd.server.processes.tree import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
 
 WATCH: Final = 0.1
-"""Seconds between two looks at files: less than the monitor takes to serve."""
+"""Seconds between two checks of the files, which is less than the monitor needs to start serving."""
 
 
 def serve(meter: PrometheusMeter, report: Report) -> None:

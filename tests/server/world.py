@@ -49,7 +49,7 @@ class FakeEngine:
         self.outcomes: list[tuple[Outcome, float]] = []
         self.events: list[tuple[SecurityEvent, float]] = []
         self.callers: list[str] = []
-        """Who told each."""
+        """The caller that reported each event."""
         self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:

@@ -14,7 +14,7 @@ from tests.e2e.service import ROOT, environment
 
 @contextmanager
 def receiving(streams: str, target: str, *more: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
-    """A receiver as a process, and its ports; killed at the end."""
+    """A receiver as a process, with its ports; killed at the end."""
     flags = ["--streams", streams, "--target", target, "--push-port", "0", "--metrics-port", "0", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "riskd", "events", "receive", *flags],

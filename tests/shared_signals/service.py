@@ -1,4 +1,4 @@
-"""A gRPC service that records security events, and nothing else, for tests of who tells them."""
+"""A gRPC service that only records security events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from riskd._proto.riskd.v1 import risk_pb2
 
 
 class Service:
-    """Keeps what it is told. `fails` is the code by which it refuses everything; `slow` are seconds of each call."""
+    """Records events. `fails` is the code with which it refuses all; `slow` is the seconds of each call."""
 
     def __init__(self) -> None:
         self.told: list[risk_pb2.RecordSecurityEventRequest] = []
@@ -28,7 +28,7 @@ class Service:
     def RecordSecurityEvent(
         self, request: risk_pb2.RecordSecurityEventRequest, context: grpc.ServicerContext
     ) -> risk_pb2.RecordSecurityEventResponse:
-        """Keep it."""
+        """Record the event."""
         self.calls += 1
         self.begun.set()
         time.sleep(self.slow)
@@ -40,13 +40,13 @@ class Service:
 
     @property
     def subjects(self) -> list[str]:
-        """Whom it was told of."""
+        """The subjects of the events."""
         return [each.subject for each in self.told]
 
 
 @contextmanager
 def listening(service: Service, port: int = 0) -> Iterator[Service]:
-    """It listens; its address is that of before, where a port is given."""
+    """The running service, on the given port if there is one."""
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     told = grpc.unary_unary_rpc_method_handler(
         service.RecordSecurityEvent,

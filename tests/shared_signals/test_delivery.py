@@ -1,4 +1,4 @@
-"""Nothing is acknowledged before riskd has it, nothing is lost, and no stream holds up another."""
+"""Delivery: nothing is acknowledged before riskd has recorded it, nothing is lost, and no stream blocks another."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.shared_signals.transmitter import (
 
 
 class Riskd:
-    """What is told. `away`: it is not there, and says so; `refuses`: it takes none of it."""
+    """Records events. `away`: it is unavailable; `refuses`: it rejects every event."""
 
     def __init__(self) -> None:
         self.events: list[SecurityEvent] = []
@@ -74,7 +74,7 @@ def transmitter() -> Iterator[Transmitter]:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow each other soon."""
+    """Use short pauses between tries."""
     monkeypatch.setattr(poll, "LONGEST_PAUSE", 0.1)
 
 
@@ -94,7 +94,7 @@ def listens(port: int) -> bool:
 
 
 class Running(Address, frozen=True):
-    """Where a receiver listens that runs."""
+    """The addresses of a running receiver."""
 
     page: int
 
@@ -111,7 +111,7 @@ class Running(Address, frozen=True):
         return found
 
     def metrics(self) -> str:
-        """The page."""
+        """The metrics page."""
         with urlopen(f"http://127.0.0.1:{self.page}/metrics", timeout=5) as answer:
             found: bytes = answer.read()
             return found.decode()
@@ -119,7 +119,7 @@ class Running(Address, frozen=True):
 
 @contextmanager
 def receiving(riskd: Riskd, *streams: Stream) -> Iterator[Running]:
-    """A receiver that runs, and is stopped in time."""
+    """A running receiver that must stop in time."""
     stop, port, page = threading.Event(), free_port(), free_port()
     listening = Receiver(streams, riskd).run
     thread = threading.Thread(target=listening, args=(stop, Address("127.0.0.1", port), Address("127.0.0.1", page)))
@@ -142,8 +142,8 @@ def alias(number: int) -> dict[str, str]:
     return {"format": "email", "email": f"u{number}@example.com"}
 
 
-def test_a_poll_tells_and_then_acknowledges(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """Each once, in the order in which they came; the transmitter then has none left."""
+def test_a_poll_records_and_then_acknowledges(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """Polled events are recorded once, in order, and then acknowledged."""
     sent = [transmitter.queue(sub_id=alias(number)) for number in range(100)]
     with receiving(riskd, polled(transmitter, tmp_path)):
         eventually(lambda: transmitter.acknowledged == sent)
@@ -153,7 +153,7 @@ def test_a_poll_tells_and_then_acknowledges(riskd: Riskd, transmitter: Transmitt
 
 
 def test_nothing_is_acknowledged_while_riskd_is_away(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """Nor asked for; and all is told once it is back."""
+    """While riskd is unavailable, nothing is acknowledged or polled; afterwards all events are recorded."""
     riskd.away = True
     sent = [transmitter.queue(sub_id=alias(number)) for number in range(3)]
     with receiving(riskd, polled(transmitter, tmp_path)) as running:
@@ -167,7 +167,7 @@ def test_nothing_is_acknowledged_while_riskd_is_away(riskd: Riskd, transmitter: 
 
 
 def test_a_receiver_that_dies_loses_nothing(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """What was not recorded comes to the next one."""
+    """Events that were not recorded are delivered to the next receiver."""
     riskd.away = True
     sent = transmitter.queue()
     with receiving(riskd, polled(transmitter, tmp_path)):
@@ -180,7 +180,7 @@ def test_a_receiver_that_dies_loses_nothing(riskd: Riskd, transmitter: Transmitt
 
 
 def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """So that it does not come again to the next receiver."""
+    """At a stop, recorded events are acknowledged, so that they are not sent again."""
     recorded = threading.Event()
 
     def tell(event: SecurityEvent) -> None:
@@ -202,7 +202,7 @@ def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmi
 
 
 def test_a_stop_does_not_wait_for_a_transmitter(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """However long it holds the question."""
+    """A stop does not wait for a long poll."""
     transmitter.hold = 30
     with receiving(riskd, polled(transmitter, tmp_path)):
         eventually(lambda: len(transmitter.questions) == 1)
@@ -213,7 +213,7 @@ def test_a_stop_does_not_wait_for_a_transmitter(riskd: Riskd, transmitter: Trans
 def test_a_stop_does_not_wait_for_a_connection(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor for the name of a transmitter, on which nobody can hang up: nothing is under way there."""
+    """A stop does not wait for a name lookup or a connection attempt."""
     sought, found = threading.Event(), threading.Event()
 
     def seek(*_: object, **__: object) -> list[object]:
@@ -237,9 +237,9 @@ def test_a_stop_does_not_wait_for_a_connection(
         found.set()
 
 
-def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """By its code, once, so that the transmitter does not send it again; what is good goes on, and a token by a key
-    that may yet be fetched comes again."""
+def test_an_invalid_token_is_refused_once(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """An invalid token is refused once with its code; valid ones continue, and a token with an unknown key is
+    retried."""
     issuer = transmitter.issuer
     transmitter.put("forged", sign(claims(issuer, jti="forged"), rsa_key(1)))
     transmitter.put("renamed", sign(claims(issuer, jti="another")))
@@ -260,8 +260,8 @@ def test_what_can_never_be_taken_is_refused(riskd: Riskd, transmitter: Transmitt
     assert subjects(riskd) == ["alex@example.com"]
 
 
-def test_what_riskd_never_takes_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """It would come for ever."""
+def test_an_event_that_riskd_rejects_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """An event that riskd rejects is refused, so that it is not sent for ever."""
     riskd.refuses = True
     sent = transmitter.queue()
     with receiving(riskd, polled(transmitter, tmp_path)):
@@ -269,10 +269,10 @@ def test_what_riskd_never_takes_is_refused(riskd: Riskd, transmitter: Transmitte
     assert transmitter.refused[sent]["err"] == "invalid_request"
 
 
-def test_what_is_of_no_use_is_acknowledged(
+def test_unused_events_are_acknowledged(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Counted, and not told; an event of the stream itself is told in the log."""
+    """Unused events are acknowledged and counted; events about the stream itself are logged."""
     sent = [
         transmitter.queue(CAEP + "session-revoked", {}),
         transmitter.queue("https://example.com/ours", {}),
@@ -295,7 +295,7 @@ def test_what_is_of_no_use_is_acknowledged(
 
 
 def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """While the keys cannot be had it is neither refused nor acknowledged, and comes again."""
+    """While keys cannot be fetched, a token is neither refused nor acknowledged, and is sent again."""
     transmitter.keys = []
     sent = transmitter.queue()
     with receiving(riskd, polled(transmitter, tmp_path)):
@@ -309,7 +309,7 @@ def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_p
 def test_a_token_without_its_key_holds_up_no_other(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even while nobody answers where the keys are: those by known keys go on."""
+    """While keys cannot be fetched, tokens with known keys are still processed."""
     monkeypatch.setattr(keys, "AGAIN_SECONDS", 0.0)
     first = transmitter.queue()
     with receiving(riskd, polled(transmitter, tmp_path)) as running:
@@ -329,7 +329,7 @@ def by_oauth(transmitter: Transmitter, folder: Path, secret: str = "a-secret") -
 
 
 def test_a_token_is_asked_for_once(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """It serves for most of its life, and another is asked for when the transmitter takes it no more."""
+    """An access token is used for most of its lifetime, and renewed when the transmitter rejects it."""
     transmitter.bearer = "another"
     with receiving(riskd, by_oauth(transmitter, tmp_path)):
         eventually(lambda: len(transmitter.questions) > 2)
@@ -341,7 +341,7 @@ def test_a_token_is_asked_for_once(riskd: Riskd, transmitter: Transmitter, tmp_p
 
 
 def test_a_token_that_runs_out_is_renewed_before(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """So that no question is refused for it."""
+    """An access token is renewed before it expires."""
     transmitter.lifetime, transmitter.hold = 2, 0
     with receiving(riskd, by_oauth(transmitter, tmp_path)) as running:
         eventually(lambda: transmitter.asked.count("/token") > 2)
@@ -349,7 +349,7 @@ def test_a_token_that_runs_out_is_renewed_before(riskd: Riskd, transmitter: Tran
 
 
 def test_no_token_is_no_answer(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """A secret that is wrong is the transmitter's no; it is asked again, and nothing else is."""
+    """If the client secret is wrong, the transmitter is not polled, and the failure is counted."""
     with receiving(riskd, by_oauth(transmitter, tmp_path, "another")) as running:
         eventually(lambda: 'riskd_events_failures_total{part="transmitter",stream="idp"}' in running.metrics())
     assert transmitter.questions == []
@@ -379,7 +379,7 @@ def refuse(handler: BaseHTTPRequestHandler) -> None:
 def test_a_bad_transmitter_holds_up_nobody_else(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, answer: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
-    """Whatever it does: another stream is heard, and it is asked again, but not all the time."""
+    """Whatever one transmitter does, other streams are processed, and it is retried at a bounded rate."""
     with transmitting() as bad:
         bad.instead["/poll"] = answer
         sent = transmitter.queue()
@@ -394,7 +394,7 @@ def test_a_bad_transmitter_holds_up_nobody_else(
 def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path
 ) -> None:
-    """What was acknowledged comes again, and more is said to wait: it is asked once in an interval."""
+    """A transmitter that repeats acknowledged events and claims to have more is polled once per interval."""
     told = claims(transmitter.issuer)
     body = json.dumps({"sets": {str(told["jti"]): sign(told)}, "moreAvailable": True}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -413,8 +413,8 @@ def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
 def test_a_flood_is_told_at_its_pace_and_the_rest_waits(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """So many in a minute, however they come; nothing is acknowledged that was not told, nothing is lost, and another
-    stream is not held up."""
+    """A stream's events are recorded at its maximum rate; the rest waits unacknowledged, nothing is lost, and other
+    streams continue."""
     monkeypatch.setattr(pace, "MINUTE", 3600.0)
     delivery = Push("/idp", bearer_file(tmp_path)) if way == "push" else polled(transmitter, tmp_path).delivery
     slow = replace(stream(transmitter.issuer, delivery), most=3)
@@ -442,7 +442,7 @@ def test_a_flood_is_told_at_its_pace_and_the_rest_waits(
 @settings(max_examples=200)
 @given(st.integers(1, 20), st.lists(st.floats(0.0, 100.0), max_size=200))
 def test_a_pace_is_kept_whenever_they_come(most: int, pauses: list[float]) -> None:
-    """In any minute at most twice as many go as in the long run; who comes after a minute of silence always goes."""
+    """In any minute at most twice the average rate passes; after a minute of silence an event always passes."""
     moments = list(accumulate(pauses))
     time_now = [0.0]
     kept = pace.Pace(most, lambda: time_now[0])
@@ -458,10 +458,10 @@ def test_a_pace_is_kept_whenever_they_come(most: int, pauses: list[float]) -> No
         assert sum(moment <= each < moment + 10 * pace.MINUTE for each in went) <= 11 * most
 
 
-def test_a_mishap_is_told_once(
+def test_a_failure_is_logged_once(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When it begins, and when it is over; each time is counted."""
+    """A failing stream is logged when it begins to fail and when it recovers."""
     riskd.away = True
     transmitter.queue()
     with caplog.at_level(logging.INFO), receiving(riskd, polled(transmitter, tmp_path)):
@@ -478,7 +478,7 @@ def pushed(transmitter: Transmitter, folder: Path, path: str = "/idp") -> Stream
 
 
 def test_a_push_is_accepted_once_it_is_recorded(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """RFC 8935, section 2.2: 202, and nothing more. It may come twice."""
+    """RFC 8935, section 2.2: a recorded push gets 202 with an empty body, also when repeated."""
     token = sign(claims(transmitter.issuer))
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         for _ in range(2):
@@ -500,7 +500,7 @@ def test_a_push_is_accepted_once_it_is_recorded(riskd: Riskd, transmitter: Trans
 def test_a_push_that_is_wrong_is_refused(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, token: str, err: str
 ) -> None:
-    """RFC 8935, section 2.3: 400, with what is wrong, and nothing is told."""
+    """RFC 8935, section 2.3: an invalid push gets 400 with its error code, and nothing is recorded."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         status, headers, body = running.push(token)
     assert status == 400
@@ -511,7 +511,7 @@ def test_a_push_that_is_wrong_is_refused(
 
 @pytest.mark.parametrize("shown", ["", "Bearer", "Bearer other", f"Basic {BEARER}", f"Bearer {BEARER}x", "Bearer é"])
 def test_only_the_transmitter_pushes(riskd: Riskd, transmitter: Transmitter, tmp_path: Path, shown: str) -> None:
-    """Whoever shows another token is refused before anything is read of what they say."""
+    """A push with another token is refused before its body is read."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         status, headers, _ = running.push(sign(claims(transmitter.issuer)), Authorization=shown)
     assert (status, headers["www-authenticate"]) == (401, "Bearer")
@@ -519,8 +519,8 @@ def test_only_the_transmitter_pushes(riskd: Riskd, transmitter: Transmitter, tmp
     assert transmitter.asked == []
 
 
-def test_a_push_comes_again_while_riskd_is_away(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """503, and when."""
+def test_a_push_is_retried_while_riskd_is_unavailable(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """While riskd is unavailable, a push gets 503 with Retry-After."""
     riskd.away = True
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         status, headers, _ = running.push(sign(claims(transmitter.issuer)))
@@ -531,7 +531,7 @@ def test_a_push_comes_again_while_riskd_is_away(riskd: Riskd, transmitter: Trans
 
 
 def test_a_token_of_the_transmitter_may_change(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """The file is read each time, and an old and a new one may overlap."""
+    """The token file is read each time, and an old and a new token may overlap."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         bearer_file(tmp_path, "another")
         assert running.push(sign(claims(transmitter.issuer)))[0] == 401
@@ -544,7 +544,7 @@ def test_a_token_of_the_transmitter_may_change(riskd: Riskd, transmitter: Transm
 
 
 def test_pushes_are_bounded(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """In length, in kind and in place."""
+    """Pushes are limited in length, method and path."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         assert running.push("a" * (BODY_BYTES + 1))[0] == 413
         assert running.push("a", path="/other")[0] == 404
@@ -561,7 +561,7 @@ def test_pushes_are_bounded(riskd: Riskd, transmitter: Transmitter, tmp_path: Pa
 def test_who_drips_keeps_nobody_out(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More connections than there are places, of which none says anything: a push is taken all the same."""
+    """More idle connections than places do not block a push."""
     monkeypatch.setattr(receiver, "SECONDS", 1.0)
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         idle = [socket.create_connection(("127.0.0.1", running.port), 5) for _ in range(PLACES + 4)]
@@ -572,7 +572,7 @@ def test_who_drips_keeps_nobody_out(
 
 @pytest.mark.parametrize("count", [1, PLACES + 4])
 def test_a_stop_waits_for_pushes_and_not_for_the_idle(transmitter: Transmitter, tmp_path: Path, count: int) -> None:
-    """What has come whole is answered; whoever has a connection and asks nothing is hung up on, however many."""
+    """At a stop, complete pushes are answered, and idle connections are closed."""
     telling, answers = threading.Event(), list[int]()
 
     def tell(_: SecurityEvent) -> None:
@@ -600,7 +600,7 @@ def test_a_stop_waits_for_pushes_and_not_for_the_idle(transmitter: Transmitter, 
 
 
 def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """So that one that is never heard is seen."""
+    """The metrics have every stream from the start, so that one that never delivers is noticed."""
     transmitter.instead["/poll"] = refuse
     with receiving(
         riskd, polled(transmitter, tmp_path), replace(pushed(transmitter, tmp_path), name="other")
@@ -615,7 +615,7 @@ def test_the_page_has_every_stream_from_the_beginning(riskd: Riskd, transmitter:
 def test_a_flood_of_wrong_tokens_is_no_flood_of_lines(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line for each code, and then one in a while that says how many there were; each is counted."""
+    """Refused tokens are logged once per code and interval with their number, and each is counted."""
     with caplog.at_level(logging.INFO), receiving(riskd, pushed(transmitter, tmp_path)) as running:
         for _ in range(10):
             assert running.push("garbage")[0] == 400
@@ -628,7 +628,7 @@ def test_a_flood_of_wrong_tokens_is_no_flood_of_lines(
 def test_no_line_has_a_subject_or_a_token(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever goes wrong."""
+    """No log line contains a subject or a token."""
     good = sign(claims(transmitter.issuer))
     with caplog.at_level(logging.DEBUG), receiving(riskd, pushed(transmitter, tmp_path)) as running:
         for token in (good, good[:-4] + "AAAA", sign(claims(transmitter.issuer, sub_id={**ALEX, "format": "uri"}))):
@@ -645,7 +645,7 @@ def test_no_line_has_a_subject_or_a_token(
 def test_a_receiver_of_which_a_part_died_ends(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of ours must not leave a stream unheard: whoever runs the receiver begins it again."""
+    """If a part of the receiver dies, the receiver ends, so that it is restarted."""
 
     def break_down(_: object, stop: threading.Event) -> None:
         raise LookupError

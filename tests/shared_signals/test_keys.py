@@ -1,4 +1,4 @@
-"""The keys of a transmitter: found, kept, and fetched anew, once in a while, when one is needed that is not known."""
+"""A transmitter's keys: discovered, cached, and fetched again at a bounded rate when an unknown key is needed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def transmitter() -> Iterator[Transmitter]:
 
 @contextmanager
 def trusted_transmitter(folder: Path, host: str = "127.0.0.1") -> Iterator[tuple[Transmitter, str]]:
-    """One with TLS, and the file of the authority of its certificate."""
+    """A transmitter with TLS, and its authority's file."""
     authority = Authority()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("transmitter", hosts=[host]).put(folder, "transmitter"))
@@ -60,13 +60,13 @@ class Hours:
 
 
 def keys(transmitter: Transmitter, clock: Callable[[], float] = time.monotonic, *, found: bool = True) -> Keys:
-    """Of a stream that names the place of the keys, unless they are to be `found`."""
+    """Keys of a stream that names their URL, unless they are to be `found` by discovery."""
     jwks_uri = "" if found else f"{transmitter.issuer}/keys"
     return Keys(stream(transmitter.issuer, jwks_uri=jwks_uri), Web(), clock)
 
 
 def found_in(ours: Keys, kid: str, alg: str = "RS256") -> Key:
-    """The first key that may be meant."""
+    """The first candidate key."""
     return next(ours.find(kid, alg))
 
 
@@ -80,13 +80,13 @@ def found_in(ours: Keys, kid: str, alg: str = "RS256") -> Key:
     ],
 )
 def test_the_configuration_is_where_ssf_puts_it(issuer: str, url: str) -> None:
-    """SSF 1.0, section 7.2.1: between the host and the path of the issuer."""
+    """SSF 1.0, section 7.2.1: the well-known path is between the host and the path of the issuer."""
     assert configuration_url(issuer) == url
 
 
 @pytest.mark.parametrize("found", [True, False], ids=["configuration", "jwks_uri"])
 def test_keys_are_fetched_once(transmitter: Transmitter, found: bool) -> None:
-    """When the first is needed; nothing is asked of a transmitter whose place of keys is given but those."""
+    """Keys are fetched once, when the first is needed; with a configured URL, the configuration is not requested."""
     ours = keys(transmitter, found=found)
     assert transmitter.asked == []
     for _ in range(5):
@@ -99,7 +99,7 @@ def signed(transmitter: Transmitter, key: PrivateKey, alg: str = "RS256", kid: s
 
 
 def taken(transmitter: Transmitter, ours: Keys, token: str) -> str:
-    """The code by which a token is refused, or nothing; Away is raised."""
+    """The code with which a token is refused, or nothing; Away is raised."""
     try:
         verify(token, stream(transmitter.issuer), ours.find, time.time())
     except Refused as refused:
@@ -110,19 +110,19 @@ def taken(transmitter: Transmitter, ours: Keys, token: str) -> str:
 EC_KEY, OKP_KEY = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
 
 
-@pytest.mark.parametrize("published", ["each its own", "one for all", "none"])
+@pytest.mark.parametrize("published", ["distinct ids", "one id for all", "no ids"])
 @pytest.mark.parametrize("kid", [None, "one"])
 def test_an_id_is_a_hint(transmitter: Transmitter, published: str, kid: str | None) -> None:
-    """A token need not name a key (RFC 7515, section 4.1.4), nor a key have an id, or one of its own (RFC 7517, section
-    4.5): those that may be meant are tried, each for its algorithm, and one that is not published verifies nothing."""
+    """Neither tokens (RFC 7515, section 4.1.4) nor keys (RFC 7517, section 4.5) need ids: all candidate keys for the
+    algorithm are tried, and an unpublished key verifies nothing."""
     made: list[tuple[PrivateKey, str]] = [(rsa_key(), "RS256"), (rsa_key(1), "RS256"), (EC_KEY, "ES256")]
     made += [(OKP_KEY, "Ed25519"), (rsa_key(2), "PS256")]
     transmitter.keys = []
     for number, (key, _) in enumerate(made):
-        public = jwk(key, "one" if published == "one for all" else f"key {number}")
-        transmitter.keys.append({**public, "kid": None} if published == "none" else public)
+        public = jwk(key, "one" if published == "one id for all" else f"key {number}")
+        transmitter.keys.append({**public, "kid": None} if published == "no ids" else public)
     hours = Hours()
-    ours, named = keys(transmitter, hours, found=False), published != "each its own" or kid is None
+    ours, named = keys(transmitter, hours, found=False), published != "distinct ids" or kid is None
     for key, alg in made:
         hours.now += AGAIN_SECONDS
         assert taken(transmitter, ours, signed(transmitter, key, alg, kid)) == ("" if named else "invalid_key")
@@ -132,7 +132,7 @@ def test_an_id_is_a_hint(transmitter: Transmitter, published: str, kid: str | No
 
 
 def test_a_token_without_an_id_may_be_by_a_new_key(transmitter: Transmitter) -> None:
-    """After a rotation the first brings it, as one that names it does; a flood of forged ones is none of fetches."""
+    """After a rotation, a token without a key id makes the new keys be fetched, at a bounded rate."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
     assert taken(transmitter, ours, signed(transmitter, rsa_key())) == ""
@@ -149,7 +149,7 @@ def test_a_token_without_an_id_may_be_by_a_new_key(transmitter: Transmitter) -> 
 
 
 def test_a_token_is_tried_by_few_keys(transmitter: Transmitter) -> None:
-    """However many are published: whoever may push tokens buys no hours of arithmetic with one."""
+    """Few keys are tried per token, so that a token cannot cause much computation."""
     transmitter.keys = [jwk(rsa_key(), "one") for _ in range(MOST_KEYS)]
     ours = keys(transmitter, found=False)
     assert len(list(ours.find("one", "RS256"))) == MOST_TRIED
@@ -157,7 +157,7 @@ def test_a_token_is_tried_by_few_keys(transmitter: Transmitter) -> None:
 
 
 def test_a_key_that_is_new_is_fetched(transmitter: Transmitter) -> None:
-    """After a rotation the first token by the new key brings it; the old one goes once it is not published."""
+    """After a rotation, the first token with the new key makes it be fetched; the old key is dropped."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
     found_in(ours, "one")
@@ -169,8 +169,8 @@ def test_a_key_that_is_new_is_fetched(transmitter: Transmitter) -> None:
         found_in(ours, "one")
 
 
-def test_a_key_that_was_withdrawn_goes_within_a_day(transmitter: Transmitter) -> None:
-    """Even where no token by another key comes."""
+def test_a_withdrawn_key_is_dropped_within_a_day(transmitter: Transmitter) -> None:
+    """A withdrawn key is dropped within a day, even without tokens by other keys."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
     found_in(ours, "one")
@@ -183,7 +183,7 @@ def test_a_key_that_was_withdrawn_goes_within_a_day(transmitter: Transmitter) ->
 
 
 def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter) -> None:
-    """One in a while; until then they may be right, and have to come again. Known keys are found meanwhile."""
+    """Tokens with unknown keys cause at most one fetch per interval; known keys are found meanwhile."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
     found_in(ours, "one")
@@ -198,7 +198,7 @@ def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter
 
 
 def test_keys_that_another_fetched_are_used(transmitter: Transmitter) -> None:
-    """Also where that was between the look and the lock: nobody is told to come again."""
+    """If another thread fetched the keys just before, they are used."""
     ours = keys(transmitter, found=False)
     lock = ours._lock
 
@@ -215,8 +215,8 @@ def test_keys_that_another_fetched_are_used(transmitter: Transmitter) -> None:
     assert transmitter.asked == ["/keys"]
 
 
-def test_nobody_waits_while_another_fetches(transmitter: Transmitter) -> None:
-    """A transmitter that hangs takes one thread, and no more."""
+def test_a_hanging_fetch_blocks_one_thread_only(transmitter: Transmitter) -> None:
+    """A hanging transmitter blocks one thread only."""
     begun, go = threading.Event(), threading.Event()
 
     def hang(handler: BaseHTTPRequestHandler) -> None:
@@ -294,7 +294,7 @@ ANSWERS: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
 def test_what_is_no_key_set_is_no_answer(
     transmitter: Transmitter, answer: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
-    """Whatever the transmitter says: tokens wait, none is refused for it, and redirects lead nowhere."""
+    """If the answer is no key set, or a redirect, tokens wait and none is refused."""
     transmitter.instead["/keys"] = answer
     with pytest.raises(Away):
         found_in(keys(transmitter, found=False), "one")
@@ -313,7 +313,7 @@ def test_what_is_no_key_set_is_no_answer(
     ids=["another issuer", "plaintext", "a file", "nonsense", "none"],
 )
 def test_a_configuration_is_believed_for_its_own_issuer(transmitter: Transmitter, configuration: bytes) -> None:
-    """SSF 1.0, section 7.2.3; and where it points to is reached by TLS, or is this machine."""
+    """SSF 1.0, section 7.2.3: a configuration must name its issuer, and point to a URL with TLS or on this machine."""
     whole = configuration.replace(b"%s", transmitter.issuer.encode())
     transmitter.instead["/.well-known/ssf-configuration"] = text(whole)
     with pytest.raises(Away):
@@ -324,7 +324,7 @@ def test_a_configuration_is_believed_for_its_own_issuer(transmitter: Transmitter
 def test_a_configuration_from_elsewhere_points_to_nothing_of_this_machine(
     transmitter: Transmitter, tmp_path: Path
 ) -> None:
-    """Plaintext is for transmitters that are here: one that is not sends nobody to what listens beside the receiver."""
+    """A remote transmitter's configuration may not point to a plaintext URL on this machine."""
     with trusted_transmitter(tmp_path) as (other, authority):
         pointing = f'{{"issuer": "{other.issuer}", "jwks_uri": "{transmitter.issuer}/keys"}}'
         other.instead["/.well-known/ssf-configuration"] = text(pointing.encode())
@@ -334,22 +334,22 @@ def test_a_configuration_from_elsewhere_points_to_nothing_of_this_machine(
 
 
 def test_a_configuration_says_what_is_critical(transmitter: Transmitter) -> None:
-    """Members of subjects that must be understood, besides those of the file."""
+    """The configuration can add critical subject members."""
     transmitter.critical = ["tenant"]
     ours = keys(transmitter)
     found_in(ours, "one")
     assert ours.critical == {"tenant"}
 
 
-def test_an_answer_without_an_end_is_left(transmitter: Transmitter) -> None:
-    """However much of it is what was asked for."""
+def test_an_endless_answer_is_aborted(transmitter: Transmitter) -> None:
+    """An answer longer than the limit is aborted."""
     transmitter.instead["/keys"] = text(b" " * (ANSWER_BYTES + 1))
     with pytest.raises(Away, match="is longer than"):
         Web().ask(f"{transmitter.issuer}/keys", 5)
 
 
-def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
-    """Each byte would have a time of its own: it is the whole answer that is timed."""
+def test_the_timeout_covers_the_whole_answer(transmitter: Transmitter) -> None:
+    """The timeout covers the whole answer, not each byte."""
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
@@ -366,7 +366,7 @@ def test_a_transmitter_that_drips_is_left(transmitter: Transmitter) -> None:
 
 @contextmanager
 def resolved(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[None]:
-    """Every name has two addresses: one that takes no connection, and then this port."""
+    """Every name has two addresses: one that accepts no connection, and then this port."""
     with socket.socket() as dead, ExitStack() as filling:
         dead.bind(("127.0.0.1", 0))
         dead.listen(0)
@@ -386,14 +386,14 @@ def resolved(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[None]:
 def test_of_a_host_with_a_dead_address_the_next_is_asked(
     transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of one whose IPv6 leads nowhere: it costs a part of the time, and not all of it."""
+    """If a host's first address is dead, the next one is tried within the time."""
     monkeypatch.setattr("riskd.shared_signals.web.CONNECT_SECONDS", 0.2)
     with resolved(monkeypatch, transmitter.server_port):
         assert Web().ask(f"{transmitter.issuer}/keys", 5).status == 200
 
 
-def test_a_connection_that_comes_late_is_left(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time ran out before there was a connection that could be ended: its answer is not waited for."""
+def test_a_late_connection_is_closed(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is established after the timeout is closed."""
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         for _ in range(100):
@@ -437,12 +437,12 @@ def without(key: dict[str, object], *names: str) -> dict[str, object]:
     ],
 )
 def test_only_public_keys_of_use_are_used(key: dict[str, object], used: bool) -> None:
-    """RSA of 2048 to 8192 bits, P-256, Ed25519; never a secret, whatever else the set holds."""
+    """RSA keys of 2048 to 8192 bits, P-256 and Ed25519 are used; others, and secret ones, are ignored."""
     assert (usable(key) is not None) == used
 
 
-def test_what_is_secret_of_a_key_is_not_read() -> None:
-    """Here the modulus is a prime, made so that the search for factors of it takes hours."""
+def test_the_private_part_of_a_key_is_ignored() -> None:
+    """The private part of a key is ignored: here, using it would take hours of factoring."""
     modulus = 338035584343128303932893021122137250437441973 * 2**1900 + 1
     numbers = {"n": modulus, "e": 65537, "d": pow(65537, -1, modulus - 1)}
     texts = {
@@ -455,7 +455,7 @@ def test_what_is_secret_of_a_key_is_not_read() -> None:
 
 
 def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
-    """However many a set has."""
+    """Of a large key set, a bounded number is read."""
     transmitter.keys = [jwk(rsa_key(), f"k{number}") for number in range(200)]
     assert keys(transmitter).fetch() == MOST_KEYS
 
@@ -470,7 +470,7 @@ def test_of_many_keys_some_are_read(transmitter: Transmitter) -> None:
     ids=["right", "another authority", "another host"],
 )
 def test_a_transmitter_shows_who_it_is(tmp_path: Path, host: str, trusted: bool, why: str) -> None:
-    """By a certificate for its host, of an authority that the stream names, or the machine knows."""
+    """A transmitter's certificate must be for its host, by an authority that the stream or the machine trusts."""
     with trusted_transmitter(tmp_path, host) as (transmitter, authority):
         ours = Keys(stream(transmitter.issuer), Web(authority if trusted else ""))
         if not why:

@@ -1,4 +1,4 @@
-"""What each event means to riskd, and whom it is about."""
+"""What each event means to riskd, and its subject."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ TOLD: dict[str, tuple[str, Content, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("uri", "content", "told"), TOLD.values(), ids=TOLD)
-def test_events_are_told(uri: str, content: Content, told: dict[str, object]) -> None:
-    """Each as RecordSecurityEvent has it."""
+def test_the_meaning_of_each_event(uri: str, content: Content, told: dict[str, object]) -> None:
+    """Each event becomes the RecordSecurityEvent that the table says."""
     assert meaning(event(uri, content), STREAM, set()) == replace(BASE, **told)
 
 
 def test_every_event_of_a_subject_is_among_them() -> None:
-    """The table above leaves none out, neither of those that are heard nor of those that riskd knows."""
+    """The table covers every known event about a subject, and every kind in riskd."""
     assert {uri for uri, *_ in TOLD.values()} == {uri for uri in EVENTS if not uri.startswith(SSF)}
     assert {told["kind"] for *_, told in TOLD.values()} == set(TOLD_AS)
 
@@ -81,8 +81,9 @@ def test_every_event_of_a_subject_is_among_them() -> None:
         (SSF + "stream-updated", {"status": "alex@example.com"}, OfTheStream("stream-updated", "other")),
     ],
 )
-def test_events_of_the_stream_are_told_of_the_stream(uri: str, content: Content, told: OfTheStream) -> None:
-    """SSF 1.0, section 8.1: whatever their subject is, and nothing of them is text of others."""
+def test_events_about_the_stream_are_recognised(uri: str, content: Content, told: OfTheStream) -> None:
+    """SSF 1.0, section 8.1: events about the stream are recognised with any subject, and foreign text is not passed
+    on."""
     assert meaning(event(uri, content, {}), STREAM, {"user"}) == told
 
 
@@ -97,7 +98,7 @@ def test_events_of_the_stream_are_told_of_the_stream(uri: str, content: Content,
     ],
 )
 def test_other_events_are_of_no_use(uri: str, content: Content) -> None:
-    """They are acknowledged, and nothing is told."""
+    """Other events are not used."""
     with pytest.raises(NotUsed):
         meaning(event(uri, content), STREAM, set())
 
@@ -117,7 +118,7 @@ def test_other_events_are_of_no_use(uri: str, content: Content) -> None:
     ],
 )
 def test_events_that_lack_something_are_refused(uri: str, content: Content) -> None:
-    """As invalid, for nobody can tell what they mean."""
+    """Events that lack a required member are refused as invalid."""
     with pytest.raises(Refused, match="invalid_request"):
         meaning(event(uri, content), STREAM, set())
 
@@ -155,12 +156,12 @@ NAMED: dict[str, tuple[Content, SubjectRule, str]] = {
 
 @pytest.mark.parametrize(("identifier", "rule", "subject"), NAMED.values(), ids=NAMED)
 def test_a_subject_is_the_account_that_it_names(identifier: Content, rule: SubjectRule, subject: str) -> None:
-    """In the form that the stream says (RFC 9493; SSF 1.0, section 3)."""
+    """The account is read from the subject in the stream's format (RFC 9493; SSF 1.0, section 3)."""
     assert account(identifier, rule, set()) == subject
 
 
 def test_every_format_is_among_them() -> None:
-    """The table above leaves none out."""
+    """The table covers every format."""
     assert {rule.format for _, rule, _ in NAMED.values()} == FORMATS.keys()
 
 
@@ -187,15 +188,15 @@ NAMELESS: dict[str, tuple[Content, SubjectRule]] = {
 
 @pytest.mark.parametrize(("identifier", "rule"), NAMELESS.values(), ids=NAMELESS)
 def test_a_subject_that_names_no_account_is_of_no_use(identifier: Content, rule: SubjectRule) -> None:
-    """It is acknowledged, nothing is told, and the words of why quote nothing of it."""
+    """A subject without an account is not used, and the reason quotes nothing of it."""
     with pytest.raises(NotUsed) as why:
         account(identifier, rule, set())
     assert "example" not in str(why.value)
     assert "u-" not in str(why.value)
 
 
-def test_what_is_critical_must_be_understood() -> None:
-    """SSF 1.0, section 7.1: an event whose subject has a critical member that is not understood is discarded."""
+def test_an_unknown_critical_member_discards_the_event() -> None:
+    """SSF 1.0, section 7.1: an event whose subject has an unknown critical member is discarded."""
     whole = {"format": "complex", "user": ALEX, "tenant": {"format": "opaque", "id": "t"}}
     assert account(whole, EMAIL, {"user", "session"}) == "alex@example.com"
     with pytest.raises(NotUsed, match="critical"):

@@ -1,4 +1,4 @@
-"""A streams file is read whole, or refused whole with every mistake, its place and its remedy."""
+"""A streams file is read as a whole, or rejected with every mistake, its position and a remedy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def problems(folder: Path, text: str) -> list[Problem]:
 
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:
-    """Token files lie beside it, unless their path says otherwise."""
+    """Paths of token files are relative to the streams file."""
     okta, idp = read(tmp_path, GOOD)
     assert okta == Stream(
         name="okta",
@@ -74,7 +74,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_poll_may_be_given_tokens(tmp_path: Path) -> None:
-    """By OAuth, for a secret in a file."""
+    """A poll can get access tokens by OAuth, with a secret in a file."""
     oauth = "oauth: {token_endpoint: https://i.example.com/token, client_id: r, secret_file: stream.token, scope: a b}"
     head, _, tail = GOOD.rpartition("token_file: stream.token")
     (_, idp) = read(tmp_path, head + oauth + tail)
@@ -162,8 +162,8 @@ WRONG: dict[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize(("text", "line", "what"), WRONG.values(), ids=WRONG)
-def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, what: str) -> None:
-    """One problem for one mistake."""
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, text: str, line: int, what: str) -> None:
+    """Each mistake gives one problem with its line."""
     (tmp_path / "empty.token").write_text("\n")
     (problem,) = problems(tmp_path, text)
     assert problem.where == str(tmp_path / "streams.yaml")
@@ -172,15 +172,15 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, w
 
 
 def test_two_streams_have_two_paths(tmp_path: Path) -> None:
-    """A transmitter's token says nothing of another's stream."""
+    """Two streams cannot share a path, because a token belongs to one transmitter."""
     okta = GOOD.partition("streams:\n")[2].partition("  idp:")[0]
     twice = f"streams:\n{okta}{okta.replace('okta:', 'other:', 1)}"
     (problem,) = problems(tmp_path, twice)
     assert problem.what == "the path is already used by stream okta"
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    """In the order of the file."""
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    """All mistakes are reported at once, in the order of the file."""
     text = (
         without("format: iss_sub", "format: did").replace("interval: 30s", "interval: 2h").replace("acme.okta", "a b")
     )
@@ -190,14 +190,14 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_every_mistake_of_a_streams_file_is_tried(tmp_path: Path) -> None:
-    """Each that has words of its own is made above."""
+    """Every message of this reader occurs among the mistakes above."""
     tried = " ".join(what for *_, what in WRONG.values()) + " the path is already used by stream"
     starts = [re.split(r"{\w+}", words) for words in STREAM_MISTAKES.values()]
     said = [max(parts, key=len).strip() for parts in starts if any(part.strip() for part in parts)]
     assert [words for words in said if words not in tried] == []
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """By its name."""
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    """A missing file is reported by name."""
     with pytest.raises(InvalidStreams, match="No such file"):
         read_streams(tmp_path / "none.yaml")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a token, it is refused by the right code of RFC 8935, and means nothing."""
+"""A token with any mistake is refused with the right code of RFC 8935, and has no effect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ P384 = ec.generate_private_key(ec.SECP384R1())
 
 
 def known(key: PrivateKey, **more: object) -> Find:
-    """Of a transmitter that has one key, whatever id is asked for."""
+    """The keys of a transmitter with one key, whatever id is requested."""
     found = usable(jwk(key, "one", **more))
     assert found is not None
     return lambda *_: [found]
@@ -40,12 +40,12 @@ RSA = known(rsa_key())
 def claims(
     issuer: str, /, event: str = CAEP + "risk-level-change", content: object = HIGH, **more: object
 ) -> dict[str, object]:
-    """Of a token that is right at `NOW`, however long ago that is."""
+    """The claims of a token that is valid at `NOW`."""
     return claims_of(issuer, event, content, **{"iat": int(NOW), **more})
 
 
 def refusal(token: str, find: Find = RSA) -> str:
-    """The code by which a token is refused."""
+    """The code with which a token is refused."""
     with pytest.raises(Refused) as refused:
         verify(token, STREAM, find, NOW)
     return refused.value.err
@@ -56,8 +56,8 @@ def refusal(token: str, find: Find = RSA) -> str:
     [(rsa_key(), "RS256"), (rsa_key(), "PS256"), (P256, "ES256"), (ED, "Ed25519")],
     ids=lambda x: str(x)[:9],
 )
-def test_a_good_token_says_what_it_says(key: PrivateKey, alg: str) -> None:
-    """By every algorithm that is taken, and by a key that is made for it alone."""
+def test_a_valid_token_is_read(key: PrivateKey, alg: str) -> None:
+    """A valid token is read with every supported algorithm, also with a key restricted to it."""
     told = claims(ISSUER, jti="t-1", iat=NOW - 60)
     for find in (known(key), known(key, alg=alg)):
         event = verify(sign(told, key, alg), STREAM, find, NOW)
@@ -67,7 +67,7 @@ def test_a_good_token_says_what_it_says(key: PrivateKey, alg: str) -> None:
 
 
 def test_the_example_of_the_specification_is_read() -> None:
-    """CAEP 1.0, section 3.8.2, as it stands."""
+    """The example of CAEP 1.0, section 3.8.2, is read as it is."""
     told = {
         "iss": "https://idp.example.com/123456789/",
         "jti": "24c63fb56e5a2d77a6b512616ca9fa24",
@@ -99,18 +99,18 @@ def test_the_example_of_the_specification_is_read() -> None:
 
 @pytest.mark.parametrize("typ", ["secevent+jwt", "SECEVENT+JWT", "application/secevent+jwt"])
 def test_the_type_is_a_media_type(typ: str) -> None:
-    """RFC 7515, section 4.1.9: in any case, with or without what every such type begins with."""
+    """RFC 7515, section 4.1.9: the type is case-insensitive, with or without the prefix `application/`."""
     assert verify(sign(claims(ISSUER), typ=typ), STREAM, RSA, NOW).uri
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, [AUDIENCE], ["https://other.example.com", AUDIENCE]])
 def test_the_audience_may_be_several(audience: object) -> None:
-    """SSF 1.0, section 4.2.3."""
+    """SSF 1.0, section 4.2.3: the audience may be one or several."""
     assert verify(sign(claims(ISSUER, aud=audience)), STREAM, RSA, NOW).uri
 
 
-def test_what_is_not_known_is_ignored() -> None:
-    """SSF 1.0, section 4.3.3: other claims, members and headers mean nothing."""
+def test_unknown_claims_are_ignored() -> None:
+    """SSF 1.0, section 4.3.3: unknown claims, members and headers are ignored."""
     told = claims(ISSUER, content={**HIGH, "more": [1, {"a": None}]}, extra={"deep": [1, 2]})
     assert verify(sign(told, x5t="abc", other="x"), STREAM, RSA, NOW).uri
 
@@ -121,7 +121,7 @@ def unsigned(header: dict[str, object], payload: bytes = b"{}") -> str:
 
 
 def test_an_event_may_have_other_names() -> None:
-    """SSF 1.0, section 4, on the claim `events`: alternative URIs of the same event. The one that is known counts."""
+    """SSF 1.0, section 4, on the claim `events`: if an event has alternative URIs, the known one counts."""
     names = {"https://example.com/risk": {"x": 1}, CAEP + "risk-level-change": HIGH}
     event = verify(sign(claims(ISSUER, events=names)), STREAM, RSA, NOW)
     assert (event.uri, json.loads(event.content)) == (CAEP + "risk-level-change", HIGH)
@@ -129,13 +129,13 @@ def test_an_event_may_have_other_names() -> None:
 
 @pytest.mark.parametrize("content", [{"event_timestamp": "2026-11-27T08:00:00Z"}, {"event_timestamp": 1e12 * NOW}, [1]])
 def test_an_event_of_no_use_may_be_as_it_likes(content: object) -> None:
-    """It is by a specification that is not known here: it is taken, and happened when it was told."""
+    """The content of an unknown event is not checked; its time is that of the token."""
     told = claims(ISSUER, "https://example.com/ours", content, iat=NOW - 60)
     assert verify(sign(told), STREAM, RSA, NOW).at == pytest.approx(NOW - 60)
 
 
 def nested(deep: int) -> str:
-    """A token whose header is lists in lists."""
+    """A token whose header is deeply nested."""
     header = base64.urlsafe_b64encode(b"[" * deep + b"]" * deep).rstrip(b"=").decode()
     return f"{header}.e30.AA"
 
@@ -211,7 +211,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("token", "err"), WRONG.values(), ids=WRONG)
 def test_a_wrong_token_is_refused(token: str, err: str) -> None:
-    """By the code that says what is wrong, whatever it is."""
+    """Each invalid token is refused with its code."""
     assert refusal(token) == err
 
 
@@ -219,19 +219,19 @@ def test_a_wrong_token_is_refused(token: str, err: str) -> None:
     "key", [known(P256), known(ED), known(rsa_key(), alg="PS256")], ids=["EC", "OKP", "RSA for PS256"]
 )
 def test_a_key_is_used_for_what_it_is(key: Find) -> None:
-    """A key of another kind, or of another algorithm, verifies nothing."""
+    """A key of another kind or algorithm verifies nothing."""
     assert refusal(sign(claims(ISSUER)), key) == "invalid_key"
 
 
 @pytest.mark.parametrize("wrong", ["iat in the future", "toe in the future", "an event of the future"])
-def test_whose_clock_may_be_to_blame_is_told(wrong: str) -> None:
-    """A token of now is of the future to a machine whose clock is behind."""
+def test_a_clock_difference_is_mentioned(wrong: str) -> None:
+    """A token from the future is refused with a remark about clocks."""
     with pytest.raises(Refused, match="clock is more than five minutes ahead of this machine's"):
         verify(WRONG[wrong][0], STREAM, RSA, NOW)
 
 
 def test_a_refusal_quotes_nothing() -> None:
-    """Its words go into logs, and to whoever sent the token: no claim is in them."""
+    """The text of a refusal quotes no claim."""
     for token, _ in WRONG.values():
         with pytest.raises(Refused) as refused:
             verify(token, STREAM, RSA, NOW)
@@ -250,14 +250,14 @@ def test_a_refusal_quotes_nothing() -> None:
     ids=["event_timestamp", "toe", "iat", "milliseconds of drafts", "a clock that is ahead"],
 )
 def test_the_time_is_the_event_s(more: dict[str, object], content: dict[str, object], at: float) -> None:
-    """CAEP 1.0, section 2: seconds, of the event if it says so, else of the token; none lies in our future."""
+    """CAEP 1.0, section 2: the event's own time counts, else the token's; a time in the future becomes now."""
     token = sign({**claims(ISSUER, content={**HIGH, **content}), **more})
     assert verify(token, STREAM, RSA, NOW).at == pytest.approx(at, abs=0.001)
 
 
 @given(st.text(max_size=200) | st.from_regex(r"[\w-]{0,60}\.[\w-]{0,60}\.[\w-]{0,60}", fullmatch=True))
 def test_any_text_is_refused(token: str) -> None:
-    """Nothing but Refused, whatever comes."""
+    """Any text raises Refused, and no other error."""
     assert refusal(token)
 
 
@@ -267,7 +267,7 @@ ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(
 
 @given(ANYTHING, st.sampled_from(["iss", "aud", "iat", "jti", "events", "sub_id", "toe"]))
 def test_any_claim_is_refused_or_read(value: object, name: str) -> None:
-    """One claim that is anything: the token is right, or Refused."""
+    """With any value for one claim, the token is read or raises Refused."""
     whole = {**claims(ISSUER), name: value}
     try:
         event = verify(sign(whole), STREAM, RSA, NOW)

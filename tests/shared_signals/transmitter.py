@@ -1,6 +1,7 @@
-"""A transmitter of shared signals for tests: it signs with real keys, publishes them, and hands out events over HTTP.
+"""A transmitter of shared signals for tests.
 
-It signs by PyJWT; riskd verifies by another library, so that the two sides are not one.
+It signs with real keys, publishes them, and delivers events over HTTP. It signs with PyJWT, while riskd verifies with
+another library, so that the two sides are independent.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 @cache
 def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """The same for the same number: they are slow to make."""
+    """A key by number, cached because keys are slow to generate."""
     return rsa.generate_private_key(65537, bits)
 
 
 def jwk(key: PrivateKey, kid: str, **more: object) -> dict[str, object]:
-    """The public half, as a transmitter publishes it."""
+    """The public key as a transmitter publishes it."""
     public = key.public_key()
     if isinstance(public, rsa.RSAPublicKey):
         found = RSAAlgorithm.to_jwk(public, as_dict=True)
@@ -56,7 +57,7 @@ def jwk(key: PrivateKey, kid: str, **more: object) -> dict[str, object]:
 
 
 def signer() -> jwt.PyJWS:
-    """PyJWT, with the algorithm of RFC 9864 by its name."""
+    """PyJWT with the algorithm name of RFC 9864."""
     made = jwt.PyJWS()
     made.register_algorithm("Ed25519", OKPAlgorithm())
     return made
@@ -68,7 +69,7 @@ def sign(
     alg: str = "RS256",
     **headers: object,
 ) -> str:
-    """A token. A header of None is left out."""
+    """A signed token. A header of None is left out."""
     content = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
     header = {"typ": "secevent+jwt", "kid": "one", **headers}
     shown = {name: value for name, value in header.items() if value is not None or name == "typ"}
@@ -79,7 +80,7 @@ def sign(
 def claims(
     issuer: str, /, event: str = CAEP + "risk-level-change", content: object = HIGH, **more: object
 ) -> dict[str, object]:
-    """Of a token that is right. A claim of None is left out."""
+    """The claims of a valid token. A claim of None is left out."""
     whole: dict[str, object] = {
         "iss": issuer,
         "aud": AUDIENCE,
@@ -101,7 +102,7 @@ def stream(
     jwks_uri: str = "",
     critical: tuple[str, ...] = (),
 ) -> Stream:
-    """A stream of customers, by their addresses of e-mail."""
+    """A stream of customers, identified by e-mail address."""
     return Stream(
         name="idp",
         issuer=issuer,
@@ -136,41 +137,41 @@ class Transmitter(ThreadingHTTPServer):
         self.bearer = BEARER
         self.until = math.inf
         self.lifetime = 300
-        """Seconds, of tokens that it gives."""
+        """Lifetime in seconds of the tokens that it issues."""
         self.hold = 0.2
-        """Seconds for which a poll waits that may."""
+        """Seconds for which a long poll waits."""
         self.instead: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-        """What a path does otherwise."""
+        """Replacement handlers by path."""
         self.changed = threading.Condition()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A receiver that went away, or that is killed, is no news."""
+        """Ignore receivers that disconnect."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def endpoint(self) -> str:
-        """Where it is polled."""
+        """The URL for polling."""
         return f"{self.issuer}/poll"
 
     def queue(self, event: str = CAEP + "risk-level-change", content: object = HIGH, **more: object) -> str:
-        """An event that waits to be polled; its jti."""
+        """Add an event to be polled, and return its jti."""
         told = claims(self.issuer, event, content, **more)
         return self.put(str(told["jti"]), sign(told))
 
     def put(self, jti: str, token: str) -> str:
-        """A token that waits to be polled."""
+        """Add a token to be polled."""
         with self.changed:
             self.waiting[jti] = token
             self.changed.notify_all()
         return jti
 
     def knows(self, shown: str) -> bool:
-        """Whether that is the token, and it lives."""
+        """Whether the access token is valid."""
         return shown == f"Bearer {self.bearer}" and time.monotonic() < self.until
 
     def grant(self, shown: str, form: dict[str, list[str]]) -> tuple[dict[str, object], int]:
-        """RFC 6749, section 4.4: another token for each who knows the secret."""
+        """RFC 6749, section 4.4: an access token for a client with the secret."""
         known = b64decode(shown.removeprefix("Basic ")).decode()
         if known != "riskd%2F1:a-secret" or form != {"grant_type": ["client_credentials"], "scope": ["ssf.read"]}:
             return {"error": "invalid_client"}, 401
@@ -178,7 +179,7 @@ class Transmitter(ThreadingHTTPServer):
         return {"access_token": self.bearer, "token_type": "Bearer", "expires_in": self.lifetime}, 200
 
     def poll(self, question: dict[str, object]) -> dict[str, object]:
-        """RFC 8936: what was acknowledged goes, what is left comes."""
+        """RFC 8936: remove what was acknowledged, and return what is left."""
         with self.changed:
             self.questions.append(question)
             for jti in _strings(question.get("ack", [])):
@@ -234,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer({"error": "no"}, 401 if self.path == "/poll" else 404)
 
     def answer(self, content: object, status: int = 200) -> None:
-        """JSON."""
+        """Answer with JSON."""
         body = json.dumps(content).encode()
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
@@ -243,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing."""
+        """Log nothing."""
 
 
 def _strings(value: object) -> list[str]:
@@ -253,7 +254,7 @@ def _strings(value: object) -> list[str]:
 
 @contextmanager
 def transmitting(tls: ssl.SSLContext | None = None) -> Iterator[Transmitter]:
-    """A transmitter that is up."""
+    """A running transmitter."""
     with Transmitter(tls) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -265,7 +266,7 @@ def transmitting(tls: ssl.SSLContext | None = None) -> Iterator[Transmitter]:
 
 
 def bearer_file(folder: Path, token: str = BEARER) -> str:
-    """A file with the token of a stream."""
+    """A file with a stream's token."""
     path = folder / "stream.token"
     path.write_text(f"{token}\n", encoding="ascii")
     return str(path)

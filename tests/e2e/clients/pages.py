@@ -1,4 +1,4 @@
-"""The clients that docs/client.md and docs/client-node.md show, made ready by the commands of their pages."""
+"""The clients of docs/client.md and docs/client-node.md, set up with the commands on those pages."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ NODE_ENVIRONMENT: Final = {
 
 
 class App(Struct, frozen=True):
-    """An application that has a page's code, and nothing of riskd's."""
+    """An application with a page's code and nothing of riskd's own."""
 
     language: str
     folder: Path
     command: list[str]
-    """What plays a scenario."""
+    """The program that plays a scenario."""
     environment: Mapping[str, str]
 
     def run(self, command: list[str], said: str = "") -> subprocess.CompletedProcess[str]:
-        """A command, to its end, with something to read."""
+        """Run a command to its end, with stdin."""
         return subprocess.run(
             command,
             input=said,
@@ -55,7 +55,7 @@ class App(Struct, frozen=True):
         )
 
     def play(self, target: str, *steps: dict[str, object], **given: object) -> list[Any]:
-        """What came of each step; `deadline`, in seconds, stands for the page's own."""
+        """The result of each step; `deadline`, in seconds, replaces that of the page."""
         done = self.run(self.command, json.dumps({"target": target, "steps": steps, **given}))
         assert done.returncode == 0, done.stderr
         came = json.loads(done.stdout.splitlines()[-1])
@@ -64,18 +64,18 @@ class App(Struct, frozen=True):
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The blocks of a language, in order."""
+    """The code blocks of a language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def commands(page: str) -> list[list[str]]:
-    """The words of every command of a page."""
+    """The words of every command on a page."""
     lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     return [shlex.split(line) for line in lines]
 
 
 def python_app(folder: Path) -> App:
-    """With the modules that the page's command makes."""
+    """An app with the modules that the page's command generates."""
     (protoc,) = [words for words in commands(PYTHON) if words[:3] == ["python", "-m", "grpc_tools.protoc"]]
     *words, pattern = [word.replace("=app", f"={folder}") for word in protoc[1:]]
     protos = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(pattern))]
@@ -86,7 +86,7 @@ def python_app(folder: Path) -> App:
 
 
 def node_app(folder: Path) -> App:
-    """With the protos that the page copies, and the locked versions of the packages that it installs."""
+    """An app with the protos that the page copies, and the locked packages that it installs."""
     for words in commands(NODE):
         if words[0] in ("mkdir", "cp"):
             into = [str(folder / word.removeprefix("app/")) if word.startswith("app/") else word for word in words]
@@ -98,7 +98,7 @@ def node_app(folder: Path) -> App:
 
 
 def node_modules() -> Path:
-    """The packages of `package-lock.json`, by their hashes, installed beside Python's: once for each lock."""
+    """The packages of `package-lock.json`, verified by hash, installed beside Python's, once per lock file."""
     lock = (HERE / "package-lock.json").read_bytes()
     kept = Path(sys.prefix) / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not kept.exists():

@@ -1,4 +1,4 @@
-"""Plays a scenario with the code of docs/client.md beside it: JSON in, what came of each step out."""
+"""Play a scenario with the code of docs/client.md: JSON in, the result of each step out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tell(risk: object, step: Step) -> object:
 
 
 def patience(_: object, __: Step) -> object:
-    """Milliseconds after which the kernel gives up on who acknowledges nothing, of each connection over TCP."""
+    """Milliseconds after which the kernel gives up an unacknowledged TCP connection, for each connection."""
     found = []
     for file in list(Path("/proc/self/fd").iterdir()):
         with suppress(OSError), socket.socket(fileno=os.dup(int(file.name))) as connection:

@@ -1,4 +1,4 @@
-"""Laws of the dataset: every line of a finished segment once, whoever dies, and nobody who was erased."""
+"""The dataset: every line of finished segments exactly once, also after kills, and no erased subject."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.offline.town import lived
 
 ROOT = Path(__file__).parents[3]
 LATE = 1.9e9
-"""A wall clock after everything that the town has lived."""
+"""A time after everything in the town's log."""
 
 
 class Desk:
@@ -60,7 +60,7 @@ class Desk:
         return Dataset(self.target, self.log, self.archive, self.buckets)
 
     def ids(self) -> list[str]:
-        """Every line in the dataset, by whose it is, in any order."""
+        """Identities of all lines in the dataset, in any order."""
         return sorted(
             row[name]
             for part in required(self.target).parts
@@ -78,7 +78,7 @@ def ids(lines: list[bytes]) -> list[str]:
 
 
 def counted(lines: list[bytes]) -> dict[str, int]:
-    """What a run that takes them in says."""
+    """The counts of a run that adds these lines."""
     return {f"{kind}s": count for kind, count in types(lines).items()}
 
 
@@ -104,7 +104,7 @@ def desk(tmp_path: Path, lines: list[bytes]) -> Desk:
 
 
 def test_every_line_is_in_it_once(tmp_path: Path, lines: list[bytes], target: Target) -> None:
-    """Assessments and outcomes of all segments, wherever it lies; and nothing comes again with the next runs."""
+    """The dataset has every line of all segments once, on any file system; later runs add nothing."""
     desk = Desk(tmp_path, lines, target)
     done = desk.compact()
     assert done.counts == counted(lines)
@@ -117,7 +117,7 @@ def test_every_line_is_in_it_once(tmp_path: Path, lines: list[bytes], target: Ta
 
 
 def test_a_row_says_what_its_line_says(desk: Desk) -> None:
-    """From the columns and `line` the record comes back as it was, to the last bit of every feature."""
+    """A record can be rebuilt exactly from its row's columns and `line`."""
     desk.compact()
     found = {}
     for part in required(desk.target).of("assessments"):
@@ -133,7 +133,7 @@ def test_a_row_says_what_its_line_says(desk: Desk) -> None:
 
 
 def test_it_is_laid_out_as_everybody_reads_it(desk: Desk) -> None:
-    """Folders say date and bucket, so that others than riskd read them, too."""
+    """Folders are Hive partitions by date and bucket, so that other tools can read them."""
     desk.compact()
     found = ds.dataset(desk.place / "assessments", partitioning="hive").to_table(columns=["date", "bucket", "written"])
     days = {(row["date"], time.strftime("%Y-%m-%d", time.gmtime(row["written"]))) for row in found.to_pylist()}
@@ -142,7 +142,7 @@ def test_it_is_laid_out_as_everybody_reads_it(desk: Desk) -> None:
 
 
 def test_new_segments_come_in_and_those_under_way_wait(desk: Desk) -> None:
-    """A segment that is still being written comes in once it is finished, and the rest is not read again."""
+    """An open segment is added once it is finished, and earlier ones are not read again."""
     desk.compact()
     log = ListLog()
     lived(log, 10, seed=6, gossip=0.5)
@@ -156,7 +156,7 @@ def test_new_segments_come_in_and_those_under_way_wait(desk: Desk) -> None:
 
 
 def test_the_erased_go_and_other_files_stay(desk: Desk) -> None:
-    """After the next run nothing is left of the subject, and no file of another bucket was touched."""
+    """After an erasure the next run removes the subject's lines, and files of other buckets are not rewritten."""
     desk.compact()
     before = required(desk.target).parts
     first = record.decode(desk.lines[0])
@@ -169,11 +169,11 @@ def test_the_erased_go_and_other_files_stay(desk: Desk) -> None:
     assert desk.ids() == ids(left)
     mine = bucket(first.subject, 4)
     assert [part for part in before if part.bucket != mine] == [part for part in after if part.bucket != mine]
-    assert desk.files() == {part.path for part in after}, "the old files are gone"
+    assert desk.files() == {part.path for part in after}, "replaced files are deleted"
 
 
 def test_an_erasure_that_the_log_is_done_with_still_reaches_the_dataset(desk: Desk) -> None:
-    """A running service may have compacted the log long before the dataset is looked at again."""
+    """An erasure that the log has already applied is still applied to the dataset."""
     from threading import Event
 
     desk.compact()
@@ -184,13 +184,13 @@ def test_an_erasure_that_the_log_is_done_with_still_reaches_the_dataset(desk: De
     assert done is not None
     assert desk.archive.state().erasures == 0
     for path in desk.log.glob("*.jsonl"):
-        path.unlink()  # the log keeps less than the dataset
+        path.unlink()  # the log keeps less than the dataset does
     assert desk.compact().gone > 0
     assert not any(one.startswith(first.subject[:16]) for one in desk.ids())
 
 
-def test_a_subject_that_comes_back_stays(desk: Desk) -> None:
-    """What was written after the erasure is another person's, as far as riskd knows."""
+def test_lines_of_a_returning_subject_stay(desk: Desk) -> None:
+    """Lines that a subject writes after the erasure stay."""
     first = record.decode(desk.lines[0])
     assert isinstance(first, AssessmentRecord)
     desk.archive.forget([bytes.fromhex(first.subject)])
@@ -204,7 +204,7 @@ def test_a_subject_that_comes_back_stays(desk: Desk) -> None:
 
 
 def test_lines_go_with_the_retention_of_their_domain(desk: Desk) -> None:
-    """Rows that were written longer ago than their domain is kept go, those of other domains stay."""
+    """Rows older than their domain's retention are removed; those of other domains stay."""
     desk.compact()
     cut = sorted(_written(line) for line in desk.lines)[len(desk.lines) // 2]
     desk.compact(customer=LATE - cut, workforce=1e10, machine=1e10)
@@ -219,7 +219,7 @@ def _written(line: bytes) -> float:
 
 
 def test_many_small_files_become_one(desk: Desk, lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a few files of one date and bucket are joined, and hold what they held."""
+    """Several files of one date and bucket are merged without changing their content."""
     monkeypatch.setattr(compaction, "GROUP", 1)
     monkeypatch.setattr(compaction, "FEW", 1)
     assert desk.compact().segments == 3
@@ -229,8 +229,8 @@ def test_many_small_files_become_one(desk: Desk, lines: list[bytes], monkeypatch
 
 
 def test_features_that_come_later_have_columns_from_then_on(desk: Desk) -> None:
-    """A file of before a feature has none of it: its rows are null there, and they stay when their file is rewritten.
-    A line with another vector keeps it in `line`."""
+    """A new feature gets a column in new files; older rows are null there, also after a rewrite. A line with an unknown
+    vector keeps it in `line`."""
     desk.buckets = 1
     desk.compact()
     older = required(desk.target)
@@ -282,8 +282,8 @@ compact.Dataset(target.Target.open(sys.argv[2]), log, archive, 4).compact({}, la
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 9, 40, 41, 42, 43, 90, 130])
 def test_a_killed_run_neither_doubles_nor_loses_a_line(desk: Desk, lines: list[bytes], step: int) -> None:
-    """Killed before or after any file, any commit and any deletion: what can be read is whole segments, and the next
-    run leaves every line in it once."""
+    """If a run is killed at any step, readers see whole segments only, and the next run completes the dataset with
+    every line once."""
     command = [sys.executable, "-c", KILLED, str(desk.log), str(desk.place), str(step)]
     ended = subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert ended.returncode in (0, -signal.SIGKILL)
@@ -296,7 +296,7 @@ def test_a_killed_run_neither_doubles_nor_loses_a_line(desk: Desk, lines: list[b
 
 
 def test_one_process_at_a_time(desk: Desk) -> None:
-    """A run beside another does nothing, and says so."""
+    """A concurrent second run does nothing and returns None."""
     with exclusive(desk.log / DATASET) as ours:
         assert ours
         assert desk.open().compact({}, lambda _: None) is None
@@ -304,7 +304,7 @@ def test_one_process_at_a_time(desk: Desk) -> None:
 
 
 def test_a_log_is_named_once(desk: Desk) -> None:
-    """No later run writes the name, which a full disk, or a kill, would empty: the log would be another's for ever."""
+    """The file that names the dataset is not rewritten by later runs, so that a full disk or a kill cannot empty it."""
     desk.compact()
     os.utime(desk.log / DATASET, (1, 1))
     desk.compact()
@@ -312,7 +312,7 @@ def test_a_log_is_named_once(desk: Desk) -> None:
 
 
 def test_a_dataset_is_of_one_log(desk: Desk, lines: list[bytes], tmp_path: Path) -> None:
-    """A second log, another machine's, is refused with what to do, and nothing changes; the first goes on."""
+    """Compacting another log into the dataset is refused with what to do, and changes nothing."""
     desk.compact()
     other = Desk(tmp_path / "other", lines, desk.target)
     with pytest.raises(InvalidFile, match="holds the decisions of another log") as refused:

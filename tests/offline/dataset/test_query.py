@@ -1,4 +1,4 @@
-"""Laws of questions in SQL: the help's work, labels follow the rule, and nothing else can be read or changed."""
+"""SQL queries: the examples of the help work, labels follow the rule, and nothing else can be read or changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.offline.town import lived
 
 
 class Asked:
-    """The command, on a dataset that the command made."""
+    """The commands on a dataset made by `riskd log compact`."""
 
     def __init__(self, directory: Path) -> None:
         self.log, self.place = directory / "log", directory / "set"
@@ -53,8 +53,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401 - JSON
     return json.loads(capsys.readouterr().out)
 
 
-def test_compaction_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As JSON and in words; a second run finds nothing new, and the setting stands for the flag."""
+def test_compaction_reports_its_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`compact` reports its counts as JSON and text; a second run adds nothing, and the setting can replace the
+    flag."""
     made = Asked(tmp_path)
     assert made.compact("--json", "--buckets", "3") == 0
     first = said(capsys)["dataset"]
@@ -68,7 +69,7 @@ def test_compaction_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_questions_of_the_help_are_answered(
     asked: Asked, question: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each has rows, as a table, as JSON and as CSV."""
+    """Each example query returns rows as table, JSON and CSV."""
     assert asked.query(EXAMPLES[question]) == 0
     assert "\u2503" in capsys.readouterr().out
     assert asked.query(EXAMPLES[question], "--json") == 0
@@ -80,7 +81,7 @@ def test_the_questions_of_the_help_are_answered(
 
 
 def test_labels_in_sql_are_those_of_rows(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """`labelled` follows the one rule, whatever is known and at whatever moment."""
+    """The view `labelled` gives the same labels as reading rows, now and as of an earlier time."""
     times = sorted(record.decode(line).time for line in asked.lines)
     for as_of in ("", times[len(times) // 2]):
         more = ["--as-of", _date(as_of)] if as_of else []
@@ -106,8 +107,8 @@ def _moment(date: str) -> float:
     return moment(date)
 
 
-def test_what_stands_in_a_row_is_what_was_logged(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """Values come through as they are, lists and nulls included; --json prints nothing else."""
+def test_a_query_shows_values_unchanged(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Values are unchanged, including lists and nulls, and `--json` prints nothing else."""
     one = record.decode(asked.lines[0])
     assert isinstance(one, AssessmentRecord)
     sql = f"SELECT score, reasons, country, id AS a, id AS b FROM assessments WHERE id = '{one.id}'"
@@ -120,8 +121,8 @@ def test_what_stands_in_a_row_is_what_was_logged(asked: Asked, capsys: pytest.Ca
     assert said(capsys) == []
 
 
-def test_what_others_told_can_be_asked_for(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside the decisions of the subject that it was told of, under the same pseudonym."""
+def test_security_events_can_be_queried(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Security events can be queried, and join with assessments by the same pseudonym."""
     told = [one for one in map(record.decode, asked.lines) if isinstance(one, SecurityEventRecord)]
     names = SecurityEventRecord.__struct_fields__
     shown = [name for name in names if name not in ("keyed", "caller", "written")]
@@ -153,7 +154,7 @@ def test_what_others_told_can_be_asked_for(asked: Asked, capsys: pytest.CaptureF
     ],
 )
 def test_nothing_else_can_be_read_or_changed(asked: Asked, sql: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files, network, extensions and settings are out of reach; the refusal says what there is to ask."""
+    """Files, network, extensions and settings cannot be accessed from SQL."""
     assert asked.query(sql) == 2
     told = capsys.readouterr().err
     assert told.startswith("riskd: SQL")
@@ -161,7 +162,7 @@ def test_nothing_else_can_be_read_or_changed(asked: Asked, sql: str, capsys: pyt
 
 
 def test_memory_is_bounded(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """A question that needs more than it may take is refused, and does not take it."""
+    """A query that needs more than `--memory-mb` is refused."""
     sql = "SELECT list(a.id || b.id || c.id) FROM assessments a, assessments b, assessments c"
     assert asked.query(sql, "--memory-mb", "64") == 2
     assert "memory" in capsys.readouterr().err.lower()
@@ -170,7 +171,7 @@ def test_memory_is_bounded(asked: Asked, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_missing_package_names_the_extra(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without duckdb, or without pyarrow, the refusal says what to install."""
+    """Without duckdb or pyarrow, the message says what to install."""
     for package in ("duckdb", "pyarrow"):
         monkeypatch.setattr(extras, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name))
         assert asked.query("SELECT 1") == 2
@@ -181,14 +182,14 @@ def test_a_missing_package_names_the_extra(
 def test_a_question_may_come_from_standard_input(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`-` reads it."""
+    """`-` reads the query from stdin."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT count(*) AS n FROM assessments"))
     assert asked.query("-", "--json") == 0
     assert said(capsys) == [{"n": 100}]
 
 
-def test_more_columns_than_a_line_has_are_told_one_by_one(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table of a hundred columns in eighty characters would be borders alone."""
+def test_wide_rows_are_printed_column_by_column(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row with too many columns for the terminal is printed one column per line."""
     assert asked.query("SELECT * FROM assessments LIMIT 2") == 0
     told = capsys.readouterr().out
     assert told.count("│ journey ") == 2
@@ -198,7 +199,7 @@ def test_more_columns_than_a_line_has_are_told_one_by_one(asked: Asked, capsys: 
 def test_a_table_cuts_nothing_and_puts_figures_below_each_other(
     asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not fit a cell goes on in the next line; a moment that begins a day is that day."""
+    """Long cells are wrapped, figures are right-aligned, and a time at midnight is printed as a date."""
     monkeypatch.setenv("COLUMNS", "50")
     sql = "SELECT 'PHISHING_RESISTANT_AND_MORE' AS tier, 7 AS n, TIMESTAMP '2026-06-01' AS day, 12345 AS cases"
     assert asked.query(f"{sql} UNION ALL SELECT 'DENY', 1000, NULL, 1") == 0
@@ -208,13 +209,13 @@ def test_a_table_cuts_nothing_and_puts_figures_below_each_other(
     assert "│ 1000 │            │     1 │" in told
 
 
-def test_an_answer_without_rows_says_so(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    """No table without rows, which would look like an answer."""
+def test_a_result_without_rows_is_stated(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """A result without rows prints `no rows`."""
     assert asked.query("SELECT * FROM assessments WHERE false") == 0
     assert capsys.readouterr().out == "no rows\n"
 
 
 def test_no_dataset_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --from and the setting there is nothing to ask."""
+    """Without a dataset, the message names the command that makes one."""
     assert main(["log", "query", "SELECT 1", "--set", f"state.dir={tmp_path}"]) == 2
     assert "riskd log compact --to" in capsys.readouterr().err

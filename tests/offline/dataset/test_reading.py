@@ -1,4 +1,4 @@
-"""Laws of rows out of a dataset: what the log says, in order of time, as it was known at a moment."""
+"""Rows read from a dataset: as in the log, in order of time, and as known at a given moment."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tests.offline.town import lived
 
 
 class Kept:
-    """A dataset in several files, and the records that it is of."""
+    """A dataset in several files, and the records in it."""
 
     def __init__(self, directory: Path) -> None:
         log = ListLog()
         lived(log, 150, seed=8, gossip=0.3)
         self.lines = log.lines
         write(directory / "log" / SEGMENT, *log.lines[:70])
-        write(directory / "log" / "20270102T000000.000000-w0-1.jsonl", *log.lines[60:])  # ten lines twice
+        write(directory / "log" / "20270102T000000.000000-w0-1.jsonl", *log.lines[60:])  # ten lines are repeated
         self.target = Target.open(str(directory / "set"))
         archive = FileLogArchive(directory / "log", 1.0, 1.0)
         Dataset(self.target, directory / "log", archive, 4).compact({}, lambda _: None)
@@ -52,7 +52,7 @@ class Kept:
         self.told = [one for one in records if isinstance(one, OutcomeRecord)]
 
     def expected(self, as_of: float = math.inf) -> list[tuple[str, str, float, str, int, float]]:
-        """What a row has beside its vector."""
+        """A row's values besides its vector."""
         return [
             (
                 one.id,
@@ -77,7 +77,7 @@ def rows_of(rows: Rows) -> list[tuple[str, str, float, str, int, float]]:
 
 
 def test_rows_are_the_log(kept: Kept) -> None:
-    """Every assessment of the domain once, in order of time, each with its own vector and label."""
+    """Every assessment of the domain appears once, in order of time, with its vector and label."""
     rows = read_rows(kept.target, Wanted(domain="customer"))
     assert rows_of(rows) == kept.expected()
     vectors = np.array([one.vector for one in kept.assessed], dtype=np.float64)
@@ -88,25 +88,25 @@ def test_rows_are_the_log(kept: Kept) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
 def test_nothing_of_later_is_known(kept: Kept, share: float) -> None:
-    """As of a moment, attempts and outcomes up to it count, and no later one."""
+    """As of a moment, later attempts and outcomes are ignored."""
     as_of = kept.assessed[round(share * (len(kept.assessed) - 1))].time
     assert rows_of(read_rows(kept.target, Wanted(domain="customer", as_of=as_of))) == kept.expected(as_of)
 
 
 def test_a_range_of_time_is_half_open(kept: Kept) -> None:
-    """From `since` on, before `until`; outcomes count whenever they came."""
+    """The range includes `since` and excludes `until`; outcomes count whenever they came."""
     since, until = kept.assessed[20].time, kept.assessed[50].time
     rows = read_rows(kept.target, Wanted(domain="customer", since=since, until=until))
     assert rows_of(rows) == [row for row in kept.expected() if since <= row[2] < until]
 
 
 def test_a_domain_without_rows_has_none(kept: Kept) -> None:
-    """No rows are rows, too."""
+    """A domain without rows gives an empty result."""
     assert len(read_rows(kept.target, Wanted(domain="nobody"))) == 0
 
 
 def test_features_by_name(kept: Kept) -> None:
-    """Columns come in the order asked for, and one that nobody wrote is missing everywhere."""
+    """Columns have the requested order, and an unknown feature is missing in all rows."""
     rows = read_rows(kept.target, Wanted(domain="customer"), ("hosting", "of_the_future", "new_device"))
     places = [NAMES.index(name) for name in ("hosting", "new_device")]
     vectors = np.array([one.vector for one in kept.assessed], dtype=np.float64)[:, places]
@@ -114,8 +114,8 @@ def test_features_by_name(kept: Kept) -> None:
     assert np.isnan(rows.vectors[:, 1]).all()
 
 
-def test_truth_tells_attacks(kept: Kept, tmp_path: Path) -> None:
-    """A file of truth gives each row its class of attack and segments; one that lacks rows is refused."""
+def test_a_truth_file_labels_attacks(kept: Kept, tmp_path: Path) -> None:
+    """A truth file gives each row its attack class and segments; one that lacks rows is rejected."""
     path = tmp_path / "truth.jsonl"
     truths = [
         {"assessment_id": one.id} | ({"attack": "spraying", "segments": ["vpn", "mobile"]} if number % 3 else {})
@@ -147,8 +147,8 @@ def _asked(target: Target, sql: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("damage", ["deleted", "cut"])
 @pytest.mark.parametrize("reader", READERS)
-def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path, reader: str, damage: str) -> None:
-    """By whoever reads: a compaction that rewrites a file while it is to be read is nobody's bug."""
+def test_a_missing_or_damaged_file_is_reported(tmp_path: Path, reader: str, damage: str) -> None:
+    """Every reader raises InvalidFile if a file is missing or damaged, for example because a compaction replaced it."""
     kept = Kept(tmp_path)
     READERS[reader](kept.target)
     for file in (tmp_path / "set" / "assessments").rglob("*.parquet"):
@@ -157,8 +157,8 @@ def test_a_file_that_is_gone_or_damaged_is_told(tmp_path: Path, reader: str, dam
         READERS[reader](kept.target)
 
 
-def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
-    """An empty directory, and one with somebody else's manifest."""
+def test_a_directory_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    """An empty directory and a foreign manifest are rejected."""
     with pytest.raises(InvalidFile, match="is not a dataset"):
         read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
     (tmp_path / "manifest.json").write_text('{"format": 99}')
@@ -168,7 +168,7 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1e9), st.sampled_from(OUTCOMES)), max_size=30))
 def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, str]]) -> None:
-    """`labelled` says of every row what `label` says of it."""
+    """`labelled` gives each row the label that `label` gives it."""
     rows = np.array([one[0] for one in told], dtype=np.intp)
     times = np.array([one[1] for one in told], dtype=np.float64)
     kinds = np.array([one[2] for one in told], dtype=np.str_)
@@ -177,8 +177,8 @@ def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, 
     assert list(zip(labels.tolist(), known.tolist(), strict=True)) == each
 
 
-def test_whoever_trains_gets_the_same_rows_from_either(kept: Kept) -> None:
-    """The commands that train and judge read a log and its dataset alike, to the last bit."""
+def test_a_log_and_its_dataset_give_the_same_rows(kept: Kept) -> None:
+    """Training and evaluation read identical rows from a log and from its dataset."""
     log, dataset = kept.target.name.replace("set", "log"), kept.target.name
     rows, names, labels = read([Path(log), Path(dataset)], None, None, "customer", lambda _step, _total: lambda _: None)
     assert labels == "outcomes"

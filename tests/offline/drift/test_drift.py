@@ -1,4 +1,4 @@
-"""Drift: what shifted is named with its day, what did not is not, and the statistics are what their sources say."""
+"""Drift: shifted signals are named with their day, others are not, and the statistics match their sources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=15).filter(lambda
 
 @pytest.fixture(scope="module")
 def usual() -> Reference:
-    """What the model expects."""
+    """A reference for the model."""
     return reference("customer", NAMES, MODEL, [rows(1, 8000, users=1200)])
 
 
@@ -54,7 +54,7 @@ SHIFTS = {
 
 @pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS.keys())
 def test_a_shifted_signal_is_named_with_its_day(usual: Reference, shift: Shift) -> None:
-    """It alone, the score aside, which reads it; and the day is the one on which it began."""
+    """Only the shifted signal is named, besides the score that depends on it, with the day on which the shift began."""
     found = drift(usual, rows(77, 12_000, users=1500, shift=shift))
 
     named = {signal.name: signal for signal in found.drifted}
@@ -67,8 +67,8 @@ def test_a_shifted_signal_is_named_with_its_day(usual: Reference, shift: Shift) 
 @pytest.mark.parametrize(
     ("chance", "told"), [(1.0, "1"), (0.0123, "0.012"), (0.0001, "0.0001"), (0.00009, "< 0.0001"), (8e-70, "< 0.0001")]
 )
-def test_a_chance_is_told_as_far_as_it_says_anything(usual: Reference, chance: float, told: str) -> None:
-    """What is smaller than all that could matter is told as smaller, and stands in its column as a figure."""
+def test_a_small_chance_is_printed_as_a_bound(usual: Reference, chance: float, told: str) -> None:
+    """A chance below 0.0001 is printed as `< 0.0001`, and still counts as a figure in tables."""
     signal = replace(drift(usual, rows(3, 500)).signals[0], chance=chance)
     row = cells(signal)
     assert row[HEAD.index("chance")] == told
@@ -76,12 +76,12 @@ def test_a_chance_is_told_as_far_as_it_says_anything(usual: Reference, chance: f
 
 
 def test_a_log_that_did_not_change_is_seldom_blamed(usual: Reference) -> None:
-    """Over twenty worlds no signal is named: at most `ALPHA` of such logs may be, and none of these is."""
+    """In twenty logs without drift, no signal is named."""
     assert [seed for seed in range(100, 120) if drift(usual, rows(seed)).drifted] == []
 
 
 def test_chances_are_chances() -> None:
-    """Without drift, the share of signals with a chance below q is q, although rows of a user resemble each other."""
+    """Without drift, the share of signals with a chance below q is about q, although a user's rows are correlated."""
     chances = [
         signal.chance
         for seed in range(12)
@@ -94,7 +94,7 @@ def test_chances_are_chances() -> None:
 
 
 def test_ignoring_users_would_raise_false_alarms(usual: Reference) -> None:
-    """Rows of one user are not independent: taken as such, chances would be far too small."""
+    """If a user's rows were treated as independent, chances would be far too small."""
     found = [signal for seed in range(200, 206) for signal in drift(usual, rows(seed, users=60)).signals]
     naive = [
         chance_of(
@@ -111,7 +111,7 @@ def test_ignoring_users_would_raise_false_alarms(usual: Reference) -> None:
 
 @given(counts, st.integers(1, 1000))
 def test_equal_shares_have_no_index(before: list[int], times: int) -> None:
-    """However many rows; what half a count a bin does apart."""
+    """Equal shares have an index of 0 for any number of rows, except for the half count added per bin."""
     assert stability_index(before, before) == 0
     more = [times * each for each in before]
     assert 0 <= stability_index(before, more) <= len(before)
@@ -119,7 +119,7 @@ def test_equal_shares_have_no_index(before: list[int], times: int) -> None:
 
 @given(counts, st.data())
 def test_the_index_is_symmetric_and_never_negative(before: list[int], data: st.DataObject) -> None:
-    """It is a divergence, and finite whatever is empty."""
+    """The index is symmetric, never negative, and finite for empty bins."""
     now = data.draw(st.lists(st.integers(0, 10_000), min_size=len(before), max_size=len(before)))
     index = stability_index(before, now)
 
@@ -129,20 +129,20 @@ def test_the_index_is_symmetric_and_never_negative(before: list[int], data: st.D
 
 
 def test_the_index_is_that_of_the_textbooks() -> None:
-    """0.6/0.4 beside 0.5/0.5 is (0.1 ln 1.2 + -0.1 ln 0.8) = 0.0405."""
+    """0.6/0.4 against 0.5/0.5 is (0.1 ln 1.2 + -0.1 ln 0.8) = 0.0405."""
     assert stability_index([50_000, 50_000], [60_000, 40_000]) == pytest.approx(0.040546, abs=1e-4)
 
 
 @given(st.floats(0, 1000), st.floats(0.3, 40))
 def test_chances_beyond_are_those_of_chi_square(value: float, degrees: float) -> None:
-    """As SciPy computes them, in the far tail as well."""
+    """Tail probabilities equal SciPy's, far out as well."""
     assert chi_square_beyond(value, degrees) == pytest.approx(
         float(stats.chi2.sf(value, degrees)), rel=1e-9, abs=1e-300
     )
 
 
 def test_independent_rows_have_an_effect_of_one() -> None:
-    """And rows that come four at a time have one of four."""
+    """Independent rows have a design effect of one, and rows in groups of four one of four."""
     dice = np.random.default_rng(3)
     share = [0.5, 0.3, 0.15, 0.05]
     alone = np.mean([design_effects(dice.multinomial(200, share, size=64)) for _ in range(40)], axis=0)
@@ -154,7 +154,7 @@ def test_independent_rows_have_an_effect_of_one() -> None:
 
 @given(st.dictionaries(st.text(min_size=1), st.floats(0, 1), max_size=30))
 def test_holm_is_between_bonferroni_and_none(chances: dict[str, float]) -> None:
-    """Every signal that Bonferroni would name is named, and none whose own chance is above `ALPHA`."""
+    """Holm names every signal that Bonferroni does, and none whose own chance is above `ALPHA`."""
     found = holm(chances)
     assert {name for name, chance in chances.items() if chance <= ALPHA / len(chances)} <= found
     assert all(chances[name] <= ALPHA for name in found)
@@ -163,7 +163,7 @@ def test_holm_is_between_bonferroni_and_none(chances: dict[str, float]) -> None:
 @settings(max_examples=50)
 @given(st.integers(0, 9), st.integers(0, 2**32 - 1))
 def test_a_change_is_dated(day: int, seed: int) -> None:
-    """The day from which on a share is another, whatever the day."""
+    """A change of shares is dated to its first day."""
     dice = np.random.default_rng(seed)
     days = [(each, dice.multinomial(300, [0.3, 0.7] if each >= day else [0.7, 0.3])) for each in range(10)]
     assert since([7000, 3000], days) == day
@@ -171,7 +171,7 @@ def test_a_change_is_dated(day: int, seed: int) -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=300))
 def test_every_value_has_one_place(values: list[float]) -> None:
-    """The bins of NumPy and of the core are the same, and together hold all rows."""
+    """NumPy and the core put each value into the same bin, and the bins hold all rows."""
     column = np.array(values)
     cuts = cuts_of(column)
     assert list(cuts) == sorted(set(cuts))
@@ -186,7 +186,7 @@ def test_every_value_has_one_place(values: list[float]) -> None:
 
 
 def test_parts_add_up(usual: Reference) -> None:
-    """Counts of halves are the counts of the whole, whichever comes first."""
+    """Counts of parts add up to those of the whole, in any order."""
     whole = rows(9, 2000)
     halves = [
         Batch(whole.times[cut], whole.subjects[cut], whole.vectors[cut]) for cut in (slice(1000), slice(1000, 2000))
@@ -204,7 +204,7 @@ def test_parts_add_up(usual: Reference) -> None:
 
 
 def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
-    """Segments, processes and batches make no difference; what is not counted is named."""
+    """The number of segments, processes and batches does not matter, and skipped lines are counted by reason."""
     batch = rows(31, 3000, shift=Shift("address_llr", 7, by=1.0))
     log = write(tmp_path / "log", batch, segments=3)
     write(log, rows(32, 50), domain="workforce", segments=1)
@@ -220,7 +220,7 @@ def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
 
 
 def test_a_dataset_is_read_as_its_log(usual: Reference, tmp_path: Path) -> None:
-    """Compacted to Parquet files, the same rows; a simulation's directory is read as the log in it."""
+    """A dataset and a simulation's directory give the same rows as the log."""
     log = write(tmp_path / "decisions", rows(31, 1500))
     archive = FileLogArchive(log, 1.0, 1.0)
     Dataset(Target.open(str(tmp_path / "set")), log, archive, 4).compact({}, lambda _: None)
@@ -238,7 +238,7 @@ def test_a_dataset_is_read_as_its_log(usual: Reference, tmp_path: Path) -> None:
 
 
 def test_a_span_of_days_is_a_span_of_days(usual: Reference, tmp_path: Path) -> None:
-    """Rows before `since` and from `until` on are left out, and counted as such."""
+    """Rows before `since` or from `until` on are skipped and counted."""
     log = write(tmp_path / "log", rows(33, 1400))
     span = Span(domains=("customer",), since=BEGIN + 3 * DAY, until=BEGIN + 5 * DAY)
     counted = count(Source(log=str(log), span=span), {"customer": Against(reference=usual, bundle=BUNDLE)})
@@ -248,7 +248,7 @@ def test_a_span_of_days_is_a_span_of_days(usual: Reference, tmp_path: Path) -> N
 
 
 def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
-    """No more rows than asked for, spread over all days, the same ones however they came."""
+    """A sample has at most the requested rows, covers all days, and does not depend on the order."""
     batch = rows(34, 3000)
     log = write(tmp_path / "log", batch, segments=4)
     found = sample(Source(log=str(log), span=CUSTOMERS), 500)["customer"]
@@ -260,20 +260,20 @@ def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """With its name."""
+    """A missing log is rejected by name."""
     with pytest.raises(InvalidFile, match="not a directory"):
         count(Source(log=str(tmp_path / "gone"), span=CUSTOMERS), {})
 
 
 def test_the_reference_is_small(usual: Reference) -> None:
-    """A bundle stays below a megabyte, and what is written is read."""
+    """A reference is small and survives encoding."""
     text = msgspec.json.encode(usual)
     assert len(text) < 60_000
     assert msgspec.json.decode(text, type=Reference) == usual
 
 
 def test_the_page_loads_nothing(usual: Reference) -> None:
-    """One file: every signal, a picture of each that has drifted, and no address of anything outside."""
+    """The page is one self-contained file with every signal, and charts for each drifted one."""
     found = drift(usual, rows(77, 6000, shift=Shift("address_llr", 9, by=1.2)))
     text = page("<decisions>", [found])
 

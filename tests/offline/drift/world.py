@@ -1,4 +1,4 @@
-"""Decision logs in which every signal is drawn from distributions that do not change, unless a test shifts one."""
+"""Decision logs in which every signal has a constant distribution, unless a test shifts one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BEGIN: Final = 20_000 * DAY
 BUNDLE: Final = data_directory("models") / "customer" / "hand-set-2"
 MODEL: Final = load_model(BUNDLE, DEFINITIONS)
 _KIND: Final = np.random.default_rng(0).integers(4, size=len(NAMES))
-"""Of each signal: a flag, a small count, a measurement, a measurement that is often missing."""
+"""The kind of each signal: a flag, a small count, a measurement, or a measurement that is often missing."""
 
 
 SCORED: Final = {"log_odds": 0.0, "score": 0.01}
 
 
 class Shift(Struct, frozen=True):
-    """From the first moment of `day` on a signal is another: `by` of its own spread higher, or `missing` more often."""
+    """From `day` on, a signal is `by` of its spread higher, or `missing` more often."""
 
     signal: str
     day: int
@@ -37,7 +37,7 @@ class Shift(Struct, frozen=True):
 
 
 def rows(seed: int, size: int = 4000, *, users: int = 400, days: int = 14, shift: Shift | None = None) -> Batch:
-    """Rows of users who differ from each other: two rows of one of them are not independent."""
+    """Rows of users who differ from each other, so that a user's rows are correlated."""
     dice = np.random.default_rng(seed)
     habits = dice.normal(size=(users, len(NAMES))) * 0.7
     user = dice.integers(users, size=size)
@@ -54,7 +54,7 @@ def rows(seed: int, size: int = 4000, *, users: int = 400, days: int = 14, shift
 
 
 def write(directory: Path, batch: Batch, *, domain: str = "customer", segments: int = 2) -> Path:
-    """A decision log of these rows, as the service writes it."""
+    """Write a decision log of these rows, as the service does."""
     lines = [
         decision(at, time, domain=domain, subject=subject, vector=tuple(vector.tolist()), model="hand-set-2", **SCORED)
         for at, (time, subject, vector) in enumerate(
@@ -67,10 +67,10 @@ def write(directory: Path, batch: Batch, *, domain: str = "customer", segments: 
 
 
 def forest() -> Forest:
-    """The model whose scores count."""
+    """The model whose scores are logged."""
     return MODEL
 
 
 def known(references: Mapping[str, float]) -> list[float]:
-    """A vector in which these features are not as usual."""
+    """A vector with these features set to unusual values."""
     return [references.get(name, usual) for name, usual in zip(NAMES, MODEL.references, strict=True)]

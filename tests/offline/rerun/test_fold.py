@@ -1,4 +1,4 @@
-"""Laws of living through a log again: the same vectors bit for bit, in buckets as in one, and whatever decides now."""
+"""Replaying a log reproduces the same vectors bit for bit, also in buckets and under another release."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINES = 400
 
 
 def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) -> list[bytes]:  # noqa: B008
-    """What a fold writes of these lines."""
+    """The lines that a fold writes for these lines."""
     fold, found = fold or Fold(RELEASE, share), []
     for line in lines:
         one = record.decode(line)
@@ -46,12 +46,12 @@ def lines() -> list[bytes]:
     return log.lines
 
 
-def test_a_log_lived_through_again_is_the_same_log(lines: list[bytes]) -> None:
-    """By the release that decided, every line is as it was, to the last bit of every feature: people share addresses,
-    networks and devices, outcomes come late and twice, teach, and are taken back."""
+def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
+    """With the release that decided, every line is reproduced exactly, with shared addresses and devices and with late,
+    repeated and withdrawn outcomes."""
     told = [one for line in lines if isinstance(one := record.decode(line), OutcomeRecord)]
     taught = {one.assessment_id for one in told if one.taught}
-    assert any(one.kind == "confirmed_fraud" and one.assessment_id in taught for one in told), "something was untaught"
+    assert any(one.kind == "confirmed_fraud" and one.assessment_id in taught for one in told), "a lesson was undone"
     assert {one.kind for one in told} >= set(OUTCOMES) - {"sign_in_abandoned"}
     again = rerun(lines)
     assert len(again) == len(lines)
@@ -60,22 +60,22 @@ def test_a_log_lived_through_again_is_the_same_log(lines: list[bytes]) -> None:
 
 
 def test_every_feature_is_exercised(lines: list[bytes]) -> None:
-    """The log above says something of each feature, so that its equality says something, too."""
+    """The log exercises every feature, so that its equality covers all of them."""
     vectors = [one.vector for line in lines if isinstance(one := record.decode(line), AssessmentRecord)]
     silent = [name for name, values in zip(NAMES, zip(*vectors, strict=True), strict=True) if len(set(values)) < 2]
-    assert silent == ["proxy"], "no address of the town is a proxy's"
+    assert silent == ["proxy"], "no address of the town is a proxy"
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_the_buckets_make_up_the_whole(lines: list[bytes], count: int) -> None:
-    """Each bucket folds everybody's attempts and writes its own: all buckets together wrote every line once."""
+    """Each bucket replays all attempts and writes its own; together they write every line once."""
     parts = [rerun(lines, Share(index, count)) for index in range(count)]
     assert sum(map(bool, parts)) > 1
     assert sorted(line for part in parts for line in part) == sorted(lines)
 
 
 def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) -> None:
-    """A store that could not be read is as unread again, and one that could not be written has not learned it."""
+    """If the store failed at an attempt, the replay treats it as failed, too."""
     firsts = [record.decode(line) for line in lines[:200]]
     at, one = next((at, one) for at, one in enumerate(firsts) if isinstance(one, AssessmentRecord) and at > 100)
     lost = replace(one, causes=("store:not_written",))
@@ -89,8 +89,7 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
 
 
 def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> None:
-    """A line of before signals were recorded is left out with its outcomes, and both are counted. What others told
-    says all that is needed."""
+    """Lines without signals are skipped with their outcomes and counted; security events need none and are kept."""
     old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line
            for line, one in zip(lines, map(record.decode, lines), strict=True)]  # fmt: skip
     fold = Fold(RELEASE)
@@ -111,9 +110,7 @@ WORDS = ("Windows", "Macintosh", "Mac OS X", "iPhone", "iPad", "Android", "Linux
     platform=st.sampled_from(["", "Windows", "macOS", "iOS", "Android", "Chrome OS", "Linux", "Plan 9"]),
     mobile=st.sampled_from([None, True, False]),
 )
-def test_the_recorded_words_say_to_hints_what_the_user_agent_said(
-    agent: str, platform: str, mobile: bool | None
-) -> None:
-    """No hint can tell the words that are recorded from the whole user agent."""
+def test_recorded_agent_words_give_the_same_hints_mismatch(agent: str, platform: str, mobile: bool | None) -> None:
+    """The recorded words of a user agent give the same `hints_mismatch` as the whole text."""
     whole, words = _hints_mismatch(agent, platform, mobile), _hints_mismatch(systems(agent), platform, mobile)
     assert whole == words or (math.isnan(whole) and math.isnan(words))

@@ -1,4 +1,4 @@
-"""Laws of replaying a log into a log: whoever wrote it, by however many processes, without those who were erased."""
+"""`riskd replay`: from a log by any writers to a log, with any number of processes, without erased subjects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.offline.town import lived
 
 
 class Replayed:
-    """A log on disk, by two writers, and the command on it."""
+    """A log on disk by two writers, and the command on it."""
 
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys, self.log, self.out = capsys, directory / "log", directory / "out"
@@ -61,8 +61,8 @@ def replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Replayed:
     return Replayed(tmp_path, capsys)
 
 
-def test_lines_of_several_writers_are_lived_through_in_the_order_of_their_writing(replayed: Replayed) -> None:
-    """What two workers wrote by turns comes out as one of them would have written it, line by line."""
+def test_lines_of_several_writers_are_replayed_in_order(replayed: Replayed) -> None:
+    """Lines that two workers wrote in turn are replayed in the order in which they were written."""
     code, counts = replayed.run("--processes", "1")
     assert replayed.written() == replayed.lines
     assert code == 0
@@ -73,7 +73,7 @@ def test_lines_of_several_writers_are_lived_through_in_the_order_of_their_writin
 
 @pytest.mark.slow
 def test_processes_write_what_one_would(replayed: Replayed) -> None:
-    """Two processes write every line once, and the counts are those of one."""
+    """Two processes write every line once, with the counts of one process."""
     code, counts = replayed.run("--processes", "2")
     assert sorted(replayed.written()) == sorted(replayed.lines)
     assert len(segments(replayed.out)) == 2
@@ -82,7 +82,7 @@ def test_processes_write_what_one_would(replayed: Replayed) -> None:
 
 
 def test_a_bucket_alone_says_whose_lines_it_left_to_others(replayed: Replayed) -> None:
-    """One bucket of three, as a scheduler runs it: the lines of its subjects and no others."""
+    """One bucket writes only the lines of its subjects, and counts the others."""
     code, counts = replayed.run("--bucket", "2/3")
     ours = [line for line in replayed.written() if line.startswith(b'{"type":"assessment"')]
     assert {int(json.loads(line)["subject"][:4], 16) % 3 for line in ours} == {1}
@@ -90,7 +90,7 @@ def test_a_bucket_alone_says_whose_lines_it_left_to_others(replayed: Replayed) -
 
 
 def test_the_erased_are_left_out_before_compaction_has_come(replayed: Replayed) -> None:
-    """From the moment of the erasure no line of the subject is lived through or written."""
+    """From the erasure on, the subject's lines are neither replayed nor written, even before a compaction."""
     first = record.decode(replayed.lines[0])
     assert isinstance(first, record.AssessmentRecord)
     FileLogArchive(replayed.log, 1.0, 1.0, lambda: 1.9e9).forget([bytes.fromhex(first.subject)])
@@ -103,7 +103,7 @@ def test_the_erased_are_left_out_before_compaction_has_come(replayed: Replayed) 
 
 
 def test_nothing_is_written_over(replayed: Replayed) -> None:
-    """A directory that has something in it is refused, and stays as it is."""
+    """A directory that is not empty is refused and left alone."""
     replayed.out.mkdir()
     (replayed.out / "notes").write_text("mine")
     assert replayed.run("--processes", "1") == (2, {})
@@ -111,7 +111,7 @@ def test_nothing_is_written_over(replayed: Replayed) -> None:
 
 
 def test_a_replay_that_was_broken_off_leaves_nothing(replayed: Replayed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of it: no half of a log that could be taken for one, and the next run may have the place."""
+    """After Ctrl-C the output directory is empty, and the next run can use it."""
     assess, lived_through = Fold.assess, 0
 
     def interrupted(fold: Fold, line: record.AssessmentRecord) -> record.AssessmentRecord | None:
@@ -128,7 +128,7 @@ def test_a_replay_that_was_broken_off_leaves_nothing(replayed: Replayed, monkeyp
 
 
 class Fatal(Struct, frozen=True):
-    """A log that whoever reads it dies of, as of its memory."""
+    """A log that kills any process that reads it, as running out of memory would."""
 
     def size(self) -> int:
         return 1
@@ -139,8 +139,8 @@ class Fatal(Struct, frozen=True):
 
 
 @pytest.mark.slow
-def test_a_process_that_was_ended_is_told_and_nothing_is_left(replayed: Replayed) -> None:
-    """The kernel takes one for its memory: the replay ends with a problem, it does not wait for an answer."""
+def test_a_killed_process_ends_the_replay(replayed: Replayed) -> None:
+    """If a process is killed, the replay ends with an error and leaves nothing behind."""
     plan = Plan(source=Fatal(), settings=Settings(), out=replayed.out, named=True)
     with pytest.raises(InvalidFile, match="a process that was replaying died"):
         run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
@@ -149,21 +149,21 @@ def test_a_process_that_was_ended_is_told_and_nothing_is_left(replayed: Replayed
 
 @pytest.mark.parametrize("bucket", ["0/2", "3/2", "1", "a/b", "1/1000"])
 def test_a_bucket_that_is_none_is_refused(replayed: Replayed, bucket: str) -> None:
-    """Buckets are numbered from 1."""
+    """Invalid bucket numbers are rejected; buckets are numbered from 1."""
     with pytest.raises(SystemExit):
         replayed.run("--bucket", bucket)
 
 
-def test_a_line_that_cannot_be_lived_through_is_told(replayed: Replayed) -> None:
-    """What is left out is counted, and the exit code says so."""
+def test_an_unreadable_line_is_counted(replayed: Replayed) -> None:
+    """Unreadable lines are skipped and counted, and give exit code 1."""
     write(replayed.log / "20280101T000000.000000-w0-9.jsonl", b'{"type":"assessment"}', b"{")
     code, counts = replayed.run("--processes", "1")
     assert (code, counts["unreadable"]) == (1, 2)
     assert replayed.written() == replayed.lines
 
 
-def test_a_dataset_is_lived_through_as_the_log_was(replayed: Replayed) -> None:
-    """What the log became, by date and bucket, is put in order again: the same lines come out."""
+def test_a_dataset_is_replayed_like_its_log(replayed: Replayed) -> None:
+    """A dataset is put back into order, and its replay gives the same lines."""
     target = str(replayed.state / "dataset")
     place = ("--set", f"state.dir={replayed.state}", "--set", f"log.dir={replayed.log}")
     assert main(["log", "compact", "--to", target, "--buckets", "3", "--json", *place]) == 0
@@ -176,7 +176,7 @@ def test_a_dataset_is_lived_through_as_the_log_was(replayed: Replayed) -> None:
 def test_a_release_is_named_as_elsewhere_or_refused_at_once(
     replayed: Replayed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first digits of a release will do; one that is not kept is a problem like others, by whichever process."""
+    """A release can be named by its first digits, and an unknown one is rejected at once."""
     place = ("--set", f"state.dir={replayed.state}")
     assert main(["release", "create", "--json", *place]) == 0
     kept = json.loads(capsys.readouterr().out)["release"]["id"]
@@ -191,12 +191,13 @@ def test_a_release_is_named_as_elsewhere_or_refused_at_once(
 
 @pytest.mark.parametrize("way", ["time", "now", "written", "all"])
 @pytest.mark.parametrize("days", [-400, 400])
-def test_a_time_that_cannot_be_moves_nobody_else(replayed: Replayed, days: int, way: str) -> None:
-    """A line that lies by more than a day, on its own, is none: the others come out as without it."""
+def test_an_impossible_time_affects_no_other_line(replayed: Replayed, days: int, way: str) -> None:
+    """A line whose time is wrong by more than a day counts as unreadable, and the replay of the others is the same as
+    without it."""
     path = segments(replayed.log)[0]
     lines = path.read_bytes().splitlines()
     at = next(row for row, line in enumerate(lines) if row > 9 and line.startswith(b'{"type":"assessment"'))
-    wrong = lied(lines[at], days * 86_400.0, way)
+    wrong = with_wrong_times(lines[at], days * 86_400.0, way)
     left = [line for line in lines if line != lines[at]]
     write(path, *left)
     without = replayed.run("--processes", "1"), replayed.written()
@@ -208,8 +209,8 @@ def test_a_time_that_cannot_be_moves_nobody_else(replayed: Replayed, days: int, 
     assert (counts, replayed.written()) == ({name: before[name] for name in counts}, expected)
 
 
-def lied(line: bytes, seconds: float, way: str) -> bytes:
-    """An assessment with other times: its own, what the core took for now, the clock of its writer."""
+def with_wrong_times(line: bytes, seconds: float, way: str) -> bytes:
+    """The line of an assessment with a wrong time of its own, of its facts or of writing, or all of the first two."""
     one = json.loads(line)
     if way in ("time", "all"):
         one["time"] += seconds

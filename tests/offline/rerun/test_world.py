@@ -1,4 +1,4 @@
-"""A simulated world lived through again: every domain, journey and class of attack, through the real writer."""
+"""Replaying a simulated world with every domain, journey and attack class, written by the real log writer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.offline.world.small import SmallGeo, world
 
 
 @pytest.mark.slow
-def test_a_simulated_log_comes_out_byte_for_byte(tmp_path: Path) -> None:
-    """By the release that decided, the log of a whole world is the same log."""
+def test_a_simulated_log_is_reproduced_byte_for_byte(tmp_path: Path) -> None:
+    """With the release that decided, the replay gives the same log, byte for byte."""
     wanted = {"users": 40, "days": 20, "seed": 7, "attack_share": 0.15}
     run(world(**wanted), RELEASE, SmallGeo(), tmp_path / "world", lambda _: None, version="test", varied=None)
     log = tmp_path / "world" / DECISIONS

@@ -1,4 +1,4 @@
-"""The schema of OCSF as it is published (the package ocsf-json-schema has it, Apache-2.0), and what an event breaks."""
+"""The published schema of OCSF (from the package ocsf-json-schema, Apache-2.0), and a check of events against it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ BY_UID: Final[dict[int, str]] = {one["uid"]: name for name, one in SCHEMA["class
 
 
 def violations(event: Json) -> list[str]:
-    """Everything in which an event is not what the schema says: attributes that are required, unknown, deprecated or of
-    another type, numbers that are not in their enumeration, texts that are not the caption of the number beside them,
-    and observables that are not in the event."""
+    """Every violation of the schema by an event: required, unknown, deprecated or mistyped attributes, numbers outside
+    their enumeration, texts that are not the caption of their number, and observables that are not in the event."""
     name = BY_UID[event["class_uid"]]
     attributes = SCHEMA["classes"][name]["attributes"]
     found = [error.message for error in _validator(name, *event["metadata"].get("profiles", ())).iter_errors(event)]
@@ -38,7 +37,7 @@ def _validator(name: str, *profiles: str) -> Draft202012Validator:
 
 
 def _told(value: Json, attributes: Json, path: str) -> Iterator[str]:
-    """What a JSON schema does not say: siblings and deprecations, however deep."""
+    """Violations that a JSON schema cannot express: sibling attributes and deprecations at any depth."""
     for name, inner in value.items():
         if (attribute := attributes.get(name)) is None:
             continue
@@ -66,7 +65,7 @@ def _observed(event: Json) -> Iterator[str]:
 
 
 def paths(value: Json, path: str = "") -> Iterator[str]:
-    """Every attribute of an event by its path; what is in `unmapped` by one step more."""
+    """Every attribute of an event by its path; attributes in `unmapped` are one level deeper."""
     for name, inner in value.items():
         below = [one for one in (inner if isinstance(inner, list) else [inner]) if isinstance(one, dict)]
         if below and path != "unmapped." and name != "data":

@@ -1,4 +1,4 @@
-"""Lines of the decision log to export: one that says all there is to say, and any that could be drawn."""
+"""Log records to export: one with every field set, and generated ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ PASSED: Final = told("challenge_passed", amr=("hwk", "pin", "mfa"), seconds=8.5)
 
 
 def _word(words: Iterable[str]) -> st.SearchStrategy[str]:
-    """One that riskd knows, and now and then one of somebody else."""
+    """Usually a word that riskd knows, sometimes any other text."""
     return st.sampled_from([*words]) | st.text(min_size=1, max_size=12)
 
 
@@ -78,12 +78,12 @@ _Line = TypeVar("_Line", AssessmentRecord, OutcomeRecord)
 
 
 def _afterwards(line: _Line) -> _Line:
-    """No line was written before what it tells of."""
+    """The line, written no earlier than its event."""
     return replace(line, written=max(line.time, line.written or line.time))
 
 
 def _of_one_moment(line: AssessmentRecord) -> AssessmentRecord:
-    """An attempt is judged as of its time."""
+    """The assessment, with its facts as of its own time."""
     return replace(line, facts=replace(line.facts, now=line.time))
 
 

@@ -1,4 +1,4 @@
-"""Lines of the decision log as events of OCSF, held against the schema itself."""
+"""Log records as OCSF events, checked against the published schema."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tests.offline.siem.records import ID, LEARNING, PASSED, SUBJECT, TIME, WHOL
 
 
 def written(record: Record) -> Json:
-    """The event as whoever reads it sees it."""
+    """The event as a reader gets it."""
     return json.loads(encoder.encode(event(record)))
 
 
 @settings(max_examples=300)
 @given(assessments | outcomes)
 def test_every_event_is_what_the_schema_says(record: Record) -> None:
-    """Whatever a line has: nothing raises, and the published schema has no objection."""
+    """Whatever a record contains, its event is valid by the schema."""
     assert violations(written(record)) == []
 
 
-def test_what_a_real_engine_logs_is_what_the_schema_says() -> None:
-    """Every line of attempts over weeks, challenges and fraud among them."""
+def test_every_line_of_a_real_log_gives_a_valid_event() -> None:
+    """Every line of a real engine's log, with challenges and fraud, gives a valid event."""
     records = [decode(line) for line in lived(150)]
     said = [written(record) for record in records if isinstance(record, AssessmentRecord | OutcomeRecord)]
     assert len(said) == len(records) > 200
@@ -47,8 +47,8 @@ def test_what_a_real_engine_logs_is_what_the_schema_says() -> None:
 @pytest.mark.parametrize("journey", JOURNEYS)
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("tier", [tier.name for tier in Tier])
-def test_every_word_of_an_assessment_is_known_to_the_schema(tier: str, domain: str, journey: str) -> None:
-    """Each journey, domain, tier and level, satisfied or not."""
+def test_every_value_of_an_assessment_gives_a_valid_event(tier: str, domain: str, journey: str) -> None:
+    """Each journey, domain, tier and level gives a valid event."""
     for level in LEVELS:
         for satisfied in (True, False):
             one = replace(WHOLE, domain=domain, journey=journey, tier=tier, level=level, satisfied=satisfied)
@@ -58,7 +58,7 @@ def test_every_word_of_an_assessment_is_known_to_the_schema(tier: str, domain: s
 @pytest.mark.parametrize("kind", OUTCOMES)
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_every_outcome_is_known_to_the_schema(journey: str, kind: str) -> None:
-    """Each kind, of each journey."""
+    """Each kind of outcome on each journey gives a valid event."""
     assert violations(written(told(kind, journey=journey, amr=tuple(METHODS), seconds=1.5))) == []
 
 
@@ -80,8 +80,8 @@ SPOILT: Final[dict[str, tuple[dict[str, object], str]]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_the_oracle_objects(name: str) -> None:
-    """To an event that is spoilt, and for that reason."""
+def test_the_check_finds_violations(name: str) -> None:
+    """The check finds the violation in a damaged event, and no other."""
     changes, why = SPOILT[name]
     assert violations(written(replace(WHOLE, satisfied=True))) == []
     objection, *more = violations(written(replace(WHOLE, satisfied=True)) | changes)
@@ -90,7 +90,7 @@ def test_the_oracle_objects(name: str) -> None:
 
 
 def test_all_that_an_outcome_can_be_is_mapped() -> None:
-    """No kind of outcome and no method that is a factor is forgotten."""
+    """Every kind of outcome and every authentication factor is mapped."""
     assert {*MAPPED, FRAUD} == {*OUTCOMES}
     assert {*FACTORS} == {*METHODS} - {"mfa", "mca", "geo", "rba", "user"}
 
@@ -108,8 +108,8 @@ ANSWERS: Final = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_an_answer_becomes(name: str) -> None:
-    """Activity, status, action, disposition, and whether it is an alert."""
+def test_each_answer_has_its_event(name: str) -> None:
+    """Activity, status, action, disposition and alert of each kind of answer."""
     record, expected = ANSWERS[name]
     said = written(record)
     assert tuple(said[key] for key in ("activity_id", "status_id", "action_id", "disposition_id", "is_alert")) == (
@@ -131,19 +131,19 @@ CAME: Final = {
 
 
 @pytest.mark.parametrize("kind", OUTCOMES)
-def test_what_an_outcome_of_a_login_becomes(kind: str) -> None:
-    """Class, activity and status: a logon succeeded only where a session is said to have been established."""
+def test_each_outcome_of_a_login_has_its_event(kind: str) -> None:
+    """Class, activity and status of each outcome; only an established session is a successful logon."""
     said = written(outcome(1, TIME, kind))
     assert (said["class_uid"], said["activity_id"], said.get("status_id")) == CAME[kind]
 
 
 def test_no_assessment_is_a_logon() -> None:
-    """riskd was asked; whether somebody came in, an outcome says."""
+    """An assessment is never exported as a logon; only outcomes say whether somebody logged on."""
     assert {written(record)["activity_name"] for record, _ in ANSWERS.values()} == {"Preauth", "Payment"}
 
 
 def test_an_attempt_and_what_became_of_it_are_found_together() -> None:
-    """One correlation id, one user; a finding names the event that it is about."""
+    """An attempt and its outcomes share a correlation id and a user; a finding refers to the attempt's event."""
     attempt, passed, fraud = written(WHOLE), written(PASSED), written(told(FRAUD))
     assert {one["metadata"]["correlation_uid"] for one in (attempt, passed, fraud)} == {ID}
     assert attempt["user"]["uid"] == passed["user"]["uid"] == fraud["evidences"][0]["user"]["uid"] == SUBJECT[:16]
@@ -152,7 +152,7 @@ def test_an_attempt_and_what_became_of_it_are_found_together() -> None:
 
 
 def test_a_line_is_one_event_for_ever() -> None:
-    """Its id is the same at each export, and another than that of every other event."""
+    """A line's event id is the same in every export, and unique."""
     lines: list[Record] = [WHOLE, *(told(kind) for kind in OUTCOMES), told("challenge_failed", time=TIME + 91)]
     ids = [written(line)["metadata"]["uid"] for line in lines]
     assert len({*ids}) == len(lines)
@@ -161,15 +161,15 @@ def test_a_line_is_one_event_for_ever() -> None:
 
 @settings(max_examples=100)
 @given(assessments | outcomes)
-def test_what_is_read_from_the_log_is_told_the_same(record: Record) -> None:
-    """A line that was written and read again makes the same event."""
+def test_a_record_read_from_the_log_gives_the_same_event(record: Record) -> None:
+    """A record gives the same event after it was written and read."""
     again = decode(encode(record))
     assert isinstance(again, AssessmentRecord | OutcomeRecord)
     assert written(again) == written(record)
 
 
-def test_nothing_of_behaviour_or_the_vector_is_told() -> None:
-    """What nobody in a SIEM asks for stays in the log."""
+def test_behaviour_and_vector_are_not_exported() -> None:
+    """Behaviour and the feature vector are not exported."""
     said = encoder.encode(event(replace(WHOLE, vector=(0.123456789,)))).decode()
     assert "0.123456789" not in said
     assert "vector" not in json.loads(said)["unmapped"]
@@ -177,7 +177,7 @@ def test_nothing_of_behaviour_or_the_vector_is_told() -> None:
 
 
 def test_a_place_without_coordinates_is_on_no_map() -> None:
-    """A database that knows the country alone puts nobody into the Gulf of Guinea."""
+    """A place without coordinates has none in the event."""
     facts = replace(WHOLE.facts, place=Place("NO", 0.0, 0.0, 20_038.0, "Oslo County", "Oslo"))
     assert written(replace(WHOLE, facts=facts))["src_endpoint"]["location"] == {
         "country": "NO",
@@ -186,8 +186,8 @@ def test_a_place_without_coordinates_is_on_no_map() -> None:
     }
 
 
-def test_learning_is_told_as_observed() -> None:
-    """Risk that a journey in learning mode asked nothing for: not allowed by decision, and the policy not applied."""
+def test_learning_is_exported_as_observed() -> None:
+    """A decision in learning mode is exported as observed, with its withheld tier."""
     said = written(LEARNING)
     assert (said["action"], said["disposition"], said["policy"]["is_applied"]) == ("Observed", "Detected", False)
     assert said["unmapped"]["withheld"] == "PHISHING_RESISTANT"

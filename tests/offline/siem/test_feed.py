@@ -1,4 +1,4 @@
-"""A log that is told to a SIEM: each line once, whoever writes, rewrites or reads it meanwhile."""
+"""Exporting a log to a SIEM: each line once, whoever writes, rewrites or reads the log meanwhile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def uids(events: Sequence[bytes]) -> list[str]:
 
 
 def told(archive: FileLogArchive, directory: Path, marks: dict[str, Mark], teller: Teller | None = None) -> list[str]:
-    """The last digits of the assessments that are told now. `marks` move on."""
+    """The last digits of the assessments that are exported now; `marks` are updated."""
     feed = Feed(archive, directory, teller or Teller(), marks)
     found = [event for batch in feed.events(ignore_progress("", 0)) for event in batch]
     marks.clear()
@@ -49,8 +49,8 @@ def lines(first: int, *more: int) -> list[Record]:
     return [decision(number, TIME + 10 * number) for number in (first, *more)]
 
 
-def test_every_line_is_told_once(tmp_path: Path, archive: FileLogArchive) -> None:
-    """However often one looks, and however the log has grown meanwhile; a half line waits until it is whole."""
+def test_every_line_is_exported_once(tmp_path: Path, archive: FileLogArchive) -> None:
+    """Each line is exported once, however often the log is read; an incomplete line waits until it is complete."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1, 2))
     assert told(archive, tmp_path, marks) == ["0001", "0002"]
@@ -66,8 +66,8 @@ def test_every_line_is_told_once(tmp_path: Path, archive: FileLogArchive) -> Non
     assert told(archive, tmp_path, marks) == []
 
 
-def test_a_reader_that_stops_goes_on_where_it_was(tmp_path: Path, archive: FileLogArchive) -> None:
-    """In the middle of a segment, packed or not: the marks are those of what was handed over, and no more."""
+def test_a_stopped_export_continues_where_it_was(tmp_path: Path, archive: FileLogArchive) -> None:
+    """After a stop in the middle of a segment, plain or compressed, the export continues where it was."""
     for name in (SEGMENT, NEXT + ".gz"):
         for path in tmp_path.glob("*.jsonl*"):
             path.unlink()
@@ -79,8 +79,8 @@ def test_a_reader_that_stops_goes_on_where_it_was(tmp_path: Path, archive: FileL
         assert [*uids(before), *after] == [f"{number:04x}" for number in range(3 * MANY + 10)]
 
 
-def test_a_segment_that_is_packed_is_not_told_again(tmp_path: Path, archive: FileLogArchive) -> None:
-    """Whoever packs finished segments makes other files of the same lines; what was not told yet is."""
+def test_a_packed_segment_is_not_exported_again(tmp_path: Path, archive: FileLogArchive) -> None:
+    """After a segment was compressed, only its new lines are exported."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1, 2))
     assert told(archive, tmp_path, marks) == ["0001", "0002"]
@@ -91,9 +91,9 @@ def test_a_segment_that_is_packed_is_not_told_again(tmp_path: Path, archive: Fil
     assert told(archive, tmp_path, marks) == []
 
 
-def test_the_erased_are_not_told(tmp_path: Path, archive: FileLogArchive) -> None:
-    """Neither before their lines are gone nor after; and of a segment that was rewritten nothing is lost, and nothing
-    comes again but the last second."""
+def test_erased_lines_are_not_exported(tmp_path: Path, archive: FileLogArchive) -> None:
+    """Lines of an erased subject are not exported, before or after their removal; after a rewrite no line is lost, and
+    only the last second repeats."""
     marks: dict[str, Mark] = {}
     ours, other = decision(0xA << 124 | 1, TIME), decision(2, TIME + 10)
     write(tmp_path / SEGMENT, ours, other, decision(3, TIME + 20))
@@ -108,7 +108,7 @@ def test_the_erased_are_not_told(tmp_path: Path, archive: FileLogArchive) -> Non
 
 
 def test_segments_that_are_gone_are_forgotten(tmp_path: Path, archive: FileLogArchive) -> None:
-    """A bookmark does not grow with the years."""
+    """Deleted segments are removed from the bookmark, so that it does not grow."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1))
     told(archive, tmp_path, marks)
@@ -118,8 +118,8 @@ def test_segments_that_are_gone_are_forgotten(tmp_path: Path, archive: FileLogAr
     assert marks.keys() == {NEXT}
 
 
-def test_a_log_that_is_out_of_sight_is_not_told_again(tmp_path: Path, archive: FileLogArchive) -> None:
-    """While its disk is not mounted there is nothing to tell; once it is back, what was told is known."""
+def test_a_log_that_was_unmounted_is_not_exported_again(tmp_path: Path, archive: FileLogArchive) -> None:
+    """If the log disappears for a time, as with an unmounted disk, it is not exported again when it is back."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1, 2))
     assert told(archive, tmp_path, marks) == ["0001", "0002"]
@@ -129,8 +129,8 @@ def test_a_log_that_is_out_of_sight_is_not_told_again(tmp_path: Path, archive: F
     assert told(archive, tmp_path, marks) == []
 
 
-def test_what_was_written_before_is_passed_over(tmp_path: Path, archive: FileLogArchive) -> None:
-    """By the moment of writing: an attempt that names an earlier time was told of later."""
+def test_since_skips_lines_written_earlier(tmp_path: Path, archive: FileLogArchive) -> None:
+    """`since` refers to the time of writing, not to the event time."""
     late = decision(3, TIME - 86_400, written=TIME + 50)
     write(tmp_path / SEGMENT, *lines(1, 2), late)
     assert told(archive, tmp_path, {}, Teller(since=TIME + 20)) == ["0002", "0003"]
@@ -139,7 +139,7 @@ def test_what_was_written_before_is_passed_over(tmp_path: Path, archive: FileLog
 
 
 def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
-    """For what it is; and one that is damaged hides none behind it."""
+    """Each line is counted by its kind, and a damaged line does not affect later ones."""
     attempt = decision(1, TIME)
     repeat = b'{"type":"repeat","id":"00000000000000000000000000000001","time":1.0,"tenant":"","domain":"customer",'
     repeat += b'"journey":"login","request_id":"r",'
@@ -181,8 +181,8 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
 
 
 @given(st.binary(max_size=40), st.integers(0, 700), st.integers(0, 60), st.sampled_from([b"", b"[" * 100_000]))
-def test_whatever_a_line_has_it_is_told_or_counted(noise: bytes, at: int, gap: int, deep: bytes) -> None:
-    """A record with anything in the place of a part of it: never an error, and never both."""
+def test_any_line_is_exported_or_counted(noise: bytes, at: int, gap: int, deep: bytes) -> None:
+    """Any damaged line is either exported or counted as unreadable, without an error."""
     line, teller = encode(decision(1, TIME)), Teller()
     told, _ = teller.tell(line[:at] + noise + deep + line[at + gap :])
     assert (told is None) == (teller.counts["unreadable"] == 1)
@@ -190,14 +190,14 @@ def test_whatever_a_line_has_it_is_told_or_counted(noise: bytes, at: int, gap: i
 
 
 def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, archive: FileLogArchive) -> None:
-    """As by everybody who reads logs."""
+    """A segment that cannot be decompressed is rejected by name."""
     (tmp_path / f"{SEGMENT}.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(InvalidFile, match=f"{SEGMENT}.gz: cannot be read"):
         told(archive, tmp_path, {})
 
 
 def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) -> None:
-    """A service that writes segment after segment, and prunes none: nothing is lost, nothing comes twice."""
+    """While a service writes segment after segment, no line is lost or repeated."""
     log = FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_bytes=20_000))
     wrote = threading.Event()
 
@@ -219,8 +219,8 @@ def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) 
     assert len(marks) > 10
 
 
-def test_a_bookmark_comes_back_as_it_was(tmp_path: Path) -> None:
-    """One that is not there yet is empty; what is none is refused by name."""
+def test_a_bookmark_survives_writing_and_reading(tmp_path: Path) -> None:
+    """A bookmark survives being written and read; a missing one is empty, and an invalid one is rejected by name."""
     marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711, TIME), NEXT: Mark()}
     assert marks_in(tmp_path / "bookmark") == {}
     keep(marks, tmp_path / "bookmark")
@@ -238,8 +238,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(reading)
 
 
-def test_a_stream_is_told_as_it_comes(pipe: tuple[int, int]) -> None:
-    """A line that is whole does not wait for the next one, however it arrives."""
+def test_a_line_of_a_stream_is_exported_at_once(pipe: tuple[int, int]) -> None:
+    """A complete line of a stream is exported without waiting for the next."""
     reading, writing = pipe
     events, one = streamed(reading, Teller()), encode(decision(1, TIME)) + b"\n"
     for piece in (one, one[:50], one[50:] + one):
@@ -250,8 +250,8 @@ def test_a_stream_is_told_as_it_comes(pipe: tuple[int, int]) -> None:
     assert [*events] == []
 
 
-def test_a_stream_takes_bounded_memory(pipe: tuple[int, int]) -> None:
-    """A line without an end is let go, and the next one is read; one that is cut short at the end is counted."""
+def test_an_endless_line_takes_bounded_memory(pipe: tuple[int, int]) -> None:
+    """An endless line is dropped, the next one is read, and a truncated last line is counted."""
     reading, writing = pipe
     one = encode(decision(1, TIME))
 

@@ -1,4 +1,4 @@
-"""Training: what may be seen, what it weighs, and what the exported forest owes its estimator."""
+"""Training: which rows may be used, their weights, and the equality of exported forest and estimator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def trained() -> Trained:
 
 
 def test_nothing_is_learnt_from_the_embargo_or_later() -> None:
-    """No training row is younger than its border less the embargo, and every part is younger than the one before."""
+    """Training rows are older than their border minus the embargo, and every part is later than the one before."""
     parts = split(rows(), replace(SMALL, embargo_days=3.0))
 
     assert parts.train.times.max() < parts.trained - 3 * DAY
@@ -47,7 +47,7 @@ def test_nothing_is_learnt_from_the_embargo_or_later() -> None:
 
 
 def test_labels_are_those_of_the_day() -> None:
-    """A label that became known after the border is not known in training; the holdout keeps all."""
+    """Labels that became known after the border are unknown in training; the holdout has all labels."""
     whole = rows(delay_days=10.0)
     parts = split(whole, SMALL)
 
@@ -61,7 +61,7 @@ def test_labels_are_those_of_the_day() -> None:
 
 @given(st.floats(0, 60))
 def test_looking_at_the_end_of_time_changes_nothing(days: float) -> None:
-    """Labels as of a later day are never fewer, and those known by then are themselves."""
+    """As of a later day there are never fewer labels, and in the end all are known."""
     whole = rows(200)
     earlier, later = as_of(whole, BEGAN + days * DAY), as_of(whole, BEGAN + 1000 * DAY)
 
@@ -70,7 +70,7 @@ def test_looking_at_the_end_of_time_changes_nothing(days: float) -> None:
 
 
 def test_too_few_labels_are_refused_with_what_to_do() -> None:
-    """A log of honest people alone, or one shorter than its embargo, trains nothing, and says why."""
+    """A log without fraud, or one shorter than its embargo, is rejected with what to do."""
     honest = rows()
     honest = honest.where(honest.labels == GOOD)
     with pytest.raises(InvalidFile, match=r"0 fraudulent rows, fewer than 30 .*report more outcomes"):
@@ -80,7 +80,7 @@ def test_too_few_labels_are_refused_with_what_to_do() -> None:
 
 
 def test_a_recipe_out_of_bounds_is_refused_with_every_problem() -> None:
-    """Each bad choice is named by its flag, all at once."""
+    """All bad values of a recipe are reported at once by their flags."""
     with pytest.raises(InvalidSettings) as caught:
         checked(
             trees=0,
@@ -98,7 +98,7 @@ def test_a_recipe_out_of_bounds_is_refused_with_every_problem() -> None:
 
 
 def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
-    """The product limit in reverse time finds the true distribution, where counting what was seen overstates it."""
+    """The product-limit estimator in reverse time finds the true delays, which a plain count would underestimate."""
     whole, looked = rows(60_000, delay_days=10.0), BEGAN + 25 * DAY
     seen = as_of(whole.where(whole.times < looked), looked)
     ages = np.array([2.0, 5.0, 10.0]) * DAY
@@ -111,8 +111,9 @@ def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
     assert np.abs(counted - truth).max() > 0.1
 
 
-def test_a_good_row_weighs_what_its_age_tells() -> None:
-    """Weights are the share of fraud that is known by a row's age; the unlabelled nothing, classes their root."""
+def test_the_weight_of_a_good_row_grows_with_its_age() -> None:
+    """A good row's weight is the share of fraud known by its age; unlabelled rows weigh nothing, classes by the root of
+    their size."""
     whole = rows(2_000)
     whole = replace(whole, labels=np.where(np.arange(2_000) % 10 == 0, UNKNOWN, whole.labels).astype(np.int8))
     ages = whole.times.max() - whole.times
@@ -132,7 +133,7 @@ def test_a_good_row_weighs_what_its_age_tells() -> None:
 
 
 def test_a_class_weighs_so_many_times_what_it_would() -> None:
-    """Beside the others, within what all fraud weighs; a class that nobody named weighs as before."""
+    """A named class gets a multiple of its weight within the total of all fraud; others keep their proportions."""
     whole = rows(2_000, delay_days=0.0)
     ages, fraud = np.zeros(2_000), whole.labels == FRAUD
     alike, heavier = (weights(whole, ages, Delay(), 0.2, named) for named in ({}, {"targeted": 3.0}))
@@ -145,7 +146,7 @@ def test_a_class_weighs_so_many_times_what_it_would() -> None:
 
 
 def test_every_journey_has_the_same_odds_and_one_without_fraud_teaches_nothing() -> None:
-    """However often a journey is attacked, its fraud has the same share of its weight; without any, it has none."""
+    """On each journey fraud has the same share of the weight; a journey without fraud has no weight."""
     whole = rows(3_000, delay_days=0.0)
     fraud = whole.labels == FRAUD
     lots = np.random.default_rng(99).random(3_000)
@@ -161,16 +162,16 @@ def test_every_journey_has_the_same_odds_and_one_without_fraud_teaches_nothing()
     assert found[journeys == "payment"].sum() == 0.0
 
 
-def test_no_delay_takes_no_weight() -> None:
-    """Where labels are known at once, all good rows weigh the same."""
+def test_without_a_delay_all_good_rows_weigh_the_same() -> None:
+    """If labels are known at once, all good rows weigh the same."""
     at_once = rows(2_000, delay_days=0.0)
     delay = reporting_delay([(at_once, at_once.times.max())])
 
     assert len(set(weights(at_once, at_once.times.max() - at_once.times, delay, 0.2)[at_once.labels == GOOD])) == 1
 
 
-def test_the_served_forest_says_what_was_trained(trained: Trained) -> None:
-    """On unseen rows the exported log-odds are the base's plus the estimator's, to 1e-9."""
+def test_the_served_forest_scores_as_the_trained_one(trained: Trained) -> None:
+    """On unseen rows, the exported log-odds equal the base's plus the estimator's to 1e-9."""
     material = prepare([rows()], SMALL, BASE)
     fitted = fit(material, SMALL)
     unseen = rows(seed=9).vectors
@@ -183,7 +184,7 @@ def test_the_served_forest_says_what_was_trained(trained: Trained) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
-    """The served log-odds are that share of the base's plus the trees', whose own base it was."""
+    """The served log-odds are the recipe's share of the base plus the trees."""
     recipe = replace(SMALL, base_share=share)
     material = prepare([rows()], recipe, BASE)
     unseen = rows(seed=9).vectors
@@ -195,9 +196,8 @@ def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
     )
 
 
-def test_what_the_rows_say_nothing_of_is_kept_whole() -> None:
-    """A feature of which the rows that are trained on know one value, or none, keeps its weight whatever the share: the
-    trees cannot learn it. With a share of nothing the weights of all others are left out."""
+def test_a_feature_that_cannot_be_learned_keeps_its_weight() -> None:
+    """A feature with at most one value in the training rows keeps its full weight, because trees cannot learn it."""
     made = rows()
     vectors = made.vectors.copy()
     once, never, often = (NAMES.index(name) for name in ("proxy", "reported_risk", "new_device"))
@@ -215,7 +215,7 @@ def test_what_the_rows_say_nothing_of_is_kept_whole() -> None:
 
 
 def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A leaf that is off by a millionth is found before anybody gets the forest."""
+    """An export in which a leaf is off by a millionth is rejected."""
     from riskd.offline.training import export
 
     honest = export._tree
@@ -230,14 +230,14 @@ def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_the_base_is_judged_as_it_is_served_whatever_is_kept_of_it(trained: Trained) -> None:
-    """Beside a model the whole base is judged, and not the share of it that the trees stand on."""
+    """The champion is evaluated as a whole, whatever share of it the candidate keeps."""
     none = train([rows()], replace(SMALL, base_share=0.0), BASE)
 
     assert on_holdout(none, 0)[CHAMPION] == on_holdout(trained, 0)[CHAMPION]
 
 
 def test_boosting_on_nothing_needs_no_base() -> None:
-    """Without a base the forest is the trees alone, and ranks the holdout well above chance."""
+    """Without a base, the forest is the trees only, and ranks the holdout well above chance."""
     alone = train([rows()], SMALL)
     said = log_odds(alone.document, NAMES, alone.material.holdout.vectors)
     fraud = alone.material.holdout.labels == FRAUD
@@ -249,7 +249,7 @@ def test_boosting_on_nothing_needs_no_base() -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_riskier_value_never_lowers_the_score(trained: Trained, data: st.DataObject) -> None:
-    """A feature of a certain direction moves log-odds and probability in no other, whatever the rest says."""
+    """A feature with a direction moves log-odds and probability only in that direction."""
     forest = Forest(trained.document, NAMES)
     used = [feature for feature in FEATURES if feature.direction and feature.name in trained.document.references]
     feature = data.draw(st.sampled_from(used))
@@ -274,8 +274,8 @@ def raised() -> Trained:
 
 
 def imitated() -> Rows:
-    """Rows of which nothing is told but device and browser. Of who has a new device, owners have new browsers as well,
-    and attackers the owner's own."""
+    """Rows with only device and browser. Among new devices, owners have new browsers, and attackers have the owner's
+    browser."""
     whole = rows(4_000)
     device, agent = (whole.names.index(name) for name in ("new_device", "agent_llr"))
     random = np.random.default_rng(7)
@@ -288,7 +288,7 @@ def imitated() -> Rows:
 
 
 def test_trees_that_only_raise_find_what_the_directions_forbid(raised: Trained) -> None:
-    """Of attackers whom only what looks safe gives away trees that are held to directions find next to none."""
+    """Attackers who only look safer are found by the raising trees, and hardly by the constrained ones."""
     held = train([imitated()], SMALL)
     holdout = raised.material.holdout
     good, fraud = holdout.labels == GOOD, holdout.labels == FRAUD
@@ -304,7 +304,7 @@ def test_trees_that_only_raise_find_what_the_directions_forbid(raised: Trained) 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_looking_riskier_takes_nothing_of_what_held_trees_say(raised: Trained, data: st.DataObject) -> None:
-    """The trees on top have no leaf below zero: with a riskier value no score is below what held trees said before."""
+    """The raising trees have no negative leaf, so a riskier value never scores below the constrained trees."""
     held = Forest(replace(raised.document, trees=raised.document.trees[: SMALL.trees]), NAMES)
     whole = Forest(raised.document, NAMES)
     on_top = raised.document.trees[SMALL.trees :]
@@ -321,7 +321,7 @@ def test_looking_riskier_takes_nothing_of_what_held_trees_say(raised: Trained, d
 
 
 def test_calibration_improves_the_brier_score(trained: Trained) -> None:
-    """On the holdout the calibrated probabilities are nearer the truth than log-odds taken at their word."""
+    """On the holdout, calibration improves the Brier score."""
     rows_, document = trained.material.holdout, trained.document
     fraud = rows_.labels == FRAUD
 
@@ -332,8 +332,9 @@ def test_calibration_improves_the_brier_score(trained: Trained) -> None:
     assert brier(Forest(document, NAMES)) < brier(Forest(replace(document, calibration=()), NAMES))
 
 
-def test_honest_rows_beyond_the_bound_are_drawn_by_lot_and_fraud_is_kept() -> None:
-    """So many rows without fraud, all fraud, in order of time, the same for the same seed."""
+def test_good_rows_are_sampled_to_the_bound_and_fraud_is_kept() -> None:
+    """Good rows are sampled to the bound, fraud is kept, the order of time stays, and the seed determines the
+    sample."""
     bounded = replace(SMALL, most_rows=1_000)
     whole, less = (prepare([rows()], recipe, None).train for recipe in (SMALL, bounded))
 
@@ -344,7 +345,7 @@ def test_honest_rows_beyond_the_bound_are_drawn_by_lot_and_fraud_is_kept() -> No
 
 
 def test_a_class_left_out_is_not_seen() -> None:
-    """Training without a class is training on a log that has none of it."""
+    """Training without a class equals training on a log without it."""
     whole = rows(delay_days=0.0)
     hidden = replace(whole, labels=np.where(whole.attacks == "targeted", UNKNOWN, whole.labels).astype(np.int8))
     without = fit(prepare([whole], SMALL, BASE), replace(SMALL, without=("targeted",)))
@@ -356,7 +357,7 @@ def test_a_class_left_out_is_not_seen() -> None:
 
 
 def test_logs_are_split_each_in_its_own_time() -> None:
-    """Of two logs both have a part in training and in the holdout, and their subjects stay apart."""
+    """Each of several logs is split by its own time, and their subjects stay separate."""
     first, second = rows(seed=1), rows(seed=2)
     later = replace(second, times=second.times + 400 * DAY, known=second.known + 400 * DAY)
     material = prepare([first, later], SMALL, None)
@@ -381,7 +382,7 @@ def saved(path: Path, source: Rows) -> bytes:
 
 
 def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
-    """A bundle depends on rows and recipe alone; it loads, names its data, and has its recipe and reference."""
+    """A bundle depends only on rows and recipe; it loads, and records its data, recipe and reference."""
     source = rows()
     assert saved(tmp_path / "a" / "t1", source) == saved(tmp_path / "b" / "t1", source)
 
@@ -399,7 +400,7 @@ def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_another_order_or_label_is_another_digest() -> None:
-    """The digest tells apart rows that differ in anything, and only those."""
+    """The digest differs if and only if rows differ in anything."""
     one = rows(50)
     others = [
         one.where(np.arange(50)[::-1]),

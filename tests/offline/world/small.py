@@ -1,4 +1,4 @@
-"""A small world that needs no databases: operators and cities as they are declared, addresses in rows."""
+"""A small world without databases: operators and cities as declared, addresses in rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ZONES: Final = ("Europe/Oslo", "America/New_York", "Asia/Bangkok")
 
 
 def blocks() -> Iterator[tuple[int, int, Spot]]:
-    """64 networks of every operator, in four cities of its country; those that sell everywhere have some in each."""
+    """64 networks of each operator in four cities of its country; global operators have some in every country."""
     codes = [each.code for each in TABLES.countries]
     for number, (asn, country) in enumerate(dict.fromkeys((each.asn, each.country) for each in TABLES.operators)):
         for at in range(64):
@@ -39,7 +39,7 @@ KINDS: Final = {each.asn: each.kind for each in TABLES.operators if not each.cou
 
 
 class SmallGeo:
-    """What the databases of that world would say."""
+    """The geo facts of that world."""
 
     _zones = Timezones()
 
@@ -56,20 +56,20 @@ class SmallGeo:
 
 
 def world(**wanted: object) -> World:
-    """A world of these settings."""
+    """A world with these settings."""
     return assumed(DEFAULTS, msgspec.convert(wanted, Settings))
 
 
 def assumed(values: Values, settings: Settings) -> World:
-    """A world of other assumptions."""
+    """A world with other assumptions."""
     return World(settings, values, TABLES, POOLS)
 
 
 def attempts(**wanted: object) -> list[tuple[Attempt, Truth]]:
-    """What the people of a world of these settings would try if they were all let in."""
+    """The attempts in a world with these settings if everybody is let in."""
     return tried(world(**wanted))
 
 
 def tried(made: World) -> list[tuple[Attempt, Truth]]:
-    """What its people would try if they were all let in."""
+    """The attempts in a world if everybody is let in."""
     return [(event.ask.attempt, truth_of(event)) for event in made.play(OpenDoor()) if isinstance(event, Asked)]

@@ -1,4 +1,4 @@
-"""Addresses come from the databases, by operator and country, and the same ones every time."""
+"""Addresses are drawn from the databases by operator and country, deterministically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RANGES = {"20.0.0.0/16": 64500, "20.1.0.0/20": 64501, "30.0.0.0/20": 64502, "40.
 
 
 class Cities:
-    """Norway below 25.0.0.0, Germany above; two cities in each. Operators as a real file has them."""
+    """Norway below 25.0.0.0 and Germany above, two cities in each, and operators as in a real file."""
 
     def __init__(self, asn: Path) -> None:
         self._asn = GeoIp.open([asn], {}, Timezones())
@@ -60,7 +60,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def test_addresses_are_the_operators_own(database: Path) -> None:
-    """Whatever is drawn of an operator lies in its networks; near means the same city; the same draw comes twice."""
+    """Drawn addresses lie in the operator's networks, `near` gives the same city, and the draw is reproducible."""
     pools = draw_pools(Cities(database), OPERATORS, 0.0)
     assert pools.digest() == draw_pools(Cities(database), OPERATORS, 0.0).digest()
     random = Random(1)
@@ -74,7 +74,7 @@ def test_addresses_are_the_operators_own(database: Path) -> None:
 
 
 def test_every_network_of_an_operator_is_walked(database: Path) -> None:
-    """The networks of a file are those that were written into it, whole, and no other operator's."""
+    """Walking a file gives exactly the operators' networks, whole."""
     found: dict[int, int] = {}
     for asn, first, size in Cities(database).networks({64500, 64502}):
         assert IPv4Address(first) in IPv4Network(next(text for text, of in RANGES.items() if of == asn))
@@ -83,13 +83,13 @@ def test_every_network_of_an_operator_is_walked(database: Path) -> None:
 
 
 def test_a_country_without_addresses_is_refused(database: Path) -> None:
-    """Databases that know nobody in a country make no world, and the error says which."""
+    """If the databases have no addresses for a country, the error names it."""
     with pytest.raises(InvalidGeo, match="access operators in SE"):
         draw_pools(Cities(database), (*OPERATORS, Operator("SE", "access", 64503, 1.0)), 0.0)
 
 
 def test_carriers_keep_their_subscribers_behind_the_same_gateways() -> None:
-    """Whoever asks, and whenever."""
+    """A carrier's gateways are always the same."""
     carrier = next(each for each in TABLES.operators if each.kind == "mobile")
     assert POOLS.gateways(carrier.country, carrier.asn) == POOLS.gateways(carrier.country, carrier.asn)
     assert len(set(POOLS.gateways(carrier.country, carrier.asn))) > 20

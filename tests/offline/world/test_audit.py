@@ -1,4 +1,4 @@
-"""The audit finds what gives attackers away, names it, and finds nothing where nothing is."""
+"""The audit names traits that give attackers away, and finds none where there are none."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def longer(attempt: Attempt) -> Attempt:
     return replace(attempt, device=replace(attempt.device, fingerprint=f"{attempt.device.fingerprint}00"))
 
 
-def test_what_one_person_alone_tells_is_audited_as_well() -> None:
-    """A number that is missing from all others, and so from a whole fold, tells nobody apart and stops nothing."""
+def test_a_trait_of_only_one_person_can_be_audited() -> None:
+    """A trait that only one person has, and that is missing in a whole fold, causes no failure."""
     sample = traits(LIVED)
     whose = sample.subjects == sample.subjects[np.flatnonzero(sample.attacks == "targeted")[0]]
     values = sample.values.copy()
@@ -81,7 +81,7 @@ def test_what_one_person_alone_tells_is_audited_as_well() -> None:
     ],
 )
 def test_a_planted_leak_is_found_and_named(change: Callable[[Attempt], Attempt], group: str, trait: str) -> None:
-    """Whatever is planted in the attempts, its group fails, and the number that tells is among those named."""
+    """A planted leak makes its group fail, and its trait is named."""
     leaks = [each for each in found(planted(change)) if each.fails]
     assert group in {each.group for each in leaks}
     assert any(told.startswith(trait) for each in leaks if each.group == group for told in each.telling)
@@ -89,7 +89,7 @@ def test_a_planted_leak_is_found_and_named(change: Callable[[Attempt], Attempt],
 
 
 def test_nothing_is_found_where_nothing_was_planted() -> None:
-    """The world as it is made passes, and says so by its exit code."""
+    """The shipped world passes, with exit code 0."""
     findings = found(traits(LIVED))
     assert findings
     assert not [each for each in findings if each.fails]
@@ -97,7 +97,7 @@ def test_nothing_is_found_where_nothing_was_planted() -> None:
 
 
 def test_a_leak_in_what_the_engine_sees_is_found() -> None:
-    """Features are audited like traits: an attacker who keeps other hours than the owner is told."""
+    """Features are audited like traits: attackers with other hours than owners are found."""
     plain = traits(LIVED)
     random = np.random.default_rng(1)
     hours = random.normal(size=len(plain.times)) + 2.0 * (plain.attacks == "targeted")
@@ -105,8 +105,8 @@ def test_a_leak_in_what_the_engine_sees_is_found() -> None:
     assert [(each.group, each.fails) for each in found(sample)] == [("rhythm", True)]
 
 
-def test_what_defines_a_class_may_tell_it() -> None:
-    """A group or a number of the declared table is not asked."""
+def test_a_trait_that_defines_a_class_is_not_audited() -> None:
+    """Traits that are declared to define a class are not audited for it."""
     plain = traits(LIVED)
     told = (plain.attacks == "targeted").astype(float)[:, None]
     for name, group in (("device_llr", "familiarity"), ("typing_deviation", "behaviour")):
@@ -114,15 +114,15 @@ def test_what_defines_a_class_may_tell_it() -> None:
 
 
 def test_too_few_are_said_to_be_too_few() -> None:
-    """No verdict, and no silence: the finding is there, and does not pass for a good one."""
+    """With too few attackers the finding is listed without a verdict."""
     few = [one for number, one in enumerate(LIVED) if not one[1].attack or number % 40 == 0]
     findings = found(traits(few))
     assert findings
     assert all(np.isnan(each.auc) and each.rows < FEWEST and not each.fails for each in findings)
 
 
-def test_the_declared_table_speaks_of_what_there_is() -> None:
-    """Every class is declared, and every name in the table is a group or a number that exists, with a reason."""
+def test_the_declared_table_names_only_what_exists() -> None:
+    """The table declares every class, and names only existing groups and traits, each with a reason."""
     known = {*NAMES, *GROUPS, *(feature.name for feature in FEATURES), *(feature.group for feature in FEATURES)}
     assert set(DEFINED) == set(CLASSES)
     for declared in DEFINED.values():
@@ -131,7 +131,7 @@ def test_the_declared_table_speaks_of_what_there_is() -> None:
 
 
 def test_the_first_attempts_of_visits_are_compared() -> None:
-    """Attempts of one journey, one a visit; of those on accounts that are not there, none."""
+    """The audit compares the first attempt of each visit on one journey, and none on non-existent accounts."""
     sample = traits(LIVED)
     rows, attacked = compared(sample, TARGETED, "customer")
     assert set(sample.journeys[rows]) == {"login"}
@@ -141,7 +141,7 @@ def test_the_first_attempts_of_visits_are_compared() -> None:
 
 
 def test_addresses_are_read_as_they_are_written() -> None:
-    """Digits of an address are those of its text."""
+    """The digits of an address are those of its text."""
     attempt = Attempt(
         domain="customer", subject="x", journey="login", time=61.0, network=Network(client_ip=text(0x01020304))
     )

@@ -1,4 +1,4 @@
-"""Looking riskier never proves honesty: the audit finds worlds where it does, and passes the one that is shipped."""
+"""Looking riskier must never suggest honesty: the audit finds worlds in which it does, and passes the shipped one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STUFFING, SPRAYING, EXITS = (
     for name in ("stuffing_residential", "spraying", "vpn_in_country")
 )
 TRAVELLING: Final = {**DEFAULTS, "trips": 4.0, "trip_days": 8.0, "vpn_users": 0.6, "typo": 0.3, "checked_right": 0.5}
-"""People who are away often enough, and mistype, for a small world to show what attackers lack."""
+"""People who travel and mistype often enough for a small world to show what attackers lack."""
 PEOPLE: Final = [world(seed=4).town.person(index, "customer") for index in range(400)]
 HOMES: Final = {person.subject: person.country for person in PEOPLE}
 Told = list[tuple[Attempt, Truth]]
@@ -47,7 +47,7 @@ def lived(**values: float) -> Told:
 
 
 def seen(told: Told) -> Sample:
-    """What an engine would make of them, as far as these features go."""
+    """What an engine would see, for these features."""
     spots = [POOLS.owner(at.value & ~255)[1] for one, _ in told if (at := parse(one.network.client_ip))]
     values = np.array(
         [
@@ -75,8 +75,8 @@ def forgetful(attempt: Attempt) -> Attempt:
     return replace(attempt, behaviour=replace(attempt.behaviour, form_failures=0))
 
 
-def test_no_riskier_value_proves_honesty_in_the_world_as_it_is() -> None:
-    """Every feature is compared, and none is turned; nor does the command complain."""
+def test_in_the_shipped_world_no_direction_is_violated() -> None:
+    """In the shipped world every feature is compared, and none fails."""
     found = list(directions(seen(lived()), (STUFFING, SPRAYING)))
     assert {each.feature for each in found} == set(NAMES[:3])
     assert not [each for each in found if each.fails]
@@ -88,7 +88,8 @@ def test_no_riskier_value_proves_honesty_in_the_world_as_it_is() -> None:
     [({"matched": 1.0, "vpn_users": 0.0}, "new_country"), ({"disguised": 1.0, "matched": 1.0}, "timezone_gap_h")],
 )
 def test_attackers_who_are_all_careful_are_found(fault: dict[str, float], feature: str) -> None:
-    """Where all of them hide in the country of the victim, or set their clocks, being abroad proves honesty."""
+    """If all attackers hide in the victim's country or set their clocks, being abroad would suggest honesty, and the
+    audit fails."""
     assert feature in turned(lived(**fault))
 
 
@@ -96,22 +97,22 @@ def test_attackers_who_are_all_careful_are_found(fault: dict[str, float], featur
     "change", [forgetful, lambda attempt: forgetful(attempt) if attempt.credential_result == "failed" else attempt]
 )
 def test_attackers_who_never_fail_first_are_found(change: Callable[[Attempt], Attempt]) -> None:
-    """Where only owners have failed on the form before, failing first proves honesty; and the command says so."""
+    """If only owners mistype before they succeed, failing first would suggest honesty, and the audit fails."""
     told = [(change(attempt) if truth.attack else attempt, truth) for attempt, truth in lived()]
     found = list(directions(seen(told), (STUFFING,)))
     assert "form_failures" in {each.feature for each in found if each.fails}
     assert report((), found, as_json=True) == 1
 
 
-def test_what_a_class_must_be_is_not_held_against_it() -> None:
-    """A feature of the declared table is not compared."""
+def test_a_feature_declared_for_a_class_is_not_compared() -> None:
+    """A feature that is declared for a class is not compared."""
     sample = seen(lived(matched=1.0))
     same = replace(sample, attacks=np.where(sample.attacks == SPRAYING.name, EXITS.name, sample.attacks))
     assert "new_country" not in {each.feature for each in directions(same, (EXITS,))}
 
 
-def test_the_declared_table_speaks_of_directed_features() -> None:
-    """Every class is there, and every name has a direction or none to be compared, and a reason."""
+def test_the_declared_table_names_only_existing_features() -> None:
+    """The table has every class, and names only existing features, each with a reason."""
     assert set(SAFER) == set(CLASSES)
     names = {feature.name for feature in FEATURES}
     for declared in SAFER.values():
@@ -120,15 +121,14 @@ def test_the_declared_table_speaks_of_directed_features() -> None:
 
 
 def test_few_attackers_turn_nothing() -> None:
-    """Of so few that chance alone would do it nothing is said."""
+    """With few attackers there is no verdict."""
     told = lived(matched=1.0)
     few = [one for number, one in enumerate(told) if not one[1].attack or number % 60 == 0]
     assert not [each for each in directions(seen(few), (STUFFING, SPRAYING)) if each.fails]
 
 
 def test_worlds_are_compared_together() -> None:
-    """What three worlds show is what one of three times as many people would: the shares stay, and what chance allows
-    shrinks."""
+    """Pooling three worlds keeps the shares and narrows the intervals."""
     sample = seen(lived())
     one = {(each.attack, each.feature, each.failed): each for each in directions(sample, (STUFFING,))}
     for each in directions(pooled([sample] * 3), (STUFFING,)):
@@ -138,8 +138,8 @@ def test_worlds_are_compared_together() -> None:
             assert each.ratio == pytest.approx(alone.ratio)
 
 
-def test_a_difference_is_told_by_its_shares() -> None:
-    """Of 100 owners 20 and of 100 attackers 5 beyond the cut: a ratio of a quarter."""
+def test_a_difference_is_the_ratio_of_shares() -> None:
+    """20 of 100 owners and 5 of 100 attackers beyond the cut give a ratio of a quarter."""
     one = Turned(
         domain="customer",
         attack="targeted",

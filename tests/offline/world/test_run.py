@@ -1,4 +1,4 @@
-"""A world lived through the real engine: what it leaves, and that the tiers decide how visits go on."""
+"""A world simulated with the real engine: its files, and how tiers affect visits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_seed_leaves_the_same_bytes(tmp_path: Path) -> None:
-    """Every file of two runs is the same, names included; another seed leaves others."""
+    """Two runs with one seed write identical files; another seed does not."""
 
     def files(out: Path) -> dict[str, bytes]:
         return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -55,7 +55,7 @@ def test_the_same_seed_leaves_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_truth_covers_every_assessment_once(directory: Path) -> None:
-    """One line for each assessment of the log, in its order, and none besides."""
+    """The truth has one line for each logged assessment, in order."""
     logged = [
         line.id
         for line in map(record.decode, read_segments(directory / DECISIONS))
@@ -66,8 +66,8 @@ def test_the_truth_covers_every_assessment_once(directory: Path) -> None:
     assert told == len(logged) == sum(read_made(directory).assessments.values())
 
 
-def test_nobody_is_let_in_against_what_is_required(directory: Path) -> None:
-    """A session begins where nothing is asked for, or after what was asked for was passed by methods that count."""
+def test_no_session_begins_below_its_requirement(directory: Path) -> None:
+    """A session begins only if nothing is required or the challenge was passed with accepted methods."""
     asked: dict[str, record.AssessmentRecord] = {}
     passed: set[str] = set()
     for line in map(record.decode, read_segments(directory / DECISIONS)):
@@ -88,7 +88,7 @@ def test_nobody_is_let_in_against_what_is_required(directory: Path) -> None:
 
 
 def test_fraud_is_reported_of_attackers_alone_and_days_later(directory: Path) -> None:
-    """Owners who were shut out are confirmed, takeovers are reported, and never the other way round."""
+    """Fraud is reported only for attackers and legitimacy only for owners."""
     truths = read_truth(directory / TRUTH)
     told: dict[str, list[bool]] = defaultdict(list)
     for line in map(record.decode, read_segments(directory / DECISIONS)):
@@ -101,7 +101,7 @@ def test_fraud_is_reported_of_attackers_alone_and_days_later(directory: Path) ->
 
 
 def test_its_log_is_read_as_rows(directory: Path) -> None:
-    """Labels come late, from outcomes; attacks and segments from the truth."""
+    """Labels come late from outcomes; attack classes and segments come from the truth."""
     rows = read_rows(directory / DECISIONS, "customer", truth=directory / TRUTH)
     assert {GOOD, FRAUD} < set(rows.labels.tolist())
     assert "" not in rows.attacks[rows.labels == FRAUD]
@@ -110,20 +110,20 @@ def test_its_log_is_read_as_rows(directory: Path) -> None:
 
 
 def test_a_backtest_decides_its_log_as_the_engine_did(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The shipped policies, replayed over the simulated log, change nothing."""
+    """A backtest of the shipped policies over the simulated log has no differences."""
     policies, log = str(data_directory("policies")), str(directory / DECISIONS)
     assert main(["policy", "backtest", policies, "--log", log, "--processes", "1", "--exit-code"]) == 0
     assert capsys.readouterr().out
 
 
-def test_what_is_there_already_is_not_written_over(directory: Path) -> None:
-    """A directory that is not empty is refused, and stays as it was."""
+def test_an_existing_directory_is_not_overwritten(directory: Path) -> None:
+    """A directory that is not empty is refused."""
     with pytest.raises(InvalidSettings, match="not empty"):
         lived(directory, **WANTED)
 
 
 def test_a_world_that_was_broken_off_leaves_nothing(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of it: no half of a log that could be taken for one, and the next run may have the place."""
+    """After Ctrl-C the output directory is empty, and the next run can use it."""
 
     def interrupted(part: float) -> None:
         if part > 0.2:
@@ -135,7 +135,7 @@ def test_a_world_that_was_broken_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_what_makes_no_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every wrong argument at once; and no world without databases, with what to do."""
+    """All bad arguments are reported at once; without databases the message says what to do."""
     assert main(["simulate", "--users", "0", "--days", "0", "--attack-share", "2", *WEIGHTS]) == 2
     said = capsys.readouterr().err
     assert all(flag in said for flag in ("--users", "--days", "--attack-share", "--out"))

@@ -1,4 +1,4 @@
-"""Laws of the world: attackers differ from owners by their class, and by nothing else."""
+"""Attackers differ from owners by their class and by nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.offline.world.small import POOLS, TABLES, attempts, world
 
 LIVED: Final = attempts(users=150, days=40, seed=5, attack_share=0.25)
 BESIDE: Final = ("targeted", "stolen_cookie", "recovery_takeover")
-"""Classes that come through lines of the country as owners do."""
+"""Attack classes that use lines of the victim's country, as owners do."""
 PEOPLE: Final = [each.name for each in ATTACKS if each.visit != "machine"]
 NUISANCE: Final = {
     trait.name: trait.of
@@ -50,7 +50,7 @@ OWN: Final = {
         for who in {attempt.subject for attempt, truth in LIVED if not truth.attack}
     )
 }
-"""Where each account's owner mostly is."""
+"""The country in which each account's owner mostly is."""
 
 
 def fields(value: object, path: str = "") -> Iterator[str]:
@@ -65,7 +65,7 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 
 
 def test_every_attempt_is_one_that_riskd_accepts() -> None:
-    """Nothing that anybody sends is refused; times never run backwards."""
+    """Every attempt is valid, and times never run backwards."""
     before = 0.0
     for attempt, _ in LIVED:
         assert attempt.time is not None
@@ -75,7 +75,7 @@ def test_every_attempt_is_one_that_riskd_accepts() -> None:
 
 
 def test_attackers_carry_no_field_that_owners_never_carry() -> None:
-    """By identity domain, outside of sessions and in them: whatever an attacker sets some owner sets as well."""
+    """By domain, inside and outside of sessions: every field that an attacker sets is also set by some owner."""
     seen: dict[tuple[str, bool, bool], set[str]] = defaultdict(set)
     for attempt, truth in LIVED:
         inside = attempt.journey in ("session", "payment", "profile_update")
@@ -87,8 +87,9 @@ def test_attackers_carry_no_field_that_owners_never_carry() -> None:
 
 @pytest.mark.parametrize("name", PEOPLE)
 @pytest.mark.parametrize("trait", NUISANCE)
-def test_what_no_class_is_made_of_is_distributed_alike(name: str, trait: str) -> None:
-    """Kolmogorov and Smirnov find no difference between a class and the owners (p above 0.0001: 60 are asked)."""
+def test_unrelated_traits_are_distributed_alike(name: str, trait: str) -> None:
+    """A Kolmogorov-Smirnov test finds no difference between a class and owners in unrelated traits (p above 0.0001, 60
+    tests)."""
     values = {
         attacked: [
             NUISANCE[trait](attempt)
@@ -103,7 +104,7 @@ def test_what_no_class_is_made_of_is_distributed_alike(name: str, trait: str) ->
 
 
 def test_attacks_replace_visits_and_never_add_any() -> None:
-    """Every account is visited at the same moments, however many of the visits are attackers'."""
+    """Every account is visited at the same times, whatever the share of attackers."""
 
     def moments(share: float) -> set[tuple[str, float | None]]:
         told = attempts(users=60, days=30, seed=2, attack_share=share)
@@ -117,7 +118,7 @@ def test_attacks_replace_visits_and_never_add_any() -> None:
 
 
 def test_a_form_counts_its_failures_until_it_succeeds() -> None:
-    """Whoever signs in, the try that counts carries every one that failed before it in the same visit."""
+    """A sign-in carries the number of failed tries before it in the same visit."""
     failed: Counter[str] = Counter()
     carried = 0
     for attempt, truth in LIVED:
@@ -134,7 +135,7 @@ def test_a_form_counts_its_failures_until_it_succeeds() -> None:
 
 @pytest.mark.parametrize("name", ["stuffing_residential", "spraying", "stolen_cookie", "recovery_takeover"])
 def test_there_are_careful_and_careless_of_a_class(name: str) -> None:
-    """Some come out where their victims live and some elsewhere; the clocks of some fit, and those of others do not."""
+    """In each class, some attackers use the victim's country and timezone and some do not."""
     met = [
         (spot.country == OWN[attempt.subject], attempt.device.timezone == spot.timezone)
         for attempt, truth in LIVED
@@ -176,7 +177,7 @@ def test_a_new_line_is_as_crowded_whoever_comes() -> None:
 
 
 def test_every_class_is_there_where_it_belongs() -> None:
-    """Each class appears, in its own domains alone; campaigns name their class, and owners have none."""
+    """Each class appears, only in its own domains; campaigns name their class, and owners have none."""
     seen = Counter((attempt.domain, truth.attack) for attempt, truth in LIVED)
     assert {attack for _, attack in seen} == {*CLASSES, ""}
     for attack in ATTACKS:
@@ -187,14 +188,14 @@ def test_every_class_is_there_where_it_belongs() -> None:
 
 
 def test_the_share_of_attacks_is_about_what_was_asked_for() -> None:
-    """Within a factor of two, and none at all for none."""
+    """The share of attacks is within a factor of two of the requested one, and zero for zero."""
     share = sum(bool(truth.attack) for _, truth in LIVED) / len(LIVED)
     assert 0.125 < share < 0.5
     assert not any(truth.attack for _, truth in attempts(users=20, days=20, attack_share=0.0))
 
 
-def test_a_class_comes_as_often_as_its_weight_says() -> None:
-    """None of what weighs nothing, more of what weighs more, and about as many attacks as before."""
+def test_a_class_appears_by_its_weight() -> None:
+    """A class of weight zero does not appear, a heavier one appears more often, and the total stays about the same."""
     told = {"users": 150, "days": 40.0, "seed": 5, "domains": ("customer",), "attack_share": 0.25}
     usual = Counter(truth.attack for _, truth in attempts(**told))
     other = Counter(truth.attack for _, truth in attempts(**told, weights={"targeted": 0.0, "stolen_cookie": 0.5}))
@@ -206,20 +207,20 @@ def test_a_class_comes_as_often_as_its_weight_says() -> None:
 
 @given(st.sampled_from(DOMAINS), st.integers(0, 2**32))
 def test_only_the_domains_asked_for_are_there(domain: str, seed: int) -> None:
-    """Everybody belongs to one of them."""
+    """Every attempt is of a requested domain."""
     told = attempts(users=4, days=2, seed=seed, domains=(domain,))
     assert {attempt.domain for attempt, _ in told} <= {domain}
 
 
 def test_the_same_seed_is_the_same_world_and_another_is_another() -> None:
-    """Attempt for attempt."""
+    """The same seed gives the same attempts; another seed does not."""
     one = attempts(users=20, days=10, seed=3)
     assert one == attempts(users=20, days=10, seed=3)
     assert one != attempts(users=20, days=10, seed=4)
 
 
 def test_memory_grows_with_the_users_and_not_with_the_days() -> None:
-    """What is waiting to happen is one visit of each person, and the visits under way with reports to come."""
+    """The queue holds one visit per person plus visits in progress and pending reports."""
 
     def waiting(days: float) -> int:
         made = world(users=60, days=days, seed=1, attack_share=0.1)
@@ -229,7 +230,7 @@ def test_memory_grows_with_the_users_and_not_with_the_days() -> None:
 
 
 def test_a_worlds_people_look_alike_wherever_they_are_asked_for() -> None:
-    """A person depends on the seed and the index alone."""
+    """A person depends only on the seed and the index."""
     town = world(users=1, days=30, seed=9).town
     first = town.person(7, "customer")
     town.person(8, "customer")
@@ -238,7 +239,7 @@ def test_a_worlds_people_look_alike_wherever_they_are_asked_for() -> None:
 
 @given(st.integers(0, 2**32))
 def test_varied_worlds_stay_within_the_ranges(seed: int) -> None:
-    """Every assumption, and the same again for the same seed; each default lies within its range, too."""
+    """Varied assumptions are reproducible and within their ranges, and so is each default."""
     values = varied(seed)
     assert values == varied(seed)
     for each in TABLE:
@@ -247,14 +248,14 @@ def test_varied_worlds_stay_within_the_ranges(seed: int) -> None:
 
 
 class Gate(OpenDoor):
-    """Asks everybody for a code."""
+    """Requires a one-time code of everybody."""
 
     def assess(self, attempt: Attempt, time: float) -> Assessment:
         return replace(super().assess(attempt, time), requirement=Requirement(Tier.STEP_UP, Terms(2), satisfied=False))
 
 
 def test_every_assumption_is_used() -> None:
-    """One that nothing asks for says nothing about the world."""
+    """Every assumption is used by the simulation."""
     asked: set[str] = set()
 
     class Watched(dict[str, float]):
@@ -284,6 +285,6 @@ def test_every_assumption_is_used() -> None:
     ],
 )
 def test_browsers_update_their_own_version_alone(before: str, after: str) -> None:
-    """What names an engine or a system stays."""
+    """An update changes only the browser's own version."""
     assert updated(before, 2) == after
     assert updated(before, 0) == before
