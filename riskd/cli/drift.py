@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Say which features and scores of a decision log have moved away from what a model was trained "
         "on, and since when. A model without a reference is compared with the decisions before --since, else with the "
         "earlier half of the log; with --against, with another log. docs/drift.md explains the figures.",
-        epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too little of it, no such model",
+        epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too few rows, no such model",
     )
     add_span(parser, stored=True)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")

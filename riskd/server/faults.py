@@ -29,7 +29,7 @@ class DeadlinePassed(RiskdError):
 
 
 class CallerGone(RiskdError):
-    """The caller cancelled the batch, or its connection is lost: nobody waits for the rest."""
+    """The caller cancelled the batch, or its connection was lost. The remaining attempts are not assessed."""
 
     reason = "CALLER_GONE"
 
@@ -151,8 +151,8 @@ FAULTS: Final = {
     ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,
-        "The store or the decision log did not take the outcome, event or erasure in time; or another activation of a "
-        "release is under way. Assessments never fail with this reason.",
+        "The store did not save the outcome or event in time, an erasure could not be completed in time, or another "
+        "activation of a release is under way. Assessments never fail with this reason.",
         "Retry after the delay in `RetryInfo`, with growing pauses; outcomes, events and erasures are idempotent.",
         "Check the store: its disk, its latency, its memory.",
     ),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from riskd.progress import Begin
 
 _LEFT_OUT: Final = {
-    "not_chosen": "decisions that were not asked for",
-    "other_domain": "decisions of identity domains that were not asked for",
+    "not_chosen": "decisions outside the selection",
+    "other_domain": "decisions of identity domains outside the selection",
     "other_features": "decisions of a version with other features, which cannot be decided again",
     "without_verdict": "decisions not known to be good or fraud (--presume-good counts those without outcomes as good)",
     "tenants_own_bands": "decisions of tenants with bands of their own",
