@@ -21,7 +21,7 @@ from riskd.config import Settings
 from riskd.rebuild import watch as watching
 from riskd.rebuild.watch import RebuildWatch, rebuilding
 from tests.doubles import ListLog
-from tests.e2e.service import ROOT
+from tests.e2e.service import ROOT, eventually
 from tests.offline.town import Town
 from tests.rebuild.world import deployment, held, logged, records
 
@@ -138,7 +138,7 @@ def test_switched_off_nothing_is_begun(watched: Watched, monkeypatch: pytest.Mon
     monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
     settings: Settings = replace(watched.settings, store=replace(watched.settings.store, rebuild=False))
     with rebuilding(settings) as watch:
-        watched.until(lambda: bool(watch.readings))
+        eventually(lambda: bool(watch.readings))
         time.sleep(0.1)
         assert watch.readings == {"riskd_store_rebuild_pending": {(): 1.0}}
     assert note(Path(settings.store.path)).exists()

@@ -35,9 +35,9 @@ Report = Callable[[int, int], None]
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`limit`: how many records to import at most (None: all). `dry_run`: change nothing. `from_start`: ignore the bookmark.
+    """`limit`: how many records to import at most (None: all). `dry_run`: change nothing.
 
-    `batch`: events per transaction.
+    `from_start`: ignore the bookmark. `batch`: events per transaction.
     """
 
     limit: int | None = None
@@ -188,5 +188,5 @@ def _again(first: Record, rest: Iterator[Record]) -> Iterator[Record]:
 
 
 def _another(file: str, what: str) -> InvalidFile:
-    remedy = "import that file to its end, or give --from-start to import all of this one: what both hold is taught twice"
+    remedy = "import that file to its end, or import all of this one by --from-start: what both hold is taught twice"
     return InvalidFile([Problem(file, f"begins like a file that was imported before, but {what}", remedy)])
