@@ -163,8 +163,8 @@ class Meter(Protocol):
         """
         ...
 
-    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome changed a receipt from `before` to `kept`; `achieved`: see `assurance.completed_tier`."""
+    def outcome(self, before: Receipt, after: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome changed a receipt from `before` to `after`; `achieved`: see `assurance.completed_tier`."""
         ...
 
     def event(self, event: SecurityEvent) -> None:

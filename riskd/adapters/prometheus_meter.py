@@ -182,19 +182,19 @@ class PrometheusMeter:
         for place in {place for column in moved for place in columns[column]}:
             self._slots[place] = now
 
-    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome changed a receipt from `before` to `kept`. A repeated one counts only what it taught in addition.
+    def outcome(self, before: Receipt, after: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome changed a receipt from `before` to `after`. A repeated one counts only what it taught in addition.
 
         `achieved`: the result of `assurance.completed_tier`, '' unless this outcome completes the sign-in.
         """
-        domain, journey, required, kind = kept.domain, kept.journey, kept.tier.name, outcome.kind
+        domain, journey, required, kind = after.domain, after.journey, after.tier.name, outcome.kind
         if kind not in before.reported:
             self._add(self._outcome[domain, journey, required, kind])
             if kind == "challenge_passed" and not RESTRICTED.isdisjoint(outcome.amr):
                 self._add(self._restricted[domain, journey, "challenge"])
         if achieved:
             self._add(self._sign_in[domain, journey, required, achieved, met(required, achieved)])
-        taught = kept.taught - before.taught
+        taught = after.taught - before.taught
         if taught:
             direction = "learned" if taught > 0 else "taken_back"
             self._add(self._learned[domain, direction], abs(taught))

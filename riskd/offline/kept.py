@@ -168,12 +168,12 @@ class _Store(MemoryStore):
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        found, papers = super().read(histories, documents, now, timeout)
+        found, contents = super().read(histories, documents, now, timeout)
         if self.held_back is None:
-            return found, papers
+            return found, contents
         owner, content = self.held_back
         owners = [self.names.owner(key) for key in histories]
-        return [_without(one, content) if of == owner else one for one, of in zip(found, owners, strict=True)], papers
+        return [_without(one, content) if of == owner else one for one, of in zip(found, owners, strict=True)], contents
 
 
 def _without(history: History | None, content: Content) -> History | None:

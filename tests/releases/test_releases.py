@@ -235,7 +235,7 @@ def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, st
 def test_statements_outlive_nobody(tmp_path: Path) -> None:
     """The statements of dead processes are ignored."""
     first, second = Member(tmp_path, "a"), Member(tmp_path, "b")
-    first.say(Statement(prepared="x"))
+    first.publish(Statement(prepared="x"))
     assert sorted(each.prepared for each in members(tmp_path).values()) == ["", "x"]
     os.close(first._descriptor)
     assert [each.prepared for each in members(tmp_path).values()] == [""]
