@@ -93,6 +93,15 @@ def test_every_file_named_exists(page: Path) -> None:
             assert [*ROOT.glob(pattern), *(ROOT / "proto").glob(pattern)], words
 
 
+def test_every_test_named_exists() -> None:
+    """Pages name tests, by function or by file, as evidence of what they say."""
+    files = [*ROOT.glob("tests/**/*.py")]
+    known = {path.stem for path in files}.union(*(re.findall(r"def (test_\w+)", text(path)) for path in files))
+    named = {word for page in PAGES for span in code(page) for word in re.findall(r"\btest_[a-z]\w+", span)}
+    assert len(named) > 50
+    assert named <= known
+
+
 def test_every_module_of_the_flow_is_there() -> None:
     """docs/flow.md maps each idea to a file, and names no other kind of place."""
     rows = re.findall(r"^\| .* \| (`riskd/.*`) \|$", text(ROOT / "docs" / "flow.md"), re.MULTILINE)
