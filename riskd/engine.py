@@ -104,7 +104,7 @@ class _Gathered(Struct, frozen=True):
 
 
 class Engine:
-    """Assesses attempts and learns from outcomes. Safe to share between threads."""
+    """Assesses attempts and learns from outcomes. Thread-safe."""
 
     def __init__(self, parts: Parts, release: Release) -> None:
         self._parts = parts

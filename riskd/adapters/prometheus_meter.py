@@ -56,7 +56,7 @@ class _Signals:
 
 
 class PrometheusMeter:
-    """The `Meter` of one worker, and the metrics of its calls. Safe to share between threads.
+    """The `Meter` of one worker, and the metrics of its calls. Thread-safe.
 
     Unknown label values count as `other`. No method raises or waits for I/O.
     """
@@ -272,18 +272,18 @@ class PrometheusMeter:
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """The decision log has this many segments and bytes. `compacted`: when it was last compacted. `asked`: when
-        the oldest erasure that is still to be done was asked for. Both are Unix times, 0 for never and none."""
+        the oldest erasure that is still to be done was asked for. Both are epoch seconds, 0 for never and none."""
         self._set("riskd_log_segments", (), segments)
         self._set("riskd_log_bytes", (), size)
         self._set("riskd_log_compacted_timestamp_seconds", (), compacted)
         self._set("riskd_log_erasure_asked_timestamp_seconds", (), asked)
 
     def geo_built(self, database: str, timestamp: float) -> None:
-        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (Unix time) is in use; 0: none is."""
+        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (epoch seconds) is in use; 0: none is."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
     def certificate_expires(self, timestamp: float) -> None:
-        """The certificate that this worker uses from now on expires at `timestamp`, a Unix time."""
+        """The certificate that this worker uses from now on expires at `timestamp`, in epoch seconds."""
         self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:

@@ -52,7 +52,7 @@ _SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> Policy:
     """The policy in a file, with the lists in files beside it. Raises InvalidPolicy with every mistake.
 
-    `now` (Unix seconds), if given, also reports settings that have ended by then.
+    `now` (epoch seconds), if given, also reports settings that have ended by then.
     """
     document = Document.of(path)
     if document.problems:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """A model in the list. `since`: Unix time at which it got its role, None if the history does not say."""
+    """A model in the list. `since`: when it got its role (epoch seconds), None if the history does not say."""
 
     domain: str
     version: str

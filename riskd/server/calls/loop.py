@@ -47,7 +47,7 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         self._events = 0
 
     def poll(self, deadline: float | None = None) -> cygrpc.BaseEvent:
-        """The next event, or an event that says that there was none by the deadline (Unix seconds)."""
+        """The next event, or an event that says that there was none by the deadline (epoch seconds)."""
         if not self._watched:
             self._watched = start_thread(self._watch, "watch") is not None
         turns, thread = self._turns, get_ident()
