@@ -10,7 +10,7 @@ from riskd.cli.arguments import add_span, log_of, moment
 from riskd.cli.extras import require
 from riskd.cli.model.opening import loaded, opened
 from riskd.cli.policy.log import left_out
-from riskd.cli.terminal import print_json, print_table, progress, save, tell_unreadable
+from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, save
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json({"domains": found, "left_out": left_out, "first_unreadable": left_out.first})
     else:
         _print(args, found, left_out)
-    tell_unreadable(left_out["unreadable"], left_out.first)
+    report_unreadable(left_out["unreadable"], left_out.first)
     return DRIFTED if any(drift.drifted for drift in found) else 0
 
 

@@ -132,11 +132,11 @@ def _show(args: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name:<10} {value}")
     for act in acts:
-        print(told(act))
+        print(history_line(act))
     return 0
 
 
-def told(act: Act) -> str:
+def history_line(act: Act) -> str:
     """An entry of the history in one line."""
     what = f"{act.act} {act.version or 'none'} as {act.role}, after {act.before or 'none'}"
     why = f": {act.reason}" if act.reason else ""

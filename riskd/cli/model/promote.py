@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import user
-from riskd.cli.model.listing import told
+from riskd.cli.model.listing import history_line
 from riskd.cli.model.opening import add_action, loaded, opened
 from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
@@ -105,7 +105,7 @@ def _promote(args: argparse.Namespace) -> int:
         marks = {True: "ok", False: "NO"}
         print_table(("", "check", "figures"), [(marks[check.passed], check.name, check.said) for check in checks])
         if done:
-            print(told(act))
+            print(history_line(act))
             print(_SHADOW if args.role == "challenger" else _NEXT)
         elif failed:
             many = f"{len(failed)} of {quantity(len(checks), 'check')}"
@@ -183,7 +183,7 @@ def _rollback(args: argparse.Namespace) -> int:
     if args.json:
         print_json(act)
     else:
-        print(told(act))
+        print(history_line(act))
         print(_SHADOW if args.role == "challenger" else _NEXT)
     return 0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
 from riskd.cli.arguments import add_span, log_of
-from riskd.cli.terminal import tell_unreadable
+from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
     """
     from riskd.core.errors import InvalidFile, Problem
 
-    tell_unreadable(tally.counts["unreadable"], tally.counts.first)
+    report_unreadable(tally.counts["unreadable"], tally.counts.first)
     if tally.counts["replayed"]:
         return
     left = "; ".join(left_out(tally.counts))
