@@ -297,7 +297,7 @@ class Log(Struct, frozen=True, kw_only=True):
             description="Maximum size of all segments, MiB; beyond it riskd deletes the oldest.",
         ),
     ] = 4096
-    keep_days: Annotated[int, Meta(ge=1, le=3650, description="Age at which a segment is deleted, days.")] = 365
+    keep_days: Annotated[int, Meta(ge=1, le=3650, description="Maximum age of finished segments, days.")] = 365
     compact_minutes: Annotated[
         int,
         Meta(

@@ -135,9 +135,9 @@ FAULTS: Final = {
     ),
     "OVERLOADED": Fault(
         StatusCode.RESOURCE_EXHAUSTED,
-        "The worker is overloaded and did not start the call. The call waited longer than `server.queue_ms` (under "
-        "sustained overload, `server.standing_queue_ms`), or `server.max_concurrent_rpcs` calls were waiting, or "
-        "`server.max_streams` streams were open.",
+        "The worker is overloaded and did not start the call. The call waited longer than `server.queue_ms` (a "
+        "sign-in under sustained overload: `server.standing_queue_ms`), or `server.max_concurrent_rpcs` calls were "
+        "waiting, or `server.max_streams` streams were open.",
         "Apply your fallback; retry after the delay in `RetryInfo`, with growing pauses.",
         "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` show how many. Look for callers that "
         "retry without pauses.",
@@ -149,10 +149,16 @@ FAULTS: Final = {
         "Open another stream, and send again every attempt that has no answer; with its `request_id` it counts once.",
         "Nothing: streams end like this every minute.",
     ),
+    "CALLER_GONE": Fault(
+        StatusCode.CANCELLED,
+        "The caller cancelled a batch, or its connection was lost. The attempts assessed before are counted.",
+        "Send the batch again if you still need it: attempts with the same `request_id` count once.",
+        "If it happens often, batches take longer than their callers wait: have them split.",
+    ),
     "UNAVAILABLE": Fault(
         StatusCode.UNAVAILABLE,
-        "The store did not save the outcome or event in time, an erasure could not be completed in time, or another "
-        "activation of a release is under way. Assessments never fail with this reason.",
+        "The store did not take the outcome, event or erasure in time; or the decision log could not schedule the "
+        "erasure; or another activation of a release is in progress. Assessments never fail with this reason.",
         "Retry after the delay in `RetryInfo`, with growing pauses; outcomes, events and erasures are idempotent.",
         "Check the store: its disk, its latency, its memory.",
     ),
@@ -191,12 +197,6 @@ FAULTS: Final = {
         "The callers file was rejected as a whole.",
         "Nothing: the previous callers stay in use.",
         "Fix what the message names.",
-    ),
-    "CALLER_GONE": Fault(
-        StatusCode.CANCELLED,
-        "The caller cancelled a batch, or its connection was lost. The attempts assessed before are counted.",
-        "Send the batch again if you still need it: attempts with the same `request_id` count once.",
-        "If it happens often, batches take longer than their callers wait: have them split.",
     ),
     "INVALID_SETTINGS": Fault(
         _REFUSED,

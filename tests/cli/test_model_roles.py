@@ -245,6 +245,9 @@ def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> N
         assert part["contribution"] == pytest.approx(model.score(vector)[0] - model.score(usual)[0], abs=1e-12)
     code, told = cli("explain", "customer", "candidate", "--log", log, "--id", f"{7:032x}")
     assert (code, "customer candidate: score" in told, "recorded: score 0.0100" in told) == (0, True, True)
+    code, told = cli("explain", "machine", "--log", log, "--id", f"{7:032x}")
+    assert code == 2
+    assert f"riskd model explain customer --id {7:032x}" in told
     code, told = cli("explain", "customer", "--log", log, "--id", "00")
     assert (code, "has no assessment '00'" in told) == (2, True)
 

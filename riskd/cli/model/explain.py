@@ -74,6 +74,9 @@ def _explain(args: argparse.Namespace) -> int:
         _print(explained(forest, _vector(args.vector, forest)), args)
     elif args.id:
         record = find(Path(log_of(args)), args.id)
+        if record.domain != args.domain:
+            remedy = f"riskd model explain {record.domain} --id {args.id}"
+            raise _refused("--id", f"{args.id} is an assessment of the domain {record.domain}", remedy)
         _print(explained(forest, vector_of(record), record), args)
     else:
         found = importance(forest, [vector_of(record) for record in _sampled(args)])

@@ -33,7 +33,7 @@ FEATURES: Final = (
         direction=1,
         reason="UNFAMILIAR_TYPING",
         why="how far the mean log interval between keys is from the account's own; with little history its spread is "
-        "assumed to be the usual one",
+        "drawn towards the usual one",
         text="The typing rhythm is not the account owner's.",
         sources=("behaviour", "history"),
         purpose="behaviour",

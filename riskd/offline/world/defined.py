@@ -61,7 +61,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         "outside": "the list was leaked, so others have it",
         **dict.fromkeys(("user_agent", "os_left_out"), "some attempts are by scripts that say so"),
         "order": "attempts come in bursts",
-        "behaviour": "the user agents of scripts are no desktops, whose pointer could be judged",
+        "behaviour": "scripts that say so are not desktops, and only a desktop's pointer is judged",
     },
     "stuffing_residential": {**_ELSEWHERE, **_CARELESS, **_WRONG, "outside": "the list was leaked, so others have it"},
     "spraying": {**_ELSEWHERE, **_HOME, **_WRONG, **_HIDDEN, "order": "attempts come in series"},

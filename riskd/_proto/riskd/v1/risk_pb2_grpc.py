@@ -95,9 +95,9 @@ class RiskServiceServicer:
         server answers in the order in which attempts were sent, and puts several answers into one message if several
         attempts have arrived. A rejected attempt gets its error as an answer and does not end the stream.
 
-        Read while you write: the server stops reading while 256 attempts wait to be assessed, or while you have an answer
-        to read. Single sign-ins have priority over streams. When you close your side, the server answers the rest and ends
-        with the status OK.
+        Read while you write: the server assesses nothing more while it cannot send you an answer, and stops reading while
+        256 attempts (or 256 KiB of them) wait. Single sign-ins have priority over streams. When you close your side, the
+        server answers the rest and ends with the status OK.
 
         The server ends a stream with ABORTED and the reason STREAM_OVER after 60 s, after 30 s without an attempt, and
         when it stops. Open another stream then and send the unanswered attempts again; with a `request_id` in each, none
