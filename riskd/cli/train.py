@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NOT_EXACT = 1
 _EXIT_CODES = """\
-exit codes: 0 the bundle was written; 1 the exported forest does not say what was trained, and nothing was written;
+exit codes: 0 the bundle was written; 1 the exported forest differs from what was trained, and nothing was written;
 2 refused: arguments, logs, too few labels, or a version that is there already."""
 
 
