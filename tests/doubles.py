@@ -56,11 +56,11 @@ class CountingMeter(NullMeter):
         for gap in answer.gaps:
             self.told["gap", gap.source, gap.why] += 1
 
-    def outcome(self, before: Receipt, after: Receipt, outcome: Outcome, achieved: str) -> None:
+    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
         """An outcome, and a sign-in that came through."""
-        self.told["outcome", after.domain, outcome.kind] += 1
+        self.told["outcome", kept.domain, outcome.kind] += 1
         if achieved:
-            self.told["through", after.tier.name, achieved] += 1
+            self.told["through", kept.tier.name, achieved] += 1
 
     def event(self, event: SecurityEvent) -> None:
         """A security event."""
