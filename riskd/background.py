@@ -16,7 +16,7 @@ PART: Final = "background"
 QUIET_SECONDS: Final = 10.0
 """Least time between two `no_thread` events."""
 _LOG: Final = logging.getLogger(LOGGER)
-_told_at = -QUIET_SECONDS
+_logged_at = -QUIET_SECONDS
 
 
 @contextmanager
@@ -28,24 +28,24 @@ def surviving(work: str) -> Iterator[None]:
         _LOG.error("work_failed", exc_info=True, extra={"fields": {"work": work}})
 
 
-def begun(run: Callable[..., object], name: str, *args: object) -> threading.Thread | None:
+def start_thread(run: Callable[..., object], name: str, *args: object) -> threading.Thread | None:
     """Start a daemon thread. None, with a `no_thread` event, if the process cannot have another one (a limit of its
     group, or no memory). The caller goes on without it and tries again later."""
     thread = threading.Thread(target=run, name=name, args=args, daemon=True)
     try:
         thread.start()
     except RuntimeError:
-        missed(name)
+        log_no_thread(name)
         return None
     return thread
 
 
-def missed(name: str) -> None:
+def log_no_thread(name: str) -> None:
     """Log a `no_thread` event, unless there was one within `QUIET_SECONDS`."""
-    global _told_at  # noqa: PLW0603 - one for the process
+    global _logged_at  # noqa: PLW0603 - one for the process
     now = time.monotonic()
-    if now >= _told_at + QUIET_SECONDS:
-        _told_at = now
+    if now >= _logged_at + QUIET_SECONDS:
+        _logged_at = now
         _LOG.error("no_thread", extra={"fields": {"work": name}})
 
 

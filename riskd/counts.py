@@ -23,7 +23,7 @@ class Counts(Counter[str]):
         """Count an unreadable line in `where`. `number`: its 1-based line number, 0 if unknown; or what finds it, given
         the number of the unreadable line before it."""
         self["unreadable"] += 1
-        remedy = "a newer riskd may have written it: read it with that one" if str(error).startswith(_NEW_WORDS) else ""
+        remedy = "a newer riskd may have written it: use that version" if str(error).startswith(_NEW_WORDS) else ""
         if len(self.first) < NAMED:
             after = max((each.line for each in self.first if each.where == where), default=0)
             self.first += (Problem(where, str(error), remedy, line=number(after) if callable(number) else number),)

@@ -87,7 +87,7 @@ def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Ob
 
 class _Gathered(Struct, frozen=True):
     attempt: Attempt
-    """Without the signals that lack consent, and with what security events told of the subject."""
+    """Without the signals that lack consent, and with what security events said about the subject."""
     parts: Parts
     """Used until this attempt is recorded, even if the engine's change: `keys` were made by these pseudonyms."""
     release: Release
@@ -104,7 +104,7 @@ class _Gathered(Struct, frozen=True):
 
 
 class Engine:
-    """Assesses attempts and learns from outcomes. Safe to share between threads."""
+    """Assesses attempts and learns from outcomes. Thread-safe."""
 
     def __init__(self, parts: Parts, release: Release) -> None:
         self._parts = parts
@@ -171,7 +171,7 @@ class Engine:
         return answer
 
     def record(self, outcome: Outcome, timeout: float = 0.1) -> Recorded:
-        """Learn from what happened after an assessment. Idempotent: repeating an outcome changes nothing.
+        """Learn from what happened after an assessment. Repeating an outcome teaches nothing more; it is logged again.
 
         Raises InvalidOutcome, UnknownAssessment, or Unavailable when the store cannot be written in time.
         """
@@ -204,7 +204,8 @@ class Engine:
         raise Unavailable([Problem("store", "other outcomes kept changing the receipt", "send the outcome again")])
 
     def record_event(self, event: SecurityEvent, timeout: float = 0.1, caller: str = "") -> None:
-        """Remember a security event about a subject; `caller` is who sent it, for the log. Idempotent.
+        """Remember a security event about a subject; `caller` is who sent it, for the log. A repeat changes no history,
+        but it is logged and counted again.
 
         Raises InvalidEvent, or Unavailable when the store cannot be written in time.
         """

@@ -94,7 +94,7 @@ class HistoryStore(Protocol):
 
 
 class GeoLookup(Protocol):
-    """Facts about an address. Never raises; safe between threads."""
+    """Facts about an address. Never raises; thread-safe."""
 
     def locate(self, address: Address, time: float) -> Located:
         """Place and route at `time` (epoch seconds, for the offset from UTC), and which of them are stale by then."""
@@ -106,7 +106,7 @@ class GeoLookup(Protocol):
 
 
 class AgentParser(Protocol):
-    """Facts about a user agent. Never raises; safe between threads."""
+    """Facts about a user agent. Never raises; thread-safe."""
 
     def parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:
         """Browser, operating system and device class, from the user agent and the client hints."""
@@ -129,9 +129,9 @@ class LogArchive(Protocol):
     """The stored decision log, for a subject's rights. Raises only Unavailable, when it cannot be read or written."""
 
     def forget(self, subjects: Sequence[bytes]) -> float:
-        """Schedule the erasure of every record of these pseudonyms that exists now. Returns its deadline, Unix time.
+        """Schedule the erasure of every record of these pseudonyms that exists now.
 
-        Once it returns, the request survives a crash. Idempotent.
+        Returns its deadline in epoch seconds. Once it returns, the request survives a crash. Idempotent.
         """
         ...
 
@@ -157,14 +157,14 @@ class Meter(Protocol):
     def assessed(
         self, attempt: Attempt, missing: Sequence[Missing], decision: Decision, answer: Assessment, now: float
     ) -> None:
-        """An attempt that lacked the facts in `missing` was answered at `now`, Unix time.
+        """An attempt that lacked the facts in `missing` was answered at `now`, epoch seconds.
 
         `answer` is the decision's assessment, plus causes for what failed after the decision.
         """
         ...
 
-    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome changed a receipt from `before` to `kept`; `achieved`: see `assurance.completed_tier`."""
+    def outcome(self, before: Receipt, after: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome changed a receipt from `before` to `after`; `achieved`: see `assurance.completed_tier`."""
         ...
 
     def event(self, event: SecurityEvent) -> None:
@@ -191,12 +191,12 @@ class Meter(Protocol):
         """The decision log has this many segments and bytes.
 
         `compacted`: when the last compaction ended; `asked`: when the oldest pending erasure was requested (0: none).
-        Both are Unix time.
+        Both are epoch seconds.
         """
         ...
 
     def geo_built(self, database: str, timestamp: float) -> None:
-        """The geo database of this kind (`city`, `asn`, `anonymous`) was built at `timestamp`, Unix time; 0: none."""
+        """The geo database (`city`, `asn`, `anonymous`) in use was built at `timestamp` (epoch seconds); 0: none is."""
         ...
 
     def reloaded(self, *, good: bool) -> None:

@@ -283,7 +283,7 @@ class Follower:
         """Publish this process's progress to the others, and remember it. Raises Unavailable."""
         try:
             if self._member is not None:
-                self._member.say(statement)
+                self._member.publish(statement)
         except OSError as error:
             where = str(self.releases.files.members)
             raise Unavailable([Problem(where, f"cannot be written: {error}", "look at the disk")]) from error

@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.background import begun, surviving
+from riskd.background import start_thread, surviving
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
@@ -56,7 +56,7 @@ class Shadow:
 
     def offer(self, case: Case) -> None:
         """Queue a case for scoring, or count it as dropped if the queue is full. Never blocks."""
-        if not (self._begun() and self._took(case)):
+        if not (self._started() and self._enqueued(case)):
             self._meter.shadowed(case.attempt.domain, "dropped")
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class Shadow:
             self._waiting.put(None)
             self._thread.join()
 
-    def _begun(self) -> bool:
+    def _started(self) -> bool:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = begun(self._run, "shadow")
+                    self._thread = start_thread(self._run, "shadow")
         return self._thread is not None
 
-    def _took(self, case: Case) -> bool:
+    def _enqueued(self, case: Case) -> bool:
         try:
             self._waiting.put_nowait(case)
         except queue.Full:

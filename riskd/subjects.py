@@ -45,7 +45,7 @@ class Subject(Struct, frozen=True):
 class Exported(Struct, frozen=True):
     """One record of an export. `content` is one JSON object; `key` is in hex, '' for records of the decision log.
 
-    `expires` is Unix time, 0 for records of the decision log.
+    `expires` is in epoch seconds, 0 for records of the decision log.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Page(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """How many records of each kind were erased, and by when (Unix time) the decision log will be cleared, too."""
+    """How many records of each kind were erased, and by when (epoch seconds) the decision log will be cleared, too."""
 
     records: dict[str, int]
     log_by: float

@@ -44,7 +44,7 @@ class CachingStore:
         answer = list(map(cache.get, histories, repeat(_UNKNOWN)))
         unknown = [at for at, history in enumerate(answer) if history is _UNKNOWN]
         asked = [histories[at] for at in unknown]
-        found, papers = self._store.read(asked, documents, now, timeout)
+        found, contents = self._store.read(asked, documents, now, timeout)
         common = {}
         for at, key, history in zip(unknown, asked, found, strict=True):
             answer[at] = history
@@ -54,7 +54,7 @@ class CachingStore:
             cache.clear()
         cache.update(common)
         self._meter.recalled(len(histories) - len(asked), len(common))
-        return answer, papers
+        return answer, contents
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""

@@ -49,10 +49,10 @@ _Radius = Annotated[float, Meta(gt=0, le=ANYWHERE_KM)]
 
 
 class Zones(Protocol):
-    """The time zone look-ups that GeoIp uses. They never raise, and are safe between threads."""
+    """The timezone look-ups that GeoIp uses. They never raise, and are thread-safe."""
 
     def offset(self, name: str, time: float) -> int | None:
-        """The offset of zone `name` at `time` (Unix seconds) in minutes east of UTC; None if unknown."""
+        """The offset of zone `name` at `time` (epoch seconds) in minutes east of UTC; None if unknown."""
         ...
 
     def at(self, latitude: float, longitude: float) -> str:
@@ -167,7 +167,7 @@ class _File(Struct, frozen=True):
 
 
 class GeoIp:
-    """Looks up addresses in a set of open files. Immutable, and safe between threads. To reload, open a new one.
+    """Looks up addresses in a set of open files. Immutable, and thread-safe. To reload, open a new one.
 
     The files stay mapped in memory as long as the object lives, so they may only be replaced by renaming.
     """
@@ -213,11 +213,11 @@ class GeoIp:
         return tuple(file.database for file in self._files)
 
     def offset(self, timezone: str, time: float) -> int | None:
-        """The offset of an IANA time zone at `time` (Unix seconds) in minutes east of UTC; None if unknown."""
+        """The offset of an IANA timezone at `time` (epoch seconds) in minutes east of UTC; None if unknown."""
         return self._zones.offset(timezone, time)
 
     def locate(self, address: Address, time: float) -> Located:
-        """Place and route of `address`, and which of them are stale at `time` (Unix seconds). Never raises.
+        """Place and route of `address`, and which of them are stale at `time` (epoch seconds). Never raises.
 
         `time` also decides the place's offset from UTC. A route is as old as the oldest file that it comes from. Its
         AS number is 0 if it is unknown, and only the Anonymous IP database has the address.
@@ -284,7 +284,7 @@ class GeoIp:
 
 
 def _expiries(files: Mapping[tuple[str, int], _File], stale_after: float) -> dict[tuple[str, int], float]:
-    """The Unix time until which each source is fresh, by source and IP version."""
+    """Until when each source is fresh (epoch seconds), by source and IP version."""
     until: dict[tuple[str, int], float] = {}
     for (kind, family), file in files.items():
         source = "place" if kind == "city" else "route"

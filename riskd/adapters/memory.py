@@ -35,8 +35,8 @@ class MemoryStore:
         """See `HistoryStore`."""
         with self._locked(timeout):
             get = self._records.get
-            records, papers = [get(key) for key in histories], [get(key) for key in documents]
-        return stored.histories(records, now), [stored.document(paper, now) for paper in papers]
+            records, contents = [get(key) for key in histories], [get(key) for key in documents]
+        return stored.histories(records, now), [stored.document(content, now) for content in contents]
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
@@ -139,7 +139,7 @@ class NullMeter:
     ) -> None:
         """See `Meter`."""
 
-    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
+    def outcome(self, before: Receipt, after: Receipt, outcome: Outcome, achieved: str) -> None:
         """See `Meter`."""
 
     def event(self, event: SecurityEvent) -> None:

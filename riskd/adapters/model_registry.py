@@ -36,7 +36,7 @@ Role = Literal["champion", "challenger"]
 
 
 class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A change of a role at `time` (Unix time): by whom and why.
+    """A change of a role at `time` (epoch seconds): by whom and why.
 
     `version` is the new holder of the role and `before` the previous one, '' for none. `forced`: the failed checks of
     the promotion gate that were overridden. `evaluation`: SHA-256 of the evaluation that the gate used.

@@ -56,7 +56,7 @@ class _Signals:
 
 
 class PrometheusMeter:
-    """The `Meter` of one worker, and the metrics of its calls. Safe to share between threads.
+    """The `Meter` of one worker, and the metrics of its calls. Thread-safe.
 
     Unknown label values count as `other`. No method raises or waits for I/O.
     """
@@ -182,19 +182,19 @@ class PrometheusMeter:
         for place in {place for column in moved for place in columns[column]}:
             self._slots[place] = now
 
-    def outcome(self, before: Receipt, kept: Receipt, outcome: Outcome, achieved: str) -> None:
-        """An outcome changed a receipt from `before` to `kept`. A repeated one counts only what it taught in addition.
+    def outcome(self, before: Receipt, after: Receipt, outcome: Outcome, achieved: str) -> None:
+        """An outcome changed a receipt from `before` to `after`. A repeated one counts only what it taught in addition.
 
         `achieved`: the result of `assurance.completed_tier`, '' unless this outcome completes the sign-in.
         """
-        domain, journey, required, kind = kept.domain, kept.journey, kept.tier.name, outcome.kind
+        domain, journey, required, kind = after.domain, after.journey, after.tier.name, outcome.kind
         if kind not in before.reported:
             self._add(self._outcome[domain, journey, required, kind])
             if kind == "challenge_passed" and not RESTRICTED.isdisjoint(outcome.amr):
                 self._add(self._restricted[domain, journey, "challenge"])
         if achieved:
             self._add(self._sign_in[domain, journey, required, achieved, met(required, achieved)])
-        taught = kept.taught - before.taught
+        taught = after.taught - before.taught
         if taught:
             direction = "learned" if taught > 0 else "taken_back"
             self._add(self._learned[domain, direction], abs(taught))
@@ -272,18 +272,18 @@ class PrometheusMeter:
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """The decision log has this many segments and bytes. `compacted`: when it was last compacted. `asked`: when
-        the oldest erasure that is still to be done was asked for. Both are Unix times, 0 for never and none."""
+        the oldest erasure that is still to be done was asked for. Both are epoch seconds, 0 for never and none."""
         self._set("riskd_log_segments", (), segments)
         self._set("riskd_log_bytes", (), size)
         self._set("riskd_log_compacted_timestamp_seconds", (), compacted)
         self._set("riskd_log_erasure_asked_timestamp_seconds", (), asked)
 
     def geo_built(self, database: str, timestamp: float) -> None:
-        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (Unix time) is in use; 0: none is."""
+        """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (epoch seconds) is in use; 0: none is."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
     def certificate_expires(self, timestamp: float) -> None:
-        """The certificate that this worker uses from now on expires at `timestamp`, a Unix time."""
+        """The certificate that this worker uses from now on expires at `timestamp`, in epoch seconds."""
         self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:

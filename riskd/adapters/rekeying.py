@@ -85,13 +85,13 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
     count = 0
     for _ in range(PASSES):
         before = count
-        for papers in (False, True):
+        for last in (False, True):
             cursor, first = b"", True
             while (first or cursor) and not stop.is_set():
                 keys, cursor = store.walk(cursor, STEP)
                 first = False
                 for key in keys:
-                    if not key.startswith(NOBODY) and layer_parity(key) != parity and (key[-1:] in DOCUMENTS) == papers:
+                    if not key.startswith(NOBODY) and layer_parity(key) != parity and (key[-1:] in DOCUMENTS) == last:
                         count += move(store, key, layer)
                 progress(count)
         if count == before:

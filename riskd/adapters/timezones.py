@@ -18,7 +18,7 @@ _LAST: Final = 253_402_300_800.0
 
 
 class Timezones:
-    """Looks up IANA timezones. Immutable except for bounded caches, and safe to share between threads.
+    """Looks up IANA timezones. Immutable except for bounded caches, and thread-safe.
 
     Only known names are passed to `ZoneInfo`, which would use any other as a file path.
     """
@@ -30,7 +30,7 @@ class Timezones:
         self._zone(0.0, 0.0)
 
     def offset(self, name: str, time: float) -> int | None:
-        """The offset of zone `name` at `time` (Unix seconds) in minutes east of UTC; None if either is invalid."""
+        """The offset of zone `name` at `time` (epoch seconds) in minutes east of UTC; None if either is invalid."""
         if name not in self._names or not 0.0 <= time < _LAST:
             return None
         return self._offset(name, int(time) // _QUARTER)

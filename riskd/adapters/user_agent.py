@@ -63,7 +63,7 @@ _PRODUCT: Final = re.compile(r"(?!Mozilla)([A-Za-z][A-Za-z0-9._-]{0,31})/(\d{1,6
 
 
 class AgentParser:
-    """Finds browser, operating system and device class. Immutable except for its cache; safe between threads."""
+    """Finds browser, operating system and device class. Immutable except for its cache; thread-safe."""
 
     def __init__(self, cache_size: int = 4096) -> None:
         self._resolve = Resolver(load_lazy_builtins())

@@ -21,7 +21,7 @@ CONNECTION: Final = {
 
 
 def moment(text: str) -> float:
-    """An ISO 8601 date or time as epoch seconds; UTC if it has no time zone."""
+    """An ISO 8601 date or time as epoch seconds; UTC if it has no timezone."""
     from riskd.offline.importers.event import moment as read
 
     found = read(text)

@@ -10,7 +10,7 @@ from riskd.cli.arguments import add_span, log_of, moment
 from riskd.cli.extras import require
 from riskd.cli.model.opening import loaded, opened
 from riskd.cli.policy.log import left_out
-from riskd.cli.terminal import print_json, print_table, progress, save, tell_unreadable
+from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, save
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Say which features and scores of a decision log have moved away from what a model was trained "
         "on, and since when. A model without a reference is compared with the decisions before --since, else with the "
         "earlier half of the log; with --against, with another log. docs/drift.md explains the figures.",
-        epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too little of it, no such model",
+        epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too few rows, no such model",
     )
     add_span(parser, stored=True)
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json({"domains": found, "left_out": left_out, "first_unreadable": left_out.first})
     else:
         _print(args, found, left_out)
-    tell_unreadable(left_out["unreadable"], left_out.first)
+    report_unreadable(left_out["unreadable"], left_out.first)
     return DRIFTED if any(drift.drifted for drift in found) else 0
 
 

@@ -166,7 +166,8 @@ def _training(bundle: Path) -> Training | None:
     try:
         return msgspec.json.decode(raw, type=Training) if raw else None
     except UNDECODABLE as error:
-        what, remedy = f"tells of no training: {error}", "train the model again, or remove the file and seal the bundle"
+        what = f"does not describe a training: {error}"
+        remedy = "train the model again, or remove the file and seal the bundle"
         raise InvalidModel([Problem(str(bundle / TRAINING), what, remedy)]) from error
 
 

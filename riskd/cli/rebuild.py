@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment
 from riskd.cli.replay import source_of
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, tell_unreadable
+from riskd.cli.terminal import print_json, report_unreadable
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json(summary)
     else:
         _print(summary)
-    tell_unreadable(summary.counts.get("unreadable", 0), summary.first_unreadable)
+    report_unreadable(summary.counts.get("unreadable", 0), summary.first_unreadable)
     return LEFT_OUT if any(summary.counts.get(kind) for kind in _MISSED) else OK
 
 

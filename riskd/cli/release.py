@@ -97,9 +97,9 @@ def _run(args: argparse.Namespace) -> int:
         _activate(releases, args)
     elif args.action == "follow":
         request = FollowRequest(resume=True, actor=args.actor, reason=args.reason)
-        _told(releases.follow(*release_folders(settings), request, args.timeout), args)
+        _report(releases.follow(*release_folders(settings), request, args.timeout), args)
     elif args.action == "rollback":
-        _told(releases.rollback(args.actor, args.reason, args.timeout), args)
+        _report(releases.rollback(args.actor, args.reason, args.timeout), args)
     else:
         _diff(releases, args)
     return 0
@@ -121,7 +121,7 @@ def _activate(releases: Releases, args: argparse.Namespace) -> None:
         actor=args.actor,
         reason=args.reason,
     )
-    _told(releases.activate(request, args.timeout), args)
+    _report(releases.activate(request, args.timeout), args)
 
 
 def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Namespace) -> None:
@@ -142,10 +142,10 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     request = ActivationRequest(
         release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}"
     )
-    _told(releases.activate(request, args.timeout), args)
+    _report(releases.activate(request, args.timeout), args)
 
 
-def _told(done: Activated, args: argparse.Namespace) -> None:
+def _report(done: Activated, args: argparse.Namespace) -> None:
     if args.json:
         print_json(done)
         return

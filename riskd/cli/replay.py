@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from riskd.cli.extras import require
 from riskd.cli.release import named
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, progress, tell_unreadable
+from riskd.cli.terminal import print_json, progress, report_unreadable
 
 if TYPE_CHECKING:
     from riskd.config import Settings
@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
         for kind, meaning in COUNTED.items():
             if counts[kind] or kind == "assessed":
                 print(f"{counts[kind]:>10,}  {meaning}")
-    tell_unreadable(counts["unreadable"], counts.first)
+    report_unreadable(counts["unreadable"], counts.first)
     left = sum(counts[kind] for kind in ("without_signals", "outcomes_of_nothing", "unreadable"))
     return INCOMPLETE if left else 0
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from riskd.cli import settings
 from riskd.cli.arguments import whole_number
 from riskd.cli.extras import require
-from riskd.cli.terminal import tell_unreadable
+from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
@@ -67,23 +67,23 @@ def logs(args: argparse.Namespace, begin: Begin) -> Iterator[list[Path]]:
     with TemporaryDirectory(prefix="riskd-") as name:
         yield [
             *named,
-            *(_lived(file, Path(name) / str(at), args, begin) for at, file in enumerate(args.rba_dataset)),
+            *(_replayed(file, Path(name) / str(at), args, begin) for at, file in enumerate(args.rba_dataset)),
         ]
 
 
-def _lived(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Path:
+def _replayed(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Path:
     """Replay a data set into a log, in a directory with its name."""
     import sys
 
     from riskd.config import Settings
-    from riskd.offline.rba_log import live_through
+    from riskd.offline.rba_log import replay
     from riskd.wiring import load_release
 
     directory = out / file.name
     directory.mkdir(parents=True)
     done = begin(f"replaying {file.name}", file.stat().st_size if file.is_file() else 1)
     release = load_release(Settings())
-    counts = live_through(file, release, directory, domain=args.domain, limit=args.rba_rows, progress=done)
+    counts = replay(file, release, directory, domain=args.domain, limit=args.rba_rows, progress=done)
     told = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
     print(f"{file.name}: {told}", file=sys.stderr)
     return directory
@@ -113,7 +113,7 @@ def _read(log: Log, domain: str, labels: Labels) -> Rows:
     if not is_dataset(str(log.directory)):
         counts = Counts()
         rows = read_log(log, domain, labels, counts)
-        tell_unreadable(counts["unreadable"], counts.first)
+        report_unreadable(counts["unreadable"], counts.first)
         return rows
     require("pyarrow", "a dataset is Parquet files")
     from riskd.core.errors import InvalidFile, Problem

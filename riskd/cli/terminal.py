@@ -50,7 +50,7 @@ def complain(what: object) -> None:
     print("riskd:", "\n".join(map(plain, str(what).split("\n"))), file=sys.stderr)
 
 
-def tell_unreadable(count: int, first: Sequence[Problem]) -> None:
+def report_unreadable(count: int, first: Sequence[Problem]) -> None:
     """Print to stderr how many lines of a log are unreadable, where the first few are, and why; nothing if none is."""
     if count:
         rest = [f"and {count - len(first):,} more"] if count > len(first) else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NOT_EXACT = 1
 _EXIT_CODES = """\
-exit codes: 0 the bundle was written; 1 the exported forest does not say what was trained, and nothing was written;
+exit codes: 0 the bundle was written; 1 the exported forest differs from what was trained, and nothing was written;
 2 refused: arguments, logs, too few labels, or a version that is there already."""
 
 
@@ -139,7 +139,7 @@ def _refuse_unknown(recipe: Recipe, parts: Sequence[Rows]) -> None:
     from riskd.offline.sources import attacks_of
 
     known = sorted({name for part in parts for name in attacks_of(part)})
-    remedy = f"one of {', '.join(known)}" if known else "only logs with a truth, and data sets, tell classes of attack"
+    remedy = f"one of {', '.join(known)}" if known else "only logs with a truth, and data sets, have classes of attack"
     if problems := [
         Problem(flag, f"no row is of class {name!r}", remedy)
         for flag, named in (("--without", recipe.without), ("--weight", recipe.class_weights))

@@ -46,7 +46,7 @@ _BREACHED: Final[dict[Mark, str]] = {(1,): "credential_breached", (0,): "credent
 class Seen(Struct, frozen=True):
     """A value in a subject's history, used for `units` in proven sign-ins between `first` and `last`.
 
-    Both are Unix times of the start of a week, the finest time that is kept. `value` is a short pseudonym for values
+    Both are the start of a week in epoch seconds, the finest time that is kept. `value` is a short pseudonym for values
     that are not kept as such. `trust` is in units, of which a proof teaches 1 and a strong proof 6.
     """
 
@@ -59,7 +59,7 @@ class Seen(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """A sensitive step of a subject, or a security event about it. `time` is Unix time."""
+    """A sensitive step of a subject, or a security event about it. `time` is in epoch seconds."""
 
     kind: str
     time: float
@@ -67,7 +67,7 @@ class Step(Struct, frozen=True):
 
 class Open(Struct, frozen=True):
     """An assessment whose outcomes can still be reported. `id` is its assessment id, unless the pepper was rotated
-    since: then another id, by which its outcomes can also be reported. Times are Unix times."""
+    since: then another id, by which its outcomes can also be reported. Times are epoch seconds."""
 
     id: str
     time: float
@@ -79,7 +79,7 @@ class Open(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """A summary for support staff. For an unknown subject, everything is empty or 0. Times are Unix times.
+    """A summary for support staff. For an unknown subject, everything is empty or 0. Times are epoch seconds.
 
     `since` and `last` are the times of the first and last proven sign-in, `units` what they taught in total;
     `attempts` and `failures` are those of the last day.

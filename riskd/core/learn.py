@@ -244,7 +244,10 @@ def settle(
 
 
 def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
-    """The receipt after an outcome: satisfied, if a challenge was passed by methods `amr` that meet the requirement."""
+    """The receipt after an outcome: satisfied, if a challenge was passed by methods `amr` that meet the requirement.
+
+    A challenge of unnamed methods (`amr` empty) counts as the one that was required.
+    """
     if kind == "challenge_passed" and _meets(receipt, amr):
         return msgspec.structs.replace(receipt, satisfied=True, amr=())
     return receipt
@@ -296,8 +299,8 @@ def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> 
 
 
 def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
-    """The deltas of a security event: marks that are kept as long as the subject's sensitive steps. None if the event
-    is older than that.
+    """The deltas of a security event: marks that are kept as long as the subject's sensitive steps. Empty if the event
+    is older than that, or leaves no mark.
 
     The newest mark of a kind counts, and of several in one second the worst; so events may arrive in any order, and
     repeatedly. `signals.with_events` reads the marks `reported` (time and level; no level withdraws earlier reports)

@@ -13,17 +13,17 @@ from typing import Final
 
 from riskd.core.familiarity import LIMIT
 from riskd.core.features import NAMES
-from riskd.core.features.presence import FEATURES, SAID
+from riskd.core.features.presence import FEATURES, VOLUNTARY
 
 FLAGS: Final = slice(NAMES.index(FEATURES[0].name), NAMES.index(FEATURES[-1].name) + 1)
-"""Columns of the features `*_left_out`, in the order of `SAID`."""
+"""Columns of the features `*_left_out`, in the order of `VOLUNTARY`."""
 _DEPTH: Final = NAMES.index("history_depth")
 _OF: Final = {"browser": ("agent_llr", "new_browser")}
 _COLUMNS: Final = tuple(
     tuple(NAMES.index(name) for name in _OF.get(table, (f"{table}_llr", f"new_{table}")) if name in NAMES)
-    for table in SAID
+    for table in VOLUNTARY
 )
-"""For each of `SAID`, the columns of the features that compare the value with the account's own."""
+"""For each of `VOLUNTARY`, the columns of the features that compare the value with the account's own."""
 FLAG_OF: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS.start) for column in columns}
 """For the column of each feature that may be imputed, the column of its `*_left_out` feature."""
 

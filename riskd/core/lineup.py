@@ -47,7 +47,10 @@ class Lineup(Struct, frozen=True):
 
 
 class StoredRelease(Struct, frozen=True, kw_only=True):
-    """A release stored on disk: who created it, when (Unix time) and why, and the model version by identity domain."""
+    """A release stored on disk: who created it, when and why, and the model version by identity domain.
+
+    `created` is in epoch seconds.
+    """
 
     id: str
     created: float
@@ -57,7 +60,7 @@ class StoredRelease(Struct, frozen=True, kw_only=True):
 
 
 class Activation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which release has which role since `time` (Unix time), and who activated it, and why.
+    """Which release has which role since `time` (epoch seconds), and who activated it, and why.
 
     Each `number` is one above the last. `key` is unique, also among proposals that failed. A rollback has in
     `restores` the number of the activation that it restored. `follows`: the release came from the directories of the

@@ -31,13 +31,13 @@ METHODS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("pin", "pwd"), "knowledge"),
     **dict.fromkeys(("hwk", "otp", "pop", "sc", "sms", "swk", "tel"), "possession"),
     **dict.fromkeys(("face", "fpt", "iris", "retina", "vbm"), "inherence"),
-    **dict.fromkeys(("mca", "mfa", "wia"), "unsaid"),
+    **dict.fromkeys(("mca", "mfa", "wia"), "unspecified"),
     **dict.fromkeys(("geo", "kba", "rba", "user"), "none"),
 }
 """Every method of RFC 8176, section 2, and the kind of factor that it proves.
 
-`unsaid`: an authentication by unspecified factors. `none`: not an authenticator of NIST SP 800-63B-4, section 3.1; a
-location, a security question, a risk score or the touch of a button identifies nobody.
+`unspecified`: an authentication by factors that it does not name. `none`: not an authenticator of NIST SP 800-63B-4,
+section 3.1; a location, a security question, a risk score or the touch of a button identifies nobody.
 """
 RESTRICTED: Final = frozenset({"sms", "tel"})
 """Methods over the telephone network (section 3.1.3.3). As they are restricted (section 3.2.9), policies must name them

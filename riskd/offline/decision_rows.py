@@ -35,7 +35,7 @@ class _Assessed(Struct, frozen=True, tag_field="type", tag="assessment", gc=Fals
     vector: tuple[float | None, ...]
 
 
-class _Told(Struct, frozen=True, tag_field="type", tag="outcome", gc=False):
+class _Outcome(Struct, frozen=True, tag_field="type", tag="outcome", gc=False):
     assessment_id: Id
     time: Moment
     domain: Domain
@@ -54,7 +54,7 @@ class _Event(Struct, frozen=True, tag_field="type", tag="event", gc=False):
     pass
 
 
-_Line = _Assessed | _Told | _Repeat | _Shadow | _Event
+_Line = _Assessed | _Outcome | _Repeat | _Shadow | _Event
 _DECODER: Final = msgspec.json.Decoder(_Line)
 
 
@@ -75,15 +75,15 @@ def read_rows(
     """
     counts = Counts() if counts is None else counts
     found = _Columns()
-    told: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    outcomes: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for path in segments_of(directory):
         for record in _records(path, counts):
             if isinstance(record, _Assessed):
                 if record.domain == domain and record.time < until:
                     found.add(record, path)
-            elif isinstance(record, _Told) and record.domain == domain and record.time < until:
-                told[record.assessment_id].append((record.time, record.kind))
-    return found.rows(told, truth, by_truth=by_truth)
+            elif isinstance(record, _Outcome) and record.domain == domain and record.time < until:
+                outcomes[record.assessment_id].append((record.time, record.kind))
+    return found.rows(outcomes, truth, by_truth=by_truth)
 
 
 def _records(path: Path, counts: Counts) -> Iterator[_Line]:
@@ -118,7 +118,7 @@ class _Columns:
         if len(self._waiting) == _CHUNK:
             self._pack()
 
-    def rows(self, told: Mapping[str, list[tuple[float, str]]], truth: Path | None, *, by_truth: bool) -> Rows:
+    def rows(self, outcomes: Mapping[str, list[tuple[float, str]]], truth: Path | None, *, by_truth: bool) -> Rows:
         """All rows, labelled and sorted."""
         self._pack()
         made = truths(truth, list(self._seen))
@@ -129,7 +129,7 @@ class _Columns:
                 for each, (_, time, _) in zip(made, columns, strict=True)
             ]
         else:
-            labels = [label(told.get(each, ())) for each in self._seen]
+            labels = [label(outcomes.get(each, ())) for each in self._seen]
         unsorted = Rows(
             names=NAMES,
             ids=_text(list(self._seen)),

@@ -168,12 +168,12 @@ class _Store(MemoryStore):
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        found, papers = super().read(histories, documents, now, timeout)
+        found, contents = super().read(histories, documents, now, timeout)
         if self.held_back is None:
-            return found, papers
+            return found, contents
         owner, content = self.held_back
         owners = [self.names.owner(key) for key in histories]
-        return [_without(one, content) if of == owner else one for one, of in zip(found, owners, strict=True)], papers
+        return [_without(one, content) if of == owner else one for one, of in zip(found, owners, strict=True)], contents
 
 
 def _without(history: History | None, content: Content) -> History | None:
@@ -314,7 +314,7 @@ def _contents(change: Delta | Swap) -> Iterator[tuple[Content, bool]]:
 
 def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict[tuple[_Owner, Content], list[str]]:
     """The features that differ when one item is withheld, for an attempt at home, away, and during an attack."""
-    watch = _lived(release)
+    watch = _used(release)
     asked = [
         replace(_LOGIN, request_id=""),
         _STRANGER,
@@ -338,7 +338,7 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
     return {key: sorted(names, key=NAMES.index) for key, names in found.items()}
 
 
-def _lived(release: Release) -> _Watch:
+def _used(release: Release) -> _Watch:
     """An engine after weeks of sign-ins by one person and others, a recovery, security events, and password guesses."""
     watch = _Watch(release)
     legitimate = Outcome(assessment_id="", kind="confirmed_legitimate")

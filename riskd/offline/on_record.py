@@ -107,7 +107,7 @@ def on_record(
         names.update(event.subject for event in earlier)
         found += earlier
     found.sort(key=written)
-    return _told(found, one, names) if any(not isinstance(record, SecurityEventRecord) for record in found) else None
+    return _result(found, one, names) if any(not isinstance(record, SecurityEventRecord) for record in found) else None
 
 
 def _under_fewer_layers(
@@ -139,20 +139,20 @@ def _event(line: bytes, path: Path, counts: Counts) -> SecurityEventRecord | Non
 
 def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseudonyms) -> bool:
     """Whether later pepper layers turn the event's subject into that of the assessment."""
-    age = None
+    under = None
     if (event.tenant, event.domain) == (one.tenant, one.domain) and event.subject != one.subject:
-        age = pseudonyms.layers_under(event.tenant, event.domain, "domain", "", event.keyed)
-    if age is None:
+        under = pseudonyms.layers_under(event.tenant, event.domain, "domain", "", event.keyed)
+    if under is None:
         return False
     older, subject = bytes.fromhex(event.subject), bytes.fromhex(one.subject)
-    return subject in accumulate(pseudonyms.layers[age:], lambda name, layer: layer.over(name), initial=older)
+    return subject in accumulate(pseudonyms.layers[under:], lambda name, layer: layer.over(name), initial=older)
 
 
 def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts) -> Account:
     """Everything about the subject with these pseudonyms. Raises, and counts, as `on_record`."""
     names = {pseudonym.hex() for pseudonym in pseudonyms}
     ours: dict[str, AssessmentRecord] = {}
-    told: dict[str, list[str]] = {}
+    kinds: dict[str, list[str]] = {}
     events: list[SecurityEventRecord] = []
     for record in _search(log, pseudonyms, begin, counts):
         if isinstance(record, AssessmentRecord) and record.subject in names:
@@ -160,7 +160,7 @@ def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts
         elif isinstance(record, SecurityEventRecord) and record.subject in names:
             events.append(record)
         elif isinstance(record, OutcomeRecord):
-            told.setdefault(record.assessment_id, []).append(record.kind)
+            kinds.setdefault(record.assessment_id, []).append(record.kind)
     listed = [
         Listed(
             id=one.id,
@@ -169,7 +169,7 @@ def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts
             tier=one.tier,
             satisfied=one.satisfied,
             reasons=one.reasons,
-            outcomes=tuple(dict.fromkeys(told.get(one.id, ()))),
+            outcomes=tuple(dict.fromkeys(kinds.get(one.id, ()))),
         )
         for one in sorted(ours.values(), key=lambda one: -one.time)
     ]
@@ -208,7 +208,7 @@ def _of(record: AssessmentRecord | OutcomeRecord | RepeatRecord | ShadowRecord) 
     return record.assessment_id if isinstance(record, OutcomeRecord) else record.id
 
 
-def _told(found: list[Record], one: AssessmentRecord | None, names: set[str]) -> OnRecord:
+def _result(found: list[Record], one: AssessmentRecord | None, names: set[str]) -> OnRecord:
     known = one is not None and len(one.vector) == len(NAMES)
     return OnRecord(
         assessment=one,
@@ -235,6 +235,6 @@ def _reasons(one: AssessmentRecord) -> tuple[Reason, ...]:
     if one.contributions is None or len(one.vector) != len(NAMES):
         return given
     vector = [math.nan if value is None else value for value in one.vector]
-    said = reasons((), vector, tuple(one.contributions.get(name, 0.0) for name in NAMES))
-    by_code = {reason.code: reason for reason in said}
+    explained = reasons((), vector, tuple(one.contributions.get(name, 0.0) for name in NAMES))
+    by_code = {reason.code: reason for reason in explained}
     return tuple(by_code.get(reason.code, reason) for reason in given)

@@ -51,7 +51,7 @@ class Columns:
         return None
 
 
-def live_through(
+def replay(
     file: Path, release: Release, out: Path, *, domain: str, limit: int | None, progress: Callable[[int], None]
 ) -> Counter[str]:
     """Assess the rows of the CSV file, at most `limit`, and write `decisions/` and `truth.jsonl` to `out`.
@@ -76,7 +76,7 @@ def live_through(
                     counts[event.reason if row else "unreadable"] += 1
                     continue
                 geo.row, now = row, max(now, event.time)
-                answered = _lived(service, event, domain, now)
+                answered = _replayed(service, event, domain, now)
                 counts["assessed" if answered else "invalid"] += 1
                 if answered:
                     truth.write(msgspec.json.encode(Truth(assessment_id=answered, attack=_attack(row))) + b"\n")
@@ -95,7 +95,7 @@ def live_through(
     return counts
 
 
-def _lived(service: Engined, event: Event, domain: str, now: float) -> str:
+def _replayed(service: Engined, event: Event, domain: str, now: float) -> str:
     """Assess an event and record its outcome. Returns the assessment's id, or '' if the service would refuse it.
 
     A person whom the provider let in counts as having passed the requirement.

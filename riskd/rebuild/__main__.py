@@ -16,11 +16,12 @@ from riskd.rebuild.run import rebuild
 
 NICE: Final = 10
 """Niceness: it gets about a tenth of a worker's share while both want the processor."""
-TELL_SECONDS: Final = 0.5
+REPORT_SECONDS: Final = 0.5
+"""Shortest time between two messages about progress."""
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 
-def _tell(message: Message) -> None:
+def _send(message: Message) -> None:
     sys.stdout.buffer.write(line(message))
     sys.stdout.buffer.flush()
 
@@ -31,18 +32,18 @@ def main(parent: int) -> None:
     if os.getppid() != parent:
         return
     os.nice(NICE)
-    settings, told = unpacked(sys.stdin.buffer.read()), 0.0
+    settings, sent_at = unpacked(sys.stdin.buffer.read()), 0.0
 
     def report(half: str, done: int, total: int) -> None:
-        nonlocal told
-        if done >= total or time.monotonic() >= told + TELL_SECONDS:
-            told = time.monotonic()
-            _tell(Progress(half, done, total))
+        nonlocal sent_at
+        if done >= total or time.monotonic() >= sent_at + REPORT_SECONDS:
+            sent_at = time.monotonic()
+            _send(Progress(half, done, total))
 
     try:
-        _tell(Ended(rebuild(settings, LogSource(settings), None, report)))
+        _send(Ended(rebuild(settings, LogSource(settings), None, report)))
     except RiskdError as error:
-        _tell(Refused(tuple(error.problems)))
+        _send(Refused(tuple(error.problems)))
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ def read_rebuilt(store: HistoryStore) -> Rebuilt | None:
 
 
 def merge(
-    staging: HistoryStore, store: HistoryStore, so_far: Rebuilt, now: float, told: Callable[[int], None]
+    staging: HistoryStore, store: HistoryStore, so_far: Rebuilt, now: float, progress: Callable[[int], None]
 ) -> Rebuilt:
     """Merge all records of `staging` that have not expired at `now`, continuing after an earlier run.
 
-    Returns the new state. `told` is called after each step with the number of records done. Raises Unavailable;
+    Returns the new state. `progress` is called after each step with the number of records done. Raises Unavailable;
     finished steps are kept.
     """
     limit = STEP
@@ -66,7 +66,7 @@ def merge(
         for _ in range(TRIES if limit == 1 else 1):
             if _step(staging, store, keys, (so_far, then), now):
                 so_far, limit = then, min(2 * limit, STEP)
-                told(len(keys))
+                progress(len(keys))
                 break
         else:
             if limit == 1:
@@ -87,21 +87,21 @@ def _step(
     }
     if read_rebuilt(store) != (before if before.records else None):
         return False
-    there = store.load(list(ours))
+    existing = store.load(list(ours))
     changes = [
         Change(key, other, _joined(key, record, other, now))
-        for (key, record), other in zip(ours.items(), there, strict=True)
+        for (key, record), other in zip(ours.items(), existing, strict=True)
     ]
-    return store.replace([*changes, _said(before if before.records else None, after)])
+    return store.replace([*changes, _state_change(before if before.records else None, after)])
 
 
 def conclude(store: HistoryStore, so_far: Rebuilt) -> None:
     """Record that the rebuild is complete. Raises Unavailable."""
-    if not store.replace([_said(so_far, replace(so_far, complete=True))]):
+    if not store.replace([_state_change(so_far, replace(so_far, complete=True))]):
         raise Unavailable([Problem("store", "was replaced by another store", "run it again")])
 
 
-def _said(before: Rebuilt | None, after: Rebuilt) -> Change:
+def _state_change(before: Rebuilt | None, after: Rebuilt) -> Change:
     return Change(KEY, None if before is None else _packed(before), _packed(after))
 
 
@@ -109,9 +109,9 @@ def _packed(rebuilt: Rebuilt) -> bytes:
     return pack(float("inf"), msgspec.msgpack.encode(rebuilt))
 
 
-def _joined(key: bytes, ours: bytes, there: bytes | None, now: float) -> bytes:
+def _joined(key: bytes, ours: bytes, existing: bytes | None, now: float) -> bytes:
     """One record from the rebuilt and the existing one. Histories are merged; of documents, the existing one is
     kept."""
-    if there is None or expired(there, now):
+    if existing is None or expired(existing, now):
         return ours
-    return merged(ours, there) if key[-1:] in _HISTORIES else there
+    return merged(ours, existing) if key[-1:] in _HISTORIES else existing

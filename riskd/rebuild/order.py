@@ -1,4 +1,4 @@
-"""Reads the lines of a log in the order in which they were written, by whichever worker.
+"""Reads the lines of a log, those of all workers merged, in the order in which they were written.
 
 A segment has one writer, and its lines are in order. Segments of several writers are merged by the time in each line.
 If two workers wrote at the same time, the store may have seen their lines in the other order.
@@ -24,9 +24,9 @@ from riskd.progress import Progress
 from riskd.wiring import open_archive
 
 Line = tuple[bytes, HistoryRecord]
-ASTRAY: Final = 86_400.0
+OUTLIER_SECONDS: Final = 86_400.0
 """Seconds that the time of a line may differ from those of the lines around it."""
-BEHIND: Final = 3
+LOOKAHEAD: Final = 3
 """Number of following lines whose median time a line is compared with."""
 DATASET: Final = "dataset.lock"
 """File beside the segments of a log that has a dataset. Erasures are remembered for the dataset while it exists."""
@@ -90,32 +90,32 @@ def in_order(archive: FileLogArchive, paths: Sequence[Path], counts: Counts, pro
 
 
 def records(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[int, bytes, Record]]:
-    """Every record of a segment that is not to be erased, with its line and its number from 0. Unreadable lines are
-    counted. So are lines with a time far from those around them: it would delay the rest of the segment, and make
-    histories forget what was older."""
+    """Every record of a segment that is not erased, with the line's number from 0 and the line itself. Unreadable lines
+    are counted. So are lines whose time is far from those around them: such a time would delay the rest of the segment,
+    and make histories drop what is older."""
     before, waiting = None, deque[tuple[int, bytes, Record]]()
     rest = _decoded(archive, path, counts)
     while True:
-        waiting.extend(islice(rest, BEHIND + 1 - len(waiting)))
+        waiting.extend(islice(rest, LOOKAHEAD + 1 - len(waiting)))
         if not waiting:
             return
         row, line, record = waiting.popleft()
-        if _astray(at := written(record), before, waiting):
-            what = f"{stamp(at)} is by more than a day {'after' if at > (before or 0.0) else 'before'}"
-            damaged(counts, path, line, msgspec.DecodeError(f"{what} what the lines around it say - at `$.written`"))
+        if _is_outlier(at := written(record), before, waiting):
+            what = f"{stamp(at)} is more than a day {'after' if at > (before or 0.0) else 'before'}"
+            damaged(counts, path, line, msgspec.DecodeError(f"{what} the lines around it - at `$.written`"))
         else:
             before = at
             yield row, line, record
 
 
-def _astray(at: float, before: float | None, behind: Sequence[tuple[int, bytes, Record]]) -> bool:
+def _is_outlier(at: float, before: float | None, behind: Sequence[tuple[int, bytes, Record]]) -> bool:
     """Whether a time is far after, or far before, both the line before and the lines that follow. After a clock step or
     a quiet time a line differs from one of them only."""
-    if not behind or (before is not None and abs(at - before) <= ASTRAY):
+    if not behind or (before is not None and abs(at - before) <= OUTLIER_SECONDS):
         return False
     middle = sorted([written(record) for _, _, record in behind])[len(behind) // 2]
-    after = at > middle + ASTRAY and (before is None or at > before)
-    return after or (before is not None and at < before and at < middle - ASTRAY)
+    after = at > middle + OUTLIER_SECONDS and (before is None or at > before)
+    return after or (before is not None and at < before and at < middle - OUTLIER_SECONDS)
 
 
 def _decoded(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[int, bytes, Record]]:

@@ -39,21 +39,21 @@ class Past:
         self._pseudonyms = pseudonyms
         self._policies = policies
 
-    def attempt(self, line: AssessmentRecord, paper: bytes = b"") -> bool:
+    def attempt(self, line: AssessmentRecord, pseudonym: bytes = b"") -> bool:
         """Apply what a recorded attempt changed. Returns False if the store has it already.
 
-        `paper`: the key of its receipt, if its id does not give it. Without recorded signals, everything but the typing
-        rhythm is learned.
+        `pseudonym`: that of its receipt, if its id does not give it. Without recorded signals, everything but the
+        typing rhythm is learned.
         """
-        said = line.signals or _NOTHING
-        attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
-        context = context_of(line.facts, self.remembered(line, keys, whole=False), said)
+        signals = line.signals or _NOTHING
+        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms)
+        context = context_of(line.facts, self.remembered(line, keys, whole=False), signals)
         policy = self._policies[line.domain].of(line.tenant)
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
         receipt = learn.new_receipt(attempt, context, keys, met, accepted)
-        return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, paper)
+        return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, pseudonym)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
         """The histories that the attempt found. Unless `whole`, only those that determine what is learned."""
@@ -69,22 +69,24 @@ class Past:
             subject=Memory(subject) if subject else NOTHING, address=Memory(place) if place else NOTHING, domain=EMPTY
         )
 
-    def write(self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, paper: bytes = b"") -> bool:
+    def write(
+        self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, pseudonym: bytes = b""
+    ) -> bool:
         """Write the changes of an attempt, unless they were not written at the time, or are in the store already."""
         if NOT_WRITTEN in line.causes:
             return True
         now, keep = written(line), self._policies[line.domain].retention.receipt
         document = receipts.encode(learn.with_lateness(receipt, now), line.tenant)
-        swap = Swap((paper or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
+        swap = Swap((pseudonym or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
         return self._store.write(deltas, (swap,), now, PATIENCE)
 
     def outcome(self, line: OutcomeRecord) -> bool:
         """Apply what a recorded outcome taught or took back. Returns False if its assessment is not known."""
         now = written(line)
-        for paper in self._pseudonyms.receipt_pseudonyms(line.assessment_id):
-            _, (document,) = self._store.read((), (paper + RECEIPT,), now, PATIENCE)
+        for pseudonym in self._pseudonyms.receipt_pseudonyms(line.assessment_id):
+            _, (document,) = self._store.read((), (pseudonym + RECEIPT,), now, PATIENCE)
             if document is not None:
-                self._settle(line, paper, document, now)
+                self._settle(line, pseudonym, document, now)
                 return True
         return False
 
@@ -93,10 +95,10 @@ class Past:
         now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
         self._store.write(learn.event_deltas(event_of(line), subject, now, retention), (), now, PATIENCE)
 
-    def _settle(self, line: OutcomeRecord, paper: bytes, document: bytes, now: float) -> None:
-        before, tenant = receipts.decode(document, paper[:PLACE], self._pseudonyms)
+    def _settle(self, line: OutcomeRecord, pseudonym: bytes, document: bytes, now: float) -> None:
+        before, tenant = receipts.decode(document, pseudonym[:PLACE], self._pseudonyms)
         retention = self._policies[before.domain].retention
-        answered = learn.after_challenge(before, line.kind, line.amr)
-        kept, deltas = learn.settle_units(answered, line.kind, line.taught, now, retention)
-        swap = Swap(paper + RECEIPT, document, receipts.encode(kept, tenant), kept.until(retention))
+        challenged = learn.after_challenge(before, line.kind, line.amr)
+        after, deltas = learn.settle_units(challenged, line.kind, line.taught, now, retention)
+        swap = Swap(pseudonym + RECEIPT, document, receipts.encode(after, tenant), after.until(retention))
         self._store.write(deltas, (swap,), now, PATIENCE)

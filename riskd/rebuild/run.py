@@ -141,10 +141,10 @@ class _Rebuild:
             resumed, before = bool(staged.upto or known), sum(staged.counts.values())
             self._counts.update(staged.counts)
             if known is None:
-                self._live(staging, staged, pseudonyms, total)  # (2)
-            lived = time.monotonic() - began
+                self._replay(staging, staged, pseudonyms, total)  # (2)
+            replayed_s = time.monotonic() - began
             self._merge(staging, staged, known)  # (3) (4) (5)
-            self._forget(staged)
+            self._stop_remembering(staged)
         records = read_rebuilt(self._store)
         lines = sum(self._counts.values()) - before
         return Summary(
@@ -153,7 +153,7 @@ class _Rebuild:
             first_unreadable=self._first,
             records=records.records if records else 0,
             seconds=time.monotonic() - began,
-            lines_per_second=lines / lived if lived else 0.0,
+            lines_per_second=lines / replayed_s if replayed_s else 0.0,
             resumed=resumed,
         )
 
@@ -205,7 +205,7 @@ class _Rebuild:
         with closing(staging):
             yield staging, found
 
-    def _live(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
+    def _replay(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
         """Replay the lines that are not in the staging store yet. Lines before its bookmark were counted by an earlier
         run."""
         past = Past(staging, pseudonyms, active_release(self._settings).policies)
@@ -238,19 +238,19 @@ class _Rebuild:
             return "outcomes" if past.outcome(line) else "outcomes_of_nothing"
         layers = pseudonyms.layers
         if isinstance(line, SecurityEventRecord):
-            age = pseudonyms.layers_under(line.tenant, line.domain, "domain", "", line.keyed)
-            if age is None:
+            under = pseudonyms.layers_under(line.tenant, line.domain, "domain", "", line.keyed)
+            if under is None:
                 return "other_pepper"
-            past.event(line, layered(bytes.fromhex(line.subject), layers[age:]))
+            past.event(line, layered(bytes.fromhex(line.subject), layers[under:]))
             return "events"
         facts = line.facts
-        age = pseudonyms.layers_under(
+        under = pseudonyms.layers_under(
             line.tenant, line.domain, "network", facts.network, facts.values.get("network", "")
         )
-        if age is None:
+        if under is None:
             return "other_pepper"
-        paper = pseudonyms.receipt_pseudonyms(line.id)[len(layers) - age]
-        past.attempt(relayered(line, layers[age:]), paper)
+        pseudonym = pseudonyms.receipt_pseudonyms(line.id)[len(layers) - under]
+        past.attempt(relayered(line, layers[under:]), pseudonym)
         return "attempts"
 
     def _merge(self, staging: LmdbStore, staged: _Staged, known: Rebuilt | None) -> None:
@@ -259,7 +259,7 @@ class _Rebuild:
         so_far = known or Rebuilt(until=staged.until, origin=staged.origin)
         total, done, looked = staging.size()[0], so_far.records, time.monotonic()
 
-        def told(more: int) -> None:
+        def progress(more: int) -> None:
             nonlocal done, gone, looked
             done += more
             self._report(RECORDS, done, total)
@@ -269,7 +269,7 @@ class _Rebuild:
                 gone = self._erase(staged, staging, self._store)
             looked = time.monotonic()
 
-        so_far = merge(staging, self._store, so_far, time.time(), told)
+        so_far = merge(staging, self._store, so_far, time.time(), progress)
         time.sleep(SETTLE)
         if self._erased(staged) - gone:
             self._erase(staged, self._store)
@@ -290,7 +290,7 @@ class _Rebuild:
                 empty(store, bytes.fromhex(place))
         return places
 
-    def _forget(self, staged: _Staged) -> None:
+    def _stop_remembering(self, staged: _Staged) -> None:
         if staged.remembers and not (Path(self._settings.log.dir) / DATASET).exists():
             self._archive.remember_no_more()
 

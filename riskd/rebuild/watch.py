@@ -24,8 +24,8 @@ from riskd.config import Settings
 from riskd.rebuild.messages import DECODER, Ended, Message, Progress, Refused, packed
 
 LOOK_SECONDS: Final = 0.5
-TOLD_SECONDS: Final = 30.0
-"""Between two log events about progress."""
+LOG_SECONDS: Final = 30.0
+"""Shortest time between two log events about progress."""
 BACKOFF_SECONDS: Final = (1.0, 600.0)
 """First and longest pause after a failure; it doubles each time."""
 _CHUNK: Final = 65_536
@@ -39,11 +39,11 @@ class RebuildWatch:
         self._settings = settings
         self._path = Path(settings.store.path)
         self._process: subprocess.Popen[bytes] | None = None
-        self._heard = b""
+        self._buffer = b""
         self._answer: Message | None = None
         self._pause = 0.0
         self._due = 0.0
-        self._told = 0.0
+        self._logged_at = 0.0
         self.readings: dict[str, dict[tuple[str, ...], float]] = {}
 
     def look(self, now: float) -> None:
@@ -71,32 +71,32 @@ class RebuildWatch:
             return
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError), self._process.stdin as tell:
-            tell.write(packed(self._settings))
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(packed(self._settings))
         os.set_blocking(self._process.stdout.fileno(), False)
-        self._heard, self._answer, self._told = b"", None, now
+        self._buffer, self._answer, self._logged_at = b"", None, now
         _LOG.warning("store_rebuild_started", extra={"fields": {"until": until, "pid": self._process.pid}})
 
     def _listen(self, now: float) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         while (more := self._process.stdout.read(_CHUNK)) is not None:
-            *lines, self._heard = (self._heard + more).split(b"\n")
-            for said in map(DECODER.decode, lines):
-                if isinstance(said, Progress):
-                    self._progress(now, said)
+            *lines, self._buffer = (self._buffer + more).split(b"\n")
+            for message in map(DECODER.decode, lines):
+                if isinstance(message, Progress):
+                    self._progress(now, message)
                 else:
-                    self._answer = said
+                    self._answer = message
             if not more:
                 self._end(now)
                 return
 
-    def _progress(self, now: float, said: Progress) -> None:
-        half, share = said.half, said.done / said.total if said.total else 1.0
+    def _progress(self, now: float, message: Progress) -> None:
+        half, share = message.half, message.done / message.total if message.total else 1.0
         ratios = self.readings.get("riskd_store_rebuild_ratio", {})
         self.readings = {**self.readings, "riskd_store_rebuild_ratio": {**ratios, (half,): share}}
-        if now >= self._told + TOLD_SECONDS:
-            self._told = now
+        if now >= self._logged_at + LOG_SECONDS:
+            self._logged_at = now
             _LOG.info("store_rebuild_progress", extra={"fields": {"half": half, "share": round(share, 3)}})
 
     def _end(self, now: float) -> None:
@@ -125,8 +125,8 @@ class RebuildWatch:
 
 @contextmanager
 def rebuilding(settings: Settings) -> Iterator[RebuildWatch]:
-    """A watch that looks until the context is left, if the store is a file. It starts nothing unless `store.rebuild` is
-    set."""
+    """A watch that runs until the context exits. It looks only if the store is a file, and starts a rebuild only if
+    `store.rebuild` is set."""
     watch = RebuildWatch(settings)
     seconds = LOOK_SECONDS if settings.store.kind == "lmdb" else 0.0
     with closing(watch), every(seconds, lambda _: watch.look(time.monotonic()), "rebuild"):

@@ -29,7 +29,7 @@ class DeadlinePassed(RiskdError):
 
 
 class CallerGone(RiskdError):
-    """The caller cancelled the batch, or its connection is lost: nobody waits for the rest."""
+    """The caller cancelled the batch, or its connection was lost. The remaining attempts are not assessed."""
 
     reason = "CALLER_GONE"
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
-from riskd.background import missed
+from riskd.background import log_no_thread
 from riskd.metrics import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method
@@ -52,7 +52,7 @@ GIVE_WAY_SECONDS: Final = 0.02
 
 QUIET_SECONDS: Final = 2.0
 """Time for clients to acknowledge that the service stops, once all their calls are answered."""
-LOOK_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -110,11 +110,11 @@ class Service(Struct, frozen=True):
         try:
             stopped = self.server.stop(grace_s)
         except RuntimeError:  # gRPC could not start its thread that ends the grace; `until` below does
-            missed("stop")
+            log_no_thread("stop")
             stopped = Event()
         self.health.end()
         quiet_at = monotonic() + QUIET_SECONDS
-        while not stopped.wait(LOOK_SECONDS) and monotonic() < min(quiet_at, until):
+        while not stopped.wait(_POLL_SECONDS) and monotonic() < min(quiet_at, until):
             if loop.busy(self.server):
                 quiet_at = monotonic() + QUIET_SECONDS
         self.server.stop(None)

@@ -27,7 +27,7 @@ class Recorded(Protocol):
 
 
 class Engine(Protocol):
-    """The part of the engine that the RPCs use. Safe to share between threads."""
+    """The part of the engine that the RPCs use. Thread-safe."""
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
         """Assess within `timeout` seconds. Raises InvalidAttempt."""

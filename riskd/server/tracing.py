@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.background import begun
+from riskd.background import start_thread
 from riskd.core.errors import RiskdError
 from riskd.meter_memory import MeterMemory
 from riskd.server.watch import FailureMeter
@@ -114,7 +114,7 @@ class Tracer:
 
     def close(self) -> None:
         """Send the spans that wait, within `CLOSE_SECONDS`."""
-        closing = begun(self._provider.shutdown, "tracing")
+        closing = start_thread(self._provider.shutdown, "tracing")
         if closing is not None:
             closing.join(CLOSE_SECONDS)
 

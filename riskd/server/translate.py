@@ -207,7 +207,7 @@ def security_event(request: risk_pb2.RecordSecurityEventRequest) -> SecurityEven
 
 
 def timestamp(moment: float) -> Timestamp | None:
-    """Unix seconds as a Timestamp, rounded to milliseconds. None for 0, which means never."""
+    """Epoch seconds as a Timestamp, rounded to milliseconds. None for 0, which means never."""
     if not moment:
         return None
     time = Timestamp()
@@ -216,7 +216,7 @@ def timestamp(moment: float) -> Timestamp | None:
 
 
 def _moment(time: Timestamp) -> float:
-    """A Timestamp in Unix seconds, NaN if it is not a valid one."""
+    """A Timestamp in epoch seconds, NaN if it is not a valid one."""
     seconds, nanos = time.seconds, time.nanos
     valid = seconds in _TIMESTAMPS and 0 <= nanos < _NANOS
     return (seconds * _NANOS + nanos) / _NANOS if valid else _NAN
@@ -230,7 +230,7 @@ def _duration(duration: Duration, unit: int = _NANOS) -> float:
 
 
 class Answers:
-    """Builds responses. Safe to share between threads.
+    """Builds responses. Thread-safe.
 
     Most of a response repeats from answer to answer (requirement, gaps, release). So responses are copied from cached
     templates, which takes 3 us instead of 12.

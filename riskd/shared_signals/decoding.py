@@ -19,6 +19,6 @@ def decode(content: bytes, kind: type[_Read]) -> _Read:
     try:
         return json.decode(content, type=kind)
     except (MsgspecError, ValueError, RecursionError) as error:
-        told = str(error)
+        text = str(error)
         # msgspec's messages name only types and members that it expects, except those about malformed JSON.
-        raise Unreadable(told if told.startswith(("Expected", "Object missing")) else "no JSON") from None
+        raise Unreadable(text if text.startswith(("Expected", "Object missing")) else "not JSON") from None

@@ -36,7 +36,7 @@ class Desk:
 
     def take(self, token: str, jti: str = "") -> Taken:
         """Handle a token; when this returns, riskd has recorded it. Raises Away if it must be delivered again."""
-        taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._told)
+        taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._report)
         self.counts.received(self.stream, taken.event, taken.result)
         if taken.result == REFUSED:
             self._refused(taken)
@@ -46,7 +46,7 @@ class Desk:
             _LOG.log(logging.WARNING if odd else logging.INFO, "stream_told_of_itself", extra={"fields": fields})
         return taken
 
-    def _told(self, event: SecurityEvent) -> None:
+    def _report(self, event: SecurityEvent) -> None:
         if not self._pace.admits():
             raise Away(PACE, f"more than {self.stream.most} events came within a minute; the rest waits")
         self._tell(event)
@@ -55,9 +55,9 @@ class Desk:
         """Log the first refusal with a code, then at most one in `QUIET_SECONDS`, with the number of tokens since."""
         now = time.monotonic()
         with self._lock:
-            told_at, held = self._refusals.get(taken.err, (-QUIET_SECONDS, 0))
-            quiet = now - told_at < QUIET_SECONDS
-            self._refusals[taken.err] = (told_at, held + 1) if quiet else (now, 0)
+            logged_at, held = self._refusals.get(taken.err, (-QUIET_SECONDS, 0))
+            quiet = now - logged_at < QUIET_SECONDS
+            self._refusals[taken.err] = (logged_at, held + 1) if quiet else (now, 0)
         if not quiet:
             fields = {"stream": self.stream.name, "event_name": taken.event, "err": taken.err, "why": taken.why}
             _LOG.warning("event_refused", extra={"fields": {**fields, "tokens": held + 1}})

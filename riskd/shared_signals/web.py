@@ -94,7 +94,7 @@ class Web:
             content = response.read(ANSWER_BYTES + 1)
             complete = not (late.is_set() or response.length)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Away(TRANSMITTER, _LATE if late.is_set() else _told(error)) from None
+            raise Away(TRANSMITTER, _LATE if late.is_set() else _why(error)) from None
         finally:
             clock.cancel()
             self._connection = None
@@ -117,7 +117,7 @@ class Web:
             connection.sock.shutdown(SHUT_RDWR)
 
 
-def _told(error: Exception) -> str:
+def _why(error: Exception) -> str:
     """Why there is no answer, in our own words: an exception's text may quote what was sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"

@@ -156,7 +156,7 @@ def test_a_model_without_an_evaluation_is_not_promoted(cli: Cli, models: Path, t
     assert (code, "riskd evaluate" in told) == (1, True)
     (tmp_path / "bad.json").write_text("{}")
     code, told = cli("promote", "customer", "candidate", "--evaluation", tmp_path / "bad.json")
-    assert (code, "is no evaluation" in told) == (2, True)
+    assert (code, "is not an evaluation" in told) == (2, True)
     judge(models)
     kept = (models / "customer" / "candidate" / EVALUATION).rename(tmp_path / "good.json")
     seal(models / "customer" / "candidate", DEFINITIONS)

@@ -193,7 +193,7 @@ def test_a_bundle_with_an_invalid_training_record_is_refused(
     edited = copytree(bundle, tmp_path / "edited")
     seal(edited, DEFINITIONS, beside={TRAINING: b'{"recipe": 1}'})
     assert main(["evaluate", str(edited), "--domain", "customer", "--log", str(log)]) == 2
-    assert "edited/training.json: tells of no training: Expected `object`" in capsys.readouterr().err
+    assert "edited/training.json: does not describe a training: Expected `object`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("slip", [["--without", "targetted"], ["--weight", "targetted=2"]], ids=lambda slip: slip[0])

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from riskd.core.attempt import Attempt, Device
 from riskd.core.context import Agent, Missing
 from riskd.core.features import NAMES, vector
-from riskd.core.features.presence import FEATURES, SAID, _without
+from riskd.core.features.presence import FEATURES, VOLUNTARY, _without
 from riskd.core.history import DAY, HOUR, OLDEST, WEEK, Delta, History, fold
 from riskd.core.left_out import FLAGS, impute_left_out
 from tests.core.builders import CHROME, LAPTOP, NOW, World, crowd, settled, sign_in
@@ -41,7 +41,7 @@ def left_out(world: World, attempt: Attempt, **facts: Any) -> set[str]:  # noqa:
         (replace(LAPTOP, languages=(), timezone=""), CHROME, {"language", "timezone"}),
         (LAPTOP, READABLE, {"os"}),
         (LAPTOP, UNREADABLE, {"browser", "os"}),
-        (SILENT, Missing("agent", "not_sent"), set(SAID)),
+        (SILENT, Missing("agent", "not_sent"), set(VOLUNTARY)),
     ],
     ids=["nothing", "the device id", "language and timezone", "the system", "an unreadable browser", "everything"],
 )

@@ -166,7 +166,7 @@ def _nothing(tier: Tier) -> Bands:
 def test_every_registered_method_is_known() -> None:
     """Exactly the methods of RFC 8176 have a kind."""
     assert set(METHODS) == set(REGISTERED)
-    assert set(METHODS.values()) == {"knowledge", "possession", "inherence", "unsaid", "none"}
+    assert set(METHODS.values()) == {"knowledge", "possession", "inherence", "unspecified", "none"}
 
 
 @pytest.mark.parametrize("method", [*REGISTERED, "quantum"])

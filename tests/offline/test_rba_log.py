@@ -14,7 +14,7 @@ from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.core.errors import InvalidFile
 from riskd.offline.decision_rows import read_rows
-from riskd.offline.rba_log import ATTACKING_ADDRESS, TAKEOVER, live_through
+from riskd.offline.rba_log import ATTACKING_ADDRESS, TAKEOVER, replay
 from riskd.offline.rows import FRAUD, GOOD, Rows
 from riskd.wiring import load_release
 
@@ -65,7 +65,7 @@ def file(tmp_path: Path) -> Path:
 
 def lived(file: Path, out: Path, limit: int | None = None) -> tuple[dict[str, int], Rows]:
     release = load_release(Settings())
-    counts = live_through(file, release, out, domain="customer", limit=limit, progress=lambda _: None)
+    counts = replay(file, release, out, domain="customer", limit=limit, progress=lambda _: None)
     return dict(counts), read_rows(out / "decisions", "customer", truth=out / "truth.jsonl", by_truth=True)
 
 

@@ -233,7 +233,7 @@ def test_a_release_that_is_being_activated_does_not_go(host: tuple[Path, str, st
 def test_statements_of_dead_processes_do_not_count(tmp_path: Path) -> None:
     """The statements of dead processes do not count; those of live processes do."""
     first, second = Member(tmp_path, "a"), Member(tmp_path, "b")
-    first.say(Statement(prepared="x"))
+    first.publish(Statement(prepared="x"))
     assert sorted(each.prepared for each in members(tmp_path).values()) == ["", "x"]
     os.close(first._descriptor)
     assert [each.prepared for each in members(tmp_path).values()] == [""]

@@ -52,14 +52,14 @@ LOCK: Final = "compaction.lock"
 
 class State(Struct, frozen=True, kw_only=True):
     """The state of the log. `oldest`: name of the oldest segment, '' if there is none. `erasures`: erasures that are
-    not done. `compacted`: Unix time when the last compaction ended, 0 before the first."""
+    not done. `compacted`: when the last compaction ended (epoch seconds), 0 before the first."""
 
     segments: int
     size: int
     oldest: str
     erasures: int
     asked: float
-    """Unix time when the oldest erasure that is not done was asked for; 0 if there is none."""
+    """When the oldest erasure that is not done was asked for (epoch seconds); 0 if there is none."""
     compacted: float
 
 
@@ -77,7 +77,7 @@ class Compacted(Struct, frozen=True):
 class _Kept(Struct, frozen=True):
     """The saved state of compaction: when it ended, and the age up to which each domain's lines were removed.
 
-    `cutoffs`: by domain, Unix time of last writing up to which segments no longer have lines of the domain.
+    `cutoffs`: by domain, in epoch seconds; segments last written before have no lines of the domain any more.
     """
 
     compacted: float = 0.0

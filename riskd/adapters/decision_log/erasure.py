@@ -8,7 +8,7 @@ from riskd.adapters.decision_log.files import PACKED, stamp
 
 
 class Erasure(Struct, frozen=True):
-    """An erasure of a subject's lines that were written before `asked` (Unix time).
+    """An erasure of a subject's lines that were written before `asked` (epoch seconds).
 
     `place`: the prefix of the subject's assessment ids, hexadecimal. `written`: the size at that moment of each segment
     that was still being written; later lines of it stay. A rewritten segment gets the size 0, and a packed copy an

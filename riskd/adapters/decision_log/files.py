@@ -27,7 +27,7 @@ UNREADABLE: Final = (OSError, EOFError, zlib.error)
 
 
 def stamp(moment: float) -> str:
-    """The beginning of the name of a segment that was started at this Unix time."""
+    """The beginning of the name of a segment that was started at this time (epoch seconds)."""
     second, fraction = divmod(moment, 1)
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}.{int(fraction * 1e6):06d}"
 

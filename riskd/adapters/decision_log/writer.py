@@ -57,7 +57,7 @@ UNBOUNDED: Final = Bounds(
 
 
 class FileDecisionLog:
-    """A `DecisionLog` in files. Safe between threads. Each process opens its own, in the same directory.
+    """A `DecisionLog` in files. Thread-safe. Each process opens its own, in the same directory.
 
     A segment is named by its start, worker and process, `20260102T030405.678901-w0-4711.jsonl`, so names sort by time.
     Its writer holds a lock on it. A process that finishes a segment deletes the oldest unlocked segments beyond the

@@ -24,8 +24,10 @@ _TRIES: Final = 3
 
 
 class _Note(Struct, frozen=True):
-    """The note. `until`: when the new store was started (Unix time); it has none of what was logged before. `damaged`:
-    inode of the damaged data. The note is written before that is moved, and is not valid while it is still there."""
+    """The note. `until`: when the new store was started (epoch seconds); it has none of what was logged before.
+
+    `damaged`: inode of the damaged data. The note is written before these are moved, and is not valid until they are.
+    """
 
     until: float
     damaged: int
@@ -37,7 +39,7 @@ def note(path: Path) -> Path:
 
 
 def due_until(path: Path) -> float | None:
-    """When the store at `path` replaced a damaged one (Unix time); None if no rebuild is due."""
+    """When the store at `path` replaced a damaged one (epoch seconds); None if no rebuild is due."""
     try:
         left = msgspec.json.decode(note(path).read_bytes(), type=_Note)
     except (OSError, *UNDECODABLE):

@@ -27,7 +27,7 @@ from riskd.adapters.lmdb_store.file import (
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
 from riskd.adapters.lmdb_store.turn import Turn
-from riskd.background import begun, surviving
+from riskd.background import start_thread, surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
@@ -351,7 +351,7 @@ class LmdbStore:
             return after > before
 
     def _written(self) -> None:
-        self._dirty, self._syncer = True, self._syncer or begun(self._keep_durable, "riskd-lmdb-sync")
+        self._dirty, self._syncer = True, self._syncer or start_thread(self._keep_durable, "riskd-lmdb-sync")
 
     def _keep_durable(self) -> None:
         while not self._closing.wait(self._sync_seconds):

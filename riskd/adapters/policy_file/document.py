@@ -264,7 +264,7 @@ class Document:
         return int(value[:-1]) * _SECONDS[value[-1]]
 
     def date(self, node: yaml.Node | None, what: str) -> float:
-        """The Unix time at which a day begins (UTC); 0 if it is absent."""
+        """When a day begins (UTC), in epoch seconds; 0 if it is absent."""
         if node is None:
             return 0.0
         if isinstance(node, yaml.ScalarNode) and _DATE.fullmatch(node.value):

@@ -52,7 +52,7 @@ _SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> Policy:
     """The policy in a file, with the lists in files beside it. Raises InvalidPolicy with every mistake.
 
-    `now` (Unix seconds), if given, also reports settings that have ended by then.
+    `now` (epoch seconds), if given, also reports settings that have ended by then.
     """
     document = Document.of(path)
     if document.problems:
@@ -262,8 +262,8 @@ class _Reader:
 
     def _combination(self, node: yaml.Node, aal: float) -> tuple[str, ...]:
         methods = self._methods(node)
-        kinds = {METHODS.get(method, "unknown") for method in methods}
-        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unknown" not in kinds:
+        kinds = {METHODS.get(method, "unspecified") for method in methods}
+        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unspecified" not in kinds:
             remedy = "add a factor of another kind (NIST SP 800-63B-4, section 2.2.1), or keep only one of them"
             self.document.wrong(node, "one_kind", remedy, methods=", ".join(methods), kind=kinds.pop())
         return methods

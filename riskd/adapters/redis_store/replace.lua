@@ -1,10 +1,10 @@
 -- Writes and deletes whole records: all of them, or none. KEYS: the hashes of the places. ARGV: a note, or '' for none;
 -- 'back' to undo; for each change the number of its key, its field, the expected record and the new record (each '='
--- and its bytes, or '' for none). Returns 1, or 0 if a record is not as expected. A place with expired records by this
--- server's clock is kept for an hour more.
+-- and its bytes, or '' for none). Returns 1, or 0 if a record is not as expected. A record that has expired by this
+-- server's clock is written all the same, and kept for at least an hour.
 -- The note is a field beside the records that is written with them. If it is already there, another process has made
 -- these changes and died, or is still working: nothing is changed, the note is marked as taken up, and the answer is 2.
--- Only changes whose note nobody has taken up are undone.
+-- Changes are undone only if no other process has taken up their note.
 
 local HOUR, LONGEST, NOTED = 3600, 1e14, 366 * 86400
 local now, note, back = tonumber(redis.call('TIME')[1]), ARGV[1], ARGV[2] == 'back'

@@ -83,7 +83,7 @@ class Servers:
         addresses = "".join([str(owner.address) if owner else "-" for owner in self._owners])
         return crc32(addresses.encode())
 
-    def look(self) -> None:
+    def discover(self) -> None:
         """Discover now which server owns which slots. Raises Unavailable."""
         if fault := self._discover():
             raise Unavailable([fault])

@@ -131,7 +131,7 @@ class RedisStore:
         the walk began: it has to be started again, because it could miss keys."""
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
-        self._servers.look()
+        self._servers.discover()
         masters = sorted(self._servers.masters(), key=lambda master: master.address)
         layout = self._servers.layout()
         begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
@@ -190,8 +190,8 @@ class RedisStore:
         """See `HistoryStore`. A place counts as one record. Both figures include other data on these servers."""
         deadline = _deadline(PATIENCE)
         self._servers.clustered(deadline)
-        asked = [(master, command) for master in self._servers.masters() for command in _SIZE]
-        replies = self._servers.ask(asked, deadline)
+        commands = [(master, command) for master in self._servers.masters() for command in _SIZE]
+        replies = self._servers.ask(commands, deadline)
         places = sum(reply for reply in replies if isinstance(reply, int))
         used = [_USED.search(reply) for reply in replies if isinstance(reply, bytes)]
         return places, sum(int(found[1]) for found in used if found)
@@ -225,7 +225,7 @@ _SIZE: Final = (pack(b"DBSIZE"), pack(b"INFO", b"memory"))
 
 
 _key_of: Final = attrgetter("key")
-_told: Final = attrgetter("time", "expires", "counts", "marks", "seen", "undo", "keep")
+_delta_fields: Final = attrgetter("time", "expires", "counts", "marks", "seen", "undo", "keep")
 _place_of: Final = itemgetter(slice(PLACE))
 _field_of: Final = itemgetter(slice(PLACE, None))
 
@@ -246,7 +246,7 @@ def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple
     shared = swaps[0].key[:PLACE] if swaps else b""
     places = dict.fromkeys(map(_place_of, [shared, *changed] if swaps else changed))
     keys = [_KEY + hexlify(place) for place in places]
-    arguments = [repr(now).encode(), shared, _ENCODE(list(map(_told, deltas))), *changed]
+    arguments = [repr(now).encode(), shared, _ENCODE(list(map(_delta_fields, deltas))), *changed]
     for swap in swaps:
         arguments += (swap.key[PLACE:], _given(swap.expected), stored.pack(swap.expires, swap.document))
     return keys[0], pack(b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
@@ -255,8 +255,8 @@ def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple
 def _note(changes: Sequence[Change], last: Sequence[Change]) -> bytes:
     """The field that marks this replacement as under way. Replacements of the same keys with the same last changes have
     the same one."""
-    said = [change.key for change in changes], [(change.key, change.expected, change.record) for change in last]
-    return blake2b(_ENCODE(said), digest_size=16).digest() + _NOTE
+    content = [change.key for change in changes], [(change.key, change.expected, change.record) for change in last]
+    return blake2b(_ENCODE(content), digest_size=16).digest() + _NOTE
 
 
 def _replacement(changes: Sequence[Change], note: bytes = b"", *, back: bool = False) -> tuple[bytes, bytes]:

@@ -50,7 +50,7 @@ local function compare(a, b)
 end
 
 -- The rank of a value in a full table, as in `history._priority`: alive, in several periods, its last period, its count.
-local function hold(tally, dead)
+local function priority(tally, dead)
   local last, used = tally[1] + #tally - 2, 0
   for i = 2, #tally do
     if tally[i] ~= 0 then used = used + 1 end
@@ -59,7 +59,7 @@ local function hold(tally, dead)
 end
 
 local function gives_way(values, a, b, dead)
-  local order = compare(hold(values[a], dead), hold(values[b], dead))
+  local order = compare(priority(values[a], dead), priority(values[b], dead))
   if order ~= 0 then return order < 0 end
   return before(a, b)
 end
@@ -149,7 +149,7 @@ local function forget(tallies, moments, since)
   end
 end
 
-local function see(sketches, name, time, slot)
+local function hit(sketches, name, time, slot)
   local spec = name == 'owner' and OWNERS or SKETCH
   local last, period = sketches[name], period_of(time, spec.period)
   if not last then
@@ -215,7 +215,7 @@ local function folded(record, deltas)
       for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
       for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
       if not undo then forget(tallies, moments, time - keep) end
-      for _, s in ipairs(seen) do see(sketches, s[1], time, s[2]) end
+      for _, s in ipairs(seen) do hit(sketches, s[1], time, s[2]) end
       if not (next(tallies) or next(moments) or next(sketches)) then tallies = nil end
     end
   end

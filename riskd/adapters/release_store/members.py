@@ -46,7 +46,7 @@ class Member:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         draft.rename(self._lock)
 
-    def say(self, statement: Statement) -> None:
+    def publish(self, statement: Statement) -> None:
         """Replace this process's statement. Raises OSError."""
         put(self._statement, msgspec.json.encode(statement))
 

@@ -72,7 +72,7 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
             return Away(RISKD, "its clock is more than five minutes behind this machine's")
         return _refused(fields)
     if code in _CALLER:
-        return Away(CALLER, f"riskd answers {code.name}: this caller may not tell it events (--token-file, --cert)")
+        return Away(CALLER, f"riskd answers {code.name}: this caller may not report events (--token-file, --cert)")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Away(RISKD, "it does not know events: it is older than this receiver")
     return Away(RISKD, f"it answers {code.name}")

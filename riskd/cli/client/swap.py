@@ -28,7 +28,7 @@ _SCRIPT: Final = "python-requests/2.32.5"
 _ADDRESSES: Final = ("81.2.69.142", "89.160.20.112", "175.16.199.3", "2.125.160.216")
 
 
-class Told(Struct, frozen=True):
+class Received(Struct, frozen=True):
     """What the callers received: answers per model, errors, and the latency of each call in seconds."""
 
     answers: Counter[str]
@@ -46,9 +46,9 @@ class Scored(Struct, frozen=True):
 
 
 @contextmanager
-def calling(target: str) -> Iterator[Told]:
+def calling(target: str) -> Iterator[Received]:
     """Run callers in the background until the context is left."""
-    told, lock, stop = Told(Counter(), [], []), threading.Lock(), threading.Event()
+    received, lock, stop = Received(Counter(), [], []), threading.Lock(), threading.Event()
 
     def call(number: int) -> None:
         dice = Random(number)  # noqa: S311 - no secret
@@ -60,17 +60,17 @@ def calling(target: str) -> Iterator[Told]:
                     answer = stub.Assess(message, timeout=10.0)
                 except grpc.RpcError as error:
                     with lock:
-                        told.errors.extend(explained(error))
+                        received.errors.extend(explained(error))
                     continue
                 with lock:
-                    told.answers[answer.model] += 1
-                    told.seconds.append(time.perf_counter() - begun)
+                    received.answers[answer.model] += 1
+                    received.seconds.append(time.perf_counter() - begun)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
     for thread in threads:
         thread.start()
     try:
-        yield told
+        yield received
     finally:
         stop.set()
         for thread in threads:

@@ -55,7 +55,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _port(text: str) -> int:
     port = whole_number(text, 0)
     if port > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: 65535 is the last")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: the largest is 65535")
     return port
 
 

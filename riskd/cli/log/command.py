@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, progress, tell_unreadable, when
+from riskd.cli.terminal import print_json, progress, report_unreadable, when
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -130,5 +130,5 @@ def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) 
         source, gone = quantity(filed.segments, "segment"), quantity(filed.gone, "row")
         print(f"{target.name}: added {came} from {source}, removed {gone}; it now has {held}")
     if filed:
-        tell_unreadable(filed.counts.get("unreadable", 0), filed.first_unreadable)
+        report_unreadable(filed.counts.get("unreadable", 0), filed.first_unreadable)
     return filed

@@ -13,7 +13,7 @@ def particulars(one: SecurityEventRecord) -> str:
     return one.level or one.credential_type or ("hijacked" if one.hijacked else "")
 
 
-def told_by(one: SecurityEventRecord) -> str:
+def reported_by(one: SecurityEventRecord) -> str:
     """Who reported it: the issuer and the caller, as far as they are known."""
     if one.issuer and one.caller:
         return f"{one.issuer}, through {one.caller}"

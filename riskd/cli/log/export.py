@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import progress, tell_unreadable
+from riskd.cli.terminal import progress, report_unreadable
 
 if TYPE_CHECKING:
     from riskd.counts import Counts
@@ -190,7 +190,7 @@ class _Bookmark:
 
 
 def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:
-    tell_unreadable(counts["unreadable"], counts.first)
+    report_unreadable(counts["unreadable"], counts.first)
     if as_json:
         import msgspec
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.arguments import add_log, whole_number
-from riskd.cli.log.events import particulars, told_by
+from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, progress, tell_unreadable, when
+from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, when
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     counts = Counts()
     with progress() as begin:
         found = account(Path(settings.log.dir), names, begin, counts)
-    tell_unreadable(counts["unreadable"], counts.first)
+    report_unreadable(counts["unreadable"], counts.first)
     every: Sequence[Listed | SecurityEventRecord] = found.events if args.events else found.assessments
     if args.json:
         print_json(every[: args.last])
@@ -108,7 +108,7 @@ def _print_assessments(found: list[Listed]) -> None:
 def _print_events(found: list[SecurityEventRecord]) -> None:
     print_table(
         ("time", "event", "details", "reported by"),
-        [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found],
+        [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in found],
     )
 
 

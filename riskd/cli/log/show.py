@@ -8,9 +8,9 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of
-from riskd.cli.log.events import particulars, told_by
+from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import aligned, print_json, print_table, progress, tell_unreadable, when
+from riskd.cli.terminal import aligned, print_json, print_table, progress, report_unreadable, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     counts = Counts()
     with progress() as begin:
         found = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
-    tell_unreadable(counts["unreadable"], counts.first)
+    report_unreadable(counts["unreadable"], counts.first)
     if args.json:
         print_json(found and {**asdict(found), "first_unreadable": counts.first})
     elif found is None:
@@ -107,7 +107,7 @@ def _print(found: OnRecord, log: str) -> None:
             print(f"\nContributions of features were not recorded. With the model at hand, compute them:\n  {explain}")
     _table(
         ("reported before", "event", "details", "reported by"),
-        [(when(each.time), each.kind, particulars(each), told_by(each)) for each in found.events],
+        [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in found.events],
     )
     _table(
         ("in shadow", "model", "required", "score", "rules"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
-from riskd.cli.terminal import print_json, print_table, tell_unreadable
+from riskd.cli.terminal import print_json, print_table, report_unreadable
 from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
@@ -135,7 +135,7 @@ def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
 
     counts = Counts()
     found = sample(Path(log_of(args)), args.domain, args.rows, counts)
-    tell_unreadable(counts["unreadable"], counts.first)
+    report_unreadable(counts["unreadable"], counts.first)
     return found
 
 

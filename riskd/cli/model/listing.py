@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """A model in the list. `since`: Unix time at which it got its role, None if the history does not say."""
+    """A model in the list. `since`: when it got its role (epoch seconds), None if the history does not say."""
 
     domain: str
     version: str
@@ -125,20 +125,20 @@ def _show(args: argparse.Namespace) -> int:
         "data": manifest.data or "not stated",
         "code": manifest.code or "not stated",
         "metrics": f"\n{'':<10} ".join(figures) or "none",
-        "signed by": key + trust if key else "nobody",
+        "signed by": key + trust if key else "none",
         "files": ", ".join(sorted([*manifest.files, "manifest.json"])),
         "path": str(path),
     }
     for name, value in facts.items():
         print(f"{name:<10} {value}")
     for act in acts:
-        print(told(act))
+        print(history_line(act))
     return 0
 
 
-def told(act: Act) -> str:
+def history_line(act: Act) -> str:
     """An entry of the history in one line."""
-    what = f"{act.act} {act.version or 'nobody'} as {act.role}, after {act.before or 'nobody'}"
+    what = f"{act.act} {act.version or 'none'} as {act.role}, after {act.before or 'none'}"
     why = f": {act.reason}" if act.reason else ""
     forced = f" [forced past: {', '.join(act.forced)}]" if act.forced else ""
     return f"{when(act.time)}  {what}, by {act.actor}{why}{forced}"
@@ -170,7 +170,7 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         for row in rows:
             by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
-            asked = " (trusted)" if row["trusted"] else " (models.trusted_keys is empty, so nobody asks)"
+            asked = " (trusted)" if row["trusted"] else " (not checked: models.trusted_keys is empty)"
             print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{asked}")
     if not rows and not problems:
         remedy = "name another directory with --models, or in release.models"

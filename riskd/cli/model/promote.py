@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import user
-from riskd.cli.model.listing import told
+from riskd.cli.model.listing import history_line
 from riskd.cli.model.opening import add_action, loaded, opened
 from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 NOT_PASSED: Final = 1
 ROLES: Final = ("champion", "challenger")
 _NEXT: Final = """\
-A service that follows its files decides by this within seconds; where somebody has activated a release, after
-`riskd release create` and `riskd release activate`."""
-_SHADOW: Final = "Score it beside what decides: `riskd release shadow`."
+A service that follows its files decides by this within seconds; if a release was activated by hand, only
+after `riskd release create` and `riskd release activate`."""
+_SHADOW: Final = "Score it in shadow: `riskd release shadow`."
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,7 +81,7 @@ def _promote(args: argparse.Namespace) -> int:
     if held == args.version:
         raise _refused(f"{args.version} is {args.role} already")
     if args.role == "challenger" and registry.holder(args.domain, "champion") == args.version:
-        raise _refused(f"{args.version} is the champion: it cannot stand beside itself")
+        raise _refused(f"{args.version} is the champion, and cannot be its own challenger")
     document = _evaluation(args.evaluation, path) if args.role == "champion" else None
     checks = _checks(args, settings.models.trusted_keys, path, registry.champion(args.domain), document)
     failed = tuple(check.name for check in checks if not check.passed)
@@ -105,7 +105,7 @@ def _promote(args: argparse.Namespace) -> int:
         marks = {True: "ok", False: "NO"}
         print_table(("", "check", "figures"), [(marks[check.passed], check.name, check.said) for check in checks])
         if done:
-            print(told(act))
+            print(history_line(act))
             print(_SHADOW if args.role == "challenger" else _NEXT)
         elif failed:
             many = f"{len(failed)} of {quantity(len(checks), 'check')}"
@@ -122,12 +122,12 @@ def _checks(
     from riskd.offline.models.promotion import Check, judged, quick
 
     if args.rate not in RATES:
-        raise _refused(f"--rate {args.rate!r} is none: one of {', '.join(RATES)}")
+        raise _refused(f"--rate {args.rate!r} is not one of {', '.join(RATES)}")
     candidate, signature = loaded(trusted, path, args.domain), read_signature(path)
     signed = f"by {signature.key}" if signature else "not signed"
     checks = [
         Check("features", True, f"all known, defined as here; schema {candidate.schema}"),
-        Check("signature", True, signed + ("" if trusted else "; models.trusted_keys asks for none")),
+        Check("signature", True, signed + ("" if trusted else "; models.trusted_keys requires none")),
     ]
     if args.role == "champion":
         checks += judged(_decoded(args.evaluation, document), path.name, champion.name, args.rate)
@@ -154,7 +154,7 @@ def _decoded(file: Path | None, document: bytes | None) -> Evaluation | None:
     try:
         return msgspec.json.decode(document, type=Evaluation) if document is not None else None
     except UNDECODABLE as error:
-        raise _no_evaluation(file, f"is no evaluation: {error}") from error
+        raise _no_evaluation(file, f"is not an evaluation: {error}") from error
 
 
 def _no_evaluation(file: Path | None, what: str) -> RiskdError:
@@ -183,7 +183,7 @@ def _rollback(args: argparse.Namespace) -> int:
     if args.json:
         print_json(act)
     else:
-        print(told(act))
+        print(history_line(act))
         print(_SHADOW if args.role == "challenger" else _NEXT)
     return 0
 

@@ -32,7 +32,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "backtest",
         help=purpose,
         description=f"Backtest a policy: {purpose}.",
-        epilog="exit codes: 0 told; 1 with --exit-code, a decision differs; 2 refused: a policy, or the log",
+        epilog="exit codes: 0 done; 1 with --exit-code, a decision differs; 2 refused: a policy, or the log",
     )
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
     log.add_arguments(backtest)

@@ -30,7 +30,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "diff",
         help=purpose,
         description=f"Compare policies: {purpose}.",
-        epilog="exit codes: 0 told; 1 what was asked for by --exit-code or --tighten-only; 2 a file is refused",
+        epilog="exit codes: 0 done; 1 what --exit-code or --tighten-only rules out; 2 a file is refused",
     )
     parser.add_argument("old", metavar="OLD", type=Path, help="policy file, or a directory of them")
     parser.add_argument("new", metavar="NEW", type=Path, help="policy file, or a directory of them")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
 from riskd.cli.arguments import add_span, log_of
-from riskd.cli.terminal import tell_unreadable
+from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from riskd.progress import Begin
 
 _LEFT_OUT: Final = {
-    "not_chosen": "decisions that were not asked for",
-    "other_domain": "decisions of identity domains that were not asked for",
+    "not_chosen": "decisions outside the selection",
+    "other_domain": "decisions of identity domains outside the selection",
     "other_features": "decisions of a version with other features, which cannot be decided again",
     "without_verdict": "decisions not known to be good or fraud (--presume-good counts those without outcomes as good)",
     "tenants_own_bands": "decisions of tenants with bands of their own",
@@ -60,7 +60,7 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
     """
     from riskd.core.errors import InvalidFile, Problem
 
-    tell_unreadable(tally.counts["unreadable"], tally.counts.first)
+    report_unreadable(tally.counts["unreadable"], tally.counts.first)
     if tally.counts["replayed"]:
         return
     left = "; ".join(left_out(tally.counts))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _POLICY: Final = (
     "is a policy, and has no cases",
-    "write some into `tests` beside it, under its name, or judge it by riskd's own: `riskd policy test --policies DIR`",
+    "write some into `tests` beside it, under its name, or run riskd's own with it: `riskd policy test --policies DIR`",
 )
 
 

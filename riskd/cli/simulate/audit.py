@@ -32,7 +32,7 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
         low = f"{each.low:.3f}" if each.low == each.low else ""
         told = ", ".join(each.telling)
         rows.append((each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told))
-    print_table(("domain", "class", "group", "attacks", "AUC", "at least", "told by"), rows)
+    print_table(("domain", "class", "group", "attacks", "AUC", "at least", "given away by"), rows)
     out = console()
     few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})
     if few:

@@ -178,10 +178,10 @@ def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
         name, weight = class_weight(each)
         found[name] = weight
         if name not in CLASSES:
-            wrong.append(Problem("--weight", f"{name!r} is no class of attack", f"one of {', '.join(CLASSES)}"))
+            wrong.append(Problem("--weight", f"{name!r} is not a class of attack", f"one of {', '.join(CLASSES)}"))
         elif not 0 <= weight <= MOST_WEIGHT:
             wrong.append(
-                Problem("--weight", f"{each!r} is no weight", f"{name}=N with a number from 0 to {MOST_WEIGHT}")
+                Problem("--weight", f"{each!r} is not a weight", f"{name}=N with a number from 0 to {MOST_WEIGHT}")
             )
     return found, wrong
 

@@ -147,7 +147,7 @@ def _defined() -> Iterator[str]:
     classes: dict[tuple[str, str], list[str]] = {}
     for attack, declared in DEFINED.items():
         for why in dict.fromkeys(declared.values()):
-            names = ", ".join(_told(name) for name, because in declared.items() if because == why)
+            names = ", ".join(_named(name) for name, because in declared.items() if because == why)
             classes.setdefault((names, why), []).append(attack)
     rows = []
     for (names, why), named in classes.items():
@@ -158,6 +158,6 @@ def _defined() -> Iterator[str]:
     yield markdown_table(("What may distinguish", "Because", "Classes"), rows)
 
 
-def _told(name: str) -> str:
+def _named(name: str) -> str:
     domain, colon, bare = name.rpartition(":")
     return f"`{bare}` ({domain})" if colon else f"`{bare}`"

@@ -11,7 +11,7 @@ from riskd.core.context import Context
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, standing
 
-SAID: Final = {
+VOLUNTARY: Final = {
     "device": "a device identifier",
     "fingerprint": "a device fingerprint",
     "language": "a language",
@@ -34,7 +34,7 @@ FEATURES: Final = tuple(
         text=f"The account is always used with {what}, but this attempt has none.",
         sources=("history",),
     )
-    for table, what in SAID.items()
+    for table, what in VOLUNTARY.items()
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
 _NOTHING: Final = (0.0,) * len(FEATURES)
@@ -45,10 +45,10 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     if past is None or not past.settled:
         return _NONE
     tallies = past.profile.tallies
-    gone = [table for table in SAID.keys() - context.values.keys() if getattr(tallies, table)]
+    gone = [table for table in VOLUNTARY.keys() - context.values.keys() if getattr(tallies, table)]
     if not gone:
         return _NOTHING
-    return [float(table in gone and _always(past, table, context.now)) for table in SAID]
+    return [float(table in gone and _always(past, table, context.now)) for table in VOLUNTARY]
 
 
 def _always(past: Past, table: str, now: float) -> bool:

@@ -112,7 +112,7 @@ class Dataset:
         named = file.read_text(encoding="ascii", errors="replace")
         log = named or secrets.token_hex(8)
         if held.log not in ("", log):
-            remedy = f"give each log a directory of its own; if that log is gone, write {held.log} into {file}"
+            remedy = f"give each log its own directory; if that log was deleted, write {held.log} into {file}"
             raise InvalidFile([Problem(self._target.name, "holds the decisions of another log", remedy)])
         if not named:
             file.write_text(log, encoding="ascii")

@@ -201,12 +201,12 @@ def _calibration(models: Mapping[str, Judged]) -> str:
         parts.append(text(left - 6, base - tall * place(tick) + 2, f"{tick:g}", "end", "n"))
     for number, reliability in told:
         for point in reliability.points:
-            said = f"said {point.said:.4g}, found {point.found:.4g} of {point.rows:,}"
+            said = f"predicted {point.said:.4g}, found {point.found:.4g} of {point.rows:,}"
             parts.append(mark(number, *at_point(point), said))
     names = list(models)
     rows = [(NAMES[names[at]], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}") for at, each in told]
     key = [sample for sample, model in zip(_key(models, line=False), models.values(), strict=True) if model.reliability]
-    picture = figure("Probability said (across) and share of attacks found (up)", base + 28, parts, key)
+    picture = figure("Probability predicted (across) and share of attacks found (up)", base + 28, parts, key)
     return picture + table("Probabilities", ("model", "calibration error", "Brier score", "of the base rate"), rows)
 
 

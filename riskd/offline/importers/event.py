@@ -107,7 +107,7 @@ def number(value: object) -> float | None:
 
 
 def moment(value: str) -> float | None:
-    """Epoch seconds of an ISO 8601 date or time, UTC if it has no time zone; None if it is not one."""
+    """Epoch seconds of an ISO 8601 date or time, UTC if it has no timezone; None if it is not one."""
     try:
         found = datetime.fromisoformat(value)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -63,7 +63,7 @@ def read(row: Row, subject: str) -> Event | Skipped:
 
 
 def _logged(row: Row) -> Row:
-    """The event in a line of the server's log. Its time is UTC if it names no time zone."""
+    """The event in a line of the server's log. Its time is UTC if it names no timezone."""
     said = text(row, "line") or text(row, "message")
     pairs = {key: quoted or bare for key, quoted, bare in _PAIR.findall(said)}
     event: dict[str, object] = {name: pairs.pop(name) for name in _FIELDS if name in pairs}

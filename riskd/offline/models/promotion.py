@@ -38,7 +38,7 @@ class Check(Struct, frozen=True):
 
 
 def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: str) -> Iterator[Check]:
-    """The checks that an evaluation of version `candidate` beside `champion` gives, at one of `evaluation.RATES`.
+    """The checks that an evaluation of version `candidate` beside `champion` gives, at one of `document.RATES`.
 
     A recall or an honest segment is worse if the whole 95 % interval of the paired difference is on the wrong side of
     zero.

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from riskd.adapters.model_file import load_model
 from riskd.core.context import SOURCES, Missing
 from riskd.core.features import DEFINITIONS, FEATURES, NAMES
-from riskd.core.features.presence import SAID
+from riskd.core.features.presence import VOLUNTARY
 from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
@@ -48,7 +48,7 @@ _MISSING: Final = tuple(None if isnan(feature.missing) else feature.missing for 
 """The value of each feature when it is missing, as in the log."""
 _TABLES: Final = {"device_id": ("device",), "languages": ("language",), "agent": ("browser", "os")}
 _FLAGS: Final = {
-    source: tuple(NAMES.index(f"{table}_left_out") for table in _TABLES.get(source, (source,)) if table in SAID)
+    source: tuple(NAMES.index(f"{table}_left_out") for table in _TABLES.get(source, (source,)) if table in VOLUNTARY)
     for source in COLLECTED
 }
 """Columns that flag a signal as left out. A person who is not asked for a signal leaves nothing out."""

@@ -64,7 +64,7 @@ def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
     crew = []
     for share in shares:
         reader, writer = context.Pipe(duplex=False)
-        crew.append(context.Process(target=_told, args=(plan, share, writer), daemon=True))
+        crew.append(context.Process(target=_replay_and_report, args=(plan, share, writer), daemon=True))
         with deaf_to_interrupts():
             crew[-1].start()
         writer.close()
@@ -104,7 +104,7 @@ def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
             total.add(said)
 
 
-def _told(plan: Plan, share: Share, writer: Connection) -> None:
+def _replay_and_report(plan: Plan, share: Share, writer: Connection) -> None:
     """Runs in a process of its own: replay, and report to the parent."""
     try:
         writer.send(_replay(plan, share, writer.send))

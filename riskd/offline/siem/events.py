@@ -316,7 +316,7 @@ def _unmapped(one: AssessmentRecord, facts: Facts) -> Unmapped:
 
 def _several(amr: tuple[str, ...]) -> bool:
     """Whether the methods show that several factors were used."""
-    kinds = {METHODS.get(method, "none") for method in amr} - {"none", "unsaid"}
+    kinds = {METHODS.get(method, "none") for method in amr} - {"none", "unspecified"}
     return len(kinds) > 1 or not {"mfa"}.isdisjoint(amr)
 
 

@@ -95,7 +95,7 @@ class Teller:
         return encoded + b"\n", at
 
     def arrived(self, line: bytes) -> bytes | None:
-        """The event of the next line of a stream, if it has one; an empty one is none."""
+        """The event of the next line of a stream, if it has one. An empty line has none."""
         self.met += 1
         return self.tell(line)[0] if line else None
 

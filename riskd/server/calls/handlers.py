@@ -18,7 +18,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
-from riskd.background import missed
+from riskd.background import log_no_thread
 from riskd.core.errors import Problem
 from riskd.server.faults import Overloaded
 
@@ -180,7 +180,7 @@ class Handlers(ThreadPoolExecutor, Turns):
         try:
             self.submit(self.next_turn)
         except RuntimeError:
-            missed(self._name)
+            log_no_thread(self._name)
             if not self._threads:
                 self.timed(self.next_turn)
 

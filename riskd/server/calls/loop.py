@@ -16,7 +16,7 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
-from riskd.background import begun
+from riskd.background import start_thread
 from riskd.server.calls.handlers import SPARES, Turns, held_up
 
 EVENTS: Final = 64
@@ -47,9 +47,9 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         self._events = 0
 
     def poll(self, deadline: float | None = None) -> cygrpc.BaseEvent:
-        """The next event, or an event that says that there was none by the deadline (Unix seconds)."""
+        """The next event, or an event that says that there was none by the deadline (epoch seconds)."""
         if not self._watched:
-            self._watched = begun(self._watch, "watch") is not None
+            self._watched = start_thread(self._watch, "watch") is not None
         turns, thread = self._turns, get_ident()
         while turns.due:
             if self._events < EVENTS:
@@ -72,10 +72,10 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         while not self._state.termination_event.wait(self._held_up_s / 2):
             if self._spares < SPARES and held_up(self._away, 1 + self._spares, self._held_up_s):
                 self._spares += 1
-                if begun(self._stand_in, "spare", self._spares) is None:
+                if start_thread(self._substitute, "spare", self._spares) is None:
                     self._spares -= 1
 
-    def _stand_in(self, number: int) -> None:
+    def _substitute(self, number: int) -> None:
         """Do the work of gRPC's thread as long as `number` other threads are held up.
 
         Goes on while calls wait, so that no call that this thread has received is left to one that sleeps in `poll`.

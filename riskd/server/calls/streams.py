@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, sleep
 from typing import Final
 
-from riskd.background import missed
+from riskd.background import log_no_thread
 from riskd.server.calls.inbox import TIMED_OUT, Inbox
 
 GROUP: Final = 16
@@ -55,7 +55,7 @@ class Streams(ThreadPoolExecutor):
         try:
             done = super().submit(fn, finish, event, state, behaviour, lambda: inbox, *codecs)
         except RuntimeError:
-            missed("stream")
+            log_no_thread("stream")
             del self._open[inbox]
             raise
         done.add_done_callback(lambda _: self._open.pop(inbox))

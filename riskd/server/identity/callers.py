@@ -88,7 +88,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 
 class Callers:
-    """All known callers. Immutable, and safe to share between threads."""
+    """All known callers. Immutable, and thread-safe."""
 
     def __init__(self, callers: Sequence[Caller]) -> None:
         """No two callers may share a token or a certificate name; `callers_file` checks that."""

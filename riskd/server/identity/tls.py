@@ -16,7 +16,7 @@ from riskd.core.errors import InvalidSettings, Problem
 class Identity(Struct, frozen=True):
     """The server's key and certificate chain, and the authorities whose certificates clients must show.
 
-    All PEM. `authorities`: None where clients need no certificate. `expires`: Unix time of the server certificate.
+    All PEM. `authorities`: None where clients need no certificate. `expires`: of the server certificate, epoch seconds.
     """
 
     key: bytes
@@ -61,7 +61,7 @@ def _why(error: Exception) -> str:
 
 
 def _test(cert: str, key: str, chain: bytes) -> float:
-    """Complete a handshake with a client that trusts only this certificate; return when it expires (Unix time).
+    """Complete a handshake with a client that trusts only this certificate; return when it expires (epoch seconds).
 
     Raises OSError, which includes ssl.SSLError, and ValueError.
     """
