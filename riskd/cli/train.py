@@ -32,8 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     usual = Recipe()
     parser = commands.add_parser(
         "train",
-        description="Train a model on decision logs. Boosted trees on top of an existing model, held to the "
-        "directions of the features, calibrated, and exported exactly: docs/training.md explains the steps.",
+        description="Train a model on decision logs. Boosted trees on top of an existing model, constrained to "
+        "the directions of the features, calibrated, and exported exactly: docs/training.md explains the steps.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for flag, value, kind, meaning in (
         ("--base-share", usual.base_share, float, "share of each weight of the base that is kept"),
         ("--trees", usual.trees, int, "boosted trees"),
-        ("--raising", usual.raising, int, "further trees that are held to no direction and only raise the score"),
+        ("--raising", usual.raising, int, "further, unconstrained trees that can only raise the score"),
         ("--leaves", usual.leaves, int, "most leaves of a tree"),
         ("--learning-rate", usual.learning_rate, float, "learning rate of the boosting"),
         ("--l2", usual.l2, float, "L2 regularisation of the leaves"),

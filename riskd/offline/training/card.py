@@ -64,8 +64,8 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
     )
     on_top = f", on top of {training.base}, {kept}" if training.base else ""
     raising = (
-        f" {recipe.raising} more on top of those are held to no direction and only raise the score: an attempt that"
-        " looks riskier can lose what these added, and nothing else."
+        f" {recipe.raising} more on top of those are unconstrained and can only raise the score: an attempt that looks"
+        " riskier can lose what these added, and nothing else."
         if recipe.raising
         else ""
     )

@@ -1,7 +1,7 @@
 """Checks that looking riskier never proves honesty: each directed feature of each class of attack, against the owners.
 
-If it did, an attacker who knew such a model would look riskier on purpose, and a model that is held to the directions
-of the feature table could not learn it. So it is an error of the world, unless `SAFER` explains it.
+If it did, an attacker who knew such a model would look riskier on purpose, and a model that is constrained to the
+directions of the feature table could not learn it. So it is an error of the world, unless `SAFER` explains it.
 """
 
 from __future__ import annotations
