@@ -91,9 +91,9 @@ def _token(file: str) -> str:
 
     try:
         with sys.stdin.buffer if file == "-" else Path(file).open("rb") as opened:
-            found = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
+            token = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
     except OSError as error:
         raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error
-    if not found:
+    if not token:
         raise InvalidSettings([Problem(file, "holds no token", "give a file, or the token on standard input")])
-    return found
+    return token
