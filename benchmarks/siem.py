@@ -45,7 +45,8 @@ def main(lines: int = LINES) -> None:
         more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     reading, exporting = (median(times) / lines * 1e6 for times in took.values())
     print(
-        f"{lines:,} lines of {mean(map(len, real)):.0f} bytes: {exporting:.1f} us of a core each ({1e6 / exporting:,.0f}/s), "
+        f"{lines:,} lines of {mean(map(len, real)):.0f} bytes: {exporting:.1f} us of a core each "
+        f"({1e6 / exporting:,.0f}/s), "
         f"of which reading takes {reading:.1f}; events of {size / lines:.0f} bytes; {more / 1024:.1f} MiB more memory"
     )
 
