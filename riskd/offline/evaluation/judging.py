@@ -163,7 +163,7 @@ class _Frame:
         """Each figure over each sample."""
         good, fraud = scores[self.good], scores[self.fraud]
         ranked = Ranked(good)
-        found = {key: np.full(len(draws), np.nan) for key in keys}
+        estimates = {key: np.full(len(draws), np.nan) for key in keys}
         for rate, share in RATES.items():
             of_rate = [key for key in keys if key.rate == rate]
             honest = [key for key in of_rate if key.part == "segment"]
@@ -174,10 +174,10 @@ class _Frame:
                 groups = np.stack([self._groups[key.part][key.name] for key in chosen])
                 for number, often in enumerate(draws):
                     chances = ranked.threshold(share, often[self.good].astype(np.float64)).challenged(values)
-                    told = shares(chances, often[rows].astype(np.float64), groups)
-                    for key, value in zip(chosen, told, strict=True):
-                        found[key][number] = value
-        return found
+                    group_shares = shares(chances, often[rows].astype(np.float64), groups)
+                    for key, value in zip(chosen, group_shares, strict=True):
+                        estimates[key][number] = value
+        return estimates
 
 
 def depth_of(rows: Rows) -> NDArray[np.str_]:

@@ -98,8 +98,8 @@ def _share(judged: Judged, each: Difference) -> str:
         "segment": judged.segments,
     }
     named = (one.at[each.rate] for one in parts[each.part] if each.part == "overall" or one.name == each.name)
-    found = next(named, None)
-    return "-" if found is None or found.value is None else f"{found.value * 100:.1f} %"
+    estimate = next(named, None)
+    return "-" if estimate is None or estimate.value is None else f"{estimate.value * 100:.1f} %"
 
 
 def _points(value: float) -> str:
