@@ -162,7 +162,7 @@ def work_every_so_often(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
     ],
     ids=lambda each: each.__name__,
 )
-def test_what_nobody_foresaw_ends_no_work(
+def test_unexpected_errors_do_not_end_background_tasks(
     thread: Callable[[pytest.MonkeyPatch, Path], None],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

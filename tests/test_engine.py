@@ -105,7 +105,7 @@ def test_a_request_id_of_another_day_is_another_request(release: Release, store:
     ],
     ids=["down", "cannot be read", "cannot be written"],
 )
-def test_a_failing_store_is_a_gap_and_a_cause(
+def test_a_failing_store_causes_a_gap_and_is_reported(
     release: Release, works: dict[str, bool], gaps: bool, causes: tuple[str, ...]
 ) -> None:
     """If the store fails, the caller still gets an answer; the gaps and causes are in the answer and the log, and each

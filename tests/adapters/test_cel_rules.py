@@ -176,7 +176,7 @@ AGENTS: Final = st.builds(Agent, st.sampled_from(["x", "y"]))
     st.tuples(PLACES, ROUTES, AGENTS),
     st.tuples(st.booleans(), st.booleans(), st.booleans()),
 )
-def test_absence_decides_nothing(
+def test_a_hit_never_depends_on_a_missing_fact(
     when: str,
     values: tuple[float, ...],
     unknown: tuple[bool, ...],
@@ -210,7 +210,7 @@ def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
 
 
 @given(st.lists(st.tuples(VALUES, st.sampled_from([0.0, -0.0, math.nan, 7.0]), PLACES), min_size=1, max_size=9))
-def test_memory_changes_no_answer(attempts: list[tuple[float, float, Place]]) -> None:
+def test_cached_rule_results_equal_fresh_ones(attempts: list[tuple[float, float, Place]]) -> None:
     """Cached results never change an answer: it is the one that the rules give for this attempt alone."""
     conditions = ("speed_kmh > 900.0", "1.0 / new_asn > 0.0", "'place' in gaps", "country != 'NO' || new_asn == 7.0")
     evaluate = compiled(*conditions)

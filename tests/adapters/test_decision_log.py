@@ -234,7 +234,7 @@ def test_segments_beyond_their_days_go(tmp_path: Path) -> None:
     assert list(read_segments(tmp_path)) == [b"new"]
 
 
-def test_full_disk_is_told_undone_and_recovered_from(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_partial_record_undone(tmp_path: Path) -> None:
     """On a full disk a partly written record is undone and reported; appending recovers when there is room."""
     with closing(opened(tmp_path)) as log:
         assert log.append(b"first")
@@ -267,7 +267,7 @@ def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: 
         assert [waited(0.01) < 0.2, waited(60.0) < 5.2, waited(0.01) < 0.2] == [True, True, True]
 
 
-def test_lost_directory_is_recovered_from(tmp_path: Path) -> None:
+def test_a_deleted_log_directory_is_created_again(tmp_path: Path) -> None:
     """If the directory is deleted, that is noticed and the directory is created again."""
     directory = tmp_path / "log"
     with closing(opened(directory)) as log:

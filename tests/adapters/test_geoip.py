@@ -254,7 +254,7 @@ def test_a_corrupt_record_behind_the_probe_is_unreadable(write: Write) -> None:
 
 
 @pytest.mark.parametrize("path", BAD, ids=[path.stem for path in BAD])
-def test_bad_files_are_refused_with_a_remedy(path: Path) -> None:
+def test_bad_geo_files_are_rejected_with_a_remedy(path: Path) -> None:
     """Each corrupt file is rejected at open, by name and with a remedy."""
     with pytest.raises(InvalidGeo) as caught:
         geo(path)
@@ -281,7 +281,7 @@ def test_a_file_of_another_kind_is_refused() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([CITY, ASN, ANONYMOUS]), st.data())
-def test_no_damage_raises_anything_else(original: Path, data: st.DataObject) -> None:
+def test_a_damaged_geo_file_is_rejected_or_returns_values(original: Path, data: st.DataObject) -> None:
     """With any bytes changed or cut off, a file is rejected at open, or lookups return values."""
     content = bytearray(original.read_bytes())
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=40)):
@@ -343,7 +343,9 @@ KINDS: dict[str, dict[str, str | int]] = {
         ({"city": -400}, ()),
     ],
 )
-def test_what_is_older_than_it_may_be_is_stale(ages: dict[str, int], stale: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_geo_fact_is_stale_if_its_oldest_file_is(
+    ages: dict[str, int], stale: tuple[str, ...], tmp_path: Path
+) -> None:
     """A fact is stale if the oldest file that it comes from is; a missing fact is not stale."""
     paths = [built(tmp_path / f"{kind}.mmdb", KINDS[kind], BUILT - age) for kind, age in ages.items()]
     lookup = GeoIp.open(paths, {}, ZONES, stale_after=10.0)

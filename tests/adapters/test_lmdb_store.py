@@ -155,7 +155,7 @@ def filled(directory: Path) -> None:
     store.close()
 
 
-def test_after_a_restart_of_the_machine_the_file_is_checked(tmp_path: Path) -> None:
+def test_the_store_is_checked_after_a_machine_restart(tmp_path: Path) -> None:
     """Pages that never reached the disk are noticed before the store is used."""
     filled(tmp_path)
     restarted(tmp_path)

@@ -131,7 +131,7 @@ def test_an_erased_subject_is_in_no_line(desk: Desk) -> None:
     assert desk.compact() == Compacted(0, 0, 0)
 
 
-def test_a_clock_that_was_set_wrong_takes_no_line_out(desk: Desk) -> None:
+def test_compaction_removes_no_line_after_a_clock_jump(desk: Desk) -> None:
     """If the clock jumps a year ahead, erasures are applied, but no line is removed by age for an hour. After
     correction, age counts as before."""
     desk.written(line(ANNE, 1), line(BERT, 1))

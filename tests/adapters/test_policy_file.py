@@ -116,7 +116,7 @@ def test_a_file_that_is_too_large_is_not_read_in_part(
 
 
 @given(st.integers(0, len(EXAMPLE)), st.integers(0, 12), st.text(max_size=6))
-def test_any_text_is_read_or_refused(at: int, removed: int, added: str) -> None:
+def test_a_garbled_policy_is_parsed_or_rejected_with_problems(at: int, removed: int, added: str) -> None:
     """However a file is garbled, it is read or rejected with mistakes inside the file."""
     text = EXAMPLE[:at] + added + EXAMPLE[at + removed :]
     problems: tuple[Problem, ...] = ()

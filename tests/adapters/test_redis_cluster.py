@@ -117,7 +117,7 @@ def works(store: RedisStore, place: bytes) -> bool:
 
 
 @pytest.mark.slow
-def test_a_slot_moves_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
+def test_a_cluster_slot_moves_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
     """While a slot moves to another master and back, no write fails or counts twice."""
     moving, others = owned(0, 0, 5), owned(1, SLOTS - 1, 5)
     load = Load(store, [*moving, *others], timeout=2.0)
@@ -146,7 +146,7 @@ def move(number: int, source: RedisServer, target: RedisServer, masters: Sequenc
 
 
 @pytest.mark.slow
-def test_without_a_replica_the_others_go_on(nodes: list[RedisServer], store: RedisStore) -> None:
+def test_other_masters_keep_serving_if_one_without_replica_dies(nodes: list[RedisServer], store: RedisStore) -> None:
     """If a master without a replica dies, only its subjects are unavailable until it is back."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
@@ -270,7 +270,7 @@ def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
 
 
 @pytest.mark.slow
-def test_a_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
+def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
     """Subjects of a dead master get answers within the deadline, and return with everything that had reached the
     replica; others are served meanwhile."""
     theirs, others = owned(0, 5000, 5), owned(6000, SLOTS - 1, 5)

@@ -274,7 +274,7 @@ def warmed(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], object], tmp_path: Path) -> None:
+def test_every_redis_fault_ends_by_the_deadline_and_recovers(fault: Callable[[Path], object], tmp_path: Path) -> None:
     """Twelve writes each raise `Unavailable` by their deadline. From the fourth on, a server that is down costs no
     time. After the fault is fixed, the same store works again."""
     with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
@@ -294,7 +294,7 @@ def test_every_fault_ends_by_the_deadline_and_heals(fault: Callable[[Path], obje
         store.close()
 
 
-def test_a_full_server_still_answers(tmp_path: Path) -> None:
+def test_a_redis_server_without_free_memory_still_serves_reads(tmp_path: Path) -> None:
     """If the server is out of memory, only writes fail."""
     with full(tmp_path / "redis") as (store, _):
         with pytest.raises(Unavailable, match="noeviction"):

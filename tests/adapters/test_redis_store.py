@@ -69,7 +69,7 @@ def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
     assert calls[b"cmdstat_hmget"] == 5
 
 
-def test_scripts_that_a_server_forgot_are_sent_again(server: RedisServer, store: RedisStore) -> None:
+def test_flushed_redis_scripts_are_loaded_again(server: RedisServer, store: RedisStore) -> None:
     """SCRIPT FLUSH costs one more round trip, and no count is lost."""
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
     server.ask("SCRIPT", "FLUSH")
@@ -154,7 +154,7 @@ def test_connections_are_bounded(server: RedisServer) -> None:
     store.close()
 
 
-def test_what_was_acknowledged_survives_the_server(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_a_redis_kill(tmp_path: Path) -> None:
     """With `appendfsync always`, a server killed under load keeps every acknowledged count, and the store recovers by
     itself."""
     server = RedisServer(tmp_path / "redis", save=True)

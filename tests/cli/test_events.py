@@ -204,7 +204,7 @@ def test_decode_reports_why_a_token_is_rejected(
     assert main([*arguments, "--stream", "idp"]) == 2
 
 
-def test_a_receiver_that_is_killed_loses_nothing_and_doubles_nothing(transmitter: Transmitter, streams: str) -> None:
+def test_a_killed_receiver_neither_loses_nor_repeats_events(transmitter: Transmitter, streams: str) -> None:
     """A receiver that is killed reports again after a restart, and riskd counts a repeat once."""
     sent = [transmitter.queue(sub_id={"format": "email", "email": f"u{number}@example.com"}) for number in range(5)]
     with listening(Service()) as service:
@@ -244,7 +244,7 @@ def test_a_receiver_that_is_stopped_ends_well(transmitter: Transmitter, streams:
         assert (pushed.tenant, pushed.domain) == ("", attempt_pb2.IDENTITY_DOMAIN_CUSTOMER)
 
 
-def test_the_service_may_go_and_come(transmitter: Transmitter, streams: str) -> None:
+def test_events_are_reported_after_a_service_outage(transmitter: Transmitter, streams: str) -> None:
     """Events that arrive while the service is down are reported soon after it is back."""
     service = Service()
     with listening(service):
@@ -285,7 +285,7 @@ def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp
     ],
     ids=lambda each: getattr(each, "name", None),
 )
-def test_only_what_riskd_never_takes_is_refused(
+def test_only_events_that_riskd_rejects_are_refused_to_the_transmitter(
     transmitter: Transmitter, streams: str, code: grpc.StatusCode, part: str, refused: bool
 ) -> None:
     """Only events that riskd rejects are refused to the transmitter; others are retried, the failing side is counted,

@@ -444,7 +444,7 @@ def test_closing_twice_is_closing_once(store: HistoryStore) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_all_stores_remember_alike(all_stores: list[HistoryStore]) -> None:
+def test_all_stores_keep_equal_histories(all_stores: list[HistoryStore]) -> None:
     """Ten thousand random operations give the same answers and the same histories in every store."""
     random, now, full = Random(1), NOW, set[str]()
     for number in range(10_000):

@@ -100,7 +100,7 @@ def test_a_writer_killed_in_its_turn_leaves_it_to_the_next(store: LmdbStore, sta
     assert counts(store, SHARED[0]) == [1]
 
 
-def test_a_killed_reader_gives_its_slot_back(store: LmdbStore, start: Start) -> None:
+def test_the_reader_slot_of_a_killed_process_is_freed(store: LmdbStore, start: Start) -> None:
     """A dead reader would keep old pages for ever; the sweep detects it and frees its slot."""
     victim = start("victim", "read")
     assert victim.stdout is not None

@@ -183,7 +183,7 @@ stales = st.sets(st.sampled_from(AGEING)).map(lambda found: tuple(sorted(found))
 
 
 @given(journeys(), scores, hits, gaps, stales)
-def test_stale_data_are_told_and_decide_nothing(
+def test_stale_facts_change_the_gaps_and_nothing_else(
     journey: Journey, score: float, found: list[Hit], missing: tuple[Missing, ...], stale: tuple[str, ...]
 ) -> None:
     """Stale facts are listed as gaps but count as present: they change neither coverage nor tier."""

@@ -69,7 +69,9 @@ def test_ratio_is_bounded(own: list[float], own_total: float, counts: list[float
 
 
 @given(own=COUNT, own_total=st.floats(0.01, 1e6), count=st.integers(0, 10**6), total=st.integers(0, 10**6))
-def test_single_level_is_the_general_case(own: float, own_total: float, count: int, total: int) -> None:
+def test_the_single_level_fast_path_equals_the_general_form(
+    own: float, own_total: float, count: int, total: int
+) -> None:
     """The fast path for a feature with one level gives bit for bit the result of the general form."""
     general = log_likelihood_ratio((own,), own_total, (count,), total, (1.0,))
     assert single_log_likelihood_ratio(own, own_total, count, total) == general

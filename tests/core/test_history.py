@@ -261,7 +261,7 @@ def test_tallies_are_canonical(deltas: list[Delta]) -> None:
 
 @law
 @given(anything())
-def test_every_table_counts_for_itself(deltas: list[Delta]) -> None:
+def test_each_table_counts_independently_of_the_others(deltas: list[Delta]) -> None:
     """Sharing the account's tally is invisible: each table has the counts that it would have on its own."""
     history = remembered(*deltas)
 
@@ -311,7 +311,7 @@ def test_every_table_has_a_letter_of_its_own() -> None:
     assert len(set(LETTERS.values())) == len(LETTERS)
 
 
-def test_the_stored_form_is_plain_messagepack() -> None:
+def test_stored_histories_are_plain_messagepack() -> None:
     """The stored form is maps, arrays, integers, floats and strings, which any other implementation can read."""
     mark = placed(START + 0.5, 48.8571, -2.3522, 20.04)
     counts, slots = (("attempt", "", 2), ("country", "NO", 1)), (("who", SLOTS[3]),)
@@ -395,7 +395,9 @@ def test_eviction_ties_are_broken_by_utf8_order() -> None:
     st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), min_size=1, max_size=60),
     st.data(),
 )
-def test_a_crowd_that_passes_once_takes_one_place(name: str, crowd: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_values_used_in_one_week_evict_at_most_one_regular_value(
+    name: str, crowd: list[tuple[int, int]], data: st.DataObject
+) -> None:
     """However many values are used in a single week, they evict at most one that was used in several."""
     capacity = PROFILE_TABLES[name].capacity
     own = [f"own {n}" for n in range(data.draw(st.integers(1, capacity)))]

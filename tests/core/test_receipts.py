@@ -83,7 +83,7 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
 
 @law
 @given(issued())
-def test_a_receipt_survives_its_stored_form(one: tuple[Receipt, str]) -> None:
+def test_an_encoded_receipt_decodes_to_the_same_receipt(one: tuple[Receipt, str]) -> None:
     """A receipt decodes to exactly what was encoded, so that fraud can take back what was taught."""
     receipt, tenant = one
     stored = receipts.encode(receipt, tenant)
@@ -137,7 +137,7 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
     assert (again, tenant_again) == (replace(receipt, lesson=lesson, activity=again.activity), tenant)
 
 
-def test_a_usual_receipt_is_small() -> None:
+def test_a_typical_receipt_is_small() -> None:
     """The receipt of a browser's sign-in with all signals takes at most 180 bytes."""
     device = Device(
         user_agent="Mozilla/5.0", device_id="d", screen="1920x1080", languages=("nb-NO",), timezone="Europe/Oslo"
@@ -154,7 +154,7 @@ def test_a_usual_receipt_is_small() -> None:
     assert len(receipts.encode(kept(attempt, 1_800_000_000.0, (OSLO, Route(2119), CHROME)), "")) <= 180
 
 
-def test_every_learned_value_is_kept_or_derived() -> None:
+def test_every_learned_value_is_stored_in_the_receipt_or_derived() -> None:
     """Every table that attempts have values for is in the stored form or derived."""
     derived = {"hour", "weekday", "address", "network", "device", "fingerprint"}
     counted = {"sign_in", "typing"}

@@ -43,7 +43,7 @@ def after(records: dict[bytes, bytes], deltas: list[Delta], now: float) -> dict[
 
 
 @given(written(), written(), st.floats(START, START + 2 * DAY))
-def test_a_batch_is_its_changes_one_after_another(before: list[Delta], deltas: list[Delta], now: float) -> None:
+def test_a_batch_equals_its_deltas_applied_one_by_one(before: list[Delta], deltas: list[Delta], now: float) -> None:
     """A batch gives the same records, byte for byte and with the same expiry, also if a history is emptied and started
     again."""
     at_once = after(after({}, before, START), deltas, now)

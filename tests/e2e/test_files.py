@@ -138,7 +138,7 @@ def test_a_bad_file_ends_the_start(damage: Damage, files: Path) -> None:
     assert remedy in problems[0]
 
 
-def test_every_bad_file_is_told_at_once(files: Path) -> None:
+def test_startup_reports_the_problems_of_all_bad_files(files: Path) -> None:
     """A bad policy, model and database are all reported in one start."""
     places = [damage(files)[0] for damage in (type_error, edited_forest, corrupt_database)]
     done = riskd(*START, state=files, settings=settings(files))
@@ -203,7 +203,7 @@ def failed(service: Service) -> bool:
 
 
 @pytest.mark.slow
-def test_what_changes_is_taken_by_all_workers_and_what_is_bad_by_none(files: Path) -> None:
+def test_all_workers_load_good_files_and_none_loads_bad_ones(files: Path) -> None:
     """Without a signal, every worker loads a good policy; a bad one is rejected, reported and counted. A worker that is
     replaced meanwhile starts with the last good files, without bad databases."""
     with serving(files / "state", workers=2, settings={**settings(files), **WATCHED}) as service:

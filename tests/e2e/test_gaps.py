@@ -96,7 +96,7 @@ def city(path: Path, age: float) -> None:
     path.with_suffix(".new").rename(path)
 
 
-def test_stale_geo_data_are_told(tmp_path: Path) -> None:
+def test_stale_geo_data_are_reported_as_a_gap(tmp_path: Path) -> None:
     """With old geo data each answer reports `stale`, with the same score and tier; a newer file ends this without a
     restart."""
     database = tmp_path / "city.mmdb"

@@ -64,7 +64,7 @@ PEPPER: Final = {"RISKD_PEPPER": "pepper of the import tests"}
 
 
 @pytest.mark.slow
-def test_a_killed_import_goes_on_and_teaches_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_import_resumes_without_counting_twice(tmp_path: Path) -> None:
     """An import that was killed and restarted gives the same histories as one that was not."""
     file = export(tmp_path / "export", 6000)
     lines = Path(file).read_bytes()

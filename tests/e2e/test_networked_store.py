@@ -61,7 +61,7 @@ def taught(service: Service, assessment_id: str) -> None:
         assert stub.RecordOutcome(outcome, timeout=DEADLINE).taught_units > 0
 
 
-def test_answers_go_on_while_the_store_is_silent(server: RedisServer, tmp_path: Path) -> None:
+def test_calls_are_answered_while_redis_is_silent(server: RedisServer, tmp_path: Path) -> None:
     """A Redis server that accepts and never answers costs a gap, a posture and a metric, but no deadline; when it
     answers again, histories return without a restart."""
     with serving(tmp_path / "a", 1, settings(server)) as service, service.stub() as stub:
@@ -84,7 +84,7 @@ def test_answers_go_on_while_the_store_is_silent(server: RedisServer, tmp_path: 
         eventually(lambda: gap(stub.Assess(attempt(), timeout=DEADLINE)) is None)
 
 
-def test_starting_without_the_store(server: RedisServer, tmp_path: Path) -> None:
+def test_startup_without_the_redis_server(server: RedisServer, tmp_path: Path) -> None:
     """riskd starts without its store, is ready, answers with a gap, and uses the store once it is there."""
     server.kill()
     with serving(tmp_path / "a", 1, settings(server)) as service, service.stub() as stub:

@@ -50,7 +50,7 @@ def test_a_draining_service_is_not_ready_before_it_refuses_calls(tmp_path: Path)
         assert service.process.wait(20) == 0
 
 
-def test_without_its_store_it_stays_ready_and_says_so(tmp_path: Path) -> None:
+def test_readyz_stays_200_without_the_store_and_reports_it(tmp_path: Path) -> None:
     """Without its store the service stays ready and answers by the policy's postures."""
     nobody = {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": "redis://127.0.0.1:1"}
     with serving(tmp_path, settings=nobody) as service:

@@ -67,7 +67,7 @@ def load(service: Service) -> list[Client]:
 
 
 @pytest.mark.slow
-def test_what_was_answered_is_found_after_a_worker_was_killed(tmp_path: Path) -> None:
+def test_answered_calls_survive_a_killed_worker(tmp_path: Path) -> None:
     """Each answer is in the decision log and has its receipt, counters continue, and the service ends cleanly."""
     with serving(tmp_path, workers=2) as service:
         clients = load(service)

@@ -93,7 +93,7 @@ def test_a_flood(name: str, reads: bool, service: Service) -> None:
     assert peer.sent
 
 
-def test_a_crowd_that_reads_no_answers(service: Service) -> None:
+def test_many_clients_that_read_no_answers(service: Service) -> None:
     """Calls whose answers are never read do not block other callers."""
     message = attempt(subject="slow").SerializeToString()
     with ExitStack() as peers:
@@ -111,7 +111,7 @@ def test_a_crowd_that_reads_no_answers(service: Service) -> None:
 @pytest.mark.parametrize(
     "greeting", [b"", b"PRI * HT", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\0" * 100]
 )
-def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -> None:
+def test_many_connections_without_a_valid_request(greeting: bytes, service: Service) -> None:
     """Connections that stay half open or speak another protocol do not block other callers."""
     host, _, port = service.address.rpartition(":")
     with neighbour(service), ExitStack() as open_ones:
@@ -120,7 +120,7 @@ def test_a_crowd_that_says_nothing_sensible(greeting: bytes, service: Service) -
             one.sendall(greeting)
 
 
-def test_callers_that_vanish(service: Service) -> None:
+def test_clients_that_disconnect_during_calls(service: Service) -> None:
     """Clients that reset the connection in the middle of a call do not affect others."""
     begin = calls(attempt(subject="gone").SerializeToString(), flags=0)
     with neighbour(service):
@@ -157,7 +157,7 @@ def test_messages_that_are_too_large(
 
 
 @pytest.mark.slow
-def test_scrapers_that_drip(service: Service) -> None:
+def test_http_clients_that_send_byte_by_byte(service: Service) -> None:
     """Clients that send a request byte by byte block probes and Prometheus for at most `SECONDS`."""
     address = service.metrics.removeprefix("http://").removesuffix("/metrics")
     host, _, port = address.rpartition(":")

@@ -23,7 +23,7 @@ __all__ = ["release", "store"]
 
 
 @pytest.mark.parametrize("step", [-400 * DAY, -DAY, -HOUR, HOUR, DAY, 400 * DAY], ids=lambda step: f"{step / DAY:+g} d")
-def test_a_step_of_the_clock(step: float, release: Release, store: HistoryStore) -> None:
+def test_a_clock_jump_while_serving(step: float, release: Release, store: HistoryStore) -> None:
     """While the clock is wrong, attempts are answered and outcomes accepted; once it is corrected, earlier learning
     counts again."""
     bench = Bench(release, store)
@@ -56,7 +56,7 @@ class Failures(NullMeter):
         self.seen["looked"] += 1
 
 
-def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
+def test_sweeps_delete_nothing_for_an_hour_after_a_clock_jump() -> None:
     """After a clock jump of a year, the sweep waits an hour before it deletes what seems expired, so that the clock can
     be corrected."""
     wall, booted, meter, store = [NOW], [1000.0], Failures(), MemoryStore()
@@ -79,7 +79,7 @@ def test_nothing_is_swept_after_a_step_until_it_had_time_to_be_mended() -> None:
     assert meter.seen["clock"] == 1
 
 
-def test_no_segment_is_too_old_after_a_step(tmp_path: Path) -> None:
+def test_no_log_segment_is_deleted_for_age_after_a_clock_jump(tmp_path: Path) -> None:
     """After a clock jump of a year, no log segment is deleted as older than `log.keep_days` while the clock can be
     corrected."""
     wall = [NOW]

@@ -63,7 +63,7 @@ def test_a_store_on_a_disk_that_hangs(disk: Disk, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_system_that_turned_read_only(disk: Disk) -> None:
+def test_a_file_system_that_becomes_read_only(disk: Disk) -> None:
     """On a read-only file system, histories are read and nothing is written; once it is mounted again, store and log
     recover by themselves."""
     with serving(disk.path / "state", workers=2) as service, witness(service) as caller:

@@ -11,7 +11,7 @@ from tests.faults.kills import campaign
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_whatever_is_killed_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """When workers and supervisors are killed under load, every acknowledged assessment and outcome is kept in log and
     store, and no worker outlives its supervisor."""
     found = campaign(tmp_path, workers=3, supervisors=1, seed=1)

@@ -49,7 +49,7 @@ def test_a_line_that_hangs_holds_up_its_own_thread_alone(tmp_path: Path) -> None
     assert list(read_segments(tmp_path)) == [b"first", b"last"]
 
 
-def test_permission_that_is_taken_away(tmp_path: Path) -> None:
+def test_revoked_file_permission(tmp_path: Path) -> None:
     """Without permission, the open segment continues; a new one is refused until the directory is writable again."""
     place = tmp_path / "log"
     with closing(opened(place, segment_bytes=10)) as log:
@@ -62,7 +62,7 @@ def test_permission_that_is_taken_away(tmp_path: Path) -> None:
     assert list(read_segments(place)) == [b"0123456789", b"after"]
 
 
-def test_a_directory_that_another_replaces(tmp_path: Path) -> None:
+def test_a_replaced_log_directory(tmp_path: Path) -> None:
     """If the directory is replaced, new lines go to the new one within seconds, and earlier ones stay in the moved
     one."""
     place = tmp_path / "log"

@@ -60,7 +60,7 @@ def fill(store: LmdbStore, expires: float) -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_a_process_stopped_in_its_turn(tmp_path: Path) -> None:
+def test_a_process_stopped_while_it_holds_the_write_lock(tmp_path: Path) -> None:
     """If a process is stopped while it holds the write lock, others answer in time and write nothing; SIGCONT or
     SIGKILL restores everything."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
@@ -99,7 +99,7 @@ def test_a_full_map(remedy: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_store_that_is_removed(tmp_path: Path) -> None:
+def test_a_deleted_store_directory(tmp_path: Path) -> None:
     """If the store is removed, callers are still answered; within seconds there is a new store that keeps what is
     acknowledged from then on."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
@@ -121,7 +121,7 @@ def is_found(service: Service, assessment_id: str) -> bool:
 
 
 @pytest.mark.slow
-def test_a_store_that_another_replaces(tmp_path: Path) -> None:
+def test_a_replaced_store_directory(tmp_path: Path) -> None:
     """If the store is replaced by a copy, the service switches to it and finds the copy's records."""
     with serving(tmp_path, workers=2) as service, witness(service) as caller:
         with lmdb.open(str(tmp_path / "store")) as copied:
@@ -158,7 +158,7 @@ def test_a_store_with_a_damaged_page(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_store_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_store_file(tmp_path: Path) -> None:
     """Reading beyond the end of the mapped file kills the process. Its successor checks the file, sets it aside,
     reports that and serves; later acknowledgements are kept, and earlier ones are soon rebuilt."""
     with serving(tmp_path, workers=2) as service, service.stub() as stub:
@@ -219,7 +219,7 @@ DAMAGES = {
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_store_that_is_damaged_at_startup(damage: Callable[[Path], object], tmp_path: Path) -> None:
     """Two workers that start on a damaged store set it aside once and begin a new one; nothing is deleted, and the log
     restores all records."""
     with serving(tmp_path) as service, witness(service) as caller:
@@ -236,7 +236,7 @@ def test_a_start_with_a_damaged_store(damage: Callable[[Path], object], tmp_path
     assert (aside / "data.mdb").read_bytes() == spoiled
 
 
-def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
+def test_files_that_are_not_a_damaged_riskd_store_are_left_alone(tmp_path: Path) -> None:
     """Another program's file, a file of another format, and the fourth damaged store are rejected and left
     unchanged."""
     other, format_, ours = tmp_path / "other", tmp_path / "format", tmp_path / "ours"
@@ -264,7 +264,7 @@ def test_what_is_no_damaged_store_of_ours_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
+def test_a_kill_while_a_store_is_set_aside_loses_no_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
     """A kill before the damaged store has moved schedules no rebuild; a kill after that schedules one, even if the new
@@ -287,7 +287,7 @@ def test_a_kill_while_a_damaged_store_is_set_aside_forgets_no_history(
     assert due_until(path) == pytest.approx(time.time(), abs=60)
 
 
-def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+def test_a_store_file_that_cannot_grow(tmp_path: Path) -> None:
     """A simulated full disk: writes are unavailable, reads work, and free space alone restores everything."""
     with closing(LmdbStore(tmp_path, sync_seconds=0.05)) as store:
         assert store.write(counted(*SHARED), (), NOW, 1.0)
@@ -299,7 +299,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
         eventually(lambda: works(store))
 
 
-def test_more_readers_than_slots(tmp_path: Path) -> None:
+def test_more_readers_than_reader_slots(tmp_path: Path) -> None:
     """A read without a free slot is unavailable; the next read reclaims the slots of dead readers."""
     with closing(LmdbStore(tmp_path, max_readers=2)) as store:
         with holding(tmp_path, "read") as one, holding(tmp_path, "read") as other:
@@ -312,7 +312,7 @@ def test_more_readers_than_slots(tmp_path: Path) -> None:
         assert store.write(counted(*SHARED), (), NOW, 1.0)
 
 
-def test_a_panic_of_lmdb(tmp_path: Path) -> None:
+def test_an_lmdb_environment_in_panic(tmp_path: Path) -> None:
     """After an LMDB panic in a commit, the store is reopened and nothing is lost."""
 
     def panic(_: object) -> None:
@@ -334,7 +334,7 @@ def works(store: LmdbStore) -> bool:
     return False
 
 
-def test_permission_that_is_taken_away(tmp_path: Path) -> None:
+def test_revoked_file_permission(tmp_path: Path) -> None:
     """Without permission, an open store continues; opening it again is refused with the reason, until permission is
     restored."""
     place = tmp_path / "store"

@@ -62,7 +62,7 @@ def start(directory: Path, number: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_processes_on_one_store_answer_alike_and_count_once(tmp_path: Path) -> None:
+def test_concurrent_repeats_across_processes_count_once(tmp_path: Path) -> None:
     """If each id is sent to each process at once, there is one answer, one count, one lesson and one logged assessment;
     the rest are logged as repeats."""
     processes = [start(tmp_path, number) for number in range(REPLICAS)]
@@ -136,7 +136,7 @@ MEASURED: Final[dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("fields", OTHER.values(), ids=OTHER)
-def test_another_attempt_under_a_used_id_is_refused(
+def test_a_request_id_used_for_another_attempt_is_refused(
     fields: dict[str, Any], release: Release, store: HistoryStore
 ) -> None:
     """A different attempt with an already used id is rejected; nothing is counted or logged, and the first answer stays
@@ -173,7 +173,7 @@ def test_two_attempts_at_once_under_one_id(release: Release, store: HistoryStore
     assert bench.tries() == bench.logged() == 1
 
 
-def test_a_day_later_it_is_another_attempt_and_its_repeats_are_its_own(release: Release, store: HistoryStore) -> None:
+def test_an_expired_request_id_starts_a_new_attempt(release: Release, store: HistoryStore) -> None:
     """Once the first answer has expired, the id stands for a new attempt, which again is counted once."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
@@ -185,7 +185,7 @@ def test_a_day_later_it_is_another_attempt_and_its_repeats_are_its_own(release: 
     assert (bench.tries(), bench.logged()) == (2, 2)
 
 
-def test_a_repeat_has_the_causes_of_the_first_answer(release: Release) -> None:
+def test_a_repeat_reports_the_causes_of_the_first_answer(release: Release) -> None:
     """A repeat has the causes of the first answer; an answer that could not be stored is not repeated."""
     bench = Bench(release, MemoryStore(), ListLog(full=True))
     first = bench.assess(ASKED)
@@ -209,7 +209,7 @@ class Unhurried:
         return True
 
 
-def test_a_batch_repeats_like_calls(release: Release) -> None:
+def test_repeats_in_batches_are_answered_like_repeated_calls(release: Release) -> None:
     """Repeats within a batch, and of a whole batch, are counted once and get the same answers."""
     from riskd._proto.riskd.v1 import risk_pb2
     from tests.e2e.service import attempt
@@ -228,7 +228,7 @@ def test_a_batch_repeats_like_calls(release: Release) -> None:
     assert bench.logged() == 6
 
 
-def test_every_kind_of_outcome_at_once_is_taken(release: Release, store: HistoryStore) -> None:
+def test_concurrent_outcomes_are_accepted_and_fraud_takes_precedence(release: Release, store: HistoryStore) -> None:
     """Concurrent outcomes of any kind are all accepted, and fraud takes precedence."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)

@@ -165,7 +165,7 @@ def vectors(release: Release, store: MemoryStore) -> list[tuple[float | None, ..
     return [entry.vector for entry in records if isinstance(entry, record.AssessmentRecord)]
 
 
-def test_an_import_is_as_if_the_service_had_been_there(release: Release, tmp_path: Path) -> None:
+def test_an_import_gives_the_histories_of_live_traffic(release: Release, tmp_path: Path) -> None:
     """Imported profiles equal those that live assessments and outcomes would have made, and so do the next feature
     vectors."""
     pasts, clock = life(), [NOW]
@@ -213,7 +213,7 @@ class Dying(MemoryStore):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_an_import_that_was_stopped_goes_on(release: Release, tmp_path: Path, at: int, *, after: bool) -> None:
+def test_a_stopped_import_resumes(release: Release, tmp_path: Path, at: int, *, after: bool) -> None:
     """After a stop at any point, the next run continues without repeating or missing a record."""
     pasts = life(200, ("password",))
     file, whole, broken = written(tmp_path / "export", pasts), MemoryStore(), Dying(at, after=after)

@@ -86,7 +86,7 @@ def test_a_due_rebuild_is_done_and_reported(watched: Watched) -> None:
     assert watched.events() == ["store_rebuild_started", "store_rebuild_finished"]
 
 
-def test_one_that_is_killed_is_begun_again_after_a_while(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_killed_rebuild_is_restarted_with_backoff(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """A killed rebuild is restarted after a growing pause, with the same result."""
     for pause in (1.0, 2.0):
         watched.watch.look(watched.now)

@@ -263,7 +263,7 @@ while True:
 """
 
 
-def test_a_kill_in_the_middle_leaves_old_or_new(host: tuple[Path, str, str]) -> None:
+def test_a_killed_activation_leaves_the_old_or_the_new_release(host: tuple[Path, str, str]) -> None:
     """If the activating process is killed at any moment, one of the two releases is active as a whole, followers have
     it, and the next activation succeeds."""
     state, first, second = host

@@ -124,7 +124,7 @@ def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
         assert not wrong or wrong not in str(caught.value)
 
 
-def test_a_certificate_of_two_callers_is_of_none(tmp_path: Path) -> None:
+def test_a_certificate_that_matches_two_callers_identifies_neither(tmp_path: Path) -> None:
     """A certificate whose names match several callers is rejected."""
     names = "".join(
         f'[{name}]\ncertificates = ["{name}.example.org", "CN={name}"]\nmethods = ["assessor"]\ntenants = [""]\n'

@@ -183,7 +183,7 @@ def imported(service: Service, settings: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-def test_nobody_is_named_in_anything_that_is_written(tmp_path: Path) -> None:
+def test_no_output_contains_plain_identifiers(tmp_path: Path) -> None:
     """Subjects, addresses, devices, sessions, tokens and the pepper appear, in any encoding, in no log line, file,
     store, metric or output, even at debug level and through refusals, broken files, an import and a dying worker."""
     callers, scratch = tmp_path / "callers.toml", tmp_path / "s" / "tmp"

@@ -79,7 +79,7 @@ NOBODY: list[Metadata] = [
 
 
 @pytest.mark.parametrize("metadata", NOBODY, ids=range(len(NOBODY)))
-def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metadata: Metadata) -> None:
+def test_calls_without_a_known_token_are_rejected(running: Running, metadata: Metadata) -> None:
     """A call without a known token gets UNAUTHENTICATED, is counted under that code, and does not reach the engine."""
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=metadata))
     assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
@@ -87,7 +87,7 @@ def test_nobody_is_let_in_without_a_token_that_is_known(running: Running, metada
     assert running.meter.codes == [("riskd.v1.RiskService/Assess", "unary", "UNAUTHENTICATED")]
 
 
-def test_what_is_of_nobody_is_not_even_parsed(running: Running) -> None:
+def test_unauthenticated_calls_are_rejected_before_parsing(running: Running) -> None:
     """An unauthenticated call is rejected before its bytes are parsed."""
     send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Assess")
     assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
@@ -108,7 +108,7 @@ def test_a_caller_may_use_its_methods_for_its_tenants(running: Running, caplog: 
     assert not caplog.records
 
 
-def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
+def test_a_method_that_the_caller_may_not_use_is_denied(running: Running) -> None:
     """An assessor may not report outcomes, and an outcome reporter may not assess."""
     told = risk_pb2.RecordOutcomeRequest(assessment_id="0" * 32, tenant="acme")
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
@@ -118,7 +118,7 @@ def test_a_method_that_is_not_its_own_is_denied(running: Running) -> None:
     assert not running.engine.outcomes
 
 
-def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
+def test_an_event_reporter_may_only_report_events(running: Running) -> None:
     """An event reporter may report events for its tenants and nothing else; no other role may report events."""
     denied = ("PERMISSION_DENIED", "NOT_ALLOWED")
     tell, event = running.stub.RecordSecurityEvent, risk_pb2.RecordSecurityEventRequest(tenant="acme", subject="kim")
@@ -139,7 +139,7 @@ def test_whoever_tells_of_others_does_nothing_else(running: Running) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["", "Acme", "acme ", "other", "*"])
-def test_another_s_tenant_is_denied(running: Running, tenant: str) -> None:
+def test_a_tenant_of_another_caller_is_denied(running: Running, tenant: str) -> None:
     """A caller bound to one tenant may name no other tenant, nor none, nor all; the engine sees nothing."""
     request = risk_pb2.AssessRequest(tenant=tenant, subject="kim")
     told = refused(lambda: running.stub.Assess(request, timeout=5, metadata=shows(SECRET)))
@@ -186,7 +186,7 @@ class FakeSubjects:
         return Erased({}, 0.0)
 
 
-def test_an_assessor_erases_nobody_and_an_officer_does(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_callers_with_subject_methods_may_erase(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
     """SubjectService on the port is for callers with its methods, in their tenants; each call is logged with the
     caller, and without the subject."""
     caplog.set_level(logging.INFO)

@@ -54,7 +54,7 @@ def sign_in(office: Office, who: str, **words: object) -> Assessment:
 
 @settings(max_examples=40)
 @given(script=steps)
-def test_the_store_of_two_tenants_is_that_of_each(script: list[Step]) -> None:
+def test_tenants_in_one_store_do_not_affect_each_other(script: list[Step]) -> None:
     """Two tenants with the same people, devices and addresses leave exactly the records and answers that each would
     alone."""
     with TemporaryDirectory() as folder:

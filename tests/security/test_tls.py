@@ -79,7 +79,7 @@ def test_a_certificate_names_its_caller(mutual: Service, authority: Authority) -
     assert code(mutual, authority.trusted_by(authority.issue("anything", uris=[SPIFFE]))) == "OK"
 
 
-def test_a_common_name_counts_only_without_other_names(mutual: Service, authority: Authority) -> None:
+def test_the_common_name_is_used_only_without_alternative_names(mutual: Service, authority: Authority) -> None:
     """The common name counts only if there are no subject alternative names (RFC 9525), and a SPIFFE id in it does not
     count."""
     assert code(mutual, authority.trusted_by(authority.issue("web"))) == "OK"
@@ -99,7 +99,7 @@ def test_a_certificate_of_no_caller_needs_a_token(mutual: Service, authority: Au
 
 
 @pytest.mark.parametrize("flaw", ["none", "of another authority", "expired", "not valid yet"])
-def test_without_a_good_certificate_there_is_no_connection(mutual: Service, authority: Authority, flaw: str) -> None:
+def test_a_client_without_a_valid_certificate_cannot_connect(mutual: Service, authority: Authority, flaw: str) -> None:
     """Without a certificate, or with one of another authority or outside its validity, the handshake fails; a token
     does not help."""
     shown = {
@@ -147,7 +147,7 @@ def test_the_command_line_shows_certificate_and_token(mutual: Service, authority
     assert TOKEN not in plain.stderr + strange.stderr
 
 
-def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority: Authority) -> None:
+def test_a_new_certificate_is_loaded_without_a_restart(tmp_path: Path, authority: Authority) -> None:
     """New connections get a new certificate soon after its files change, while open ones continue; a bad one is
     rejected, counted and logged, and the last good one stays in use."""
     first, second = (authority.issue("riskd", hosts=HOST) for _ in range(2))
@@ -181,7 +181,7 @@ def test_a_new_certificate_is_taken_without_a_restart(tmp_path: Path, authority:
         stub.Assess(attempt(), timeout=5)
 
 
-def test_callers_are_replaced_without_a_restart(tmp_path: Path) -> None:
+def test_the_callers_file_is_reloaded_without_a_restart(tmp_path: Path) -> None:
     """A new callers file applies from the next call on, also on open connections; a bad one is rejected, counted and
     logged, and the previous callers stay in force."""
     file = tmp_path / "callers.toml"
@@ -224,7 +224,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_plaintext_beyond_loopback_is_refused_at_the_start(case: str, tmp_path: Path) -> None:
+def test_plaintext_beyond_loopback_is_refused_at_startup(case: str, tmp_path: Path) -> None:
     """Without TLS, `serve` refuses to listen beyond loopback and says how to allow it."""
     given, told = CASES[case]
     environ = {f"RISKD_SERVER__{name}": value for name, value in given.items()}

@@ -149,13 +149,13 @@ def test_an_unknown_service_is_not_found(running: Running) -> None:
 
 
 @pytest.mark.parametrize("method", [CHECK, WATCH, REFLECT], ids=["check", "watch", "reflection"])
-def test_half_probes_hold_up_nobody(running: Running, method: bytes) -> None:
+def test_unfinished_health_checks_delay_nobody(running: Running, method: bytes) -> None:
     """Calls whose message never comes block neither probes nor sign-ins."""
     with crowd(running, frame(HEADERS, END_HEADERS, 1, method)):
         is_told(running, States.NOT_SERVING)
 
 
-def test_watchers_that_do_not_read_hold_up_nobody(running: Running) -> None:
+def test_health_watchers_that_do_not_read_delay_nobody(running: Running) -> None:
     """Watchers that do not read block nobody, can be cancelled, and get the current state once they read."""
     sent = frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING)
     with crowd(running, sent, NO_WINDOW) as peers:

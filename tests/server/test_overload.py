@@ -83,7 +83,7 @@ def running() -> Iterator[Running]:
         yield running
 
 
-def test_a_burst_is_taken_to_its_bound_and_the_rest_is_told_when_to_come_again(
+def test_calls_beyond_the_queue_limit_are_refused_with_retry_info(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls beyond the queue's bound are refused at once with RetryInfo and a reason, without being parsed; admitted
@@ -230,7 +230,7 @@ def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyP
     return Turns().lane("m", limits, Silent())
 
 
-def test_after_a_burst_only_a_short_queue_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_burst_the_queue_limit_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst may wait for `burst_s`. After more than that, only `standing_s` of work may wait, even if the queue was
     empty for a moment, until there has been time for everything that came."""
     now = 0.0

@@ -92,7 +92,7 @@ def test_a_call_that_ends_without_a_message_is_an_error() -> None:
         peer.close()
 
 
-def test_of_more_half_calls_than_may_be_the_oldest_is_refused() -> None:
+def test_too_many_unfinished_calls_evict_the_oldest() -> None:
     """If too many calls wait for their message, the oldest is refused; younger ones wait on, and complete calls are
     answered."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:

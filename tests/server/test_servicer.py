@@ -246,7 +246,7 @@ def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
     assert results[2].response.assessment_id == ASSESSMENT.id
 
 
-def test_a_batch_does_not_hold_up_sign_ins(running: Running) -> None:
+def test_a_batch_does_not_delay_sign_ins(running: Running) -> None:
     """Batches have their own thread: while they run, a sign-in is answered."""
     begun, release = threading.Event(), threading.Event()
 

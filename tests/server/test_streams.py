@@ -271,7 +271,7 @@ def test_a_stream_beyond_the_limit_is_told_when_to_retry() -> None:
 
 
 @pytest.mark.parametrize("options", [{"stream_silent_s": 0.2}, {"stream_age_s": 0.4}], ids=["silent", "old"])
-def test_no_stream_stays_for_ever(options: dict[str, float]) -> None:
+def test_silent_or_old_streams_are_closed(options: dict[str, float]) -> None:
     """A stream that is silent for long, or old, ends with ABORTED and a reason."""
     with served(replace(ANYWHERE, **options)) as running:
         sender = Sender(running)
@@ -306,7 +306,7 @@ def test_an_old_stream_ends_however_busy_it_is() -> None:
         assert len(heard) == len(running.engine.attempts) > 0
 
 
-def test_who_does_not_read_keeps_no_place_for_ever() -> None:
+def test_a_stream_whose_client_does_not_read_loses_its_place() -> None:
     """A stream that cannot end because its client does not read is cancelled when its place is needed."""
     with served(replace(ANYWHERE, max_streams=1, stream_age_s=0.3)) as running:
         running.engine.answer = lambda _: replace(ASSESSMENT, causes=("x" * 100_000,))

@@ -109,7 +109,7 @@ def test_files_are_not_polled_until_all_serve() -> None:
         assert tree.facts["asked"] == 0
 
 
-def test_killed_worker_is_replaced_and_its_counters_go_on() -> None:
+def test_a_killed_worker_is_replaced_and_its_counters_continue() -> None:
     """A killed worker is replaced by a new process, and its counts are kept."""
     with running("serve", "serve") as tree:
         tree.wait_ready()
@@ -175,7 +175,7 @@ def test_crash_at_every_start_ends_the_start() -> None:
         assert tree.end() == (1, "")
 
 
-def test_worker_that_does_not_drain_is_killed_after_grace() -> None:
+def test_a_worker_that_does_not_drain_is_killed_after_the_grace_period() -> None:
     """A worker that does not stop is killed after the grace period."""
     with running("hang", grace=0.0) as tree:
         tree.wait_ready()
@@ -184,7 +184,7 @@ def test_worker_that_does_not_drain_is_killed_after_grace() -> None:
         assert not alive(tree.facts["pids"]["worker-0"])
 
 
-def test_a_hung_worker_is_replaced_and_no_other() -> None:
+def test_only_the_hung_worker_is_replaced() -> None:
     """A worker that shows no sign of life is killed and replaced; the others are left alone."""
     with running("serve", "hang", hung=3.0) as tree:
         tree.wait_ready()

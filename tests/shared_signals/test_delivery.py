@@ -294,7 +294,9 @@ def test_unused_events_are_acknowledged(
     ]
 
 
-def test_a_token_waits_for_its_key(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+def test_a_token_stays_unacknowledged_until_its_key_is_fetched(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path
+) -> None:
     """While keys cannot be fetched, a token is neither refused nor acknowledged, and is sent again."""
     transmitter.keys = []
     sent = transmitter.queue()
@@ -376,7 +378,7 @@ def refuse(handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize("answer", [hang, flood, redirect, nonsense, refuse], ids=lambda each: each.__name__)
-def test_a_bad_transmitter_holds_up_nobody_else(
+def test_a_bad_transmitter_does_not_delay_others(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, answer: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
     """Whatever one transmitter does, other streams are processed, and it is retried at a bounded rate."""
@@ -391,7 +393,7 @@ def test_a_bad_transmitter_holds_up_nobody_else(
         assert bad.asked.count("/poll") < 200
 
 
-def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
+def test_a_transmitter_that_repeats_events_is_polled_once_per_interval(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path
 ) -> None:
     """A transmitter that repeats acknowledged events and claims to have more is polled once per interval."""
@@ -410,7 +412,7 @@ def test_a_transmitter_that_forgets_is_not_asked_all_the_time(
 
 
 @pytest.mark.parametrize("way", ["poll", "push"])
-def test_a_flood_is_told_at_its_pace_and_the_rest_waits(
+def test_events_beyond_the_rate_limit_wait_unacknowledged(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """A stream's events are recorded at its maximum rate; the rest waits unacknowledged, nothing is lost, and other
@@ -510,7 +512,9 @@ def test_a_push_that_is_wrong_is_refused(
 
 
 @pytest.mark.parametrize("shown", ["", "Bearer", "Bearer other", f"Basic {BEARER}", f"Bearer {BEARER}x", "Bearer é"])
-def test_only_the_transmitter_pushes(riskd: Riskd, transmitter: Transmitter, tmp_path: Path, shown: str) -> None:
+def test_a_push_needs_the_token_of_the_transmitter(
+    riskd: Riskd, transmitter: Transmitter, tmp_path: Path, shown: str
+) -> None:
     """A push with another token is refused before its body is read."""
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
         status, headers, _ = running.push(sign(claims(transmitter.issuer)), Authorization=shown)
@@ -558,7 +562,7 @@ def test_pushes_are_bounded(riskd: Riskd, transmitter: Transmitter, tmp_path: Pa
     assert riskd.tries == 0
 
 
-def test_who_drips_keeps_nobody_out(
+def test_idle_push_connections_do_not_block_others(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More idle connections than places do not block a push."""
@@ -642,7 +646,7 @@ def test_no_line_has_a_subject_or_a_token(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_receiver_of_which_a_part_died_ends(
+def test_the_receiver_exits_if_one_of_its_threads_dies(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a part of the receiver dies, the receiver ends, so that it is restarted."""

@@ -182,7 +182,7 @@ def test_a_withdrawn_key_is_dropped_within_a_day(transmitter: Transmitter) -> No
         found_in(ours, "one")
 
 
-def test_a_flood_of_unknown_keys_is_no_flood_of_fetches(transmitter: Transmitter) -> None:
+def test_unknown_key_ids_do_not_multiply_key_fetches(transmitter: Transmitter) -> None:
     """Tokens with unknown keys cause at most one fetch per interval; known keys are found meanwhile."""
     clock = Hours()
     ours = keys(transmitter, clock, found=False)
@@ -291,7 +291,7 @@ ANSWERS: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_what_is_no_key_set_is_no_answer(
+def test_tokens_wait_while_the_key_set_is_invalid(
     transmitter: Transmitter, answer: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
     """If the answer is no key set, or a redirect, tokens wait and none is refused."""

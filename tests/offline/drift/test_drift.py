@@ -93,7 +93,7 @@ def test_chances_are_chances() -> None:
     assert np.mean([chance < 0.001 for chance in chances]) < 0.005
 
 
-def test_ignoring_users_would_raise_false_alarms(usual: Reference) -> None:
+def test_treating_rows_as_independent_would_raise_false_alarms(usual: Reference) -> None:
     """If a user's rows were treated as independent, chances would be far too small."""
     found = [signal for seed in range(200, 206) for signal in drift(usual, rows(seed, users=60)).signals]
     naive = [

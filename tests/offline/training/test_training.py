@@ -287,7 +287,7 @@ def imitated() -> Rows:
     return replace(whole, vectors=vectors)
 
 
-def test_trees_that_only_raise_find_what_the_directions_forbid(raised: Trained) -> None:
+def test_raising_trees_find_fraud_that_constrained_trees_miss(raised: Trained) -> None:
     """Attackers who only look safer are found by the raising trees, and hardly by the constrained ones."""
     held = train([imitated()], SMALL)
     holdout = raised.material.holdout
@@ -303,7 +303,7 @@ def test_trees_that_only_raise_find_what_the_directions_forbid(raised: Trained) 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_looking_riskier_takes_nothing_of_what_held_trees_say(raised: Trained, data: st.DataObject) -> None:
+def test_a_riskier_value_never_scores_below_the_constrained_trees(raised: Trained, data: st.DataObject) -> None:
     """The raising trees have no negative leaf, so a riskier value never scores below the constrained trees."""
     held = Forest(replace(raised.document, trees=raised.document.trees[: SMALL.trees]), NAMES)
     whole = Forest(raised.document, NAMES)

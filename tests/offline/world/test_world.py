@@ -147,7 +147,7 @@ def test_there_are_careful_and_careless_of_a_class(name: str) -> None:
         assert 0.4 < share < 0.95, (name, at, share)
 
 
-def test_a_new_line_is_as_crowded_whoever_comes() -> None:
+def test_new_lines_of_owners_and_attackers_are_equally_shared() -> None:
     """On lines of one kind that an account never used, in a country where it was, as many others were seen before an
     attacker as before an owner.
 
