@@ -85,8 +85,8 @@ def _outcome_of(one: record.AssessmentRecord, random: Random) -> bytes:
         return b""
     fraud = random.random() < min(0.8, 4 * one.score)
     kind = "confirmed_fraud" if fraud else "challenge_passed" if one.tier != "BASELINE" else "session_established"
-    told = outcome(0, one.time + 60, kind, assessment_id=one.id, tenant=one.tenant, domain=one.domain)
-    return record.encode(replace(told, journey=one.journey, taught=0 if fraud else 1)) + b"\n"
+    answer = outcome(0, one.time + 60, kind, assessment_id=one.id, tenant=one.tenant, domain=one.domain)
+    return record.encode(replace(answer, journey=one.journey, taught=0 if fraud else 1)) + b"\n"
 
 
 def _decided(directory: Path) -> list[record.AssessmentRecord]:

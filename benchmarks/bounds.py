@@ -85,10 +85,10 @@ PARTS: Final[tuple[tuple[str, tuple[tuple[ModuleType, str, Callable[[Work], Work
     (
         "and receipt, line of the log",
         (
-            (assess, "receipt", once),
-            (learn, "told", once),
+            (assess, "new_receipt", once),
+            (learn, "with_lateness", once),
             (receipts, "encode", once),
-            (shell, "assessed", once),
+            (shell, "assessment_record", once),
             (record, "encode", once),
         ),
     ),

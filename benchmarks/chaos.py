@@ -32,11 +32,11 @@ ROUNDS: Final = 3
 def kills(state: Path, count: int, seed: int) -> bool:
     """Kill processes `count` times. Returns whether nothing was lost."""
 
-    def told(done: int) -> None:
+    def killed(done: int) -> None:
         if sys.stderr.isatty() or done % 20 == 0:
             print(f"  {done} of {count} killed", file=sys.stderr, flush=True)
 
-    found = campaign(state, count - count // PARENTS, count // PARENTS, seed, told)
+    found = campaign(state, count - count // PARENTS, count // PARENTS, seed, killed)
     print(f"| kills of workers | {found.workers_killed} |")
     print(f"| kills of supervisors | {found.supervisors_killed} |")
     print(f"| seconds | {found.seconds:.0f} |")

@@ -123,8 +123,8 @@ def middle(rounds: Sequence[Costs]) -> Costs:
 
 def show(name: str, rounds: Sequence[Costs], *, server: bool = True) -> None:
     one = middle(rounds)
-    told = f"{one.server:>12.0f}" if server else f"{'':>12}"
-    print(f"{name:<38}{one.cpu:>9.0f}{one.p50:>9.0f}{one.p99:>9.0f}{told}")
+    cell = f"{one.server:>12.0f}" if server else f"{'':>12}"
+    print(f"{name:<38}{one.cpu:>9.0f}{one.p50:>9.0f}{one.p99:>9.0f}{cell}")
 
 
 def head(title: str) -> None:

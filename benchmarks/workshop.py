@@ -120,8 +120,8 @@ def evaluate(place: Path) -> None:
 
 def riskd(*arguments: str) -> None:
     """Run a riskd command as an analyst would."""
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        assert command([*arguments, "--json"]) == 0, said.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert command([*arguments, "--json"]) == 0, output.getvalue()
 
 
 def model(place: Path) -> Path:
@@ -154,10 +154,10 @@ def measured(work: Callable[[Path], None], place: Path) -> Step:
     return Step(seconds, cpu, most)
 
 
-def _measured(work: Callable[[Path], None], place: Path, tell: Callable[[tuple[float, float]], None]) -> None:
+def _measured(work: Callable[[Path], None], place: Path, report: Callable[[tuple[float, float]], None]) -> None:
     begun = time.perf_counter()
     work(place)
-    tell((time.perf_counter() - begun, sum(os.times()[:4])))
+    report((time.perf_counter() - begun, sum(os.times()[:4])))
 
 
 def resident(pid: int) -> float:

@@ -50,7 +50,7 @@ class Panel(Struct, forbid_unknown_fields=True):
     """
 
     title: str
-    tells: str
+    description: str
     unit: str
     queries: list[Query]
     kind: Literal["timeseries", "stat", "table", "heatmap"] = "timeseries"
@@ -150,7 +150,7 @@ def panel(made: Panel, number: int, position: dict[str, int]) -> dict[str, objec
         "id": number,
         "type": made.kind,
         "title": made.title,
-        "description": made.tells,
+        "description": made.description,
         "datasource": SOURCE,
         "gridPos": position,
         "fieldConfig": {"defaults": defaults, "overrides": []},
@@ -212,7 +212,7 @@ def page(found: list[Dashboard]) -> str:
         lines.append("| panel | meaning | unit | query |\n|---|---|---|---|")
         for each in made.panels:
             queries = "<br>".join(f"`` {query.expr.replace('|', chr(92) + '|')} ``" for query in each.queries)
-            lines.append(f"| {each.title} | {each.tells} | {each.unit} | {queries} |")
+            lines.append(f"| {each.title} | {each.description} | {each.unit} | {queries} |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 

@@ -24,10 +24,10 @@ def moment(text: str) -> float:
     """An ISO 8601 date or time as epoch seconds; UTC if it has no timezone."""
     from riskd.offline.importers.event import moment as read
 
-    found = read(text)
-    if found is None:
+    seconds = read(text)
+    if seconds is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date or time: write 2026-01-31 or 2026-01-31T12:00:00Z")
-    return found
+    return seconds
 
 
 def whole_number(text: str, least: int = 1) -> int:
@@ -37,9 +37,9 @@ def whole_number(text: str, least: int = 1) -> int:
     return int(text)
 
 
-def class_weight(told: str) -> tuple[str, float]:
+def class_weight(text: str) -> tuple[str, float]:
     """The class and weight in `CLASS=N`. A weight that is not a number becomes NaN, which fails every bounds check."""
-    name, _, number = told.partition("=")
+    name, _, number = text.partition("=")
     try:
         return name, float(number)
     except ValueError:

@@ -92,23 +92,23 @@ def _run(args: argparse.Namespace) -> int:
         span = Span(domains=tuple(against), since=args.since, until=args.until)
         counted = count(Source(log=log, span=span, workers=args.processes, begin=begin), against)
     left_out = counted.left_out
-    found = [
+    drifts = [
         compare(each.reference, counted.bins[domain], each.bundle.name, args.threshold, _origin(other, each))
         for domain, each in against.items()
         if counted.bins[domain].rows
     ]
-    if not found:
+    if not drifts:
         raise _refused(log, f"has no decisions of {', '.join(against)} {_ASKED}")
     if args.html:
         from riskd.offline.drift.page import page
 
-        save(args.html, page(log, found))
+        save(args.html, page(log, drifts))
     if args.json:
-        print_json({"domains": found, "left_out": left_out, "first_unreadable": left_out.first})
+        print_json({"domains": drifts, "left_out": left_out, "first_unreadable": left_out.first})
     else:
-        _print(args, found, left_out)
+        _print(args, drifts, left_out)
     report_unreadable(left_out["unreadable"], left_out.first)
-    return DRIFTED if any(drift.drifted for drift in found) else 0
+    return DRIFTED if any(drift.drifted for drift in drifts) else 0
 
 
 def _origin(other: str, against: Against) -> Origin:
@@ -138,8 +138,8 @@ def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Beg
     from riskd.offline.drift.log import Against, Source, Span, middle, sample
 
     bundles = _bundles(args, registry)
-    told = {domain: read_reference(bundle) for domain, bundle in bundles.items()}
-    known = {domain: Against(reference=each, bundle=bundles[domain]) for domain, each in told.items() if each}
+    references = {domain: read_reference(bundle) for domain, bundle in bundles.items()}
+    known = {domain: Against(reference=each, bundle=bundles[domain]) for domain, each in references.items() if each}
     silent = tuple(domain for domain in bundles if domain not in known)
     if silent:
         span = Span(domains=silent, until=args.since or args.until)
@@ -188,21 +188,21 @@ def _refuse_lacking(args: argparse.Namespace, known: Collection[str], log: str) 
         raise _refused(log, f"has no decisions of {', '.join(lacking)} {_ASKED}")
 
 
-def _print(args: argparse.Namespace, found: Sequence[Drift], passed_over: Mapping[str, int]) -> None:
+def _print(args: argparse.Namespace, drifts: Sequence[Drift], passed_over: Mapping[str, int]) -> None:
     from riskd.offline.charts import date
     from riskd.offline.drift.page import HEAD, REFERENCES, cells
 
-    for drift in found:
+    for drift in drifts:
         names = ", ".join(f"{signal.name} since {date(signal.since or 0)}" for signal in drift.drifted)
         many = f"{len(drift.drifted) or 'none'} of {quantity(len(drift.signals), 'signal')} drifted"
         print(f"{drift.domain}, model {drift.model}: {many}" + (f": {names}" if names else ""))
         span, beside = f"from {date(drift.began)} to {date(drift.ended)}", REFERENCES[drift.reference]
         before = f"from {date(drift.reference_began)} to {date(drift.reference_ended)}"
         print(f"{quantity(drift.rows, 'decision')} {span}, compared with {drift.reference_rows:,} {before}: {beside}")
-        told = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
-        print_table(HEAD, [cells(signal) for signal in told])
-    for said in left_out(passed_over):
-        print(f"left out: {said}")
+        signals = drift.signals if args.all else drift.signals[: max(len(drift.drifted), _ROWS)]
+        print_table(HEAD, [cells(signal) for signal in signals])
+    for reason in left_out(passed_over):
+        print(f"left out: {reason}")
     if args.html:
         print(f"Report: {args.html}")
 

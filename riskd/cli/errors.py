@@ -40,6 +40,6 @@ def _run(args: argparse.Namespace) -> int:
         print_json(rows)
     else:
         for reason, fault in FAULTS.items():
-            told = (fault.meaning, f"Caller: {fault.caller}", f"Operator: {fault.operator}")
-            print(f"{reason} ({fault.code.name})", *(_WRAPPER.fill(text) for text in told), sep="\n", end="\n\n")
+            paragraphs = (fault.meaning, f"Caller: {fault.caller}", f"Operator: {fault.operator}")
+            print(f"{reason} ({fault.code.name})", *(_WRAPPER.fill(text) for text in paragraphs), sep="\n", end="\n\n")
     return 0

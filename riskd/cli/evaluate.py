@@ -82,8 +82,8 @@ def _run(args: argparse.Namespace) -> int:
     with progress() as begin:
         with rows.logs(args, begin) as logs:
             question = _question(args, logs, begin)
-        found = evaluate(question, begin)
-    raw = msgspec.json.format(msgspec.json.encode(found), indent=2)
+        evaluation = evaluate(question, begin)
+    raw = msgspec.json.format(msgspec.json.encode(evaluation), indent=2)
     if args.keep:
         _keep(args.bundle, raw)
     if args.out:
@@ -91,10 +91,10 @@ def _run(args: argparse.Namespace) -> int:
         from riskd.offline.evaluation.page import page
 
         save(args.out / "evaluation.json", raw.decode() + "\n")
-        save(args.out / "evaluation.md", markdown(found))
-        forest, threshold = question.candidate.forest, found.models[CANDIDATE].thresholds["1%"]
+        save(args.out / "evaluation.md", markdown(evaluation))
+        forest, threshold = question.candidate.forest, evaluation.models[CANDIDATE].thresholds["1%"]
         shown = page(
-            found,
+            evaluation,
             importances(forest, question.rows, args.seed),
             examples(forest, question.rows, threshold, args.seed),
         )
@@ -102,12 +102,12 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(raw.decode())
     elif sys.stdout.isatty():
-        show(found)
+        show(evaluation)
     else:
-        print(markdown(found))
+        print(markdown(evaluation))
     if args.out and not args.json:
         print(f"Report: {args.out / 'evaluation.html'}")
-    return MISSED if args.exit_code and any(goal.sure and not goal.met for goal in found.goals) else 0
+    return MISSED if args.exit_code and any(goal.sure and not goal.met for goal in evaluation.goals) else 0
 
 
 def _room(directory: Path) -> None:
@@ -120,20 +120,21 @@ def _room(directory: Path) -> None:
         raise InvalidSettings([Problem(str(directory), f"cannot be made: {error.strerror}", "name another")]) from error
 
 
-def show(found: Evaluation) -> None:
+def show(evaluation: Evaluation) -> None:
     """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
     from riskd.offline.evaluation.table import figures
 
-    data = found.data
+    data = evaluation.data
     print(
-        f"{found.models[CANDIDATE].version}, {found.domain}: {data.good:,} good, {data.fraud:,} fraud by {data.labels}"
+        f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}"
     )
     for rate in RATES:
-        print_table(*figures(found, rate))
+        print_table(*figures(evaluation, rate))
         print()
-    missed = [goal for goal in found.goals if not goal.met]
-    print(f"{len(found.goals) - len(missed)} of {len(found.goals)} goals at 1% false positives are reached.")
+    missed = [goal for goal in evaluation.goals if not goal.met]
+    print(f"{len(evaluation.goals) - len(missed)} of {len(evaluation.goals)} goals at 1% false positives are reached.")
     for goal in missed:
         chance = "" if goal.sure else ", which may be chance"
         print(f"Not as good {goal.name}: {goal.attack}, {goal.margin * 100:+.1f} points{chance}")

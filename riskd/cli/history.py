@@ -32,7 +32,7 @@ record lives on.
 - **Proof**: {proofs}, if the attempt met its requirement.
 - **Failure**: {failures}.
 - **Taken back**: {takers} subtracts exactly what the attempt taught.
-- {told}: [security events](events.md), reported by other parties.
+- {reported}: [security events](events.md), reported by other parties.
 """
 _KINDS: Final = {
     "profile": "What proven sign-ins taught.",
@@ -59,26 +59,26 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.config import Settings
     from riskd.wiring import load_release
 
-    kept = observe(load_release(Settings()))
+    records = observe(load_release(Settings()))
     if args.json:
-        print(document(kept))
+        print(document(records))
     elif args.markdown:
-        print(page(kept), end="")
+        print(page(records), end="")
     else:
-        print(table(kept))
+        print(table(records))
     return 0
 
 
-def table(kept: Sequence[Kept]) -> str:
+def table(records: Sequence[Kept]) -> str:
     """One line for each item: about whom, in which record, what, and for how long."""
     rows = [("ABOUT", "RECORD", "WHAT", "KEPT FOR")]
     rows += [
-        (one.entity, one.kind, content.name or content.form, _life(one)) for one in kept for content in one.contents
+        (one.entity, one.kind, content.name or content.form, _life(one)) for one in records for content in one.contents
     ]
     return aligned(rows)
 
 
-def document(kept: Sequence[Kept]) -> str:
+def document(records: Sequence[Kept]) -> str:
     """The same as JSON, with lifetimes in seconds."""
     rows = [
         {
@@ -92,27 +92,27 @@ def document(kept: Sequence[Kept]) -> str:
             "taken_back_by": [event.removeprefix("-") for event in events if event.startswith("-")],
             "read_by": one.readers[content],
         }
-        for one in kept
+        for one in records
         for content, events in one.contents.items()
     ]
     return json.dumps({"kept": rows}, indent=2)
 
 
-def page(kept: Sequence[Kept]) -> str:
+def page(records: Sequence[Kept]) -> str:
     """The reference page, in Markdown."""
-    words = _words(kept)
-    parts = [_INTRODUCTION.format(told=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
-    for kind in dict.fromkeys(one.kind for one in kept):
-        rows = [_cells(one, content, words) for one in kept if one.kind == kind for content in one.contents]
+    words = _words(records)
+    parts = [_INTRODUCTION.format(reported=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
+    for kind in dict.fromkeys(one.kind for one in records):
+        rows = [_cells(one, content, words) for one in records if one.kind == kind for content in one.contents]
         parts.append(f"\n## {kind.capitalize()}\n\n{_KINDS.get(kind, '')}\n\n{markdown_table(_HEAD, rows)}")
     return "".join(parts)
 
 
-def _words(kept: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
+def _words(records: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
     """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
     events = {
         (one.kind, content.name): events
-        for one in kept
+        for one in records
         if one.entity == "subject"
         for content, events in one.contents.items()
     }
@@ -140,14 +140,14 @@ _READ_BY: Final = {"receipt": "outcomes", "reply": "repeats"}
 
 def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
     rest = list(events)
-    said = []
+    phrases = []
     named = {"attempt": (ATTEMPT,), "any outcome": OUTCOMES, "proof": words["proofs"], "failure": words["failures"]}
     named["taken back"] = tuple(f"-{event}" for event in words["takers"])
     for word, those in named.items():
         if set(those) <= set(rest):
-            said.append(word)
+            phrases.append(word)
             rest = [event for event in rest if event not in those]
-    return ", ".join([*said, *(f"`{event}`" for event in rest)])
+    return ", ".join([*phrases, *(f"`{event}`" for event in rest)])
 
 
 def _form(one: Kept, content: Content) -> str:

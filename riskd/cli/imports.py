@@ -184,5 +184,5 @@ def _print(source: Source, summary: Summary, *, dry_run: bool) -> None:
 
 
 def _examples(examples: Iterable[tuple[int, str]]) -> str:
-    told = "; ".join(f"line {line}: {detail}" if detail else f"line {line}" for line, detail in examples)
-    return f" ({told})" if told else ""
+    lines = "; ".join(f"line {line}: {detail}" if detail else f"line {line}" for line, detail in examples)
+    return f" ({lines})" if lines else ""

@@ -44,8 +44,8 @@ def _run(args: argparse.Namespace) -> int:
         print(markdown(), end="")
         return 0
     if args.json:
-        told = ("name", "kind", "labels", "doc", "bounds")
-        print(json.dumps([{key: getattr(metric, key) for key in told} for metric in (*METRICS, *RECEIVER)], indent=2))
+        fields = ("name", "kind", "labels", "doc", "bounds")
+        print(json.dumps([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)], indent=2))
         return 0
     for metric in (*METRICS, *RECEIVER):
         labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
@@ -77,9 +77,9 @@ def _table(metrics: Sequence[Metric]) -> str:
 
 def _labels() -> dict[str, dict[str, None]]:
     """Every label with its values. A label has the same values in every metric."""
-    found: dict[str, dict[str, None]] = {}
+    labels: dict[str, dict[str, None]] = {}
     for metric in METRICS:
         if metric.merge != "live":
             for column, label in enumerate(metric.labels):
-                found.setdefault(label, {}).update(dict.fromkeys(row[column] for row in metric.rows))
-    return found
+                labels.setdefault(label, {}).update(dict.fromkeys(row[column] for row in metric.rows))
+    return labels

@@ -41,14 +41,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _status(args: argparse.Namespace) -> int:
     from riskd.rotation import status
 
-    found = status(given(args).settings)
+    state = status(given(args).settings)
     if args.json:
-        print_json(found)
+        print_json(state)
         return 0
-    print(f"pepper   {found.file}" + (f", mode {found.mode}" if found.mode else ""))
-    print(f"layers   {found.layers} in the file, {found.moved} in the store")
-    print(f"records  {found.records}, {found.left} still to be moved")
-    if found.layers != found.moved:
+    print(f"pepper   {state.file}" + (f", mode {state.mode}" if state.mode else ""))
+    print(f"layers   {state.layers} in the file, {state.moved} in the store")
+    print(f"records  {state.records}, {state.left} still to be moved")
+    if state.layers != state.moved:
         print("A rotation is running or was interrupted: `riskd pepper rotate` continues it.")
     return 0
 
@@ -60,9 +60,9 @@ def _rotate(args: argparse.Namespace) -> int:
     from riskd.rotation import rotate
 
     settings = given(args).settings
-    told = Console(stderr=True)
-    quiet = args.json or not told.is_terminal
-    with Progress(TextColumn("{task.description}"), console=told, transient=True, disable=quiet) as bar:
+    terminal = Console(stderr=True)
+    quiet = args.json or not terminal.is_terminal
+    with Progress(TextColumn("{task.description}"), console=terminal, transient=True, disable=quiet) as bar:
         task = bar.add_task("reading the store")
 
         def pause(seconds: float) -> None:

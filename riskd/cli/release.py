@@ -35,15 +35,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "release", description="Create, activate, roll out and roll back releases: the policies and models that decide."
     )
     actions = release.add_subparsers(required=True, metavar="ACTION")
-    made = {}
+    parsers = {}
     for name, purpose in _ACTIONS.items():
-        made[name] = parser = actions.add_parser(name, help=purpose, description=purpose, epilog=_EXIT)
+        parsers[name] = parser = actions.add_parser(name, help=purpose, description=purpose, epilog=_EXIT)
         add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(handler=_run, action=name)
-    made["show"].add_argument("release", metavar="RELEASE", nargs="?", help="release id (default: the active one)")
-    made["activate"].add_argument("release", metavar="RELEASE", help="release id, or at least its first 4 digits")
-    portion = made["activate"].add_mutually_exclusive_group()
+    parsers["show"].add_argument("release", metavar="RELEASE", nargs="?", help="release id (default: the active one)")
+    parsers["activate"].add_argument("release", metavar="RELEASE", help="release id, or at least its first 4 digits")
+    portion = parsers["activate"].add_mutually_exclusive_group()
     portion.add_argument(
         "--percent",
         metavar="P",
@@ -54,18 +54,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     portion.add_argument(
         "--shadow", action="store_true", help="decide nothing: score each attempt after the active release answered it"
     )
-    made["diff"].add_argument("old", metavar="OLD", help="id of the first release")
-    made["diff"].add_argument("new", metavar="NEW", help="id of the second release")
+    parsers["diff"].add_argument("old", metavar="OLD", help="id of the first release")
+    parsers["diff"].add_argument("new", metavar="NEW", help="id of the second release")
     for name in ("create", "shadow"):
-        made[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
-        made[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+        parsers[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
+        parsers[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
     for name in ("create", "shadow", "activate", "follow", "rollback"):
-        made[name].add_argument("--reason", metavar="TEXT", default="", help="why, as `riskd release show` prints it")
-        made[name].add_argument(
+        parsers[name].add_argument(
+            "--reason", metavar="TEXT", default="", help="why, as `riskd release show` prints it"
+        )
+        parsers[name].add_argument(
             "--actor", metavar="NAME", default="", help="who asked for it (default: the user who runs this command)"
         )
     for name in ("shadow", "activate", "follow", "rollback"):
-        made[name].add_argument(
+        parsers[name].add_argument(
             "--timeout",
             metavar="SECONDS",
             type=float,
@@ -79,8 +81,8 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.releases import FollowRequest
     from riskd.wiring import open_releases
 
-    made = args.action in ("create", "shadow")
-    short = {"release.policies": args.policies, "release.models": args.models} if made else {}
+    creates = args.action in ("create", "shadow")
+    short = {"release.policies": args.policies, "release.models": args.models} if creates else {}
     settings = given(args, short).settings
     releases = open_releases(settings)
     if args.action in ("create", "shadow", "activate", "follow", "rollback"):
@@ -107,8 +109,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def named(releases: Releases, beginning: str) -> str:
     """The id of the only release that begins with these 4 or more digits; else `beginning` itself."""
-    found = [kept.id for kept in releases.files.all() if len(beginning) >= 4 and kept.id.startswith(beginning)]
-    return found[0] if len(found) == 1 else beginning
+    matches = [each.id for each in releases.files.all() if len(beginning) >= 4 and each.id.startswith(beginning)]
+    return matches[0] if len(matches) == 1 else beginning
 
 
 def _activate(releases: Releases, args: argparse.Namespace) -> None:
@@ -138,9 +140,9 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     with TemporaryDirectory(prefix="riskd-") as staged:
         challengers = stage(models, Path(staged))
         named = ", ".join(f"{domain} {version}" for domain, version in challengers.items())
-        kept = releases.create(policies, Path(staged), args.actor, args.reason or f"challengers: {named}")
+        release = releases.create(policies, Path(staged), args.actor, args.reason or f"challengers: {named}")
     request = ActivationRequest(
-        release=kept.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}"
+        release=release.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}"
     )
     _report(releases.activate(request, args.timeout), args)
 
@@ -172,15 +174,15 @@ def _role(activation: Activation | None, release: str) -> str:
 
 
 def _list(releases: Releases, args: argparse.Namespace) -> None:
-    active, kept = releases.active(), releases.files.all()
+    active, stored = releases.active(), releases.files.all()
     if args.json:
-        print_json({"active": active, "releases": kept})
+        print_json({"active": active, "releases": stored})
         return
-    if not kept:
+    if not stored:
         print("There is no release yet (`riskd release create` makes one). The directories of the settings decide.")
         return
     rows = []
-    for each in kept:
+    for each in stored:
         models = "\n".join(f"{domain} {version}" for domain, version in each.models.items())
         by = each.actor.replace(", ", "\n")
         rows.append((each.id, _role(active, each.id), when(each.created), by, models, each.reason))
@@ -198,16 +200,16 @@ def _show(releases: Releases, args: argparse.Namespace) -> None:
     _print_release(releases, releases.files.find(name), args)
 
 
-def _print_release(releases: Releases, kept: StoredRelease, args: argparse.Namespace) -> None:
-    past = [activation for activation in releases.files.activations() if kept.id in activation.named]
-    policies, models = releases.files.folders(kept.id)
+def _print_release(releases: Releases, release: StoredRelease, args: argparse.Namespace) -> None:
+    past = [activation for activation in releases.files.activations() if release.id in activation.named]
+    policies, models = releases.files.folders(release.id)
     if args.json:
-        print_json({"release": kept, "policies": str(policies), "models": str(models), "activations": past})
+        print_json({"release": release, "policies": str(policies), "models": str(models), "activations": past})
         return
-    print(f"release   {kept.id}")
-    print(f"role      {_role(releases.active(), kept.id) or 'none'}")
-    print(f"created   {when(kept.created)} by {kept.actor}" + (f": {kept.reason}" if kept.reason else ""))
-    print(f"models    {', '.join(f'{domain} {version}' for domain, version in kept.models.items())}")
+    print(f"release   {release.id}")
+    print(f"role      {_role(releases.active(), release.id) or 'none'}")
+    print(f"created   {when(release.created)} by {release.actor}" + (f": {release.reason}" if release.reason else ""))
+    print(f"models    {', '.join(f'{domain} {version}' for domain, version in release.models.items())}")
     print(f"files     {policies}, {models}")
     for each in past:
         why = f": {each.reason}" if each.reason else ""

@@ -103,8 +103,8 @@ def _run(args: argparse.Namespace) -> int:
     with progress() as begin:
         counts = run(plan, shares, begin("lines", plan.source.size() * len(shares)))
     if args.json:
-        told = {kind: counts[kind] for kind in COUNTED}
-        print_json({"out": str(args.out), "counts": told, "first_unreadable": counts.first})
+        reported = {kind: counts[kind] for kind in COUNTED}
+        print_json({"out": str(args.out), "counts": reported, "first_unreadable": counts.first})
     else:
         for kind, meaning in COUNTED.items():
             if counts[kind] or kind == "assessed":

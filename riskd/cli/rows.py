@@ -84,8 +84,8 @@ def _replayed(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> 
     done = begin(f"replaying {file.name}", file.stat().st_size if file.is_file() else 1)
     release = load_release(Settings())
     counts = replay(file, release, directory, domain=args.domain, limit=args.rba_rows, progress=done)
-    told = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-    print(f"{file.name}: {told}", file=sys.stderr)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    print(f"{file.name}: {reasons}", file=sys.stderr)
     return directory
 
 
@@ -95,14 +95,14 @@ def read(
     """The rows of each log, the logs' names, and where the labels come from. Raises InvalidFile."""
     from riskd.offline.sources import labels_of, log_at
 
-    found = [log_at(path, truth) for path in logs]
-    labels = labels_of(found, wanted)
-    done = begin("reading", len(found))
+    sources = [log_at(path, truth) for path in logs]
+    labels = labels_of(sources, wanted)
+    done = begin("reading", len(sources))
     rows = []
-    for each in found:
+    for each in sources:
         rows.append(_read(each, domain, labels))
         done(1)
-    return rows, [each.name for each in found], labels
+    return rows, [each.name for each in sources], labels
 
 
 def _read(log: Log, domain: str, labels: Labels) -> Rows:

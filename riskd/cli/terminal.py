@@ -36,8 +36,8 @@ def console() -> Console:
     """A console on standard output, `WIDE` columns wide if that is not a terminal."""
     from rich.console import Console
 
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDE)
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def plain(text: str) -> str:
@@ -72,20 +72,20 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str =
         shown.print(Text(title, "bold"))
     rows = [["\n".join(map(plain, cell.split("\n"))) for cell in row] for row in rows]
     columns = list(zip(head, *rows, strict=True))
-    if (found := fitted(columns, shown.width)) is None:
+    if (fit := fitted(columns, shown.width)) is None:
         label = max(map(len, head))
         for row in rows:
             cells = [cell.replace("\n", ", ") for cell in row]
-            told = (f"  {name:{label}}  {cell}" for name, cell in zip(head[1:], cells[1:], strict=True) if cell)
-            shown.print(Text("\n".join((f"{head[0]} {cells[0]}".strip(), *told))), soft_wrap=True)
+            lines = (f"  {name:{label}}  {cell}" for name, cell in zip(head[1:], cells[1:], strict=True) if cell)
+            shown.print(Text("\n".join((f"{head[0]} {cells[0]}".strip(), *lines))), soft_wrap=True)
         return
-    gap, widths = found
+    gap, widths = fit
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     for (name, *cells), width in zip(columns, widths, strict=True):
         table.add_column(Text(broken(name, width)), width=width, justify="right" if are_figures(cells) else "left")
     for row in rows:
         lines = (broken(cell, width) for cell, width in zip(row, widths, strict=True))
-        table.add_row(*(Text(said, _STYLES.get(cell, "")) for cell, said in zip(row, lines, strict=True)))
+        table.add_row(*(Text(line, _STYLES.get(cell, "")) for cell, line in zip(row, lines, strict=True)))
     shown.print(table)
 
 
@@ -157,9 +157,9 @@ def progress() -> Iterator[Begin]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    told = Console(stderr=True)
+    terminal = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Bars(*columns, console=told, disable=not told.is_terminal) as bars:
+    with Bars(*columns, console=terminal, disable=not terminal.is_terminal) as bars:
 
         def begin(step: str, total: int) -> Progress:
             task = bars.add_task(step, total=max(total, 1))

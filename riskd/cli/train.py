@@ -164,5 +164,5 @@ def _print(report: Report, *, as_json: bool) -> None:
     names = {"candidate": "this model", "champion": base}
     print(recalls(report.models, names=names))
     for name, judged in report.models.items():
-        if found := judged.reliability:
-            print(f"{names[name]}: calibration error {found.ece:.4f}, Brier score {found.brier:.5f}")
+        if reliability := judged.reliability:
+            print(f"{names[name]}: calibration error {reliability.ece:.4f}, Brier score {reliability.brier:.5f}")

@@ -67,5 +67,5 @@ def figure(title: str, height: float, parts: Sequence[str], key: Iterable[tuple[
         f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}"'
         f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
-    told = f'<ul class="key">{entries}</ul>' if entries else ""
-    return f"<figure><figcaption>{escape(title)}</figcaption>{told}{scrolled(title, picture)}</figure>"
+    legend = f'<ul class="key">{entries}</ul>' if entries else ""
+    return f"<figure><figcaption>{escape(title)}</figcaption>{legend}{scrolled(title, picture)}</figure>"

@@ -121,12 +121,12 @@ class _Columns:
     def rows(self, outcomes: Mapping[str, list[tuple[float, str]]], truth: Path | None, *, by_truth: bool) -> Rows:
         """All rows, labelled and sorted."""
         self._pack()
-        made = truths(truth, list(self._seen))
+        known = truths(truth, list(self._seen))
         columns = list(self._seen.values())
         if by_truth:
             labels = [
                 (GOOD if each.attack == HONEST else FRAUD, time)
-                for each, (_, time, _) in zip(made, columns, strict=True)
+                for each, (_, time, _) in zip(known, columns, strict=True)
             ]
         else:
             labels = [label(outcomes.get(each, ())) for each in self._seen]
@@ -139,8 +139,8 @@ class _Columns:
             vectors=np.concatenate([np.empty((0, len(NAMES))), *self._chunks]),
             labels=np.array([value for value, _ in labels], dtype=np.int8),
             known=np.array([since for _, since in labels], dtype=np.float64),
-            attacks=_text([each.attack for each in made]),
-            segments=_text([" ".join(each.segments) for each in made]),
+            attacks=_text([each.attack for each in known]),
+            segments=_text([" ".join(each.segments) for each in known]),
         )
         return unsorted.where(np.lexsort((unsorted.ids, unsorted.times)))
 

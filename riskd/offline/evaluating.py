@@ -73,12 +73,12 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
     attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST})
     left_out = attacks if question.recipe else []
     done = begin("scoring", 6 + len(left_out))
-    told: dict[str, Scored] = {}
-    for name, made in _makers(question, left_out, done):
-        told[name] = made()
+    scored: dict[str, Scored] = {}
+    for name, score_model in _makers(question, left_out, done):
+        scored[name] = score_model()
         done(1)
     judged = begin("judging", 1)
-    models, differences = judge(rows, told, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
+    models, differences = judge(rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
     judged(1)
     return Evaluation(
         domain=question.domain,
@@ -123,16 +123,16 @@ def _left_out(question: Question, attacks: Sequence[str], done: Progress) -> dic
     the scores are those of the base."""
     if question.recipe is None:
         return {}
-    rows, material, found = question.rows, question.material, {}
-    said = given(material.base, rows.names, rows.vectors)
+    rows, material, scores = question.rows, question.material, {}
+    base_scores = given(material.base, rows.names, rows.vectors)
     for attack in attacks:
         if all(((part.labels == FRAUD) & (part.attacks != attack)).any() for part in (material.train, material.tuning)):
             fitted: Fitted = fit(material, replace(question.recipe, without=(attack,)))
-            found[attack] = fitted.log_odds(rows.vectors, said)
+            scores[attack] = fitted.log_odds(rows.vectors, base_scores)
         else:
-            found[attack] = said
+            scores[attack] = base_scores
         done(1)
-    return found
+    return scores
 
 
 def _data(rows: Rows, labels: Literal["truth", "outcomes"]) -> Data:

@@ -315,27 +315,27 @@ def _contents(change: Delta | Swap) -> Iterator[tuple[Content, bool]]:
 def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict[tuple[_Owner, Content], list[str]]:
     """The features that differ when one item is withheld, for an attempt at home, away, and during an attack."""
     watch = _used(release)
-    asked = [
+    attempts = [
         replace(_LOGIN, request_id=""),
         _STRANGER,
         replace(_STRANGER, device=_LAPTOP),
         replace(_LOGIN, device=_PHONE, request_id="", journey="payment"),
         _PLACELESS,
     ]
-    found: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
+    readers: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
     watch.store.keep()
-    for attempt in asked:
+    for attempt in attempts:
         usual = watch.vector(attempt)
         for owner, content in wanted:
             watch.store.bring_back()
             watch.store.held_back = (owner, content) if content.form != "document" else None
             differs = watch.vector(attempt)
-            found[owner, content] += [
-                name for name in NAMES if differs[name] != usual[name] and name not in found[owner, content]
+            readers[owner, content] += [
+                name for name in NAMES if differs[name] != usual[name] and name not in readers[owner, content]
             ]
         watch.store.held_back = None
         watch.store.bring_back()
-    return {key: sorted(names, key=NAMES.index) for key, names in found.items()}
+    return {key: sorted(names, key=NAMES.index) for key, names in readers.items()}
 
 
 def _used(release: Release) -> _Watch:

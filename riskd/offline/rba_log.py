@@ -121,7 +121,7 @@ def _replayed(service: Engined, event: Event, domain: str, now: float) -> str:
 
 
 def _attack(row: Row) -> str:
-    def told(column: str) -> bool:
+    def flagged(column: str) -> bool:
         return text(row, column).lower() in ("true", "1")
 
-    return TAKEOVER if told("Is Account Takeover") else ATTACKING_ADDRESS if told("Is Attack IP") else ""
+    return TAKEOVER if flagged("Is Account Takeover") else ATTACKING_ADDRESS if flagged("Is Attack IP") else ""

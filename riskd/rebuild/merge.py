@@ -47,8 +47,8 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
 def read_rebuilt(store: HistoryStore) -> Rebuilt | None:
     """How much is in a store, None if nothing was rebuilt into it. Raises Unavailable."""
     (record,) = store.load((KEY,))
-    found = document(record, 0.0)
-    return None if found is None else msgspec.msgpack.decode(found, type=Rebuilt)
+    content = document(record, 0.0)
+    return None if content is None else msgspec.msgpack.decode(content, type=Rebuilt)
 
 
 def merge(

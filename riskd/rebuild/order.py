@@ -140,5 +140,5 @@ def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tu
 
 def _begins(archive: FileLogArchive, path: Path) -> float:
     """When the first line that changes histories was written; 0 if there is none."""
-    found = (written(record) for _, _, record in records(archive, path, Counts()) if isinstance(record, HistoryRecord))
-    return next(found, 0.0)
+    times = (written(record) for _, _, record in records(archive, path, Counts()) if isinstance(record, HistoryRecord))
+    return next(times, 0.0)

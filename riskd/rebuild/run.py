@@ -185,11 +185,11 @@ class _Rebuild:
     ) -> Iterator[tuple[LmdbStore, _Staged]]:
         """The staging store: an earlier one if it belongs to the same log and rebuild, else a new one."""
         path, size = self._place / STAGED, self._settings.store.map_size_mb * _MAPS << 20
-        staging, found = _opened(path, size)
+        staging, staged = _opened(path, size)
         if (
-            found is None
-            or (found.until, found.peppers) != (until, peppers)
-            or (known and known.origin != found.origin)
+            staged is None
+            or (staged.until, staged.peppers) != (until, peppers)
+            or (known and known.origin != staged.origin)
         ):
             if staging is not None:
                 staging.close()
@@ -198,12 +198,12 @@ class _Rebuild:
                 raise InvalidSettings([Problem("store", what, "move the store away, and begin with an empty one")])
             shutil.rmtree(path)
             remembers, origin = self._archive.remember(), secrets.token_hex(8)
-            found = _Staged(origin=origin, until=until, peppers=peppers, began=time.time(), remembers=remembers)
+            staged = _Staged(origin=origin, until=until, peppers=peppers, began=time.time(), remembers=remembers)
             staging = LmdbStore(path, size)
-            _write(staging, found)
+            _write(staging, staged)
         assert staging is not None
         with closing(staging):
-            yield staging, found
+            yield staging, staged
 
     def _replay(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
         """Replay the lines that are not in the staging store yet. Lines before its bookmark were counted by an earlier
@@ -302,8 +302,8 @@ def _opened(path: Path, size: int) -> tuple[LmdbStore | None, _Staged | None]:
     except DamagedStore:
         return None, None
     (record,) = staging.load((_KEY,))
-    found = document(record, 0.0)
-    return staging, None if found is None else msgspec.msgpack.decode(found, type=_Staged)
+    content = document(record, 0.0)
+    return staging, None if content is None else msgspec.msgpack.decode(content, type=_Staged)
 
 
 def _write(staging: LmdbStore, staged: _Staged) -> None:

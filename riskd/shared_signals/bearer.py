@@ -39,10 +39,10 @@ def secrets(file: str) -> list[str]:
     """
     with Path(file).open("rb") as opened:
         content = opened.read(TOKEN_BYTES + 1)
-    found = [line for line in map(str.strip, content.decode("ascii", "replace").splitlines()) if line]
-    if not found or len(content) > TOKEN_BYTES or not all(map(fits_header, found)):
+    tokens = [line for line in map(str.strip, content.decode("ascii", "replace").splitlines()) if line]
+    if not tokens or len(content) > TOKEN_BYTES or not all(map(fits_header, tokens)):
         raise ValueError("holds no token")
-    return found
+    return tokens
 
 
 def fits_header(token: str) -> bool:

@@ -23,12 +23,12 @@ _LOG: Final = logging.getLogger("riskd.events")
 class Desk:
     """Handles the tokens of one stream. Thread-safe."""
 
-    def __init__(self, stream: Stream, keys: Keys, tell: Callable[[SecurityEvent], None], counts: Counts) -> None:
-        """`tell` reports an event. It raises Refused for what riskd never accepts, and Away while it cannot report."""
+    def __init__(self, stream: Stream, keys: Keys, send: Callable[[SecurityEvent], None], counts: Counts) -> None:
+        """`send` reports an event. It raises Refused for what riskd never accepts, and Away while it cannot report."""
         self.stream = stream
         self.counts = counts
         self._keys = keys
-        self._tell = tell
+        self._send = send
         self._pace = Pace(stream.most)
         self._lock = threading.Lock()
         self._failing = ""
@@ -49,7 +49,7 @@ class Desk:
     def _report(self, event: SecurityEvent) -> None:
         if not self._pace.admits():
             raise Away(PACE, f"more than {self.stream.most} events came within a minute; the rest waits")
-        self._tell(event)
+        self._send(event)
 
     def _refused(self, taken: Taken) -> None:
         """Log the first refusal with a code, then at most one in `QUIET_SECONDS`, with the number of tokens since."""

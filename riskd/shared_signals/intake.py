@@ -22,16 +22,17 @@ REFUSED: Final = "refused"
 """What may become of a token."""
 
 
-class Taken(Struct, frozen=True):
+class Taken(Struct, frozen=True, rename={"report": "told"}):
     """What became of a token. `event`: the event's name, or `other` if unknown. `why`: the reason, without any value of
-    the token. `told`: what riskd is told. `of`: what the transmitter says about the stream itself."""
+    the token. `report`: the event to report to riskd, in JSON `told`. `of`: what the transmitter says about the stream
+    itself."""
 
     result: str
     event: str
     jti: str = ""
     why: str = ""
     err: str = ""
-    told: SecurityEvent | None = None
+    report: SecurityEvent | None = None
     of: OfTheStream | None = None
 
 
@@ -48,23 +49,23 @@ def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = ""
     if jti and verified.jti != jti:
         return _refused(Refused(INVALID_REQUEST, "jti is not the id under which the token was delivered"), event, jti)
     try:
-        found = meaning(verified, stream, keys.critical)
+        content = meaning(verified, stream, keys.critical)
     except Refused as error:
         return _refused(error, event, verified.jti)
     except NotUsed as error:
         return Taken(result=NOT_USED, event=event, jti=verified.jti, why=str(error))
-    if isinstance(found, OfTheStream):
-        return Taken(result=OF_THE_STREAM, event=event, jti=verified.jti, of=found)
-    return Taken(result=RECORDED, event=event, jti=verified.jti, told=found)
+    if isinstance(content, OfTheStream):
+        return Taken(result=OF_THE_STREAM, event=event, jti=verified.jti, of=content)
+    return Taken(result=RECORDED, event=event, jti=verified.jti, report=content)
 
 
-def take(taken: Taken, tell: Callable[[SecurityEvent], None]) -> Taken:
-    """Report what there is to report. `tell` raises Refused for what riskd never accepts, and Away, which is passed
+def take(taken: Taken, send: Callable[[SecurityEvent], None]) -> Taken:
+    """Report what there is to report. `send` raises Refused for what riskd never accepts, and Away, which is passed
     on."""
-    if taken.told is None:
+    if taken.report is None:
         return taken
     try:
-        tell(taken.told)
+        send(taken.report)
     except Refused as error:
         return _refused(error, taken.event, taken.jti)
     return taken

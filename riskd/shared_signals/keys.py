@@ -142,8 +142,8 @@ class Keys:
             if urlsplit(stream.issuer).scheme == "https" and not jwks_uri.lower().startswith("https:"):
                 raise Away(KEYS, "the jwks_uri in the transmitter's configuration is not https")
             self._critical = frozenset((*stream.critical, *configuration.critical_subject_members))
-        found = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
-        keys = [key for key in map(usable, found) if key is not None]
+        published = self._read(jwks_uri, _KeySet, "key set").keys[:MOST_KEYS]
+        keys = [key for key in map(usable, published) if key is not None]
         if not keys:
             raise Away(KEYS, "the transmitter's key set has no usable key")
         self._keys = tuple(keys)

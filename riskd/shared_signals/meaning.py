@@ -73,7 +73,7 @@ def meaning(event: Verified, stream: Stream, critical: Set[str]) -> SecurityEven
     )
 
 
-def _completed(called: str, event: Verified, told: SecurityEvent) -> SecurityEvent:
+def _completed(called: str, event: Verified, common: SecurityEvent) -> SecurityEvent:
     """The event with the fields that only its kind has."""
     if called == "risk-level-change":
         change = _read(event, _RiskLevelChange)
@@ -81,15 +81,15 @@ def _completed(called: str, event: Verified, told: SecurityEvent) -> SecurityEve
             raise NotUsed("the principal is not a user")
         if change.current_level not in LEVELS:
             raise Refused(INVALID_REQUEST, f"current_level must be one of {', '.join(LEVELS)}")
-        return replace(told, level=change.current_level.lower())
+        return replace(common, level=change.current_level.lower())
     if called in ("credential-compromise", "credential-change"):
         kind = _read(event, _Credential).credential_type
         if not 0 < len(kind) <= _CREDENTIAL_CHARACTERS:
             raise Refused(INVALID_REQUEST, f"credential_type must have 1 to {_CREDENTIAL_CHARACTERS} characters")
-        return replace(told, credential_type=kind)
+        return replace(common, credential_type=kind)
     if called == "account-disabled":
-        return replace(told, hijacked=_read(event, _AccountDisabled).reason == "hijacking")
-    return told
+        return replace(common, hijacked=_read(event, _AccountDisabled).reason == "hijacking")
+    return common
 
 
 def _read(event: Verified, kind: type[_Read]) -> _Read:

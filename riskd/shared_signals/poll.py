@@ -137,12 +137,12 @@ class Poller:
         if answer.status != HTTPStatus.OK:
             raise Away(TRANSMITTER, f"it answers {answer.status}")
         try:
-            found = decode(answer.body, _Sets)
+            sets = decode(answer.body, _Sets)
         except Unreadable:
             raise Away(TRANSMITTER, "its answer does not follow RFC 8936") from None
         self._last = frozenset(self._taken)
         self._taken = {}
-        return found
+        return sets
 
     def _take(self, stop: threading.Event) -> None:
         """Handle the waiting tokens while riskd is available. A token whose key is unavailable is dropped, to be

@@ -41,12 +41,12 @@ class Pushes:
 
     def reply(self, request: Request) -> Reply:
         """Answer one request. Thread-safe."""
-        found = self._desks.get(request.path)
-        if found is None:
+        endpoint = self._desks.get(request.path)
+        if endpoint is None:
             return Reply(HTTPStatus.NOT_FOUND, b"no stream has this path\n")
         if request.method != "POST":
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push with POST\n", headers={"Allow": "POST"})
-        desk, push = found
+        desk, push = endpoint
         try:
             right = secrets(push.token_file)
         except (OSError, ValueError):
@@ -60,8 +60,8 @@ class Pushes:
         desk.heard()
         desk.well()
         if taken.result == REFUSED:
-            told = json.encode(_Error(taken.err, taken.why))
-            return Reply(HTTPStatus.BAD_REQUEST, told, _JSON, {"Content-Language": "en"})
+            body = json.encode(_Error(taken.err, taken.why))
+            return Reply(HTTPStatus.BAD_REQUEST, body, _JSON, {"Content-Language": "en"})
         return Reply(HTTPStatus.ACCEPTED)
 
     @staticmethod
@@ -74,5 +74,5 @@ def _shown(authorization: str, right: Sequence[str]) -> bool:
     """Whether the header has one of the accepted tokens: an old and a new one may overlap. Compared in constant
     time."""
     scheme, _, token = authorization.partition(" ")
-    found = [hmac.compare_digest(token.strip().encode(), each.encode()) for each in right]
-    return scheme.lower() == "bearer" and any(found)
+    matches = [hmac.compare_digest(token.strip().encode(), each.encode()) for each in right]
+    return scheme.lower() == "bearer" and any(matches)

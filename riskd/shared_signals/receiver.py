@@ -62,11 +62,11 @@ def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | No
 
 
 class Receiver:
-    """Receives the streams of a file. `tell` reports an event to riskd; see `Desk`."""
+    """Receives the streams of a file. `send` reports an event to riskd; see `Desk`."""
 
-    def __init__(self, streams: Sequence[Stream], tell: Callable[[SecurityEvent], None]) -> None:
+    def __init__(self, streams: Sequence[Stream], send: Callable[[SecurityEvent], None]) -> None:
         self.counts = Counts(streams)
-        desks = [Desk(each, Keys(each, Web(each.ca_file)), tell, self.counts) for each in streams]
+        desks = [Desk(each, Keys(each, Web(each.ca_file)), send, self.counts) for each in streams]
         self._pollers = [Poller(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Poll)]
         self._pushed = [(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Push)]
 
@@ -107,15 +107,15 @@ class Receiver:
             _LOG.info("receives", extra={"fields": streams})
             while not stop.wait(_LOOK_SECONDS) and all(thread.is_alive() for thread in threads):
                 pass
-            asked = stop.is_set()
+            requested = stop.is_set()
             stop.set()
             for poller in self._pollers:
                 poller.hang_up()
             until = time.monotonic() + _STOP_SECONDS
             for thread in threads:
                 thread.join(max(0.0, until - time.monotonic()))
-        _LOG.log(logging.INFO if asked else logging.ERROR, "stopped", extra={"fields": {"asked": asked}})
-        return asked
+        _LOG.log(logging.INFO if requested else logging.ERROR, "stopped", extra={"fields": {"asked": requested}})
+        return requested
 
     def _page(self, at: Address) -> Listener:
         page, lock = ReadingsPage(METRICS), threading.Lock()

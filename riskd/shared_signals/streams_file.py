@@ -78,13 +78,13 @@ class _StreamReader:
             document.wrong(top["streams"], "empty", "write one: docs/shared-signals.md")
         if len(entries) > MOST_STREAMS:
             document.wrong(top["streams"], "too_many", limit=MOST_STREAMS, what="streams")
-        found = []
+        streams = []
         for name, key_node, node in entries:
             document.text(key_node, "the name of a stream", _NAME, "lower-case letters, digits and -_.")
             stream = self._stream(name, key_node, node)
             if stream is not None:
-                found.append(stream)
-        return found
+                streams.append(stream)
+        return streams
 
     def _fields(self, node: Node | None, kind: str, what: str) -> dict[str, Node]:
         return self.document.fields(node, what, *STREAM_KEYS[kind])

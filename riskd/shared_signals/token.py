@@ -133,10 +133,10 @@ def _payload(token: str, find: Find) -> bytes:
         if keys is None:
             alg = str(headers["alg"])
             keys = iter(find(str(headers.get("kid", "")), NAMES.get(alg, alg)))
-        found = next(keys, None)
-        if found is None:
+        candidate = next(keys, None)
+        if candidate is None:
             raise why
-        return found
+        return candidate
 
     while True:
         try:
@@ -170,10 +170,10 @@ def _happened(claims: _Claims, content: bytes, now: float) -> float:
     """When the event happened, by the event itself, else by the token; at most `now`, whatever the transmitter's clock
     says."""
     try:
-        told = decode(content, _Event).event_timestamp
+        timestamp = decode(content, _Event).event_timestamp
     except Unreadable as error:
         raise Refused(INVALID_REQUEST, f"the event does not follow CAEP and RISC: {error}") from None
-    times = (told, claims.toe, claims.iat)
+    times = (timestamp, claims.toe, claims.iat)
     at = next(time for time in times if not isinstance(time, UnsetType))
     seconds = at / 1000 if at >= MILLISECONDS_FROM else at
     if not 0 <= seconds <= now + AHEAD_SECONDS:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from riskd._proto.riskd.v1 import attempt_pb2
 from riskd.adapters.memory import MemoryStore
 from riskd.cli import extras
-from riskd.cli.client.events import teller
+from riskd.cli.client.events import sender
 from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.core.attempt import SecurityEvent
@@ -150,15 +150,15 @@ def test_a_service_whose_clock_is_behind_is_waited_for(behind: float) -> None:
     event = SecurityEvent(domain="customer", subject="alex", kind="account_enabled", time=time.time())
     engine = Engine(parts(clock=lambda: time.time() - behind), load_release(Settings()))
     with served(behind=engine) as running:
-        tell = teller(running.channel, 10.0, ())
+        send = sender(running.channel, 10.0, ())
         if not behind:
-            tell(event)
+            send(event)
             return
         with pytest.raises(Away, match="clock is more than five minutes behind this machine's") as away:
-            tell(event)
+            send(event)
         assert away.value.part == "riskd"
         with pytest.raises(Refused, match="time"):
-            tell(replace(event, time=1.0))
+            send(replace(event, time=1.0))
 
 
 def test_check_says_that_the_service_is_away(streams: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,7 +183,7 @@ def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmi
     """At a stop, recorded events are acknowledged, so that they are not sent again."""
     recorded = threading.Event()
 
-    def tell(event: SecurityEvent) -> None:
+    def send(event: SecurityEvent) -> None:
         riskd(event)
         recorded.set()
         time.sleep(0.3)
@@ -191,7 +191,7 @@ def test_a_stop_acknowledges_what_is_recorded(riskd: Riskd, transmitter: Transmi
     sent = transmitter.queue()
     stop = threading.Event()
     thread = threading.Thread(
-        target=Receiver([polled(transmitter, tmp_path, 60)], tell).run, args=(stop, Address("127.0.0.1", 0))
+        target=Receiver([polled(transmitter, tmp_path, 60)], send).run, args=(stop, Address("127.0.0.1", 0))
     )
     thread.start()
     assert recorded.wait(10)
@@ -577,21 +577,21 @@ def test_idle_push_connections_do_not_block_others(
 @pytest.mark.parametrize("count", [1, PLACES + 4])
 def test_a_stop_waits_for_pushes_and_not_for_the_idle(transmitter: Transmitter, tmp_path: Path, count: int) -> None:
     """At a stop, complete pushes are answered, and idle connections are closed."""
-    telling, answers = threading.Event(), list[int]()
+    sending, answers = threading.Event(), list[int]()
 
-    def tell(_: SecurityEvent) -> None:
-        telling.set()
+    def send(_: SecurityEvent) -> None:
+        sending.set()
         time.sleep(0.5)
 
     stop, port = threading.Event(), free_port()
-    run = Receiver([pushed(transmitter, tmp_path)], tell).run
+    run = Receiver([pushed(transmitter, tmp_path)], send).run
     receives = threading.Thread(target=run, args=(stop, Address("127.0.0.1", port)))
     receives.start()
     eventually(lambda: listens(port))
     token = sign(claims(transmitter.issuer))
     pushes = threading.Thread(target=lambda: answers.append(Running("127.0.0.1", port, 0).push(token)[0]))
     pushes.start()
-    assert telling.wait(10)
+    assert sending.wait(10)
     idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(count)]
     begun = time.monotonic()
     stop.set()

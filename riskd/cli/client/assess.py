@@ -97,8 +97,8 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
 
 def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
     """The request that reports a security event. Raises InvalidEvent with all its problems."""
-    if found := event_violations(event, time.time()):
-        raise InvalidEvent(found)
+    if violations := event_violations(event, time.time()):
+        raise InvalidEvent(violations)
     request = risk_pb2.RecordSecurityEventRequest(
         tenant=event.tenant,
         domain=f"IDENTITY_DOMAIN_{event.domain.upper()}",
@@ -107,14 +107,14 @@ def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
     )
     if event.time is not None:
         request.event_time.FromMicroseconds(round(event.time * 1e6))
-    said = getattr(request, event.kind)
-    said.SetInParent()
+    details = getattr(request, event.kind)
+    details.SetInParent()
     if event.level:
-        said.current_level = RiskLevel.Value(f"RISK_LEVEL_{event.level.upper()}")
+        details.current_level = RiskLevel.Value(f"RISK_LEVEL_{event.level.upper()}")
     if event.credential_type:
-        said.credential_type = event.credential_type
+        details.credential_type = event.credential_type
     if event.hijacked:
-        said.hijacked = True
+        details.hijacked = True
     return request
 
 
@@ -131,10 +131,10 @@ def explained(error: grpc.RpcError) -> Iterator[str]:
     for detail in status.details if status is not None else ():
         detail.Unpack(info)
         detail.Unpack(bad)
-    told = " ".join(filter(None, (error.code().name, info.reason)))
-    yield f"{told}:" if bad.field_violations else f"{told}: {error.details()}"
-    said = error.details() or ""
-    hints = (hint for code, part, hint in _HINTS if code == error.code().name and part in said)
+    heading = " ".join(filter(None, (error.code().name, info.reason)))
+    yield f"{heading}:" if bad.field_violations else f"{heading}: {error.details()}"
+    message = error.details() or ""
+    hints = (hint for code, part, hint in _HINTS if code == error.code().name and part in message)
     if not info.reason and (hint := next(hints, "")):
         yield f"  {hint}"
     for violation in bad.field_violations:

@@ -20,7 +20,7 @@ RECONNECT: Final = (("grpc.max_reconnect_backoff_ms", 5000),)
 _CALLER: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
-def teller(
+def sender(
     channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]
 ) -> Callable[[SecurityEvent], None]:
     """A function that reports one event, and returns once it is recorded. `seconds`: the deadline of the call.
@@ -29,7 +29,7 @@ def teller(
     """
     stub = risk_pb2_grpc.RiskServiceStub(channel)
 
-    def tell(event: SecurityEvent) -> None:
+    def send(event: SecurityEvent) -> None:
         try:
             stub.RecordSecurityEvent(event_request(event), timeout=seconds, metadata=metadata)
         except InvalidEvent as error:
@@ -37,10 +37,10 @@ def teller(
         except grpc.RpcError as error:
             raise _meant(error) from None
 
-    return tell
+    return send
 
 
-def asker(
+def checker(
     channel: grpc.Channel, seconds: float, metadata: tuple[tuple[str, str], ...]
 ) -> Callable[[Stream], str | None]:
     """A function that asks whether the caller may report events of a stream. It returns None if so, else why not.
@@ -49,15 +49,15 @@ def asker(
     """
     stub = risk_pb2_grpc.RiskServiceStub(channel)
 
-    def ask(stream: Stream) -> str | None:
+    def check(stream: Stream) -> str | None:
         nothing = risk_pb2.RecordSecurityEventRequest(tenant=stream.tenant)
         try:
             stub.RecordSecurityEvent(nothing, timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
-            return None if isinstance(found := _meant(error), Refused) else found.why
+            return None if isinstance(failure := _meant(error), Refused) else failure.why
         return None
 
-    return ask
+    return check
 
 
 def _meant(error: grpc.RpcError) -> Away | Refused:

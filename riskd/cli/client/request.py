@@ -38,25 +38,25 @@ def assess_request(document: str, fields: Iterable[tuple[str, str]], where: str 
     InvalidAttempt with all mistakes, each under the path of its field.
     """
     problems: list[Problem] = []
-    said: list[tuple[str, dict[str, Any]]] = []
+    parts: list[tuple[str, dict[str, Any]]] = []
     for path, value in [*_leaves(ATTEMPT, _document(document, where, problems), ""), *fields]:
         try:
-            said.append((path, _tree(ATTEMPT, path, value)))
+            parts.append((path, _tree(ATTEMPT, path, value)))
         except _Mistake as mistake:
             problems.append(Problem(path, mistake.what, mistake.remedy))
     request = risk_pb2.AssessRequest()
     try:
-        ParseDict(_merged(one for _, one in said), request)
+        ParseDict(_merged(one for _, one in parts), request)
     except ParseError:
-        problems += _refused(said)
+        problems += _refused(parts)
     if problems:
         raise InvalidAttempt(problems)
     return request
 
 
-def _refused(said: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Problem]:
+def _refused(fields: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Problem]:
     """A problem for each field that protobuf rejects."""
-    for path, one in said:
+    for path, one in fields:
         try:
             ParseDict(one, risk_pb2.AssessRequest())
         except ParseError as error:
@@ -66,15 +66,15 @@ def _refused(said: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Problem]:
 def _document(text: str, where: str, problems: list[Problem]) -> dict[str, Any]:
     """The object in a JSON document. If there is none, returns {} and adds a problem."""
     try:
-        found = json.loads(text) if text.lstrip().startswith("{") else None
+        document = json.loads(text) if text.lstrip().startswith("{") else None
     except json.JSONDecodeError as error:
         problems.append(Problem(where, f"is not JSON: {error.msg}", _FORM, error.lineno, error.colno))
         return {}
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested as deep
         problems.append(Problem(where, f"is JSON that cannot be read: {error}", _FORM))
         return {}
-    if isinstance(found, dict):
-        return found
+    if isinstance(document, dict):
+        return document
     problems.append(Problem(where, "is not a JSON object", _FORM))
     return {}
 

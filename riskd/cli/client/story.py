@@ -145,8 +145,8 @@ def _steps(stub: risk_pb2_grpc.RiskServiceStub, story: Story, step: Step, second
         response = stub.Assess(message, timeout=5.0)
         seconds.append(time.perf_counter() - started)
         for outcome in step.outcomes:
-            told = Outcome(assessment_id=response.assessment_id, kind=outcome.kind, amr=outcome.amr)
-            stub.RecordOutcome(outcome_request(told), timeout=5.0)
+            report = Outcome(assessment_id=response.assessment_id, kind=outcome.kind, amr=outcome.amr)
+            stub.RecordOutcome(outcome_request(report), timeout=5.0)
         yield _Played(step, attempt, response, number == count - 1)
 
 
@@ -188,9 +188,9 @@ def _answer(played: _Played) -> Table:
         grid.add_row("", Text(f"gaps: {', '.join(gaps)}", style="dim"))
     if response.next_signals:
         grid.add_row("", Text(f"next signals: {', '.join(response.next_signals)}", style="dim"))
-    told = [outcome.kind.replace("_", " ") for outcome in step.outcomes]
-    if told:
-        grid.add_row("", Text(f"outcome: {', '.join(told)}", style="dim"))
+    kinds = [outcome.kind.replace("_", " ") for outcome in step.outcomes]
+    if kinds:
+        grid.add_row("", Text(f"outcome: {', '.join(kinds)}", style="dim"))
     return grid
 
 

@@ -93,13 +93,13 @@ def _simulate(out: Path, size: Size, environment: dict[str, str]) -> None:
         try:
             _riskd(environment, "simulate", "--out", out / "learn", "--seed", 1, *wanted)
             _tell(judge)
-            said = beside.communicate()[0].decode()
+            output = beside.communicate()[0].decode()
         finally:
             beside.kill()  # still running only if the first one has failed
     if beside.returncode:
-        _say(said)
+        _say(output)
         raise Failed(beside.returncode)
-    _say("\n".join(said.splitlines()[-3:]))
+    _say("\n".join(output.splitlines()[-3:]))
 
 
 def _swap(environment: dict[str, str], target: str) -> None:
@@ -112,21 +112,21 @@ def _swap(environment: dict[str, str], target: str) -> None:
     if _riskd(environment, *checked, fails=True):
         _say("The gate refuses. This demonstration overrules it, which the history of the model records:")
         _riskd(environment, *checked, "--force", "a demonstration", quiet=True)
-    with swap.calling(target) as told:
+    with swap.calling(target) as traffic:
         time.sleep(SWAP_SECONDS)
         _release(environment, f"{DOMAIN} {VERSION}")
-        swap.until(lambda: told.answers[VERSION] > 0, 10.0)
+        swap.until(lambda: traffic.answers[VERSION] > 0, 10.0)
         time.sleep(SWAP_SECONDS)
     after = swap.score(target)
-    by = ", ".join(f"{count:,} by {model}" for model, count in told.answers.items())
-    worst = quantiles(told.seconds, n=100)[-1] * 1e3 if len(told.seconds) > 1 else 0.0
-    calls = quantity(len(told.seconds), "call")
-    _say(f"\n{calls} over gRPC meanwhile: {by}; {len(told.errors)} failed; p99 {worst:.1f} ms")
+    by = ", ".join(f"{count:,} by {model}" for model, count in traffic.answers.items())
+    worst = quantiles(traffic.seconds, n=100)[-1] * 1e3 if len(traffic.seconds) > 1 else 0.0
+    calls = quantity(len(traffic.seconds), "call")
+    _say(f"\n{calls} over gRPC meanwhile: {by}; {len(traffic.errors)} failed; p99 {worst:.1f} ms")
     for old, new in zip(before, after, strict=True):
         was, now = (f"{each.score:.4f} {each.tier:<10} by {each.model}" for each in (old, new))
         _say(f"  {old.name:<18} {was}  ->  {now}")
-    if told.errors or not told.answers[VERSION] or any(each.model != VERSION for each in after):
-        _say("\n".join(told.errors[:3]))
+    if traffic.errors or not traffic.answers[VERSION] or any(each.model != VERSION for each in after):
+        _say("\n".join(traffic.errors[:3]))
         raise Failed(1)
 
 
@@ -134,9 +134,9 @@ def _release(environment: dict[str, str], reason: str) -> None:
     """Create a release from the directories, and activate it."""
     import msgspec
 
-    made = _command("release", "create", "--reason", reason, "--json")
-    _tell(made)
-    done = subprocess.run(made, env=os.environ | environment, stdout=subprocess.PIPE, check=False)
+    command = _command("release", "create", "--reason", reason, "--json")
+    _tell(command)
+    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise Failed(done.returncode)
     release = msgspec.json.decode(done.stdout)["release"]["id"]

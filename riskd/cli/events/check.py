@@ -79,11 +79,11 @@ def _with_caller(args: argparse.Namespace, streams: list[Stream]) -> list[Row]:
 
     shown = connection.bearer(args)
     with connection.connect(args) as channel:
-        ask = events.asker(channel, args.timeout, shown)
-        found = [(_asked(stream), ask(stream)) for stream in streams]
+        check = events.checker(channel, args.timeout, shown)
+        answers = [(_asked(stream), check(stream)) for stream in streams]
     return [
         replace(row, answers=row.answers and why is None, caller="may report" if why is None else why)
-        for row, why in found
+        for row, why in answers
     ]
 
 

@@ -1,4 +1,4 @@
-"""`riskd events decode`: verifies one token, and prints what riskd would be told."""
+"""`riskd events decode`: verifies one token, and prints the event that riskd would receive."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     require("joserfc", WHY, extra="events")
-    from msgspec.structs import asdict
+    from msgspec import to_builtins
 
     from riskd.shared_signals.intake import REFUSED as NOT_TAKEN
     from riskd.shared_signals.intake import understand
@@ -58,15 +58,15 @@ def _run(args: argparse.Namespace) -> int:
         complain(f"{stream.name}: {error.why}")
         return NO_KEYS
     if args.json:
-        print_json({"stream": stream.name, **asdict(taken)})
+        print_json({"stream": stream.name, **to_builtins(taken)})
     else:
         rows = [("stream", stream.name), ("event", taken.event), ("token", taken.jti)]
         rows.append(("result", " ".join(filter(None, (taken.result, taken.err)))))
         rows.append(("because", taken.why))
-        if told := taken.told:
-            rows += [("subject", told.subject), ("domain", told.domain), ("tenant", told.tenant)]
-            rows += [("at", when(told.time or 0.0)), ("level", told.level), ("credential", told.credential_type)]
-            rows.append(("hijacked", "yes" if told.hijacked else ""))
+        if event := taken.report:
+            rows += [("subject", event.subject), ("domain", event.domain), ("tenant", event.tenant)]
+            rows += [("at", when(event.time or 0.0)), ("level", event.level), ("credential", event.credential_type)]
+            rows.append(("hijacked", "yes" if event.hijacked else ""))
         if taken.of is not None:
             rows.append(("status", taken.of.status))
         print(aligned([row for row in rows if row[1]]))
@@ -91,9 +91,9 @@ def _token(file: str) -> str:
 
     try:
         with sys.stdin.buffer if file == "-" else Path(file).open("rb") as opened:
-            found = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
+            token = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
     except OSError as error:
         raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error
-    if not found:
+    if not token:
         raise InvalidSettings([Problem(file, "holds no token", "give a file, or the token on standard input")])
-    return found
+    return token

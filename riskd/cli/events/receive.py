@@ -79,6 +79,6 @@ def _run(args: argparse.Namespace) -> int:
     json_log.configure(args.log_level)
     page = None if args.metrics_port is None else Address(args.metrics_host, args.metrics_port)
     with connection.connect(args, events.RECONNECT) as channel:
-        receiver = Receiver(streams, events.teller(channel, args.timeout, shown))
-        asked = receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
-    return 0 if asked else BROKEN
+        receiver = Receiver(streams, events.sender(channel, args.timeout, shown))
+        requested = receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
+    return 0 if requested else BROKEN

@@ -44,7 +44,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _run(args: argparse.Namespace) -> int:
     from riskd.cli.client import assess, connection
 
-    said = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
-    request = assess.event_request(SecurityEvent(**said))
+    fields = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
+    request = assess.event_request(SecurityEvent(**fields))
     shown = connection.bearer(args)
     return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=shown))

@@ -75,9 +75,9 @@ def _state(args: argparse.Namespace) -> int:
         return 0
     print(f"directory   {settings.log.dir}{'' if Path(settings.log.dir).is_dir() else ' (does not exist)'}")
     since = f", the oldest {state.oldest}" if state.oldest else ""
-    asked = f", the oldest requested {when(state.asked)}" if state.erasures else ""
+    oldest = f", the oldest requested {when(state.asked)}" if state.erasures else ""
     print(f"segments    {state.segments}, {state.size / 1_048_576:.1f} MiB{since}")
-    print(f"erasures    {state.erasures} pending{asked}")
+    print(f"erasures    {state.erasures} pending{oldest}")
     print(f"compacted   {when(state.compacted) if state.compacted else 'never'}")
     return 0
 
@@ -94,8 +94,8 @@ def _compact(args: argparse.Namespace) -> int:
 
     settings = given(args, {"log.dataset": args.to}).settings
     keep = log_retention(active_release(settings))
-    told = Console(stderr=True)
-    with Progress(console=told, transient=True, disable=args.json or not told.is_terminal) as bar:
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=args.json or not terminal.is_terminal) as bar:
         task = bar.add_task("segments", total=None)
         done = open_archive(settings).compact(
             keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)

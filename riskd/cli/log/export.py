@@ -16,7 +16,7 @@ from riskd.cli.terminal import progress, report_unreadable
 
 if TYPE_CHECKING:
     from riskd.counts import Counts
-    from riskd.offline.siem.feed import Mark, Teller
+    from riskd.offline.siem.feed import Converter, Mark
 
 OK: Final = 0
 DAMAGED: Final = 1
@@ -75,20 +75,20 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.offline.siem.feed import Teller
+    from riskd.offline.siem.feed import Converter
 
     _check(args)
-    teller = Teller(args.since if args.since is not None else float("-inf"))
+    converter = Converter(args.since if args.since is not None else float("-inf"))
     try:
         if args.log == "-":
-            _stream(args.to, teller)
+            _stream(args.to, converter)
         else:
-            _export(args, teller)
+            _export(args, converter)
     except KeyboardInterrupt:
-        _print(teller.counts, sys.stderr, as_json=args.json)
+        _print(converter.counts, sys.stderr, as_json=args.json)
         raise
-    _print(teller.counts, sys.stdout if args.to else sys.stderr, as_json=args.json)
-    return DAMAGED if teller.counts["unreadable"] else OK
+    _print(converter.counts, sys.stdout if args.to else sys.stderr, as_json=args.json)
+    return DAMAGED if converter.counts["unreadable"] else OK
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -121,16 +121,16 @@ def _output(to: Path | None) -> Iterator[BinaryIO]:
         raise InvalidSettings([Problem(str(to), f"cannot be written: {error.strerror}")]) from error
 
 
-def _stream(to: Path | None, teller: Teller) -> None:
+def _stream(to: Path | None, converter: Converter) -> None:
     from riskd.offline.siem.feed import streamed
 
     with _output(to) as file:
-        for events in streamed(sys.stdin.fileno(), teller):
+        for events in streamed(sys.stdin.fileno(), converter):
             file.writelines(events)
             file.flush()
 
 
-def _export(args: argparse.Namespace, teller: Teller) -> None:
+def _export(args: argparse.Namespace, converter: Converter) -> None:
     from riskd.offline.siem.feed import Feed, located
     from riskd.progress import ignore_progress
     from riskd.wiring import open_archive
@@ -138,7 +138,7 @@ def _export(args: argparse.Namespace, teller: Teller) -> None:
     named = str(located(Path(args.log))) if args.log else None
     settings = given(args, {"log.dir": named}).settings
     directory, bookmark = Path(settings.log.dir), _Bookmark(args.bookmark)
-    feed = Feed(open_archive(settings), directory, teller, bookmark.marks)
+    feed = Feed(open_archive(settings), directory, converter, bookmark.marks)
     if not (args.follow and directory.is_dir()):
         feed.check()
     bookmark.keep()  # fail before anything is exported, not after
@@ -194,8 +194,8 @@ def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        told = {kind: counts[kind] for kind in COUNTED}
-        print(msgspec.json.encode({**told, "first_unreadable": counts.first}).decode(), file=file)
+        reported = {kind: counts[kind] for kind in COUNTED}
+        print(msgspec.json.encode({**reported, "first_unreadable": counts.first}).decode(), file=file)
         return
     for kind, meaning in COUNTED.items():
         if counts[kind]:

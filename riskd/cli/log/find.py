@@ -69,26 +69,26 @@ def _run(args: argparse.Namespace) -> int:
     names = Pseudonyms(first, layers).at_each_layer(args.tenant, args.domain, "subject", subject)
     counts = Counts()
     with progress() as begin:
-        found = account(Path(settings.log.dir), names, begin, counts)
+        listed = account(Path(settings.log.dir), names, begin, counts)
     report_unreadable(counts["unreadable"], counts.first)
-    every: Sequence[Listed | SecurityEventRecord] = found.events if args.events else found.assessments
+    every: Sequence[Listed | SecurityEventRecord] = listed.events if args.events else listed.assessments
     if args.json:
         print_json(every[: args.last])
     elif args.events and every:
-        _print_events(found.events[: args.last])
+        _print_events(listed.events[: args.last])
     elif every:
-        _print_assessments(found.assessments[: args.last])
+        _print_assessments(listed.assessments[: args.last])
     else:
         print(f"{settings.log.dir} has nothing about this account.")
         print("Check the settings and the tenant. Its lines may also have been erased, or have expired.")
     if not args.json and len(every) > args.last:
         print(f"and {len(every) - args.last:,} older (--last)")
-    if not args.json and not args.events and found.events:
-        print(f"and {quantity(len(found.events), 'security event')} (--events)")
+    if not args.json and not args.events and listed.events:
+        print(f"and {quantity(len(listed.events), 'security event')} (--events)")
     return 0 if every else UNKNOWN
 
 
-def _print_assessments(found: list[Listed]) -> None:
+def _print_assessments(assessments: list[Listed]) -> None:
     print_table(
         ("assessed", "journey", "required", "reasons", "outcomes", "assessment"),
         [
@@ -100,15 +100,15 @@ def _print_assessments(found: list[Listed]) -> None:
                 ", ".join(each.outcomes),
                 each.id,
             )
-            for each in found
+            for each in assessments
         ],
     )
 
 
-def _print_events(found: list[SecurityEventRecord]) -> None:
+def _print_events(events: list[SecurityEventRecord]) -> None:
     print_table(
         ("time", "event", "details", "reported by"),
-        [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in found],
+        [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in events],
     )
 
 

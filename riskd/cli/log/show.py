@@ -59,16 +59,16 @@ def _run(args: argparse.Namespace) -> int:
         raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is not an assessment id", remedy)])
     counts = Counts()
     with progress() as begin:
-        found = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
+        record = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
     report_unreadable(counts["unreadable"], counts.first)
     if args.json:
-        print_json(found and {**asdict(found), "first_unreadable": counts.first})
-    elif found is None:
+        print_json(record and {**asdict(record), "first_unreadable": counts.first})
+    elif record is None:
         print(f"{log} has nothing about {args.id}.")
         print("It is in another log, was erased, or has expired (log.keep_days, log.keep_mb, `retention`).")
     else:
-        _print(found, log)
-    return 0 if found else UNKNOWN
+        _print(record, log)
+    return 0 if record else UNKNOWN
 
 
 def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
@@ -90,40 +90,40 @@ def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
     return Pseudonyms(first, layers)
 
 
-def _print(found: OnRecord, log: str) -> None:
-    one = found.assessment
+def _print(record: OnRecord, log: str) -> None:
+    one = record.assessment
     if one is None:
         print("The line of the assessment itself is no longer in the log; this is what followed it.")
     else:
-        print(aligned([row for row in _facts(one, found) if row[1]]))
+        print(aligned([row for row in _facts(one, record) if row[1]]))
         _table(
             ("reason", "log-odds", "because"),
-            [(each.code, _moved(each.contribution), each.text) for each in found.reasons],
+            [(each.code, _moved(each.contribution), each.text) for each in record.reasons],
         )
         _table(("gap", "why"), [(gap.source, gap.why) for gap in one.gaps])
-        _table(("feature", "value", "log-odds"), list(_features(one, found)))
+        _table(("feature", "value", "log-odds"), list(_features(one, record)))
         if one.contributions is None:
             explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
             print(f"\nContributions of features were not recorded. With the model at hand, compute them:\n  {explain}")
     _table(
         ("reported before", "event", "details", "reported by"),
-        [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in found.events],
+        [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in record.events],
     )
     _table(
         ("in shadow", "model", "required", "score", "rules"),
-        [(each.release, each.model, each.tier, f"{each.score:.4f}", ", ".join(each.hits)) for each in found.shadows],
+        [(each.release, each.model, each.tier, f"{each.score:.4f}", ", ".join(each.hits)) for each in record.shadows],
     )
-    _table(("answered again", "request id"), [(when(each.time), each.request_id) for each in found.repeats])
+    _table(("answered again", "request id"), [(when(each.time), each.request_id) for each in record.repeats])
     _table(
         ("reported", "outcome", "methods", "took", "taught"),
         [
             (when(each.time), each.kind, " ".join(each.amr), _seconds(each.seconds), str(each.taught))
-            for each in found.outcomes
+            for each in record.outcomes
         ],
     )
 
 
-def _facts(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str]]:
+def _facts(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str]]:
     """The lines above the tables. Those without a value are left out."""
     facts = one.facts
     met = "satisfied" if one.satisfied else "not satisfied" if one.tier != "DENY" else ""
@@ -150,24 +150,24 @@ def _facts(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str]]:
     yield "subject", f"{one.subject} (pseudonym)" + (f", of tenant {one.tenant}" if one.tenant else "")
     yield "request id", one.request_id
     yield "assessment", one.id
-    if found.features is None:
+    if record.features is None:
         yield "features", "those of another version of riskd"
 
 
-def _authentication(said: Authentication | None) -> str:
-    if said is None:
+def _authentication(recorded: Authentication | None) -> str:
+    if recorded is None:
         return ""
-    at = f"authenticated {when(said.authentication_time)}" if said.authentication_time is not None else ""
-    acr, amr = f"acr {said.acr}" if said.acr else "", f"amr {' '.join(said.amr)}" if said.amr else ""
-    return ", ".join(filter(None, (said.issuer, acr, amr, at))) or "empty"
+    at = f"authenticated {when(recorded.authentication_time)}" if recorded.authentication_time is not None else ""
+    acr, amr = f"acr {recorded.acr}" if recorded.acr else "", f"amr {' '.join(recorded.amr)}" if recorded.amr else ""
+    return ", ".join(filter(None, (recorded.issuer, acr, amr, at))) or "empty"
 
 
-def _features(one: AssessmentRecord, found: OnRecord) -> Iterator[tuple[str, str, str]]:
+def _features(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str, str]]:
     """The features that moved the score, the strongest first."""
     moved = one.contributions or {}
     for name in sorted(moved, key=lambda each: -abs(moved[each])):
         if abs(moved[name]) >= _NOTICEABLE:
-            yield name, _value(found.features[name]) if found.features else "", f"{moved[name]:+.2f}"
+            yield name, _value(record.features[name]) if record.features else "", f"{moved[name]:+.2f}"
 
 
 def _value(value: float | None) -> str:

@@ -76,9 +76,9 @@ def _reference(args: argparse.Namespace) -> int:
         rows = sample(Source(log=log, span=span, begin=begin))
     if domain not in rows:
         raise InvalidFile([Problem(log, f"has no decisions of {domain} that were asked for")])
-    found = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
-    seal(args.bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(found)})
-    print(f"{args.bundle}: expects what {quantity(found.rows, 'decision')} of {log} were like")
+    expected = reference(domain, NAMES, forest(args.bundle), [rows[domain]])
+    seal(args.bundle, DEFINITIONS, beside={REFERENCE: msgspec.json.encode(expected)})
+    print(f"{args.bundle}: expects what {quantity(expected.rows, 'decision')} of {log} were like")
     return 0
 
 

@@ -79,11 +79,11 @@ def _explain(args: argparse.Namespace) -> int:
             raise _refused("--id", f"{args.id} is an assessment of the domain {record.domain}", remedy)
         _print(explained(forest, vector_of(record), record), args)
     else:
-        found = importance(forest, [vector_of(record) for record in _sampled(args)])
+        features = importance(forest, [vector_of(record) for record in _sampled(args)])
         if args.json:
-            print_json(found)
+            print_json(features)
         else:
-            rows = [(each.feature, f"{each.moves:.3f}", f"{each.mean:+.3f}", f"{each.share:.1%}") for each in found]
+            rows = [(each.feature, f"{each.moves:.3f}", f"{each.mean:+.3f}", f"{each.share:.1%}") for each in features]
             print_table(("feature", "moves log-odds by", "mean", "of rows"), rows)
     return 0
 
@@ -110,22 +110,22 @@ def _vector(file: Path, forest: Forest) -> list[float]:
     return [math.nan if value is None else float(value) for value in values]
 
 
-def _print(found: Explained, args: argparse.Namespace) -> None:
+def _print(explanation: Explained, args: argparse.Namespace) -> None:
     if args.json:
-        print_json(found)
+        print_json(explanation)
         return
-    print(f"{args.domain} {found.model}: score {found.score:.4f}, log-odds {found.log_odds:+.3f}")
-    if found.recorded is not None:
-        print(f"recorded: score {found.recorded:.4f} by {found.recorded_model}")
-    strong = [part for part in found.parts if abs(part.contribution) >= _WEAKEST]
+    print(f"{args.domain} {explanation.model}: score {explanation.score:.4f}, log-odds {explanation.log_odds:+.3f}")
+    if explanation.recorded is not None:
+        print(f"recorded: score {explanation.recorded:.4f} by {explanation.recorded_model}")
+    strong = [part for part in explanation.parts if abs(part.contribution) >= _WEAKEST]
     rows = [
         (part.feature, _value(part.value), _value(part.usual), part.unit, f"{part.contribution:+.3f}")
         for part in strong
     ]
     print_table(("feature", "value", "usual", "unit", "log-odds"), rows)
-    if len(strong) < len(found.parts):
-        print(f"and {len(found.parts) - len(strong)} that moved it by less than {_WEAKEST:g}")
-    for reason in found.reasons:
+    if len(strong) < len(explanation.parts):
+        print(f"and {len(explanation.parts) - len(strong)} that moved it by less than {_WEAKEST:g}")
+    for reason in explanation.reasons:
         print(f"{reason.code} {reason.contribution:+.2f}  {reason.text}")
 
 
@@ -134,9 +134,9 @@ def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
     from riskd.offline.models.explanation import sample
 
     counts = Counts()
-    found = sample(Path(log_of(args)), args.domain, args.rows, counts)
+    records = sample(Path(log_of(args)), args.domain, args.rows, counts)
     report_unreadable(counts["unreadable"], counts.first)
-    return found
+    return records
 
 
 def _diff(args: argparse.Namespace) -> int:
@@ -146,7 +146,7 @@ def _diff(args: argparse.Namespace) -> int:
 
     _, registry = opened(args)
     old, new = (registry.path(args.domain, version) for version in (args.old, args.new))
-    told = [*changes(read_forest(old), read_forest(new))]
+    differences = [*changes(read_forest(old), read_forest(new))]
     before, after = read_manifest(old).metrics, read_manifest(new).metrics
     metrics = {
         name: [before.get(name), after.get(name)]
@@ -159,10 +159,10 @@ def _diff(args: argparse.Namespace) -> int:
         rows = [(record.id, vector_of(record)) for record in _sampled(args)]
         moved = shift(forests[0], forests[1], rows)
     if args.json:
-        print_json({"changes": told, "metrics": metrics, "scores": moved})
+        print_json({"changes": differences, "metrics": metrics, "scores": moved})
         return 0
-    print(f"{args.domain}: {args.new} beside {args.old}: {quantity(len(told), 'change')}")
-    for sentence in told:
+    print(f"{args.domain}: {args.new} beside {args.old}: {quantity(len(differences), 'change')}")
+    for sentence in differences:
         print(f"  {sentence}")
     for name, (was, now) in metrics.items():
         print(f"  metric {name}: {_value(was)} -> {_value(now)}")

@@ -170,8 +170,8 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         for row in rows:
             by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
-            asked = " (trusted)" if row["trusted"] else " (not checked: models.trusted_keys is empty)"
-            print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{asked}")
+            trust = " (trusted)" if row["trusted"] else " (not checked: models.trusted_keys is empty)"
+            print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{trust}")
     if not rows and not problems:
         remedy = "name another directory with --models, or in release.models"
         problems.append(

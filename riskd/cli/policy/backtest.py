@@ -61,49 +61,49 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 
 
 def _backtest(args: argparse.Namespace) -> int:
-    found, seconds = _replayed(args, args.candidate)
+    report, seconds = _replayed(args, args.candidate)
     if args.html:
         from riskd.offline.policies.page import page
 
-        save(args.html, page(found))
+        save(args.html, page(report))
     if args.json:
-        print_json(found)
+        print_json(report)
     else:
-        _print(found, seconds)
+        _print(report, seconds)
         if args.html:
             print(f"Report: {args.html}")
-    return 1 if args.exit_code and found.differences else 0
+    return 1 if args.exit_code and report.differences else 0
 
 
 def _rules(args: argparse.Namespace) -> int:
-    found, seconds = _replayed(args, log.policies_of(args))
+    report, seconds = _replayed(args, log.policies_of(args))
     if args.json:
-        print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in found.domains})
+        print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in report.domains})
         return 0
     out = console()
-    _heading(out, found, seconds)
-    for domain in found.domains:
+    _heading(out, report, seconds)
+    for domain in report.domains:
         if domain.total.decisions:
             _print_rules(out, domain)
     return 0
 
 
-def _heading(out: Console, found: Report, seconds: float) -> None:
-    counts = found.counts
+def _heading(out: Console, report: Report, seconds: float) -> None:
+    counts = report.counts
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
-    first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (found.first, found.last))
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (report.first, report.last))
     span = f" from {first} to {last}" if replayed else ""
-    out.print(f"{found.log}: {quantity(replayed, 'decision')}{span}, {quantity(outcomes, 'outcome')}")
+    out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {quantity(outcomes, 'outcome')}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
-    for said in log.left_out(counts):
-        out.print(f"left out: {said}", style="yellow")
+    for reason in log.left_out(counts):
+        out.print(f"left out: {reason}", style="yellow")
 
 
-def _print(found: Report, seconds: float) -> None:
+def _print(report: Report, seconds: float) -> None:
     out = console()
-    _heading(out, found, seconds)
-    out.print(f"{quantity(found.differences, 'decision')} would be decided differently", style="bold")
-    for domain in found.domains:
+    _heading(out, report, seconds)
+    out.print(f"{quantity(report.differences, 'decision')} would be decided differently", style="bold")
+    for domain in report.domains:
         if domain.total.decisions:
             _print_domain(out, domain)
 

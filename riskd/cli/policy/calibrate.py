@@ -63,14 +63,14 @@ def _run(args: argparse.Namespace) -> int:
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
     log.refuse_nothing(source.log, samples.tally)
-    found = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
+    calibrations = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
-        print_json(found)
+        print_json(calibrations)
     else:
-        _print(found, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
-    if args.write and any(one.new for one in found):
-        _write(args.write, source.policies[0], found)
-    return 1 if any(one.refused for one in found) else 0
+        _print(calibrations, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
+    if args.write and any(one.new for one in calibrations):
+        _write(args.write, source.policies[0], calibrations)
+    return 1 if any(one.refused for one in calibrations) else 0
 
 
 def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Policy, str, float]]:
@@ -99,23 +99,23 @@ def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
         raise InvalidSettings([Problem("--write", "several policies are calibrated", "choose one with --domain")])
 
 
-def _write(file: Path, policy: tuple[str, str], found: list[Calibration]) -> None:
+def _write(file: Path, policy: tuple[str, str], calibrations: list[Calibration]) -> None:
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import read_policy, with_bands
     from riskd.core.features import NAMES
 
-    text = with_bands(*policy, {one.journey: one.new for one in found if one.new})
+    text = with_bands(*policy, {one.journey: one.new for one in calibrations if one.new})
     read_policy(policy[0], text, CelCompiler(NAMES))
     save(file, text)
 
 
-def _print(found: list[Calibration], known: int, unknown: int) -> None:
+def _print(calibrations: list[Calibration], known: int, unknown: int) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{quantity(known, 'decision')} with a verdict, {unknown:,} without")
-    for one in found:
+    for one in calibrations:
         head = f"{one.domain} {one.journey}"
         if one.refused:
             more = f"; {quantity(one.needed, 'more good decision')} needed" if one.needed else ""
@@ -125,12 +125,12 @@ def _print(found: list[Calibration], known: int, unknown: int) -> None:
         assert one.recall
         limit = f"at most {one.budget * 100:.3g} % of good decisions, with a confidence of 95 %"
         console.print(Text(f"{head}: challenge {limit}", "bold"))
-        told = {"friction": (one.good, one.friction), "recall": (one.fraud, one.recall)}
-        for name, (total, (old, new)) in told.items():
+        changes = {"friction": (one.good, one.friction), "recall": (one.fraud, one.recall)}
+        for name, (total, (old, new)) in changes.items():
             console.print(f"  {name:<8} {old} -> {new} of {total:,}")
-    for domain in dict.fromkeys(one.domain for one in found if one.new):
+    for domain in dict.fromkeys(one.domain for one in calibrations if one.new):
         console.print(f"\n# {domain}.yaml\njourneys:")
-        for one in (one for one in found if one.domain == domain and one.new):
+        for one in (one for one in calibrations if one.domain == domain and one.new):
             console.print(f"  {one.journey}:\n    bands:")
             for tier, edge in (one.new or {}).items():
                 console.print(f"      {tier}: {edge!r} # was {one.old[tier]!r}")

@@ -45,14 +45,14 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    found = compared(args.old, args.new)
+    comparisons = compared(args.old, args.new)
     if args.json:
-        print_json(found)
+        print_json(comparisons)
     else:
-        show(found)
-    if args.tighten_only and any(one.way in ("loosens", "either") for one in found):
+        show(comparisons)
+    if args.tighten_only and any(one.way in ("loosens", "either") for one in comparisons):
         return 1
-    return 1 if args.exit_code and any(one.changes for one in found) else 0
+    return 1 if args.exit_code and any(one.changes for one in comparisons) else 0
 
 
 def compared(old_files: Path, new_files: Path) -> list[Comparison]:
@@ -70,13 +70,13 @@ def compared(old_files: Path, new_files: Path) -> list[Comparison]:
     return pair(old, new)
 
 
-def show(found: Sequence[Comparison]) -> None:
+def show(comparisons: Sequence[Comparison]) -> None:
     """Print comparisons for people."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    for one in found:
+    for one in comparisons:
         console.print(Text(f"{one.domain}: {quantity(len(one.changes), 'change')}", "bold"))
         for change in one.changes:
             console.print(

@@ -96,7 +96,7 @@ def read_policies(
 
     compiler = CelCompiler(NAMES)
     problems: list[Problem] = []
-    found: dict[str, tuple[Policy, tuple[str, str]]] = {}
+    by_domain: dict[str, tuple[Policy, tuple[str, str]]] = {}
     for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
         try:
             text = path.read_text(encoding="utf-8")
@@ -108,18 +108,18 @@ def read_policies(
         except UnicodeDecodeError as error:
             problems.append(Problem(str(path), f"cannot be read: byte {error.start} is not UTF-8"))
         else:
-            if policy.domain in found:
-                what = f"is another policy of {policy.domain}, beside {found[policy.domain][1][0]}"
+            if policy.domain in by_domain:
+                what = f"is another policy of {policy.domain}, beside {by_domain[policy.domain][1][0]}"
                 problems.append(Problem(str(path), what, "name one of each identity domain"))
-            found[policy.domain] = policy, (str(path), text)
-    chosen = [domain for domain in DOMAINS if domain in found and (not domains or domain in domains)]
+            by_domain[policy.domain] = policy, (str(path), text)
+    chosen = [domain for domain in DOMAINS if domain in by_domain and (not domains or domain in domains)]
     if not chosen and not problems:
-        asked = "the domains asked for" if domains else "any identity domain"
+        wanted = "the domains asked for" if domains else "any identity domain"
         where, remedy = ", ".join(map(str, given)), "name a policy, or a directory of them: customer.yaml"
-        problems.append(Problem(where, f"has no policy of {asked}", remedy))
+        problems.append(Problem(where, f"has no policy of {wanted}", remedy))
     if problems:
         raise InvalidPolicy(problems)
-    return [found[domain][0] for domain in chosen], tuple(found[domain][1] for domain in chosen)
+    return [by_domain[domain][0] for domain in chosen], tuple(by_domain[domain][1] for domain in chosen)
 
 
 def moved(before: float | None, after: float | None) -> str:

@@ -47,13 +47,13 @@ def _run(args: argparse.Namespace) -> int:
         for part in passes(source, partial(weigh_segment, models=models)):
             weighed += part
     log.refuse_nothing(source.log, weighed.tally)
-    told = [worths(weighed, domain, version) for domain, version in versions.items()]
-    found = [each for each in told if each.decisions]
+    every = [worths(weighed, domain, version) for domain, version in versions.items()]
+    known = [each for each in every if each.decisions]
     if args.json:
-        print_json(found)
+        print_json(known)
         return 0
     _heading(source.log, weighed.tally)
-    for each in found:
+    for each in known:
         _print(each)
     return 0
 
@@ -70,16 +70,16 @@ def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[
 
 def _heading(place: Path, tally: Tally) -> None:
     print(f"{place}: decided again {tally.counts['replayed']:,}, from {when(tally.first)} to {when(tally.last)}")
-    for said in log.left_out(tally.counts):
-        print(f"left out: {said}")
+    for reason in log.left_out(tally.counts):
+        print(f"left out: {reason}")
 
 
-def _print(found: Worths) -> None:
+def _print(worths: Worths) -> None:
     print(
-        f"\n{found.domain}, by model {found.model}: decisions {found.decisions:,}, good {found.good:,}, fraud "
-        f"{found.fraud:,}; figures are with it -> without it"
+        f"\n{worths.domain}, by model {worths.model}: decisions {worths.decisions:,}, good {worths.good:,}, fraud "
+        f"{worths.fraud:,}; figures are with it -> without it"
     )
-    print_table(_HEAD, [_row(each, found.decisions) for each in found.signals])
+    print_table(_HEAD, [_row(each, worths.decisions) for each in worths.signals])
 
 
 def _row(each: Worth, decisions: int) -> tuple[str, ...]:

@@ -65,13 +65,13 @@ def _run(args: argparse.Namespace) -> int:
         from riskd.core.features import NAMES
 
         policy = load_policy(args.file, CelCompiler(NAMES))
-    found = list(rows(policy))
+    variables = list(rows(policy))
     if args.json:
-        print_json(found)
+        print_json(variables)
     elif args.markdown:
-        print(page(found), end="")
+        print(page(variables), end="")
     else:
-        print(aligned([_cells(row) for row in found]))
+        print(aligned([_cells(row) for row in variables]))
     return 0
 
 
@@ -118,11 +118,11 @@ _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
 """The source that each kind of list depends on; the address is always there."""
 
 
-def page(found: Sequence[Row]) -> str:
+def page(variables: Sequence[Row]) -> str:
     """The reference page."""
     parts = [_INTRODUCTION]
-    for group in dict.fromkeys(row.group for row in found):
-        rows = [(f"`{row.name}`", *_cells(row)[1:], ", ".join(row.sources)) for row in found if row.group == group]
+    for group in dict.fromkeys(row.group for row in variables):
+        rows = [(f"`{row.name}`", *_cells(row)[1:], ", ".join(row.sources)) for row in variables if row.group == group]
         head = ("variable", "type", "values", "what it is", "needs")
         parts.append(f"\n## {group.capitalize()}\n\n{markdown_table(head, rows)}")
     return "".join(parts)

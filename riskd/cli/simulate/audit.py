@@ -23,15 +23,15 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], *, as_json: bo
     leaks = [each for each in findings if each.fails]
     wrong = [each for each in turned if each.fails]
     if as_json:
-        found = {"groups": [_plain(each) for each in findings], "directions": [_direction(each) for each in turned]}
-        print_json(found)
+        report = {"groups": [_plain(each) for each in findings], "directions": [_direction(each) for each in turned]}
+        print_json(report)
         return LEAKS if leaks or wrong else 0
     judged = sorted((each for each in findings if each.auc == each.auc), key=lambda each: -each.auc)
     rows = []
     for each in [*leaks, *(each for each in judged if not each.fails)][: max(_SHOWN, len(leaks))]:
         low = f"{each.low:.3f}" if each.low == each.low else ""
-        told = ", ".join(each.telling)
-        rows.append((each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, told))
+        features = ", ".join(each.telling)
+        rows.append((each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, features))
     print_table(("domain", "class", "group", "attacks", "AUC", "at least", "given away by"), rows)
     out = console()
     few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})

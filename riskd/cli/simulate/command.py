@@ -91,14 +91,14 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.audit is not None:
         return _audit(args, values)
-    made, seconds = _simulated(args, values, args.out)
-    count = sum(made.assessments.values())
-    events = count + sum(made.outcomes.values())
+    result, seconds = _simulated(args, values, args.out)
+    count = sum(result.assessments.values())
+    events = count + sum(result.outcomes.values())
     if args.json:
         rate = {"seconds": round(seconds, 3), "events_per_second": round(events / seconds)}
-        print_json(asdict(made) | rate)
+        print_json(asdict(result) | rate)
     else:
-        _print(made, count, events, seconds, args.out)
+        _print(result, count, events, seconds, args.out)
     return 0
 
 
@@ -167,32 +167,32 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
         return run(world, release, geo, out, report, version=version(), varied=args.vary)
 
 
-def _weights(told: list[str]) -> tuple[dict[str, float], list[Problem]]:
+def _weights(options: list[str]) -> tuple[dict[str, float], list[Problem]]:
     """The weights by class of attack, and the problems of invalid ones."""
     from riskd.core.errors import Problem
     from riskd.offline.world.attacks import CLASSES
 
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     wrong: list[Problem] = []
-    for each in told:
+    for each in options:
         name, weight = class_weight(each)
-        found[name] = weight
+        weights[name] = weight
         if name not in CLASSES:
             wrong.append(Problem("--weight", f"{name!r} is not a class of attack", f"one of {', '.join(CLASSES)}"))
         elif not 0 <= weight <= MOST_WEIGHT:
             wrong.append(
                 Problem("--weight", f"{each!r} is not a weight", f"{name}=N with a number from 0 to {MOST_WEIGHT}")
             )
-    return found, wrong
+    return weights, wrong
 
 
-def _print(made: Made, count: int, events: int, seconds: float, out: Path) -> None:
+def _print(result: Made, count: int, events: int, seconds: float, out: Path) -> None:
     shown = console()
-    for what, counts in (("journey", made.assessments), ("attack", made.attacks)):
+    for what, counts in (("journey", result.assessments), ("attack", result.attacks)):
         print_table(
             ("domain", what, "assessments"), [(*name.split(" "), f"{number:,}") for name, number in counts.items()]
         )
-    share = sum(made.attacks.values()) / max(count, 1)
+    share = sum(result.attacks.values()) / max(count, 1)
     shown.print(
         f"{quantity(count, 'assessment')}, {share:.1%} of them attacks, and {quantity(events - count, 'outcome')} in "
         f"{seconds:.1f} s: "

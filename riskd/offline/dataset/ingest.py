@@ -153,8 +153,8 @@ def stays(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs:
     rows written before the cutoff of their identity domain. `name`: the column that names the subject.
     """
     goes = pa.array(np.zeros(rows.num_rows, dtype=np.bool_))
-    for place, asked in gone:
-        goes = pc.or_(goes, pc.and_(pc.starts_with(rows[name], place), pc.less(rows["written"], asked)))
+    for place, requested in gone:
+        goes = pc.or_(goes, pc.and_(pc.starts_with(rows[name], place), pc.less(rows["written"], requested)))
     for domain, cutoff in cutoffs.items():
         goes = pc.or_(goes, pc.and_(pc.equal(rows["domain"], domain), pc.less(rows["written"], cutoff)))
     return pc.invert(goes)

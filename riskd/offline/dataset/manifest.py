@@ -53,23 +53,23 @@ def read(target: Target) -> Manifest | None:
     if content is None:
         return None
     try:
-        found = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=Manifest)
     except UNDECODABLE as error:
         what = f"was not written by riskd: {error}"
         raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "name another directory")]) from error
-    if found.format != FORMAT or not 0 < found.buckets <= MOST:
-        what = f"has format {found.format} and {found.buckets} buckets; this riskd reads format {FORMAT}"
+    if manifest.format != FORMAT or not 0 < manifest.buckets <= MOST:
+        what = f"has format {manifest.format} and {manifest.buckets} buckets; this riskd reads format {FORMAT}"
         raise InvalidFile([Problem(f"{target.name}/{FILE}", what, "use the version of riskd that wrote it")])
-    return found
+    return manifest
 
 
 def required(target: Target) -> Manifest:
     """The manifest of a dataset. Raises InvalidFile, also if there is none."""
-    found = read(target)
-    if found is None:
+    manifest = read(target)
+    if manifest is None:
         remedy = "`riskd log compact --to DIRECTORY` makes one"
         raise InvalidFile([Problem(target.name, "is not a dataset: it has no manifest.json", remedy)])
-    return found
+    return manifest
 
 
 def commit(target: Target, manifest: Manifest) -> None:

@@ -62,9 +62,9 @@ def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> R
 
 def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[str]) -> Rows:
     width = len(names)
-    found = table(target, manifest, "assessments")
+    assessments = table(target, manifest, "assessments")
     chosen = (ds.field("domain") == wanted.domain) & ds.field("has_features") & _during(wanted)
-    about = found.to_table(columns=["id", "time"], filter=chosen)
+    about = assessments.to_table(columns=["id", "time"], filter=chosen)
     ids, times = _ids(about["id"]), about["time"].to_numpy()
     order = np.lexsort((ids, times))
     keep = order[_first(ids[order], times[order])]
@@ -73,10 +73,10 @@ def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[st
     place[keep] = np.arange(total)
     subjects, journeys = np.empty(total, dtype="S34"), np.empty(total, dtype="U14")
     vectors = np.empty((total, width))
-    kept = [name for name in names if name in manifest.features]
+    present = [name for name in names if name in manifest.features]
     at = 0
-    columns = ["subject", "journey", *kept]
-    for batch in found.to_batches(
+    columns = ["subject", "journey", *present]
+    for batch in assessments.to_batches(
         columns=columns, filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
     ):
         rows = place[at : at + batch.num_rows]
@@ -183,26 +183,26 @@ def _first(ids: NDArray[np.bytes_], times: NDArray[np.float64]) -> NDArray[np.bo
 def _labels(
     target: Target, manifest: Manifest, wanted: Wanted, ids: NDArray[np.bytes_]
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    told = table(target, manifest, "outcomes").to_table(
+    reported = table(target, manifest, "outcomes").to_table(
         columns=["assessment_id", "time", "kind"],
         filter=(ds.field("domain") == wanted.domain) & (ds.field("time") <= wanted.as_of),
     )
     order = np.argsort(ids)
-    outcomes = _ids(told["assessment_id"])
+    outcomes = _ids(reported["assessment_id"])
     place = np.searchsorted(ids, outcomes, sorter=order)
     place[place == len(ids)] = 0
     rows = order[place] if len(ids) else place
     ours = ids[rows] == outcomes if len(ids) else np.zeros(len(outcomes), dtype=np.bool_)
-    kinds = told["kind"].to_numpy(zero_copy_only=False).astype(np.str_)
-    return labelled(len(ids), rows[ours], told["time"].to_numpy()[ours], kinds[ours])
+    kinds = reported["kind"].to_numpy(zero_copy_only=False).astype(np.str_)
+    return labelled(len(ids), rows[ours], reported["time"].to_numpy()[ours], kinds[ours])
 
 
 def _truths(path: Path | None, ids: NDArray[np.bytes_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     """Attack and segments of each row, from a file of truth if there is one. Raises InvalidFile."""
     if path is None:
         return np.full(len(ids), HONEST, dtype="U1"), np.full(len(ids), "", dtype="U1")
-    said = truths(path, [one.decode() for one in ids])
+    known = truths(path, [one.decode() for one in ids])
     return (
-        np.array([one.attack for one in said], dtype=np.str_),
-        np.array([" ".join(one.segments) for one in said], dtype=np.str_),
+        np.array([one.attack for one in known], dtype=np.str_),
+        np.array([" ".join(one.segments) for one in known], dtype=np.str_),
     )

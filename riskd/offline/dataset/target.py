@@ -74,13 +74,13 @@ class Target:
         """Read a Parquet file; columns that it lacks are null. Raises InvalidFile."""
         try:
             file = pq.ParquetFile(self.files.open_input_file(path))
-            found = file.read([name for name in schema.names if name in file.schema_arrow.names])
+            content = file.read([name for name in schema.names if name in file.schema_arrow.names])
         except (ArrowException, OSError) as error:
             raise self._failed(path, error) from error
-        missing = [name for name in schema.names if name not in found.schema.names]
+        missing = [name for name in schema.names if name not in content.schema.names]
         for name in missing:
-            found = found.append_column(schema.field(name), nulls(found.num_rows, schema.field(name).type))
-        return found.select(schema.names)
+            content = content.append_column(schema.field(name), nulls(content.num_rows, schema.field(name).type))
+        return content.select(schema.names)
 
     def batches(self, path: str, columns: Sequence[str], rows: int) -> Iterator[RecordBatch]:
         """Read a Parquet file in batches of `rows`. Raises InvalidFile."""

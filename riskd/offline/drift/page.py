@@ -92,10 +92,10 @@ def _histogram(signal: Signal) -> str:
         for kind, offset, shares in (("r", 0.1, both[0]), ("c", 0.5, both[1])):
             tall = (base - 14) * shares[at] / top
             x = left + (at + offset) * step
-            said = f"{name}: {shares[at]:.2%} {'in the reference' if kind == 'r' else 'now'}"
+            label = f"{name}: {shares[at]:.2%} {'in the reference' if kind == 'r' else 'now'}"
             parts.append(
                 f'<rect class="{kind}" x="{x:.1f}" y="{base - tall:.1f}" width="{0.4 * step:.1f}" height="{tall:.1f}">'
-                f"<title>{escape(said)}</title></rect>"
+                f"<title>{escape(label)}</title></rect>"
             )
         down = 28 if crowded and at % 2 else 14
         parts.append(charts.text(left + (at + 0.5) * step, base + down, name, "middle", "n"))
@@ -117,13 +117,15 @@ def _days(signal: Signal) -> str:
         f'<polyline class="lc" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>',
     ]
     for (x, y), day in zip(points, signal.days, strict=True):
-        said = f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
-        parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(said)}</title></circle>')
+        label = (
+            f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
+        )
+        parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(label)}</title></circle>')
         if day.time == signal.since:
             late = x > charts.WIDTH / 2
-            said = f"since {charts.date(day.time)}"
+            label = f"since {charts.date(day.time)}"
             parts.append(f'<path class="e" d="M{x:.1f} 0V{base}"/>')
-            parts.append(charts.text(x - 4 if late else x + 4, 12, said, "end" if late else "start", "n"))
+            parts.append(charts.text(x - 4 if late else x + 4, 12, label, "end" if late else "start", "n"))
     for at in {0, len(points) - 1}:
         anchor = "start" if at == 0 else "end"
         parts.append(charts.text(points[at][0], base + 16, charts.date(signal.days[at].time), anchor, "n"))

@@ -81,14 +81,14 @@ def _drawn(positions: NDArray[np.intp], most: int, random: np.random.Generator) 
 
 def _example(forest: Forest, rows: Rows, at: int, *, found: bool) -> Example:
     vector = rows.vectors[at].tolist()
-    told = forest.explain(vector)
-    moved: Mapping[str, float] = dict(zip(rows.names, told.contributions or (), strict=True))
+    explanation = forest.explain(vector)
+    moved: Mapping[str, float] = dict(zip(rows.names, explanation.contributions or (), strict=True))
     strongest = sorted((name for name, by in moved.items() if by), key=lambda name: -abs(moved[name]))[:MOVES]
     attack = str(rows.attacks[at])
     return Example(
         id=str(rows.ids[at]),
         attack=attack if attack != HONEST else "honest" if rows.labels[at] == GOOD else "fraud",
         found=found,
-        probability=told.probability,
+        probability=explanation.probability,
         moves=tuple((name, vector[rows.names.index(name)], moved[name]) for name in strongest),
     )

@@ -56,8 +56,8 @@ class Scored(Struct, frozen=True, kw_only=True):
 
 def scored_by(forest: Forest, rows: Rows, version: str = "") -> Scored:
     """The scores of a served forest."""
-    said = np.array([forest.score(row) for row in rows.vectors.tolist()])
-    return Scored(version=version, scores=said[:, 0], probabilities=said[:, 1])
+    columns = np.array([forest.score(row) for row in rows.vectors.tolist()])
+    return Scored(version=version, scores=columns[:, 0], probabilities=columns[:, 1])
 
 
 class _Key(Struct, frozen=True):
@@ -96,18 +96,18 @@ def judge(
     return models, differences
 
 
-def _counterpart(found: Mapping[_Key, Floats], key: _Key) -> Floats:
+def _counterpart(figures: Mapping[_Key, Floats], key: _Key) -> Floats:
     """The same figure of another model. For a class left out of training, a model that was not trained without it is
     represented by its usual recall of that class."""
-    return found[key] if key in found else found[_Key("class", key.name, key.rate)]
+    return figures[key] if key in figures else figures[_Key("class", key.name, key.rate)]
 
 
 def _parts(frame: _Frame, one: Scored, draws: list[Counts]) -> list[dict[_Key, Floats]]:
-    found = [frame.figures(one.scores, draws, frame.keys)]
+    parts = [frame.figures(one.scores, draws, frame.keys)]
     for attack, scores in one.left_out.items():
         if attack in frame.attacks:
-            found.append(frame.figures(scores, draws, [_Key("left_out", attack, rate) for rate in RATES]))
-    return found
+            parts.append(frame.figures(scores, draws, [_Key("left_out", attack, rate) for rate in RATES]))
+    return parts
 
 
 class _Frame:
@@ -163,7 +163,7 @@ class _Frame:
         """Each figure over each sample."""
         good, fraud = scores[self.good], scores[self.fraud]
         ranked = Ranked(good)
-        found = {key: np.full(len(draws), np.nan) for key in keys}
+        estimates = {key: np.full(len(draws), np.nan) for key in keys}
         for rate, share in RATES.items():
             of_rate = [key for key in keys if key.rate == rate]
             honest = [key for key in of_rate if key.part == "segment"]
@@ -174,10 +174,10 @@ class _Frame:
                 groups = np.stack([self._groups[key.part][key.name] for key in chosen])
                 for number, often in enumerate(draws):
                     chances = ranked.threshold(share, often[self.good].astype(np.float64)).challenged(values)
-                    told = shares(chances, often[rows].astype(np.float64), groups)
-                    for key, value in zip(chosen, told, strict=True):
-                        found[key][number] = value
-        return found
+                    group_shares = shares(chances, often[rows].astype(np.float64), groups)
+                    for key, value in zip(chosen, group_shares, strict=True):
+                        estimates[key][number] = value
+        return estimates
 
 
 def depth_of(rows: Rows) -> NDArray[np.str_]:
@@ -199,23 +199,23 @@ def _estimate(total: int, values: Floats) -> Estimate:
 
 
 def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats]) -> Judged:
-    def told(part: Part) -> dict[str, dict[str, Estimate]]:
-        found: dict[str, dict[str, Estimate]] = {}
+    def estimates(part: Part) -> dict[str, dict[str, Estimate]]:
+        by_name: dict[str, dict[str, Estimate]] = {}
         for key, values in figures.items():
             if key.part == part:
-                found.setdefault(key.name, {})[key.rate] = _estimate(frame.total(key), values)
-        return found
+                by_name.setdefault(key.name, {})[key.rate] = _estimate(frame.total(key), values)
+        return by_name
 
     good, fraud = one.scores[frame.good], one.scores[frame.fraud]
     ranked, once = Ranked(good), np.ones(len(good))
     return Judged(
         version=one.version,
         thresholds={name: ranked.threshold(rate, once).score for name, rate in RATES.items()},
-        overall=Recall("all", told("overall")["all"]),
-        classes=tuple(Recall(name, at) for name, at in told("class").items()),
-        depths=tuple(Recall(name, at) for name, at in told("depth").items()),
-        left_out=tuple(Recall(name, at) for name, at in told("left_out").items()),
-        segments=tuple(StepUp(name, at) for name, at in told("segment").items()),
+        overall=Recall("all", estimates("overall")["all"]),
+        classes=tuple(Recall(name, at) for name, at in estimates("class").items()),
+        depths=tuple(Recall(name, at) for name, at in estimates("depth").items()),
+        left_out=tuple(Recall(name, at) for name, at in estimates("left_out").items()),
+        segments=tuple(StepUp(name, at) for name, at in estimates("segment").items()),
         reauthentications=tuple(cost(good, fraud, frame.subjects[frame.good], recall) for recall in RECALLS),
         reliability=None
         if one.probabilities is None
@@ -239,18 +239,18 @@ def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float)
 
 def reliability(good: Floats, fraud: Floats) -> Reliability:
     """How well probabilities match observed shares, in bins of equally many rows."""
-    said = np.concatenate([good, fraud])
-    found = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
-    order = np.argsort(said, kind="stable")
+    predicted = np.concatenate([good, fraud])
+    observed = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
+    order = np.argsort(predicted, kind="stable")
     points = [
-        Point(len(part), float(said[part].mean()), float(found[part].mean()))
+        Point(len(part), float(predicted[part].mean()), float(observed[part].mean()))
         for part in np.array_split(order, BINS)
         if len(part)
     ]
-    base = float(found.mean())
+    base = float(observed.mean())
     return Reliability(
-        ece=sum(point.rows * abs(point.said - point.found) for point in points) / len(said),
-        brier=float(np.mean((said - found) ** 2)),
+        ece=sum(point.rows * abs(point.said - point.found) for point in points) / len(predicted),
+        brier=float(np.mean((predicted - observed) ** 2)),
         reference=base * (1 - base),
         points=tuple(points),
     )

@@ -56,7 +56,7 @@ def shares(chances: Floats, weights: Floats, groups: Floats) -> Floats:
 
     `groups` has shape (groups, rows): 1 for a row in the group, else 0.
     """
-    told = groups @ np.stack([weights * chances, weights], axis=1)
+    sums = groups @ np.stack([weights * chances, weights], axis=1)
     with np.errstate(invalid="ignore"):
-        found: Floats = told[:, 0] / told[:, 1]
-    return found
+        quotients: Floats = sums[:, 0] / sums[:, 1]
+    return quotients

@@ -25,29 +25,29 @@ ones in production.</small></p>
 """
 
 
-def page(found: Evaluation, importances: Sequence[Importance], examples: Sequence[Example]) -> str:
+def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Sequence[Example]) -> str:
     """The evaluation as an HTML document. Everything that comes from logs or bundles is escaped."""
-    candidate = found.models[CANDIDATE]
+    candidate = evaluation.models[CANDIDATE]
     return document(
-        f"Evaluation of {candidate.version}, {found.domain}",
+        f"Evaluation of {candidate.version}, {evaluation.domain}",
         "".join(
             [
-                tiles(_figures(found)),
+                tiles(_figures(evaluation)),
                 _WORDS,
                 "<h2>Attacks that are found</h2>",
-                _recall_curve(found.models),
+                _recall_curve(evaluation.models),
                 *(
-                    _dots(f"Recall at {rate} false positives, by class of attack", found.models, "classes", rate)
+                    _dots(f"Recall at {rate} false positives, by class of attack", evaluation.models, "classes", rate)
                     for rate in RATES
                 ),
-                _dots("Recall at 1% false positives, by depth of history", found.models, "depths", "1%"),
-                _left_out(found),
-                _goals(found),
+                _dots("Recall at 1% false positives, by depth of history", evaluation.models, "depths", "1%"),
+                _left_out(evaluation),
+                _goals(evaluation),
                 "<h2>What honest people are asked</h2>",
-                _segments(found),
-                _costs(found.models),
+                _segments(evaluation),
+                _costs(evaluation.models),
                 "<h2>Whether probabilities hold</h2>",
-                _calibration(found.models),
+                _calibration(evaluation.models),
                 "<h2>What moves scores</h2>",
                 _contributions(importances),
                 _examples(examples),
@@ -56,21 +56,28 @@ def page(found: Evaluation, importances: Sequence[Importance], examples: Sequenc
     )
 
 
-def _figures(found: Evaluation) -> list[tuple[str, str]]:
-    data, candidate = found.data, found.models[CANDIDATE]
+def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
+    data, candidate = evaluation.data, evaluation.models[CANDIDATE]
     return [
         (f"{data.rows:,}", f"assessments, {date(data.first)} to {date(data.last)}"),
         (f"{data.fraud:,}", f"attacks by {data.labels}, {data.good:,} good ones"),
         *(
-            (share(candidate.overall.at[rate]), f"of attacks found at {rate} false positives{_beside(found, rate)}")
+            (
+                share(candidate.overall.at[rate]),
+                f"of attacks found at {rate} false positives{_beside(evaluation, rate)}",
+            )
             for rate in RATES
         ),
-        *([(f"{sum(goal.met for goal in found.goals)} of {len(found.goals)}", "goals reached")] if found.goals else []),
+        *(
+            [(f"{sum(goal.met for goal in evaluation.goals)} of {len(evaluation.goals)}", "goals reached")]
+            if evaluation.goals
+            else []
+        ),
     ]
 
 
-def _beside(found: Evaluation, rate: str) -> str:
-    champion = found.models.get(CHAMPION)
+def _beside(evaluation: Evaluation, rate: str) -> str:
+    champion = evaluation.models.get(CHAMPION)
     return f"; the champion {share(champion.overall.at[rate])}" if champion else ""
 
 
@@ -125,45 +132,45 @@ def _dots(title: str, models: Mapping[str, Judged], part: str, rate: str) -> str
         parts.append(f'<path class="a" d="M0 {above}H{WIDTH}"/>')
         parts.append(text(left - 10, above + step / 2 + 4, name, "end"))
         for at, each in enumerate(group):
-            found, y = each.at[rate], above + row * (at + 1)
-            if found.value is None or found.low is None or found.high is None:
+            estimate, y = each.at[rate], above + row * (at + 1)
+            if estimate.value is None or estimate.low is None or estimate.high is None:
                 continue
-            low, middle, high = (left + width * value for value in (found.low, found.value, found.high))
+            low, middle, high = (left + width * value for value in (estimate.low, estimate.value, estimate.high))
             parts.append(f'<path class="i" d="M{low:.1f} {y}H{high:.1f}"/>')
-            parts.append(mark(at, middle, y, f"{NAMES[list(models)[at]]}: {share(found)}"))
-            parts.append(text(WIDTH - 4, y + 4, f"{found.value * 100:.1f} %", "end", "n"))
+            parts.append(mark(at, middle, y, f"{NAMES[list(models)[at]]}: {share(estimate)}"))
+            parts.append(text(WIDTH - 4, y + 4, f"{estimate.value * 100:.1f} %", "end", "n"))
     return figure(title, base + 24, parts, _key(models, line=False))
 
 
-def _left_out(found: Evaluation) -> str:
-    candidate = found.models[CANDIDATE]
+def _left_out(evaluation: Evaluation) -> str:
+    candidate = evaluation.models[CANDIDATE]
     head = (
         "class",
         "left out of training",
         "trained with it",
-        *(NAMES[name] for name in found.models if name != CANDIDATE),
+        *(NAMES[name] for name in evaluation.models if name != CANDIDATE),
     )
 
     def of(model: Judged, attack: str) -> str:
         return next(share(each.at["1%"]) for each in model.classes if each.name == attack)
 
     rows = [
-        (each.name, share(each.at["1%"]), *(of(model, each.name) for model in found.models.values()))
+        (each.name, share(each.at["1%"]), *(of(model, each.name) for model in evaluation.models.values()))
         for each in candidate.left_out
     ]
     return table("Recall at 1% false positives of a class that training did not have", head, rows)
 
 
-def _segments(found: Evaluation) -> str:
-    shown = [name for name in (CANDIDATE, CHAMPION, "large_boosted") if name in found.models]
+def _segments(evaluation: Evaluation) -> str:
+    shown = [name for name in (CANDIDATE, CHAMPION, "large_boosted") if name in evaluation.models]
     head = ("segment", "rows", *(f"{NAMES[name]} {rate}" for rate in RATES for name in shown))
     rows = [
         (
             first.name,
             f"{first.at['1%'].total:,}",
-            *(share(found.models[name].segments[at].at[rate]) for rate in RATES for name in shown),
+            *(share(evaluation.models[name].segments[at].at[rate]) for rate in RATES for name in shown),
         )
-        for at, first in enumerate(found.models[CANDIDATE].segments)
+        for at, first in enumerate(evaluation.models[CANDIDATE].segments)
     ]
     return table("Honest attempts challenged, by segment, at the threshold of all", head, rows)
 
@@ -186,7 +193,7 @@ def _costs(models: Mapping[str, Judged]) -> str:
 
 def _calibration(models: Mapping[str, Judged]) -> str:
     """Predicted probability and observed share of each bin, both on a logarithmic axis."""
-    told = [(at, model.reliability) for at, model in enumerate(models.values()) if model.reliability]
+    calibrated = [(at, model.reliability) for at, model in enumerate(models.values()) if model.reliability]
     left, width, base, tall, low = 60, 320, 250, 230, 1e-4
 
     def place(value: float) -> float:
@@ -199,18 +206,20 @@ def _calibration(models: Mapping[str, Judged]) -> str:
     for tick in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
         parts.append(text(left + width * place(tick), base + 18, f"{tick:g}", "middle", "n"))
         parts.append(text(left - 6, base - tall * place(tick) + 2, f"{tick:g}", "end", "n"))
-    for number, reliability in told:
+    for number, reliability in calibrated:
         for point in reliability.points:
-            said = f"predicted {point.said:.4g}, found {point.found:.4g} of {point.rows:,}"
-            parts.append(mark(number, *at_point(point), said))
+            label = f"predicted {point.said:.4g}, found {point.found:.4g} of {point.rows:,}"
+            parts.append(mark(number, *at_point(point), label))
     names = list(models)
-    rows = [(NAMES[names[at]], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}") for at, each in told]
+    rows = [
+        (NAMES[names[at]], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}") for at, each in calibrated
+    ]
     key = [sample for sample, model in zip(_key(models, line=False), models.values(), strict=True) if model.reliability]
     picture = figure("Probability predicted (across) and share of attacks found (up)", base + 28, parts, key)
     return picture + table("Probabilities", ("model", "calibration error", "Brier score", "of the base rate"), rows)
 
 
-def _goals(found: Evaluation) -> str:
+def _goals(evaluation: Evaluation) -> str:
     rows = [
         (
             goal.name,
@@ -218,7 +227,7 @@ def _goals(found: Evaluation) -> str:
             f"{goal.margin * 100:+.1f} points",
             ("yes" if goal.met else "no") + ("" if goal.sure else ", within the interval"),
         )
-        for goal in found.goals
+        for goal in evaluation.goals
     ]
     return table("Goals: recall at 1% false positives at least as good", ("as", "class", "margin", "reached"), rows)
 

@@ -19,42 +19,42 @@ NAMES: Final = {
 }
 
 
-def markdown(found: Evaluation) -> str:
+def markdown(evaluation: Evaluation) -> str:
     """The whole evaluation."""
-    data = found.data
+    data = evaluation.data
     lines = [
-        f"# {found.models[CANDIDATE].version}, {found.domain}",
+        f"# {evaluation.models[CANDIDATE].version}, {evaluation.domain}",
         "",
         (
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
             f" {date(data.first)} to {date(data.last)}:"
             f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
-            f" Intervals: 95 %, {found.resamples} bootstraps of the subjects."
+            f" Intervals: 95 %, {evaluation.resamples} bootstraps of the subjects."
         ),
         "",
-        *_section("Recall by class of attack", recalls(found.models)),
-        *_section("Recall by depth of history", recalls(found.models, "depths")),
-        *_section("With the class left out of training", _left_out(found)),
-        *_section("Honest attempts above the threshold, by segment", _segments(found)),
-        *_section("What finding more costs: challenges of honest people", _costs(found)),
-        *_section("Probabilities", _reliability(found)),
-        *_section("Goals at 1 % false positives", _goals(found)),
+        *_section("Recall by class of attack", recalls(evaluation.models)),
+        *_section("Recall by depth of history", recalls(evaluation.models, "depths")),
+        *_section("With the class left out of training", _left_out(evaluation)),
+        *_section("Honest attempts above the threshold, by segment", _segments(evaluation)),
+        *_section("What finding more costs: challenges of honest people", _costs(evaluation)),
+        *_section("Probabilities", _reliability(evaluation)),
+        *_section("Goals at 1 % false positives", _goals(evaluation)),
     ]
     return "\n".join(lines)
 
 
-def figures(found: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
+def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table that fits a terminal: recall at one rate, in percent, without intervals."""
-    models = list(found.models.values())
+    models = list(evaluation.models.values())
     groups = [("", "classes", number) for number in range(1 + len(models[0].classes))]
     groups += [("depth ", "depths", number) for number in range(1, 1 + len(models[0].depths))]
     rows = []
     for kind, part, number in groups:
         each = [(model.overall, *getattr(model, part))[number] for model in models]
         values = [one.at[rate].value for one in each]
-        told = ["-" if value is None else f"{value * 100:.1f}" for value in values]
-        rows.append([kind + each[0].name, f"{_total(each[0]):,}", *told])
-    return [f"% found at {rate}", "rows", *(NAMES[name] for name in found.models)], rows
+        percentages = ["-" if value is None else f"{value * 100:.1f}" for value in values]
+        rows.append([kind + each[0].name, f"{_total(each[0]):,}", *percentages])
+    return [f"% found at {rate}", "rows", *(NAMES[name] for name in evaluation.models)], rows
 
 
 def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[str, str] = NAMES) -> str:
@@ -82,23 +82,23 @@ def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
-        told = (
+        padded = (
             cell.rjust(width) if at else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        return f"| {' | '.join(told)} |"
+        return f"| {' | '.join(padded)} |"
 
     rule = "|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|"
     return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
 
 
-def share(found: Estimate) -> str:
+def share(estimate: Estimate) -> str:
     """`28.5 % (26.1 to 31.0)`; `-` if there are no rows."""
-    if found.value is None:
+    if estimate.value is None:
         return "-"
-    if found.low is None or found.high is None or found.low == found.high == found.value:
-        return f"{found.value * 100:.1f} %"
-    return f"{found.value * 100:.1f} % ({found.low * 100:.1f} to {found.high * 100:.1f})"
+    if estimate.low is None or estimate.high is None or estimate.low == estimate.high == estimate.value:
+        return f"{estimate.value * 100:.1f} %"
+    return f"{estimate.value * 100:.1f} % ({estimate.low * 100:.1f} to {estimate.high * 100:.1f})"
 
 
 def _section(title: str, body: str) -> Iterator[str]:
@@ -110,15 +110,15 @@ def _total(each: Recall) -> int:
     return next(iter(each.at.values())).total
 
 
-def _left_out(found: Evaluation) -> str:
-    candidate = found.models[CANDIDATE]
-    others = [name for name in found.models if name not in (CANDIDATE, CHAMPION, "large_boosted")]
+def _left_out(evaluation: Evaluation) -> str:
+    candidate = evaluation.models[CANDIDATE]
+    others = [name for name in evaluation.models if name not in (CANDIDATE, CHAMPION, "large_boosted")]
     head = ["class left out", "rows", "candidate", "champion", *(NAMES[name] for name in others), "trained with it"]
 
     def row(each: Recall) -> list[str]:
-        known = [found.models[name] for name in (CHAMPION, *others) if name in found.models]
-        told = [share(_of(model, each.name).at["1%"]) for model in (*known, candidate)]
-        return [each.name, f"{_total(each):,}", share(each.at["1%"]), *told]
+        known = [evaluation.models[name] for name in (CHAMPION, *others) if name in evaluation.models]
+        shares = [share(_of(model, each.name).at["1%"]) for model in (*known, candidate)]
+        return [each.name, f"{_total(each):,}", share(each.at["1%"]), *shares]
 
     return table(head, (row(each) for each in candidate.left_out))
 
@@ -127,12 +127,14 @@ def _of(model: Judged, attack: str) -> Recall:
     return next(each for each in model.classes if each.name == attack)
 
 
-def _segments(found: Evaluation) -> str:
-    shown = {name: found.models[name] for name in (CANDIDATE, CHAMPION, "large_boosted") if name in found.models}
+def _segments(evaluation: Evaluation) -> str:
+    shown = {
+        name: evaluation.models[name] for name in (CANDIDATE, CHAMPION, "large_boosted") if name in evaluation.models
+    }
     head = ["segment", "rows", *(f"{NAMES[name]} {rate}" for rate in RATES for name in shown)]
 
     def rows() -> Iterator[list[str]]:
-        for number, first in enumerate(found.models[CANDIDATE].segments):
+        for number, first in enumerate(evaluation.models[CANDIDATE].segments):
             each = [model.segments[number] for model in shown.values()]
             total = next(iter(first.at.values())).total
             yield [first.name, f"{total:,}", *(share(one.at[rate]) for rate in RATES for one in each)]
@@ -140,30 +142,30 @@ def _segments(found: Evaluation) -> str:
     return table(head, rows())
 
 
-def _costs(found: Evaluation) -> str:
-    head = ["attacks found", *(f"{NAMES[name]}, mean (median) a subject" for name in found.models)]
+def _costs(evaluation: Evaluation) -> str:
+    head = ["attacks found", *(f"{NAMES[name]}, mean (median) a subject" for name in evaluation.models)]
 
     def rows() -> Iterator[list[str]]:
-        for number, first in enumerate(found.models[CANDIDATE].reauthentications):
-            told = [model.reauthentications[number] for model in found.models.values()]
-            yield [f"{first.recall:.0%}", *(f"{each.mean:.2f} ({each.median:.0f}), {each.share:.1%}" for each in told)]
+        for number, first in enumerate(evaluation.models[CANDIDATE].reauthentications):
+            costs = [model.reauthentications[number] for model in evaluation.models.values()]
+            yield [f"{first.recall:.0%}", *(f"{each.mean:.2f} ({each.median:.0f}), {each.share:.1%}" for each in costs)]
 
     return table(head, rows())
 
 
-def _reliability(found: Evaluation) -> str:
+def _reliability(evaluation: Evaluation) -> str:
     rows = (
         [NAMES[name], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}"]
-        for name, model in found.models.items()
+        for name, model in evaluation.models.items()
         if (each := model.reliability)
     )
     return table(["model", "calibration error", "Brier score", "base rate's Brier score"], rows)
 
 
-def _goals(found: Evaluation) -> str:
+def _goals(evaluation: Evaluation) -> str:
     rows = (
         [goal.name, goal.attack, f"{goal.margin * 100:+.1f}", _verdict(met=goal.met, sure=goal.sure)]
-        for goal in found.goals
+        for goal in evaluation.goals
     )
     return table(["at least as good", "class", "margin in points", "reached"], rows)
 

@@ -143,9 +143,9 @@ def _fetch(package: Package, folder: Path, report: Report) -> Path:
         raise Unavailable([Problem(wanted, f"could not be downloaded: {error}", _OWN_FILES)]) from error
     archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
-        said = " ".join(done.stderr.split())[-400:] or f"npm exited with code {done.returncode}"
+        message = " ".join(done.stderr.split())[-400:] or f"npm exited with code {done.returncode}"
         remedy = f"check npm's configuration and the network, {_OWN_FILES}"
-        raise Unavailable([Problem(wanted, f"could not be downloaded: {said}", remedy)])
+        raise Unavailable([Problem(wanted, f"could not be downloaded: {message}", remedy)])
     with archives[0].open("rb") as file:
         digest = b64encode(file_digest(file, "sha512").digest()).decode()
     if digest != package.sha512:

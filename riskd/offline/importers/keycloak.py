@@ -64,10 +64,10 @@ def read(row: Row, subject: str) -> Event | Skipped:
 
 def _logged(row: Row) -> Row:
     """The event in a line of the server's log. Its time is UTC if it names no timezone."""
-    said = text(row, "line") or text(row, "message")
-    pairs = {key: quoted or bare for key, quoted, bare in _PAIR.findall(said)}
+    line = text(row, "line") or text(row, "message")
+    pairs = {key: quoted or bare for key, quoted, bare in _PAIR.findall(line)}
     event: dict[str, object] = {name: pairs.pop(name) for name in _FIELDS if name in pairs}
-    stamp = _STAMP.search(said)
+    stamp = _STAMP.search(line)
     time = moment(text(row, "timestamp") or (stamp[0] if stamp else ""))
     if time is not None:
         event["time"] = time * 1000

@@ -106,9 +106,9 @@ def _trees(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
     )
     before, after = _asked(old), _asked(new)
     moved = sorted(before.keys() | after.keys(), key=lambda name: (-abs(after[name] - before[name]), name))
-    told = [f"{name} {before[name]} -> {after[name]}" for name in moved if before[name] != after[name]]
-    if told:
-        yield f"splits of the trees by feature, the largest changes: {', '.join(told[:8])}"
+    changes = [f"{name} {before[name]} -> {after[name]}" for name in moved if before[name] != after[name]]
+    if changes:
+        yield f"splits of the trees by feature, the largest changes: {', '.join(changes[:8])}"
 
 
 def _asked(document: ForestDocument) -> Counter[str]:

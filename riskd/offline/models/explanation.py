@@ -60,8 +60,8 @@ class Importance(Struct, frozen=True, kw_only=True):
 
 def explained(forest: Forest, vector: Sequence[float], record: AssessmentRecord | None = None) -> Explained:
     """The explained score of a vector by a model. Features that moved nothing are left out."""
-    found = forest.explain(vector)
-    moved = found.contributions or ()
+    explanation = forest.explain(vector)
+    moved = explanation.contributions or ()
     order = sorted(range(len(moved)), key=lambda column: -abs(moved[column]))
     parts = tuple(
         Part(
@@ -76,8 +76,8 @@ def explained(forest: Forest, vector: Sequence[float], record: AssessmentRecord 
     )
     return Explained(
         model=forest.version,
-        score=found.probability,
-        log_odds=found.log_odds,
+        score=explanation.probability,
+        log_odds=explanation.log_odds,
         parts=parts,
         reasons=reasons((), list(vector), moved),
         recorded=record.score if record else None,
@@ -96,12 +96,12 @@ def importance(forest: Forest, vectors: Sequence[Sequence[float]]) -> list[Impor
                 mean[column] += moved
                 hits[column] += 1
     rows = max(len(vectors), 1)
-    found = [
+    importances = [
         Importance(feature=NAMES[at], moves=moves[at] / rows, mean=mean[at] / rows, share=hits[at] / rows)
         for at in range(size)
         if hits[at]
     ]
-    return sorted(found, key=lambda each: -each.moves)
+    return sorted(importances, key=lambda each: -each.moves)
 
 
 def find(log: Path, assessment_id: str) -> AssessmentRecord:

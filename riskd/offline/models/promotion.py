@@ -49,8 +49,8 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
     mismatch = _mismatch(evaluation, candidate, champion)
     data = evaluation.data
     rows, subjects = quantity(data.rows, "row"), quantity(data.subjects, "subject")
-    said = f"{rows} of {subjects}, {quantity(data.fraud, 'fraud')}, labels from {data.labels}"
-    yield Check("evaluation", not mismatch, mismatch or said)
+    figures = f"{rows} of {subjects}, {quantity(data.fraud, 'fraud')}, labels from {data.labels}"
+    yield Check("evaluation", not mismatch, mismatch or figures)
     if mismatch:
         return
     old, new = evaluation.models[CHAMPION], evaluation.models[CANDIDATE]
@@ -85,8 +85,8 @@ def _compared(each: Difference, old: Judged, new: Judged) -> Check:
     before, after = (_share(judged, each) for judged in (old, new))
     moved = f"{_points(figure.value)} ({_points(figure.low)} to {_points(figure.high)})"
     unsure = not lost and figure.value * worse >= VISIBLE
-    said = f"{before} -> {after} at {each.rate}, {moved} of {figure.total:,}"
-    return Check(name, not lost, said + (": may be due to chance; more rows would show" if unsure else ""))
+    figures = f"{before} -> {after} at {each.rate}, {moved} of {figure.total:,}"
+    return Check(name, not lost, figures + (": may be due to chance; more rows would show" if unsure else ""))
 
 
 def _share(judged: Judged, each: Difference) -> str:
@@ -98,8 +98,8 @@ def _share(judged: Judged, each: Difference) -> str:
         "segment": judged.segments,
     }
     named = (one.at[each.rate] for one in parts[each.part] if each.part == "overall" or one.name == each.name)
-    found = next(named, None)
-    return "-" if found is None or found.value is None else f"{found.value * 100:.1f} %"
+    estimate = next(named, None)
+    return "-" if estimate is None or estimate.value is None else f"{estimate.value * 100:.1f} %"
 
 
 def _points(value: float) -> str:
@@ -112,8 +112,8 @@ def _calibrated(old: Judged, new: Judged) -> Check:
     ece, brier = new.reliability.ece, new.reliability.brier
     before = old.reliability.ece if old.reliability else MISCALIBRATED
     limit = max(before, MISCALIBRATED)
-    said = f"expected error {before:.4f} -> {ece:.4f}, at most {limit:.4f}; Brier {brier:.5f}"
-    return Check("calibration", ece <= limit, said)
+    figures = f"expected error {before:.4f} -> {ece:.4f}, at most {limit:.4f}; Brier {brier:.5f}"
+    return Check("calibration", ece <= limit, figures)
 
 
 def quick(candidate: Scorer, champion: Scorer) -> Check:
@@ -126,8 +126,8 @@ def quick(candidate: Scorer, champion: Scorer) -> Check:
     largest = yardstick()
     new, old, limit = clocked((candidate, champion, largest), vectors)
     allowed = max(SLOWER * old, limit)
-    said = f"{new * 1e6:.1f} us a score, {new / old:.2f} times the champion's; at most {allowed / old:.2f} times"
-    return Check("latency", new <= allowed, said)
+    figures = f"{new * 1e6:.1f} us a score, {new / old:.2f} times the champion's; at most {allowed / old:.2f} times"
+    return Check("latency", new <= allowed, figures)
 
 
 def clocked(scorers: Sequence[Scorer], vectors: Sequence[Sequence[float]]) -> list[float]:

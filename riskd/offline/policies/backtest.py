@@ -88,7 +88,7 @@ def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]
 
 def outcomes_of(path: Path) -> bytes:
     """The outcomes of a segment, 18 bytes each."""
-    found = bytearray()
+    packed = bytearray()
     for line in read_segment(path):
         if not line.startswith(_NO_OUTCOMES):
             try:
@@ -96,8 +96,8 @@ def outcomes_of(path: Path) -> bytes:
             except msgspec.DecodeError:
                 continue  # counted as unreadable by the pass over decisions
             if isinstance(outcome, OutcomeRecord):
-                found += row(outcome.assessment_id, outcome.kind)
-    return bytes(found)
+                packed += row(outcome.assessment_id, outcome.kind)
+    return bytes(packed)
 
 
 def replay_segment(plan: Plan, path: Path) -> Tally:

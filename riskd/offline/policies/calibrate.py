@@ -160,7 +160,7 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
     good, fraud = (
         samples.known.get((policy.domain, name, label)) or Sample(len(journey.bands.edges)) for label in (GOOD, FRAUD)
     )
-    found = Calibration(
+    calibration = Calibration(
         domain=policy.domain,
         journey=name,
         budget=budget,
@@ -170,11 +170,11 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
     )
     refused, needed = _refused(good, journey, budget)
     if refused:
-        return replace(found, refused=refused, needed=needed)
+        return replace(calibration, refused=refused, needed=needed)
     edges = _edges(good, journey, most_hits(good.total, budget, TAIL) - good.asked)
     old = journey.bands.edges
     return replace(
-        found,
+        calibration,
         new=_named(journey, edges),
         friction=(good.challenged(old), good.challenged(edges)),
         recall=(fraud.challenged(old), fraud.challenged(edges)),
@@ -194,11 +194,11 @@ def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
     if good.asked <= most_hits(good.total, budget, TAIL):
         return "", 0
     others = share(good.asked, good.total)
-    told = f"rules, gaps and cold start by themselves challenge {others} of good decisions"
+    cause = f"rules, gaps and cold start by themselves challenge {others} of good decisions"
     total = enough(good.asked / good.total, budget, TAIL)
     if total is None or lower(good.asked, good.total, TAIL) > budget:
-        return f"{told}, and bands can only add to that: see `riskd policy rules`", 0
-    return f"{told}, which may be within the budget", total - good.total
+        return f"{cause}, and bands can only add to that: see `riskd policy rules`", 0
+    return f"{cause}, which may be within the budget", total - good.total
 
 
 def _edges(good: Sample, journey: Journey, allowed: int) -> tuple[float, ...]:
@@ -227,9 +227,9 @@ def _least(above: float, most: float) -> float:
     """The shortest decimal that is greater than `above` and at most `most`; of several, the smallest."""
     for digits in range(1, 18):
         step = 10.0**-digits
-        found = round((math.floor(above / step) + 1) * step, digits)
-        if above < found <= most:
-            return found
+        decimal = round((math.floor(above / step) + 1) * step, digits)
+        if above < decimal <= most:
+            return decimal
     return most
 
 
@@ -240,8 +240,8 @@ def _up(value: float) -> float:
 
 
 def _log_odds(probability: float) -> float:
-    kept = min(max(probability, 1e-12), 1 - 1e-12)
-    return math.log(kept) - math.log1p(-kept)
+    clipped = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(clipped) - math.log1p(-clipped)
 
 
 def _probability(log_odds: float) -> float:

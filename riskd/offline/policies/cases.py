@@ -84,16 +84,16 @@ def run_case(policy: Policy, case: Case) -> Result:
 
 
 def _differences(expected: Expected, got: Expected) -> list[Difference]:
-    found = []
+    differences = []
     for part in Expected.__struct_fields__:
         wanted, have = getattr(expected, part), getattr(got, part)
         if isinstance(wanted, tuple):
             missing, extra = [one for one in wanted if one not in have], [one for one in have if one not in wanted]
             if missing or extra:
-                found.append(Difference(part, _listed(missing, "-"), _listed(extra, "+")))
+                differences.append(Difference(part, _listed(missing, "-"), _listed(extra, "+")))
         elif wanted is not None and wanted != have:
-            found.append(Difference(part, _said(wanted), _said(have)))
-    return found
+            differences.append(Difference(part, _said(wanted), _said(have)))
+    return differences
 
 
 def _listed(names: Sequence[str], sign: str) -> str:

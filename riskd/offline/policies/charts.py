@@ -18,54 +18,54 @@ _SIDES: Final = ("recorded", "candidate")
 
 def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
     """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale."""
-    told = [row for row in rows if row[1].share is not None or row[2].share is not None]
-    top = _nice(max((share.high for _, *both in told for share in both if share.share is not None), default=1.0))
-    left = room(name for name, *_ in told)
-    width, height = WIDTH - left - 80, len(told) * _ROW + 30
+    known = [row for row in rows if row[1].share is not None or row[2].share is not None]
+    top = _nice(max((share.high for _, *both in known for share in both if share.share is not None), default=1.0))
+    left = room(name for name, *_ in known)
+    width, height = WIDTH - left - 80, len(known) * _ROW + 30
     parts = [_ticks(top, left, width, height)]
-    for number, (name, *both) in enumerate(told):
+    for number, (name, *both) in enumerate(known):
         y = number * _ROW + 8
         parts.append(text(left - 8, y + 15, name, "end"))
         for side, share, offset in zip(_SIDES, both, (0, 13), strict=True):
             if share.share is None:
                 continue
             low, middle, high = (left + width * min(value / top, 1) for value in (share.low, share.share, share.high))
-            said = escape(f"{name}, {side}: {share} of {share.total:,}")
+            label = escape(f"{name}, {side}: {share} of {share.total:,}")
             parts.append(
                 f'<rect class="{BARS[side]}" x="{left}" y="{y + offset}" width="{middle - left:.1f}"'
-                f' height="10"><title>{said}</title></rect>'
+                f' height="10"><title>{label}</title></rect>'
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
             parts.append(text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
     return figure(title, height, parts, bars(*_SIDES))
 
 
-def scores(title: str, found: Scores) -> str:
+def scores(title: str, distribution: Scores) -> str:
     """Good and fraudulent decisions by score, each on its own scale, and where the bands begin."""
-    top, tall_most = 14 * len(found.edges) + 6, 130
+    top, tall_most = 14 * len(distribution.edges) + 6, 130
     base = top + tall_most
-    step = (WIDTH - 20) / len(found.good)
+    step = (WIDTH - 20) / len(distribution.good)
     parts = []
     key = []
-    for counts, name in ((found.good, "good"), (found.fraud, "fraud")):
+    for counts, name in ((distribution.good, "good"), (distribution.fraud, "fraud")):
         kind, most = BARS[name], max(counts)
         key += [(sample, f"{name}, at most {most:,} in a bar") for sample, _ in bars(name)]
         for number, count in enumerate(counts):
             tall = tall_most * count / max(most, 1)
-            low = found.low + number * found.width
-            said = f"{_probability(low)} to {_probability(low + found.width)}: {count:,} {name}"
+            low = distribution.low + number * distribution.width
+            label = f"{_probability(low)} to {_probability(low + distribution.width)}: {count:,} {name}"
             if count:
                 parts.append(
                     f'<rect class="{kind}" x="{10 + number * step:.1f}" y="{base - tall:.1f}" width="{step - 1:.1f}"'
-                    f' height="{tall:.1f}"><title>{escape(said)}</title></rect>'
+                    f' height="{tall:.1f}"><title>{escape(label)}</title></rect>'
                 )
     ticks = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8)
-    parts += [text(_at(tick, found, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
-    for number, (tier, edge) in enumerate(found.edges.items()):
-        x, y, said = _at(edge, found, step), 14 * number, f"{tier} from {edge:g}"
-        before = x + room([said]) > WIDTH
+    parts += [text(_at(tick, distribution, step), base + 14, f"{tick:g}", "middle", "n") for tick in ticks]
+    for number, (tier, edge) in enumerate(distribution.edges.items()):
+        x, y, label = _at(edge, distribution, step), 14 * number, f"{tier} from {edge:g}"
+        before = x + room([label]) > WIDTH
         parts.append(f'<path class="e" d="M{x:.1f} {y}V{base}"/>')
-        parts.append(text(x - 4 if before else x + 4, y + 12, said, "end" if before else "start", "n"))
+        parts.append(text(x - 4 if before else x + 4, y + 12, label, "end" if before else "start", "n"))
     return figure(title, base + 24, parts, key)
 
 
@@ -91,11 +91,11 @@ def days(title: str, groups: Sequence[Group]) -> str:
     return figure(title, height, parts, lines(*_SIDES))
 
 
-def moves(found: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
+def moves(counts: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
     """A table of recorded tier by candidate tier: above the diagonal, the candidate is stricter."""
 
     def cell(row: int, column: int) -> str | Cell:
-        count = found.get(tiers[row], {}).get(tiers[column], 0)
+        count = counts.get(tiers[row], {}).get(tiers[column], 0)
         kind, arrow = ("up", " ↑") if column > row else ("down", " ↓") if column < row else ("same", "")
         return Cell(f"{count:,}{arrow}", kind=kind) if count else ""
 
@@ -103,10 +103,10 @@ def moves(found: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:
     return table("Recorded tier (down) by the candidate's (across); ↑ stricter, ↓ laxer", ("", *tiers), rows)
 
 
-def _at(probability: float, found: Scores, step: float) -> float:
+def _at(probability: float, distribution: Scores, step: float) -> float:
     odds = math.log(max(probability, 1e-9) / max(1 - probability, 1e-9))
-    place = (odds - found.low) / found.width
-    return 10 + step * min(max(place, 0), len(found.good))
+    place = (odds - distribution.low) / distribution.width
+    return 10 + step * min(max(place, 0), len(distribution.good))
 
 
 def _probability(odds: float) -> str:

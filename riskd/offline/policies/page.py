@@ -27,18 +27,18 @@ not another model.</small></p>
 """
 
 
-def page(found: Report) -> str:
+def page(report: Report) -> str:
     """The report as an HTML document. Everything that comes from the log or a policy is escaped."""
-    counts = found.counts
+    counts = report.counts
     replayed = counts.get("replayed", 0)
     figures = [
-        (f"{replayed:,}", f"decisions, {date(found.first)} to {date(found.last)}"),
-        (f"{found.differences:,}", f"differ from the recorded ones ({_part(found.differences, replayed)})"),
+        (f"{replayed:,}", f"decisions, {date(report.first)} to {date(report.last)}"),
+        (f"{report.differences:,}", f"differ from the recorded ones ({_part(report.differences, replayed)})"),
         (f"{counts.get('outcomes', 0):,}", "outcomes"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
     ]
-    body = "".join(_domain(domain) for domain in found.domains if domain.total.decisions)
-    return document(f"Backtest of {found.log}", f"{tiles(figures)}{_WORDS}{body}")
+    body = "".join(_domain(domain) for domain in report.domains if domain.total.decisions)
+    return document(f"Backtest of {report.log}", f"{tiles(figures)}{_WORDS}{body}")
 
 
 _LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable")
@@ -90,8 +90,8 @@ def _domain(domain: DomainReport) -> str:
 def _releases(domain: DomainReport) -> str:
     if len(domain.releases) < 2:
         return ""
-    told = ", ".join(f"{escape(release)} ({count:,})" for release, count in domain.releases.items())
-    return f"<p>Several releases made these decisions, which may explain differences: {told}.</p>"
+    releases = ", ".join(f"{escape(release)} ({count:,})" for release, count in domain.releases.items())
+    return f"<p>Several releases made these decisions, which may explain differences: {releases}.</p>"
 
 
 def _rules(domain: DomainReport) -> str:

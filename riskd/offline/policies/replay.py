@@ -52,15 +52,15 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
 def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
     """Evaluate the lists again. Devices and whole addresses are not recorded: if the recorded network cannot tell, the
     recorded result is used, and for lists that did not exist then, no match."""
-    found = listed(policy.lists, attempt, context)
+    matches = listed(policy.lists, attempt, context)
     absent = {gap.source for gap in context.missing}
     for name, each in policy.lists.items():
         if each.kind == "networks":
             known = each.holds_all(*_range(record.facts.network))
-            found[name] = name in record.lists if known is None else known
+            matches[name] = name in record.lists if known is None else known
         elif each.kind == "device_ids" and "device_id" not in absent:
-            found[name] = name in record.lists
-    return found
+            matches[name] = name in record.lists
+    return matches
 
 
 @lru_cache(4096)

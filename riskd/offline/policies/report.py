@@ -163,12 +163,12 @@ def challenged(state: int) -> bool:
 
 
 def _side(codes: Codes, state_of: Mapping[int, int]) -> Side:
-    asked = {code: count for code, count in codes.items() if challenged(state_of[code])}
+    challenges = {code: count for code, count in codes.items() if challenged(state_of[code])}
     known = Counter({name: _sum(codes, name) for name in (GOOD, FRAUD)})
-    met = Counter({name: _sum(asked, name) for name in (GOOD, FRAUD, UNPROVEN)})
+    met = Counter({name: _sum(challenges, name) for name in (GOOD, FRAUD, UNPROVEN)})
     return Side(
-        challenged=sum(asked.values()),
-        refused=sum(count for code, count in asked.items() if state_of[code] == _DENY),
+        challenged=sum(challenges.values()),
+        refused=sum(count for code, count in challenges.items() if state_of[code] == _DENY),
         unproven=met[UNPROVEN],
         friction=share(met[GOOD], known[GOOD]),
         recall=share(met[FRAUD], known[FRAUD]),
@@ -236,19 +236,19 @@ def _values(values: Mapping[str, Codes]) -> tuple[Group, ...]:
     rest: Counter[int] = Counter()
     for value in ranked[VALUES:]:
         rest.update(values[value])
-    found = [group(value, values[value]) for value in ranked[:VALUES]]
-    return tuple([*found, group(f"{len(ranked) - VALUES} others", rest)] if rest else found)
+    largest = [group(value, values[value]) for value in ranked[:VALUES]]
+    return tuple([*largest, group(f"{len(ranked) - VALUES} others", rest)] if rest else largest)
 
 
 def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[RuleUse, ...]:
     """Every rule of the policy, including those that never hit."""
     rules = {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
-    found = []
+    uses = []
     for name, rule in rules.items():
         hits = cells["rule"].get(name, {})
         fraud, good = _sum(hits, FRAUD), _sum(hits, GOOD)
         judged = sum(_sum(cells["journey"].get(journey, {}), FRAUD) for journey in rule.journeys)
-        found.append(
+        uses.append(
             RuleUse(
                 name=name,
                 tier=rule.tier.name,
@@ -263,17 +263,17 @@ def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[Ru
                 recall=share(fraud, judged),
             )
         )
-    return tuple(sorted(found, key=lambda use: -use.hits))
+    return tuple(sorted(uses, key=lambda use: -use.hits))
 
 
 def _overlaps(tally: Tally, domain: str, hits: Mapping[str, int]) -> tuple[Overlap, ...]:
     """Pairs of rules that hit together, the largest overlap first."""
-    found = [
+    overlaps = [
         Overlap(one, other, together, together / min(hits[one], hits[other]))
         for (owner, one, other), together in tally.pairs.items()
         if owner == domain
     ]
-    return tuple(sorted(found, key=lambda overlap: (-overlap.share, -overlap.together))[:VALUES])
+    return tuple(sorted(overlaps, key=lambda overlap: (-overlap.share, -overlap.together))[:VALUES])
 
 
 def _scores(policy: Policy, journey: str, values: Mapping[str, Codes]) -> Scores:

@@ -151,8 +151,8 @@ class Tally:
     def _example(self, record: AssessmentRecord, replayed: Replayed, why: Sequence[str], label: str) -> None:
         candidate = replayed.ruling.tier.name
         move = record.domain, record.journey, record.tier, candidate
-        kept = self.examples.get(move, [])
-        if len(kept) == EXAMPLES and _lot(record.id) >= _lot(kept[-1].id):
+        examples = self.examples.get(move, [])
+        if len(examples) == EXAMPLES and _lot(record.id) >= _lot(examples[-1].id):
             return
         example = Example(
             id=record.id,
@@ -166,7 +166,7 @@ class Tally:
             why=tuple(why),
             label=label,
         )
-        self.examples[move] = _fewest([*kept, example])
+        self.examples[move] = _fewest([*examples, example])
 
 
 def state(tier: Tier, *, satisfied: bool) -> int:

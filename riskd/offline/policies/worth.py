@@ -112,13 +112,13 @@ class Weighed:
 def weigh_segment(plan: Plan, path: Path, *, models: Models) -> Weighed:
     """Weigh the signals in the decisions of one segment."""
     policies, outcomes = ready(plan)
-    forests, found = _loaded(models), Weighed()
-    for record in decisions_of(path, plan.choice, found.tally):
+    forests, weighed = _loaded(models), Weighed()
+    for record in decisions_of(path, plan.choice, weighed.tally):
         if record.domain in policies:
-            _weigh(found, policies[record.domain], forests[record.domain], record, outcomes.label(record.id))
+            _weigh(weighed, policies[record.domain], forests[record.domain], record, outcomes.label(record.id))
         else:
-            found.tally.counts["other_domain"] += 1
-    return found
+            weighed.tally.counts["other_domain"] += 1
+    return weighed
 
 
 @lru_cache(1)
@@ -126,8 +126,8 @@ def _loaded(models: Models) -> dict[str, Forest]:
     return {domain: load_model(path, DEFINITIONS, domain=domain) for domain, path in models}
 
 
-def _weigh(found: Weighed, policy: Policy, forest: Forest, record: AssessmentRecord, label: int) -> None:
-    tally = found.tally
+def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentRecord, label: int) -> None:
+    tally = weighed.tally
     tally.counts["replayed"] += 1
     tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
     policy = policy.of(record.tenant)
@@ -141,10 +141,10 @@ def _weigh(found: Weighed, policy: Policy, forest: Forest, record: AssessmentRec
         else:
             other, after = decided
         key = record.domain, name
-        found.cells.setdefault(key, Counter())[(label * STATES + before) * STATES + after] += 1
+        weighed.cells.setdefault(key, Counter())[(label * STATES + before) * STATES + after] += 1
         if not sources <= absent:
-            found.came[key] += 1
-            found.moved[key] += abs(other - log_odds) >= NOTICEABLE
+            weighed.came[key] += 1
+            weighed.moved[key] += abs(other - log_odds) >= NOTICEABLE
 
 
 def _decided(policy: Policy, forest: Forest, record: AssessmentRecord) -> tuple[float, int]:
@@ -180,9 +180,9 @@ def _unasked(policy: Policy, name: str, sources: frozenset[str]) -> Policy:
     return replace(policy, journeys={**policy.journeys, name: replace(journey, postures=expected)}, tenants={})
 
 
-def worths(found: Weighed, domain: str, model: str) -> Worths:
+def worths(weighed: Weighed, domain: str, model: str) -> Worths:
     """The figures of a domain, one row per signal."""
-    groups = {name: group(name, found.cells.get((domain, name), {})) for name in SETS}
+    groups = {name: group(name, weighed.cells.get((domain, name), {})) for name in SETS}
     whole = groups["all of these"]
     return Worths(
         domain=domain,
@@ -194,8 +194,8 @@ def worths(found: Weighed, domain: str, model: str) -> Worths:
             Worth(
                 signal=name,
                 purpose=PURPOSE.get(name, "security") if name in COLLECTED else "",
-                came=found.came[domain, name],
-                moved=found.moved[domain, name],
+                came=weighed.came[domain, name],
+                moved=weighed.moved[domain, name],
                 stricter=each.stricter,
                 laxer=each.laxer,
                 with_it=each.recorded,

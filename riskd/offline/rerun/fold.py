@@ -45,8 +45,8 @@ class Fold:
     def assess(self, line: AssessmentRecord) -> AssessmentRecord | None:
         """The line that the release writes for a recorded attempt. None for a subject of another share, and for an
         attempt that cannot be replayed."""
-        said = line.signals
-        if said is None:
+        signals = line.signals
+        if signals is None:
             self.counts["without_signals"] += 1
             return None
         self._housekeep(written(line))
@@ -54,8 +54,8 @@ class Fold:
             self.counts["twice"] += not self._past.attempt(line)
             self.counts["other_buckets"] += 1
             return None
-        attempt, keys = attempt_of(line, said), keys_of(line, self._pseudonyms)
-        context = context_of(line.facts, self._past.remembered(line, keys, whole=True), said)
+        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms)
+        context = context_of(line.facts, self._past.remembered(line, keys, whole=True), signals)
         policy = self._release.policy(attempt)
         decision = assess(
             attempt,
@@ -69,7 +69,7 @@ class Fold:
         )
         self.counts["twice"] += not self._past.write(line, decision.deltas, decision.receipt)
         self.counts["assessed"] += 1
-        return _line(line, said, attempt, context, decision)
+        return _line(line, signals, attempt, context, decision)
 
     def outcome(self, line: OutcomeRecord) -> bool:
         """Apply what a recorded outcome taught. Returns whether it belongs to this share."""
@@ -98,7 +98,7 @@ class Fold:
 
 
 def _line(
-    line: AssessmentRecord, said: Signals, attempt: Attempt, context: Context, decision: Decision
+    line: AssessmentRecord, signals: Signals, attempt: Attempt, context: Context, decision: Decision
 ) -> AssessmentRecord:
     answer = decision.assessment
     if NOT_WRITTEN in line.causes:
@@ -113,4 +113,4 @@ def _line(
         now=line.time,
         signals=False,
     )
-    return replace(again, signals=said, written=line.written)
+    return replace(again, signals=signals, written=line.written)

@@ -90,18 +90,18 @@ def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
         for ready in wait(pipes):
             assert isinstance(ready, Connection)
             try:
-                said = ready.recv()
+                message = ready.recv()
             except EOFError as error:
                 what = "a process that was replaying died"
                 remedy = "give it more memory, or replay more buckets one by one"
                 raise InvalidFile([Problem("replay", what, remedy)]) from error
-            if isinstance(said, int):
-                progress(said)
+            if isinstance(message, int):
+                progress(message)
                 continue
             pipes.remove(ready)
-            if not isinstance(said, Counts):
-                raise InvalidFile(said)
-            total.add(said)
+            if not isinstance(message, Counts):
+                raise InvalidFile(message)
+            total.add(message)
 
 
 def _replay_and_report(plan: Plan, share: Share, writer: Connection) -> None:

@@ -255,17 +255,17 @@ def _location(place: Place | None) -> schema.Location | None:
 
 
 def _observables(user: schema.User, endpoint: schema.Endpoint | None, name: str = "user.uid") -> tuple[Observable, ...]:
-    found = [(name, 31, "User Object: uid", user.uid)]
+    observables = [(name, 31, "User Object: uid", user.uid)]
     if endpoint is not None:
-        found += [
+        observables += [
             ("src_endpoint.name", 12, "Subnet", endpoint.name),
             ("src_endpoint.uid", 48, "Network Endpoint Object: uid", endpoint.uid),
             ("src_endpoint.location.country", 14, "Country", endpoint.location.country if endpoint.location else ""),
         ]
-        found += [("src_endpoint.fingerprints[0].value", 8, "Hash", one.value) for one in endpoint.fingerprints]
+        observables += [("src_endpoint.fingerprints[0].value", 8, "Hash", one.value) for one in endpoint.fingerprints]
     return tuple(
         Observable(name=path, type_id=number, type=caption, value=value)
-        for path, number, caption, value in found
+        for path, number, caption, value in observables
         if value
     )
 

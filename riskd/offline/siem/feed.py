@@ -59,7 +59,7 @@ _NEW: Final = Mark()
 _BOOKMARK: Final = msgspec.json.Decoder(dict[str, Mark])
 
 
-class Teller:
+class Converter:
     """Converts lines to events. `counts`: what became of every line."""
 
     def __init__(self, since: float = -math.inf) -> None:
@@ -69,7 +69,7 @@ class Teller:
         self.met = 0
         """Lines of the stream so far."""
 
-    def tell(self, line: bytes, after: float = -math.inf, segment: Path | None = None) -> tuple[bytes | None, float]:
+    def convert(self, line: bytes, after: float = -math.inf, segment: Path | None = None) -> tuple[bytes | None, float]:
         """The event of a line as JSON with a newline, and when the line was written.
 
         The event is None if the line has none or was written before `after`. `segment`: the line's file, None for a
@@ -83,21 +83,21 @@ class Teller:
             if not isinstance(record, AssessmentRecord | OutcomeRecord):
                 self.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
                 return None, at
-            told = event(record)
-            encoded = _ENCODER.encode(told)
+            exported = event(record)
+            encoded = _ENCODER.encode(exported)
         except msgspec.DecodeError as error:
             if segment is None:
                 self.counts.damaged(error, "the stream", self.met)
             else:
                 damaged(self.counts, segment, line, error)
             return None, -math.inf
-        self.counts["findings" if isinstance(told, DetectionFinding) else _KINDS[type(record)]] += 1
+        self.counts["findings" if isinstance(exported, DetectionFinding) else _KINDS[type(record)]] += 1
         return encoded + b"\n", at
 
     def arrived(self, line: bytes) -> bytes | None:
         """The event of the next line of a stream, if it has one. An empty line has none."""
         self.met += 1
-        return self.tell(line)[0] if line else None
+        return self.convert(line)[0] if line else None
 
 
 def _decoded(line: bytes) -> Record:
@@ -112,12 +112,12 @@ _KINDS: Final = {AssessmentRecord: "assessments", OutcomeRecord: "outcomes"}
 class Feed:
     """The events in a directory's segments that were not exported yet. `marks`: how far each segment was exported."""
 
-    def __init__(self, archive: FileLogArchive, directory: Path, teller: Teller, marks: dict[str, Mark]) -> None:
+    def __init__(self, archive: FileLogArchive, directory: Path, converter: Converter, marks: dict[str, Mark]) -> None:
         """`archive`: of the same directory."""
         self.marks = dict(marks)
         self._archive = archive
         self._directory = directory
-        self._teller = teller
+        self._converter = converter
 
     def check(self) -> None:
         """Raises InvalidFile if there is no log yet."""
@@ -147,7 +147,7 @@ class Feed:
             with suppress(FileNotFoundError):
                 status, mark = path.stat(), self.marks.get(_name(path), _NEW)
                 new = (mark.size, mark.modified) != (status.st_size, status.st_mtime_ns)
-                if new and status.st_mtime >= self._teller.since:
+                if new and status.st_mtime >= self._converter.since:
                     yield path, status, mark
 
     def _segment(self, path: Path, status: os.stat_result, mark: Mark) -> Iterator[list[bytes]]:
@@ -160,10 +160,10 @@ class Feed:
             mark, after = Mark(latest=mark.latest), mark.latest - OVERLAP
             lines = self._archive.lines_from(path, 0)
         for line, end in lines:
-            told, at = self._teller.tell(line, after, path)
+            encoded, at = self._converter.convert(line, after, path)
             mark = Mark(0, 0, end, len(line) + 1, crc32(line), max(mark.latest, at))
-            if told is not None:
-                batch.append(told)
+            if encoded is not None:
+                batch.append(encoded)
             if len(batch) == MANY:
                 self.marks[name] = mark
                 yield batch
@@ -192,10 +192,10 @@ def _name(path: Path) -> str:
     return path.name.removesuffix(PACKED)
 
 
-def streamed(descriptor: int, teller: Teller) -> Iterator[list[bytes]]:
+def streamed(descriptor: int, converter: Converter) -> Iterator[list[bytes]]:
     """The events of lines as they arrive. Lines that are too long, and an incomplete last line, are unreadable."""
     for lines in _arriving(descriptor):
-        yield [told for line in lines if (told := teller.arrived(line)) is not None]
+        yield [encoded for line in lines if (encoded := converter.arrived(line)) is not None]
 
 
 def _arriving(descriptor: int) -> Iterator[list[bytes]]:

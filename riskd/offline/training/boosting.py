@@ -35,8 +35,8 @@ class _OnTop(HalfBinomialLoss):  # type: ignore[misc] # published without types
         share = np.ones(len(y_true)) if sample_weight is None else sample_weight
         constant = 0.0
         for _ in range(_NEWTON_STEPS):
-            said = 1.0 / (1.0 + np.exp(-(self._given + constant)))
-            step = float((share * (y_true - said)).sum() / (share * said * (1 - said)).sum())
+            predicted = 1.0 / (1.0 + np.exp(-(self._given + constant)))
+            step = float((share * (y_true - predicted)).sum() / (share * predicted * (1 - predicted)).sum())
             constant += min(max(step, -2.0), 2.0)
             if abs(step) < 1e-10:
                 break
@@ -53,9 +53,9 @@ class _OnlyMore(_OnTop):
 
     def gradient_hessian(self, y_true: Floats, raw_prediction: Floats, **more: Any) -> tuple[Floats, Floats]:  # noqa: ANN401 - the estimator's own keywords
         """Called once per tree with the sum of all leaves so far; the difference is the latest tree."""
-        said = raw_prediction.reshape(-1)
-        self._raised += np.maximum(said - self._before, 0.0)
-        self._before = said.copy()
+        leaf_sums = raw_prediction.reshape(-1)
+        self._raised += np.maximum(leaf_sums - self._before, 0.0)
+        self._before = leaf_sums.copy()
         return super().gradient_hessian(y_true, self._raised, **more)
 
     def fit_intercept_only(self, y_true: Floats, sample_weight: Floats | None = None) -> NDArray[np.float64]:

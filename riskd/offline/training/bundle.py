@@ -77,8 +77,8 @@ def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
     """The figures on the holdout of the candidate and its base, by their served forests."""
     rows = trained.material.holdout
     documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.base} if trained.base else {})
-    told = {name: scored_by(Forest(document, rows.names), rows) for name, document in documents.items()}
-    return judge(rows, told, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
+    scored = {name: scored_by(Forest(document, rows.names), rows) for name, document in documents.items()}
+    return judge(rows, scored, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
 
 
 def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report:

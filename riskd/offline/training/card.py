@@ -120,10 +120,11 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
         yield f"| {each.name} | {_rows(each)} | {' | '.join(_share(each.at[rate]) for rate in RATES)} |"
     yield ""
     if judged.reliability:
-        found = judged.reliability
+        reliability = judged.reliability
         yield (
-            f"Probabilities: expected calibration error {found.ece:.4f}, Brier score {found.brier:.5f}; the base"
-            f" rate for every row scores {found.reference:.5f}. Calibrated by {trained.curve.method} regression."
+            f"Probabilities: expected calibration error {reliability.ece:.4f}, Brier score {reliability.brier:.5f}; the"
+            f" base rate for every row scores {reliability.reference:.5f}."
+            f" Calibrated by {trained.curve.method} regression."
         )
     if training.recipe.prior is not None:
         yield f"They assume that {training.recipe.prior:.3%} of attempts are fraud, not the share in these rows."

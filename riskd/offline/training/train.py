@@ -161,17 +161,17 @@ def fit(material: Material, recipe: Recipe) -> Fitted:
     rows = _without(material.train, recipe)
     weighed = weights(rows, material.train_ages, material.delay, recipe.fraud_share, recipe.class_weights)
     used = weighed > 0
-    vectors, fraud, weighed, said = (
+    vectors, fraud, weighed, given = (
         rows.vectors[used],
         rows.labels[used] == FRAUD,
         weighed[used],
         material.train_given[used],
     )
-    held = boost(vectors, fraud, weighed, names=rows.names, recipe=recipe, given=said)
+    held = boost(vectors, fraud, weighed, names=rows.names, recipe=recipe, given=given)
     estimators = [held]
     if recipe.raising:
-        said = _on_top(said, estimators, vectors)
-        estimators.append(boost_raising(vectors, fraud, weighed, recipe=recipe, given=said))
+        given = _on_top(given, estimators, vectors)
+        estimators.append(boost_raising(vectors, fraud, weighed, recipe=recipe, given=given))
     return Fitted(estimators=tuple(estimators), curve=_calibrated(estimators, material, recipe))
 
 
@@ -214,11 +214,11 @@ def exported(fitted: Fitted, material: Material) -> ForestDocument:
 def usual(rows: Rows) -> dict[str, float | None]:
     """The median of each feature among good rows; None if most of them lack it."""
     good = rows.vectors[rows.labels == GOOD]
-    found: dict[str, float | None] = {}
+    medians: dict[str, float | None] = {}
     for column, name in enumerate(rows.names):
-        told = good[~np.isnan(good[:, column]), column]
-        found[name] = float(np.round(np.median(told), 6)) if 2 * len(told) > len(good) else None
-    return found
+        present = good[~np.isnan(good[:, column]), column]
+        medians[name] = float(np.round(np.median(present), 6)) if 2 * len(present) > len(good) else None
+    return medians
 
 
 def _reach(document: ForestDocument) -> tuple[float, float]:

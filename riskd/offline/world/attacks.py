@@ -263,8 +263,8 @@ def powers(attack: Attack, values: Values, account: Person) -> Powers:
         slips=values["typo"] + (values["variants"] if attack.name in _GUESSING else 0.0),
         pays=0.5 if account.domain == "customer" else 0.15,
         updates=0.3,
-        told=values["reported"],
-        told_days=values["report_days"],
+        reported=values["reported"],
+        report_days=values["report_days"],
     )
 
 

@@ -127,7 +127,7 @@ def _judged(
     if auc > WORST:
         low = _low(attacked, ranks, people)
         alone = sorted((_alone(values[:, at], attacked), sample.names[column]) for at, column in enumerate(columns))
-        telling = tuple(f"{name} {told:.2f}" for told, name in alone[::-1][:_TOLD])
+        telling = tuple(f"{name} {auc_alone:.2f}" for auc_alone, name in alone[::-1][:_TOLD])
     return replace(one, auc=auc, low=low, telling=telling)
 
 

@@ -65,8 +65,8 @@ def directions(sample: Sample, attacks: Sequence[Attack] = ATTACKS) -> Iterator[
     Attempts are compared with those that got equally far: failed ones with failed ones, and visits that begin in a
     session with each other. Missing values are left out.
     """
-    told = dict(zip(sample.names, sample.values.T, strict=True))
-    wrong = told.get("credential_failed", np.zeros(len(sample.times))) == 1
+    columns = dict(zip(sample.names, sample.values.T, strict=True))
+    wrong = columns.get("credential_failed", np.zeros(len(sample.times))) == 1
     there = np.char.find(sample.segments, NOBODY) < 0
     for attack in attacks:
         begins = JOURNEYS.get(attack.name, "login")
@@ -76,9 +76,9 @@ def directions(sample: Sample, attacks: Sequence[Attack] = ATTACKS) -> Iterator[
             for failed in (False, True):
                 rows = here & (wrong == failed)
                 for name, direction in _DIRECTION.items():
-                    if name in told and name != "credential_failed" and name not in SAFER[attack.name]:
-                        chosen = np.flatnonzero(rows & np.isfinite(told[name]))
-                        yield from _worst(sample, (attack, domain, name, failed), direction * told[name], chosen)
+                    if name in columns and name != "credential_failed" and name not in SAFER[attack.name]:
+                        chosen = np.flatnonzero(rows & np.isfinite(columns[name]))
+                        yield from _worst(sample, (attack, domain, name, failed), direction * columns[name], chosen)
 
 
 def _worst(

@@ -63,10 +63,13 @@ def pooled(samples: Sequence[Sample]) -> Sample:
 def features(decisions: Path, truth: Path, domain: str) -> Sample:
     """The features that the engine computed for the attempts of a domain. Raises InvalidFile as `read_rows`."""
     rows, truths = read_rows(decisions, domain, truth=truth), read_truth(truth)
-    told = zip(rows.subjects, rows.times, rows.journeys, rows.ids, strict=True)
+    identities = zip(rows.subjects, rows.times, rows.journeys, rows.ids, strict=True)
     return sampled(
         rows.names,
         tuple(feature.group for feature in FEATURES),
         rows.vectors,
-        [(str(subject), float(time), domain, str(journey), truths[str(at)]) for subject, time, journey, at in told],
+        [
+            (str(subject), float(time), domain, str(journey), truths[str(at)])
+            for subject, time, journey, at in identities
+        ],
     )

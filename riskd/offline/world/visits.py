@@ -77,9 +77,9 @@ class Powers(Struct, frozen=True, kw_only=True):
     """Probability that a try is wrong and another one follows: a typing error, or a variant that an attacker tries."""
     pays: float
     updates: float
-    told: float
+    reported: float
     """Probability that it becomes known: that a takeover is reported, or that a locked-out owner is confirmed."""
-    told_days: float
+    report_days: float
 
 
 class Visit:
@@ -198,9 +198,9 @@ class Visit:
         """What is reported days later: fraud for an attack that was let in, a confirmation for an owner who was not."""
         attacked = bool(self.hand.attack)
         ids = self.let_in if attacked else self.shut_out
-        if not ids or self.random.random() >= self.powers.told:
+        if not ids or self.random.random() >= self.powers.reported:
             return
-        when = time + 3600 + self.random.expovariate(1 / (self.powers.told_days * DAY))
+        when = time + 3600 + self.random.expovariate(1 / (self.powers.report_days * DAY))
         kind = "confirmed_fraud" if attacked else "confirmed_legitimate"
         for number, assessment_id in enumerate(ids):
             yield Tell(when + number, Outcome(assessment_id=assessment_id, kind=kind))

@@ -248,7 +248,7 @@ class World:
         if not fingerprinted:
             device = replace(device, fingerprint="")
         away = any(trip.start <= time < trip.end for trip in person.trips)
-        told = {
+        facts = {
             "traveller": away,
             "vpn": link.kind == "vpn",
             "relay": link.kind == "relay",
@@ -260,7 +260,7 @@ class World:
             "assistive": person.assistive,
             "private": private,
         }
-        segments = tuple(name for name, holds in told.items() if holds)
+        segments = tuple(name for name, holds in facts.items() if holds)
         return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments)
 
     def _powers(self, person: Person) -> Powers:
@@ -275,7 +275,7 @@ class World:
             ways = ("owner_step_up", "owner_resistant", "owner_hardware", "owner_proof")
             passes = {tier: values[way] for tier, way in zip(_CHALLENGES, ways, strict=True)}
         pays = {"customer": values["pays"], "workforce": values["pays"] / 10, "machine": 0.02}[domain]
-        told = 0.8 if domain == "machine" else values["complains"]
+        reported = 0.8 if domain == "machine" else values["complains"]
         return Powers(
             password=1.0,
             passes=passes,
@@ -283,8 +283,8 @@ class World:
             slips=values["typo"],
             pays=pays,
             updates=values["updates"],
-            told=told,
-            told_days=0.5,
+            reported=reported,
+            report_days=0.5,
         )
 
 

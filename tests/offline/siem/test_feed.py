@@ -19,7 +19,7 @@ from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import InvalidFile
 from riskd.core.record import Record, ShadowRecord, encode
-from riskd.offline.siem.feed import LONGEST, MANY, Feed, Mark, Teller, keep, marks_in, streamed
+from riskd.offline.siem.feed import LONGEST, MANY, Converter, Feed, Mark, keep, marks_in, streamed
 from riskd.progress import ignore_progress
 from tests.decision_log import SEGMENT, decision, outcome, security_event, write
 from tests.offline.siem.records import TIME
@@ -36,9 +36,11 @@ def uids(events: Sequence[bytes]) -> list[str]:
     return [json.loads(event)["metadata"]["uid"][28:32] for event in events]
 
 
-def told(archive: FileLogArchive, directory: Path, marks: dict[str, Mark], teller: Teller | None = None) -> list[str]:
+def exported(
+    archive: FileLogArchive, directory: Path, marks: dict[str, Mark], converter: Converter | None = None
+) -> list[str]:
     """The last digits of the assessments that are exported now; `marks` are updated."""
-    feed = Feed(archive, directory, teller or Teller(), marks)
+    feed = Feed(archive, directory, converter or Converter(), marks)
     found = [event for batch in feed.events(ignore_progress("", 0)) for event in batch]
     marks.clear()
     marks |= feed.marks
@@ -53,17 +55,17 @@ def test_every_line_is_exported_once(tmp_path: Path, archive: FileLogArchive) ->
     """Each line is exported once, however often the log is read; an incomplete line waits until it is complete."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1, 2))
-    assert told(archive, tmp_path, marks) == ["0001", "0002"]
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == ["0001", "0002"]
+    assert exported(archive, tmp_path, marks) == []
     (third,) = lines(3)
     with (tmp_path / SEGMENT).open("ab") as segment:
         segment.write(encode(third)[:100])
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == []
     with (tmp_path / SEGMENT).open("ab") as segment:
         segment.write(encode(third)[100:] + b"\n")
     write(tmp_path / NEXT, *lines(4))
-    assert told(archive, tmp_path, marks) == ["0003", "0004"]
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == ["0003", "0004"]
+    assert exported(archive, tmp_path, marks) == []
 
 
 def test_a_stopped_export_continues_where_it_was(tmp_path: Path, archive: FileLogArchive) -> None:
@@ -72,10 +74,10 @@ def test_a_stopped_export_continues_where_it_was(tmp_path: Path, archive: FileLo
         for path in tmp_path.glob("*.jsonl*"):
             path.unlink()
         write(tmp_path / name, *lines(*range(3 * MANY + 10)))
-        first = Feed(archive, tmp_path, Teller(), {})
+        first = Feed(archive, tmp_path, Converter(), {})
         batches = first.events(ignore_progress("", 0))
         before = [*next(batches), *next(batches)]
-        after = told(archive, tmp_path, dict(first.marks))
+        after = exported(archive, tmp_path, dict(first.marks))
         assert [*uids(before), *after] == [f"{number:04x}" for number in range(3 * MANY + 10)]
 
 
@@ -83,12 +85,12 @@ def test_a_packed_segment_is_not_exported_again(tmp_path: Path, archive: FileLog
     """After a segment was compressed, only its new lines are exported."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1, 2))
-    assert told(archive, tmp_path, marks) == ["0001", "0002"]
+    assert exported(archive, tmp_path, marks) == ["0001", "0002"]
     content = (tmp_path / SEGMENT).read_bytes() + encode(lines(3)[0]) + b"\n"
     (tmp_path / SEGMENT).unlink()
     (tmp_path / f"{SEGMENT}.gz").write_bytes(gzip.compress(content))
-    assert told(archive, tmp_path, marks) == ["0003"]
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == ["0003"]
+    assert exported(archive, tmp_path, marks) == []
 
 
 def test_erased_lines_are_not_exported(tmp_path: Path, archive: FileLogArchive) -> None:
@@ -98,23 +100,23 @@ def test_erased_lines_are_not_exported(tmp_path: Path, archive: FileLogArchive) 
     ours, other = decision(0xA << 124 | 1, TIME), decision(2, TIME + 10)
     write(tmp_path / SEGMENT, ours, other, decision(3, TIME + 20))
     archive.forget([bytes.fromhex(ours.id[:16])])
-    assert told(archive, tmp_path, marks) == ["0002", "0003"]
+    assert exported(archive, tmp_path, marks) == ["0002", "0003"]
     with (tmp_path / SEGMENT).open("ab") as segment:
         segment.write(encode(decision(4, TIME + 30)) + b"\n")
     assert archive.compact({}, Event()) is not None
     assert ours.id.encode() not in (tmp_path / SEGMENT).read_bytes()
-    assert told(archive, tmp_path, marks) == ["0003", "0004"]
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == ["0003", "0004"]
+    assert exported(archive, tmp_path, marks) == []
 
 
 def test_segments_that_are_gone_are_forgotten(tmp_path: Path, archive: FileLogArchive) -> None:
     """Deleted segments are removed from the bookmark, so that it does not grow."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1))
-    told(archive, tmp_path, marks)
+    exported(archive, tmp_path, marks)
     (tmp_path / SEGMENT).unlink()
     write(tmp_path / NEXT, *lines(2))
-    assert told(archive, tmp_path, marks) == ["0002"]
+    assert exported(archive, tmp_path, marks) == ["0002"]
     assert marks.keys() == {NEXT}
 
 
@@ -122,20 +124,20 @@ def test_a_log_that_was_unmounted_is_not_exported_again(tmp_path: Path, archive:
     """If the log disappears for a time, as with an unmounted disk, it is not exported again when it is back."""
     marks: dict[str, Mark] = {}
     write(tmp_path / SEGMENT, *lines(1, 2))
-    assert told(archive, tmp_path, marks) == ["0001", "0002"]
+    assert exported(archive, tmp_path, marks) == ["0001", "0002"]
     hidden = (tmp_path / SEGMENT).rename(tmp_path / "elsewhere")
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == []
     hidden.rename(tmp_path / SEGMENT)
-    assert told(archive, tmp_path, marks) == []
+    assert exported(archive, tmp_path, marks) == []
 
 
 def test_since_skips_lines_written_earlier(tmp_path: Path, archive: FileLogArchive) -> None:
     """`since` refers to the time of writing, not to the event time."""
     late = decision(3, TIME - 86_400, written=TIME + 50)
     write(tmp_path / SEGMENT, *lines(1, 2), late)
-    assert told(archive, tmp_path, {}, Teller(since=TIME + 20)) == ["0002", "0003"]
+    assert exported(archive, tmp_path, {}, Converter(since=TIME + 20)) == ["0002", "0003"]
     os.utime(tmp_path / SEGMENT, (TIME, TIME))
-    assert told(archive, tmp_path, {}, Teller(since=TIME + 20)) == []
+    assert exported(archive, tmp_path, {}, Converter(since=TIME + 20)) == []
 
 
 def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
@@ -167,9 +169,9 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
     fates = outcome(1, TIME, "challenge_failed"), outcome(1, TIME, "confirmed_fraud")
     heard = security_event(1, TIME, "account_enabled")
     write(tmp_path / SEGMENT, attempt, b"{}", b"\xff\xfe", far, repeat, heard, shadow, *fates)
-    teller = Teller()
-    assert told(archive, tmp_path, {}, teller) == ["0001", "0001", "0001"]
-    assert teller.counts == {
+    converter = Converter()
+    assert exported(archive, tmp_path, {}, converter) == ["0001", "0001", "0001"]
+    assert converter.counts == {
         "assessments": 1,
         "outcomes": 1,
         "findings": 1,
@@ -183,17 +185,17 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
 @given(st.binary(max_size=40), st.integers(0, 700), st.integers(0, 60), st.sampled_from([b"", b"[" * 100_000]))
 def test_any_line_is_exported_or_counted(noise: bytes, at: int, gap: int, deep: bytes) -> None:
     """Any damaged line is either exported or counted as unreadable, without an error."""
-    line, teller = encode(decision(1, TIME)), Teller()
-    told, _ = teller.tell(line[:at] + noise + deep + line[at + gap :])
-    assert (told is None) == (teller.counts["unreadable"] == 1)
-    assert told is None or json.loads(told)["class_uid"] == 3002
+    line, converter = encode(decision(1, TIME)), Converter()
+    encoded, _ = converter.convert(line[:at] + noise + deep + line[at + gap :])
+    assert (encoded is None) == (converter.counts["unreadable"] == 1)
+    assert encoded is None or json.loads(encoded)["class_uid"] == 3002
 
 
 def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, archive: FileLogArchive) -> None:
     """A segment that cannot be decompressed is rejected by name."""
     (tmp_path / f"{SEGMENT}.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(InvalidFile, match=f"{SEGMENT}.gz: cannot be read"):
-        told(archive, tmp_path, {})
+        exported(archive, tmp_path, {})
 
 
 def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) -> None:
@@ -212,9 +214,9 @@ def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) 
     writer = threading.Thread(target=work)
     writer.start()
     while not wrote.is_set():
-        found += told(archive, tmp_path, marks)
+        found += exported(archive, tmp_path, marks)
     writer.join()
-    found += told(archive, tmp_path, marks)
+    found += exported(archive, tmp_path, marks)
     assert sorted(found) == [f"{number:04x}" for number in range(500)]
     assert len(marks) > 10
 
@@ -241,7 +243,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_a_line_of_a_stream_is_exported_at_once(pipe: tuple[int, int]) -> None:
     """A complete line of a stream is exported without waiting for the next."""
     reading, writing = pipe
-    events, one = streamed(reading, Teller()), encode(decision(1, TIME)) + b"\n"
+    events, one = streamed(reading, Converter()), encode(decision(1, TIME)) + b"\n"
     for piece in (one, one[:50], one[50:] + one):
         os.write(writing, piece)
         if piece.endswith(b"\n"):
@@ -261,7 +263,7 @@ def test_an_endless_line_takes_bounded_memory(pipe: tuple[int, int]) -> None:
 
     writer = threading.Thread(target=feed)
     writer.start()
-    teller = Teller()
-    assert uids([event for batch in streamed(reading, teller) for event in batch]) == ["0001"]
+    converter = Converter()
+    assert uids([event for batch in streamed(reading, converter) for event in batch]) == ["0001"]
     writer.join()
-    assert teller.counts == {"assessments": 1, "unreadable": 2}
+    assert converter.counts == {"assessments": 1, "unreadable": 2}
