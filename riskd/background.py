@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ PART: Final = "background"
 """The part of riskd that these exceptions are counted as a failure of."""
 QUIET_SECONDS: Final = 10.0
 """Least time between two `no_thread` events."""
+_NO_THREAD: Final = "no_thread"
 _LOG: Final = logging.getLogger(LOGGER)
-_logged_at = -QUIET_SECONDS
 
 
 @contextmanager
@@ -42,11 +43,7 @@ def start_thread(run: Callable[..., object], name: str, *args: object) -> thread
 
 def log_no_thread(name: str) -> None:
     """Log a `no_thread` event, unless there was one within `QUIET_SECONDS`."""
-    global _logged_at  # noqa: PLW0603 - one for the process
-    now = time.monotonic()
-    if now >= _logged_at + QUIET_SECONDS:
-        _logged_at = now
-        _LOG.error("no_thread", extra={"fields": {"work": name}})
+    _LOG.error(_NO_THREAD, extra={"fields": {"work": name}})
 
 
 @contextmanager
@@ -92,3 +89,23 @@ class _Counter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Count it."""
         self._failed(PART)
+
+
+class _Limit(logging.Filter):
+    """Passes one `no_thread` event in `QUIET_SECONDS`, because every call may fail to start a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        if record.msg != _NO_THREAD:
+            return True
+        now = time.monotonic()
+        passes = now >= self._passed_at + QUIET_SECONDS
+        self._passed_at = now if passes else self._passed_at
+        return passes
+
+
+_LOG.addFilter(_Limit())

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from riskd import releases, shadow
+from riskd import background, releases, shadow
 from riskd.adapters.decision_log import writer
 from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
@@ -212,3 +212,18 @@ def test_leaving_the_context_stops_the_work() -> None:
     with every(0.01, work, "waiting"):
         assert begun.wait(PATIENCE)
     assert ended.is_set()
+
+
+def test_a_lack_of_threads_is_logged_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call may fail to start a thread; the first event is enough, and other failures are still logged."""
+    failures: list[str] = []
+    with counting(failures.append):
+        monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+        background.log_no_thread("first")
+        monkeypatch.setattr(background, "QUIET_SECONDS", 3600.0)
+        for _ in range(3):
+            background.log_no_thread("again")
+        assert len(failures) == 1
+        with background.surviving("other"):
+            raise OSError
+    assert len(failures) == 2
