@@ -33,6 +33,12 @@ def typed(*intervals: float) -> Attempt:
     return sign_in(behaviour=Behaviour(typing_intervals_ms=intervals))
 
 
+def learned_rhythm(rhythm: float) -> tuple[tuple[str, str, int], ...]:
+    """What a sign-in with this mean log interval teaches of typing."""
+    whole, square = round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE)
+    return ("typing", "n", 1), ("typing", "sum", whole), ("typing", "square", square)
+
+
 @pytest.mark.parametrize(
     ("attempt", "expected"),
     [
@@ -227,6 +233,21 @@ def test_typing_is_no_faster_than_a_millisecond() -> None:
     assert found == [10, 10]
     mixed, whole = (seen(world, typed(*[112.0] * 11, last))["typing_deviation"] for last in (0.0, 1.0))
     assert 0 < mixed == whole < 10
+
+
+@pytest.mark.parametrize(("times", "spread"), [(3, 0.0), (8, 0.0), (8, 0.2), (200, 0.2)])
+def test_a_deviation_is_measured_in_the_spread_to_be_expected(times: int, spread: float) -> None:
+    """The spread of the next rhythm is that of the taught ones, drawn towards a quarter as if five sign-ins had had it,
+    and wider the fewer there were."""
+    world = World()
+    for number in range(times):
+        counts = learned_rhythm(5.0 + spread * (-1) ** number)
+        world.apply(Delta(b"alex:subject" + PROFILE, NOW - HOUR, NOW + WEEK, counts))
+
+    n = times
+    expected = math.sqrt((n * spread**2 + 5 * 0.25**2) / (n + 5) * (1 + 1 / n))
+    found = seen(world, typed(*[math.exp(5.5)] * 6))["typing_deviation"]
+    assert found == pytest.approx(0.5 / expected, rel=0.01)
 
 
 def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
