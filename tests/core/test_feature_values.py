@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from riskd.core import learn
 from riskd.core.attempt import Attempt, Behaviour, Federation, Network, Session
 from riskd.core.context import Agent, Missing, Place
+from riskd.core.familiarity import log_likelihood_ratio
 from riskd.core.features import NAMES, vector
 from riskd.core.features.behaviour import TYPING_SCALE
 from riskd.core.history import DAY, HOUR, SLOTS, WEEK, Delta
@@ -213,17 +214,30 @@ def test_the_first_device_is_known_while_the_beginning_is_remembered(weeks: int,
 
 
 def test_after_one_pass_only_device_features_are_milder() -> None:
-    """After one pass, the device features of a new phone count less; its language, timezone, screen and address do
-    not."""
+    """After one pass, the device and browser features of a new phone count less; its language, timezone, screen and
+    address do not."""
     before, after = settled(crowd()), settled(crowd())
     thief = sign_in("203.0.113.9", device=replace(THIEF, screen="1x1", user_agent="Mozilla/5.0 (other)"))
-    after.prove(thief, NOW - HOUR, **AWAY)
-    first, second = (seen(world, thief, **AWAY) for world in (before, after))
+    after.prove(thief, NOW - HOUR, agent=PHONE, **AWAY)
+    first, second = (seen(world, thief, agent=PHONE, **AWAY) for world in (before, after))
 
     told = {name: second[name] / first[name] for name in NAMES if name.endswith("_llr") and first[name] > 1}
-    said = ("device", "fingerprint", "language", "timezone", "screen", "address")
+    said = ("agent", "device", "fingerprint", "language", "timezone", "screen", "address")
     assert told.keys() >= {f"{name}_llr" for name in said}
-    assert {name for name, share in told.items() if share < 0.8} == {"device_llr", "fingerprint_llr"}
+    assert {name for name, share in told.items() if share < 0.8} == {"agent_llr", "device_llr", "fingerprint_llr"}
+
+
+def test_unknown_levels_leave_their_weight_to_the_others() -> None:
+    """Without operator and country, address and network have the whole weight, in the same proportion."""
+    gone: dict[str, Any] = {"place": Missing("place", "not_found"), "route": Missing("route", "not_installed")}
+    visits, world = 8, World()
+    for day in range(visits):
+        world.prove(sign_in(), NOW - day * HOUR)
+    found = seen(world, sign_in(), **gone)
+
+    levels = (float(visits),) * 2
+    expected = log_likelihood_ratio(levels, visits, levels, visits, (2 / 3, 1 / 3))
+    assert found["address_llr"] == pytest.approx(expected)
 
 
 def test_typing_is_no_faster_than_a_millisecond() -> None:

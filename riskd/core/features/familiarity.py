@@ -116,15 +116,14 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past) -> float:
-    """The ratio over the levels for which the attempt has a value, with their weights scaled to a sum of 1."""
+    """The ratio over the levels for which the attempt has a value. Only the proportions of their weights matter."""
     settled = past.settled
     if tables[0] not in settled:
         return math.nan
     own = [settled[table] for table in tables if table in settled]
     if len(own) < len(tables):
-        present = [weight for table, weight in zip(tables, weights, strict=True) if table in settled]
-        whole = sum(present)
-        tables, weights = tuple(filter(settled.__contains__, tables)), tuple([weight / whole for weight in present])
+        weights = tuple([weight for table, weight in zip(tables, weights, strict=True) if table in settled])
+        tables = tuple(filter(settled.__contains__, tables))
     counts = [past.popularity[table] for table in tables]
     llr = log_likelihood_ratio(own, past.total, counts, past.everyone, weights)
     return llr if own[0] else _on_probation(llr, tables[0], past)
