@@ -179,6 +179,19 @@ def test_hours_and_weekdays_are_those_of_utc(now: float, hour: int, weekday: int
     assert rhythm(now) == {"hour": str(hour), "weekday": str(weekday)}
 
 
+@pytest.mark.parametrize("around", [1, 4, 8])
+def test_an_hour_counts_by_its_share_of_the_visits(around: int) -> None:
+    """An hour is as usual as the share of the visits within an hour of it; to anybody else it is as likely as in the
+    domain, which is drawn towards an even day as if 24 sign-ins had had it. Weekdays are even for anybody else."""
+    visits, world = 8, World()
+    for number in range(visits):
+        world.prove(sign_in(), NOW - number % 2 * HOUR - (0 if number < around else 8 * HOUR))
+    found, anybody = seen(world, sign_in()), (around + 3) / (visits + 24)
+
+    assert found["hour_llr"] == pytest.approx(math.log(anybody / ((around + anybody) / (visits + 1))))
+    assert found["weekday_llr"] == pytest.approx(math.log(1 / 7 / ((visits + 1 / 7) / (visits + 1))))
+
+
 def test_a_common_hour_says_less_for_the_owner() -> None:
     """The owner's usual hour counts more in their favour if few others sign in at that hour."""
     alike, apart = settled(), settled()
