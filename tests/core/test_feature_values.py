@@ -310,7 +310,7 @@ def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
 
 def test_sharing_of_the_address_takes_precedence_over_the_network() -> None:
     """If the account's address is shared by two and its network by thirty, it counts as shared by two, and there are no
-    strangers."""
+    strangers. From where the account was never used, nothing is shared."""
     world = settled()
     for key, accounts in ((b"address:192.0.2.10", 2), (b"network:192.0.2", 30)):
         owners = tuple(("owner", slot) for slot in SLOTS[:accounts])
@@ -319,3 +319,4 @@ def test_sharing_of_the_address_takes_precedence_over_the_network() -> None:
 
     assert found["shared_accounts"] == found["address_accounts"] < found["network_accounts"]
     assert found["address_strangers_24h"] == found["network_strangers_24h"] == 0
+    assert seen(world, sign_in("203.0.113.9"))["shared_accounts"] == 0
