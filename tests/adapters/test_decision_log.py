@@ -247,9 +247,15 @@ def test_a_full_disk_is_reported_and_the_partial_record_undone(tmp_path: Path) -
 
 def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a full disk, writing is retried within a tenth of a second, or within five seconds if it was full for
-    long."""
-    now = time.monotonic()
+    long; while it stays full, writing is tried less and less often."""
+    now, tries = time.monotonic(), 0
+    write = FileDecisionLog._write
     monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def counted(log: FileDecisionLog, line: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        write(log, line)
 
     def waited(full_s: float) -> float:
         nonlocal now
@@ -262,9 +268,11 @@ def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: 
             now += 0.05
         return now - until
 
+    monkeypatch.setattr(FileDecisionLog, "_write", counted)
     with closing(opened(tmp_path)) as log:
         assert log.append(b"first")
         assert [waited(0.01) < 0.2, waited(60.0) < 5.2, waited(0.01) < 0.2] == [True, True, True]
+    assert tries < 40
 
 
 def test_a_deleted_log_directory_is_created_again(tmp_path: Path) -> None:
