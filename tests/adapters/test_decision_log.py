@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -291,6 +292,24 @@ def test_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSettings, match=r"log\.dir: .*Not a directory"):
         opened(tmp_path / "file" / "log")
+
+
+def test_every_segment_is_synced_and_a_failed_sync_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is synced soon, in finished segments and in the open one; a sync that fails is counted."""
+    memory, synced = MeterMemory(1), set[int]()
+
+    def fails(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        raise OSError(errno.EIO, "lost")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with closing(opened(tmp_path, Bounds(segment_bytes=1), PrometheusMeter(memory, 0))) as log:
+        assert [log.append(line) for line in (b"one", b"two")] == [True, True]
+        written = {path.stat().st_ino for path in segments(tmp_path)}
+        eventually(lambda: synced >= written)
+        assert len(written) == 2
+    _, page = PrometheusPage(memory, "1").render("", {})
+    assert re.search(rb'riskd_failures_total{part="decision_log_sync"} [1-9]', page)
 
 
 def test_slow_write_is_counted(tmp_path: Path) -> None:
