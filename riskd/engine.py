@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
-from riskd.core import learn, receipts, record, signals
+from riskd.core import learn, receipts, record, replies, signals
 from riskd.core.address import Address, parse, truncated
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
@@ -246,7 +246,7 @@ class Engine:
         offset = parts.geo.offset(device.timezone, when) if device.timezone else None
         reply_key = seal = b""
         if attempt.request_id:
-            seal = parts.pseudonyms.seal(record.content(attempt))
+            seal = parts.pseudonyms.seal(replies.content(attempt))
             reply_key = reply_to(attempt, parts.pseudonyms, keys.subject)
         remembered: Remembered | Missing
         read_from = perf_counter()
@@ -284,7 +284,7 @@ class Engine:
         swaps = [Swap(receipt_key, None, receipt, now + retention.receipt)]
         reply = None
         if attempt.request_id:
-            stored = record.encode_reply(answer, gathered.seal)
+            stored = replies.encode(answer, gathered.seal)
             reply = Swap(gathered.reply_key, None, stored, now + retention.reply)
             swaps.append(reply)
         write_from = perf_counter()
@@ -307,7 +307,7 @@ class Engine:
         )
         logged = self._log(line, answer)
         if reply is not None and logged is not answer:
-            corrected = replace(reply, expected=reply.document, document=record.encode_reply(logged, gathered.seal))
+            corrected = replace(reply, expected=reply.document, document=replies.encode(logged, gathered.seal))
             with suppress(Unavailable):
                 parts.store.write((), (corrected,), now, max(deadline - perf_counter(), 0.001))
         parts.meter.assessed(attempt, gathered.context.missing, decision, logged, now)
@@ -335,7 +335,7 @@ class Engine:
         if not reply.startswith(gathered.seal):
             raise InvalidAttempt([_REUSED])
         try:
-            answer = record.decode_reply(reply)
+            answer = replies.decode(reply)
         except DecodeError as error:
             raise Unavailable([_damaged("first answer", error)]) from error
         return self._log(record.repeat_record(attempt, answer, now), answer)

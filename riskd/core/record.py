@@ -1,7 +1,7 @@
 """The records of the decision log: one JSON object per line, enough to reproduce an answer and to replay the attempt.
 
 The log has the subject's pseudonym, the network of the address and the parsed user agent, not the raw values. NaN (a
-missing feature) is written as null. This module also defines the stored form of answers for repeated requests.
+missing feature) is written as null.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from riskd.core.bounds import (
 )
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
-from riskd.core.pseudonym import SEAL_BYTES
 from riskd.core.validation import FUTURE_S, ITEMS
 from riskd.core.vocabulary import (
     Attestation,
@@ -340,39 +339,3 @@ _BEGINNINGS: Final = {
     kind: f'{{"type":"{kind.__struct_config__.tag}"'.encode()
     for kind in (AssessmentRecord, OutcomeRecord, RepeatRecord, ShadowRecord, SecurityEventRecord)
 }
-
-
-_REPLY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
-_REPLY_DECODER: Final = msgspec.msgpack.Decoder(Assessment)
-
-
-def content(attempt: Attempt) -> bytes:
-    """The part of an attempt that must be the same when its request id is repeated, encoded.
-
-    It has what is attempted, from where, with which device and authentication. It does not have what a caller may
-    measure again for the repeat: times, places, round-trip times, behaviour.
-    """
-    return _REPLY_ENCODER.encode(
-        (
-            attempt.journey,
-            attempt.credential_result,
-            attempt.network.client_ip,
-            attempt.device,
-            attempt.session,
-            attempt.federation,
-            attempt.attributes,
-        )
-    )
-
-
-def encode_reply(assessment: Assessment, seal: bytes) -> bytes:
-    """The stored form of an answer for repeated requests: the seal of the attempt's `content`, then the answer."""
-    return seal + _REPLY_ENCODER.encode(assessment)
-
-
-def decode_reply(stored: bytes) -> Assessment:
-    """The answer in the bytes of `encode_reply`. Raises msgspec.DecodeError."""
-    try:
-        return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
-    except UNDECODABLE as error:
-        raise msgspec.DecodeError(str(error)) from error
