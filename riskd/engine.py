@@ -22,7 +22,7 @@ from riskd.core.attempt import OUTCOMES, Attempt, Device, Outcome, SecurityEvent
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
-from riskd.core.logged import assessment_record, event_record
+from riskd.core.logged import assessment_record, event_record, outcome_record, repeat_record
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import RECEIPT, history_keys, recall, reply_to
 from riskd.core.record import Record
@@ -338,7 +338,7 @@ class Engine:
             answer = replies.decode(reply)
         except DecodeError as error:
             raise Unavailable([_damaged("first answer", error)]) from error
-        return self._log(record.repeat_record(attempt, answer, now), answer)
+        return self._log(repeat_record(attempt, answer, now), answer)
 
     def _log(self, line: Record, answer: Assessment) -> Assessment:
         """Append a line to the log. Returns the answer, with a cause added if the line could not be written."""
@@ -351,18 +351,7 @@ class Engine:
 
     def _log_outcome(self, outcome: Outcome, receipt: learn.Receipt, now: float) -> Recorded:
         parts = self._parts
-        line = record.OutcomeRecord(
-            assessment_id=outcome.assessment_id,
-            time=outcome.time if outcome.time is not None else now,
-            written=now if outcome.time not in (None, now) else None,
-            tenant=outcome.tenant,
-            domain=receipt.domain,
-            journey=receipt.journey,
-            kind=outcome.kind,
-            amr=outcome.amr,
-            seconds=outcome.seconds,
-            taught=receipt.taught,
-        )
+        line = outcome_record(outcome, receipt, now)
         if not parts.log.append(record.encode(line)):
             parts.meter.failed("decision_log")
         return Recorded(outcome.assessment_id, receipt.taught)

@@ -12,8 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from riskd.core import attempt as words
-from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Risk, Session
+from riskd.core.attempt import Behaviour, Outside, ReportedPlace, Risk
 from riskd.core.bounds import (
     Id,
     Latitude,
@@ -211,29 +210,6 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
     written: Moment | None = None
 
 
-def session(sent: Session | None) -> Authentication | None:
-    """What is logged of a session."""
-    if sent is None:
-        return None
-    return Authentication(
-        acr=sent.acr, amr=sent.amr, authentication_time=sent.authentication_time, start_time=sent.start_time
-    )
-
-
-def federation(sent: Federation | None) -> Authentication | None:
-    """What is logged of an assertion, including an issuer that is not trusted: another policy may trust it."""
-    if sent is None:
-        return None
-    return Authentication(
-        acr=sent.acr,
-        amr=sent.amr,
-        authentication_time=sent.authentication_time,
-        issuer=sent.issuer,
-        protocol=sent.protocol,
-        issue_time=sent.issue_time,
-    )
-
-
 class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="shadow"):
     """What a release in shadow would have answered, on the facts of the assessment with the same `id`.
 
@@ -256,26 +232,6 @@ class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="sha
     release: str
     model: str
     beside: str
-
-
-def repeat_record(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
-    """The record of an answer that is returned again."""
-    return RepeatRecord(
-        id=answer.id,
-        time=now,
-        tenant=attempt.tenant,
-        domain=attempt.domain,
-        journey=attempt.journey,
-        request_id=attempt.request_id,
-        score=answer.score,
-        level=answer.level,
-        tier=answer.requirement.tier.name,
-        satisfied=answer.requirement.satisfied,
-        reasons=tuple(reason.code for reason in answer.reasons),
-        causes=answer.causes,
-        release=answer.release,
-        model=answer.model,
-    )
 
 
 HistoryRecord = AssessmentRecord | OutcomeRecord | SecurityEventRecord
