@@ -19,7 +19,7 @@ from riskd.core.attempt import (
 )
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import NAMES
-from riskd.core.features.consistency import systems
+from riskd.core.features.consistency import begins_elsewhere, systems
 from riskd.core.learn import Receipt
 from riskd.core.pseudonym import ENTITIES, POPULARITY, Keys, Pseudonyms, short
 from riskd.core.record import (
@@ -122,7 +122,7 @@ def _federation(sent: Federation | None) -> Authentication | None:
 
 def _signals(attempt: Attempt, context: Context) -> Signals:
     device, network, behaviour = attempt.device or _UNKNOWN, attempt.network, attempt.behaviour
-    chain, edge = network.forwarded, context.measured_from
+    edge = context.measured_from
     if behaviour is not None and behaviour.typing_intervals_ms:
         behaviour = Behaviour(
             typing_intervals_ms=tuple(sorted(behaviour.typing_intervals_ms)),
@@ -139,8 +139,8 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
         languages=device.languages,
         attestation=device.attestation,
         offset_min=context.device_offset_min,
-        forwarded=len(chain),
-        forged=bool(chain) and chain[0].strip().lower() != network.client_ip.strip().lower(),
+        forwarded=len(network.forwarded),
+        forged=begins_elsewhere(network),
         ja4=network.ja4,
         rtt_ms=network.rtt_ms,
         edge=(edge.latitude, edge.longitude, edge.radius_km) if edge and network.rtt_ms is not None else None,
