@@ -14,7 +14,7 @@ from msgspec import DecodeError, Struct
 from msgspec.structs import replace
 
 from riskd.core import learn, receipts, record, replies, signals
-from riskd.core.address import Address, parse, truncated
+from riskd.core.address import Address, parse
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.assurance import completed_tier
@@ -301,7 +301,7 @@ class Engine:
             decision,
             answer,
             subject=gathered.keys.subject,
-            network=truncated(gathered.address),
+            network=gathered.address.network,
             now=now,
             signals=parts.signals,
         )
