@@ -23,7 +23,7 @@ _CARRIERS: Final = ([0, 0, 0, 0, 0, 0xFFFF], [0x64, 0xFF9B, 0, 0, 0, 0])
 
 
 class Address(Struct, frozen=True, gc=False):
-    """A client address. `text` is in canonical form (RFC 5952). `network` is its /24 or /48, which is all that the log has.
+    """A client address. `text` is its canonical form (RFC 5952); `network`, its /24 or /48, is what the log has of it.
 
     `routable` is False for addresses that no client on the public Internet can have: private, shared, loopback,
     link-local, documentation, benchmarking, multicast, unallocated and protocol addresses.
