@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import io
 import math
 import os
-from typing import Final
+import sys
+from typing import Final, TextIO
 
 from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
@@ -52,6 +54,33 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # OSError since Python 3.13
         return f"uid {os.getuid()}"
+
+
+def stdin() -> TextIO:
+    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdin
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name an account, which `subject_of` reads."""
+    parser.add_argument(
+        "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
+    )
+    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
+
+
+def subject_of(args: argparse.Namespace) -> str:
+    """The account identifier: SUBJECT, or the first line of standard input. Raises InvalidSubject."""
+    from riskd.core.errors import InvalidSubject
+    from riskd.core.validation import subject_violations
+
+    subject = stdin().readline().rstrip("\r\n") if args.subject == "-" else args.subject
+    if wrong := subject_violations(args.tenant, args.domain, subject):
+        raise InvalidSubject(wrong)
+    return str(subject)
 
 
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection
+from riskd.cli.arguments import add_connection, stdin
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, Problem
 
@@ -125,7 +123,7 @@ def _read(file: str | None) -> str:
     if file is None:
         return "{}"
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise _unreadable(file, error) from error
     except UnicodeDecodeError as error:
@@ -136,12 +134,10 @@ def _read(file: str | None) -> str:
 def _lines(file: str | None) -> Iterator[Iterable[str]]:
     """The lines of a document that may be long, or still growing. Raises InvalidAttempt.
 
-    Bytes that are not UTF-8 become lone surrogates, which no request accepts.
+    Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
     """
     if file is None or file == "-":
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-        yield sys.stdin
+        yield stdin()
         return
     try:
         opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import moment
+from riskd.cli.arguments import moment, stdin
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import plain
@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.dataset.query import run_query
     from riskd.offline.dataset.target import Target
 
-    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    sql = stdin().read() if args.sql == "-" else args.sql
     with run_query(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb) as answer:
         if args.json:
             for part in _objects(answer):
