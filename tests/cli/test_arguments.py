@@ -42,3 +42,27 @@ def test_an_argument_that_is_not_utf_8_is_refused(
     monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
     assert main(words) == 2
     assert "UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["-1", "nan", "inf", "1e400", "soon", ""])
+def test_a_time_that_cannot_be_waited_is_refused_before_the_work(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Durations are finite and not negative, in every command. A rotation must not begin and then fail."""
+    for words in (
+        ["pepper", "rotate", "--wait"],
+        ["outcome", "0" * 32, "challenge_passed", "--seconds"],
+        ["release", "activate", "0" * 16, "--timeout"],
+        ["subject", "show", "alex", "--domain", "customer", "--timeout"],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words[:-1], f"{words[-1]}={number}"])
+        assert f"{number!r} is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--buckets=257", "--buckets=0", "--processes=0", "--processes=-1"])
+def test_a_count_out_of_bounds_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A count out of bounds is refused with the bounds, instead of being replaced by another."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["log", "compact", flag])
+    assert "is not a whole number" in capsys.readouterr().err

@@ -53,10 +53,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _port(text: str) -> int:
-    port = whole_number(text, 0)
-    if port > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: the largest is 65535")
-    return port
+    return whole_number(text, 0, 65535)
 
 
 def _run(args: argparse.Namespace) -> int:
