@@ -141,11 +141,20 @@ def when(moment: float) -> str:
 
 
 def save(path: Path, text: str) -> None:
-    """Write a text file. Raises InvalidSettings if it cannot be written."""
+    """Write a text file atomically. Raises InvalidSettings if it cannot be written."""
+    from riskd.files import SHARED, put
+
+    with writing(path):
+        put(path, text.encode(), SHARED)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an error of writing a file into InvalidSettings."""
     from riskd.core.errors import InvalidSettings, Problem
 
     try:
-        path.write_text(text, encoding="utf-8")
+        yield
     except OSError as error:
         raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}")]) from error
 
