@@ -7,7 +7,7 @@ import time
 
 from riskd.cli.arguments import seconds
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import bars, print_json
 from riskd.wording import quantity
 
 
@@ -55,15 +55,12 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _rotate(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
+    from rich.progress import TextColumn
 
     from riskd.rotation import rotate
 
     settings = given(args).settings
-    terminal = Console(stderr=True)
-    quiet = args.json or not terminal.is_terminal
-    with Progress(TextColumn("{task.description}"), console=terminal, transient=True, disable=quiet) as bar:
+    with bars(TextColumn("{task.description}")) as bar:
         task = bar.add_task("reading the store")
 
         def pause(usual: float) -> None:

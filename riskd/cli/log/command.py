@@ -10,7 +10,7 @@ from riskd.cli.arguments import add_processes, whole_number
 from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, progress, report_unreadable, when
+from riskd.cli.terminal import bars, print_json, progress, report_unreadable, when
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -91,16 +91,14 @@ def _compact(args: argparse.Namespace) -> int:
     from threading import Event
 
     from msgspec.structs import asdict
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
     keep = log_retention(active_release(settings))
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=args.json or not terminal.is_terminal) as bar:
+    with bars(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("segments", total=None)
         done = open_archive(settings).compact(
             keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)
