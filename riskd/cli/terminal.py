@@ -91,6 +91,13 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str =
     shown.print(table)
 
 
+def print_section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print an empty line and a table, unless it has no rows."""
+    if rows:
+        print()
+        print_table(head, rows)
+
+
 def fitted(columns: Sequence[Sequence[str]], room: int) -> tuple[int, list[int]] | None:
     """The gap between columns and the width of each column with which a table fits into `room` characters.
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
-from riskd.cli.client.assess import failed, listed
+from riskd.cli.client.assess import failed
 from riskd.cli.client.connection import bearer, connect
+from riskd.cli.terminal import print_section
 from riskd.wording import quantity
 
 
@@ -49,7 +50,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
     for step in known.sensitive_steps:
         grid.add_row(step.kind, _minute(step.event_time))
     console.print(grid)
-    listed(
+    print_section(
         ("seen", "value", "first week", "last week", "units", "trust"),
         [
             (
@@ -63,7 +64,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
             for each in known.seen_values
         ],
     )
-    listed(
+    print_section(
         ("assessed", "journey", "tier", "taught", "outcomes", "open until", "assessment"),
         [
             (
