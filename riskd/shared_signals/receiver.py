@@ -16,7 +16,7 @@ from msgspec import Struct
 from riskd.adapters.prometheus_page import ReadingsPage
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.listener import Listener, Reply, Request
+from riskd.listener import Listener, Reply, monitoring
 from riskd.shared_signals.counts import METRICS, Counts
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
@@ -118,17 +118,10 @@ class Receiver:
         return requested
 
     def _page(self, at: Address) -> Listener:
-        page, lock = ReadingsPage(METRICS), threading.Lock()
-
-        def reply(request: Request) -> Reply:
-            if request.path == "/metrics":
-                with lock:
-                    content_type, body = page.render(request.headers.get("accept", ""), self.counts.readings())
-                return Reply(HTTPStatus.OK, body, content_type)
-            if request.path in ("/healthz", "/readyz"):
-                return Reply(HTTPStatus.OK, b"ok\n")
-            return Reply(HTTPStatus.NOT_FOUND, b"not found: try /metrics, /healthz or /readyz\n")
-
+        page = ReadingsPage(METRICS)
+        reply = monitoring(
+            lambda accept: page.render(accept, self.counts.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
+        )
         return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
 
 
