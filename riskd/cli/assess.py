@@ -103,8 +103,8 @@ def _assess(args: argparse.Namespace) -> int:
     from riskd.cli.client.request import assess_request
 
     request = assess_request(_read(args.file), fields, args.file or "")
-    shown = connection.bearer(args)
-    return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
+    metadata = connection.call_metadata(args)
+    return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=metadata))
 
 
 def _outcome(args: argparse.Namespace) -> int:
@@ -114,8 +114,8 @@ def _outcome(args: argparse.Namespace) -> int:
     request = assess.outcome_request(
         Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
     )
-    shown = connection.bearer(args)
-    return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
+    metadata = connection.call_metadata(args)
+    return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=metadata))
 
 
 def _read(file: str | None) -> str:

@@ -45,7 +45,7 @@ def connect(args: argparse.Namespace, options: Sequence[tuple[str, int]] = ()) -
         yield channel
 
 
-def bearer(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+def call_metadata(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     """The metadata that carry the caller's token in a call; empty without `--token-file`.
 
     Raises InvalidSettings if the file is unreadable, or if the token would cross a network in plaintext.

@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.shared_signals.streams_file import read_streams
 
     streams = read_streams(Path(args.streams))
-    tls, shown = _tls(args), connection.bearer(args)
+    tls, metadata = _tls(args), connection.call_metadata(args)
     if tls is None and not args.plaintext and not is_loopback(args.push_host):
         what = f"{args.push_host} would take tokens in plaintext, readable to anybody on the network path"
         remedy = "give --certificate, or --plaintext where an ingress ends TLS"
@@ -89,6 +89,6 @@ def _run(args: argparse.Namespace) -> int:
     json_log.configure(args.log_level)
     page = None if args.metrics_port is None else Address(args.metrics_host, args.metrics_port)
     with connection.connect(args, events.RECONNECT) as channel:
-        receiver = Receiver(streams, events.sender(channel, args.timeout, shown))
+        receiver = Receiver(streams, events.sender(channel, args.timeout, metadata))
         requested = receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
     return 0 if requested else BROKEN
