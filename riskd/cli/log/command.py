@@ -89,10 +89,14 @@ def _compact(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from riskd.core.errors import InvalidSettings, Problem
     from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
+    if not Path(settings.log.dir).is_dir():
+        what = f"{settings.log.dir} is not a directory"
+        raise InvalidSettings([Problem("log.dir", what, "give the settings of the service, or set log.dir")])
     keep = log_retention(active_release(settings))
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=args.json or not terminal.is_terminal) as bar:
