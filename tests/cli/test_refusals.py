@@ -17,7 +17,7 @@ CASES: Final = {
     "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),
     "no store to be made again": (["import", "decision-log"], "--until: is needed: lines that the service wrote since"),
     "no log to compact": (["log", "compact"], "log.dir: {state}/decisions is not a directory (give the settings of"),
-    "no log for a dataset": (["log", "compact", "--to", "{state}/set"], "log.dir: {state}/decisions is not a directory"),
+    "no log for a dataset": (["log", "compact", "--to", "{state}/set"], "log.dir: {state}/decisions is not a"),
     "no store to move": (["pepper", "rotate"], "store.path: {state}/store has no store, so nothing can be moved (give"),
     "no store to look at": (["pepper", "status"], "store.path: {state}/store has no store"),
     "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name the log.dir"),
