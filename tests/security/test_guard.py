@@ -155,14 +155,14 @@ def test_an_event_reporter_may_only_report_events(running: Running) -> None:
     assert [each.subject for each, _ in running.engine.events] == ["kim"]
     assert running.engine.callers == ["hearer"]
     other = risk_pb2.RecordSecurityEventRequest(tenant="other", subject="kim")
-    for call in (
+    for denied_call in (
         lambda: tell(other, timeout=5, metadata=shows(THIRD)),
         lambda: tell(event, timeout=5, metadata=shows(SECRET)),
         lambda: tell(event, timeout=5, metadata=shows(OTHER)),
         lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(THIRD)),
         lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(THIRD)),
     ):
-        assert refused(call) == denied
+        assert refused(denied_call) == denied
     assert (len(running.engine.events), running.engine.attempts, running.engine.outcomes) == (1, [], [])
 
 
