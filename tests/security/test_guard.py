@@ -20,7 +20,7 @@ from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import LOG_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
 from tests.faults.floods import END_HEADERS, HEADERS, Peer, call, frame
-from tests.server.test_overload import Brake, settled
+from tests.server.brake import Brake, settled
 from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
 
 Metadata = tuple[tuple[str, str | bytes], ...]
