@@ -64,8 +64,8 @@ def patience(_: object, __: Step) -> object:
     return found
 
 
-def pause(_: object, step: Step) -> object:
-    return time.sleep(step["seconds"])
+def pause(_: object, step: Step) -> None:
+    time.sleep(step["seconds"])
 
 
 authorities: Final = scenario["authorities"].encode() if "authorities" in scenario else None
