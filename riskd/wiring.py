@@ -188,7 +188,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
 
     follower.follow(active, install, refuse)
     try:
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark.layers, peppers)):
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
             yield engine
     finally:
         engine.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import io
 import math
 import os
-from typing import Final
+import sys
+from typing import Final, TextIO
 
 from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
@@ -30,11 +32,35 @@ def moment(text: str) -> float:
     return seconds
 
 
-def whole_number(text: str, least: int = 1) -> int:
-    """A whole number that is at least `least`."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+def whole_number(text: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number that is at least `least`, and at most `most` if there is such a bound."""
+    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+        span = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {span}")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, 0 or more."""
+    return _seconds(text, "a number of seconds: write 0 or more, such as 0.5")
+
+
+def deadline(text: str) -> float:
+    """A timeout: a number of seconds above 0."""
+    what = "a timeout: write a number of seconds above 0, such as 0.5"
+    if not (wait := _seconds(text, what)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return wait
+
+
+def _seconds(text: str, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return number
 
 
 def class_weight(text: str) -> tuple[str, float]:
@@ -52,6 +78,33 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # OSError since Python 3.13
         return f"uid {os.getuid()}"
+
+
+def stdin() -> TextIO:
+    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdin
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name an account, which `subject_of` reads."""
+    parser.add_argument(
+        "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
+    )
+    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
+
+
+def subject_of(args: argparse.Namespace) -> str:
+    """The account identifier: SUBJECT, or the first line of standard input. Raises InvalidSubject."""
+    from riskd.core.errors import InvalidSubject
+    from riskd.core.validation import subject_violations
+
+    subject = stdin().readline().rstrip("\r\n") if args.subject == "-" else args.subject
+    if wrong := subject_violations(args.tenant, args.domain, subject):
+        raise InvalidSubject(wrong)
+    return str(subject)
 
 
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
@@ -87,10 +140,13 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         default=float("inf"),
         help="decisions before this day, as 2026-12-01 (UTC)",
     )
-    parser.add_argument(
-        "--processes", metavar="N", type=whole_number, help="number of processes (default: one for each CPU)"
-    )
+    add_processes(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:
+    """Add the flag that sets how many processes work at the same time. Without it, the value is None."""
+    parser.add_argument("--processes", metavar="N", type=whole_number, help=f"{what} (default: one for each CPU)")
 
 
 def add_connection(
@@ -115,7 +171,7 @@ def add_connection(
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_deadline,
+        type=deadline,
         default=timeout,
         help="how long to wait for the answer (default: %(default)g)",
     )
@@ -126,13 +182,3 @@ def add_connection(
         parser.add_argument(
             f"--{flag}", metavar="FILE", default=os.environ.get(variable) or None, help=f"{meaning} (${variable})"
         )
-
-
-def _deadline(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a timeout: write a number of seconds above 0, such as 0.5")
-    return seconds

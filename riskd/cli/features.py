@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli.terminal import markdown_table
+from riskd.cli.terminal import markdown_table, print_json
 from riskd.core.features import FEATURES, GROUPS, Feature, schema
 
 _INTRODUCTION: Final = """\
@@ -46,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     chosen = [feature for feature in FEATURES if args.group in (None, feature.group)]
     if args.json:
-        print(document(chosen))
+        print_json(document(chosen))
     elif args.markdown:
         print(page(chosen), end="")
     else:
@@ -62,8 +61,8 @@ def table(features: Sequence[Feature]) -> str:
     return "\n".join(lines)
 
 
-def document(features: Sequence[Feature]) -> str:
-    """The table as JSON; a missing value is null."""
+def document(features: Sequence[Feature]) -> dict[str, object]:
+    """The table for JSON; a missing value is null."""
     rows = [
         {
             "name": feature.name,
@@ -79,7 +78,7 @@ def document(features: Sequence[Feature]) -> str:
         }
         for feature in features
     ]
-    return json.dumps({"schema": schema(), "features": rows}, indent=2)
+    return {"schema": schema(), "features": rows}
 
 
 def page(features: Sequence[Feature] = FEATURES) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from riskd.cli.terminal import aligned, markdown_table
+from riskd.cli.terminal import aligned, markdown_table, print_json
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
@@ -61,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
 
     records = observe(load_release(Settings()))
     if args.json:
-        print(document(records))
+        print_json(document(records))
     elif args.markdown:
         print(page(records), end="")
     else:
@@ -78,8 +77,8 @@ def table(records: Sequence[Kept]) -> str:
     return aligned(rows)
 
 
-def document(records: Sequence[Kept]) -> str:
-    """The same as JSON, with lifetimes in seconds."""
+def document(records: Sequence[Kept]) -> dict[str, object]:
+    """The same for JSON, with lifetimes in seconds."""
     rows = [
         {
             "entity": one.entity,
@@ -95,7 +94,7 @@ def document(records: Sequence[Kept]) -> str:
         for one in records
         for content, events in one.contents.items()
     ]
-    return json.dumps({"kept": rows}, indent=2)
+    return {"kept": rows}
 
 
 def page(records: Sequence[Kept]) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli.terminal import markdown_table
+from riskd.cli.terminal import markdown_table, print_json
 from riskd.metrics import METRICS
 from riskd.series import Metric
 from riskd.shared_signals.counts import METRICS as RECEIVER
@@ -45,7 +44,7 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.json:
         fields = ("name", "kind", "labels", "doc", "bounds")
-        print(json.dumps([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)], indent=2))
+        print_json([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)])
         return 0
     for metric in (*METRICS, *RECEIVER):
         labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import user
+from riskd.cli.arguments import deadline, user
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
 
@@ -70,7 +70,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parsers[name].add_argument(
             "--timeout",
             metavar="SECONDS",
-            type=float,
+            type=deadline,
             default=30.0,
             help="how long to wait until all processes have loaded it (default: %(default)g)",
         )

@@ -54,10 +54,15 @@ def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> 
 
     `now` (epoch seconds), if given, also reports settings that have ended by then.
     """
+    return read_policy(str(path), policy_text(path), compiler, now=now)
+
+
+def policy_text(path: Path) -> str:
+    """The text of a policy file. Raises InvalidPolicy if it is too large or cannot be read."""
     document = Document.of(path)
     if document.problems:
         raise InvalidPolicy(document.problems)
-    return read_policy(str(path), document.source, compiler, now=now)
+    return document.source
 
 
 def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None = None) -> Policy:

@@ -19,7 +19,7 @@ from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
 from riskd.cli.client.connection import connect
-from riskd.cli.terminal import complain, print_table
+from riskd.cli.terminal import complain, print_section
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
 from riskd.core.validation import event_violations
@@ -165,16 +165,9 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     grid.add_row("release", Text(f"{response.release}, model {response.model}"))
     grid.add_row("assessment", Text(response.assessment_id))
     console.print(grid)
-    listed(("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
-    listed(("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
+    print_section(("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
+    print_section(("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
 
 
 def _reason(reason: Reason) -> tuple[str, str, str]:
     return reason.code, f"{reason.contribution:+.2f}" if reason.contribution else "", reason.text
-
-
-def listed(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table, unless it has no rows."""
-    if rows:
-        print()
-        print_table(heads, rows)
