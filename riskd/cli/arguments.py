@@ -130,6 +130,13 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         action="append",
         help="identity domain; repeatable (default: every domain in the log)",
     )
+    add_times(parser)
+    add_processes(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose decisions by time. Without them, the values include every decision."""
     parser.add_argument(
         "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
     )
@@ -140,8 +147,13 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         default=float("inf"),
         help="decisions before this day, as 2026-12-01 (UTC)",
     )
-    add_processes(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_form(parser: argparse.ArgumentParser, page: str) -> None:
+    """Add the flags that print a table as JSON or as its reference page."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help=f"print the reference page {page}")
 
 
 def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:
