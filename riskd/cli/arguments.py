@@ -40,36 +40,32 @@ def whole_number(text: str, least: int = 1, most: int | None = None) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
-    """A number of seconds, 0 or more."""
-    return _seconds(text, "a number of seconds: write 0 or more, such as 0.5")
+def number(text: str) -> float:
+    """A finite number that is at least 0."""
+    if not 0 <= (value := _float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
 
 
 def deadline(text: str) -> float:
-    """A timeout: a number of seconds above 0."""
-    what = "a timeout: write a number of seconds above 0, such as 0.5"
-    if not (wait := _seconds(text, what)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return wait
+    """A number of seconds above 0."""
+    if not 0 < (seconds := _float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a timeout: write a number of seconds above 0, such as 0.5")
+    return seconds
 
 
-def _seconds(text: str, what: str) -> float:
+def _float(text: str) -> float:
+    """The number, or NaN, which fails every comparison."""
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return number
+        return math.nan
 
 
 def class_weight(text: str) -> tuple[str, float]:
     """The class and weight in `CLASS=N`. A weight that is not a number becomes NaN, which fails every bounds check."""
-    name, _, number = text.partition("=")
-    try:
-        return name, float(number)
-    except ValueError:
-        return name, math.nan
+    name, _, weight = text.partition("=")
+    return name, _float(weight)
 
 
 def user() -> str:

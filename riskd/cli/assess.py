@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection, seconds, stdin
+from riskd.cli.arguments import add_connection, number, stdin
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, Problem
 
@@ -84,7 +84,7 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--amr", metavar="METHODS", default="", help="methods that met the challenge, separated by commas: pwd,otp"
     )
-    parser.add_argument("--seconds", metavar="N", type=seconds, help="time that the challenge took the subject")
+    parser.add_argument("--seconds", metavar="N", type=number, help="time that the challenge took the subject")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the assessed attempt")
     add_connection(parser)
     parser.set_defaults(handler=_outcome)

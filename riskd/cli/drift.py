@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import add_span, log_of, moment
+from riskd.cli.arguments import add_span, log_of, moment, number
 from riskd.cli.extras import require
 from riskd.cli.model.opening import add_models, loaded, opened
 from riskd.cli.policy.log import left_out
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--threshold",
         metavar="N",
-        type=float,
+        type=number,
         default=0.1,
         help="smallest shift that counts, in units of the stability index (default: 0.1)",
     )
