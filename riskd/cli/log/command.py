@@ -93,10 +93,14 @@ def _compact(args: argparse.Namespace) -> int:
     from msgspec.structs import asdict
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+    from riskd.core.errors import InvalidSettings, Problem
     from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
+    if not Path(settings.log.dir).is_dir():
+        what = f"{settings.log.dir} is not a directory"
+        raise InvalidSettings([Problem("log.dir", what, "give the settings of the service, or set log.dir")])
     keep = log_retention(active_release(settings))
     with bars(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("segments", total=None)
