@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from riskd.cli import settings
-from riskd.cli.arguments import whole_number
+from riskd.cli.arguments import add_labels, whole_number
 from riskd.cli.extras import require
 from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS
@@ -37,9 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "log.dir, unless --rba-dataset is given)",
     )
     parser.add_argument(
-        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log, if it is not beside it"
-    )
-    parser.add_argument(
         "--rba-dataset",
         metavar="FILE",
         type=Path,
@@ -50,11 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rba-rows", metavar="N", type=whole_number, help="number of rows to read of each such file (default: all)"
     )
-    parser.add_argument(
-        "--labels",
-        choices=("truth", "outcomes"),
-        help="where labels come from (default: the truth for simulated logs, outcomes for live ones)",
-    )
+    add_labels(parser)
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def test_a_directory_with_a_log_and_more_is_read_for_its_log(
     written: Written, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a directory as `riskd simulate` leaves it, only the log is read."""
-    (written.log.parent / "truth.jsonl").write_text('{"assessment_id":"0"}\n', encoding="utf-8")
+    (written.log.parent / "other.jsonl").write_text("{}\n", encoding="utf-8")
     code, report = run(capsys, "backtest", written.policies, "--log", written.log.parent, "--json")
     assert code == 0
     counts = json.loads(report)["counts"]

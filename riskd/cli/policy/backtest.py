@@ -57,7 +57,8 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
         source, policies = log.source(args, [given], begin)
         tally = run(source)
     log.refuse_nothing(source.log, tally)
-    return report(str(source.log), tally, policies), time.perf_counter() - begun
+    labels = "truth" if source.truth else "outcomes"
+    return report(str(source.log), tally, policies, labels), time.perf_counter() - begun
 
 
 def _backtest(args: argparse.Namespace) -> int:
@@ -93,7 +94,8 @@ def _heading(out: Console, report: Report, seconds: float) -> None:
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
     first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (report.first, report.last))
     span = f" from {first} to {last}" if replayed else ""
-    out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {quantity(outcomes, 'outcome')}")
+    labels = "labels from the simulation's truth" if report.labels == "truth" else quantity(outcomes, "outcome")
+    out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {labels}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
     for reason in log.left_out(counts):
         out.print(f"left out: {reason}", style="yellow")
@@ -114,6 +116,9 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
         out.print(f"{domain.domain}: {many} decided; --release chooses one", style="yellow")
     groups = [_row(group.value, group) for group in (*domain.journeys, domain.total)]
     print_table(("journey", *_COLUMNS), groups, f"{domain.domain}, candidate {domain.version}")
+    classes = [_row(group.value, group) for group in domain.segments.get("class of attack", ())]
+    if classes:
+        print_table(("class of attack", *_COLUMNS), classes, "\nattacks")
     tiers = _tiers(domain)
     moves = [(tier, *(f"{row[each]:,}" if each in row else "" for each in tiers)) for tier, row in domain.moves.items()]
     print_table(("recorded \\ candidate", *tiers), moves, "\ntiers")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
-from riskd.cli.arguments import add_span, log_of
+from riskd.cli.arguments import add_labels, add_span, log_of
 from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
@@ -32,6 +32,7 @@ _LEFT_OUT: Final = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose decisions of a log."""
     add_span(parser)
+    add_labels(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
     parser.add_argument("--release", metavar="ID", default="", help="only decisions of this release")
 
@@ -79,10 +80,17 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
     """What to replay, and the policies. Raises InvalidPolicy with every mistake of every file."""
     from riskd.offline.policies.backtest import Choice, Source
+    from riskd.offline.sources import labels_of, log_at
 
     policies, texts = read_policies(given, args.domain)
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
-    return Source(log=Path(log_of(args)), policies=texts, choice=choice, workers=args.processes, begin=begin), policies
+    directory = Path(log_of(args))
+    log = log_at(directory, args.truth)
+    truth = log.truth if labels_of([log], args.labels) == "truth" else None
+    return (
+        Source(log=directory, truth=truth, policies=texts, choice=choice, workers=args.processes, begin=begin),
+        policies,
+    )
 
 
 def read_policies(

@@ -21,6 +21,7 @@ from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
+from riskd.offline.truth import Truths
 from riskd.progress import Begin, ignore_progress
 
 Part = TypeVar("Part")
@@ -48,9 +49,13 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What to replay, with which policies (file name and text of each), and with how many processes."""
+    """What to replay, with which policies (file name and text of each), and with how many processes.
+
+    `truth`: the simulation's truth that labels decisions; None if outcomes do.
+    """
 
     log: Path
+    truth: Path | None = None
     policies: tuple[tuple[str, str], ...]
     choice: Choice = Choice()
     workers: int | None = None
@@ -58,10 +63,11 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What every process needs: file names and texts of the policies, and the file of outcomes."""
+    """What every process needs: file names and texts of the policies, and the file of outcomes, or of the truth."""
 
     policies: tuple[tuple[str, str], ...]
     outcomes: Path
+    truth: Path | None = None
     choice: Choice
 
 
@@ -76,13 +82,18 @@ def run(source: Source) -> Tally:
 def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
     """Two passes over a log: the first collects outcomes, the second yields what `work` returns for each segment.
 
+    With a truth, the first pass is left out.
+
     Raises InvalidFile as `run`.
     """
     paths = segments_of(source.log)
     whole = size(paths)
     with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
-        plan = Plan(policies=source.policies, outcomes=Path(directory) / "outcomes", choice=source.choice)
-        write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
+        plan = Plan(
+            policies=source.policies, outcomes=Path(directory) / "outcomes", truth=source.truth, choice=source.choice
+        )
+        if not source.truth:
+            write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
         yield from each_segment(paths, partial(work, plan), pool, source.begin("decisions", whole))
 
 
@@ -102,14 +113,15 @@ def outcomes_of(path: Path) -> bytes:
 
 def replay_segment(plan: Plan, path: Path) -> Tally:
     """Replay the decisions of one segment."""
-    policies, outcomes = ready(plan)
+    policies, labels = ready(plan)
     tally = Tally()
     for record in decisions_of(path, plan.choice, tally):
         policy = policies.get(record.domain)
         if policy is None:
             tally.counts["other_domain"] += 1
         else:
-            tally.add(policy, record, replay(policy, record), outcomes.label(record.id))
+            label, attack = labels.label(record.id), labels.attack(record.id)
+            tally.add(policy, record, replay(policy, record), label, attack)
     return tally
 
 
@@ -135,8 +147,9 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
 
 
 @lru_cache(1)
-def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes]:
-    """The compiled policies by domain, and the outcomes; made once in each process."""
+def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes | Truths]:
+    """The compiled policies by domain, and the labels; made once in each process."""
     compiler = CelCompiler(NAMES)
     policies = [read_policy(where, text, compiler) for where, text in plan.policies]
-    return {policy.domain: policy for policy in policies}, Outcomes(plan.outcomes)
+    labels = Truths(plan.truth) if plan.truth else Outcomes(plan.outcomes)
+    return {policy.domain: policy for policy in policies}, labels

@@ -126,11 +126,11 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     A learning journey is judged by what it will require. Decisions of tenants with their own bands or floors do not
     depend on the bands in question; they are counted separately.
     """
-    policies, outcomes = ready(plan)
+    policies, labels = ready(plan)
     policies = {domain: policy.requiring() for domain, policy in policies.items()}
     samples = Samples()
     for record in decisions_of(path, plan.choice, samples.tally):
-        policy, label = policies.get(record.domain), outcomes.label(record.id)
+        policy, label = policies.get(record.domain), labels.label(record.id)
         label = GOOD if presumed and label == UNKNOWN else label
         if policy is None:
             samples.tally.counts["other_domain"] += 1

@@ -15,6 +15,7 @@ from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
+from riskd.offline.sources import Labels
 
 VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""
@@ -116,6 +117,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """A backtest. `differences`: how many decisions have another tier or satisfaction than recorded."""
 
     log: str
+    labels: Labels
     first: float
     last: float
     counts: Mapping[str, int]
@@ -124,11 +126,12 @@ class Report(Struct, frozen=True, kw_only=True):
     domains: tuple[DomainReport, ...]
 
 
-def report(log: str, tally: Tally, policies: Sequence[Policy]) -> Report:
-    """All figures of a tally."""
+def report(log: str, tally: Tally, policies: Sequence[Policy], labels: Labels = "outcomes") -> Report:
+    """All figures of a tally. `labels`: where those of its decisions came from."""
     domains = tuple(_domain(tally, policy) for policy in policies)
     return Report(
         log=log,
+        labels=labels,
         first=tally.first if math.isfinite(tally.first) else 0.0,
         last=tally.last if math.isfinite(tally.last) else 0.0,
         counts={name: count for name, count in sorted(tally.counts.items()) if count},

@@ -111,11 +111,11 @@ class Weighed:
 
 def weigh_segment(plan: Plan, path: Path, *, models: Models) -> Weighed:
     """Weigh the signals in the decisions of one segment."""
-    policies, outcomes = ready(plan)
+    policies, labels = ready(plan)
     forests, weighed = _loaded(models), Weighed()
     for record in decisions_of(path, plan.choice, weighed.tally):
         if record.domain in policies:
-            _weigh(weighed, policies[record.domain], forests[record.domain], record, outcomes.label(record.id))
+            _weigh(weighed, policies[record.domain], forests[record.domain], record, labels.label(record.id))
         else:
             weighed.tally.counts["other_domain"] += 1
     return weighed
