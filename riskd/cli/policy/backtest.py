@@ -57,8 +57,8 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
         source, policies = log.source(args, [given], begin)
         tally = run(source)
     log.refuse_nothing(source.log, tally)
-    labels = "truth" if source.truth else "outcomes"
-    return report(str(source.log), tally, policies, labels), time.perf_counter() - begun
+    figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes")
+    return figures, time.perf_counter() - begun
 
 
 def _backtest(args: argparse.Namespace) -> int:

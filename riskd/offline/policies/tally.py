@@ -42,15 +42,8 @@ _DEPTH: Final = NAMES.index("history_depth")
 _HOSTING: Final = NAMES.index("hosting")
 _DEPTHS: Final = ((3.0, "below 3"), (10.0, "3 to 10"), (30.0, "10 to 30"), (math.inf, "30 and up"))
 SEGMENTS: Final = (
-    "class of attack",
-    "country",
-    "anonymizer",
-    "hosting",
-    "new device",
-    "history",
-    "device class",
-    "tenant",
-)
+    "class of attack", "country", "anonymizer", "hosting", "new device", "history", "device class", "tenant"
+)  # fmt: skip
 """The dimensions by which reports show who is affected by a policy."""
 
 
