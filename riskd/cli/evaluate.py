@@ -138,7 +138,7 @@ def show(evaluation: Evaluation) -> None:
     for goal in missed:
         chance = "" if goal.sure else ", which may be chance"
         print(f"Not as good {goal.name}: {goal.attack}, {goal.margin * 100:+.1f} points{chance}")
-    print("Intervals, segments, costs and probabilities: in the files of --out, or through a pipe.")
+    print("Intervals, segments, costs, bands and probabilities: in the files of --out, or through a pipe.")
 
 
 def _keep(bundle: Path, raw: bytes) -> None:

@@ -44,6 +44,20 @@ class StepUp(Struct, frozen=True):
     at: dict[str, Estimate]
 
 
+class OperatingPoint(Struct, frozen=True, kw_only=True):
+    """What a band that begins at this score would do on a journey ('' for all journeys).
+
+    `friction` is the share of good rows with at least this score, `recall` that of attacks, and `precision` the share
+    of attacks among all such rows. Precision depends on how frequent attacks are in the rows.
+    """
+
+    journey: str
+    score: float
+    friction: Estimate
+    recall: Estimate
+    precision: Estimate
+
+
 class Reauthentication(Struct, frozen=True, kw_only=True):
     """What finding this share of all attacks costs honest people.
 
@@ -82,8 +96,8 @@ class Judged(Struct, frozen=True, kw_only=True):
 
     `thresholds` are the raw scores at which `RATES` are met. Rows above the threshold are challenged, and rows at it by
     lot, so that models with few distinct scores are judged at the same rate. `left_out` is the recall of each class by
-    a model that was trained without it, and empty if none was trained. `reliability` is None if scores are not
-    probabilities. `curve` is recall over all attacks at growing false-positive rates.
+    a model that was trained without it, and empty if none was trained. `reliability` is None and `operating` is empty
+    if scores are not probabilities. `curve` is recall over all attacks at growing false-positive rates.
     """
 
     version: str
@@ -96,6 +110,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     reauthentications: tuple[Reauthentication, ...]
     reliability: Reliability | None
     curve: tuple[tuple[float, float], ...]
+    operating: tuple[OperatingPoint, ...] = ()
 
 
 Part = Literal["overall", "class", "depth", "left_out", "segment"]

@@ -9,7 +9,7 @@ from typing import Final
 from riskd.offline.charts import WIDTH, bars, date, figure, mark, room, text
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
 from riskd.offline.evaluation.examples import Example, Importance
-from riskd.offline.evaluation.table import NAMES, share
+from riskd.offline.evaluation.table import NAMES, bands, share
 from riskd.offline.page import document, table, tiles
 
 _TOP: Final = 24
@@ -20,7 +20,9 @@ positives</b>). Rows at the threshold are drawn by lot, so that models with few 
 rate. Intervals are 95 % bootstraps over subjects; attacks of one campaign resemble each other, so true intervals are
 wider. Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of
 thumb count a new device, a new country and impossible travel. Large boosted trees are 400 trees on the same rows
-without riskd's limits. Simulated attackers are not real ones: use these figures to compare models, and expect lower
+without riskd's limits. <b>Friction</b>, <b>recall</b> and <b>precision</b> of a band are the shares of good rows and of
+attacks with at least its score, and of attacks among both; where attacks are rarer than in these rows, precision is
+lower. Simulated attackers are not real ones: use these figures to compare models, and expect lower
 ones in production.</small></p>
 """
 
@@ -46,6 +48,8 @@ def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Se
                 "<h2>What honest people are asked</h2>",
                 _segments(evaluation),
                 _costs(evaluation.models),
+                "<h2>Where bands may begin</h2>",
+                _operating(evaluation.models),
                 "<h2>Whether probabilities hold</h2>",
                 _calibration(evaluation.models),
                 "<h2>What moves scores</h2>",
@@ -189,6 +193,16 @@ def _costs(models: Mapping[str, Judged]) -> str:
         for at, first in enumerate(next(iter(models.values())).reauthentications)
     ]
     return table("Challenges of an honest subject: mean (median), and of all good attempts", head, rows)
+
+
+def _operating(models: Mapping[str, Judged]) -> str:
+    head, rows = bands(models)
+    by_journey: dict[str, list[list[str]]] = {}
+    for journey, cells in rows:
+        by_journey.setdefault(journey, []).append(cells)
+    return "".join(
+        table(f"A band that begins at a score: {journey}", head, cells) for journey, cells in by_journey.items()
+    )
 
 
 def _calibration(models: Mapping[str, Judged]) -> str:

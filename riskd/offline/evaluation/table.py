@@ -38,6 +38,7 @@ def markdown(evaluation: Evaluation) -> str:
         *_section("Honest attempts above the threshold, by segment", _segments(evaluation)),
         *_section("What finding more costs: challenges of honest people", _costs(evaluation)),
         *_section("Probabilities", _reliability(evaluation)),
+        *_section("What a band that begins at a score would do", _operating(evaluation)),
         *_section("Goals at 1 % false positives", _goals(evaluation)),
     ]
     return "\n".join(lines)
@@ -151,6 +152,30 @@ def _costs(evaluation: Evaluation) -> str:
             yield [f"{first.recall:.0%}", *(f"{each.mean:.2f} ({each.median:.0f}), {each.share:.1%}" for each in costs)]
 
     return table(head, rows())
+
+
+def bands(models: Mapping[str, Judged]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Head and rows of a table of operating points, each row with a title of its journey. Models without probabilities
+    are left out."""
+    scored = {name: model.operating for name, model in models.items() if model.operating}
+    head = ["score from", *(f"{NAMES[name]} {what}" for name in scored for what in ("friction", "recall", "precision"))]
+    rows = [
+        (
+            f"{first.journey or 'all journeys'}, {first.friction.total:,} good, {first.recall.total:,} fraud",
+            [
+                f"{first.score:g}",
+                *(share(figure) for each in points for figure in (each.friction, each.recall, each.precision)),
+            ],
+        )
+        for points in zip(*scored.values(), strict=True)
+        for first in points[:1]
+    ]
+    return head, rows
+
+
+def _operating(evaluation: Evaluation) -> str:
+    head, rows = bands(evaluation.models)
+    return table(["journey", *head], ([journey, *cells] for journey, cells in rows))
 
 
 def _reliability(evaluation: Evaluation) -> str:
