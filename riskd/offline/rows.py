@@ -55,14 +55,14 @@ class Rows(Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """SHA-256 of names and columns, in hex. Different rows, or the same rows in another order, have another
         digest."""
-        found = sha256(repr(self.names).encode())
+        hasher = sha256(repr(self.names).encode())
         for column in self.__struct_fields__[1:]:
             values: NDArray[np.generic] = getattr(self, column)
-            found.update(f"{column} {values.dtype.kind} {values.shape}".encode())
-            found.update(
+            hasher.update(f"{column} {values.dtype.kind} {values.shape}".encode())
+            hasher.update(
                 "\n".join(values.tolist()).encode() if values.dtype.kind == "U" else np.ascontiguousarray(values).data
             )
-        return found.hexdigest()
+        return hasher.hexdigest()
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

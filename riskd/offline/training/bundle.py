@@ -132,12 +132,12 @@ def expected(trained: Trained, domain: str) -> Reference:
 
 def metrics_of(judged: Judged) -> dict[str, float]:
     """The manifest's figures: recall over all attacks and of each class, and the calibration errors."""
-    found = {
+    metrics = {
         f"recall at {rate}{'' if each is judged.overall else f' of {each.name}'}": value
         for each in (judged.overall, *judged.classes)
         for rate in RATES
         if (value := each.at[rate].value) is not None
     }
     if judged.reliability:
-        found |= {"ece": round(judged.reliability.ece, 6), "brier": round(judged.reliability.brier, 6)}
-    return found
+        metrics |= {"ece": round(judged.reliability.ece, 6), "brier": round(judged.reliability.brier, 6)}
+    return metrics
