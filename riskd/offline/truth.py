@@ -36,19 +36,19 @@ _DECODER: Final = msgspec.json.Decoder(Truth)
 
 def read_truth(path: Path) -> dict[str, Truth]:
     """All lines, by assessment id. Raises InvalidFile for the first line that is invalid."""
-    found: dict[str, Truth] = {}
+    by_id: dict[str, Truth] = {}
     try:
         with path.open("rb") as lines:
             for line in lines:
                 one = _DECODER.decode(line)
-                found[one.assessment_id] = one
+                by_id[one.assessment_id] = one
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
         raise InvalidFile([Problem(str(path), why, "name the truth.jsonl of a simulation")]) from error
     except UNDECODABLE as error:
-        where = f"{path}:{len(found) + 1}"
+        where = f"{path}:{len(by_id) + 1}"
         raise InvalidFile([Problem(where, f"is not a valid line: {error}", "run the simulation again")]) from error
-    return found
+    return by_id
 
 
 def truths(path: Path | None, ids: Sequence[str]) -> list[Truth]:

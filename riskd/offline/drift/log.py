@@ -168,10 +168,10 @@ def _packed(rows: list[_Assessed]) -> Batch:
 
 
 def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Counted:
-    found = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
-    for domain, batch in batches(path, span, found.left_out):
-        _add(found.bins[domain], batch, against[domain])
-    return found
+    counted = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
+    for domain, batch in batches(path, span, counted.left_out):
+        _add(counted.bins[domain], batch, against[domain])
+    return counted
 
 
 def _add(bins: Bins, batch: Batch, against: Against) -> None:

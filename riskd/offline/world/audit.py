@@ -156,12 +156,12 @@ def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArra
     random = np.random.default_rng(0)
     _, who = np.unique(people, return_inverse=True)
     rows = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])
-    found = []
+    aucs = []
     for _ in range(_RESAMPLED):
         drawn = np.concatenate([rows[at] for at in random.integers(len(rows), size=len(rows))])
         if 0 < attacked[drawn].sum() < len(drawn):
-            found.append(roc_auc_score(attacked[drawn], ranks[drawn]))
-    return float(roc_auc_score(attacked, ranks) - 3 * np.std(found)) if found else 0.0
+            aucs.append(roc_auc_score(attacked[drawn], ranks[drawn]))
+    return float(roc_auc_score(attacked, ranks) - 3 * np.std(aucs)) if aucs else 0.0
 
 
 def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
@@ -170,6 +170,6 @@ def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
     best = roc_auc_score(attacked, known)
     best = max(best, 1 - best)
     if 0 < attacked[known].sum() < known.sum():
-        found = roc_auc_score(attacked[known], values[known])
-        best = max(best, found, 1 - found)
+        auc = roc_auc_score(attacked[known], values[known])
+        best = max(best, auc, 1 - auc)
     return float(best)
