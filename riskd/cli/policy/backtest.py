@@ -35,6 +35,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="exit codes: 0 done; 1 with --exit-code, a decision differs; 2 refused: a policy, or the log",
     )
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
+    log.add_models(backtest, log.RECORDED)
     log.add_arguments(backtest)
     backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with charts")
     backtest.add_argument(
@@ -44,6 +45,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "show what each rule of a policy does on a decision log: hits, precision, overlap"
     rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
     log.add_policies(rules)
+    log.add_models(rules, log.RECORDED)
     log.add_arguments(rules)
     rules.set_defaults(handler=_rules)
 
@@ -57,7 +59,8 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
         source, policies = log.source(args, [given], begin)
         tally = run(source)
     log.refuse_nothing(source.log, tally)
-    figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes")
+    models = {domain: path.name for domain, path in source.models}
+    figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes", models)
     return figures, time.perf_counter() - begun
 
 
@@ -114,8 +117,9 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
     if len(domain.releases) > 1:
         many = quantity(len(domain.releases), "release")
         out.print(f"{domain.domain}: {many} decided; --release chooses one", style="yellow")
+    scores = f", scored by {domain.model}" if domain.model else ""
     groups = [_row(group.value, group) for group in (*domain.journeys, domain.total)]
-    print_table(("journey", *_COLUMNS), groups, f"{domain.domain}, candidate {domain.version}")
+    print_table(("journey", *_COLUMNS), groups, f"{domain.domain}, candidate {domain.version}{scores}")
     classes = [_row(group.value, group) for group in domain.segments.get("class of attack", ())]
     if classes:
         print_table(("class of attack", *_COLUMNS), classes, "\nattacks")

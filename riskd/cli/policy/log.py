@@ -14,7 +14,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
-    from riskd.offline.policies.backtest import Source
+    from riskd.offline.policies.backtest import Models, Source
     from riskd.offline.policies.tally import Tally
     from riskd.progress import Begin
 
@@ -27,6 +27,8 @@ _LEFT_OUT: Final = {
     "unreadable": "unreadable lines",
 }
 """Descriptions of lines that were not used."""
+RECORDED: Final = "the champions of --models, else the recorded scores"
+"""What scores decisions by default in the commands that judge the decisions of a log."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_policies(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose policies."""
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (release.policies)")
+
+
+def add_models(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the flags that choose models, which score decisions again."""
+    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    parser.add_argument(
+        "--model", metavar="VERSION", help=f"version that scores, for one --domain (default: {default})"
+    )
+
+
+def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
+    """The model of each policy's domain that the flags name, else the champion. Each is loaded once to check it, as a
+    service would. Raises InvalidModel, InvalidSettings."""
+    from riskd.cli.model.opening import loaded, opened
+    from riskd.core.errors import InvalidSettings, Problem
+
+    settings, registry = opened(args)
+    if args.model and len(policies) != 1:
+        what, remedy = "is a version of one domain, and several are decided", "name that one: --domain customer"
+        raise InvalidSettings([Problem("--model", what, remedy)])
+    domains = [policy.domain for policy in policies]
+    models = tuple(
+        (each, registry.path(each, args.model) if args.model else registry.champion(each)) for each in domains
+    )
+    for domain, path in models:
+        loaded(settings.models.trusted_keys, path, domain)
+    return models
 
 
 def policies_of(args: argparse.Namespace) -> Path:
@@ -77,8 +106,13 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
     )
 
 
-def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
-    """What to replay, and the policies. Raises InvalidPolicy with every mistake of every file."""
+def source(
+    args: argparse.Namespace, given: Sequence[Path], begin: Begin, *, scored: bool = False
+) -> tuple[Source, list[Policy]]:
+    """What to replay, and the policies. `scored`: always score again, else only by models that the flags name.
+
+    Raises InvalidPolicy with every mistake of every file, InvalidFile, InvalidModel and InvalidSettings.
+    """
     from riskd.offline.policies.backtest import Choice, Source
     from riskd.offline.sources import labels_of, log_at
 
@@ -87,10 +121,16 @@ def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tup
     directory = Path(log_of(args))
     log = log_at(directory, args.truth)
     truth = log.truth if labels_of([log], args.labels) == "truth" else None
-    return (
-        Source(log=directory, truth=truth, policies=texts, choice=choice, workers=args.processes, begin=begin),
-        policies,
+    decided = Source(
+        log=directory,
+        truth=truth,
+        policies=texts,
+        models=models_of(args, policies) if scored or args.models or args.model else (),
+        choice=choice,
+        workers=args.processes,
+        begin=begin,
     )
+    return decided, policies
 
 
 def read_policies(

@@ -10,21 +10,26 @@ from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
+from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import read_policy
-from riskd.core.features import NAMES
+from riskd.core.features import DEFINITIONS, NAMES
+from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.replay import replay, vector_of
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.truth import Truths
 from riskd.progress import Begin, ignore_progress
 
 Part = TypeVar("Part")
+Models = tuple[tuple[str, Path], ...]
+"""Identity domains, each with the directory of its model."""
 _NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 
 
@@ -51,12 +56,14 @@ class Choice(Struct, frozen=True, kw_only=True):
 class Source(Struct, frozen=True, kw_only=True):
     """What to replay, with which policies (file name and text of each), and with how many processes.
 
-    `truth`: the simulation's truth that labels decisions; None if outcomes do.
+    `truth`: the simulation's truth that labels decisions; None if outcomes do. `models` score decisions again; without
+    one, decisions of a domain keep their recorded score.
     """
 
     log: Path
     truth: Path | None = None
     policies: tuple[tuple[str, str], ...]
+    models: Models = ()
     choice: Choice = Choice()
     workers: int | None = None
     begin: Begin = ignore_progress
@@ -68,6 +75,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     policies: tuple[tuple[str, str], ...]
     outcomes: Path
     truth: Path | None = None
+    models: Models = ()
     choice: Choice
 
 
@@ -90,7 +98,11 @@ def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]
     whole = size(paths)
     with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
         plan = Plan(
-            policies=source.policies, outcomes=Path(directory) / "outcomes", truth=source.truth, choice=source.choice
+            policies=source.policies,
+            outcomes=Path(directory) / "outcomes",
+            truth=source.truth,
+            models=source.models,
+            choice=source.choice,
         )
         if not source.truth:
             write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
@@ -115,7 +127,7 @@ def replay_segment(plan: Plan, path: Path) -> Tally:
     """Replay the decisions of one segment."""
     policies, labels = ready(plan)
     tally = Tally()
-    for record in decisions_of(path, plan.choice, tally):
+    for record in decisions_of(path, plan, tally):
         policy = policies.get(record.domain)
         if policy is None:
             tally.counts["other_domain"] += 1
@@ -125,8 +137,10 @@ def replay_segment(plan: Plan, path: Path) -> Tally:
     return tally
 
 
-def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[AssessmentRecord]:
-    """The chosen decisions of a segment. Other lines are counted by what they are."""
+def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRecord]:
+    """The chosen decisions of a segment, with the scores of the plan's models. Other lines are counted by what they
+    are."""
+    forests = loaded(plan.models)
     for line in read_segment(path):
         try:
             record = decode(line)
@@ -136,8 +150,10 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
         if isinstance(record, AssessmentRecord):
             if len(record.vector) != len(NAMES):
                 tally.counts["other_features"] += 1
-            elif not choice.takes(record):
+            elif not plan.choice.takes(record):
                 tally.counts["not_chosen"] += 1
+            elif (forest := forests.get(record.domain)) is not None:
+                yield replace(record, score=forest.score(vector_of(record))[1])
             else:
                 yield record
         elif isinstance(record, OutcomeRecord):
@@ -153,3 +169,9 @@ def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes | Truths]:
     policies = [read_policy(where, text, compiler) for where, text in plan.policies]
     labels = Truths(plan.truth) if plan.truth else Outcomes(plan.outcomes)
     return {policy.domain: policy for policy in policies}, labels
+
+
+@lru_cache(1)
+def loaded(models: Models) -> dict[str, Forest]:
+    """The forest of each model by domain; loaded once in each process."""
+    return {domain: load_model(path, DEFINITIONS, domain=domain) for domain, path in models}

@@ -129,7 +129,7 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     policies, labels = ready(plan)
     policies = {domain: policy.requiring() for domain, policy in policies.items()}
     samples = Samples()
-    for record in decisions_of(path, plan.choice, samples.tally):
+    for record in decisions_of(path, plan, samples.tally):
         policy, label = policies.get(record.domain), labels.label(record.id)
         label = GOOD if presumed and label == UNKNOWN else label
         if policy is None:

@@ -21,7 +21,7 @@ _WORDS: Final = """
 <p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
 <b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of fraud that is challenged.
 <b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are exact (Clopper
-and Pearson 1934) at 95 %. The scores are those of the log: the report judges a candidate policy, not another model.
+and Pearson 1934) at 95 %. The scores are those of the log, unless a model is named.
 """
 _LABELS: Final = {
     "outcomes": """<b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody
@@ -65,7 +65,7 @@ def _domain(domain: DomainReport) -> str:
     journeys = domain.journeys
     return "".join(
         [
-            f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
+            f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}{escape(_model(domain))}</h2>",
             tiles(figures),
             _releases(domain),
             charts.shares(
@@ -93,6 +93,10 @@ def _domain(domain: DomainReport) -> str:
             _examples(domain),
         ]
     )
+
+
+def _model(domain: DomainReport) -> str:
+    return f", scored by {domain.model}" if domain.model else ""
 
 
 def _releases(domain: DomainReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -96,10 +97,12 @@ class Scores(Struct, frozen=True):
 
 
 class DomainReport(Struct, frozen=True, kw_only=True):
-    """The report on one identity domain. `moves`: recorded tier to candidate tier to count."""
+    """The report on one identity domain. `moves`: recorded tier to candidate tier to count. `model`: the version that
+    scored the decisions again, '' for recorded scores."""
 
     domain: str
     version: str
+    model: str
     total: Group
     journeys: tuple[Group, ...]
     moves: Mapping[str, Mapping[str, int]]
@@ -126,9 +129,16 @@ class Report(Struct, frozen=True, kw_only=True):
     domains: tuple[DomainReport, ...]
 
 
-def report(log: str, tally: Tally, policies: Sequence[Policy], labels: Labels = "outcomes") -> Report:
-    """All figures of a tally. `labels`: where those of its decisions came from."""
-    domains = tuple(_domain(tally, policy) for policy in policies)
+def report(
+    log: str,
+    tally: Tally,
+    policies: Sequence[Policy],
+    labels: Labels = "outcomes",
+    models: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
+    """All figures of a tally. `labels`: where those of its decisions came from. `models`: the versions that scored them
+    again, by domain."""
+    domains = tuple(_domain(tally, policy, models.get(policy.domain, "")) for policy in policies)
     return Report(
         log=log,
         labels=labels,
@@ -197,7 +207,7 @@ def group(value: str, codes: Codes) -> Group:
     )
 
 
-def _domain(tally: Tally, policy: Policy) -> DomainReport:
+def _domain(tally: Tally, policy: Policy, model: str) -> DomainReport:
     domain = policy.domain
     cells: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
     for (owner, dimension, value, code), count in tally.cells.items():
@@ -207,6 +217,7 @@ def _domain(tally: Tally, policy: Policy) -> DomainReport:
     return DomainReport(
         domain=domain,
         version=policy.version,
+        model=model,
         total=group("all", cells["all"][""]),
         journeys=tuple(group(name, cells["journey"][name]) for name in policy.journeys if name in cells["journey"]),
         moves=_moves(cells["all"][""]),
