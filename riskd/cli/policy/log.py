@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
 from riskd.cli.arguments import add_labels, add_span, log_of
+from riskd.cli.model import opening
 from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
@@ -46,7 +47,7 @@ def add_policies(parser: argparse.ArgumentParser) -> None:
 
 def add_models(parser: argparse.ArgumentParser, default: str) -> None:
     """Add the flags that choose models, which score decisions again."""
-    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    opening.add_models(parser)
     parser.add_argument(
         "--model", metavar="VERSION", help=f"version that scores, for one --domain (default: {default})"
     )
@@ -55,10 +56,9 @@ def add_models(parser: argparse.ArgumentParser, default: str) -> None:
 def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
     """The model of each policy's domain that the flags name, else the champion. Each is loaded once to check it, as a
     service would. Raises InvalidModel, InvalidSettings."""
-    from riskd.cli.model.opening import loaded, opened
     from riskd.core.errors import InvalidSettings, Problem
 
-    settings, registry = opened(args)
+    values, registry = opening.opened(args)
     if args.model and len(policies) != 1:
         what, remedy = "is a version of one domain, and several are decided", "name that one: --domain customer"
         raise InvalidSettings([Problem("--model", what, remedy)])
@@ -67,7 +67,7 @@ def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
         (each, registry.path(each, args.model) if args.model else registry.champion(each)) for each in domains
     )
     for domain, path in models:
-        loaded(settings.models.trusted_keys, path, domain)
+        opening.loaded(values.models.trusted_keys, path, domain)
     return models
 
 
@@ -138,7 +138,7 @@ def read_policies(
 ) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
     """The policies in files or directories, with their texts, each read once. Raises InvalidPolicy."""
     from riskd.adapters.cel_rules import CelCompiler
-    from riskd.adapters.policy_file import read_policy
+    from riskd.adapters.policy_file import policy_text, read_policy
     from riskd.core.errors import InvalidPolicy, Problem
     from riskd.core.features import NAMES
 
@@ -147,14 +147,10 @@ def read_policies(
     by_domain: dict[str, tuple[Policy, tuple[str, str]]] = {}
     for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = policy_text(path)
             policy = read_policy(str(path), text, compiler)
         except InvalidPolicy as error:
             problems += error.problems
-        except OSError as error:
-            problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
-        except UnicodeDecodeError as error:
-            problems.append(Problem(str(path), f"cannot be read: byte {error.start} is not UTF-8"))
         else:
             if policy.domain in by_domain:
                 what = f"is another policy of {policy.domain}, beside {by_domain[policy.domain][1][0]}"
