@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from riskd.offline.policies.report import DomainReport, Group, Report
 
 _COLUMNS: Final = (
-    "decisions", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
+    "decisions", "good", "fraud", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
 _EXAMPLE: Final = ("assessment", "journey", "country", "score", "tier", "why", "outcome")
 _ROWS: Final = 8
@@ -177,9 +177,7 @@ def _row(name: str, group: Group) -> Sequence[str]:
     recorded, candidate = group.recorded, group.candidate
     return (
         name,
-        f"{group.decisions:,}",
-        f"{group.stricter:,}",
-        f"{group.laxer:,}",
+        *(f"{count:,}" for count in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
         f"{recorded.challenged:,} -> {candidate.challenged:,}",
         log.moved(recorded.friction.share, candidate.friction.share),
         log.moved(recorded.recall.share, candidate.recall.share),

@@ -14,7 +14,7 @@ from riskd.offline.policies import charts
 from riskd.offline.policies.report import DomainReport, Group, Report
 
 _HEAD: Final = (
-    "decisions", "stricter", "laxer", "challenged", "refused", "unproven", "friction on good",
+    "decisions", "good", "fraud", "stricter", "laxer", "challenged", "refused", "unproven", "friction on good",
     "recall of fraud", "precision"
 )  # fmt: skip
 _WORDS: Final = """
@@ -131,7 +131,7 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
     rows = [
         (
             group.value,
-            *(f"{number:,}" for number in (group.decisions, group.stricter, group.laxer)),
+            *(f"{number:,}" for number in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
             f"{group.recorded.challenged:,} → {group.candidate.challenged:,}",
             f"{group.recorded.refused:,} → {group.candidate.refused:,}",
             f"{group.recorded.unproven:,} → {group.candidate.unproven:,}",
