@@ -100,18 +100,13 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
 
 def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     """At most `most` rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
-    kept: dict[str, Batch] = {}
-    waiting: dict[str, list[Batch]] = {}
+    drawn: dict[str, list[Batch]] = {}
     for domain, batch in _stored(source, "reference") if is_dataset(source.log) else _read(source):
-        few = waiting.setdefault(domain, [])
-        few.append(batch)
-        if sum(len(each.times) for each in few) > most:
-            kept[domain] = next(thinned([*([kept[domain]] if domain in kept else []), *few], most))
-            few.clear()
-    for domain, few in waiting.items():
-        if few:
-            kept[domain] = next(thinned([*([kept[domain]] if domain in kept else []), *few], most))
-    return kept
+        parts = drawn.setdefault(domain, [])
+        parts.append(batch)
+        if sum(len(part.times) for part in parts) > 2 * most:
+            parts[:] = thinned(parts, most)
+    return {domain: next(thinned(parts, most)) for domain, parts in drawn.items()}
 
 
 def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
