@@ -18,8 +18,8 @@ from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument
-    from riskd.offline.rows import Rows
-    from riskd.offline.sources import Labels, Log
+    from riskd.offline.rows import LabelSource, Rows
+    from riskd.offline.sources import Log
     from riskd.progress import Begin
 
 
@@ -83,8 +83,8 @@ def _replayed(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> 
 
 
 def read(
-    logs: Sequence[Path], truth: Path | None, wanted: Labels | None, domain: str, begin: Begin
-) -> tuple[list[Rows], list[str], Labels]:
+    logs: Sequence[Path], truth: Path | None, wanted: LabelSource | None, domain: str, begin: Begin
+) -> tuple[list[Rows], list[str], LabelSource]:
     """The rows of each log, the logs' names, and where the labels come from. Raises InvalidFile."""
     from riskd.offline.sources import labels_of, log_at
 
@@ -98,7 +98,7 @@ def read(
     return rows, [each.name for each in sources], labels
 
 
-def _read(log: Log, domain: str, labels: Labels) -> Rows:
+def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
     """The rows of a log's segments, or of its dataset."""
     from riskd.counts import Counts
     from riskd.offline.sources import is_dataset, read_log

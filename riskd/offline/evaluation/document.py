@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from riskd.offline.rows import LabelSource
+
 RATES: Final = {"1%": 0.01, "0.1%": 0.001}
 """The false-positive rates at which recall is reported, by their names in the document."""
 CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = (
@@ -152,7 +154,7 @@ class Data(Struct, frozen=True, kw_only=True):
 
     sha256: str
     schema: str
-    labels: Literal["truth", "outcomes"]
+    labels: LabelSource
     rows: int
     good: int
     fraud: int

@@ -16,7 +16,7 @@ from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
-from riskd.offline.sources import Labels
+from riskd.offline.rows import LabelSource
 
 VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""
@@ -120,7 +120,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """A backtest. `differences`: how many decisions have another tier or satisfaction than recorded."""
 
     log: str
-    labels: Labels
+    labels: LabelSource
     first: float
     last: float
     counts: Mapping[str, int]
@@ -133,7 +133,7 @@ def report(
     log: str,
     tally: Tally,
     policies: Sequence[Policy],
-    labels: Labels = "outcomes",
+    labels: LabelSource = "outcomes",
     models: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """All figures of a tally. `labels`: where those of its decisions came from. `models`: the versions that scored them

@@ -99,10 +99,10 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
     return Material(
         train=learnt,
         train_ages=ages,
-        train_given=given(base, names, learnt.vectors),
+        train_given=base_log_odds(base, names, learnt.vectors),
         tuning=tuning,
         tuning_ages=np.concatenate([part.tuned - part.tuning.times for part in parts]),
-        tuning_given=given(base, names, tuning.vectors),
+        tuning_given=base_log_odds(base, names, tuning.vectors),
         holdout=joined([part.holdout for part in parts]),
         delay=reporting_delay([(part.train, part.trained) for part in parts]),
         base=base,
@@ -151,7 +151,7 @@ def scaled(document: ForestDocument, share: float, whole: Collection[str] = ()) 
     )
 
 
-def given(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:
+def base_log_odds(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:
     """The log-odds of a base, before its calibration; zero without one."""
     return np.zeros(len(vectors)) if base is None else log_odds(base, names, vectors)
 
