@@ -138,16 +138,16 @@ def _ranked(
     fold."""
     ranks = np.zeros(len(attacked))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    for known, asked in folds.split(values, attacked, people):
+    for learnt, judged in folds.split(values, attacked, people):
         model = HistGradientBoostingClassifier(
             max_iter=40, max_leaf_nodes=8, min_samples_leaf=15, learning_rate=0.15, early_stopping=False, random_state=0
         )
-        if len(np.unique(attacked[known])) < 2:
-            ranks[asked] = 0.5
+        if len(np.unique(attacked[learnt])) < 2:
+            ranks[judged] = 0.5
             continue
-        guessed = model.fit(fillable(values[known]), attacked[known]).decision_function(values[asked])
+        guessed = model.fit(fillable(values[learnt]), attacked[learnt]).decision_function(values[judged])
         order = np.unique(guessed, return_inverse=True)[1]
-        ranks[asked] = order / max(order.max(), 1)
+        ranks[judged] = order / max(order.max(), 1)
     return ranks
 
 
