@@ -68,7 +68,7 @@ def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:
         if model is None:
             return f"has no {name}"
         if model.version != version:
-            return f"is of {name} {model.version}, and not {version}"
+            return f"is of {name} {model.version}, and not {version}: evaluate again, with this {name}"
     return ""
 
 
