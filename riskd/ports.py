@@ -70,11 +70,15 @@ class HistoryStore(Protocol):
         ...
 
     def replace(self, changes: Sequence[Change]) -> bool:
-        """Put or delete whole records and return True; or change nothing and return False if one is not as expected.
+        """Put or delete whole records and return True; or return False if one is not as expected.
 
-        A store on several machines applies the changes in the given order. If it fails in between, the first remain;
-        a later call with the same keys and the same last change completes it, and does not apply the first ones twice.
+        Each place changes as a whole or not at all; if the store is `atomic`, all places do.
         """
+        ...
+
+    def atomic(self) -> bool:
+        """Whether several places change together: on one machine, and on a single Redis server. Otherwise see
+        `riskd.transfer`."""
         ...
 
     def sweep(self, now: float, limit: int) -> int:

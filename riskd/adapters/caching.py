@@ -88,6 +88,10 @@ class CachingStore:
             self._cache.pop(change.key, None)
         return done
 
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return self._store.atomic()
+
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`."""
         return self._store.sweep(now, limit)

@@ -83,6 +83,10 @@ class MemoryStore:
                     self._records[change.key] = change.record
         return True
 
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return True
+
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. A pass covers the keys that existed when it began."""
         with self._lock:

@@ -10,20 +10,20 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import Problem, Unavailable
+from riskd.core.errors import UNDECODABLE
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
-from riskd.core.recall import RECEIPT
-from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, layer_parity, merged, moved, moved_key, referenced_keys
-from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, pack
+from riskd.core.recall import ASIDE, NOTE, RECEIPT
+from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, merged, moved, moved_key, referenced_keys, unmoved
+from riskd.core.stored import PLACE, Change, Swap, document, pack
 from riskd.ports import HistoryStore
+from riskd.transfer import transfer
 
-TRIES: Final = 100
-"""Most tries to move a record that others change at the same time."""
 STEP: Final = 500
 """Keys listed at a time."""
 PASSES: Final = 10
 """Most passes over all keys. Usually the second pass finds nothing left to move."""
+_DAMAGED: Final = (*UNDECODABLE, struct.error)
 _ALWAYS: Final = float("-inf")
 """A time before every expiry: reads expired records, too."""
 
@@ -55,24 +55,28 @@ def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
     would keep its old pseudonym for ever. Raises Unavailable.
     """
     count = 0
-    for _ in range(TRIES):
-        (record,) = store.load((key,))
-        if record is None:
-            return count
-        kind, target = key[-1:], moved_key(key, layer)
-        try:
-            others, again = referenced_keys(key, record), moved(key, record, layer)
-        except (msgspec.DecodeError, struct.error):
-            store.replace([Change(key, record, None)])
-            continue
-        for other in others:
+
+    def add(record: bytes, there: Sequence[bytes | None]) -> list[bytes | None]:
+        nonlocal count
+        for other in referenced_keys(key, record):
             count += move(store, other, layer)
-        (there,) = store.load((target,))
-        if there is not None:
-            again = there if kind in DOCUMENTS else merged(there, again)
-        if store.replace([Change(target, there, again), Change(key, record, None)]):
-            return count + 1
-    raise Unavailable([Problem("store", "a record kept changing while it was moved", "run the command again")])
+        return [_joined(key, there[0], moved(key, record, layer))]
+
+    try:
+        return transfer(store, key, (moved_key(key, layer),), add) + count
+    except _DAMAGED:
+        store.erase((key, key + ASIDE))
+        return count
+
+
+def _joined(key: bytes, there: bytes | None, again: bytes) -> bytes:
+    """One record from those under the new and the old key. A damaged one under the new key is replaced."""
+    if there is None:
+        return again
+    try:
+        return there if key[-1:] in DOCUMENTS else merged(there, again)
+    except _DAMAGED:
+        return again
 
 
 def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progress: Callable[[int], None]) -> int:
@@ -91,8 +95,9 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
                 keys, cursor = store.walk(cursor, STEP)
                 first = False
                 for key in keys:
-                    if not key.startswith(NOBODY) and layer_parity(key) != parity and (key[-1:] in DOCUMENTS) == last:
-                        count += move(store, key, layer)
+                    own = key.removesuffix(ASIDE)
+                    if unmoved(key, parity) and (own[-1:] in DOCUMENTS) == last:
+                        count += move(store, own, layer)
                 progress(count)
         if count == before:
             break
@@ -127,9 +132,9 @@ class RekeyingStore:
         """See `HistoryStore`."""
         before = self._origins.before(place)
         if before is not None:
-            while keys := self._store.held(before, _ALWAYS, STEP):
+            while keys := [key for key in self._store.held(before, _ALWAYS, STEP) if key[-1:] != NOTE]:
                 for key in keys:
-                    move(self._store, key, self._layer)
+                    move(self._store, key.removesuffix(ASIDE), self._layer)
         return self._store.held(place, now, limit)
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -150,6 +155,10 @@ class RekeyingStore:
         """See `HistoryStore`."""
         return self._store.walk(cursor, limit)
 
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return self._store.atomic()
+
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`."""
         return self._store.sweep(now, limit)
@@ -165,8 +174,9 @@ class RekeyingStore:
     def _move(self, keys: Iterable[bytes]) -> None:
         """Move the records of these new keys that are still under their old keys. One read finds them."""
         old = [before for key in keys if (before := self._old_key(key)) is not None]
-        for key, record in zip(old, self._store.load(old), strict=True):
-            if record is not None:
+        found = self._store.load([*old, *(key + ASIDE for key in old)])
+        for key, record, aside in zip(old, found[: len(old)], found[len(old) :], strict=True):
+            if record is not None or aside is not None:
                 move(self._store, key, self._layer)
 
     def _old_key(self, key: bytes) -> bytes | None:

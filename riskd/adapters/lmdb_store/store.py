@@ -132,8 +132,7 @@ class LmdbStore:
         try:
             if self._fault is not None:
                 raise self._fault
-            changed = self._run(change, write=True)
-            if changed:
+            if changed := self._run(change, write=True):
                 self._written()
             return changed
         finally:
@@ -147,8 +146,7 @@ class LmdbStore:
             while cursor.set_range(kind):
                 kind = cursor.key()[:1]
                 first = kind + place
-                rest = cursor.iternext() if cursor.set_range(first) else iter(())
-                near = takewhile(partial(begins, first), rest)
+                near = takewhile(partial(begins, first), cursor.iternext() if cursor.set_range(first) else ())
                 found += [outside(key) for key, record in near if not stored.expired(record, now)]
                 kind = bytes((kind[0] + 1,))
             return sorted(found)[:limit]
@@ -184,10 +182,13 @@ class LmdbStore:
             return True
 
         with self._patiently():
-            done = self._run(change, write=True, spare=_SPARE)
-            if done:
+            if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return True
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Also frees the slots of dead readers. Works in a full store, too."""

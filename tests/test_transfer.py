@@ -1,0 +1,183 @@
+"""A record is transferred exactly once, whoever takes part, in whatever order, and whoever dies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.rekeying import move
+from riskd.core.history import WEEK, Delta
+from riskd.core.pseudonym import Layer
+from riskd.core.recall import ACTIVITY, PROFILE, SHARE
+from riskd.core.rekey import moved_key
+from riskd.core.stored import PLACE, Change
+from riskd.subjects import empty
+from tests.cases.world import NOW
+from tests.office import total
+
+LAYER = Layer(b"the second of the peppers")
+OLD = b"of anne.the rest" + PROFILE
+NEW = moved_key(OLD, LAYER)
+DEVICE = b"a device"
+
+
+class Killed(BaseException):
+    """The process was killed."""
+
+
+class Cluster(MemoryStore):
+    """Changes one place at a time, as a cluster does."""
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        assert len({change.key[:PLACE] for change in changes}) == 1, "a cluster does not change two places at once"
+        return super().replace(changes)
+
+    def atomic(self) -> bool:
+        return False
+
+
+class Process:
+    """Work on the records of another store, by a thread that makes each of its calls when it is told to."""
+
+    def __init__(self, store: Cluster, work: Callable[[MemoryStore], object], dies_after: int = 10**6) -> None:
+        process, self._left = self, dies_after
+        self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
+
+        class Stepped(Cluster):
+            def __init__(self) -> None:
+                super().__init__()
+                self._records, self._lock = store._records, store._lock
+
+            def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+                process._wait()
+                return super().load(keys)
+
+            def replace(self, changes: Sequence[Change]) -> bool:
+                process._wait()
+                return super().replace(changes)
+
+            def erase(self, keys: Sequence[bytes]) -> int:
+                process._wait()
+                return super().erase(keys)
+
+            def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+                process._wait()
+                return super().held(place, now, limit)
+
+        self._thread = threading.Thread(target=self._run, args=(work, Stepped()))
+        self._thread.start()
+        self._stopped.acquire()
+
+    def _run(self, work: Callable[[MemoryStore], object], store: MemoryStore) -> None:
+        try:
+            work(store)
+        except Killed:
+            pass
+        finally:
+            self.over = True
+            self._stopped.release()
+
+    over = False
+
+    def _wait(self) -> None:
+        self._stopped.release()
+        self._go.acquire()
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+
+    def step(self) -> None:
+        """Let it make one call, if it is not over."""
+        if not self.over:
+            self._go.release()
+            self._stopped.acquire()
+        if self.over:
+            self._thread.join()
+
+
+def run(processes: Sequence[Process], order: Sequence[int]) -> None:
+    """Let the processes make their calls in this order, then the rest of each."""
+    for number in order:
+        processes[number % len(processes)].step()
+    for process in processes:
+        while not process.over:
+            process.step()
+
+
+def teach(store: MemoryStore, *keys: bytes) -> None:
+    for key in keys:
+        assert store.write((Delta(key, NOW, NOW + WEEK, (("sign_in", "", 1),)),), (), NOW, 1.0)
+
+
+def units(store: MemoryStore, key: bytes) -> int:
+    (record,) = store.load((key,))
+    return 0 if record is None else total(record)
+
+
+orders = st.lists(st.integers(0, 4), max_size=60)
+deaths = st.lists(st.one_of(st.just(10**6), st.integers(0, 12)), min_size=3, max_size=3)
+
+
+@given(orders, deaths)
+def test_a_move_counts_once_for_any_number_of_movers(order: list[int], dying: list[int]) -> None:
+    """Three processes move a record, any of which may die at any call, while one that has not heard of the new pepper
+    counts under the old key, and another under the new one. In the end everything has counted once."""
+
+    def count(key: bytes) -> Callable[[MemoryStore], None]:
+        def work(mine: MemoryStore) -> None:
+            for _ in range(3):
+                mine.load(())
+                teach(mine, key)
+
+        return work
+
+    store = Cluster()
+    teach(store, OLD, OLD)
+    movers = [Process(store, lambda mine: move(mine, OLD, LAYER), after) for after in dying]
+    run([*movers, Process(store, count(OLD)), Process(store, count(NEW))], order)
+    while move(store, OLD, LAYER):
+        pass
+    assert units(store, NEW) == 8
+    assert len(store.walk(b"", 9)[0]) <= 1 + sum(after < 13 for after in dying), "only who died left a note"
+
+
+@pytest.mark.parametrize("begun", range(10))
+def test_a_slow_mover_brings_nothing_erased_back(begun: int) -> None:
+    """A move that stops at any call, while another one completes it and erases the record, restores nothing of it."""
+
+    def erase(mine: MemoryStore) -> None:
+        move(mine, OLD, LAYER)
+        mine.erase((NEW,))
+
+    for stops in range(10):
+        store = Cluster()
+        teach(store, OLD)
+        fast, slow = Process(store, erase), Process(store, lambda mine: move(mine, OLD, LAYER))
+        run([fast, slow], [0] * begun + [1] * stops)
+        assert store.walk(b"", 9)[0] == []
+
+
+@given(orders, deaths)
+def test_a_share_is_taken_back_once(order: list[int], dying: list[int]) -> None:
+    """Two subjects are erased, one by two processes, of which any may die. In the end each one's share has been
+    subtracted from the device once."""
+    store, (anne, bert) = Cluster(), (b"place a.", b"place b.")
+    for who in (anne, anne, bert):
+        teach(store, who + DEVICE + SHARE, DEVICE + PROFILE, DEVICE + ACTIVITY)
+    teach(store, *[DEVICE + PROFILE] * 4)
+    run(
+        [
+            Process(store, lambda mine, who=who: empty(mine, who), after)  # type: ignore[misc]
+            for who, after in zip((anne, anne, bert), dying, strict=True)
+        ],
+        order,
+    )
+    for who in (anne, bert):
+        empty(store, who)
+        assert store.held(who, NOW, 9) == []
+    assert units(store, DEVICE + PROFILE) == 4
