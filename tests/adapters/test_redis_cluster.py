@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import socketserver
 import time
 from binascii import crc_hqx
 from collections import Counter
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+import hiredis
 import pytest
 from msgspec.structs import replace
 
@@ -27,7 +30,18 @@ from riskd.ports import Swap
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
-from tests.redis_servers import SLOTS, RedisServer, cluster, flush, free_port, node_id, running, until, valkey_server
+from tests.redis_servers import (
+    SLOTS,
+    RedisServer,
+    cluster,
+    cluster_node,
+    flush,
+    free_port,
+    node_id,
+    running,
+    until,
+    valkey_server,
+)
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
@@ -153,13 +167,16 @@ def move(number: int, source: RedisServer, target: RedisServer, masters: Sequenc
 
 @pytest.mark.slow
 def test_other_masters_keep_serving_if_one_without_replica_dies(nodes: list[RedisServer], store: RedisStore) -> None:
-    """If a master without a replica dies, only its subjects are unavailable until it is back."""
+    """If a master without a replica dies, calls that need one of its places are unavailable until it is back; others
+    are answered."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
     load, rest = Load(store, theirs), Load(store, others)
     with load.running(), rest.running():
         time.sleep(1.0)
     assert (load.acknowledged, rest.failed) == ({}, {})
+    with pytest.raises(Unavailable):
+        counts(store, [*theirs, *others])
 
     nodes[2].start()
     until(lambda: works(store, theirs[0]))
@@ -311,6 +328,15 @@ def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> 
         store.close()
 
 
+def test_a_seed_that_has_left_the_cluster_does_not_hide_the_others(nodes: list[RedisServer], tmp_path: Path) -> None:
+    """A node in store.url that was taken out of the cluster, and knows no slots, is not asked alone."""
+    left = cluster_node(tmp_path)
+    with running(left):
+        store = RedisStore([left.address, nodes[1].address], Access())
+        until(lambda: works(store, b"someone."), 5.0)
+        store.close()
+
+
 def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
     """One reachable address of those given is enough."""
     store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())
@@ -320,8 +346,9 @@ def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
 
 @pytest.mark.slow
 def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
-    """Subjects of a dead master get answers within the deadline, and return with everything that had reached the
-    replica; others are served meanwhile."""
+    """Places of a dead master are answered for within the deadline, and return with everything that had reached the
+    replica; others are served meanwhile. A node that has lost contact and names the dead master misleads nobody."""
+    slots = answered_map(nodes[0])
     theirs, others = owned(0, 5000, 5), owned(6000, SLOTS - 1, 5)
     load, rest = Load(store, theirs), Load(store, others)
     with load.running(), rest.running():
@@ -340,6 +367,39 @@ def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: Redis
     assert max(load.longest, rest.longest) < DEADLINE + GRACE
     found = counts(store, theirs)
     assert all(found[place] >= acknowledged[place] for place in theirs)
+
+    with isolated(slots) as node:
+        outdated = RedisStore([node, nodes[1].address], Access())
+        until(lambda: works(outdated, theirs[0]), 5.0)
+        outdated.close()
+
+
+def answered_map(node: RedisServer) -> bytes:
+    """A node's answer to CLUSTER SLOTS, as bytes."""
+    with socket.create_connection((node.address.host, node.port)) as asking:
+        asking.sendall(b"CLUSTER SLOTS\r\n")
+        time.sleep(0.2)
+        return asking.recv(65_536)
+
+
+@contextmanager
+def isolated(slots: bytes) -> Iterator[Address]:
+    """A node that its cluster cannot reach: it answers clients, and still has the slots as they were."""
+    hello = b"*4\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n"
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            reader = hiredis.Reader()
+            while received := self.request.recv(65_536):
+                reader.feed(received)
+                while words := reader.gets():
+                    self.request.sendall({b"HELLO": hello, b"CLUSTER": slots}.get(words[0], b"+OK\r\n"))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield Address("127.0.0.1", server.server_address[1])
+        server.shutdown()
 
 
 def in_step(master: RedisServer) -> bool:

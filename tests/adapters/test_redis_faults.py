@@ -240,8 +240,18 @@ def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
     server.kill()
 
 
+@contextmanager
+def crowded(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """Other clients have all connections that the server allows."""
+    server = RedisServer(directory, "--maxclients", "3")
+    with running(server), ExitStack() as others:
+        for _ in range(3):
+            others.enter_context(socket.create_connection((server.address.host, server.port)))
+        yield RedisStore([server.address], Access()), others.close
+
+
 FAULTS = (
-    *(refused, silent, busy, half_open, dripping, replica, full),
+    *(refused, silent, busy, half_open, dripping, replica, full, crowded),
     *(wrong_password, no_password, loading, uncovered, something_else),
 )
 SAID = {
@@ -251,6 +261,7 @@ SAID = {
     "wrong_password": "WRONGPASS",
     "no_password": "NOAUTH",
     "busy": "BUSY|no answer in time",
+    "crowded": "max number of clients reached",
     "loading": "LOADING|no answer in time",
     "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",
