@@ -254,7 +254,7 @@ class Servers:
             self._discovering = False
 
     def _discover(self) -> Problem | None:
-        """Ask one server after the other until one names servers that are up for all slots, or else use the best answer.
+        """Ask one server after the other until one names servers that are up for all slots, or use the best answer.
 
         A node that left the cluster, or lost contact with it, knows no slots, or old ones. Returns the problem of the
         last server if none answers.
