@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -312,6 +312,23 @@ def test_a_redis_server_without_free_memory_still_serves_reads(tmp_path: Path) -
             write(store)
         assert store.read((KEY,), (), NOW, DEADLINE) == ([None], [])
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("memory", "policy", "evicts"),
+    [("0", "allkeys-lru", False), ("64mb", "noeviction", False), ("64mb", "volatile-lru", True)],
+)
+def test_a_server_that_may_evict_histories_is_reported(tmp_path: Path, memory: str, policy: str, evicts: bool) -> None:
+    """A server with a limit of memory and a policy that evicts is reported at each sweep, and goes on serving."""
+    server = RedisServer(tmp_path / "redis", "--maxmemory", memory, "--maxmemory-policy", policy)
+    with running(server), closing(RedisStore([server.address], Access())) as store:
+        warmed(store)
+        if evicts:
+            with pytest.raises(Unavailable, match="maxmemory-policy volatile-lru"):
+                store.sweep(NOW, 100)
+        else:
+            assert store.sweep(NOW, 100) == 0
+        assert works(store)
 
 
 def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> None:

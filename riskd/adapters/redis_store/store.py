@@ -164,7 +164,17 @@ class RedisStore:
         return not self._servers.clustered(_deadline(PATIENCE))
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. Nothing to do, because the server deletes expired records."""
+        """See `HistoryStore`. The servers delete expired records. Raises Unavailable if one may delete others, too."""
+        deadline = _deadline(PATIENCE)
+        self._servers.clustered(deadline)
+        masters = self._servers.masters()
+        for master, info in zip(masters, self._servers.ask([(one, _MEMORY) for one in masters], deadline), strict=True):
+            found = dict(_MEMORY_FACTS.findall(info)) if isinstance(info, bytes) else {}
+            policy = found.get(b"maxmemory_policy", b"noeviction").decode()
+            if policy != "noeviction" and found.get(b"maxmemory") != b"0":
+                what = f"deletes histories when its memory is full (maxmemory-policy {policy})"
+                remedy = "set maxmemory-policy noeviction, because whoever's history is gone becomes a stranger"
+                raise Unavailable([Problem(f"redis {master.address}", what, remedy)])
         return 0
 
     def size(self) -> tuple[int, int]:
@@ -197,7 +207,9 @@ class RedisStore:
 
 
 _USED: Final = re.compile(rb"^used_memory:(\d+)", re.MULTILINE)
-_SIZE: Final = (pack(b"DBSIZE"), pack(b"INFO", b"memory"))
+_MEMORY_FACTS: Final = re.compile(rb"^(maxmemory\w*):(\w[\w-]*)", re.MULTILINE)
+_MEMORY: Final = pack(b"INFO", b"memory")
+_SIZE: Final = (pack(b"DBSIZE"), _MEMORY)
 
 
 _key_of: Final = attrgetter("key")
