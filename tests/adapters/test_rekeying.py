@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Outcome
@@ -28,6 +30,7 @@ from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
 from tests.cases.world import NOW, attempt
 from tests.office import PEOPLE, Office, lived, named, steps, total
+from tests.redis_servers import RedisServer, cluster, flush
 from tests.test_transfer import Cluster, Process, run
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
@@ -142,11 +145,21 @@ def counts(office: Office) -> list[tuple[bytes, list[list[int]]]]:
     )  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "lmdb"])
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as formed:
+        yield formed
+
+
+@pytest.fixture(params=["memory", "lmdb", "cluster"])
 def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
     base: HistoryStore = MemoryStore()
     if request.param == "lmdb":
         base = CachingStore(LmdbStore(tmp_path / "store", map_size=64 << 20), NullMeter())
+    elif request.param == "cluster":
+        servers: list[RedisServer] = request.getfixturevalue("nodes")
+        flush(servers)
+        base = RedisStore([server.address for server in servers], Access())
     opened = Office(tmp_path, base)
     yield opened
     opened.engine.close()
@@ -402,7 +415,9 @@ def test_a_damaged_record_does_not_stop_the_move(office: Office, kind: bytes, le
     office.sign_in("anne")
     before = office.records()
     key = next(key for key in before if key.endswith(kind))
-    assert office.store.replace([Change(key, before[key], before[key][:left])])
+    with suppress(Unavailable):  # Redis writes a record without an expiry, and complains
+        office.store.replace([Change(key, before[key], before[key][:left])])
+    assert office.store.load((key,)) != [before[key]]
 
     assert moved_all(office.store, SECOND, 1) == len(before) - 1
     assert all(layer_parity(key) == 1 for key in office.records())
