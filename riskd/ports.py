@@ -6,7 +6,7 @@ Implementations live in `adapters`; `wiring` chooses them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from riskd.core.address import Address
 from riskd.core.assess import Decision
@@ -18,6 +18,9 @@ from riskd.core.learn import Receipt
 from riskd.core.stored import Change, Swap
 
 __all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", "LogArchive", "Meter", "Swap"]
+
+PATIENCE: Final = 5.0
+"""Default timeout in seconds, for work on a store for which no caller waits."""
 
 
 class HistoryStore(Protocol):
@@ -65,11 +68,11 @@ class HistoryStore(Protocol):
         """
         ...
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """The records under these keys in stored form (see `stored`), expired ones included; None where absent."""
         ...
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """Put or delete whole records and return True; or return False if one is not as expected.
 
         Each place changes as a whole or not at all; if the store is `atomic`, all places do.

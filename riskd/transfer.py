@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from secrets import token_bytes
+from time import monotonic
 from typing import Final
 
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import DAY
 from riskd.core.recall import ASIDE, NOTE
 from riskd.core.stored import PLACE, Change, expiry, pack, payload
-from riskd.ports import HistoryStore
+from riskd.ports import PATIENCE, HistoryStore
 
 TRIES: Final = 100
 """Most attempts at a record that others change at the same time."""
@@ -35,19 +36,34 @@ Add = Callable[[bytes, Sequence[bytes | None]], Sequence[bytes | None]]
 """The targets after a record was added to them."""
 
 
-def transfer(store: HistoryStore, source: bytes, targets: Sequence[bytes], add: Add) -> int:
+class _Timed:
+    """A store each of whose calls ends at one deadline."""
+
+    def __init__(self, store: HistoryStore, timeout: float) -> None:
+        self._store = store
+        self._deadline = monotonic() + timeout
+        self.atomic = store.atomic
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._store.load(keys, self._deadline - monotonic())
+
+    def replace(self, changes: Sequence[Change]) -> bool:
+        return self._store.replace(changes, self._deadline - monotonic())
+
+
+def transfer(store: HistoryStore, source: bytes, targets: Sequence[bytes], add: Add, timeout: float = PATIENCE) -> int:
     """Transfer the record with the key `source` to the `targets`, which share a place.
 
     Returns 1, or 2 if an earlier record was still on its way; 0 if there was nothing. `add` may be called several
     times, and what it raises ends the transfer before the record was put aside. Raises Unavailable; a record that is on
     its way then stays so until the next call.
     """
-    count = 0
+    count, timed = 0, _Timed(store, timeout)
     for _ in range(TRIES):
-        record, aside = store.load((source, source + ASIDE))
+        record, aside = timed.load((source, source + ASIDE))
         if record is None and aside is None:
             return count
-        if _transferred(store, source, targets, (record, aside), add):
+        if _transferred(timed, source, targets, (record, aside), add):
             count += 1
             if aside is None:
                 return count
@@ -65,7 +81,7 @@ def note(record: bytes, number: bytes) -> bytes:
 
 
 def _transferred(
-    store: HistoryStore, source: bytes, targets: Sequence[bytes], found: tuple[bytes | None, bytes | None], add: Add
+    store: _Timed, source: bytes, targets: Sequence[bytes], found: tuple[bytes | None, bytes | None], add: Add
 ) -> bool:
     """One attempt with what was found: the record, and what was put aside earlier. False if something changed."""
     record, aside = found

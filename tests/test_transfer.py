@@ -16,6 +16,7 @@ from riskd.core.pseudonym import Layer
 from riskd.core.recall import ACTIVITY, PROFILE, SHARE
 from riskd.core.rekey import moved_key
 from riskd.core.stored import PLACE, Change
+from riskd.ports import PATIENCE
 from riskd.subjects import empty
 from tests.cases.world import NOW
 from tests.office import total
@@ -33,9 +34,9 @@ class Killed(BaseException):
 class Cluster(MemoryStore):
     """Changes one place at a time, as a cluster does."""
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         assert len({change.key[:PLACE] for change in changes}) == 1, "a cluster does not change two places at once"
-        return super().replace(changes)
+        return super().replace(changes, timeout)
 
     def atomic(self) -> bool:
         return False
@@ -53,13 +54,13 @@ class Process:
                 super().__init__()
                 self._records, self._lock = store._records, store._lock
 
-            def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+            def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
                 process._wait()
-                return super().load(keys)
+                return super().load(keys, timeout)
 
-            def replace(self, changes: Sequence[Change]) -> bool:
+            def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
                 process._wait()
-                return super().replace(changes)
+                return super().replace(changes, timeout)
 
             def erase(self, keys: Sequence[bytes]) -> int:
                 process._wait()

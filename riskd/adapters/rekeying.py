@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import ASIDE, NOTE, RECEIPT
 from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, merged, moved, moved_key, referenced_keys, unmoved
 from riskd.core.stored import PLACE, Change, Swap, document, pack
-from riskd.ports import HistoryStore
+from riskd.ports import PATIENCE, HistoryStore
 from riskd.transfer import transfer
 
 STEP: Final = 500
@@ -48,22 +49,22 @@ def write_mark(store: HistoryStore, mark: Mark) -> None:
     store.replace([Change(MARK, before, pack(float("inf"), msgspec.msgpack.encode(mark)))])
 
 
-def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
+def move(store: HistoryStore, key: bytes, layer: Layer, timeout: float = PATIENCE) -> int:
     """Move a record, and first the histories that it refers to, to their new keys. Returns how many were moved.
 
     If the new key has a record already, the two are merged. A record that cannot be decoded is deleted, because it
     would keep its old pseudonym for ever. Raises Unavailable.
     """
-    count = 0
+    count, deadline = 0, monotonic() + timeout
 
     def add(record: bytes, there: Sequence[bytes | None]) -> list[bytes | None]:
         nonlocal count
         for other in referenced_keys(key, record):
-            count += move(store, other, layer)
+            count += move(store, other, layer, deadline - monotonic())
         return [_joined(key, there[0], moved(key, record, layer))]
 
     try:
-        return transfer(store, key, (moved_key(key, layer),), add) + count
+        return transfer(store, key, (moved_key(key, layer),), add, timeout) + count
     except _DAMAGED:
         store.erase((key, key + ASIDE))
         return count
@@ -120,13 +121,13 @@ class RekeyingStore:
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`."""
-        self._move((*histories, *documents))
-        return self._store.read(histories, documents, now, timeout)
+        left = self._move((*histories, *documents), timeout)
+        return self._store.read(histories, documents, now, left)
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
-        self._move([*(delta.key for delta in deltas), *(swap.key for swap in swaps)])
-        return self._store.write(deltas, swaps, now, timeout)
+        left = self._move([*(delta.key for delta in deltas), *(swap.key for swap in swaps)], timeout)
+        return self._store.write(deltas, swaps, now, left)
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`."""
@@ -137,19 +138,18 @@ class RekeyingStore:
                     move(self._store, key.removesuffix(ASIDE), self._layer)
         return self._store.held(place, now, limit)
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
-        self._move(keys)
-        return self._store.load(keys)
+        return self._store.load(keys, self._move(keys, timeout))
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`."""
-        self._move(keys)
+        self._move(keys, PATIENCE)
         return self._store.erase(keys)
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`."""
-        return self._store.replace(changes)
+        return self._store.replace(changes, timeout)
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `HistoryStore`."""
@@ -171,13 +171,16 @@ class RekeyingStore:
         """See `HistoryStore`."""
         self._store.close()
 
-    def _move(self, keys: Iterable[bytes]) -> None:
-        """Move the records of these new keys that are still under their old keys. One read finds them."""
+    def _move(self, keys: Iterable[bytes], timeout: float) -> float:
+        """Move the records of these new keys that are still under their old keys. One read finds them. Returns the
+        seconds that are left of the timeout."""
+        deadline = monotonic() + timeout
         old = [before for key in keys if (before := self._old_key(key)) is not None]
-        found = self._store.load([*old, *(key + ASIDE for key in old)])
+        found = self._store.load([*old, *(key + ASIDE for key in old)], timeout)
         for key, record, aside in zip(old, found[: len(old)], found[len(old) :], strict=True):
             if record is not None or aside is not None:
-                move(self._store, key, self._layer)
+                move(self._store, key, self._layer, deadline - monotonic())
+        return deadline - monotonic()
 
     def _old_key(self, key: bytes) -> bytes | None:
         """The key before the move; None if its pseudonyms are not known."""

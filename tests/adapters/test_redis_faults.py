@@ -16,8 +16,10 @@ import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.server import TIMEOUTS
+from riskd.adapters.rekeying import RekeyingStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
+from riskd.core.pseudonym import Layer, Origins
 from tests.redis_servers import RedisServer, free_port, running, until
 
 NOW = 1_800_000_000.0
@@ -342,6 +344,26 @@ def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> Non
                 store.read((KEY,) * 64, (), NOW, 1e-6)
         assert store.read((KEY,), (), NOW, 1.0)[0][0] is not None
         store.close()
+
+
+def test_a_call_during_a_rotation_ends_by_its_deadline(tmp_path: Path) -> None:
+    """While records are being moved to a new pepper and the server is silent, calls end by their own deadline."""
+    with silent(tmp_path) as (store, mend), closing(store):
+        origins, layer = Origins(), Layer(b"the newest of the peppers")
+        origins.note(layer.over(KEY[:-1]), KEY[:-1])
+        new, moving = layer.over(KEY[:-1]) + KEY[-1:], RekeyingStore(store, origins, layer)
+        deltas = [Delta(new, NOW, NOW + WEEK, (("attempt", "", 1),))]
+        for call in (lambda: moving.read((new,), (), NOW, DEADLINE), lambda: moving.write(deltas, (), NOW, DEADLINE)):
+            begun = time.monotonic()
+            with pytest.raises(Unavailable):
+                call()
+            assert time.monotonic() - begun < DEADLINE + GRACE
+        mend()
+        warmed(store)
+        assert moving.write(deltas, (), NOW, 1.0)
+        (found,), _ = moving.read((new,), (), NOW, 1.0)
+        assert found is not None
+        assert sum(found.tallies.of("attempt")[""][1:]) >= 2
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from riskd.core.rekey import layer_parity
 from riskd.core.retention import RECEIPT_SECONDS
 from riskd.core.stored import PLACE, Change, Swap, pack, payload
 from riskd.core.tallies import Tallies
-from riskd.ports import HistoryStore
+from riskd.ports import PATIENCE, HistoryStore
 from tests.cases.world import NOW, attempt
 from tests.office import PEOPLE, Office, lived, named, steps, total
 from tests.redis_servers import RedisServer, cluster, flush
@@ -360,7 +360,7 @@ def test_a_record_that_always_changes_is_unavailable() -> None:
     """A record that changes at each attempt to move it is neither lost nor half moved; the caller gets Unavailable."""
 
     class Busy(MemoryStore):
-        def replace(self, changes: Sequence[Change]) -> bool:
+        def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
             return False
 
     store, key = Busy(), Pseudonyms(FIRST).digest(*PERSON) + PROFILE

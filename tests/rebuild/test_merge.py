@@ -14,6 +14,7 @@ from riskd.core.errors import Unavailable
 from riskd.core.history import DAY, Delta, decode
 from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, REPLY
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, payload
+from riskd.ports import PATIENCE
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt, conclude, read_rebuilt
 from tests.cases.world import NOW
@@ -101,14 +102,14 @@ class Cluster(MemoryStore):
         super().__init__()
         self.events = events
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         places: dict[bytes, list[Change]] = {}
         for change in changes:
             places.setdefault(change.key[:PLACE], []).append(change)
         done = True
         for of_place in places.values():
             self._happens(of_place[0].key)
-            done = super().replace(of_place) and done
+            done = super().replace(of_place, timeout) and done
         return done
 
     def atomic(self) -> bool:
@@ -156,7 +157,7 @@ def test_a_cluster_gets_each_record_once(events: list[str], steps: list[int]) ->
 class Busy(MemoryStore):
     """A store in which another writer always wins."""
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         return False
 
 

@@ -32,6 +32,7 @@ from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.stored import Change, Swap
+from riskd.ports import PATIENCE
 
 MAP_SIZE: Final = 16 << 30
 """Default size in bytes up to which the file may grow. Space is allocated only when it is used."""
@@ -168,11 +169,13 @@ class LmdbStore:
         found = self._run(find)
         return [outside(key) for key in found], found[-1] if len(found) == limit else b""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
+        if timeout <= 0:
+            raise self._late()
         return self._run(lambda transaction: [transaction.get(inside(key)) for key in keys])
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`. Works on a full store, too."""
 
         def change(transaction: Transaction) -> bool:
@@ -181,7 +184,7 @@ class LmdbStore:
             apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
-        with self._patiently():
+        with self._patiently(min(timeout, _PATIENCE_S)):
             if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
@@ -292,11 +295,11 @@ class LmdbStore:
         return deleted
 
     @contextmanager
-    def _patiently(self) -> Iterator[None]:
+    def _patiently(self, seconds: float = _PATIENCE_S) -> Iterator[None]:
         """Take the turn to write, for work for which no caller waits. Raises Unavailable."""
         turn = self._turn
-        if not turn.take(_PATIENCE_S):
-            what = f"the write lock was not released for {_PATIENCE_S:g} s"
+        if seconds <= 0 or not turn.take(seconds):
+            what = f"the write lock was not released for {max(seconds, 0):g} s"
             remedy = "look for a stopped process (SIGSTOP, a debugger), or a slow disk"
             raise Unavailable([Problem(str(self._path), what, remedy)])
         try:

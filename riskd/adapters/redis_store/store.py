@@ -26,11 +26,10 @@ from riskd.core import stored
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History, inverse
 from riskd.core.stored import PLACE, Change, Swap
+from riskd.ports import PATIENCE
 
 CONNECTIONS: Final = 16
 """Default limit of connections to each server. A call uses one of each."""
-PATIENCE: Final = 5.0
-"""Timeout in seconds of operations without a deadline: erasing, listing, the store's size."""
 _KEY: Final = b"riskd:%d:" % stored.FORMAT
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -146,13 +145,13 @@ class RedisStore:
             number += position == b"0"
         return found, _ENCODE((layout, number, position)) if number < len(masters) else b""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
-        return self._records(keys, _deadline(PATIENCE))
+        return self._records(keys, _deadline(timeout))
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`. One round trip."""
-        deadline = _deadline(PATIENCE)
+        deadline = _deadline(timeout)
         spread = self._servers.clustered(deadline)
         parts: dict[bytes, list[Change]] = {}
         for change in changes:
