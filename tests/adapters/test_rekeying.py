@@ -29,9 +29,9 @@ from riskd.core.stored import PLACE, Change, Swap, pack, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import PATIENCE, HistoryStore
 from tests.cases.world import NOW, attempt
+from tests.interleaved import Cluster, Process, run
 from tests.office import PEOPLE, Office, lived, named, steps, total
 from tests.redis_servers import RedisServer, cluster, flush
-from tests.test_transfer import Cluster, Process, run
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
 

@@ -32,7 +32,6 @@ from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.stored import Change, Swap
-from riskd.ports import PATIENCE
 
 MAP_SIZE: Final = 16 << 30
 """Default size in bytes up to which the file may grow. Space is allocated only when it is used."""
@@ -169,13 +168,11 @@ class LmdbStore:
         found = self._run(find)
         return [outside(key) for key in found], found[-1] if len(found) == limit else b""
 
-    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = _PATIENCE_S) -> list[bytes | None]:
         """See `HistoryStore`."""
-        if timeout <= 0:
-            raise self._late()
         return self._run(lambda transaction: [transaction.get(inside(key)) for key in keys])
 
-    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = _PATIENCE_S) -> bool:
         """See `HistoryStore`. Works on a full store, too."""
 
         def change(transaction: Transaction) -> bool:
@@ -184,7 +181,7 @@ class LmdbStore:
             apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
-        with self._patiently(min(timeout, _PATIENCE_S)):
+        with self._patiently(timeout):
             if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
