@@ -18,8 +18,8 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, ASIDE, KINDS, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, expired, expiry, history, payload
 from riskd.core.validation import subject_violations
-from riskd.engine import Engine, Parts
-from riskd.ports import HistoryStore, LogArchive
+from riskd.engine import Engine
+from riskd.ports import HistoryStore, LogArchive, Parts
 from riskd.transfer import transfer
 
 PAGE: Final = 500

@@ -25,8 +25,7 @@ from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
-from riskd.core.stored import FORMAT
-from riskd.ports import Swap
+from riskd.core.stored import FORMAT, Swap
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
