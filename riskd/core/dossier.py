@@ -32,6 +32,8 @@ from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, expiry, pack, payload
 from riskd.core.tallies import SEEN, Tallies
 
+OPEN: Final = 100
+"""Most open assessments in a summary."""
 _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
 _REPORTED: Final[dict[Mark, str]] = {
     (0,): "reported_low",
@@ -123,7 +125,7 @@ def summary(profile: History, activity: History, found: Sequence[tuple[str, Rece
         failures=window("failure_day", now, DAY).count(activity, "failure_day"),
         seen=tuple(seen),
         steps=tuple(sorted(steps, key=lambda step: -step.time)),
-        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)),
+        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)[:OPEN]),
     )
 
 
