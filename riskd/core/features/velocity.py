@@ -219,27 +219,28 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     if past is None or isinstance(remembered, Missing):
         return _NONE
     subject, address = remembered.subject.activity, remembered.address.activity
-    network, asn, device = remembered.network.activity, remembered.asn.activity, remembered.device.activity
+    network, device = remembered.network.activity, remembered.device.activity
+    asn = remembered.asn.activity.tallies
     minutes, hour, day = window("attempt", now, 600), window("attempt", now, HOUR), window("attempt_day", now, DAY)
-    tried, known = day.count(address, "attempt_day"), "device" in context.values
-    failed, failed_around = hour.count(address, "failure"), hour.count(network, "failure")
+    tried, known = day.count(address.tallies.attempt_day), "device" in context.values
+    failed, failed_around = hour.count(address.tallies.failure), hour.count(network.tallies.failure)
     subjects, subjects_around = distinct(address, "subject", now, DAY), distinct(network, "subject", now, DAY)
     return (
-        minutes.count(subject, "attempt"),
-        day.count(subject, "attempt_day"),
-        hour.count(subject, "failure"),
-        day.count(subject, "failure_day"),
+        minutes.count(subject.tallies.attempt),
+        day.count(subject.tallies.attempt_day),
+        hour.count(subject.tallies.failure),
+        day.count(subject.tallies.failure_day),
         distinct(subject, "address", now, DAY),
-        minutes.count(address, "attempt"),
+        minutes.count(address.tallies.attempt),
         tried,
         failed,
-        _ratio(day.count(address, "failure_day"), tried),
+        _ratio(day.count(address.tallies.failure_day), tried),
         subjects,
-        hour.count(network, "attempt"),
+        hour.count(network.tallies.attempt),
         failed_around,
         subjects_around,
-        _ratio(day.count(asn, "failure_day"), day.count(asn, "attempt_day")) if "asn" in context.values else math.nan,
-        hour.count(device, "attempt") if known else math.nan,
+        _ratio(day.count(asn.failure_day), day.count(asn.attempt_day)) if "asn" in context.values else math.nan,
+        hour.count(device.tallies.attempt) if known else math.nan,
         distinct(device, "subject", now, DAY) if known else math.nan,
         max(subjects - past.at_address, 0.0),
         max(subjects_around - past.at_network, 0.0),
