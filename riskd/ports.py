@@ -18,6 +18,7 @@ from riskd.core.context import Agent, Located, Missing, Place
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.pseudonym import Pseudonyms
+from riskd.core.record import Record, encode
 from riskd.core.stored import Change, Swap
 
 PATIENCE: Final = 5.0
@@ -247,3 +248,10 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Where the round-trip time to the client is measured, if that is one place."""
     signals: bool = True
     """Whether to log an attempt's signals, which replaying it needs."""
+
+    def log_line(self, line: Record) -> bool:
+        """Append a line to the log. False, and counted, if that failed."""
+        appended = self.log.append(encode(line))
+        if not appended:
+            self.meter.failed("decision_log")
+        return appended

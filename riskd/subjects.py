@@ -26,8 +26,6 @@ PAGE: Final = 500
 """Most records in a page of an export."""
 RECORDS: Final = 100_000
 """Most records listed of one subject. At one attempt a minute a subject reaches this after 70 days."""
-OPEN: Final = 100
-"""Most open receipts in a summary."""
 _STORE, _LOG = b"s", b"l"
 _PATIENCE: Final = 60.0
 _ALWAYS: Final = float("-inf")
@@ -77,37 +75,33 @@ class Subjects:
 
     def summary(self, subject: Subject) -> Summary:
         """A summary for support staff. Raises InvalidSubject, Unavailable."""
-        pseudonym, store, now = self._known(subject)
-        keys = store.held(pseudonym[:PLACE], now, RECORDS)
-        profile, activity = store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
-        # Keys of receipts are in no order of time: read all of them, and return the newest.
-        found = [key for key in keys if key[-1:] == RECEIPT]
-        pseudonyms = self._engine.parts.pseudonyms
+        parts, pseudonym, now = self._known(subject)
+        profile, activity = parts.store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
+        found = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key[-1:] == RECEIPT]
         opened = [
             (
-                pseudonyms.assessment_of(key[:-1]),
-                receipts.decode(payload(record), key[:PLACE], pseudonyms)[0],
+                parts.pseudonyms.assessment_of(key[:-1]),
+                receipts.decode(payload(record), key[:PLACE], parts.pseudonyms)[0],
                 expiry(record),
             )
-            for key, record in zip(found, store.load(found), strict=True)
+            for key, record in zip(found, parts.store.load(found), strict=True)
             if record is not None
         ]
-        opened.sort(key=lambda receipt: -receipt[1].lesson.time)
-        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened[:OPEN], now)
+        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened, now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
         """A page of up to `size` records: first those of the store, then those of the decision log.
 
         A page may be short, or even empty, without being the last. Raises InvalidSubject, Unavailable.
         """
-        pseudonym, store, now = self._known(subject)
+        parts, pseudonym, now = self._known(subject)
         size = min(size, PAGE) if size > 0 else PAGE
         place, cursor = token[:1] or _STORE, token[1:]
         if place == _STORE:
-            rest = [key for key in store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
+            rest = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
             keys = rest[:size]
             token = _STORE + keys[-1] if len(rest) > size else _LOG
-            return Page(tuple(_exported(self._engine.parts, keys, now)), token)
+            return Page(tuple(_exported(parts, keys, now)), token)
         if place != _LOG:
             raise _bad_token()
         try:
@@ -125,19 +119,20 @@ class Subjects:
 
         Raises InvalidSubject, or Unavailable if it could not finish in time; then call it again to go on.
         """
-        pseudonym, store, _ = self._known(subject)
+        parts, pseudonym, _ = self._known(subject)
         deadline, gone = perf_counter() + timeout, Counter[str]()
         for _ in range(2):  # (1), (2)
-            _empty(store, pseudonym[:PLACE], gone, deadline)
+            _empty(parts.store, pseudonym[:PLACE], gone, deadline)
         return Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
 
-    def _known(self, subject: Subject) -> tuple[bytes, HistoryStore, float]:
+    def _known(self, subject: Subject) -> tuple[Parts, bytes, float]:
+        """The engine's parts, the subject's pseudonym by them, and the time. Raises InvalidSubject."""
         found = subject_violations(subject.tenant, subject.domain, subject.subject)
         if found:
             raise InvalidSubject(found)
         parts = self._engine.parts
         pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
-        return pseudonym, parts.store, parts.clock()
+        return parts, pseudonym, parts.clock()
 
     def _pseudonyms(self, subject: Subject) -> list[bytes]:
         """Every pseudonym that the log may have for a subject: rotations of the pepper do not rewrite its lines."""

@@ -160,7 +160,7 @@ def test_a_summary_has_security_events(office: Office) -> None:
 
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The summary has the newest receipts and sensitive steps, the newest first."""
-    monkeypatch.setattr("riskd.subjects.OPEN", 3)
+    monkeypatch.setattr("riskd.core.dossier.OPEN", 3)
     journeys, given_out = ("recovery", "payment", "profile_update") * 3, []
     for journey in journeys:
         given_out.append(office.sign_in("anne", journey=journey).id)

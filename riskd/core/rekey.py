@@ -9,12 +9,12 @@ from msgspec.structs import force_setattr, replace
 
 from riskd.core import receipts
 from riskd.core.history import TABLES, Delta, decode, encode, fold, sketch
-from riskd.core.pseudonym import Layer
+from riskd.core.pseudonym import ENTITIES, Layer
 from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.record import AssessmentRecord
 from riskd.core.stored import NOBODY, PLACE, expiry, pack, payload
 
-SHORT: Final = ("address", "network", "device", "fingerprint", "issuer")
+SHORT: Final = (*ENTITIES, "issuer")
 """Tables whose values are short pseudonyms that get layers. Those of user agents do not: they identify nobody."""
 WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
 """Kinds of records whose key is one pseudonym. The key of other kinds is a place and a pseudonym."""

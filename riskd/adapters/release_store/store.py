@@ -24,8 +24,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from riskd.core.activation import Activation, StoredRelease
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.core.lineup import Activation, StoredRelease
 from riskd.files import drafting, place, put
 from riskd.locks import exclusive
 from riskd.wording import quantity
