@@ -275,6 +275,21 @@ def test_systemd_hears_when_every_worker_serves(tmp_path: Path) -> None:
     assert heard == f"READY=1\nSTATUS=serves {running.address}; metrics {running.metrics}"
 
 
+def test_the_journal_gets_the_priority_of_each_event(tmp_path: Path) -> None:
+    """Lines to the journal begin with their priority, so that it can be asked for warnings. Lines to elsewhere do not,
+    even if the journal is where the service manager would have sent them."""
+    log = tmp_path / "events.jsonl"
+    for stream in ("here", "elsewhere"):
+        log.touch()
+        found = log.stat()
+        journal = f"{found.st_dev}:{found.st_ino if stream == 'here' else 0}"
+        with serving(tmp_path, settings={"JOURNAL_STREAM": journal}):
+            lines = log.read_text(encoding="utf-8").splitlines()
+        priorities = {json.loads(line[line.index("{") :])["event"]: line.partition("{")[0] for line in lines}
+        expected = {"development_pepper": "<4>", "serving": "<6>"} if stream == "here" else {"serving": ""}
+        assert priorities == expected
+
+
 def packages(*names: str) -> dict[str, str]:
     """Licences of the locked packages that are installed, by package."""
     locked = {
