@@ -13,6 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -82,6 +83,26 @@ def test_everything_the_container_copies_exists() -> None:
             for source in rest.split()[:-1]:
                 assert f"!{source.split('/')[0]}" in ignored or f"!{source}" in ignored
                 assert (ROOT / source).exists(), source
+
+
+def test_the_container_has_what_a_checkout_has(tmp_path: Path) -> None:
+    """A wheel of the copied sources alone has every file that a wheel of the checkout has."""
+    sources = tmp_path / "sources"
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest:
+            *copied, _ = rest.split()
+            for source in copied:
+                command = ["cp", "--recursive", "--parents", source, sources]
+                sources.mkdir(exist_ok=True)
+                subprocess.run(command, cwd=ROOT, check=True)
+    files = []
+    for folder, wheels in ((ROOT, tmp_path / "whole"), (sources, tmp_path / "copied")):
+        command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", wheels]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        (wheel,) = wheels.glob("*.whl")
+        files.append({entry.filename: entry.CRC for entry in ZipFile(wheel).infolist()})
+    assert files[0] == files[1]
+    assert "riskd/_data/policies/customer.yaml" in files[0]
 
 
 def test_the_container_says_what_riskd_understands() -> None:
