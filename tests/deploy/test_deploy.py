@@ -92,7 +92,7 @@ def test_the_container_has_what_a_checkout_has(tmp_path: Path) -> None:
         if word == "COPY" and "--from" not in rest:
             *copied, _ = rest.split()
             for source in copied:
-                command = ["cp", "--recursive", "--parents", source, sources]
+                command: list[str | Path] = ["cp", "--recursive", "--parents", source, sources]
                 sources.mkdir(exist_ok=True)
                 subprocess.run(command, cwd=ROOT, check=True)
     files = []
