@@ -40,36 +40,32 @@ def whole_number(text: str, least: int = 1, most: int | None = None) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
-    """A number of seconds, 0 or more."""
-    return _seconds(text, "a number of seconds: write 0 or more, such as 0.5")
+def number(text: str) -> float:
+    """A finite number that is at least 0."""
+    if not 0 <= (value := _float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
 
 
 def deadline(text: str) -> float:
-    """A timeout: a number of seconds above 0."""
-    what = "a timeout: write a number of seconds above 0, such as 0.5"
-    if not (wait := _seconds(text, what)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return wait
+    """A number of seconds above 0."""
+    if not 0 < (seconds := _float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a timeout: write a number of seconds above 0, such as 0.5")
+    return seconds
 
 
-def _seconds(text: str, what: str) -> float:
+def _float(text: str) -> float:
+    """The number, or NaN, which fails every comparison."""
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return number
+        return math.nan
 
 
 def class_weight(text: str) -> tuple[str, float]:
     """The class and weight in `CLASS=N`. A weight that is not a number becomes NaN, which fails every bounds check."""
-    name, _, number = text.partition("=")
-    try:
-        return name, float(number)
-    except ValueError:
-        return name, math.nan
+    name, _, weight = text.partition("=")
+    return name, _float(weight)
 
 
 def user() -> str:
@@ -130,6 +126,13 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         action="append",
         help="identity domain; repeatable (default: every domain in the log)",
     )
+    add_times(parser)
+    add_processes(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose decisions by time. Without them, the values include every decision."""
     parser.add_argument(
         "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
     )
@@ -140,8 +143,13 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         default=float("inf"),
         help="decisions before this day, as 2026-12-01 (UTC)",
     )
-    add_processes(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_form(parser: argparse.ArgumentParser, page: str) -> None:
+    """Add the flags that print a table as JSON or as its reference page."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help=f"print the reference page {page}")
 
 
 def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection, seconds, stdin
+from riskd.cli.arguments import add_connection, number, stdin
+from riskd.cli.terminal import reading
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, Problem
 
@@ -84,7 +85,7 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--amr", metavar="METHODS", default="", help="methods that met the challenge, separated by commas: pwd,otp"
     )
-    parser.add_argument("--seconds", metavar="N", type=seconds, help="time that the challenge took the subject")
+    parser.add_argument("--seconds", metavar="N", type=number, help="time that the challenge took the subject")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the assessed attempt")
     add_connection(parser)
     parser.set_defaults(handler=_outcome)
@@ -119,36 +120,26 @@ def _outcome(args: argparse.Namespace) -> int:
 
 
 def _read(file: str | None) -> str:
-    """The document, `{}` if there is none. Raises InvalidAttempt."""
+    """The document, `{}` if there is none. Raises InvalidSettings."""
     if file is None:
         return "{}"
-    try:
+    with reading(file):
         return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    except UnicodeDecodeError as error:
-        raise InvalidAttempt([Problem(file, "is not UTF-8")]) from error
 
 
 @contextmanager
 def _lines(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still growing. Raises InvalidAttempt.
+    """The lines of a document that may be long, or still growing. Raises InvalidSettings.
 
     Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
     """
     if file is None or file == "-":
         yield stdin()
         return
-    try:
+    with reading(file):
         opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
-    except OSError as error:
-        raise _unreadable(file, error) from error
     with opened:
         yield opened
-
-
-def _unreadable(file: str, error: OSError) -> InvalidAttempt:
-    return InvalidAttempt([Problem(file, f"cannot be read: {error.strerror}")])
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from riskd.cli.arguments import add_form
 from riskd.cli.terminal import markdown_table, print_json
 from riskd.core.features import FEATURES, GROUPS, Feature, schema
 
@@ -36,9 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `features`."""
     parser = commands.add_parser("features", description="Show what the score is made of.")
     parser.add_argument("--group", choices=GROUPS, help="only one group")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/features.md")
+    add_form(parser, "docs/features.md")
     parser.set_defaults(handler=_run)
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from riskd.cli.arguments import add_form
 from riskd.cli.terminal import aligned, markdown_table, print_json
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES
@@ -48,9 +49,7 @@ _HEAD: Final = ("About", "Item", "Held as", "Kept for", "Changed by", "Read by")
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `history`."""
     parser = commands.add_parser("history", description="Show what is stored about whom, for how long and why.")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/history.md")
+    add_form(parser, "docs/history.md")
     parser.set_defaults(handler=_run)
 
 

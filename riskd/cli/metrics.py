@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
+from riskd.cli.arguments import add_form
 from riskd.cli.terminal import markdown_table, print_json
 from riskd.metrics import METRICS
 from riskd.series import Metric
@@ -32,9 +33,7 @@ _RECEIVER: Final = """
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `metrics`."""
     parser = commands.add_parser("metrics", description="List every metric that riskd exports.")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/metrics.md")
+    add_form(parser, "docs/metrics.md")
     parser.set_defaults(handler=_run)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from riskd.cli.arguments import seconds
+from riskd.cli.arguments import number
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import bars, print_json
 from riskd.wording import quantity
@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         if action == "rotate":
             parser.add_argument(
                 "--wait",
-                type=seconds,
+                type=number,
                 metavar="SECONDS",
                 help="how long to wait, before and after moving records, until running services have read the new "
                 "pepper (default: store.sweep_s + 5)",

@@ -1,4 +1,4 @@
-"""What commands print: tables and progress for people, JSON for scripts; and the files that they write."""
+"""What commands print: tables and progress for people, JSON for scripts; and the files that they read and write."""
 
 from __future__ import annotations
 
@@ -155,6 +155,19 @@ def save(path: Path, text: str) -> None:
 
     with writing(path):
         put(path, text.encode(), SHARED)
+
+
+@contextmanager
+def reading(file: object) -> Iterator[None]:
+    """Turns an error of reading a file into InvalidSettings."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        yield
+    except OSError as error:
+        raise InvalidSettings([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise InvalidSettings([Problem(str(file), f"cannot be read: byte {error.start} is not UTF-8")]) from error
 
 
 @contextmanager

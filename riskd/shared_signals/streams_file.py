@@ -60,7 +60,7 @@ def read_streams(path: Path) -> list[Stream]:
     streams = _StreamReader(document, path.parent).streams()
     if not document.problems:
         return streams
-    raise InvalidStreams(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+    raise InvalidStreams(document.sorted_problems())
 
 
 class _StreamReader:

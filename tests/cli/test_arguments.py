@@ -45,14 +45,15 @@ def test_an_argument_that_is_not_utf_8_is_refused(
 
 
 @pytest.mark.parametrize("number", ["-1", "nan", "inf", "1e400", "soon", ""])
-def test_a_time_that_cannot_be_waited_is_refused_before_the_work(
+def test_a_number_that_cannot_be_used_is_refused_before_the_work(
     number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Durations are finite and not negative, in every command. A rotation must not begin and then fail."""
+    """Durations and thresholds are finite and not negative, so that nothing begins in vain or passes wrongly."""
     for words in (
         ["pepper", "rotate", "--wait"],
         ["outcome", "0" * 32, "challenge_passed", "--seconds"],
         ["release", "activate", "0" * 16, "--timeout"],
+        ["drift", "--threshold"],
         ["subject", "show", "alex", "--domain", "customer", "--timeout"],
     ):
         with pytest.raises(SystemExit, match="2"):

@@ -127,10 +127,7 @@ def failed(error: grpc.RpcError) -> int:
 
 def explained(error: grpc.RpcError) -> Iterator[str]:
     """The lines that explain a failed call: its status, a hint if there is one, and each violation."""
-    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
-    for detail in status.details if status is not None else ():
-        detail.Unpack(info)
-        detail.Unpack(bad)
+    info, bad = details_of(error)
     heading = " ".join(filter(None, (error.code().name, info.reason)))
     yield f"{heading}:" if bad.field_violations else f"{heading}: {error.details()}"
     message = error.details() or ""
@@ -139,6 +136,15 @@ def explained(error: grpc.RpcError) -> Iterator[str]:
         yield f"  {hint}"
     for violation in bad.field_violations:
         yield f"  {violation.field}: {violation.description}"
+
+
+def details_of(error: grpc.RpcError) -> tuple[ErrorInfo, BadRequest]:
+    """The reason of a failed call, and the fields that it names. Empty if the error does not come from riskd."""
+    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else ():
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    return info, bad
 
 
 def _show(response: risk_pb2.AssessResponse, console: Console) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from riskd.cli.terminal import reading
 from riskd.config import is_loopback
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -111,7 +112,5 @@ def _stays_here(target: str) -> bool:
 def _bytes(file: str | None) -> bytes | None:
     if file is None:
         return None
-    try:
+    with reading(file):
         return Path(file).read_bytes()
-    except OSError as error:
-        raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error

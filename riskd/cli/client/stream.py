@@ -16,11 +16,9 @@ from uuid import uuid4
 
 import grpc
 from google.protobuf.json_format import MessageToJson
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import BAD_INPUT, failed
+from riskd.cli.client.assess import BAD_INPUT, details_of, failed
 from riskd.cli.client.backlog import Backlog
 from riskd.cli.client.connection import call_metadata, connect
 from riskd.cli.client.request import assess_request
@@ -93,8 +91,7 @@ def _tell(backlog: Backlog) -> None:
 
 def _over(error: grpc.RpcError) -> bool:
     """Whether the service ended the stream because of its age."""
-    status, info = from_call(error), ErrorInfo()
-    return status is not None and any(each.Unpack(info) for each in status.details) and info.reason == "STREAM_OVER"
+    return bool(details_of(error)[0].reason == "STREAM_OVER")
 
 
 def _requests(lines: Iterable[str], fields: list[tuple[str, str]]) -> Iterator[risk_pb2.AssessRequest]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
-from riskd.cli.terminal import print_json, print_table, report_unreadable
+from riskd.cli.terminal import print_json, print_table, reading, report_unreadable
 from riskd.core.attempt import DOMAINS
 from riskd.wording import figure, quantity
 
@@ -89,16 +89,16 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _vector(file: Path, forest: Forest) -> list[float]:
-    """The features in a file; those it does not name have their usual value. Raises InvalidFile."""
+    """The features in a file; those it does not name have their usual value. Raises InvalidFile, InvalidSettings."""
     import msgspec
 
     from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
     from riskd.core.features import NAMES
 
+    with reading(file):
+        content = file.read_bytes()
     try:
-        given = msgspec.json.decode(file.read_bytes(), type=dict[str, float | bool | None])
-    except OSError as error:
-        raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
+        given = msgspec.json.decode(content, type=dict[str, float | bool | None])
     except UNDECODABLE as error:
         remedy = 'write a JSON object, as {"new_device": 1, "distance_known_km": null}'
         raise InvalidFile([Problem(str(file), f"is not a vector of features: {error}", remedy)]) from error
