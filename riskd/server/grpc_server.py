@@ -80,6 +80,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """Largest request of any method: a batch of 500 attempts with the usual signals takes about half."""
     reuse_port: bool = False
     """Share the port with other workers (SO_REUSEPORT)."""
+    max_connections: int = 4096
+    """Connections open at the same time, at 10 to 20 KiB each. Further ones are closed at once."""
+    handshake_s: int = 10
+    """Time for a new connection to complete the TLS handshake and send HTTP/2's first frame."""
     max_connection_age_s: int = 300
     """Connections are closed gracefully after this time, plus or minus gRPC's tenth, so that clients spread."""
     max_connection_idle_s: int = 600
@@ -290,6 +294,8 @@ def channel_arguments(options: Options) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(options.reuse_port)),
         ("grpc.max_concurrent_streams", options.max_connection_streams),
         ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_allowed_incoming_connections", options.max_connections),
+        ("grpc.server_handshake_timeout_ms", options.handshake_s * 1000),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),
         ("grpc.max_connection_idle_ms", options.max_connection_idle_s * 1000),
