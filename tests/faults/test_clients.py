@@ -185,9 +185,8 @@ def test_messages_that_are_too_large(
             assert refused.value.code() is code
 
 
-@pytest.mark.slow
 def test_http_clients_that_send_byte_by_byte(service: Service) -> None:
-    """Clients that send a request byte by byte block probes and Prometheus for at most `SECONDS`."""
+    """However many clients send a request byte by byte, probes and Prometheus are answered within seconds."""
     address = service.metrics.removeprefix("http://").removesuffix("/metrics")
     host, _, port = address.rpartition(":")
     stop = threading.Event()
@@ -201,13 +200,13 @@ def test_http_clients_that_send_byte_by_byte(service: Service) -> None:
 
     with ExitStack() as open_ones:
         threads = []
-        for _ in range(2 * CONNECTIONS):
+        for _ in range(5 * CONNECTIONS):
             one = open_ones.enter_context(socket.create_connection((host, int(port)), timeout=5))
             threads.append(threading.Thread(target=drip, args=(one,)))
             threads[-1].start()
         begun = time.monotonic()
         eventually(lambda: answers(service))
-        assert time.monotonic() - begun < 3 * SECONDS
+        assert time.monotonic() - begun < SECONDS
         stop.set()
         for thread in threads:
             thread.join()
