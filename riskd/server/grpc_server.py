@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 import grpc
@@ -52,6 +51,8 @@ GIVE_WAY_SECONDS: Final = 0.02
 
 QUIET_SECONDS: Final = 2.0
 """Time for clients to acknowledge that the service stops, once all their calls are answered."""
+CLOSE_SECONDS: Final = 1.0
+"""Time for gRPC to close the connections that are left."""
 _POLL_SECONDS: Final = 0.02
 
 
@@ -108,20 +109,24 @@ class Service(Struct, frozen=True):
         """Refuse new calls, and return when those under way have ended, after at most `grace_s` seconds.
 
         gRPC would wait that long for every connection whose client does not acknowledge the shutdown, which clients
-        that have vanished never do. So connections are closed once no call was under way for `QUIET_SECONDS`.
+        that have vanished never do. So connections are closed once no call was under way for `QUIET_SECONDS`. A client
+        that floods a connection with pings prevents even that; the end of the process will close it.
         """
         until = monotonic() + grace_s
         try:
-            stopped = self.server.stop(grace_s)
+            self.server.stop(grace_s)
         except RuntimeError:  # gRPC could not start its thread that ends the grace; `until` below does
             log_no_thread("stop")
-            stopped = Event()
         self.health.end()
         quiet_at = monotonic() + QUIET_SECONDS
-        while not stopped.wait(_POLL_SECONDS) and monotonic() < min(quiet_at, until):
+        while not loop.stopped(self.server) and monotonic() < min(quiet_at, until):
+            sleep(_POLL_SECONDS)
             if loop.busy(self.server):
                 quiet_at = monotonic() + QUIET_SECONDS
-        self.server.stop(None)
+        loop.cancel(self.server)
+        closed_at = monotonic() + CLOSE_SECONDS
+        while not loop.stopped(self.server) and monotonic() < closed_at:
+            sleep(_POLL_SECONDS)
 
 
 class Administration(Struct, frozen=True):
