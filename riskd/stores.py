@@ -81,6 +81,8 @@ def with_peppers(
         raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
     if len(layers) > mark.layers + 1:
         remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
+        if not mark.checks:
+            remedy = f"if the store lost its data, empty it and keep all lines; else {remedy}"
         raise InvalidSettings([Problem("secrets.pepper_file", "more than one new pepper at a time", remedy)])
     if len(layers) == mark.layers:
         return CachingStore(base, meter), Pseudonyms(peppers[0], layers)

@@ -39,10 +39,10 @@ from riskd.core.errors import (
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.housekeeping import PepperState, housekeeping
-from riskd.metrics import DATABASES
-from riskd.ports import Meter
+from riskd.labels import DATABASES
+from riskd.ports import Meter, Parts
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, open_store, with_peppers
 from riskd.subjects import Subjects
@@ -188,7 +188,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
 
     follower.follow(active, install, refuse)
     try:
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark.layers, peppers)):
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
             yield engine
     finally:
         engine.close()

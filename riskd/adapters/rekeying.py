@@ -45,7 +45,26 @@ def read_mark(store: HistoryStore) -> Mark:
 def write_mark(store: HistoryStore, mark: Mark) -> None:
     """Write the mark into the store. Raises Unavailable."""
     (before,) = store.load((MARK,))
-    store.replace([Change(MARK, before, pack(float("inf"), msgspec.msgpack.encode(mark)))])
+    store.replace([Change(MARK, before, _packed(mark))])
+
+
+def restore_mark(store: HistoryStore, known: Mark, layers: int) -> Mark:
+    """Read the mark. A store that had the mark `known`, and was emptied or replaced since, gets it again.
+
+    `layers`: of the records that are written now. A store with other records, such as an old backup, is left alone.
+    Raises Unavailable.
+    """
+    mark = read_mark(store)
+    if mark.checks or not known.checks:
+        return mark
+    keys, _ = store.walk(b"", STEP)
+    if {layer_parity(key) for key in keys if not key.startswith(NOBODY)} <= {known.layers % 2, layers % 2}:
+        store.replace([Change(MARK, None, _packed(known))])
+    return read_mark(store)
+
+
+def _packed(mark: Mark) -> bytes:
+    return pack(float("inf"), msgspec.msgpack.encode(mark))
 
 
 def move(store: HistoryStore, key: bytes, layer: Layer) -> int:

@@ -95,6 +95,7 @@ def test_an_interrupted_rotation_is_continued(tmp_path: Path) -> None:
 
 def test_a_pepper_in_the_environment_is_changed_there(tmp_path: Path) -> None:
     """If the pepper is in the environment, the command says what to do and changes nothing."""
+    LmdbStore(tmp_path / "store").close()
     done = riskd("pepper", "rotate", state=tmp_path, settings={"RISKD_PEPPER": "a pepper of this test"})
     assert done.returncode == 2
     assert "append a line" in done.stderr

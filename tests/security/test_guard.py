@@ -20,7 +20,7 @@ from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import LOG_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
 from tests.faults.floods import END_HEADERS, HEADERS, Peer, call, frame
-from tests.server.test_overload import Brake, settled
+from tests.server.brake import Brake, settled
 from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -155,14 +155,14 @@ def test_an_event_reporter_may_only_report_events(running: Running) -> None:
     assert [each.subject for each, _ in running.engine.events] == ["kim"]
     assert running.engine.callers == ["hearer"]
     other = risk_pb2.RecordSecurityEventRequest(tenant="other", subject="kim")
-    for call in (
+    for denied_call in (
         lambda: tell(other, timeout=5, metadata=shows(THIRD)),
         lambda: tell(event, timeout=5, metadata=shows(SECRET)),
         lambda: tell(event, timeout=5, metadata=shows(OTHER)),
         lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(THIRD)),
         lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(THIRD)),
     ):
-        assert refused(call) == denied
+        assert refused(denied_call) == denied
     assert (len(running.engine.events), running.engine.attempts, running.engine.outcomes) == (1, [], [])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from riskd.files import sync
 from riskd.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
-from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
-from riskd.offline.dataset.tables import WHOSE, schema
+from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
+from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
 from riskd.progress import Progress
@@ -99,7 +99,7 @@ class Dataset:
         held = self._manifest
         return Filed(
             segments=self._segments,
-            counts=dict(self._counts),
+            counts=dict(+self._counts),
             first_unreadable=self._counts.first,
             gone=gone,
             rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
@@ -124,7 +124,9 @@ class Dataset:
         return size(self._new_segments())
 
     def _new_segments(self) -> list[Path]:
-        known = set(self._manifest.segments)
+        """Also those with lines that another version of riskd could not read: they are taken in again."""
+        held, reads = self._manifest, line_format()
+        known = {name for name in held.segments if held.unreadable.get(name, reads) == reads}
         return [path for path in segments(self._log) if name_of(path) not in known]
 
     def _taken(self, new: Sequence[Path], pool: Executor | None) -> Iterator[tuple[Taken, int]]:
@@ -140,15 +142,19 @@ class Dataset:
     def _commit(self, taken: Taken) -> None:
         held = self._manifest
         there = {name_of(path) for path in segments(self._log)}
+        parts = self._without(set(taken.segments) & set(held.segments))
+        unreadable = {name: read_by for name, read_by in held.unreadable.items() if name not in taken.segments}
+        unreadable |= dict.fromkeys(taken.unreadable, line_format())
+        self._counts.add(taken.counts)
         self._replace(
             replace(
                 held,
                 features=tuple(dict.fromkeys((*held.features, *NAMES))),
                 segments=tuple(sorted(there & {*held.segments, *taken.segments})),
-                parts=(*held.parts, *taken.parts),
+                unreadable={name: read_by for name, read_by in unreadable.items() if name in there},
+                parts=(*parts, *taken.parts),
             )
         )
-        self._counts.add(taken.counts)
         self._segments += len(taken.segments)
 
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:
@@ -174,10 +180,25 @@ class Dataset:
     def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
         columns, name = schema(part.table, self._manifest.features), WHOSE[part.table]
         about = self._target.table(part.path, pa.schema([columns.field(one) for one in (name, "domain", "written")]))
-        stay = stays(about, gone, name, old)
+        return self._filtered(part, stays(about, gone, name, old))
+
+    def _without(self, names: Collection[str]) -> list[Part]:
+        """The files without the rows of these segments, which are no longer counted as added."""
+        parts: list[Part] = []
+        for part in self._manifest.parts:
+            left = [part]
+            if names:
+                origin = self._target.table(part.path, pa.schema([ORIGIN.field("segment")]))["segment"]
+                left = self._filtered(part, pc.invert(pc.is_in(origin, pa.array(sorted(names)))))
+            self._counts[part.table] -= part.rows - sum(one.rows for one in left)
+            parts += left
+        return parts
+
+    def _filtered(self, part: Part, stay: pa.Array) -> list[Part]:
+        """The file with the rows of this mask: the same file if these are all, none if there are none."""
         if pc.all(stay).as_py():
             return [part]
-        left = self._target.table(part.path, columns).filter(stay)
+        left = self._target.table(part.path, schema(part.table, self._manifest.features)).filter(stay)
         return [put(self._target, part.table, part.date, part.bucket, left)] if left.num_rows else []
 
     def _join(self) -> None:

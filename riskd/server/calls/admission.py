@@ -115,7 +115,7 @@ def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check 
         try:
             guard.check(name, context)
         except RiskdError as error:
-            fault = to_status(status(error))
+            fault: grpc.Status = to_status(status(error))
             meter.started(name, kind)
             meter.handled(name, kind, fault.code.name, 0.0)
             return fault
