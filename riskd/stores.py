@@ -77,7 +77,7 @@ def with_peppers(
     layers = list(peppers[1:])
     if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
         what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
-        remedy = "restore the whole file, all lines in order: without it no history can be found; or begin with a new store"
+        remedy = "restore the whole file, all lines in order, to find the histories again; or begin with a new store"
         raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
     if len(layers) > mark.layers + 1:
         remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
