@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -67,3 +69,17 @@ def test_an_import_without_a_usable_record_is_reported(
     (tmp_path / "junk.txt").write_text("junk\n")
     assert main(["import", "okta", str(tmp_path / "junk.txt"), "--domain", "customer"]) == 0
     assert "nothing was used: is this an export of Okta" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("typed", [b"\x04", b"\n", b"n\n", b"yes, no\n"], ids=["Ctrl-D", "Enter", "n", "neither"])
+def test_an_erasure_that_is_not_confirmed_is_not_asked_for(
+    typed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is typed but `y` or `yes`, nothing is erased, and the exit code is 1."""
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(keyboard, "wb", buffering=0) as keys:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keys.write(typed)
+        assert main(["subject", "erase", "anne", "--domain", "customer"]) == 1
+    assert capsys.readouterr().out.endswith("[y/N] Nothing was erased.\n")
