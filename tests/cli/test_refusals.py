@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from riskd.cli.main import main
+from tests.faults.disks import nobody
 
 CASES: Final = {
     "no models": (["model", "verify", "--models", "{empty}"], "has no models of any identity domain (name another"),
@@ -69,6 +70,23 @@ def test_an_import_without_a_usable_record_is_reported(
     (tmp_path / "junk.txt").write_text("junk\n")
     assert main(["import", "okta", str(tmp_path / "junk.txt"), "--domain", "customer"]) == 0
     assert "nothing was used: is this an export of Okta" in capsys.readouterr().out
+
+
+def test_another_user_is_told_who_may(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the user of the service may read is refused with its path, and with the user to be."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("RISKD_STATE__DIR", str(state))
+    words = ["log", "compact"]
+    assert main(words) == 2  # and every module that it needs is loaded
+    state.mkdir(mode=0o000)
+    capfd.readouterr()
+    with nobody():
+        assert main(words) == 2
+    state.chmod(0o700)
+    told = capfd.readouterr().err
+    assert told == f"riskd: {state}/decisions: Permission denied (run this as the user of the service)\n"
 
 
 @pytest.mark.parametrize("typed", [b"\x04", b"\n", b"n\n", b"yes, no\n"], ids=["Ctrl-D", "Enter", "n", "neither"])

@@ -97,7 +97,8 @@ def problem(path: Path, error: Exception) -> Problem:
         )
     if isinstance(error, DAMAGE):
         return _damaged(path, str(error))
-    return Problem(str(path), str(error), "check that the disk has space and is healthy, and that this user may write")
+    what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    return Problem(str(path), what, "check that the disk has space and is healthy, and that this user may write")
 
 
 def _damaged(path: Path, what: str) -> Problem:
