@@ -157,6 +157,28 @@ class Listener(ThreadingMixIn, HTTPServer):
             _LOG.error("page_failed", exc_info=True)
 
 
+def monitoring(page: Callable[[str], tuple[str, bytes]], ready: Callable[[], Reply]) -> Callable[[Request], Reply]:
+    """Replies at `/metrics`, `/healthz` and `/readyz`, for a `Listener`.
+
+    `page` renders the metrics for an Accept header, as content type and body; it is called by one thread at a time.
+    `ready`: the reply at `/readyz`.
+    """
+    lock = threading.Lock()
+
+    def reply(request: Request) -> Reply:
+        if request.path == "/metrics":
+            with lock:
+                content_type, body = page(request.headers.get("accept", ""))
+            return Reply(HTTPStatus.OK, body, content_type)
+        if request.path == "/healthz":
+            return Reply(HTTPStatus.OK, b"ok\n")
+        if request.path == "/readyz":
+            return ready()
+        return Reply(HTTPStatus.NOT_FOUND, b"not found; try /metrics, /healthz or /readyz\n")
+
+    return reply
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Listener
 

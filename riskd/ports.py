@@ -1,23 +1,24 @@
-"""The engine's dependencies as protocols: store, geo lookup, user agent parser, decision log and metrics.
+"""The engine's dependencies: store, geo lookup, user agent parser, decision log and metrics as protocols, and `Parts`.
 
 Implementations live in `adapters`; `wiring` chooses them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
+
+from msgspec import Struct
 
 from riskd.core.address import Address
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
-from riskd.core.context import Agent, Located, Missing
+from riskd.core.context import Agent, Located, Missing, Place
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
+from riskd.core.pseudonym import Pseudonyms
 from riskd.core.stored import Change, Swap
-
-__all__ = ["AgentParser", "Change", "DecisionLog", "GeoLookup", "HistoryStore", "LogArchive", "Meter", "Swap"]
 
 
 class HistoryStore(Protocol):
@@ -221,3 +222,21 @@ class Meter(Protocol):
     def decided(self, role: str, domain: str, tier: str) -> None:
         """During a rollout, the release with this role answered with this tier."""
         ...
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds."""
+
+    store: HistoryStore
+    geo: GeoLookup
+    agents: AgentParser
+    log: DecisionLog
+    meter: Meter
+    pseudonyms: Pseudonyms
+    clock: Callable[[], float]
+    attributes: frozenset[str] = frozenset()
+    """Names of the custom attributes that attempts may carry."""
+    edge: Place | None = None
+    """Where the round-trip time to the client is measured, if that is one place."""
+    signals: bool = True
+    """Whether to log an attempt's signals, which replaying it needs."""

@@ -19,6 +19,7 @@ from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
+from riskd.core.logged import shadow_record
 from riskd.core.pseudonym import Keys
 from riskd.core.requirement import Tier
 from riskd.ports import DecisionLog, Meter
@@ -95,26 +96,9 @@ class Shadow:
     def _score(self, case: Case) -> None:
         attempt, answer = case.attempt, case.answer
         decision = assess(attempt, case.context, case.keys, case.release, answer.id, suggest=False)
-        shadow = decision.assessment
-        self._meter.shadowed(attempt.domain, compared(answer.requirement.tier, shadow.requirement.tier))
-        line = record.ShadowRecord(
-            id=answer.id,
-            time=case.context.now,
-            tenant=attempt.tenant,
-            domain=attempt.domain,
-            journey=attempt.journey,
-            log_odds=decision.log_odds,
-            score=shadow.score,
-            level=shadow.level,
-            tier=shadow.requirement.tier.name,
-            satisfied=shadow.requirement.satisfied,
-            hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
-            shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
-            causes=shadow.causes,
-            release=shadow.release,
-            model=shadow.model,
-            beside=answer.release,
-        )
+        tier = decision.assessment.requirement.tier
+        self._meter.shadowed(attempt.domain, compared(answer.requirement.tier, tier))
+        line = shadow_record(attempt, case.context, decision, answer)
         if not self._log.append(record.encode(line)):
             self._meter.failed("decision_log")
 

@@ -17,8 +17,8 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, KINDS, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, Change, expired, expiry, history, payload
 from riskd.core.validation import subject_violations
-from riskd.engine import Engine, Parts
-from riskd.ports import HistoryStore, LogArchive
+from riskd.engine import Engine
+from riskd.ports import HistoryStore, LogArchive, Parts
 
 PAGE: Final = 500
 """Most records in a page of an export."""

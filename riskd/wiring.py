@@ -39,10 +39,10 @@ from riskd.core.errors import (
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.housekeeping import PepperState, housekeeping
-from riskd.metrics import DATABASES
-from riskd.ports import Meter
+from riskd.labels import DATABASES
+from riskd.ports import Meter, Parts
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, open_store, with_peppers
 from riskd.subjects import Subjects

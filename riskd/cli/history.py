@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from riskd.cli.terminal import aligned, markdown_table
+from riskd.cli.arguments import add_form
+from riskd.cli.terminal import aligned, markdown_table, print_json
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
@@ -49,9 +49,7 @@ _HEAD: Final = ("About", "Item", "Held as", "Kept for", "Changed by", "Read by")
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `history`."""
     parser = commands.add_parser("history", description="Show what is stored about whom, for how long and why.")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/history.md")
+    add_form(parser, "docs/history.md")
     parser.set_defaults(handler=_run)
 
 
@@ -61,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
 
     records = observe(load_release(Settings()))
     if args.json:
-        print(document(records))
+        print_json(document(records))
     elif args.markdown:
         print(page(records), end="")
     else:
@@ -78,8 +76,8 @@ def table(records: Sequence[Kept]) -> str:
     return aligned(rows)
 
 
-def document(records: Sequence[Kept]) -> str:
-    """The same as JSON, with lifetimes in seconds."""
+def document(records: Sequence[Kept]) -> dict[str, object]:
+    """The same for JSON, with lifetimes in seconds."""
     rows = [
         {
             "entity": one.entity,
@@ -95,7 +93,7 @@ def document(records: Sequence[Kept]) -> str:
         for one in records
         for content, events in one.contents.items()
     ]
-    return json.dumps({"kept": rows}, indent=2)
+    return {"kept": rows}
 
 
 def page(records: Sequence[Kept]) -> str:

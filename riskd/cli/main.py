@@ -124,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except UnicodeEncodeError:
+        # Python represents such bytes of the arguments, and those that `stdin` reads, as lone surrogates.
+        complain("an argument or standard input is not UTF-8")
+        return REFUSED
     except (BrokenPipeError, SystemExit) as error:
         # The reader has gone, so nothing more is flushed. rich turns this into SystemExit(1), but 1 has a meaning here.
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from riskd.core import receipts
+from riskd.core import receipts, replies
 from riskd.core.history import (
     DAY,
     EMPTY,
@@ -28,7 +28,6 @@ from riskd.core.learn import Receipt
 from riskd.core.marks import Mark
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY
-from riskd.core.record import decode_reply
 from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, expiry, pack, payload
 from riskd.core.tallies import SEEN, Tallies
@@ -137,7 +136,7 @@ def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, ob
     if kind == RECEIPT:
         return _plain(receipts.decode(document, key[:PLACE], pseudonyms)[0])
     if kind == REPLY:
-        return _plain(decode_reply(document))
+        return _plain(replies.decode(document))
     history = decode(document)
     tallies = {table: values for table in TABLES if (values := history.tallies.of(table))}
     return _plain(replace(history, tallies=Tallies(**tallies)))

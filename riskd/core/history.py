@@ -274,8 +274,12 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
     return total
 
 
-def counted_since(tally: list[int] | None, week: int) -> int:
-    """The units of a learned value since `week`, neither decayed nor capped: for records that many subjects share."""
+def counted_since(values: Values | None, value: str, week: int) -> int:
+    """The units of a learned value since `week`, neither decayed nor capped: for records that many subjects share.
+
+    `values`: the tallies of its table.
+    """
+    tally = values.get(value) if values else None
     if not tally:
         return 0
     first = tally[0]

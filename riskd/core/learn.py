@@ -134,11 +134,12 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     The place of an address is not learned behind an anonymiser, nor if a crowd shares the address: a carrier's gateway
     may be far from the people behind it.
     """
-    values = dict(context.values)
+    values, popularity = dict(context.values), dict(keys.popularity)
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
         values.pop("country", None)
+        popularity.pop("country", None)
     elif isinstance(context.place, Place) and not crowded(context):
         where = context.place
         place = placed(context.now, where.latitude, where.longitude, where.radius_km)
@@ -148,17 +149,12 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
         address=keys.address,
         network=keys.network,
-        common=_common(keys, values),
+        common=tuple(filter(None, (*popularity.values(), keys.asn))),
         domain=keys.domain,
         values=values,
         place=place,
         typing=_typing(attempt, context),
     )
-
-
-def _common(keys: Keys, values: dict[str, str]) -> tuple[bytes, ...]:
-    known = [key for table, key in keys.popularity.items() if table in values]
-    return tuple([*known, keys.asn] if keys.asn else known)
 
 
 def _typing(attempt: Attempt, context: Context) -> tuple[int, int]:

@@ -38,9 +38,9 @@ from riskd.core.features import NAMES
 from riskd.core.history import DAY, WEEK, Delta, History
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import KINDS
-from riskd.core.stored import PLACE
-from riskd.engine import Engine, Parts
-from riskd.ports import Swap
+from riskd.core.stored import PLACE, Swap
+from riskd.engine import Engine
+from riskd.ports import Parts
 
 ATTEMPT: Final = "attempt"
 """The event that every assessment is. The other events are outcomes and security events."""

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.background import log_no_thread
-from riskd.metrics import METHODS
+from riskd.labels import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method
 from riskd.server.calls.boundary import RpcMeter, Tracer, unary
@@ -210,11 +210,11 @@ def _risk_service(
     outcomes = turns.lane(names["RecordOutcome"], lenient, meter)
     events = turns.lane(names["RecordSecurityEvent"], lenient, meter)
     methods = {
-        "Assess": method(names["Assess"], sign_ins, assess, meter, most),
-        "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter, most),
-        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, event, meter, most),
-        "BatchAssess": _slow_method(names["BatchAssess"], batch, meter, most),
-        "StreamAssess": stream_method(name, streams, stream, meter),
+        "Assess": method(names["Assess"], sign_ins, assess, meter, most, guard=guard),
+        "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter, most, guard=guard),
+        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, event, meter, most, guard=guard),
+        "BatchAssess": _slow_method(names["BatchAssess"], batch, meter, most, guard),
+        "StreamAssess": stream_method(name, streams, stream, meter, guard=guard),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
@@ -238,7 +238,7 @@ def subject_service(
         "ExportSubject": rpc(f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export),
         "EraseSubject": rpc(f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase),
     }
-    return _administration(SUBJECTS, methods, meter)
+    return _administration(SUBJECTS, methods, meter, guard)
 
 
 def release_service(
@@ -255,18 +255,20 @@ def release_service(
         "ActivateRelease": rpc(f"{RELEASES}/ActivateRelease", release_pb2.ActivateReleaseRequest, activate),
         "RollbackRelease": rpc(f"{RELEASES}/RollbackRelease", release_pb2.RollbackReleaseRequest, rollback),
     }
-    return _administration(RELEASES, methods, meter)
+    return _administration(RELEASES, methods, meter, guard)
 
 
 def _administration(
-    service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter
+    service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter, guard: Guard | None
 ) -> Administration:
-    slow = {name: _slow_method(f"{service}/{name}", handler, meter, SLOW_CALLS) for name, handler in methods.items()}
+    slow = {
+        name: _slow_method(f"{service}/{name}", handler, meter, SLOW_CALLS, guard) for name, handler in methods.items()
+    }
     return Administration(service, grpc.method_handlers_generic_handler(service, slow))
 
 
 def _slow_method(
-    name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter, most: int
+    name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter, most: int, guard: Guard | None
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """A method with its own thread, so that sign-ins do not queue behind a batch (up to 0.2 s) or an erasure (longer).
 
@@ -274,7 +276,7 @@ def _slow_method(
     """
     handlers = Handlers(1, name.rpartition("/")[2], held_up_s=SLOW_SECONDS)
     limits = Limits(calls=SLOW_CALLS, burst_s=SLOW_SECONDS, standing_s=SLOW_SECONDS)
-    return method(name, handlers.lane(name, limits, meter), handler, meter, most)
+    return method(name, handlers.lane(name, limits, meter), handler, meter, most, guard=guard)
 
 
 def _unused_pool() -> ThreadPoolExecutor:

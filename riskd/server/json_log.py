@@ -19,6 +19,8 @@ from riskd.background import LOGGER
 
 _SHIFT: Final = 1000
 _OURS: Final = ("riskd", "__main__")
+_GRPC: Final = "grpc._cython.cygrpc"
+"""gRPC's logger of headers that are not UTF-8: a line for each, so a client could write megabytes a second."""
 _LOG: Final = logging.getLogger("riskd.process")
 _BACKGROUND: Final = logging.getLogger(LOGGER)
 
@@ -64,6 +66,7 @@ def configure(level: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger(_GRPC).disabled = True
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread

@@ -20,7 +20,7 @@ from riskd.adapters.lmdb_store.file import refused
 from riskd.adapters.lmdb_store.layout import inside
 from riskd.core.errors import DamagedStore, InvalidStore, Unavailable
 from riskd.core.history import WEEK, Delta
-from riskd.ports import Swap
+from riskd.core.stored import Swap
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0

@@ -20,8 +20,7 @@ from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
 from riskd.core.rekey import moved_key
-from riskd.core.stored import FORMAT
-from riskd.ports import Swap
+from riskd.core.stored import FORMAT, Swap
 from tests.redis_servers import SLOTS, RedisServer, cluster, flush, free_port, node_id, running, until, valkey_server
 
 NOW = 1_800_000_000.0

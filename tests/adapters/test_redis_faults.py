@@ -14,6 +14,7 @@ from threading import Thread
 import hiredis
 import pytest
 
+from riskd import background
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.server import TIMEOUTS
 from riskd.core.errors import Unavailable
@@ -325,8 +326,12 @@ def test_closing_ends_the_threads(tmp_path: Path) -> None:
         write(store)
 
 
-def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the process has no threads left for a moment, a call is unavailable, but the store recovers."""
+def test_a_process_without_threads_connects_once_it_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the process has no threads left for a moment, a call is unavailable and the log says why, but the store
+    recovers."""
+    monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
 
     def none(_: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -339,5 +344,6 @@ def test_a_process_without_threads_connects_once_it_has_some(tmp_path: Path, mon
             for _ in range(TIMEOUTS + 1):
                 with pytest.raises(Unavailable):
                     store.read((KEY,), (), NOW, DEADLINE)
+        assert {vars(record)["fields"]["work"] for record in caplog.records if record.msg == "no_thread"} == {"redis"}
         until(lambda: works(store))
         store.close()

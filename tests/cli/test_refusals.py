@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,20 @@ def test_a_refusal_says_where_and_what(
     assert told.out == ""
     assert expected.format(empty=empty, state=state) in told.err
     assert case not in WITHOUT_TRACE or not state.exists()
+
+
+@pytest.mark.parametrize("words", [["model", "verify", "--json", "--models"], ["policy", "check", "--json"]])
+def test_a_check_lists_its_problems_in_json(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json, a check of files prints every problem with its parts on stdout, and exits with 2."""
+    assert main([*words, str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    (problem,) = json.loads(told.out)["problems"]
+    assert problem["where"] == str(tmp_path)
+    assert problem["what"]
+    assert problem["remedy"]
+    assert told.err == ""
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from riskd.core import stored
 from riskd.core.errors import Unavailable
 from riskd.core.history import DAY, HOUR, PROFILE_TABLES, SKETCH, SLOTS, TABLES, WEEK, Delta, History, fold, inverse
 from riskd.core.marks import MARKS
+from riskd.core.stored import Change, Swap
 from riskd.core.tallies import Tallies
-from riskd.ports import Change, HistoryStore, Swap
+from riskd.ports import HistoryStore
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.core.assessment import Hit
+from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import AGEING, SOURCES, Missing
 from riskd.core.decide import Ruling, decide, satisfied
@@ -244,11 +244,11 @@ def test_bands_include_their_lower_edge(score: float, tier: Tier, level: str) ->
 )
 def test_no_history_is_not_a_failed_store(source: str, why: str, tier: Tier, codes: list[str]) -> None:
     """A subject without history gets the cold-start tier, an unknown address costs nothing, and a source that could not
-    be read gets its posture."""
+    be read gets its posture. The reason contributes nothing to the score."""
     postures = dict.fromkeys(("history", "reputation"), Tier.PHISHING_RESISTANT)
     ruling = rule(login(postures=postures, cold_start=Tier.STEP_UP), 0.0, missing=(Missing(source, why),))
     assert ruling.tier is tier
-    assert [reason.code for reason in ruling.reasons] == codes
+    assert [(reason.code, reason.contribution) for reason in ruling.reasons] == [(code, 0.0) for code in codes]
 
 
 def test_a_noted_gap_raises_nothing() -> None:
@@ -259,7 +259,8 @@ def test_a_noted_gap_raises_nothing() -> None:
 
 
 def test_hits_give_their_reasons() -> None:
-    """Each code of the acting hits appears once, in order, with the text of its first strictest hit."""
+    """Each code of the acting hits appears once, in order, with the text of its first strictest hit, and contributes
+    nothing to the score."""
     found = [
         Hit("a", Tier.STEP_UP, "A", False, "lax"),
         Hit("b", Tier.STEP_UP, "B", False, "other"),
@@ -268,7 +269,7 @@ def test_hits_give_their_reasons() -> None:
         Hit("e", Tier.DENY, "A", False, "as strict"),
     ]
     reasons = rule(login(), 0.0, found).reasons
-    assert [(reason.code, reason.text) for reason in reasons] == [("A", "strict"), ("B", "other")]
+    assert reasons == (Reason("A", 0.0, "strict"), Reason("B", 0.0, "other"))
 
 
 def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
@@ -277,7 +278,7 @@ def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
     learning, over = (rule(login(learning_until=until), 0.2, found) for until in (NOW + 1, NOW))
 
     assert (learning.tier, learning.withheld) == (Tier.BASELINE, Tier.PHISHING_RESISTANT)
-    assert [reason.code for reason in learning.reasons] == ["LEARNING_MODE", "A"]
+    assert [(reason.code, reason.contribution) for reason in learning.reasons] == [("LEARNING_MODE", 0.0), ("A", 0.0)]
     assert Tier.PHISHING_RESISTANT.name in learning.reasons[0].text
     assert (over.tier, over.withheld) == (Tier.PHISHING_RESISTANT, None)
     assert [reason.code for reason in over.reasons] == ["A"]

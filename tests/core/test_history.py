@@ -508,7 +508,7 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
     week = int(now // WEEK)
     expected = sum(n for at, n in enumerate(tally[1:], tally[0]) if at >= week - 26)
 
-    assert counted_since(tally, int(now // WEEK) - OLDEST) == expected
+    assert counted_since({"laptop": tally}, "laptop", int(now // WEEK) - OLDEST) == expected
 
 
 @law
@@ -525,7 +525,8 @@ def test_units_are_what_each_week_earned_as_far_as_it_has_not_faded(tally: list[
 def test_half_is_forgotten_after_a_quarter() -> None:
     """The half-life is 13 weeks."""
     assert units([3000, 4], START + 13 * WEEK) == pytest.approx(2.0)
-    assert units(None, START) == trusted(None, START) == units([], START) == counted_since(None, 3000) == 0
+    assert units(None, START) == trusted(None, START) == units([], START) == 0
+    assert counted_since(None, "", 3000) == counted_since({}, "", 3000) == 0
 
 
 @pytest.mark.parametrize("count", [1, 4, 16, 32, 52, 80])

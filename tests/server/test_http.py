@@ -8,12 +8,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 import pytest
 
-from riskd.listener import TEXT
+from riskd.listener import TEXT, Listener, Reply, monitoring
 from riskd.server.json_log import JsonFormatter
-from riskd.server.processes.http import CONNECTIONS, Endpoint, Server
+from riskd.server.processes.http import CONNECTIONS, SECONDS
 
 
 def page(accept: str) -> tuple[str, bytes]:
@@ -26,7 +27,8 @@ def page(accept: str) -> tuple[str, bytes]:
 @contextmanager
 def served() -> Iterator[str]:
     """A running endpoint; gives its address."""
-    with Server("127.0.0.1", 0, Endpoint(page, lambda: True, list)) as server:
+    reply = monitoring(page, lambda: Reply(HTTPStatus.OK))
+    with Listener("127.0.0.1", 0, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/metrics"

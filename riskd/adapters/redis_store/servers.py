@@ -5,7 +5,7 @@ from __future__ import annotations
 from binascii import crc32, crc_hqx
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
-from threading import Condition, Event, Thread
+from threading import Condition, Event
 from time import monotonic
 from typing import Final
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 from riskd.adapters.redis_store.greeting import LOAD, Access, connect, refusal
 from riskd.adapters.redis_store.link import Address, Link, Reply, pack
 from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, TIMEOUTS, UNFORESEEN, Server, late
-from riskd.background import surviving
+from riskd.background import start_thread, surviving
 from riskd.core.errors import Problem, Unavailable
 
 REDIRECTIONS: Final = 8
@@ -232,10 +232,8 @@ class Servers:
             if self._discovering or (len(self._owners) == 1 and not again) or self._closed.is_set():
                 return
             self._discovering = True
-        try:
-            Thread(target=self._discover_with_retries, name="riskd-redis", daemon=True).start()
-        except RuntimeError:  # no more threads: the next caller tries again
-            self._discovering = False
+        if start_thread(self._discover_with_retries, "redis") is None:
+            self._discovering = False  # the next caller tries again
 
     def _discover_with_retries(self) -> None:
         pause = PAUSE

@@ -90,7 +90,7 @@ def read_policies(
 ) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
     """The policies in files or directories, with their texts, each read once. Raises InvalidPolicy."""
     from riskd.adapters.cel_rules import CelCompiler
-    from riskd.adapters.policy_file import read_policy
+    from riskd.adapters.policy_file import policy_text, read_policy
     from riskd.core.errors import InvalidPolicy, Problem
     from riskd.core.features import NAMES
 
@@ -99,14 +99,10 @@ def read_policies(
     by_domain: dict[str, tuple[Policy, tuple[str, str]]] = {}
     for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = policy_text(path)
             policy = read_policy(str(path), text, compiler)
         except InvalidPolicy as error:
             problems += error.problems
-        except OSError as error:
-            problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
-        except UnicodeDecodeError as error:
-            problems.append(Problem(str(path), f"cannot be read: byte {error.start} is not UTF-8"))
         else:
             if policy.domain in by_domain:
                 what = f"is another policy of {policy.domain}, beside {by_domain[policy.domain][1][0]}"

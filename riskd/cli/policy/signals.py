@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli.model.opening import add_models, loaded, opened
 from riskd.cli.policy import log
 from riskd.cli.terminal import print_json, print_table, progress, when
 
@@ -31,7 +32,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "collected. One signal may stand in for another, so the last rows leave several out together.",
     )
     log.add_policies(parser)
-    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    add_models(parser)
     log.add_arguments(parser)
     parser.set_defaults(handler=_run)
 
@@ -61,8 +62,6 @@ def _run(args: argparse.Namespace) -> int:
 def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[str, str]]:
     """The champions' directories and versions, each loaded once to check it, as a service would. Raises
     InvalidModel."""
-    from riskd.cli.model.opening import loaded, opened
-
     settings, registry = opened(args)
     models = tuple((domain, registry.champion(domain)) for domain in domains)
     return models, {domain: loaded(settings.models.trusted_keys, path, domain).version for domain, path in models}

@@ -13,7 +13,8 @@ from riskd.core.context import Missing
 from riskd.core.history import PROFILE_SECONDS, SEQUENCE_SECONDS, Delta
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
-from riskd.engine import Engine, observe
+from riskd.engine import Engine
+from riskd.gather import observe
 from riskd.offline.importers.event import Event, Skipped
 
 WINDOW: Final = 10_000
