@@ -119,7 +119,8 @@ def problem(path: Path, error: Exception) -> Problem:
         )
     if isinstance(error, DAMAGE):
         return _damaged(path, str(error))
-    return Problem(str(path), str(error), "check that the disk has space and is healthy, and that this user may write")
+    what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    return Problem(str(path), what, "check that the disk has space and is healthy, and that this user may write")
 
 
 def stuck(path: Path, seconds: float = PATIENCE_S) -> Problem:

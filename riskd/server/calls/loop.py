@@ -8,6 +8,7 @@ Here the polling thread itself runs a call whenever nothing has arrived.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic, time
 from typing import Final
@@ -81,13 +82,14 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         Goes on while calls wait, so that no call that this thread has received is left to one that sleeps in `poll`.
         """
         thread = get_ident()
-        while self._turns.due or sum(other != thread for other in list(self._away)) >= number:
-            if self._state.termination_event.is_set():
-                break
-            event = self.poll(time() + _POLL_SECONDS)
-            if event.completion_type is not cygrpc.CompletionType.queue_timeout:
-                _server._process_event_and_continue(self._state, event)
-            del event  # as in `grpc._server`: the event of a finished call would keep its queue alive
+        with suppress(SystemExit):  # held up until the server had stopped
+            while self._turns.due or sum(other != thread for other in list(self._away)) >= number:
+                if self._state.termination_event.is_set():
+                    break
+                event = self.poll(time() + _POLL_SECONDS)
+                if event.completion_type is not cygrpc.CompletionType.queue_timeout:
+                    _server._process_event_and_continue(self._state, event)
+                del event  # as in `grpc._server`: the event of a finished call would keep its queue alive
         self._away.pop(thread, None)
         self._spares -= 1
 
