@@ -26,7 +26,8 @@ from riskd.core.learn import Lesson, lesson_deltas
 from riskd.core.marks import placed
 from riskd.core.pseudonym import short
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, RECEIPT
-from riskd.ports import HistoryStore, Swap
+from riskd.core.stored import Swap
+from riskd.ports import HistoryStore
 
 NOW: Final = 1_800_000_000.0
 VALUES: Final = {

@@ -25,10 +25,10 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings
 from riskd.core.assess import assess
 from riskd.core.context import Missing
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.meter_memory import MeterMemory
 from riskd.metrics import METRICS
-from riskd.ports import Meter
+from riskd.ports import Meter, Parts
 from riskd.wiring import load_release, open_geo
 from tests.core.builders import NOW, keys_of, settled, sign_in
 

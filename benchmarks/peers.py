@@ -36,7 +36,8 @@ from riskd.core.address import parse
 from riskd.core.attempt import Attempt
 from riskd.core.familiarity import global_term, ratio, user_term
 from riskd.core.rules import Facts
-from riskd.engine import Engine, observe
+from riskd.engine import Engine
+from riskd.gather import observe
 from riskd.wiring import open_engine
 
 LEVELS: Final = (

@@ -20,7 +20,8 @@ from riskd.core.address import parse
 from riskd.core.context import Missing
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.signals import values
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
+from riskd.ports import Parts
 from riskd.wiring import load_release, open_geo
 
 ROUNDS = 30

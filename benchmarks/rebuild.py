@@ -23,8 +23,8 @@ from riskd.config import Settings, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.stored import NOBODY, expired
-from riskd.engine import Engine, Parts
-from riskd.ports import HistoryStore
+from riskd.engine import Engine
+from riskd.ports import HistoryStore, Parts
 from riskd.rebuild.order import LogSource
 from riskd.rebuild.run import RECORDS, rebuild
 from riskd.wiring import load_release, open_geo

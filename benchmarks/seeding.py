@@ -33,7 +33,8 @@ from riskd.core.rekey import merged
 from riskd.core.retention import USUAL
 from riskd.core.stored import Change, pack
 from riskd.core.tallies import SEEN, Tallies, Values
-from riskd.engine import Parts, observe
+from riskd.gather import observe
+from riskd.ports import Parts
 
 SIGN_INS: Final = 3
 """Proven sign-ins of each subject: one a week, the last one a week ago."""

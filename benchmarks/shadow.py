@@ -20,7 +20,8 @@ from riskd.adapters.memory import NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings
 from riskd.core.lineup import Lineup
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
+from riskd.ports import Parts
 from riskd.wiring import load_release, open_geo
 
 ROUNDS = 12

@@ -18,7 +18,7 @@ from typing import Final
 from benchmarks import program
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.lmdb_store.turn import Turn
-from riskd.core import record
+from riskd.core import replies
 from riskd.core.attempt import Attempt, Device, Network
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Pseudonyms
@@ -79,7 +79,7 @@ def main() -> None:
             "the same by a thread of its own": lambda: lane.run(write),
             "a handler, as it comes with Python": lambda: plain.submit(int).result(),
             "a handler that is watched": lambda: watched.submit(int).result(),
-            "seal of a request id": lambda: pseudonyms.seal(record.content(attempt)),
+            "seal of a request id": lambda: pseudonyms.seal(replies.content(attempt)),
         }
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(ROUNDS):

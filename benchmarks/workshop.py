@@ -34,12 +34,13 @@ from riskd.cli.main import main as command
 from riskd.config import Settings, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.offline.buckets import Share
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
 from riskd.offline.rerun.run import Plan, run
+from riskd.ports import Parts
 from riskd.rebuild.order import LogSource
 from riskd.wiring import load_release, open_geo
 

@@ -35,7 +35,9 @@ from riskd.core.errors import (
     UnknownAssessment,
 )
 from riskd.core.requirement import Requirement, Tier
-from riskd.engine import Engine, Parts, Recorded
+from riskd.engine import Engine
+from riskd.ports import Parts
+from riskd.reports import Recorded
 
 __all__ = [
     "Assessment",

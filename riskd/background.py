@@ -52,6 +52,9 @@ def every(seconds: float, work: Callable[[threading.Event], None], name: str) ->
 
     `work` gets an event that is set when it should stop; the exit waits for it. Exceptions are logged.
     """
+    if not seconds:
+        yield
+        return
     stop = threading.Event()
 
     def run() -> None:
@@ -60,14 +63,12 @@ def every(seconds: float, work: Callable[[threading.Event], None], name: str) ->
                 work(stop)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
-    if seconds:
-        thread.start()
+    thread.start()
     try:
         yield
     finally:
         stop.set()
-        if seconds:
-            thread.join()
+        thread.join()
 
 
 @contextmanager

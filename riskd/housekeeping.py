@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive
-from riskd.adapters.rekeying import read_mark
+from riskd.adapters.rekeying import Mark, restore_mark
 from riskd.background import every
 from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
@@ -28,9 +28,9 @@ _LOG: Final = logging.getLogger("riskd.housekeeping")
 
 
 class PepperState(Struct, frozen=True):
-    """The peppers in use, and the number of layers under which the store has all of its records."""
+    """The peppers in use, and the store's note on its own."""
 
-    layers: int
+    mark: Mark
     peppers: list[bytes]
 
 
@@ -76,8 +76,9 @@ class _Keeper:
             _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
 
     def _rekey(self) -> None:
-        mark, peppers = read_mark(self._base), obtain_peppers(self._settings)
-        found = PepperState(mark.layers, peppers)
+        peppers = obtain_peppers(self._settings)
+        mark = restore_mark(self._base, self._known.mark, len(self._known.peppers) - 1)
+        found = PepperState(mark, peppers)
         if self._known != found:
             self._engine.rekey(*with_peppers(self._base, peppers, mark, self._meter))
             self._known = found

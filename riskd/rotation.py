@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.lmdb_store import beside, due_until, note
+from riskd.adapters.lmdb_store import DATA, beside, due_until, note
 from riskd.adapters.memory import NullMeter
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Layer
-from riskd.core.rekey import layer_parity
+from riskd.core.recall import NOTE
+from riskd.core.rekey import unmoved
 from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore
 from riskd.stores import checks, open_store, with_peppers
@@ -42,14 +43,13 @@ class Status(Struct, frozen=True):
 
 def status(settings: Settings) -> Status:
     """The progress of a rotation. Reads every key of the store. Raises InvalidSettings, InvalidStore, Unavailable."""
-    count, path = len(obtain_peppers(settings)) - 1, pepper_file(settings)
     with _opened(settings) as store:
+        count, path = len(obtain_peppers(settings)) - 1, pepper_file(settings)
         mark, records, left, cursor = read_mark(store), 0, 0, b""
         while True:
             keys, cursor = store.walk(cursor, 10_000)
-            ours = [key for key in keys if not key.startswith(NOBODY)]
-            records += len(ours)
-            left += sum(layer_parity(key) != count % 2 for key in ours)
+            records += sum(not key.startswith(NOBODY) and key[-1:] != NOTE for key in keys)
+            left += sum(unmoved(key, count % 2) for key in keys)
             if not cursor:
                 break
     mode = f"{path.stat().st_mode & 0o777:04o}" if path is not None else ""
@@ -109,6 +109,11 @@ def _opened(settings: Settings) -> Iterator[HistoryStore]:
         raise InvalidSettings(
             [Problem("store.kind", "a `memory` store exists only in its service, so nothing can be moved", remedy)]
         )
+    with suppress(PermissionError):  # opening it says why
+        if settings.store.kind == "lmdb" and not (Path(settings.store.path) / DATA).exists():
+            what = f"{settings.store.path} has no store, so nothing can be moved"
+            remedy = "give the settings of the service, or set store.path"
+            raise InvalidSettings([Problem("store.path", what, remedy)])
     store = open_store(settings)
     try:
         yield store

@@ -14,14 +14,14 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.background import start_thread, surviving
-from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
+from riskd.core.logged import shadow_record
 from riskd.core.pseudonym import Keys
 from riskd.core.requirement import Tier
-from riskd.ports import DecisionLog, Meter
+from riskd.ports import Parts
 
 DEPTH: Final = 64
 """Longest queue of attempts; one takes about 5 KiB, at most 50."""
@@ -46,9 +46,10 @@ class Case(Struct, frozen=True):
 class Shadow:
     """Scores cases on a background thread, which starts with the first case. Thread-safe."""
 
-    def __init__(self, log: DecisionLog, meter: Meter) -> None:
-        self._log = log
-        self._meter = meter
+    def __init__(self, parts: Parts) -> None:
+        """Of the parts it uses the log and the meter."""
+        self._parts = parts
+        self._meter = parts.meter
         self._waiting: queue.Queue[Case | None] = queue.Queue(DEPTH)
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -95,28 +96,9 @@ class Shadow:
     def _score(self, case: Case) -> None:
         attempt, answer = case.attempt, case.answer
         decision = assess(attempt, case.context, case.keys, case.release, answer.id, suggest=False)
-        shadow = decision.assessment
-        self._meter.shadowed(attempt.domain, compared(answer.requirement.tier, shadow.requirement.tier))
-        line = record.ShadowRecord(
-            id=answer.id,
-            time=case.context.now,
-            tenant=attempt.tenant,
-            domain=attempt.domain,
-            journey=attempt.journey,
-            log_odds=decision.log_odds,
-            score=shadow.score,
-            level=shadow.level,
-            tier=shadow.requirement.tier.name,
-            satisfied=shadow.requirement.satisfied,
-            hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
-            shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
-            causes=shadow.causes,
-            release=shadow.release,
-            model=shadow.model,
-            beside=answer.release,
-        )
-        if not self._log.append(record.encode(line)):
-            self._meter.failed("decision_log")
+        tier = decision.assessment.requirement.tier
+        self._meter.shadowed(attempt.domain, compared(answer.requirement.tier, tier))
+        self._parts.log_line(shadow_record(attempt, case.context, decision, answer))
 
 
 def compared(required: Tier, shadow: Tier) -> str:

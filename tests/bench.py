@@ -23,8 +23,8 @@ from riskd.core.attempt import (
 )
 from riskd.core.context import Memory, Remembered
 from riskd.core.history import History
-from riskd.engine import Engine, Parts
-from riskd.ports import HistoryStore
+from riskd.engine import Engine
+from riskd.ports import HistoryStore, Parts
 from riskd.wiring import load_release
 from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts
 from tests.doubles import CountingMeter, ListLog

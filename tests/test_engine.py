@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.core import learn, record
+from riskd.core import learn, record, replies
 from riskd.core.assess import Release
 from riskd.core.attempt import (
     Attempt,
@@ -58,7 +58,7 @@ def test_eight_repeats_at_once_get_one_answer(release: Release, store: HistorySt
     bench = Bench(release, store)
     answers = at_once(lambda _: bench.assess(ASKED))
 
-    assert len({record.encode_reply(answer, b"") for answer in answers}) == 1
+    assert len({replies.encode(answer, b"") for answer in answers}) == 1
     assert bench.tries() == 1
     assert bench.logged() == 1
 

@@ -35,7 +35,8 @@ from riskd.core.features import NAMES
 from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.validation import EARLIEST, FUTURE_S, ID, INTERVALS, ITEMS, TEXT, WORD
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
+from riskd.ports import Parts
 from riskd.wiring import load_release
 from tests.bench import parts as made
 from tests.doubles import FailingStore, ListLog

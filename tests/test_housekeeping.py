@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from riskd import housekeeping
+from riskd.adapters.caching import CachingStore
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
 from riskd.config import Settings
+from riskd.core.errors import InvalidSettings
+from riskd.core.history import Delta
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.recall import PROFILE
+from riskd.ports import HistoryStore
+from riskd.stores import checks, first_mark, with_peppers
+from tests.cases.world import NOW
 
 PATIENCE = 10.0
+PEPPERS = [b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."]
 
 
 def test_a_compaction_that_fails_says_why(
@@ -27,7 +40,7 @@ def test_a_compaction_that_fails_says_why(
     damaged.parent.mkdir()
     damaged.write_bytes(b"{")
     engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=NullMeter()), release=None)
-    archive, known = FileLogArchive(tmp_path, 3600.0, 600.0), housekeeping.PepperState(0, [])
+    archive, known = FileLogArchive(tmp_path, 3600.0, 600.0), housekeeping.PepperState(Mark(), [])
     with (
         caplog.at_level(logging.ERROR),
         housekeeping.housekeeping(Settings(), engine, archive, MemoryStore(), known),
@@ -40,3 +53,64 @@ def test_a_compaction_that_fails_says_why(
     assert event.message == "compaction_failed"
     (problem,) = event.fields["problems"]  # type: ignore[attr-defined]
     assert str(damaged) in problem.what
+
+
+def kept(directory: Path, store: MemoryStore, mark: Mark, peppers: Sequence[bytes]) -> list[HistoryStore]:
+    """One round of housekeeping. Returns the stores to which it switched."""
+    file = directory / "pepper"
+    file.write_bytes(b"\n".join(peppers))
+    settings = Settings()
+    settings = replace(settings, secrets=replace(settings.secrets, pepper_file=str(file)))
+    switched: list[HistoryStore] = []
+    engine: Any = SimpleNamespace(
+        parts=SimpleNamespace(meter=NullMeter()), rekey=lambda store, _pseudonyms: switched.append(store)
+    )
+    known = housekeeping.PepperState(mark, list(peppers))
+    housekeeping._Keeper(settings, engine, store, known).look(threading.Event())
+    return switched
+
+
+def written(store: MemoryStore, *layers: bytes) -> None:
+    """What a worker writes under these layers."""
+    key = Pseudonyms(PEPPERS[0], layers).digest("", "customer", "subject", "anne") + PROFILE
+    store.write([Delta(key, NOW, 2 * NOW, (("sign_in", "", 1),))], (), NOW, 1.0)
+
+
+@pytest.mark.parametrize("moved", [1, 2], ids=["during a rotation", "after rotations"])
+def test_a_store_that_is_emptied_under_a_service_keeps_its_note_on_the_peppers(
+    tmp_path: Path, moved: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a store loses its data while workers run, they write its note on the peppers again: the next start is not
+    refused, and no rotation seems to be under way that is not."""
+    mark, store = Mark(moved, checks(PEPPERS[: moved + 1])), MemoryStore()
+    written(store, *PEPPERS[1:])
+    assert kept(tmp_path, store, mark, PEPPERS) == []
+    assert read_mark(store) == mark == first_mark(store, PEPPERS)
+    with_peppers(store, PEPPERS, mark, NullMeter())
+    assert caplog.records == []
+
+
+def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:
+    """A store of before the first rotation, put in place under a service, is moved again: its records stay in reach."""
+    store = MemoryStore()
+    written(store)
+    (moving,) = kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS[:2])
+    assert read_mark(store) == Mark()
+    assert isinstance(moving, CachingStore)
+    assert isinstance(moving._store, RekeyingStore)
+
+
+def test_a_note_that_is_there_stays(tmp_path: Path) -> None:
+    """The note of a rotation that ended meanwhile is not replaced by the one that a worker knew before."""
+    store, ended = MemoryStore(), Mark(2, checks(PEPPERS))
+    write_mark(store, ended)
+    assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS)) == 1
+    assert read_mark(store) == ended
+
+
+def test_a_start_that_is_refused_does_not_cost_the_peppers() -> None:
+    """If a store without a note may have lost its data, the remedy begins with that, and not with dropping peppers."""
+    store = MemoryStore()
+    written(store, *PEPPERS[1:])
+    with pytest.raises(InvalidSettings, match="if the store lost its data, empty it and keep all lines; else leave 2"):
+        with_peppers(store, PEPPERS, first_mark(store, PEPPERS), NullMeter())

@@ -17,6 +17,9 @@ from riskd.meter_memory import MeterMemory, Readings
 from riskd.metrics import METRICS
 from riskd.series import Metric
 
+_Row = tuple[tuple[str, ...], list[float]]
+"""Label values, and the value: a histogram has one for each bucket, then its sum."""
+
 
 class ReadingsPage(Collector):
     """The page of a single process, which has only `live` metrics, that is, present readings."""
@@ -36,39 +39,40 @@ class ReadingsPage(Collector):
     def collect(self) -> Iterator[Family]:
         """Every metric."""
         for metric in self._metrics:
-            readings = self._readings.get(metric.name, {})
-            yield _family(metric, ((row, [value]) for row, value in readings.items()))
+            yield _family(metric, self._rows(metric))
+
+    def _rows(self, metric: Metric) -> Iterator[_Row]:
+        yield from ((row, [value]) for row, value in self._readings.get(metric.name, {}).items())
 
 
-class PrometheusPage(Collector):
+class PrometheusPage(ReadingsPage):
     """The page of a service: the counts of all workers, merged, and the present readings."""
 
     def __init__(self, memory: MeterMemory, version: str) -> None:
+        super().__init__(METRICS)
         self._memory = memory
         self._version = version
-        self._readings: Readings = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._workers: Sequence[Sequence[float]] = ()
 
     def render(self, accept: str, readings: Readings) -> tuple[str, bytes]:
-        """Content type and page, in the format that the Accept header asks for. One caller at a time."""
-        self._readings = {
-            **readings,
+        """See `ReadingsPage`."""
+        self._workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
+        about: Readings = {
             "riskd_build_info": {(self._version, platform.python_version()): 1.0},
             "riskd_release_info": self._releases(),
         }
-        encoder, content_type = choose_encoder(accept)
-        return content_type, encoder(self._registry)
+        return super().render(accept, {**readings, **about})
 
-    def collect(self) -> Iterator[Family]:
-        """Every metric. Rows of zeros are left out of sparse metrics."""
-        workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
-        for metric in METRICS:
-            if metric.merge == "live":
-                readings = self._readings.get(metric.name, {})
-                yield _family(metric, ((row, [value]) for row, value in readings.items()))
-            else:
-                yield _family(metric, _rows(metric, _merged(metric, self._memory.first[metric.name], workers)))
+    def _rows(self, metric: Metric) -> Iterator[_Row]:
+        """The rows of a metric, without those of zeros if it is sparse."""
+        if metric.merge == "live":
+            yield from super()._rows(metric)
+            return
+        values = _merged(metric, self._memory.first[metric.name], self._workers)
+        for number, row in enumerate(metric.rows):
+            cells = values[number * metric.width : (number + 1) * metric.width]
+            if any(cells) or not metric.sparse:
+                yield row, cells
 
     def _releases(self) -> dict[tuple[str, ...], float]:
         notes = {self._memory.read_note(worker) for worker in range(self._memory.workers)} - {""}
@@ -85,14 +89,7 @@ def _merged(metric: Metric, first: int, workers: Sequence[Sequence[float]]) -> l
     return [sum(column) for column in columns]
 
 
-def _rows(metric: Metric, values: list[float]) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-    for number, row in enumerate(metric.rows):
-        cells = values[number * metric.width : (number + 1) * metric.width]
-        if any(cells) or not metric.sparse:
-            yield row, cells
-
-
-def _family(metric: Metric, rows: Iterable[tuple[tuple[str, ...], list[float]]]) -> Family:
+def _family(metric: Metric, rows: Iterable[_Row]) -> Family:
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(metric.name, metric.doc, labels=metric.labels)
         names = (*(_go_float(bound) for bound in metric.bounds), "+Inf")

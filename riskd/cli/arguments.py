@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import io
 import math
 import os
-from typing import Final
+import sys
+from pathlib import Path
+from typing import Final, TextIO
 
 from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
@@ -30,20 +33,40 @@ def moment(text: str) -> float:
     return seconds
 
 
-def whole_number(text: str, least: int = 1) -> int:
-    """A whole number that is at least `least`."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+def whole_number(text: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number that is at least `least`, and at most `most` if there is such a bound."""
+    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+        span = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {span}")
     return int(text)
+
+
+def number(text: str) -> float:
+    """A finite number that is at least 0."""
+    if not 0 <= (value := _float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
+
+
+def deadline(text: str) -> float:
+    """A number of seconds above 0."""
+    if not 0 < (seconds := _float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a timeout: write a number of seconds above 0, such as 0.5")
+    return seconds
+
+
+def _float(text: str) -> float:
+    """The number, or NaN, which fails every comparison."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def class_weight(text: str) -> tuple[str, float]:
     """The class and weight in `CLASS=N`. A weight that is not a number becomes NaN, which fails every bounds check."""
-    name, _, number = text.partition("=")
-    try:
-        return name, float(number)
-    except ValueError:
-        return name, math.nan
+    name, _, weight = text.partition("=")
+    return name, _float(weight)
 
 
 def user() -> str:
@@ -54,6 +77,33 @@ def user() -> str:
         return f"uid {os.getuid()}"
 
 
+def stdin() -> TextIO:
+    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return sys.stdin
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name an account, which `subject_of` reads."""
+    parser.add_argument(
+        "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
+    )
+    parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
+
+
+def subject_of(args: argparse.Namespace) -> str:
+    """The account identifier: SUBJECT, or the first line of standard input. Raises InvalidSubject."""
+    from riskd.core.errors import InvalidSubject
+    from riskd.core.validation import subject_violations
+
+    subject = stdin().readline().rstrip("\r\n") if args.subject == "-" else args.subject
+    if wrong := subject_violations(args.tenant, args.domain, subject):
+        raise InvalidSubject(wrong)
+    return str(subject)
+
+
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
     """Add the --log flag, which `log_of` reads. The parser must take settings, too."""
     parser.add_argument("--log", metavar="DIR", help=f"{what} (default: log.dir)")
@@ -62,6 +112,18 @@ def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decis
 def log_of(args: argparse.Namespace) -> str:
     """The directory that --log names, else the setting log.dir. Raises InvalidSettings."""
     return args.log or settings.given(args).settings.log.dir
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the labels of decisions come from."""
+    parser.add_argument(
+        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log, if it is not beside it"
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("truth", "outcomes"),
+        help="where labels come from (default: the truth for simulated logs, outcomes for live ones)",
+    )
 
 
 def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
@@ -77,6 +139,13 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         action="append",
         help="identity domain; repeatable (default: every domain in the log)",
     )
+    add_times(parser)
+    add_processes(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose decisions by time. Without them, the values include every decision."""
     parser.add_argument(
         "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
     )
@@ -87,10 +156,18 @@ def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:
         default=float("inf"),
         help="decisions before this day, as 2026-12-01 (UTC)",
     )
-    parser.add_argument(
-        "--processes", metavar="N", type=whole_number, help="number of processes (default: one for each CPU)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_form(parser: argparse.ArgumentParser, page: str) -> None:
+    """Add the flags that print a table as JSON or as its reference page."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help=f"print the reference page {page}")
+
+
+def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:
+    """Add the flag that sets how many processes work at the same time. Without it, the value is None."""
+    parser.add_argument("--processes", metavar="N", type=whole_number, help=f"{what} (default: one for each CPU)")
 
 
 def add_connection(
@@ -115,7 +192,7 @@ def add_connection(
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_deadline,
+        type=deadline,
         default=timeout,
         help="how long to wait for the answer (default: %(default)g)",
     )
@@ -126,13 +203,3 @@ def add_connection(
         parser.add_argument(
             f"--{flag}", metavar="FILE", default=os.environ.get(variable) or None, help=f"{meaning} (${variable})"
         )
-
-
-def _deadline(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a timeout: write a number of seconds above 0, such as 0.5")
-    return seconds

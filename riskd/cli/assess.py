@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection
+from riskd.cli.arguments import add_connection, number, stdin
+from riskd.cli.terminal import reading
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, Problem
 
@@ -86,7 +85,7 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--amr", metavar="METHODS", default="", help="methods that met the challenge, separated by commas: pwd,otp"
     )
-    parser.add_argument("--seconds", metavar="N", type=float, help="time that the challenge took the subject")
+    parser.add_argument("--seconds", metavar="N", type=number, help="time that the challenge took the subject")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant of the assessed attempt")
     add_connection(parser)
     parser.set_defaults(handler=_outcome)
@@ -105,8 +104,8 @@ def _assess(args: argparse.Namespace) -> int:
     from riskd.cli.client.request import assess_request
 
     request = assess_request(_read(args.file), fields, args.file or "")
-    shown = connection.bearer(args)
-    return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=shown))
+    metadata = connection.call_metadata(args)
+    return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=metadata))
 
 
 def _outcome(args: argparse.Namespace) -> int:
@@ -116,43 +115,31 @@ def _outcome(args: argparse.Namespace) -> int:
     request = assess.outcome_request(
         Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
     )
-    shown = connection.bearer(args)
-    return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=shown))
+    metadata = connection.call_metadata(args)
+    return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=metadata))
 
 
 def _read(file: str | None) -> str:
-    """The document, `{}` if there is none. Raises InvalidAttempt."""
+    """The document, `{}` if there is none. Raises InvalidSettings."""
     if file is None:
         return "{}"
-    try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    except UnicodeDecodeError as error:
-        raise InvalidAttempt([Problem(file, "is not UTF-8")]) from error
+    with reading(file):
+        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
 
 
 @contextmanager
 def _lines(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still growing. Raises InvalidAttempt.
+    """The lines of a document that may be long, or still growing. Raises InvalidSettings.
 
-    Bytes that are not UTF-8 become lone surrogates, which no request accepts.
+    Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
     """
     if file is None or file == "-":
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-        yield sys.stdin
+        yield stdin()
         return
-    try:
+    with reading(file):
         opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
-    except OSError as error:
-        raise _unreadable(file, error) from error
     with opened:
         yield opened
-
-
-def _unreadable(file: str, error: OSError) -> InvalidAttempt:
-    return InvalidAttempt([Problem(file, f"cannot be read: {error.strerror}")])
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import add_span, log_of, moment
+from riskd.cli.arguments import add_span, log_of, moment, number
 from riskd.cli.extras import require
-from riskd.cli.model.opening import loaded, opened
+from riskd.cli.model.opening import add_models, loaded, opened
 from riskd.cli.policy.log import left_out
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, save
 from riskd.core.attempt import DOMAINS
@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog="exit codes: 0 nothing has drifted; 1 something has; 2 refused: no log, too few rows, no such model",
     )
     add_span(parser, stored=True)
-    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    add_models(parser)
     parser.add_argument(
         "--model",
         metavar="VERSION",
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--threshold",
         metavar="N",
-        type=float,
+        type=number,
         default=0.1,
         help="smallest shift that counts, in units of the stability index (default: 0.1)",
     )

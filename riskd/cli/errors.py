@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from textwrap import TextWrapper
 
+from riskd.cli.arguments import add_form
 from riskd.cli.terminal import print_json
 
 _WRAPPER = TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
@@ -16,9 +17,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "errors",
         description="List the errors that callers can get, and what the caller and the operator do about each.",
     )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/errors.md")
-    form.add_argument("--json", action="store_true", help="print JSON")
+    add_form(parser, "docs/errors.md")
     parser.set_defaults(handler=_run)
 
 

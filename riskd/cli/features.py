@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli.terminal import markdown_table
+from riskd.cli.arguments import add_form
+from riskd.cli.terminal import markdown_table, print_json
 from riskd.core.features import FEATURES, GROUPS, Feature, schema
 
 _INTRODUCTION: Final = """\
@@ -37,16 +37,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register `features`."""
     parser = commands.add_parser("features", description="Show what the score is made of.")
     parser.add_argument("--group", choices=GROUPS, help="only one group")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/features.md")
+    add_form(parser, "docs/features.md")
     parser.set_defaults(handler=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     chosen = [feature for feature in FEATURES if args.group in (None, feature.group)]
     if args.json:
-        print(document(chosen))
+        print_json(document(chosen))
     elif args.markdown:
         print(page(chosen), end="")
     else:
@@ -62,8 +60,8 @@ def table(features: Sequence[Feature]) -> str:
     return "\n".join(lines)
 
 
-def document(features: Sequence[Feature]) -> str:
-    """The table as JSON; a missing value is null."""
+def document(features: Sequence[Feature]) -> dict[str, object]:
+    """The table for JSON; a missing value is null."""
     rows = [
         {
             "name": feature.name,
@@ -79,7 +77,7 @@ def document(features: Sequence[Feature]) -> str:
         }
         for feature in features
     ]
-    return json.dumps({"schema": schema(), "features": rows}, indent=2)
+    return {"schema": schema(), "features": rows}
 
 
 def page(features: Sequence[Feature] = FEATURES) -> str:

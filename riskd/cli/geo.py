@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import complain, print_json, print_table
+from riskd.cli.terminal import bars, complain, print_json, print_table
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -95,14 +95,11 @@ def _install(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _install_visibly(directory: Path) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 
     from riskd.offline.geo.install import install
 
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with bars(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), stay=True) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(step: str, done: float) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from riskd.cli.terminal import aligned, markdown_table
+from riskd.cli.arguments import add_form
+from riskd.cli.terminal import aligned, markdown_table, print_json
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
 from riskd.core.marks import MARKS
-from riskd.offline.kept import ATTEMPT, Content, Kept, observe
+from riskd.offline.observed import ATTEMPT, Content, Observed, observe
 from riskd.wording import quantity
 
 _INTRODUCTION: Final = """\
@@ -49,9 +49,7 @@ _HEAD: Final = ("About", "Item", "Held as", "Kept for", "Changed by", "Read by")
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `history`."""
     parser = commands.add_parser("history", description="Show what is stored about whom, for how long and why.")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/history.md")
+    add_form(parser, "docs/history.md")
     parser.set_defaults(handler=_run)
 
 
@@ -61,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
 
     records = observe(load_release(Settings()))
     if args.json:
-        print(document(records))
+        print_json(document(records))
     elif args.markdown:
         print(page(records), end="")
     else:
@@ -69,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(records: Sequence[Kept]) -> str:
+def table(records: Sequence[Observed]) -> str:
     """One line for each item: about whom, in which record, what, and for how long."""
     rows = [("ABOUT", "RECORD", "WHAT", "KEPT FOR")]
     rows += [
@@ -78,8 +76,8 @@ def table(records: Sequence[Kept]) -> str:
     return aligned(rows)
 
 
-def document(records: Sequence[Kept]) -> str:
-    """The same as JSON, with lifetimes in seconds."""
+def document(records: Sequence[Observed]) -> dict[str, object]:
+    """The same for JSON, with lifetimes in seconds."""
     rows = [
         {
             "entity": one.entity,
@@ -95,10 +93,10 @@ def document(records: Sequence[Kept]) -> str:
         for one in records
         for content, events in one.contents.items()
     ]
-    return json.dumps({"kept": rows}, indent=2)
+    return {"kept": rows}
 
 
-def page(records: Sequence[Kept]) -> str:
+def page(records: Sequence[Observed]) -> str:
     """The reference page, in Markdown."""
     words = _words(records)
     parts = [_INTRODUCTION.format(reported=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
@@ -108,7 +106,7 @@ def page(records: Sequence[Kept]) -> str:
     return "".join(parts)
 
 
-def _words(records: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
+def _words(records: Sequence[Observed]) -> dict[str, tuple[str, ...]]:
     """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
     events = {
         (one.kind, content.name): events
@@ -124,7 +122,7 @@ def _words(records: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _cells(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _cells(one: Observed, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     return (
         one.entity.replace("_", " "),
         f"`{content.name}`" if content.name else one.kind,
@@ -150,7 +148,7 @@ def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
     return ", ".join([*phrases, *(f"`{event}`" for event in rest)])
 
 
-def _form(one: Kept, content: Content) -> str:
+def _form(one: Observed, content: Content) -> str:
     """How the content is stored, and how large it can become."""
     if content.form == "moments":
         return f"the last {MARKS} entries, with their times"
@@ -168,7 +166,7 @@ def _fields(struct: type) -> Iterator[str]:
     yield from (f"`{name}`" for name in getattr(struct, "__struct_fields__", ()))
 
 
-def _life(one: Kept) -> str:
+def _life(one: Observed) -> str:
     shortest, longest = one.seconds
     return _span(shortest) if shortest == longest else f"{_span(shortest)} to {_span(longest)}"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment, whole_number
 from riskd.cli.rebuild import add_source
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import complain, print_json
+from riskd.cli.terminal import bars, complain, print_json
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem, Unavailable
 from riskd.core.history import WEEK
@@ -141,10 +141,8 @@ def _progress(file: str) -> Iterator[Report]:
     """On a terminal, a progress line on stderr: records, records per second, and the time left if the size is known."""
     from pathlib import Path
 
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -153,7 +151,7 @@ def _progress(file: str) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     size = Path(file).stat().st_size if file != "-" and Path(file).is_file() else 0
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with bars(*columns) as progress:
         task = progress.add_task(Path(file).name, total=size or None, read=quantity(0, "record"), rate=0.0)
 
         def report(position: int, records: int) -> None:

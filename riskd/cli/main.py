@@ -37,7 +37,7 @@ from riskd.cli import (
 )
 from riskd.cli.terminal import complain
 from riskd.cli.version import version
-from riskd.core.errors import RiskdError
+from riskd.core.errors import Problem, RiskdError
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
@@ -124,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except UnicodeEncodeError:
+        # Python represents such bytes of the arguments, and those that `stdin` reads, as lone surrogates.
+        complain("an argument or standard input is not UTF-8")
+        return REFUSED
     except (BrokenPipeError, SystemExit) as error:
         # The reader has gone, so nothing more is flushed. rich turns this into SystemExit(1), but 1 has a meaning here.
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
@@ -132,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNREAD
     except OSError as error:
         # Commands report errors of their input files themselves. What is left is mostly a full disk.
-        complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        remedy = "run this as the user of the service" if isinstance(error, PermissionError) else ""
+        complain(Problem(str(error.filename or "standard output"), error.strerror or str(error), remedy))
         silence()
         return REFUSED
     return code

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli.terminal import markdown_table
+from riskd.cli.arguments import add_form
+from riskd.cli.terminal import markdown_table, print_json
 from riskd.metrics import METRICS
 from riskd.series import Metric
 from riskd.shared_signals.counts import METRICS as RECEIVER
@@ -33,9 +33,7 @@ _RECEIVER: Final = """
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `metrics`."""
     parser = commands.add_parser("metrics", description="List every metric that riskd exports.")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/metrics.md")
+    add_form(parser, "docs/metrics.md")
     parser.set_defaults(handler=_run)
 
 
@@ -45,7 +43,7 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.json:
         fields = ("name", "kind", "labels", "doc", "bounds")
-        print(json.dumps([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)], indent=2))
+        print_json([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)])
         return 0
     for metric in (*METRICS, *RECEIVER):
         labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""

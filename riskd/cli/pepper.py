@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 
+from riskd.cli.arguments import number
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json
+from riskd.cli.terminal import bars, print_json
 from riskd.wording import quantity
 
 
@@ -30,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         if action == "rotate":
             parser.add_argument(
                 "--wait",
-                type=float,
+                type=number,
                 metavar="SECONDS",
                 help="how long to wait, before and after moving records, until running services have read the new "
                 "pepper (default: store.sweep_s + 5)",
@@ -54,19 +55,16 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _rotate(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
+    from rich.progress import TextColumn
 
     from riskd.rotation import rotate
 
     settings = given(args).settings
-    terminal = Console(stderr=True)
-    quiet = args.json or not terminal.is_terminal
-    with Progress(TextColumn("{task.description}"), console=terminal, transient=True, disable=quiet) as bar:
+    with bars(TextColumn("{task.description}")) as bar:
         task = bar.add_task("reading the store")
 
-        def pause(seconds: float) -> None:
-            chosen = seconds if args.wait is None else args.wait
+        def pause(usual: float) -> None:
+            chosen = usual if args.wait is None else args.wait
             bar.update(task, description=f"waiting {chosen:g} s for services to read the new pepper")
             time.sleep(chosen)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment
 from riskd.cli.replay import source_of
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, report_unreadable
+from riskd.cli.terminal import bars, print_json, report_unreadable
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -76,12 +76,10 @@ def _run(args: argparse.Namespace) -> int:
 @contextmanager
 def _progress() -> Iterator[Report]:
     """On a terminal, a progress line on stderr for each half: the share done, and the time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with bars(*columns) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(half: str, done: int, total: int) -> None:

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import user
+from riskd.cli.arguments import deadline, user
+from riskd.cli.model.opening import add_models
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
 
 if TYPE_CHECKING:
-    from riskd.core.lineup import Activation, StoredRelease
+    from riskd.core.activation import Activation, StoredRelease
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\
@@ -58,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parsers["diff"].add_argument("new", metavar="NEW", help="id of the second release")
     for name in ("create", "shadow"):
         parsers[name].add_argument("--policies", metavar="DIR", help="directory of policies (release.policies)")
-        parsers[name].add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+        add_models(parsers[name])
     for name in ("create", "shadow", "activate", "follow", "rollback"):
         parsers[name].add_argument(
             "--reason", metavar="TEXT", default="", help="why, as `riskd release show` prints it"
@@ -70,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parsers[name].add_argument(
             "--timeout",
             metavar="SECONDS",
-            type=float,
+            type=deadline,
             default=30.0,
             help="how long to wait until all processes have loaded it (default: %(default)g)",
         )
@@ -81,11 +82,10 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.releases import FollowRequest
     from riskd.wiring import open_releases
 
-    creates = args.action in ("create", "shadow")
-    short = {"release.policies": args.policies, "release.models": args.models} if creates else {}
+    short = {f"release.{each}": getattr(args, each, None) for each in ("policies", "models")}
     settings = given(args, short).settings
     releases = open_releases(settings)
-    if args.action in ("create", "shadow", "activate", "follow", "rollback"):
+    if "actor" in args:
         args.actor = args.actor or user()
     if args.action == "create":
         _print_release(releases, releases.create(*release_folders(settings), args.actor, args.reason), args)
@@ -114,7 +114,7 @@ def named(releases: Releases, beginning: str) -> str:
 
 
 def _activate(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.core.lineup import ActivationRequest
+    from riskd.core.activation import ActivationRequest
 
     request = ActivationRequest(
         release=named(releases, args.release),
@@ -134,16 +134,15 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     from tempfile import TemporaryDirectory
 
     from riskd.adapters.model_registry import stage
-    from riskd.core.lineup import ActivationRequest
+    from riskd.core.activation import ActivationRequest
 
     policies, models = folders
     with TemporaryDirectory(prefix="riskd-") as staged:
         challengers = stage(models, Path(staged))
-        named = ", ".join(f"{domain} {version}" for domain, version in challengers.items())
-        release = releases.create(policies, Path(staged), args.actor, args.reason or f"challengers: {named}")
-    request = ActivationRequest(
-        release=release.id, shadow=True, actor=args.actor, reason=args.reason or f"challengers: {named}"
-    )
+        listed = ", ".join(f"{domain} {version}" for domain, version in challengers.items())
+        reason = args.reason or f"challengers: {listed}"
+        release = releases.create(policies, Path(staged), args.actor, reason)
+    request = ActivationRequest(release=release.id, shadow=True, actor=args.actor, reason=reason)
     _report(releases.activate(request, args.timeout), args)
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from riskd.cli.arguments import add_processes
 from riskd.cli.extras import require
 from riskd.cli.release import named
 from riskd.cli.settings import add_arguments, given
@@ -54,13 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     buckets = replay.add_mutually_exclusive_group()
     buckets.add_argument("--bucket", metavar="K/N", type=_bucket, help="write only bucket K of N, K from 1 to N")
-    buckets.add_argument(
-        "--processes",
-        metavar="N",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="processes, each for one bucket",
-    )
+    add_processes(buckets, "number of processes, each for one bucket")
     replay.add_argument("--policies", metavar="DIR", help="assess by these policies (release.policies)")
     replay.add_argument("--models", metavar="DIR", help="assess by these models (release.models)")
     replay.add_argument(
@@ -90,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
 
     short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}
     settings = given(args, short).settings
-    many = max(1, min(args.processes, MOST))
+    many = min(args.processes or len(os.sched_getaffinity(0)), MOST)
     shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
     release = named(open_releases(settings), args.release) if args.release else ""
     plan = Plan(

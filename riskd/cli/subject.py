@@ -6,9 +6,8 @@ import argparse
 import sys
 from typing import Final
 
-from riskd.cli.arguments import add_connection
+from riskd.cli.arguments import add_connection, add_subject, subject_of
 from riskd.cli.settings import add_arguments, given
-from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSubject, Problem
 
 _EXIT_CODES: Final = """\
@@ -28,11 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     actions = subject.add_subparsers(required=True, metavar="ACTION")
     for action, (timeout, purpose) in _ACTIONS.items():
         parser = actions.add_parser(action, help=purpose, description=purpose, epilog=_EXIT_CODES)
-        parser.add_argument(
-            "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
-        )
-        parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
-        parser.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
+        add_subject(parser)
         add_connection(parser, target=None, timeout=timeout)
         add_arguments(parser)
         if action == "erase":
@@ -43,17 +38,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     from riskd.cli.client import subject
 
-    named = args.subject
+    named, args.subject = args.subject, subject_of(args)
     if args.target is None:
         args.target = f"unix:{given(args).settings.subjects.socket}"
-    if args.subject == "-":
-        args.subject = sys.stdin.readline().rstrip("\n")
     if args.action == "erase" and not args.yes:
         if named == "-" or not sys.stdin.isatty():
             what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
             raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
         question = f"Erase everything that is stored about this {args.domain} subject? This cannot be undone. [y/N] "
-        if input(question) not in ("y", "yes"):
+        print(question, end="", flush=True)
+        if sys.stdin.readline().strip() not in ("y", "yes"):  # '' at its end, by Ctrl-D
             print("Nothing was erased.")
             return 1
     return subject.run(args)

@@ -1,4 +1,4 @@
-"""What commands print: tables and progress for people, JSON for scripts; and the files that they write."""
+"""What commands print: tables and progress for people, JSON for scripts; and the files that they read and write."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn
 
     from riskd.core.errors import Problem
 
@@ -89,6 +91,13 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str =
     shown.print(table)
 
 
+def print_section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print an empty line and a table, unless it has no rows."""
+    if rows:
+        print()
+        print_table(head, rows)
+
+
 def fitted(columns: Sequence[Sequence[str]], room: int) -> tuple[int, list[int]] | None:
     """The gap between columns and the width of each column with which a table fits into `room` characters.
 
@@ -141,28 +150,56 @@ def when(moment: float) -> str:
 
 
 def save(path: Path, text: str) -> None:
-    """Write a text file. Raises InvalidSettings if it cannot be written."""
+    """Write a text file atomically. Raises InvalidSettings if it cannot be written."""
+    from riskd.files import SHARED, put
+
+    with writing(path):
+        put(path, text.encode(), SHARED)
+
+
+@contextmanager
+def reading(file: object) -> Iterator[None]:
+    """Turns an error of reading a file into InvalidSettings."""
     from riskd.core.errors import InvalidSettings, Problem
 
     try:
-        path.write_text(text, encoding="utf-8")
+        yield
+    except OSError as error:
+        raise InvalidSettings([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise InvalidSettings([Problem(str(file), f"cannot be read: byte {error.start} is not UTF-8")]) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an error of writing a file into InvalidSettings."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    try:
+        yield
     except OSError as error:
         raise InvalidSettings([Problem(str(path), f"cannot be written: {error.strerror}")]) from error
 
 
-@contextmanager
-def progress() -> Iterator[Begin]:
-    """Progress bars on stderr, one for each step, if stderr is a terminal."""
+def bars(*columns: ProgressColumn, stay: bool = False) -> Bars:
+    """Progress bars of these columns on stderr, if that is a terminal. `stay`: they are not erased at the end."""
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     terminal = Console(stderr=True)
+    return Bars(*columns, console=terminal, transient=not stay, disable=not terminal.is_terminal)
+
+
+@contextmanager
+def progress() -> Iterator[Begin]:
+    """Progress bars, one for each step, which stay when it is done."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Bars(*columns, console=terminal, disable=not terminal.is_terminal) as bars:
+    with bars(*columns, stay=True) as shown:
 
         def begin(step: str, total: int) -> Progress:
-            task = bars.add_task(step, total=max(total, 1))
-            return lambda done: bars.advance(task, done)
+            task = shown.add_task(step, total=max(total, 1))
+            return lambda done: shown.advance(task, done)
 
         yield begin

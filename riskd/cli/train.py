@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from riskd.cli import rows
 from riskd.cli.arguments import class_weight
-from riskd.cli.terminal import print_json, progress
+from riskd.cli.terminal import complain, print_json, progress
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -117,7 +116,8 @@ def _run(args: argparse.Namespace) -> int:
         try:
             trained = train(parts, recipe, under, begin)
         except InvalidModel as error:
-            print("\n".join(f"riskd train: {problem}" for problem in error.problems), file=sys.stderr)
+            for problem in error.problems:
+                complain(problem)
             return NOT_EXACT
         origin = Origin(
             domain=args.domain,

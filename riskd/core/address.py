@@ -23,7 +23,7 @@ _CARRIERS: Final = ([0, 0, 0, 0, 0, 0xFFFF], [0x64, 0xFF9B, 0, 0, 0, 0])
 
 
 class Address(Struct, frozen=True, gc=False):
-    """A client address. `text` is in canonical form (RFC 5952); `network` is its /24 or /48 as text.
+    """A client address. `text` is its canonical form (RFC 5952); `network`, its /24 or /48, is what the log has of it.
 
     `routable` is False for addresses that no client on the public Internet can have: private, shared, loopback,
     link-local, documentation, benchmarking, multicast, unallocated and protocol addresses.
@@ -50,11 +50,6 @@ def parse(text: str) -> Address | None:
         high, low = groups[6:]
         return _ipv4(high << 16 | low, f"{high >> 8}.{high & 255}.{low >> 8}.{low & 255}")
     return _ipv6(groups)
-
-
-def truncated(address: Address) -> str:
-    """The form of `address` that may be logged: its /24 or /48."""
-    return address.network
 
 
 def _ipv4(value: int, text: str) -> Address:

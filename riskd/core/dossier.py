@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from riskd.core import receipts
+from riskd.core import receipts, replies
 from riskd.core.history import (
     DAY,
     EMPTY,
@@ -28,11 +28,12 @@ from riskd.core.learn import Receipt
 from riskd.core.marks import Mark
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import RECEIPT, REPLY
-from riskd.core.record import decode_reply
 from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, expiry, pack, payload
 from riskd.core.tallies import SEEN, Tallies
 
+OPEN: Final = 100
+"""Most open assessments in a summary."""
 _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
 _REPORTED: Final[dict[Mark, str]] = {
     (0,): "reported_low",
@@ -120,11 +121,11 @@ def summary(profile: History, activity: History, found: Sequence[tuple[str, Rece
         since=sign_ins[0] * WEEK if sign_ins else 0.0,
         last=last_visit(profile, now) or 0.0,
         units=sum(sign_ins[1:]),
-        attempts=window("attempt_day", now, DAY).count(activity, "attempt_day"),
-        failures=window("failure_day", now, DAY).count(activity, "failure_day"),
+        attempts=window("attempt_day", now, DAY).count(activity.tallies.attempt_day),
+        failures=window("failure_day", now, DAY).count(activity.tallies.failure_day),
         seen=tuple(seen),
         steps=tuple(sorted(steps, key=lambda step: -step.time)),
-        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)),
+        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)[:OPEN]),
     )
 
 
@@ -137,7 +138,7 @@ def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, ob
     if kind == RECEIPT:
         return _plain(receipts.decode(document, key[:PLACE], pseudonyms)[0])
     if kind == REPLY:
-        return _plain(decode_reply(document))
+        return _plain(replies.decode(document))
     history = decode(document)
     tallies = {table: values for table in TABLES if (values := history.tallies.of(table))}
     return _plain(replace(history, tallies=Tallies(**tallies)))

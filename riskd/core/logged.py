@@ -1,18 +1,37 @@
-"""Converts decisions and security events to records of the decision log, and back to attempts, contexts and events."""
+"""Makes the records of the decision log of what happened; and attempts, contexts, keys and events of records."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from riskd.core import record
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Federation, Network, SecurityEvent, Session
+from riskd.core.attempt import (
+    OPTIONAL,
+    Attempt,
+    Behaviour,
+    Device,
+    Federation,
+    Network,
+    Outcome,
+    SecurityEvent,
+    Session,
+)
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import NAMES
-from riskd.core.features.consistency import systems
+from riskd.core.features.consistency import begins_elsewhere, systems
+from riskd.core.learn import Receipt
 from riskd.core.pseudonym import ENTITIES, POPULARITY, Keys, Pseudonyms, short
-from riskd.core.record import AssessmentRecord, Authentication, Facts, SecurityEventRecord, Signals
+from riskd.core.record import (
+    AssessmentRecord,
+    Authentication,
+    Facts,
+    OutcomeRecord,
+    RepeatRecord,
+    SecurityEventRecord,
+    ShadowRecord,
+    Signals,
+)
 from riskd.core.signals import unremembered
 
 _UNKNOWN: Final = Device()
@@ -69,8 +88,8 @@ def assessment_record(
         causes=answer.causes,
         release=answer.release,
         model=answer.model,
-        session=record.session(attempt.session),
-        federation=record.federation(attempt.federation),
+        session=_session(attempt.session),
+        federation=_federation(attempt.federation),
         attributes=attempt.attributes,
         lists=decision.lists,
         withheld=decision.withheld.name if decision.withheld else "",
@@ -79,9 +98,31 @@ def assessment_record(
     )
 
 
+def _session(sent: Session | None) -> Authentication | None:
+    if sent is None:
+        return None
+    return Authentication(
+        acr=sent.acr, amr=sent.amr, authentication_time=sent.authentication_time, start_time=sent.start_time
+    )
+
+
+def _federation(sent: Federation | None) -> Authentication | None:
+    """What is logged of an assertion, including an issuer that is not trusted: another policy may trust it."""
+    if sent is None:
+        return None
+    return Authentication(
+        acr=sent.acr,
+        amr=sent.amr,
+        authentication_time=sent.authentication_time,
+        issuer=sent.issuer,
+        protocol=sent.protocol,
+        issue_time=sent.issue_time,
+    )
+
+
 def _signals(attempt: Attempt, context: Context) -> Signals:
     device, network, behaviour = attempt.device or _UNKNOWN, attempt.network, attempt.behaviour
-    chain, edge = network.forwarded, context.measured_from
+    edge = context.measured_from
     if behaviour is not None and behaviour.typing_intervals_ms:
         behaviour = Behaviour(
             typing_intervals_ms=tuple(sorted(behaviour.typing_intervals_ms)),
@@ -98,8 +139,8 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
         languages=device.languages,
         attestation=device.attestation,
         offset_min=context.device_offset_min,
-        forwarded=len(chain),
-        forged=bool(chain) and chain[0].strip().lower() != network.client_ip.strip().lower(),
+        forwarded=len(network.forwarded),
+        forged=begins_elsewhere(network),
         ja4=network.ja4,
         rtt_ms=network.rtt_ms,
         edge=(edge.latitude, edge.longitude, edge.radius_km) if edge and network.rtt_ms is not None else None,
@@ -110,14 +151,89 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
 
 
 def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The granted purposes other than `security`, in the order of `PURPOSES`; None if all of them are granted."""
-    if consent is None or set(_OPTIONAL) <= set(consent):
+    """The granted purposes of `OPTIONAL`, in its order; None if all of them are granted."""
+    if consent is None or set(OPTIONAL) <= set(consent):
         return None
-    return tuple([purpose for purpose in _OPTIONAL if purpose in consent])
+    return tuple([purpose for purpose in OPTIONAL if purpose in consent])
 
 
-_OPTIONAL: Final = PURPOSES[1:]
-"""The purposes that need consent."""
+def repeat_record(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
+    """The record of an answer that is returned again."""
+    return RepeatRecord(
+        id=answer.id,
+        time=now,
+        tenant=attempt.tenant,
+        domain=attempt.domain,
+        journey=attempt.journey,
+        request_id=attempt.request_id,
+        score=answer.score,
+        level=answer.level,
+        tier=answer.requirement.tier.name,
+        satisfied=answer.requirement.satisfied,
+        reasons=tuple(reason.code for reason in answer.reasons),
+        causes=answer.causes,
+        release=answer.release,
+        model=answer.model,
+    )
+
+
+def shadow_record(attempt: Attempt, context: Context, decision: Decision, answer: Assessment) -> ShadowRecord:
+    """The record of a decision by a release in shadow. `answer`: the one that was given."""
+    shadow = decision.assessment
+    return ShadowRecord(
+        id=answer.id,
+        time=context.now,
+        tenant=attempt.tenant,
+        domain=attempt.domain,
+        journey=attempt.journey,
+        log_odds=decision.log_odds,
+        score=shadow.score,
+        level=shadow.level,
+        tier=shadow.requirement.tier.name,
+        satisfied=shadow.requirement.satisfied,
+        hits=tuple(hit.rule for hit in decision.hits if not hit.shadow),
+        shadow_hits=tuple(hit.rule for hit in decision.hits if hit.shadow),
+        causes=shadow.causes,
+        release=shadow.release,
+        model=shadow.model,
+        beside=answer.release,
+    )
+
+
+def outcome_record(outcome: Outcome, receipt: Receipt, now: float) -> OutcomeRecord:
+    """The record of an outcome. `receipt`: as the outcome left it; `now`: epoch seconds by the service's clock."""
+    return OutcomeRecord(
+        assessment_id=outcome.assessment_id,
+        time=now if outcome.time is None else outcome.time,
+        written=now if outcome.time not in (None, now) else None,
+        tenant=outcome.tenant,
+        domain=receipt.domain,
+        journey=receipt.journey,
+        kind=outcome.kind,
+        amr=outcome.amr,
+        seconds=outcome.seconds,
+        taught=receipt.taught,
+    )
+
+
+def event_record(
+    event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float, caller: str = ""
+) -> SecurityEventRecord:
+    """The record of a security event. `now`: epoch seconds by the service's clock; `caller`: who sent it."""
+    return SecurityEventRecord(
+        time=now if event.time is None else event.time,
+        tenant=event.tenant,
+        domain=event.domain,
+        subject=subject.hex(),
+        keyed=short(pseudonyms.common(event.tenant, event.domain, "domain", "")),
+        kind=event.kind,
+        issuer=event.issuer,
+        level=event.level,
+        credential_type=event.credential_type,
+        hijacked=event.hijacked,
+        caller=caller,
+        written=now if event.time not in (None, now) else None,
+    )
 
 
 def attempt_of(line: AssessmentRecord, signals: Signals) -> Attempt:
@@ -220,26 +336,6 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
             for table in POPULARITY
             if (value := values.get(table)) is not None
         },
-    )
-
-
-def event_record(
-    event: SecurityEvent, pseudonyms: Pseudonyms, subject: bytes, now: float, caller: str = ""
-) -> SecurityEventRecord:
-    """The record of a security event. `now`: epoch seconds by the service's clock; `caller`: who sent it."""
-    return SecurityEventRecord(
-        time=now if event.time is None else event.time,
-        tenant=event.tenant,
-        domain=event.domain,
-        subject=subject.hex(),
-        keyed=short(pseudonyms.common(event.tenant, event.domain, "domain", "")),
-        kind=event.kind,
-        issuer=event.issuer,
-        level=event.level,
-        credential_type=event.credential_type,
-        hijacked=event.hijacked,
-        caller=caller,
-        written=now if event.time not in (None, now) else None,
     )
 
 

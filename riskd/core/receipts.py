@@ -56,7 +56,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Stored)
 
 def encode(receipt: Receipt, tenant: str) -> bytes:
     """The stored form of a receipt."""
-    lesson, value = receipt.lesson, receipt.lesson.values.get
+    lesson = receipt.lesson
     owners = iter(lesson.owners)
     device = next(owners) if "device" in lesson.values else b""
     stored = (
@@ -71,12 +71,12 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         device,
         next(owners, b""),
         lesson.address + lesson.network,
-        [value(table) for table in VALUES],
+        [*map(lesson.values.get, VALUES)],
         lesson.place[1:],
         lesson.typing,
         receipt.taught,
         receipt.fraud,
-        [OUTCOMES.index(kind) for kind in receipt.reported],
+        [*map(OUTCOMES.index, receipt.reported)],
         receipt.late,
     )
     return _ENCODER.encode(stored)  # in the order of `_Stored`, without constructing one

@@ -1,7 +1,7 @@
 """The records of the decision log: one JSON object per line, enough to reproduce an answer and to replay the attempt.
 
 The log has the subject's pseudonym, the network of the address and the parsed user agent, not the raw values. NaN (a
-missing feature) is written as null. This module also defines the stored form of answers for repeated requests.
+missing feature) is written as null.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from riskd.core import attempt as words
-from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Behaviour, Federation, Outside, ReportedPlace, Risk, Session
+from riskd.core.attempt import Behaviour, Outside, ReportedPlace, Risk
 from riskd.core.bounds import (
     Id,
     Latitude,
@@ -33,7 +32,6 @@ from riskd.core.bounds import (
 )
 from riskd.core.context import Agent, Missing, Place, Route
 from riskd.core.errors import UNDECODABLE
-from riskd.core.pseudonym import SEAL_BYTES
 from riskd.core.validation import FUTURE_S, ITEMS
 from riskd.core.vocabulary import (
     Attestation,
@@ -212,29 +210,6 @@ class SecurityEventRecord(Struct, frozen=True, kw_only=True, omit_defaults=True,
     written: Moment | None = None
 
 
-def session(sent: Session | None) -> Authentication | None:
-    """What is logged of a session."""
-    if sent is None:
-        return None
-    return Authentication(
-        acr=sent.acr, amr=sent.amr, authentication_time=sent.authentication_time, start_time=sent.start_time
-    )
-
-
-def federation(sent: Federation | None) -> Authentication | None:
-    """What is logged of an assertion, including an issuer that is not trusted: another policy may trust it."""
-    if sent is None:
-        return None
-    return Authentication(
-        acr=sent.acr,
-        amr=sent.amr,
-        authentication_time=sent.authentication_time,
-        issuer=sent.issuer,
-        protocol=sent.protocol,
-        issue_time=sent.issue_time,
-    )
-
-
 class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="shadow"):
     """What a release in shadow would have answered, on the facts of the assessment with the same `id`.
 
@@ -257,26 +232,6 @@ class ShadowRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag="sha
     release: str
     model: str
     beside: str
-
-
-def repeat_record(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:
-    """The record of an answer that is returned again."""
-    return RepeatRecord(
-        id=answer.id,
-        time=now,
-        tenant=attempt.tenant,
-        domain=attempt.domain,
-        journey=attempt.journey,
-        request_id=attempt.request_id,
-        score=answer.score,
-        level=answer.level,
-        tier=answer.requirement.tier.name,
-        satisfied=answer.requirement.satisfied,
-        reasons=tuple(reason.code for reason in answer.reasons),
-        causes=answer.causes,
-        release=answer.release,
-        model=answer.model,
-    )
 
 
 HistoryRecord = AssessmentRecord | OutcomeRecord | SecurityEventRecord
@@ -340,39 +295,3 @@ _BEGINNINGS: Final = {
     kind: f'{{"type":"{kind.__struct_config__.tag}"'.encode()
     for kind in (AssessmentRecord, OutcomeRecord, RepeatRecord, ShadowRecord, SecurityEventRecord)
 }
-
-
-_REPLY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
-_REPLY_DECODER: Final = msgspec.msgpack.Decoder(Assessment)
-
-
-def content(attempt: Attempt) -> bytes:
-    """The part of an attempt that must be the same when its request id is repeated, encoded.
-
-    It has what is attempted, from where, with which device and authentication. It does not have what a caller may
-    measure again for the repeat: times, places, round-trip times, behaviour.
-    """
-    return _REPLY_ENCODER.encode(
-        (
-            attempt.journey,
-            attempt.credential_result,
-            attempt.network.client_ip,
-            attempt.device,
-            attempt.session,
-            attempt.federation,
-            attempt.attributes,
-        )
-    )
-
-
-def encode_reply(assessment: Assessment, seal: bytes) -> bytes:
-    """The stored form of an answer for repeated requests: the seal of the attempt's `content`, then the answer."""
-    return seal + _REPLY_ENCODER.encode(assessment)
-
-
-def decode_reply(stored: bytes) -> Assessment:
-    """The answer in the bytes of `encode_reply`. Raises msgspec.DecodeError."""
-    try:
-        return _REPLY_DECODER.decode(stored[SEAL_BYTES:])
-    except UNDECODABLE as error:
-        raise msgspec.DecodeError(str(error)) from error

@@ -32,7 +32,7 @@ class _Granted(Struct, frozen=True):
     expires_in: float = DEFAULT_SECONDS / USED
 
 
-def secrets(file: str) -> list[str]:
+def tokens_in(file: str) -> list[str]:
     """The tokens that a file holds now, one per line. The first is the one to send; all of them are accepted.
 
     Raises OSError, and ValueError if there are none.
@@ -61,7 +61,7 @@ class Bearer:
         self._token = ""
         self._until = 0.0
 
-    def shown(self) -> str:
+    def token(self) -> str:
         """The token to send. Raises Away."""
         if isinstance(self._source, str):
             return _read(self._source)
@@ -96,7 +96,7 @@ class Bearer:
 
 def _read(file: str) -> str:
     try:
-        return secrets(file)[0]
+        return tokens_in(file)[0]
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it holds no token"
         raise Away(TRANSMITTER, f"the token file for it cannot be used: {why}") from None

@@ -75,7 +75,7 @@ class Desk:
         """Note that the transmitter was heard from."""
         self.counts.heard(self.stream)
 
-    def well(self) -> None:
+    def recovered(self) -> None:
         """Note that no part is unavailable any more, and log it if one was."""
         with self._lock:
             news, self._failing = bool(self._failing), ""

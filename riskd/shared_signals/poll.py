@@ -44,11 +44,10 @@ class _Question(Struct, frozen=True, rename="camel", omit_defaults=True):
     set_errs: dict[str, _Error] = {}
 
 
-class _Sets(Struct, frozen=True, rename="camel"):
-    """A poll response (RFC 8936, section 2.3)."""
+class _Sets(Struct, frozen=True):
+    """The part of a poll response that is needed (RFC 8936, section 2.3)."""
 
     sets: dict[str, object] = {}
-    more_available: bool = False
 
 
 def ask(
@@ -63,7 +62,7 @@ def ask(
 ) -> Answer:
     """Send one poll request. Raises Away."""
     headers = {
-        "Authorization": f"Bearer {bearer.shown()}",
+        "Authorization": f"Bearer {bearer.token()}",
         "Content-Type": "application/json",
         "Accept": "application/json",
         **({"Content-Language": "en"} if errs else {}),  # of the error descriptions (RFC 8936, section 2.6)
@@ -103,7 +102,7 @@ class Poller:
                 stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 (to spread the tries, not to hide)
                 continue
             failures = 0
-            self._desk.well()
+            self._desk.recovered()
             if not more:
                 stop.wait(max(0.0, self._poll.interval_s - (time.monotonic() - began)))
         if self._taken:

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct, json
 
 from riskd.listener import Reply, Request
-from riskd.shared_signals.bearer import secrets
+from riskd.shared_signals.bearer import tokens_in
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED
 from riskd.shared_signals.stream import CALLER, Away, Push
@@ -48,17 +48,17 @@ class Pushes:
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"push with POST\n", headers={"Allow": "POST"})
         desk, push = endpoint
         try:
-            right = secrets(push.token_file)
+            accepted = tokens_in(push.token_file)
         except (OSError, ValueError):
             return self._later(desk, Away(CALLER, "the token file for the transmitter cannot be used"))
-        if not _shown(request.headers.get("authorization", ""), right):
+        if not _authorized(request.headers.get("authorization", ""), accepted):
             return Reply(HTTPStatus.UNAUTHORIZED, b"", headers={"WWW-Authenticate": "Bearer"})
         try:
             taken = desk.take(request.body.decode("ascii", "replace").strip())
         except Away as error:
             return self._later(desk, error)
         desk.heard()
-        desk.well()
+        desk.recovered()
         if taken.result == REFUSED:
             body = json.encode(_Error(taken.err, taken.why))
             return Reply(HTTPStatus.BAD_REQUEST, body, _JSON, {"Content-Language": "en"})
@@ -70,9 +70,9 @@ class Pushes:
         return Reply(HTTPStatus.SERVICE_UNAVAILABLE, b"", headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-def _shown(authorization: str, right: Sequence[str]) -> bool:
+def _authorized(authorization: str, accepted: Sequence[str]) -> bool:
     """Whether the header has one of the accepted tokens: an old and a new one may overlap. Compared in constant
     time."""
     scheme, _, token = authorization.partition(" ")
-    matches = [hmac.compare_digest(token.strip().encode(), each.encode()) for each in right]
+    matches = [hmac.compare_digest(token.strip().encode(), each.encode()) for each in accepted]
     return scheme.lower() == "bearer" and any(matches)

@@ -15,8 +15,7 @@ from msgspec import Struct
 
 from riskd.adapters.prometheus_page import ReadingsPage
 from riskd.core.attempt import SecurityEvent
-from riskd.core.errors import InvalidSettings, Problem
-from riskd.listener import Listener, Reply, Request
+from riskd.listener import Listener, Reply, monitoring
 from riskd.shared_signals.counts import METRICS, Counts
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
@@ -39,26 +38,6 @@ class Address(Struct, frozen=True):
 
     host: str
     port: int
-
-
-def certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
-    """The listener's TLS certificate (TLS 1.2 or newer), or None if neither file is named. Raises InvalidSettings."""
-    if not certificate and not key:
-        return None
-    if not certificate or not key:
-        name = "--certificate-key" if certificate else "--certificate"
-        remedy = "give both --certificate and --certificate-key, or neither"
-        raise InvalidSettings([Problem(name, "is missing", remedy)])
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key, password=lambda: "")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not PEM"
-        what = f"and its key {key} cannot be used: {str(why).lower().replace('_', ' ')}"
-        remedy = "both must be PEM, belong together, and the key must have no password"
-        raise InvalidSettings([Problem(certificate, what, remedy)]) from None
-    return context
 
 
 class Receiver:
@@ -118,17 +97,10 @@ class Receiver:
         return requested
 
     def _page(self, at: Address) -> Listener:
-        page, lock = ReadingsPage(METRICS), threading.Lock()
-
-        def reply(request: Request) -> Reply:
-            if request.path == "/metrics":
-                with lock:
-                    content_type, body = page.render(request.headers.get("accept", ""), self.counts.readings())
-                return Reply(HTTPStatus.OK, body, content_type)
-            if request.path in ("/healthz", "/readyz"):
-                return Reply(HTTPStatus.OK, b"ok\n")
-            return Reply(HTTPStatus.NOT_FOUND, b"not found: try /metrics, /healthz or /readyz\n")
-
+        page = ReadingsPage(METRICS)
+        reply = monitoring(
+            lambda accept: page.render(accept, self.counts.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
+        )
         return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
 
 

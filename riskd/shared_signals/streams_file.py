@@ -11,7 +11,7 @@ from typing import Final
 from riskd.adapters.policy_file.document import MISTAKES, Document, Node
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
-from riskd.shared_signals.bearer import secrets
+from riskd.shared_signals.bearer import tokens_in
 from riskd.shared_signals.stream import FORMATS, Credentials, Poll, Push, Stream, SubjectRule
 from riskd.shared_signals.web import url_problem
 
@@ -60,7 +60,7 @@ def read_streams(path: Path) -> list[Stream]:
     streams = _StreamReader(document, path.parent).streams()
     if not document.problems:
         return streams
-    raise InvalidStreams(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+    raise InvalidStreams(document.sorted_problems())
 
 
 class _StreamReader:
@@ -186,7 +186,7 @@ class _StreamReader:
             return None
         file = str(self._beside / name)
         try:
-            secrets(file)
+            tokens_in(file)
         except OSError as error:
             self._no_token(node, name, f"cannot be read: {error.strerror}")
         except ValueError as error:

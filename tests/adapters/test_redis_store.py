@@ -16,8 +16,7 @@ import pytest
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta, History
-from riskd.core.stored import FORMAT
-from riskd.ports import Change, Swap
+from riskd.core.stored import FORMAT, Change, Swap
 from tests.redis_servers import RedisServer, free_port, running, until
 
 NOW = 1_800_000_000.0

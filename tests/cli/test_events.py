@@ -327,10 +327,10 @@ def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--certificate", "none.pem"], "--certificate-key: is missing"),
+        (["--certificate", "none.pem"], "--certificate: needs --certificate-key"),
         (
             ["--certificate", "none.pem", "--certificate-key", "none.key"],
-            "none.pem: and its key none.key cannot be used",
+            "none.pem: cannot be read: No such file or directory",
         ),
         (["--push-host", "0.0.0.0"], "--push-host: 0.0.0.0 would take tokens in plaintext"),
         (["--token-file", "none"], "none: cannot be read"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from riskd.cli.main import main
+from tests.faults.disks import nobody
 
 CASES: Final = {
     "no models": (["model", "verify", "--models", "{empty}"], "has no models of any identity domain (name another"),
@@ -16,8 +20,15 @@ CASES: Final = {
     "no release": (["release", "show"], "release: none is active: the policy and model directories of the settings"),
     "no file": (["model", "explain", "customer", "--vector", "{empty}"], "{empty}: cannot be read: Is a directory"),
     "no store to be made again": (["import", "decision-log"], "--until: is needed: lines that the service wrote since"),
+    "no log to compact": (["log", "compact"], "log.dir: {state}/decisions is not a directory (give the settings of"),
+    "no log for a dataset": (["log", "compact", "--to", "{state}/set"], "log.dir: {state}/decisions is not a"),
+    "no store to move": (["pepper", "rotate"], "store.path: {state}/store has no store, so nothing can be moved (give"),
+    "no store to look at": (["pepper", "status"], "store.path: {state}/store has no store"),
     "no time to divide": (["drift", "--log", "{empty}"], "has no segments of a decision log (name the log.dir"),
 }
+
+WITHOUT_TRACE: Final = {"no log to compact", "no log for a dataset", "no store to move", "no store to look at"}
+"""Cases in which nothing may be made where a directory is missing: its name is more likely wrong."""
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -25,14 +36,29 @@ def test_a_refusal_says_where_and_what(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2, nothing on stdout, and a message that explains the mistake."""
-    empty = tmp_path / "empty"
+    empty, state = tmp_path / "empty", tmp_path / "state"
     empty.mkdir()
-    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("RISKD_STATE__DIR", str(state))
     words, expected = CASES[case]
-    assert main([word.format(empty=empty) for word in words]) == 2
+    assert main([word.format(empty=empty, state=state) for word in words]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert expected.format(empty=empty) in told.err
+    assert expected.format(empty=empty, state=state) in told.err
+    assert case not in WITHOUT_TRACE or not state.exists()
+
+
+@pytest.mark.parametrize("words", [["model", "verify", "--json", "--models"], ["policy", "check", "--json"]])
+def test_a_check_lists_its_problems_in_json(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json, a check of files prints every problem with its parts on stdout, and exits with 2."""
+    assert main([*words, str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    (problem,) = json.loads(told.out)["problems"]
+    assert problem["where"] == str(tmp_path)
+    assert problem["what"]
+    assert problem["remedy"]
+    assert told.err == ""
 
 
 @pytest.mark.parametrize(
@@ -59,3 +85,34 @@ def test_an_import_without_a_usable_record_is_reported(
     (tmp_path / "junk.txt").write_text("junk\n")
     assert main(["import", "okta", str(tmp_path / "junk.txt"), "--domain", "customer"]) == 0
     assert "nothing was used: is this an export of Okta" in capsys.readouterr().out
+
+
+def test_another_user_is_told_who_may(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the user of the service may read is refused with its path, and with the user to be."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("RISKD_STATE__DIR", str(state))
+    words = ["log", "compact"]
+    assert main(words) == 2  # and every module that it needs is loaded
+    state.mkdir(mode=0o000)
+    capfd.readouterr()
+    with nobody():
+        assert main(words) == 2
+    state.chmod(0o700)
+    told = capfd.readouterr().err
+    assert told == f"riskd: {state}/decisions: Permission denied (run this as the user of the service)\n"
+
+
+@pytest.mark.parametrize("typed", [b"\x04", b"\n", b"n\n", b"yes, no\n"], ids=["Ctrl-D", "Enter", "n", "neither"])
+def test_an_erasure_that_is_not_confirmed_is_not_asked_for(
+    typed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is typed but `y` or `yes`, nothing is erased, and the exit code is 1."""
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(keyboard, "wb", buffering=0) as keys:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keys.write(typed)
+        assert main(["subject", "erase", "anne", "--domain", "customer"]) == 1
+    assert capsys.readouterr().out.endswith("[y/N] Nothing was erased.\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.cli.terminal import aligned, broken, fitted, plain, print_table
+from riskd.cli.terminal import aligned, broken, fitted, plain, print_table, save
+from riskd.core.errors import InvalidSettings
 
 WORDS = st.text("ab_%1 ", max_size=24)
 TABLES = st.integers(1, 6).flatmap(
@@ -111,3 +114,20 @@ def test_a_cell_from_outside_does_nothing_to_a_terminal(
     told = capsys.readouterr().out
     assert told.replace("\n", "").isprintable()
     assert not any(line.startswith("name DENY") for line in told.splitlines())
+
+
+def test_a_file_that_cannot_be_written_in_full_is_left_as_it_was(tmp_path: Path) -> None:
+    """A command that runs out of space leaves the old file, or none, and says which file could not be written."""
+    old, new = tmp_path / "old.html", tmp_path / "new.html"
+    save(old, "old")
+    limits = getrlimit(RLIMIT_FSIZE)
+    setrlimit(RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        for file in (old, new):
+            with pytest.raises(InvalidSettings, match="cannot be written: File too large") as refused:
+                save(file, "x" * 5000)
+            assert refused.value.problems[0].where == str(file)
+    finally:
+        setrlimit(RLIMIT_FSIZE, limits)
+    assert [*tmp_path.iterdir()] == [old]
+    assert old.read_text() == "old"

@@ -410,7 +410,7 @@ def test_values_used_in_one_week_evict_at_most_one_regular_value(
 
 
 def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
-    return window(table, now, seconds).count(history, table, value)
+    return window(table, now, seconds).count(getattr(history.tallies, table), value)
 
 
 @law
@@ -429,7 +429,7 @@ def test_recent_counts_what_is_inside(name: str, times: list[float], now: float,
     since = (now - seconds) / table.period
     expected = sum(min(max(time // table.period + 1 - since, 0.0), 1.0) for time in past)
 
-    assert window(name, now, seconds).count(history, name) == pytest.approx(expected, abs=1e-6)
+    assert window(name, now, seconds).count(getattr(history.tallies, name)) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,8 @@ def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: fl
     """An attempt's period of ten minutes fades linearly as it leaves the window."""
     history = remembered(Delta(KEY, START, math.inf, (("attempt", "", 1),)))
 
-    assert window("attempt", START + seconds_later, HOUR).count(history, "attempt") == pytest.approx(expected, abs=1e-6)
+    hour = window("attempt", START + seconds_later, HOUR)
+    assert hour.count(history.tallies.attempt) == pytest.approx(expected, abs=1e-6)
 
 
 def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
@@ -448,13 +449,13 @@ def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
     later = Delta(KEY, START + 4 * HOUR, math.inf, (("journey_day", "payment", 3),))
     history = remembered(Delta(KEY, START, math.inf, (("journey_day", "payment", 2),)), later)
 
-    day = window("journey_day", START, 24 * HOUR)
+    day, payments = window("journey_day", START, 24 * HOUR), history.tallies.journey_day
 
-    assert day.count(history, "journey_day", "payment") == 2.0
-    assert window("journey_day", START + 4 * HOUR, 24 * HOUR).count(history, "journey_day", "payment") == 5.0
-    assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(history, "journey_day", "payment") == 0.0
-    assert day.count(history, "journey_day", "login") == 0.0
-    assert window("attempt", START, HOUR).count(history, "attempt") == 0.0
+    assert day.count(payments, "payment") == 2.0
+    assert window("journey_day", START + 4 * HOUR, 24 * HOUR).count(payments, "payment") == 5.0
+    assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(payments, "payment") == 0.0
+    assert day.count(payments, "login") == 0.0
+    assert window("attempt", START, HOUR).count(history.tallies.attempt) == 0.0
 
 
 tallies = st.lists(st.integers(0, 30), min_size=1, max_size=25).map(lambda counts: [3000, 1, *counts])
@@ -510,7 +511,7 @@ def test_units_are_counted_for_half_a_year(tally: list[int], now: float) -> None
     week = int(now // WEEK)
     expected = sum(n for at, n in enumerate(tally[1:], tally[0]) if at >= week - 26)
 
-    assert counted_since(tally, int(now // WEEK) - OLDEST) == expected
+    assert counted_since({"laptop": tally}, "laptop", int(now // WEEK) - OLDEST) == expected
 
 
 @law
@@ -527,7 +528,8 @@ def test_units_are_what_each_week_earned_as_far_as_it_has_not_faded(tally: list[
 def test_half_is_forgotten_after_a_quarter() -> None:
     """The half-life is 13 weeks."""
     assert units([3000, 4], START + 13 * WEEK) == pytest.approx(2.0)
-    assert units(None, START) == trusted(None, START) == units([], START) == counted_since(None, 3000) == 0
+    assert units(None, START) == trusted(None, START) == units([], START) == 0
+    assert counted_since(None, "", 3000) == counted_since({}, "", 3000) == 0
 
 
 @pytest.mark.parametrize("count", [1, 4, 16, 32, 52, 80])

@@ -13,6 +13,9 @@ from typing import Final
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS = 1, 4
+ACK: Final = 1
+WINDOW: Final = struct.pack(">I", (1 << 31) - 1 - 65_535)
+"""Opens the window of a connection as far as it goes."""
 PATH: Final = "/riskd.v1.RiskService/Assess"
 BATCH: Final = 64
 """Frames in a write."""
@@ -49,14 +52,19 @@ CALL: Final = call(PATH)
 
 
 class Peer:
-    """A connection that has sent the preface and reads nothing unless told to."""
+    """A connection that has sent the preface and then reads nothing unless told to.
+
+    It acknowledges the server's settings and opens its window: otherwise gRPC takes only a hundred calls from it.
+    """
 
     def __init__(self, address: str, settings: bytes = b"") -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=5)
-        self.socket.settimeout(0.5)
         self.sent = 0
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
+        self.socket.recv(1 << 16)  # the server's settings: acknowledged earlier, they are an error
+        self.socket.sendall(frame(SETTINGS, ACK, 0) + frame(WINDOW_UPDATE, 0, 0, WINDOW))
+        self.socket.settimeout(0.5)
 
     def flood(self, frames: Iterator[bytes], most: int, *, reads: bool) -> None:
         """Send up to `most` frames, until the server closes the connection or stops reading."""
@@ -95,6 +103,14 @@ def calls(message: bytes, flags: int = END_STREAM) -> Iterator[bytes]:
     """A complete call on a new stream."""
     for stream in count(1, 2):
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, flags, stream, _message(message))
+
+
+def not_unicode() -> Iterator[bytes]:
+    """Calls whose headers are not UTF-8: one header in the table of the connection, and 200 references to it."""
+    header = b"\x40\1x\1\xff"  # RFC 7541, 6.2.1
+    for stream in count(1, 2):
+        fields = CALL + header + b"\xbe" * 200
+        yield frame(HEADERS, END_HEADERS, stream, fields) + frame(DATA, END_STREAM, stream, _message(b""))
 
 
 def rapid_resets() -> Iterator[bytes]:
@@ -172,6 +188,7 @@ FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
     "a message of a gibibyte": (a_gibibyte, 65_600),
     "many streams": (many_streams, 40_000),
     "empty calls": (empty_calls, 40_000),
+    "headers that are not unicode": (not_unicode, 10_000),
 }
 """The frames of each flood, and their largest number."""
 

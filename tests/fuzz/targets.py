@@ -29,7 +29,7 @@ from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, load
 from riskd.config.places import data_directory
-from riskd.core import receipts, record, stored
+from riskd.core import receipts, record, replies, stored
 from riskd.core.address import parse
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import RiskdError
@@ -224,7 +224,7 @@ def kept(data: bytes) -> None:
         lambda: stored.history(data, 0.0),
         lambda: stored.document(data, 0.0),
         lambda: receipts.decode(stored.payload(data), b"x" * 8, _PSEUDONYMS),
-        lambda: record.decode_reply(stored.payload(data)),
+        lambda: replies.decode(stored.payload(data)),
     ):
         with suppress(*DAMAGED):
             read()

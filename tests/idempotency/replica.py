@@ -17,7 +17,7 @@ from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings
-from riskd.core import record
+from riskd.core import replies
 from riskd.core.attempt import Outcome
 from riskd.engine import Engine
 from riskd.wiring import load_release
@@ -40,7 +40,7 @@ def main(store: str, log: str, number: str, requests: str) -> None:
     for request in range(int(requests)):
         answer = engine.assess(replace(LOGIN, request_id=f"r-{request}"), 30.0)
         engine.record(Outcome(assessment_id=answer.id, kind="session_established"), 30.0)
-        told[f"r-{request}"] = record.encode_reply(answer, b"").hex()
+        told[f"r-{request}"] = replies.encode(answer, b"").hex()
     engine.close()
     sys.stdout.write(json.dumps(told) + "\n")
 

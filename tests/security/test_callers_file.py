@@ -82,6 +82,15 @@ def test_each_mistake_is_reported_with_its_remedy(case: str, tmp_path: Path) -> 
     assert "riskd_secret" not in str(problem)
 
 
+def test_no_more_of_a_file_is_read_than_callers_may_take(tmp_path: Path) -> None:
+    """A file of any size, named by mistake, is refused without filling the memory."""
+    file = tmp_path / "callers.toml"
+    with file.open("wb") as opened:
+        opened.truncate(1 << 40)
+    with pytest.raises(InvalidCallers, match="has more than"):
+        read_callers(file, mutual=False)
+
+
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     """All mistakes of a file are reported at once."""
     with pytest.raises(InvalidCallers) as caught:

@@ -11,6 +11,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status.rpc_status import from_call
+from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
 from riskd.core.dossier import Summary
@@ -18,6 +19,8 @@ from riskd.server.grpc_server import build_server, subject_service
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import LOG_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
+from tests.faults.floods import END_HEADERS, HEADERS, Peer, call, frame
+from tests.server.brake import Brake, settled
 from tests.server.world import ANYWHERE, FakeEngine, ListMeter, Running, served
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -93,6 +96,31 @@ def test_unauthenticated_calls_are_rejected_before_parsing(running: Running) -> 
     assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
 
 
+@pytest.mark.parametrize("method", ["Assess", "RecordOutcome", "BatchAssess", "StreamAssess"])
+def test_unauthenticated_calls_are_rejected_before_their_message_arrives(running: Running, method: str) -> None:
+    """An unauthenticated call is rejected by its headers, so it takes no place among the calls that send a message."""
+    peer = Peer(f"127.0.0.1:{running.service.port}")
+    peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, call(f"/riskd.v1.RiskService/{method}")))
+    assert peer.hears(b"neither a token nor a certificate")
+    peer.close()
+    assert [code for *_, code in running.meter.codes] == ["UNAUTHENTICATED"]
+    assert len(running.meter.calls) == 1
+
+
+def test_unauthenticated_calls_are_no_load(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many unauthenticated calls arrive, each is rejected as such, and a known caller's call may wait."""
+    with served(replace(ANYWHERE, max_concurrent_rpcs=4, queue_s=10.0, standing_queue_s=0.001), guard=guard) as running:
+        brake = Brake(running, monkeypatch)
+        for _ in range(20):
+            told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows("wrong")))
+            assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
+        known = running.stub.Assess.future(ATTEMPT, timeout=10, metadata=shows(SECRET))
+        settled(running)
+        brake.go()
+        assert known.result(5).assessment_id
+    assert running.meter.refusals == []
+
+
 def test_a_caller_may_use_its_methods_for_its_tenants(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     """A known token may call its methods for its tenants; the scheme is case-insensitive (RFC 9110), and nothing is
     logged per call."""
@@ -127,14 +155,14 @@ def test_an_event_reporter_may_only_report_events(running: Running) -> None:
     assert [each.subject for each, _ in running.engine.events] == ["kim"]
     assert running.engine.callers == ["hearer"]
     other = risk_pb2.RecordSecurityEventRequest(tenant="other", subject="kim")
-    for call in (
+    for denied_call in (
         lambda: tell(other, timeout=5, metadata=shows(THIRD)),
         lambda: tell(event, timeout=5, metadata=shows(SECRET)),
         lambda: tell(event, timeout=5, metadata=shows(OTHER)),
         lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(THIRD)),
         lambda: running.stub.RecordOutcome(told, timeout=5, metadata=shows(THIRD)),
     ):
-        assert refused(call) == denied
+        assert refused(denied_call) == denied
     assert (len(running.engine.events), running.engine.attempts, running.engine.outcomes) == (1, [], [])
 
 

@@ -17,40 +17,15 @@ from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import Attempt
 from riskd.server.calls.handlers import FAIR, Handlers, Lane, Limits, Turns, take_turn
 from riskd.server.faults import Overloaded
-from tests.server.world import ANYWHERE, ASSESSMENT, Running, Taught, served
+from tests.server.brake import Brake, settled
+from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
 
 ASSESS = "riskd.v1.RiskService/Assess"
 FEW = replace(ANYWHERE, max_concurrent_rpcs=4, queue_s=10.0)
 Pending: TypeAlias = "grpc._CallFuture[risk_pb2.AssessResponse]"
-
-
-class Brake:
-    """Holds all calls in the queue until `go`, and records the order in which the engine gets them."""
-
-    def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.order: list[str] = []
-        self._running = running
-        self._held = True
-        due = vars(Turns)["due"].fget
-        monkeypatch.setattr(Turns, "due", property(lambda turns: not self._held and due(turns)))
-        settled(running)
-        running.engine.answer = self._assess
-        running.engine.record = self._record  # type: ignore[method-assign]  # as an assessment
-
-    def _assess(self, attempt: Attempt) -> Assessment:
-        self.order.append(attempt.subject)
-        return ASSESSMENT
-
-    def _record(self, outcome: Outcome, timeout: float) -> Taught:
-        self.order.append(outcome.assessment_id)
-        return Taught(0)
-
-    def go(self) -> None:
-        self._held = False
-        settled(self._running)
 
 
 def sign_in(running: Running, subject: str, timeout: float = 10.0) -> Pending:
@@ -59,14 +34,6 @@ def sign_in(running: Running, subject: str, timeout: float = 10.0) -> Pending:
 
 def outcome(running: Running, name: str) -> grpc._CallFuture[risk_pb2.RecordOutcomeResponse]:
     return running.stub.RecordOutcome.future(risk_pb2.RecordOutcomeRequest(assessment_id=name), timeout=10)
-
-
-def settled(running: Running) -> None:
-    """Wait until the server has received all calls so far, both refused and waiting ones."""
-    last: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Nothing")
-    for _ in range(2):
-        with pytest.raises(grpc.RpcError):
-            last(b"", timeout=10)
 
 
 def counted(running: Running, *refusals: tuple[str, str]) -> None:
@@ -254,6 +221,17 @@ def test_after_a_burst_the_queue_limit_is_short(monkeypatch: pytest.MonkeyPatch)
     now = 0.85
     assert fill() == 52
     queue._calls.clear()
+
+
+def test_calls_that_are_reset_are_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are accepted, and reset before their message has arrived, leave as much room as if they had not
+    come."""
+    queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.01), lambda: 0.0, monkeypatch)
+    queue._mean_s = 1 / 512
+    assert all(queue.admits() for _ in range(1000))
+    while queue.admits():
+        queue.submit(print)
+    assert queue.waiting == 52
 
 
 @pytest.mark.parametrize(("load", "most"), [(0.8, 0.0), (3.0, 0.7)], ids=["below capacity", "three times capacity"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from riskd.adapters.lmdb_store.file import DATA
 from riskd.adapters.lmdb_store.rescue import beside, due_until, note, open_or_begin, settle
 from riskd.adapters.lmdb_store.store import LmdbStore
 
-__all__ = ["LmdbStore", "beside", "due_until", "note", "open_or_begin", "settle"]
+__all__ = ["DATA", "LmdbStore", "beside", "due_until", "note", "open_or_begin", "settle"]

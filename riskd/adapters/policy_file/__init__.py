@@ -5,7 +5,7 @@ from __future__ import annotations
 from riskd.adapters.policy_file.cases import CASE_KEYS, CASE_MISTAKES, Case, Expected, load_cases
 from riskd.adapters.policy_file.document import MISTAKES
 from riskd.adapters.policy_file.edit import with_bands
-from riskd.adapters.policy_file.reader import KEYS, load_policy, read_policy
+from riskd.adapters.policy_file.reader import KEYS, load_policy, policy_text, read_policy
 
 __all__ = [
     "CASE_KEYS",
@@ -16,6 +16,7 @@ __all__ = [
     "Expected",
     "load_cases",
     "load_policy",
+    "policy_text",
     "read_policy",
     "with_bands",
 ]

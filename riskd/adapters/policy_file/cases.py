@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 from msgspec import Struct
 
-from riskd.adapters.policy_file.document import MISTAKES, Document
+from riskd.adapters.policy_file.document import METHOD, MISTAKES, SYMBOL, Document
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, Place, Route
 from riskd.core.errors import InvalidPolicy
@@ -43,7 +43,6 @@ _TIERS: Final = tuple(tier.name for tier in Tier)
 _SOURCE_OF: Final = {"country": "place", "asn": "route", "anonymizer": "route", "browser": "agent", "os": "agent"}
 _KNOWN: Final = ("none_yet", "stale")
 """Gaps beside which features of their source can be known."""
-_SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 _FEATURE: Final = {feature.name: (column, feature) for column, feature in enumerate(FEATURES)}
 
 
@@ -82,7 +81,7 @@ def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, 
     found = _CaseReader(document, str(path), policy_of).cases()
     if found is not None:
         return found
-    raise InvalidPolicy(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+    raise InvalidPolicy(document.sorted_problems())
 
 
 class _CaseReader:
@@ -231,14 +230,14 @@ class _CaseReader:
         if node is None:
             return None
         fields = self._fields(node, "federation", "federation")
-        issuer = self.document.text(fields.get("issuer"), "issuer", _SYMBOL, "an issuer")
+        issuer = self.document.text(fields.get("issuer"), "issuer", SYMBOL, "an issuer")
         time, acr, amr = self._authentication(fields)
         return Federation(issuer=issuer or "", acr=acr, amr=amr, authentication_time=time)
 
     def _authentication(self, fields: Mapping[str, yaml.Node]) -> tuple[float | None, str, tuple[str, ...]]:
         age = self.document.seconds(fields.get("age"), "age")
-        acr = self.document.text(fields.get("acr"), "acr", _SYMBOL, "an acr value")
-        amr = self.document.texts(fields.get("amr"), "amr", r"[\w-]{1,32}", "an amr value")
+        acr = self.document.text(fields.get("acr"), "acr", SYMBOL, "an acr value")
+        amr = self.document.texts(fields.get("amr"), "amr", METHOD, "an amr value")
         return None if age is None else _NOW - age, acr or "", amr
 
     def _attributes(self, node: yaml.Node | None) -> dict[str, str]:

@@ -27,6 +27,10 @@ ALIASES: Final = 64
 """Most aliases, each of which repeats a part of the document."""
 LISTED: Final = 20
 """Most known words that a remedy lists. If there are more, it names only a similar one."""
+SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
+"""Matches versions, issuers and `acr` values."""
+METHOD: Final = r"[\w-]{1,32}"
+"""Matches `amr` values."""
 
 MISTAKES: Final = {
     "unreadable": "cannot be read: {why}",
@@ -146,6 +150,10 @@ class Document:
         except UnicodeDecodeError as error:
             document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
         return document
+
+    def sorted_problems(self) -> list[Problem]:
+        """The problems once each, in the order of the file; those of files beside it come last."""
+        return sorted(dict.fromkeys(self.problems), key=lambda each: (each.where != self.where, each.line, each.column))
 
     def root(self) -> yaml.Node | None:
         """The top node; None if the text is empty or not YAML, or the file could not be read."""

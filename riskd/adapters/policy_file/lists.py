@@ -24,7 +24,7 @@ LARGEST: Final = 4 * 1024 * 1024
 """Most bytes of a list file."""
 _FILE: Final = r"[\w][\w.-]{0,99}"
 """A file name without a directory: a release copies only the directory of the policy."""
-_SYMBOL: Final = r"\S{1,200}"
+_NAME: Final = r"\S{1,200}"
 
 
 class ListReader:
@@ -136,8 +136,8 @@ _FORMS: Final[Mapping[str, tuple[str, str]]] = {
     "networks": ("", "an address, or a network whose host bits are zero, such as 192.0.2.0/24"),
     "asns": (r"(AS)?[1-9]\d{0,9}", "the number of an autonomous system, such as AS64496"),
     "countries": (r"[A-Z]{2}", "an ISO 3166-1 alpha-2 code, such as NO"),
-    "issuers": (_SYMBOL, "an issuer"),
-    "device_ids": (_SYMBOL, "a device identifier"),
+    "issuers": (_NAME, "an issuer"),
+    "device_ids": (_NAME, "a device identifier"),
 }
 
 

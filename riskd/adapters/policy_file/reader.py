@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import lists_in
-from riskd.adapters.policy_file.document import Document, span
+from riskd.adapters.policy_file.document import METHOD, SYMBOL, Document, span
 from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
 from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader
@@ -46,7 +46,6 @@ _TIERS: Final = tuple(tier.name for tier in Tier)
 FORMAT: Final = 1
 """The file format that this version reads. A change that would misread older files gets the next number."""
 _NOTE: Final = "note"
-_SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
 
 
 def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> Policy:
@@ -54,10 +53,15 @@ def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> 
 
     `now` (epoch seconds), if given, also reports settings that have ended by then.
     """
+    return read_policy(str(path), policy_text(path), compiler, now=now)
+
+
+def policy_text(path: Path) -> str:
+    """The text of a policy file. Raises InvalidPolicy if it is too large or cannot be read."""
     document = Document.of(path)
     if document.problems:
         raise InvalidPolicy(document.problems)
-    return read_policy(str(path), document.source, compiler, now=now)
+    return document.source
 
 
 def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None = None) -> Policy:
@@ -68,8 +72,7 @@ def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None 
     reader = _Reader(Document(where, text), compiler, now)
     policy = reader.policy()
     if policy is None:
-        found = dict.fromkeys(reader.document.problems)
-        raise InvalidPolicy(sorted(found, key=lambda problem: (problem.where != where, problem.line, problem.column)))
+        raise InvalidPolicy(reader.document.sorted_problems())
     digest = blake2b(text.encode(), digest_size=16)
     digest.update(reader.lists.digest.digest())
     return replace(policy, digest=digest.hexdigest())
@@ -98,7 +101,7 @@ class _Reader:
         document = self.document
         top = self._fields(document.root(), "policy", "the policy")
         self._format(top.get("format"))
-        version = document.text(top.get("version"), "version", _SYMBOL, "a version")
+        version = document.text(top.get("version"), "version", SYMBOL, "a version")
         self._domain = document.choice(top.get("domain"), "domain", DOMAINS) or ""
         levels = self._levels(top.get("levels"))
         retention = self._retention(top.get("retention"))
@@ -139,7 +142,7 @@ class _Reader:
             base,
             ladder=ladder(tiers),
             journeys=self._journeys(top.get("journeys"), learning),
-            trusted_issuers=read_issuers(document, top.get("trusted_issuers"), _SYMBOL, self._tier, self._methods),
+            trusted_issuers=read_issuers(document, top.get("trusted_issuers"), self._tier, self._methods),
             explicit_consent=document.boolean(top.get("explicit_consent"), "explicit_consent"),
             lists=lists.lists,
             trusted_networks=lists.trusted,
@@ -243,7 +246,7 @@ class _Reader:
         document = self.document
         fields = self._fields(node, "tier", f"tier {name}")
         aal = document.number(fields.get("aal"), "aal", 0, 3)
-        acr_values = document.texts(fields.get("acr_values"), "acr_values", _SYMBOL, "an acr value")
+        acr_values = document.texts(fields.get("acr_values"), "acr_values", SYMBOL, "an acr value")
         combinations = tuple(self._combination(item, aal or 0) for item in document.items(fields.get("amr"), "amr"))
         max_age = document.seconds(fields.get("max_age"), "max_age")
         if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
@@ -270,7 +273,7 @@ class _Reader:
 
     def _methods(self, node: yaml.Node) -> tuple[str, ...]:
         document = self.document
-        methods = document.texts(node, "amr", r"[\w-]{1,32}", "an amr value")
+        methods = document.texts(node, "amr", METHOD, "an amr value")
         if isinstance(node, yaml.SequenceNode) and not node.value:
             document.wrong(node, "empty_list", "name the methods, or remove it", what="a combination of amr")
         if "kba" in methods:

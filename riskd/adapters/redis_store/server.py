@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
-from threading import Condition, Event, Lock, Thread
+from threading import Condition, Event, Lock
 from time import monotonic
 from typing import Final
 
 import hiredis
 
 from riskd.adapters.redis_store.link import Address, Link
-from riskd.background import surviving
+from riskd.background import start_thread, surviving
 from riskd.core.errors import Problem, Unavailable
 
 TIMEOUTS: Final = 3
@@ -149,12 +148,11 @@ class Server:
 
     def _open(self) -> bool:
         """Start a thread that opens a connection. False if the process can have no more threads."""
-        with suppress(RuntimeError):
-            Thread(target=self._connect_with_retries, name=f"riskd-redis {self.address}", daemon=True).start()
-            self._count += 1
-            self._opening += 1
-            return True
-        return False
+        if start_thread(self._connect_with_retries, "redis") is None:
+            return False
+        self._count += 1
+        self._opening += 1
+        return True
 
     def _connect_with_retries(self) -> None:
         pause = PAUSE

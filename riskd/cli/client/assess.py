@@ -19,7 +19,7 @@ from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
 from riskd.cli.client.connection import connect
-from riskd.cli.terminal import complain, print_table
+from riskd.cli.terminal import complain, print_section
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
 from riskd.core.validation import event_violations
@@ -127,10 +127,7 @@ def failed(error: grpc.RpcError) -> int:
 
 def explained(error: grpc.RpcError) -> Iterator[str]:
     """The lines that explain a failed call: its status, a hint if there is one, and each violation."""
-    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
-    for detail in status.details if status is not None else ():
-        detail.Unpack(info)
-        detail.Unpack(bad)
+    info, bad = details_of(error)
     heading = " ".join(filter(None, (error.code().name, info.reason)))
     yield f"{heading}:" if bad.field_violations else f"{heading}: {error.details()}"
     message = error.details() or ""
@@ -139,6 +136,15 @@ def explained(error: grpc.RpcError) -> Iterator[str]:
         yield f"  {hint}"
     for violation in bad.field_violations:
         yield f"  {violation.field}: {violation.description}"
+
+
+def details_of(error: grpc.RpcError) -> tuple[ErrorInfo, BadRequest]:
+    """The reason of a failed call, and the fields that it names. Empty if the error does not come from riskd."""
+    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else ():
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    return info, bad
 
 
 def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
@@ -165,16 +171,9 @@ def _show(response: risk_pb2.AssessResponse, console: Console) -> None:
     grid.add_row("release", Text(f"{response.release}, model {response.model}"))
     grid.add_row("assessment", Text(response.assessment_id))
     console.print(grid)
-    listed(("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
-    listed(("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
+    print_section(("reason", "log-odds", "because"), [_reason(each) for each in response.reasons])
+    print_section(("gap", "why"), [(gap.source, gap.why) for gap in response.gaps])
 
 
 def _reason(reason: Reason) -> tuple[str, str, str]:
     return reason.code, f"{reason.contribution:+.2f}" if reason.contribution else "", reason.text
-
-
-def listed(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table, unless it has no rows."""
-    if rows:
-        print()
-        print_table(heads, rows)

@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from riskd.cli.terminal import reading
 from riskd.config import is_loopback
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -45,7 +46,7 @@ def connect(args: argparse.Namespace, options: Sequence[tuple[str, int]] = ()) -
         yield channel
 
 
-def bearer(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+def call_metadata(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     """The metadata that carry the caller's token in a call; empty without `--token-file`.
 
     Raises InvalidSettings if the file is unreadable, or if the token would cross a network in plaintext.
@@ -80,17 +81,28 @@ def _identity(args: argparse.Namespace) -> Iterator[Problem]:
     except (ssl.SSLError, ValueError):
         remedy = "name the PEM certificate of the authority that signed the server's certificate"
         yield Problem(args.ca, "holds no PEM certificate", remedy)
-    if bool(args.cert) != bool(args.key):
-        missing = "needs --key" if args.cert else "needs --cert"
-        yield Problem("--cert" if args.cert else "--key", missing, "give both, or neither")
-    elif args.cert:
-        _bytes(args.cert), _bytes(args.key)
+    yield from load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), (args.cert, args.key), ("--cert", "--key"))
+
+
+def load_pair(
+    context: ssl.SSLContext, pair: tuple[str | None, str | None], flags: tuple[str, str]
+) -> Iterator[Problem]:
+    """Load a certificate and its key into the context, if both are given. Yields why that cannot be done.
+
+    Raises InvalidSettings if a file cannot be read.
+    """
+    certificate, key = pair
+    if bool(certificate) != bool(key):
+        given, other = flags if certificate else flags[::-1]
+        yield Problem(given, f"needs {other}", "give both, or neither")
+    elif certificate:
+        _bytes(certificate), _bytes(key)
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(args.cert, args.key, password=lambda: "")
+            context.load_cert_chain(certificate, key, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
             why = (getattr(error, "reason", "") or "not PEM").lower().replace("_", " ")
             remedy = "both must be PEM, belong together, and the key must have no password"
-            yield Problem(args.cert, f"and its key {args.key} cannot be used: {why}", remedy)
+            yield Problem(certificate, f"and its key {key} cannot be used: {why}", remedy)
 
 
 def _stays_here(target: str) -> bool:
@@ -100,7 +112,5 @@ def _stays_here(target: str) -> bool:
 def _bytes(file: str | None) -> bytes | None:
     if file is None:
         return None
-    try:
+    with reading(file):
         return Path(file).read_bytes()
-    except OSError as error:
-        raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import grpc
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import event_request
+from riskd.cli.client.assess import details_of, event_request
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import InvalidEvent
 from riskd.shared_signals.stream import CALLER, INVALID_REQUEST, RISKD, Away, Refused, Stream
@@ -64,10 +62,7 @@ def _meant(error: grpc.RpcError) -> Away | Refused:
     """Translate the status of a failed call for the receiver."""
     code = error.code()
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        status, bad = from_call(error), BadRequest()
-        for detail in status.details if status is not None else ():
-            detail.Unpack(bad)
-        fields = [violation.field for violation in bad.field_violations]
+        fields = [violation.field for violation in details_of(error)[1].field_violations]
         if fields == ["event_time"]:  # the receiver never sends a time later than this machine's clock
             return Away(RISKD, "its clock is more than five minutes behind this machine's")
         return _refused(fields)

@@ -16,13 +16,11 @@ from uuid import uuid4
 
 import grpc
 from google.protobuf.json_format import MessageToJson
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_status.rpc_status import from_call
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import BAD_INPUT, failed
+from riskd.cli.client.assess import BAD_INPUT, details_of, failed
 from riskd.cli.client.backlog import Backlog
-from riskd.cli.client.connection import bearer, connect
+from riskd.cli.client.connection import call_metadata, connect
 from riskd.cli.client.request import assess_request
 from riskd.cli.terminal import complain
 from riskd.core.errors import InvalidAttempt, Problem
@@ -41,13 +39,13 @@ class Stream(Protocol):
 def run(args: argparse.Namespace, lines: Iterable[str], fields: list[tuple[str, str]]) -> int:
     """Assess every line and print every answer. Returns the exit code."""
     backlog = Backlog()
-    shown = bearer(args)
+    metadata = call_metadata(args)
     begun, error = time.monotonic(), None
     threading.Thread(target=backlog.fill, args=(_requests(lines, fields),), daemon=True).start()
     with connect(args) as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
         while backlog.more() and (error is None or _over(error)):
-            error = _one_stream(stub.StreamAssess(backlog.requests(), metadata=shown), backlog, args.timeout)
+            error = _one_stream(stub.StreamAssess(backlog.requests(), metadata=metadata), backlog, args.timeout)
             backlog.rewind()
     seconds, answered, refused = time.monotonic() - begun, backlog.answered, backlog.refused
     print(f"{answered} answered, {refused} of them refused, {answered / seconds:.0f} per second", file=sys.stderr)
@@ -93,8 +91,7 @@ def _tell(backlog: Backlog) -> None:
 
 def _over(error: grpc.RpcError) -> bool:
     """Whether the service ended the stream because of its age."""
-    status, info = from_call(error), ErrorInfo()
-    return status is not None and any(each.Unpack(info) for each in status.details) and info.reason == "STREAM_OVER"
+    return bool(details_of(error)[0].reason == "STREAM_OVER")
 
 
 def _requests(lines: Iterable[str], fields: list[tuple[str, str]]) -> Iterator[risk_pb2.AssessRequest]:

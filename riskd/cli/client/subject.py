@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
-from riskd.cli.client.assess import failed, listed
-from riskd.cli.client.connection import bearer, connect
+from riskd.cli.client.assess import failed
+from riskd.cli.client.connection import call_metadata, connect
+from riskd.cli.terminal import print_section
 from riskd.wording import quantity
 
 
@@ -35,7 +36,7 @@ def _domain(args: argparse.Namespace) -> str:
 
 def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
     request = subject_pb2.GetSubjectSummaryRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
-    known = stub.GetSubjectSummary(request, timeout=args.timeout, metadata=bearer(args))
+    known = stub.GetSubjectSummary(request, timeout=args.timeout, metadata=call_metadata(args))
     if args.json:
         print(MessageToJson(known, always_print_fields_with_no_presence=True))
         return
@@ -49,7 +50,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
     for step in known.sensitive_steps:
         grid.add_row(step.kind, _minute(step.event_time))
     console.print(grid)
-    listed(
+    print_section(
         ("seen", "value", "first week", "last week", "units", "trust"),
         [
             (
@@ -63,7 +64,7 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
             for each in known.seen_values
         ],
     )
-    listed(
+    print_section(
         ("assessed", "journey", "tier", "taught", "outcomes", "open until", "assessment"),
         [
             (
@@ -85,7 +86,7 @@ def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace)
     request = subject_pb2.ExportSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
     count, watched = 0, sys.stderr.isatty() and not sys.stdout.isatty()
     while True:
-        page = stub.ExportSubject(request, timeout=args.timeout, metadata=bearer(args))
+        page = stub.ExportSubject(request, timeout=args.timeout, metadata=call_metadata(args))
         for record in page.records:
             line = MessageToDict(record, preserving_proto_field_name=True)
             line["content"] = json.loads(line.pop("json"))
@@ -102,7 +103,7 @@ def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace)
 
 def _erase(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
     request = subject_pb2.EraseSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
-    erased = stub.EraseSubject(request, timeout=args.timeout, metadata=bearer(args))
+    erased = stub.EraseSubject(request, timeout=args.timeout, metadata=call_metadata(args))
     if args.json:
         print(MessageToJson(erased, always_print_fields_with_no_presence=True))
         return

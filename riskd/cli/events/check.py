@@ -77,9 +77,9 @@ def _with_caller(args: argparse.Namespace, streams: list[Stream]) -> list[Row]:
     """Raises InvalidSettings."""
     from riskd.cli.client import connection, events
 
-    shown = connection.bearer(args)
+    metadata = connection.call_metadata(args)
     with connection.connect(args) as channel:
-        check = events.checker(channel, args.timeout, shown)
+        check = events.checker(channel, args.timeout, metadata)
         answers = [(_asked(stream), check(stream)) for stream in streams]
     return [
         replace(row, answers=row.answers and why is None, caller="may report" if why is None else why)

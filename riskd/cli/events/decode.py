@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
-from riskd.cli.terminal import aligned, complain, print_json, when
+from riskd.cli.terminal import aligned, complain, print_json, reading, when
 from riskd.core.errors import InvalidSettings, Problem
 
 if TYPE_CHECKING:
@@ -89,11 +89,8 @@ def _token(file: str) -> str:
     """Raises InvalidSettings."""
     from riskd.shared_signals.token import TOKEN_BYTES
 
-    try:
-        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as opened:
-            token = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise InvalidSettings([Problem(file, f"cannot be read: {error.strerror}")]) from error
+    with reading(file), sys.stdin.buffer if file == "-" else Path(file).open("rb") as opened:
+        token = opened.read(TOKEN_BYTES + 2).decode("ascii", "replace").strip()
     if not token:
         raise InvalidSettings([Problem(file, "holds no token", "give a file, or the token on standard input")])
     return token

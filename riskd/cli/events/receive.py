@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import ssl
 import threading
 from pathlib import Path
 
@@ -53,10 +54,19 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _port(text: str) -> int:
-    port = whole_number(text, 0)
-    if port > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: the largest is 65535")
-    return port
+    return whole_number(text, 0, 65535)
+
+
+def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
+    """The listener's certificate (TLS 1.2 or newer), or None if no file is named. Raises InvalidSettings."""
+    from riskd.cli.client.connection import load_pair
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    pair = args.certificate, args.certificate_key
+    if problems := list(load_pair(context, pair, ("--certificate", "--certificate-key"))):
+        raise InvalidSettings(problems)
+    return context if args.certificate else None
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -64,11 +74,11 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.cli.client import connection, events
     from riskd.config import is_loopback
     from riskd.server import json_log
-    from riskd.shared_signals.receiver import Address, Receiver, certificate
+    from riskd.shared_signals.receiver import Address, Receiver
     from riskd.shared_signals.streams_file import read_streams
 
     streams = read_streams(Path(args.streams))
-    tls, shown = certificate(args.certificate, args.certificate_key), connection.bearer(args)
+    tls, metadata = _tls(args), connection.call_metadata(args)
     if tls is None and not args.plaintext and not is_loopback(args.push_host):
         what = f"{args.push_host} would take tokens in plaintext, readable to anybody on the network path"
         remedy = "give --certificate, or --plaintext where an ingress ends TLS"
@@ -79,6 +89,6 @@ def _run(args: argparse.Namespace) -> int:
     json_log.configure(args.log_level)
     page = None if args.metrics_port is None else Address(args.metrics_host, args.metrics_port)
     with connection.connect(args, events.RECONNECT) as channel:
-        receiver = Receiver(streams, events.sender(channel, args.timeout, shown))
+        receiver = Receiver(streams, events.sender(channel, args.timeout, metadata))
         requested = receiver.run(stop, Address(args.push_host, args.push_port), page, tls)
     return 0 if requested else BROKEN

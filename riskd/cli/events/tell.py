@@ -46,5 +46,5 @@ def _run(args: argparse.Namespace) -> int:
 
     fields = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
     request = assess.event_request(SecurityEvent(**fields))
-    shown = connection.bearer(args)
-    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=shown))
+    metadata = connection.call_metadata(args)
+    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=metadata))

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from riskd.cli.arguments import add_processes, whole_number
 from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, progress, report_unreadable, when
+from riskd.cli.terminal import bars, print_json, progress, report_unreadable, when
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--to", metavar="TARGET", help="dataset: a directory, s3://bucket/path or gs://bucket/path (log.dataset)"
     )
     compact.add_argument(
-        "--buckets", metavar="N", type=int, default=4, help="buckets of a new dataset, 1 to 256 (default: 4)"
+        "--buckets", metavar="N", type=_buckets, default=4, help="buckets of a new dataset, 1 to 256 (default: 4)"
     )
-    compact.add_argument(
-        "--processes", metavar="N", type=int, help="number of reading processes (default: one per processor)"
-    )
+    add_processes(compact, "number of reading processes")
     compact.set_defaults(handler=_compact)
     query.add_parser(actions)
     find.add_parser(actions)
@@ -61,6 +60,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _buckets(text: str) -> int:
+    from riskd.offline.buckets import MOST
+
+    return whole_number(text, most=MOST)
 
 
 def _state(args: argparse.Namespace) -> int:
@@ -86,16 +91,18 @@ def _compact(args: argparse.Namespace) -> int:
     from threading import Event
 
     from msgspec.structs import asdict
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+    from riskd.core.errors import InvalidSettings, Problem
     from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
     settings = given(args, {"log.dataset": args.to}).settings
+    if not Path(settings.log.dir).is_dir():
+        what = f"{settings.log.dir} is not a directory"
+        raise InvalidSettings([Problem("log.dir", what, "give the settings of the service, or set log.dir")])
     keep = log_retention(active_release(settings))
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=args.json or not terminal.is_terminal) as bar:
+    with bars(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("segments", total=None)
         done = open_archive(settings).compact(
             keep, Event(), lambda at, total: bar.update(task, completed=at, total=total)
@@ -115,13 +122,12 @@ def _compact(args: argparse.Namespace) -> int:
 def _file(args: argparse.Namespace, settings: Settings, keep: dict[str, float]) -> Filed | None:
     """Compact the log into its dataset."""
     require("pyarrow", "a dataset is Parquet files")
-    from riskd.offline.buckets import MOST
     from riskd.offline.dataset.compact import Dataset
     from riskd.offline.dataset.target import Target
     from riskd.wiring import open_archive
 
     target, log = Target.open(settings.log.dataset), Path(settings.log.dir)
-    dataset = Dataset(target, log, open_archive(settings), min(max(args.buckets, 1), MOST))
+    dataset = Dataset(target, log, open_archive(settings), args.buckets)
     with progress() as begin:
         filed = dataset.compact(keep, begin("dataset", dataset.waiting()), args.processes)
     if filed and not args.json:

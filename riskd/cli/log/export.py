@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import progress, report_unreadable
+from riskd.cli.terminal import progress, report_unreadable, writing
 
 if TYPE_CHECKING:
     from riskd.counts import Counts
@@ -102,23 +102,21 @@ def _check(args: argparse.Namespace) -> None:
     if args.follow and args.to:
         what = "never ends, but --to writes the file at the end"
         problems.append(Problem("--follow", what, "leave one of them out"))
+    if args.to and args.bookmark and args.to.resolve() == args.bookmark.resolve():
+        problems.append(Problem("--bookmark", "would replace the events that --to writes", "name another file"))
     if problems:
         raise InvalidSettings(problems)
 
 
 @contextmanager
 def _output(to: Path | None) -> Iterator[BinaryIO]:
-    from riskd.core.errors import InvalidSettings, Problem
     from riskd.files import atomically
 
     if to is None:
         yield sys.stdout.buffer
         return
-    try:
-        with atomically(to) as file:
-            yield file
-    except OSError as error:
-        raise InvalidSettings([Problem(str(to), f"cannot be written: {error.strerror}")]) from error
+    with writing(to), atomically(to) as file:
+        yield file
 
 
 def _stream(to: Path | None, converter: Converter) -> None:
@@ -178,15 +176,11 @@ class _Bookmark:
 
     def keep(self) -> None:
         """Write the bookmark, if there is a file. Raises InvalidSettings."""
-        from riskd.core.errors import InvalidSettings, Problem
         from riskd.offline.siem.feed import keep
 
-        if self._file is None:
-            return
-        try:
-            keep(self.marks, self._file)
-        except OSError as error:
-            raise InvalidSettings([Problem(str(self._file), f"cannot be written: {error.strerror}")]) from error
+        if self._file is not None:
+            with writing(self._file):
+                keep(self.marks, self._file)
 
 
 def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:

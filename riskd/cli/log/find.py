@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli.arguments import add_log, whole_number
+from riskd.cli.arguments import add_log, add_subject, subject_of, whole_number
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, when
-from riskd.core.attempt import DOMAINS
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -35,11 +33,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="exit codes: 0 found; 1 the log has nothing about the account; 2 refused: an invalid identifier, wrong "
         "settings, or a directory that cannot be read",
     )
-    find.add_argument(
-        "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
-    )
-    find.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
-    find.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")
+    add_subject(find)
     find.add_argument(
         "--events", action="store_true", help="list security events instead: what was reported, by whom, and when"
     )
@@ -54,16 +48,12 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.config import obtain_peppers, pepper_file
-    from riskd.core.errors import InvalidSubject
     from riskd.core.pseudonym import Pseudonyms
-    from riskd.core.validation import subject_violations
     from riskd.counts import Counts
     from riskd.offline.on_record import account
 
     settings = given(args, {"log.dir": args.log}).settings
-    subject = sys.stdin.readline().rstrip("\n") if args.subject == "-" else args.subject
-    if wrong := subject_violations(args.tenant, args.domain, subject):
-        raise InvalidSubject(wrong)
+    subject = subject_of(args)
     _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
     names = Pseudonyms(first, layers).at_each_layer(args.tenant, args.domain, "subject", subject)

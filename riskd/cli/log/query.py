@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import moment
+from riskd.cli.arguments import moment, stdin, whole_number
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import plain
@@ -75,7 +75,9 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     query.add_argument(
         "--as-of", metavar="DATE", type=moment, default=math.inf, help="hide what became known later, UTC: 2026-11-01"
     )
-    query.add_argument("--memory-mb", metavar="N", type=int, default=1024, help="memory limit in MB (default: 1024)")
+    query.add_argument(
+        "--memory-mb", metavar="N", type=whole_number, default=1024, help="memory limit in MB (default: 1024)"
+    )
     form = query.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, one object per row")
     form.add_argument("--csv", action="store_true", help="print CSV")
@@ -94,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.dataset.query import run_query
     from riskd.offline.dataset.target import Target
 
-    sql = sys.stdin.read() if args.sql == "-" else args.sql
+    sql = stdin().read() if args.sql == "-" else args.sql
     with run_query(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb) as answer:
         if args.json:
             for part in _objects(answer):

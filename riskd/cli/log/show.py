@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import add_log, log_of
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import aligned, print_json, print_table, progress, report_unreadable, when
+from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable, when
+from riskd.wording import figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,25 +97,25 @@ def _print(record: OnRecord, log: str) -> None:
         print("The line of the assessment itself is no longer in the log; this is what followed it.")
     else:
         print(aligned([row for row in _facts(one, record) if row[1]]))
-        _table(
+        print_section(
             ("reason", "log-odds", "because"),
             [(each.code, _moved(each.contribution), each.text) for each in record.reasons],
         )
-        _table(("gap", "why"), [(gap.source, gap.why) for gap in one.gaps])
-        _table(("feature", "value", "log-odds"), list(_features(one, record)))
+        print_section(("gap", "why"), [(gap.source, gap.why) for gap in one.gaps])
+        print_section(("feature", "value", "log-odds"), list(_features(one, record)))
         if one.contributions is None:
             explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
             print(f"\nContributions of features were not recorded. With the model at hand, compute them:\n  {explain}")
-    _table(
+    print_section(
         ("reported before", "event", "details", "reported by"),
         [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in record.events],
     )
-    _table(
+    print_section(
         ("in shadow", "model", "required", "score", "rules"),
         [(each.release, each.model, each.tier, f"{each.score:.4f}", ", ".join(each.hits)) for each in record.shadows],
     )
-    _table(("answered again", "request id"), [(when(each.time), each.request_id) for each in record.repeats])
-    _table(
+    print_section(("answered again", "request id"), [(when(each.time), each.request_id) for each in record.repeats])
+    print_section(
         ("reported", "outcome", "methods", "took", "taught"),
         [
             (when(each.time), each.kind, " ".join(each.amr), _seconds(each.seconds), str(each.taught))
@@ -167,17 +168,7 @@ def _features(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, st
     moved = one.contributions or {}
     for name in sorted(moved, key=lambda each: -abs(moved[each])):
         if abs(moved[name]) >= _NOTICEABLE:
-            yield name, _value(record.features[name]) if record.features else "", f"{moved[name]:+.2f}"
-
-
-def _value(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.6g}"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    if rows:
-        print()
-        print_table(head, rows)
+            yield name, figure(record.features[name]) if record.features else "", f"{moved[name]:+.2f}"
 
 
 def _moved(contribution: float) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import add_log, log_of, moment
+from riskd.cli.arguments import add_log, add_times, log_of
 from riskd.cli.model import explain, listing, promote
 from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import markdown_table, progress
@@ -48,16 +48,7 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a bundle")
     add_arguments(parser)
     add_log(parser, "decision log, or its dataset, by directory or URL")
-    parser.add_argument(
-        "--since", metavar="DATE", type=moment, default=0.0, help="decisions from this day on, as 2026-11-01 (UTC)"
-    )
-    parser.add_argument(
-        "--until",
-        metavar="DATE",
-        type=moment,
-        default=float("inf"),
-        help="decisions before this day, as 2026-12-01 (UTC)",
-    )
+    add_times(parser)
     parser.set_defaults(handler=_reference)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_log, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
-from riskd.cli.terminal import print_json, print_table, report_unreadable
+from riskd.cli.terminal import print_json, print_table, reading, report_unreadable
 from riskd.core.attempt import DOMAINS
-from riskd.wording import quantity
+from riskd.wording import figure, quantity
 
 if TYPE_CHECKING:
     from riskd.core.forest import Forest
@@ -89,16 +89,16 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _vector(file: Path, forest: Forest) -> list[float]:
-    """The features in a file; those it does not name have their usual value. Raises InvalidFile."""
+    """The features in a file; those it does not name have their usual value. Raises InvalidFile, InvalidSettings."""
     import msgspec
 
     from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
     from riskd.core.features import NAMES
 
+    with reading(file):
+        content = file.read_bytes()
     try:
-        given = msgspec.json.decode(file.read_bytes(), type=dict[str, float | bool | None])
-    except OSError as error:
-        raise InvalidFile([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
+        given = msgspec.json.decode(content, type=dict[str, float | bool | None])
     except UNDECODABLE as error:
         remedy = 'write a JSON object, as {"new_device": 1, "distance_known_km": null}'
         raise InvalidFile([Problem(str(file), f"is not a vector of features: {error}", remedy)]) from error
@@ -119,7 +119,7 @@ def _print(explanation: Explained, args: argparse.Namespace) -> None:
         print(f"recorded: score {explanation.recorded:.4f} by {explanation.recorded_model}")
     strong = [part for part in explanation.parts if abs(part.contribution) >= _WEAKEST]
     rows = [
-        (part.feature, _value(part.value), _value(part.usual), part.unit, f"{part.contribution:+.3f}")
+        (part.feature, figure(part.value), figure(part.usual), part.unit, f"{part.contribution:+.3f}")
         for part in strong
     ]
     print_table(("feature", "value", "usual", "unit", "log-odds"), rows)
@@ -165,7 +165,7 @@ def _diff(args: argparse.Namespace) -> int:
     for sentence in differences:
         print(f"  {sentence}")
     for name, (was, now) in metrics.items():
-        print(f"  metric {name}: {_value(was)} -> {_value(now)}")
+        print(f"  metric {name}: {figure(was)} -> {figure(now)}")
     if moved:
         _print_shift(moved)
     return 0
@@ -185,7 +185,3 @@ def _refused(where: str, what: str, remedy: str) -> Exception:
     from riskd.core.errors import InvalidSettings, Problem
 
     return InvalidSettings([Problem(where, what, remedy)])
-
-
-def _value(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.6g}"

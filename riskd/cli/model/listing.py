@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskd.adapters.model_registry import Act
+
+
+REFUSED: Final = 2
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -165,18 +168,18 @@ def _verify(args: argparse.Namespace) -> int:
             rows.append(
                 {"domain": domain, "version": version, "schema": forest.schema, "signed_by": by, "trusted": checked}
             )
-    if args.json:
-        print_json({"sound": rows, "problems": [str(problem) for problem in problems]})
-    else:
-        for row in rows:
-            by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
-            trust = " (trusted)" if row["trusted"] else " (not checked: models.trusted_keys is empty)"
-            print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{trust}")
     if not rows and not problems:
         remedy = "name another directory with --models, or in release.models"
         problems.append(
             Problem(str(registry.models), f"has no models of {args.domain or 'any identity domain'}", remedy)
         )
+    if args.json:
+        print_json({"sound": rows, "problems": problems})
+        return REFUSED if problems else 0
+    for row in rows:
+        by = f"signed by {str(row['signed_by'])[:16]}" if row["signed_by"] else "not signed"
+        trust = " (trusted)" if row["trusted"] else " (not checked: models.trusted_keys is empty)"
+        print(f"{row['domain']} {row['version']}: sound, schema {row['schema']}, {by}{trust}")
     if problems:
         raise InvalidModel(problems)
     return 0

@@ -27,10 +27,15 @@ def add_action(
     """Add an action on models, with the flags that all of them have."""
     parser = actions.add_parser(name, help=purpose, description=purpose, epilog=epilog)
     add_arguments(parser)
-    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
+    add_models(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=work)
     return parser
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that names the models, which `opened` reads. The parser must take settings, too."""
+    parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
 
 
 def add_name(parser: argparse.ArgumentParser, default: str) -> None:

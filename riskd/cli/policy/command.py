@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from riskd.cli.policy import backtest, calibrate, diff, signals, test, variables
+from riskd.cli.terminal import print_json
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +45,7 @@ def _check(args: argparse.Namespace) -> int:
             else:
                 right.append({"file": str(file), "domain": policy.domain, "version": policy.version})
     if args.json:
-        import msgspec
-
-        print(json.dumps({"right": right, "problems": msgspec.to_builtins(problems)}, indent=2))
+        print_json({"right": right, "problems": problems})
         return 2 if problems else 0
     for one in right:
         print("{file}: {domain} {version}".format(**one))

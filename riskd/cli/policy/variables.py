@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from riskd.cli.arguments import add_form
 from riskd.cli.terminal import aligned, markdown_table, print_json
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "show what conditions may name, with types and ranges"
     parser = actions.add_parser("variables", help=purpose, description=f"Variables of conditions: {purpose}.")
     parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, to show its lists as well")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print the reference page docs/rules.md")
+    add_form(parser, "docs/rules.md")
     parser.set_defaults(handler=_run)
 
 

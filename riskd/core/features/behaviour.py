@@ -118,11 +118,11 @@ def typing_habit(tallies: Tallies, since: int) -> tuple[float, float] | None:
     None if there are fewer than `ENOUGH` units.
     """
     typing = tallies.typing
-    n = counted_since(typing.get("n"), since) if typing else 0
-    if typing is None or n < ENOUGH:
+    n = counted_since(typing, "n", since)
+    if n < ENOUGH:
         return None
-    mean = counted_since(typing.get("sum"), since) / n / TYPING_SCALE
-    variance = max(counted_since(typing.get("square"), since) / n / TYPING_SCALE - mean * mean, 0.0)
+    mean = counted_since(typing, "sum", since) / n / TYPING_SCALE
+    variance = max(counted_since(typing, "square", since) / n / TYPING_SCALE - mean * mean, 0.0)
     shrunk = (n * variance + PRIOR * TYPICAL_DEVIATION**2) / (n + PRIOR)
     return mean, math.sqrt(shrunk * (1 + 1 / n))
 

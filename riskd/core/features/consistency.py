@@ -94,6 +94,7 @@ FEATURES: Final = (
         reason="FORWARDED_CHAIN",
         why="number of addresses in X-Forwarded-For as received",
         text="The connection passed through several proxies.",
+        of_address=True,
     ),
     Feature(
         name="forwarded_mismatch",
@@ -104,6 +105,7 @@ FEATURES: Final = (
         why="1 when the chain begins with another address than the client's: a proxy in front of it, or an invented "
         "header",
         text="The chain of proxies starts with a different address.",
+        of_address=True,
     ),
 )
 _ELSEWHERE: Final = ("relay", "satellite")
@@ -139,7 +141,7 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
         math.nan if rtt is None else rtt,
         math.nan if rtt is None else _shortfall(rtt, context.measured_from, located),
         float(len(network.forwarded)),
-        _forwarded_mismatch(network),
+        float(begins_elsewhere(network)) if network.forwarded else math.nan,
     )
 
 
@@ -205,7 +207,7 @@ def _shortfall(rtt_ms: float, measured_from: Place | None, place: Place | None) 
     return max(apart - place.radius_km - measured_from.radius_km - rtt_ms * KM_PER_MS, 0.0)
 
 
-def _forwarded_mismatch(network: Network) -> float:
-    if not network.forwarded:
-        return math.nan
-    return float(network.forwarded[0].strip().lower() != network.client_ip.strip().lower())
+def begins_elsewhere(network: Network) -> bool:
+    """Whether X-Forwarded-For begins with another address than the client's."""
+    chain = network.forwarded
+    return bool(chain) and chain[0].strip().lower() != network.client_ip.strip().lower()

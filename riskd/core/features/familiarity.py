@@ -18,7 +18,16 @@ from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 
 
-def _feature(name: str, *, levels: str, reason: str, text: str, source: str, purpose: str = "device") -> Feature:
+def _feature(
+    name: str,
+    *,
+    levels: str,
+    reason: str,
+    text: str,
+    source: str,
+    purpose: str = "device",
+    of_address: bool = False,
+) -> Feature:
     return Feature(
         name=name,
         group="familiarity",
@@ -30,6 +39,7 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
         text=text,
         sources=("history", source),
         purpose=purpose,
+        of_address=of_address,
     )
 
 
@@ -41,6 +51,7 @@ FEATURES: Final = (
         text="The account is not usually used from this network address.",
         source="reputation",
         purpose="security",
+        of_address=True,
     ),
     _feature(
         "agent_llr",
@@ -116,14 +127,15 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _backed_off(tables: tuple[str, ...], weights: tuple[float, ...], past: Past) -> float:
-    """The ratio over the levels for which the attempt has a value. Only the proportions of their weights matter."""
+    """The ratio over the levels for which the attempt has a value, with their weights scaled to a sum of 1."""
     settled = past.settled
     if tables[0] not in settled:
         return math.nan
     own = [settled[table] for table in tables if table in settled]
     if len(own) < len(tables):
-        weights = tuple([weight for table, weight in zip(tables, weights, strict=True) if table in settled])
-        tables = tuple(filter(settled.__contains__, tables))
+        present = [weight for table, weight in zip(tables, weights, strict=True) if table in settled]
+        whole = sum(present)
+        tables, weights = tuple(filter(settled.__contains__, tables)), tuple([weight / whole for weight in present])
     counts = [past.popularity[table] for table in tables]
     llr = log_likelihood_ratio(own, past.total, counts, past.everyone, weights)
     return llr if own[0] else _on_probation(llr, tables[0], past)

@@ -10,7 +10,7 @@ from riskd.core.context import Context, Missing
 from riskd.core.history import OLDEST, WEEK, History, counted_since, owners, trusted, units
 from riskd.core.tallies import UNCOUNTED, Tallies
 
-RHYTHM = ("hour", "weekday")
+RHYTHM: Final = ("hour", "weekday")
 SETTLED: Final = 2.0
 """Trusted units from which a value is settled: taught by one proof with a key, or six weaker ones; fewer over weeks."""
 
@@ -48,25 +48,23 @@ def read_past(context: Context) -> Past | None:
         return None
     since = int(now // WEEK) - OLDEST
     profile, domain = remembered.subject.profile, remembered.domain
-    popularity = {table: _sign_ins(history, since) for table, history in remembered.popularity.items()}
-    popularity["address"] = _sign_ins(remembered.address.profile, since)
-    popularity["network"] = _sign_ins(remembered.network.profile, since)
-    popularity["asn"] = _sign_ins(remembered.asn.profile, since)
-    popularity["device"] = _sign_ins(remembered.device.profile, since)
-    popularity["fingerprint"] = _sign_ins(remembered.fingerprint.profile, since)
+    shared = {
+        **remembered.popularity,
+        "address": remembered.address.profile,
+        "network": remembered.network.profile,
+        "asn": remembered.asn.profile,
+        "device": remembered.device.profile,
+        "fingerprint": remembered.fingerprint.profile,
+    }
+    popularity = {table: counted_since(history.tallies.sign_in, "", since) for table, history in shared.items()}
     account = profile.tallies.account
     total = units(account, now)
     settled, probation = _trust(profile.tallies, context.values, account, total, now) if total else ({}, {})
-    everyone = _sign_ins(domain, since)
+    everyone = counted_since(domain.tallies.sign_in, "", since)
     at_address, at_network = owners(remembered.address.profile, now), owners(remembered.network.profile, now)
     return Past(
         profile, account, total, settled, probation, domain.tallies, everyone, popularity, since, at_address, at_network
     )
-
-
-def _sign_ins(history: History, since: int) -> int:
-    counted = history.tallies.sign_in
-    return counted_since(counted.get(""), since) if counted else 0
 
 
 def _trust(

@@ -92,9 +92,8 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 def _hour(past: Past, hour: str, now: float) -> float:
     """`hour_llr`. The domain's share is shrunk towards an even distribution over the day, with 24 sign-ins' weight."""
-    hours, everyones = past.profile.tallies.hour or UNCOUNTED, past.domain.hour or UNCOUNTED
-    around = _AROUND[hour]
-    common = sum([counted_since(everyones[at], past.since) for at in around if at in everyones])
+    hours, around = past.profile.tallies.hour or UNCOUNTED, _AROUND[hour]
+    common = sum([counted_since(past.domain.hour, at, past.since) for at in around])
     return _llr([hours.get(at) for at in around], past, now, (common + 3.0) / (past.everyone + 24.0))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import Erasure, FileLogArchive, readable, segments, size
+from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
@@ -29,12 +29,11 @@ from riskd.files import sync
 from riskd.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
-from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, read
-from riskd.offline.dataset.tables import WHOSE, schema
+from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
+from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
 from riskd.progress import Progress
-from riskd.rebuild.order import DATASET
 
 GROUP: Final = 256 << 20
 """Segments are added in groups of about this many bytes."""
@@ -96,35 +95,37 @@ class Dataset:
                 progress(done)
         gone = self._let_go(keep, now)
         self._join()
-        held = self._manifest
+        manifest = self._manifest
         return Filed(
             segments=self._segments,
-            counts=dict(self._counts),
+            counts=dict(+self._counts),
             first_unreadable=self._counts.first,
             gone=gone,
-            rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
-            files=len(held.parts),
+            rows={table: sum(part.rows for part in manifest.of(table)) for table in TABLES},
+            files=len(manifest.parts),
         )
 
-    def _ours(self, held: Manifest) -> Manifest:
+    def _ours(self, manifest: Manifest) -> Manifest:
         """Check that the dataset belongs to this log. Another log's would take these segments as new at every run."""
         file = self._log / DATASET
         named = file.read_text(encoding="ascii", errors="replace")
         log = named or secrets.token_hex(8)
-        if held.log not in ("", log):
-            remedy = f"give each log its own directory; if that log was deleted, write {held.log} into {file}"
+        if manifest.log not in ("", log):
+            remedy = f"give each log its own directory; if that log was deleted, write {manifest.log} into {file}"
             raise InvalidFile([Problem(self._target.name, "holds the decisions of another log", remedy)])
         if not named:
             file.write_text(log, encoding="ascii")
             sync(file)
-        return replace(held, log=log)
+        return replace(manifest, log=log)
 
     def waiting(self) -> int:
         """Bytes of the segments that are not in the dataset yet."""
         return size(self._new_segments())
 
     def _new_segments(self) -> list[Path]:
-        known = set(self._manifest.segments)
+        """Also those with lines that another version of riskd could not read: they are taken in again."""
+        manifest, reads = self._manifest, line_format()
+        known = {name for name in manifest.segments if manifest.unreadable.get(name, reads) == reads}
         return [path for path in segments(self._log) if name_of(path) not in known]
 
     def _taken(self, new: Sequence[Path], pool: Executor | None) -> Iterator[tuple[Taken, int]]:
@@ -138,46 +139,65 @@ class Dataset:
             yield done.result(), waiting[done]
 
     def _commit(self, taken: Taken) -> None:
-        held = self._manifest
+        manifest = self._manifest
         there = {name_of(path) for path in segments(self._log)}
+        parts = self._without(set(taken.segments) & set(manifest.segments))
+        unreadable = {name: read_by for name, read_by in manifest.unreadable.items() if name not in taken.segments}
+        unreadable |= dict.fromkeys(taken.unreadable, line_format())
+        self._counts.add(taken.counts)
         self._replace(
             replace(
-                held,
-                features=tuple(dict.fromkeys((*held.features, *NAMES))),
-                segments=tuple(sorted(there & {*held.segments, *taken.segments})),
-                parts=(*held.parts, *taken.parts),
+                manifest,
+                features=tuple(dict.fromkeys((*manifest.features, *NAMES))),
+                segments=tuple(sorted(there & {*manifest.segments, *taken.segments})),
+                unreadable={name: read_by for name, read_by in unreadable.items() if name in there},
+                parts=(*parts, *taken.parts),
             )
         )
-        self._counts.add(taken.counts)
         self._segments += len(taken.segments)
 
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:
         """Rewrite the files that contain rows to be removed, and no others. Returns how many rows were removed."""
-        held, entries = self._manifest, self._archive.erased()
+        manifest, entries = self._manifest, self._archive.erased()
         named = {f"{entry.place}@{entry.asked}": entry for entry in entries}
         fresh: dict[int, list[Erasure]] = defaultdict(list)
         for name, entry in named.items():
-            if name not in held.erased:
-                fresh[bucket(entry.place, held.buckets)].append(entry)
+            if name not in manifest.erased:
+                fresh[bucket(entry.place, manifest.buckets)].append(entry)
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
         parts: list[Part] = []
-        for part in held.parts:
+        for part in manifest.parts:
             old = {domain: cutoff for domain, cutoff in cutoffs.items() if part.first.get(domain, now) < cutoff}
             gone = [
                 (entry.place, entry.asked) for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked
             ]
             parts += self._rewritten(part, gone, old) if gone or old else [part]
-        if parts != list(held.parts) or set(named) != set(held.erased):
-            self._replace(replace(held, parts=tuple(parts), erased=tuple(sorted(named))))
-        return sum(part.rows for part in held.parts) - sum(part.rows for part in parts)
+        if parts != list(manifest.parts) or set(named) != set(manifest.erased):
+            self._replace(replace(manifest, parts=tuple(parts), erased=tuple(sorted(named))))
+        return sum(part.rows for part in manifest.parts) - sum(part.rows for part in parts)
 
     def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
         columns, name = schema(part.table, self._manifest.features), WHOSE[part.table]
         about = self._target.table(part.path, pa.schema([columns.field(one) for one in (name, "domain", "written")]))
-        stay = stays(about, gone, name, old)
+        return self._filtered(part, stays(about, gone, name, old))
+
+    def _without(self, names: Collection[str]) -> list[Part]:
+        """The files without the rows of these segments, which are no longer counted as added."""
+        parts: list[Part] = []
+        for part in self._manifest.parts:
+            left = [part]
+            if names:
+                origin = self._target.table(part.path, pa.schema([ORIGIN.field("segment")]))["segment"]
+                left = self._filtered(part, pc.invert(pc.is_in(origin, pa.array(sorted(names)))))
+            self._counts[part.table] -= part.rows - sum(one.rows for one in left)
+            parts += left
+        return parts
+
+    def _filtered(self, part: Part, stay: pa.Array) -> list[Part]:
+        """The file with the rows of this mask: the same file if these are all, none if there are none."""
         if pc.all(stay).as_py():
             return [part]
-        left = self._target.table(part.path, columns).filter(stay)
+        left = self._target.table(part.path, schema(part.table, self._manifest.features)).filter(stay)
         return [put(self._target, part.table, part.date, part.bucket, left)] if left.num_rows else []
 
     def _join(self) -> None:

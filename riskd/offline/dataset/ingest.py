@@ -31,11 +31,12 @@ DAY: Final = 86_400
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """The result for some segments: new files that no manifest names yet, the segments they contain, and lines by
-    kind."""
+    """The result for some segments: new files that no manifest names yet, the segments they contain, those of them
+    with unreadable lines, and lines by kind."""
 
     parts: tuple[Part, ...]
     segments: tuple[str, ...]
+    unreadable: tuple[str, ...]
     counts: Counts
 
 
@@ -45,13 +46,16 @@ def take_in(target: Target, archive: FileLogArchive, paths: Sequence[Path], buck
     Raises InvalidFile, OSError, EOFError, zlib.error.
     """
     taking = _Taking(target, buckets)
-    names = []
+    names, unreadable = [], []
     for path in paths:
         with suppress(FileNotFoundError), finished(path) as ours:
             if ours:
+                before = taking.counts["unreadable"]
                 taking.read(archive, path)
                 names.append(name_of(path))
-    return Taken(parts=tuple(taking.done()), segments=tuple(names), counts=taking.counts)
+                unreadable += names[-1:] if taking.counts["unreadable"] > before else []
+    parts = tuple(taking.done())
+    return Taken(parts=parts, segments=tuple(names), unreadable=tuple(unreadable), counts=taking.counts)
 
 
 def name_of(path: Path) -> str:

@@ -3,12 +3,14 @@ ignored."""
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
+from riskd.core.record import Record
 from riskd.offline.buckets import MOST
 from riskd.offline.dataset.target import Target
 
@@ -32,19 +34,26 @@ class Part(Struct, frozen=True, kw_only=True):
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """A whole dataset. `log`: identifies its log; `segments`: segments that it contains and the log still has;
-    `erased`: erasures that were applied; `features`: all features that some file has a column for."""
+    `erased`: erasures that were applied; `features`: all features that some file has a column for. `unreadable`: those
+    of the segments that have unreadable lines, and the `line_format` of the riskd that could not read them."""
 
     format: int = FORMAT
     log: str = ""
     buckets: int = BUCKETS
     features: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
+    unreadable: dict[str, str] = {}
     erased: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
 
     def of(self, table: str) -> list[Part]:
         """The files of a table."""
         return [part for part in self.parts if part.table == table]
+
+
+def line_format() -> str:
+    """Identifies the lines that this version of riskd can read."""
+    return blake2b(msgspec.json.encode(msgspec.json.schema(Record)), digest_size=8).hexdigest()
 
 
 def read(target: Target) -> Manifest | None:

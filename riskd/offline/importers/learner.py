@@ -13,7 +13,8 @@ from riskd.core.context import Missing
 from riskd.core.history import PROFILE_SECONDS, SEQUENCE_SECONDS, Delta
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
-from riskd.engine import Engine, observe
+from riskd.engine import Engine
+from riskd.gather import observe
 from riskd.offline.importers.event import Event, Skipped
 
 WINDOW: Final = 10_000
@@ -87,9 +88,9 @@ class Learner:
             device=Device(user_agent=event.user_agent) if event.user_agent else None,
         )
         address = parse(event.address)
-        found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
-        if found or address is None:
-            return Skipped("invalid", found[0].where if found else "network.client_ip")
+        problems = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
+        if problems or address is None:
+            return Skipped("invalid", problems[0].where if problems else "network.client_ip")
         explicit = self._engine.release.policies[scope.domain].of(scope.tenant).explicit_consent
         attempt = signals.consented(attempt, explicit=explicit)
         seen = observe(parts, attempt, address, time)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Steps
-from riskd.wording import quantity
+from riskd.wording import figure, quantity
 
 EXAMPLES = 5
 
@@ -47,7 +47,7 @@ def changes(old: ForestDocument, new: ForestDocument) -> Iterator[str]:
     for name in sorted(set(old.references) & set(new.references)):
         before, after = old.references[name], new.references[name]
         if before != after:
-            yield f"{name}: usual is {_value(after)}, was {_value(before)}"
+            yield f"{name}: usual is {figure(after)}, was {figure(before)}"
     if old.calibration != new.calibration:
         yield f"calibration: {_calibration(old)} becomes {_calibration(new)}"
 
@@ -83,10 +83,10 @@ def _steps(old: Sequence[Steps], new: Sequence[Steps]) -> Iterator[str]:
 
 
 def _by_feature(steps: Sequence[Steps]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for each in steps:
-        found.setdefault(each.feature, []).append(function(each))
-    return found
+        texts.setdefault(each.feature, []).append(function(each))
+    return texts
 
 
 def function(steps: Steps) -> str:
@@ -120,7 +120,3 @@ def _calibration(document: ForestDocument) -> str:
     if not knots:
         return "uncalibrated log-odds"
     return f"{len(knots)} knots from {knots[0][1]:.3g} to {knots[-1][1]:.3g}"
-
-
-def _value(value: float | None) -> str:
-    return "missing" if value is None else f"{value:g}"

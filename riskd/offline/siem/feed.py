@@ -1,8 +1,8 @@
 """Converts a log, or a stream of its lines, to events in bounded memory, and keeps a bookmark for the next run.
 
 The lines of one worker are in order; those of several workers are not merged: a SIEM sorts by `time`. Every line is
-exported once, except after a crash before the bookmark was written, or after a segment was rewritten: then some are
-exported again, with the same `metadata.uid`.
+exported once, except after a crash before the bookmark was written, or after the last exported line of a segment was
+erased: then some are exported again, with the same `metadata.uid`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,24 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from zlib import crc32
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import PACKED, FileLogArchive, damaged, log_in, readable, segments, segments_of
+from riskd.adapters.decision_log import (
+    PACKED,
+    FileLogArchive,
+    damaged,
+    lines_of,
+    log_in,
+    opened,
+    readable,
+    segments,
+    segments_of,
+)
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, skipped_as, written
 from riskd.counts import Counts
@@ -34,9 +44,10 @@ CHUNK: Final = 1 << 18
 """Bytes read from a stream at a time."""
 MANY: Final = 256
 """Events written at a time."""
-OVERLAP: Final = 1.0
-"""Seconds that are exported again from a rewritten segment: threads may write lines slightly out of order."""
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+_Whole = Annotated[int, Meta(ge=0, lt=1 << 62)]
 
 
 class Mark(Struct, frozen=True, array_like=True):
@@ -44,15 +55,14 @@ class Mark(Struct, frozen=True, array_like=True):
 
     `size` and `modified` (ns): of its file when it had been exported to its end, 0 before. `offset`: of the first line
     that was not exported. `length` and `check` (CRC-32): of the line before it, which is elsewhere if the file was
-    rewritten. `latest`: when the latest exported line was written, in epoch seconds.
+    rewritten.
     """
 
-    size: int = 0
+    size: _Whole = 0
     modified: int = 0
-    offset: int = 0
-    length: int = 0
+    offset: _Whole = 0
+    length: _Whole = 0
     check: int = 0
-    latest: float = 0.0
 
 
 _NEW: Final = Mark()
@@ -69,20 +79,15 @@ class Converter:
         self.met = 0
         """Lines of the stream so far."""
 
-    def convert(self, line: bytes, after: float = -math.inf, segment: Path | None = None) -> tuple[bytes | None, float]:
-        """The event of a line as JSON with a newline, and when the line was written.
-
-        The event is None if the line has none or was written before `after`. `segment`: the line's file, None for a
-        stream.
-        """
+    def convert(self, line: bytes, segment: Path | None = None) -> bytes | None:
+        """The event of a line as JSON with a newline, if it has one. `segment`: the line's file, None for a stream."""
         try:
             record = _decoded(line)
-            at = written(record)
-            if at < max(after, self.since):
-                return None, at
+            if written(record) < self.since:
+                return None
             if not isinstance(record, AssessmentRecord | OutcomeRecord):
                 self.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
-                return None, at
+                return None
             exported = event(record)
             encoded = _ENCODER.encode(exported)
         except msgspec.DecodeError as error:
@@ -90,14 +95,14 @@ class Converter:
                 self.counts.damaged(error, "the stream", self.met)
             else:
                 damaged(self.counts, segment, line, error)
-            return None, -math.inf
+            return None
         self.counts["findings" if isinstance(exported, DetectionFinding) else _KINDS[type(record)]] += 1
-        return encoded + b"\n", at
+        return encoded + b"\n"
 
     def arrived(self, line: bytes) -> bytes | None:
         """The event of the next line of a stream, if it has one. An empty line has none."""
         self.met += 1
-        return self.convert(line)[0] if line else None
+        return self.convert(line) if line else None
 
 
 def _decoded(line: bytes) -> Record:
@@ -142,26 +147,24 @@ class Feed:
             progress(_left(path, status, mark))
 
     def _waiting(self, paths: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result, Mark]]:
-        """Segments with something new, and how far each was exported."""
+        """Segments with something new, and how far each was exported. A rewritten or packed segment that was exported
+        to its end is smaller, and still as old, so it has nothing new."""
         for path in paths:
             with suppress(FileNotFoundError):
                 status, mark = path.stat(), self.marks.get(_name(path), _NEW)
-                new = (mark.size, mark.modified) != (status.st_size, status.st_mtime_ns)
+                new = status.st_mtime_ns != mark.modified or status.st_size > mark.size
                 if new and status.st_mtime >= self._converter.since:
                     yield path, status, mark
 
     def _segment(self, path: Path, status: os.stat_result, mark: Mark) -> Iterator[list[bytes]]:
-        """Continue at the mark. If it does not match, begin again with the lines written after the latest exported
-        one."""
+        """Continue at the mark, wherever its line is now; from the beginning if that line is gone."""
         batch: list[bytes] = []
-        name, after = _name(path), -math.inf
-        lines = self._archive.lines_from(path, mark.offset - mark.length)
-        if mark.offset and not _fits(mark, next(lines, None)):
-            mark, after = Mark(latest=mark.latest), mark.latest - OVERLAP
-            lines = self._archive.lines_from(path, 0)
-        for line, end in lines:
-            encoded, at = self._converter.convert(line, after, path)
-            mark = Mark(0, 0, end, len(line) + 1, crc32(line), max(mark.latest, at))
+        name = _name(path)
+        if not _fits(mark, path):
+            mark = _moved(mark, path)
+        for line, end in self._archive.lines_from(path, mark.offset):
+            encoded = self._converter.convert(line, path)
+            mark = Mark(0, 0, end, len(line) + 1, crc32(line))
             if encoded is not None:
                 batch.append(encoded)
             if len(batch) == MANY:
@@ -172,9 +175,32 @@ class Feed:
         yield batch
 
 
-def _fits(mark: Mark, before: tuple[bytes, int] | None) -> bool:
+def _fits(mark: Mark, path: Path) -> bool:
     """Whether the line before the mark is still there."""
-    return before is not None and (crc32(before[0]), before[1]) == (mark.check, mark.offset)
+    if not mark.offset:
+        return True
+    with opened(path) as segment:
+        segment.seek(max(mark.offset - mark.length, 0))
+        return _before(mark, next(lines_of(segment), b""))
+
+
+def _before(mark: Mark, line: bytes) -> bool:
+    """Whether this is the line before the mark."""
+    return len(line) == mark.length and crc32(line[:-1]) == mark.check
+
+
+def _moved(mark: Mark, path: Path) -> Mark:
+    """The mark in the rewritten segment, in which lines move only towards the beginning; a new one if its line is
+    gone."""
+    at, found = 0, _NEW
+    with opened(path) as segment:
+        for line in lines_of(segment):
+            at += len(line)
+            if at > mark.offset:
+                break
+            if _before(mark, line):
+                found = replace(mark, offset=at)
+    return found
 
 
 def located(directory: Path) -> Path:

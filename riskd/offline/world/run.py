@@ -21,13 +21,13 @@ from riskd.core.attempt import Attempt, Outcome
 from riskd.core.errors import UNDECODABLE, InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
 from riskd.core.pseudonym import Pseudonyms
-from riskd.engine import Engine, Parts
+from riskd.engine import Engine
 from riskd.offline.output import filling
 from riskd.offline.sources import MADE
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import Truth
 from riskd.offline.world.world import Asked, Settings, World
-from riskd.ports import DecisionLog, GeoLookup
+from riskd.ports import DecisionLog, GeoLookup, Parts
 
 PATIENCE: Final = 60.0
 """Timeout of a call, in seconds. It is long, so that a busy machine only makes a run slower, and never changes it."""

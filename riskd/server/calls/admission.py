@@ -1,4 +1,7 @@
-"""Admission control: whether a call may wait in its lane or is refused, decided on arrival, before it is read."""
+"""Admission control: whether a call may wait in its lane or is refused, decided on arrival, before it is read.
+
+The caller is checked first, so that calls without a known caller do not count as load and take no place.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,20 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 import grpc
 from grpc_status.rpc_status import to_status
 
-from riskd.core.errors import Problem
+from riskd.core.errors import Problem, RiskdError
 from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
-from riskd.server.calls.reception import Arrivals, Reception, refuse
+from riskd.server.calls.reception import Arrivals, Reception, context_of, refuse
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
+from riskd.server.identity.guard import Guard
 from riskd.server.status import status
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Check: TypeAlias = "Callable[[grpc.ServicerContext], grpc.Status | None]"
 _PROBLEM: Final = Problem(
     "server", "too many calls are waiting", "retry after the delay in RetryInfo, with growing pauses"
 )
@@ -52,15 +57,17 @@ class Admission(Protocol):
         ...
 
 
-def method(name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int) -> Handler:
+def method(
+    name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int, *, guard: Guard | None = None
+) -> Handler:
     """A unary method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane or are refused.
 
     `most`: calls whose message has not fully arrived.
     """
     assert handler.unary_unary is not None
     refusal = _refusal(name, UNARY, meter)
-    arrivals = Arrivals(lane, most, refusal)
-    return grpc.unary_unary_rpc_method_handler(Pooled(reception(lane, arrivals.take, refusal), handler.unary_unary))
+    pool = reception(lane, Arrivals(lane, most, refusal).take, refusal, _check(name, UNARY, meter, guard))
+    return grpc.unary_unary_rpc_method_handler(Pooled(pool, handler.unary_unary))
 
 
 def stream_method(
@@ -68,6 +75,8 @@ def stream_method(
     streams: Streams,
     behaviour: Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]],
     meter: RpcMeter,
+    *,
+    guard: Guard | None = None,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
     refusal = _refusal(name, STREAM, meter)
@@ -78,12 +87,41 @@ def stream_method(
         except RuntimeError:  # no thread for it
             refuse(refusal(), *args[1:3])
 
-    return grpc.stream_stream_rpc_method_handler(Pooled(reception(streams, take, refusal), behaviour))
+    pool = reception(streams, take, refusal, _check(name, STREAM, meter, guard))
+    return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
 
 
-def reception(admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status]) -> Reception:
-    """A pool for gRPC that passes admitted calls to `take` and ends the others with the status of `refusal`."""
-    return Reception(take, lambda: None if admission.admits() else refusal())
+def reception(
+    admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status], check: Check | None = None
+) -> Reception:
+    """A pool for gRPC that passes admitted calls to `take` and ends the others with the status of `refusal`.
+
+    `check` comes first, and ends calls whose caller it does not know or allow.
+    """
+
+    def admit(event: object, state: object) -> grpc.Status | None:
+        wrong = check(context_of(event, state)) if check is not None else None
+        return wrong or (None if admission.admits() else refusal())
+
+    return Reception(take, admit)
+
+
+def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check | None:
+    """Returns the status of a call whose caller is unknown or may not use the method, and counts that call."""
+    if guard is None:
+        return None
+
+    def check(context: grpc.ServicerContext) -> grpc.Status | None:
+        try:
+            guard.check(name, context)
+        except RiskdError as error:
+            fault: grpc.Status = to_status(status(error))
+            meter.started(name, kind)
+            meter.handled(name, kind, fault.code.name, 0.0)
+            return fault
+        return None
+
+    return check
 
 
 def _refusal(name: str, kind: str, meter: RpcMeter) -> Callable[[], grpc.Status]:

@@ -39,22 +39,29 @@ class _Done(Future[Any]):
 _DONE: Final = _Done()
 
 
+def _accept(_event: cygrpc.BaseEvent, _state: object) -> None:
+    """Refuse no call."""
+
+
 class Reception(ThreadPoolExecutor):
     """The pool to which gRPC submits a method's calls. On gRPC's thread it refuses each call or passes it on.
 
     gRPC requires a ThreadPoolExecutor; this one never starts a thread.
     """
 
-    def __init__(self, take: Callable[..., object], refusal: Callable[[], grpc.Status | None] = lambda: None) -> None:
-        """`refusal` is called first, before the message is read: it returns the status to refuse the call with, or
-        None. `take` gets every other call, with the arguments that `grpc._server` submits."""
+    def __init__(
+        self, take: Callable[..., object], refusal: Callable[[cygrpc.BaseEvent, object], grpc.Status | None] = _accept
+    ) -> None:
+        """`refusal` is called first, before the message is read, with the call's event and state: it returns the
+        status to refuse the call with, or None. `take` gets every other call, with the arguments that `grpc._server`
+        submits."""
         super().__init__(1)
         self._take = take
         self._refusal = refusal
 
     def submit(self, fn: Callable[_Given, Any], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[Any]:
         """Refuse the call or pass it on. The arguments are those of `grpc._server`."""
-        refused = self._refusal()
+        refused = self._refusal(*args[1:3])
         if refused is None:
             self._take(fn, *args)
         else:
@@ -65,9 +72,9 @@ class Reception(ThreadPoolExecutor):
 class Arrivals:
     """Calls whose message has not fully arrived. Used by gRPC's thread only.
 
-    Parts of a message stay in memory until the message is complete or its connection is closed, and the token is
-    checked only after that. So the number of such calls is bounded: a new one evicts the oldest. A message usually
-    arrives with its call or a moment later, so slow senders are refused first.
+    Parts of a message stay in memory until the message is complete or its connection is closed. So the number of such
+    calls is bounded: a new one evicts the oldest. A message usually arrives with its call or a moment later, so slow
+    senders are refused first.
     """
 
     def __init__(self, pool: Pool, most: int, refusal: Callable[[], grpc.Status]) -> None:
@@ -115,6 +122,13 @@ class Arrivals:
         if len(self._pending) > self._most:
             oldest, its_event = self._pending.popitem(last=False)
             refuse(self._refusal(), its_event, oldest)
+
+
+def context_of(event: object, state: object) -> grpc.ServicerContext:
+    """What is known of a call whose message has not been read: its metadata and its connection's certificate."""
+    assert isinstance(event, cygrpc.BaseEvent)
+    assert isinstance(state, _server._RPCState)
+    return _server._Context(event, state, None)
 
 
 def refuse(refused: grpc.Status, event: object, state: object) -> None:

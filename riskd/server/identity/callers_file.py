@@ -51,9 +51,10 @@ def read_callers(path: Path, *, mutual: bool) -> Callers:
 
 def _document(path: Path) -> dict[str, object]:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES + 1)
         if len(content) > FILE_BYTES:
-            what, remedy = f"has {len(content)} bytes", f"keep it to at most {FILE_BYTES}"
+            what, remedy = f"has more than {FILE_BYTES} bytes", f"keep it to at most {FILE_BYTES}"
             raise InvalidCallers([Problem(str(path), what, remedy)])
         return tomllib.loads(content.decode())
     except OSError as error:

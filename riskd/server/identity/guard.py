@@ -41,6 +41,14 @@ class Guard:
         self._callers = callers
 
     def admit(self, method: str, context: ServicerContext) -> Caller:
+        """The caller, if it may use this method; a call of an administrative service is logged. Raises UnknownCaller,
+        NotAllowed."""
+        caller = self.check(method, context)
+        if not method.startswith(_UNLOGGED):
+            _LOG.info("administration", extra={"fields": {"caller": caller.name, "method": method}})
+        return caller
+
+    def check(self, method: str, context: ServicerContext) -> Caller:
         """The caller, if it may use this method. Raises UnknownCaller, NotAllowed."""
         caller = None
         try:
@@ -49,8 +57,6 @@ class Guard:
         except RiskdError as error:
             self._count(error, method, caller)
             raise
-        if not method.startswith(_UNLOGGED):
-            _LOG.info("administration", extra={"fields": {"caller": caller.name, "method": method}})
         return caller
 
     def name(self, context: ServicerContext) -> str:

@@ -1,19 +1,19 @@
-"""The HTTP endpoint of the monitor: `/metrics`, `/healthz` and `/readyz`, by GET and HEAD only."""
+"""What the monitor serves over HTTP: the metrics about the processes, and whether the service is ready."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from riskd.listener import TEXT, Listener, Reply, Request
+from riskd.labels import NEEDED
+from riskd.listener import Reply
 from riskd.meter_memory import MeterMemory, Readings
-from riskd.metrics import METRICS, NEEDED
+from riskd.metrics import METRICS
 from riskd.server.processes.tree import Board
 
 CONNECTIONS: Final = 16
@@ -23,54 +23,19 @@ SECONDS: Final = 5.0
 RECENT_SECONDS: Final = 30.0
 """`/readyz` names a part for this long after its last failure."""
 _FAILED_AT: Final = next(metric for metric in METRICS if metric.name == "riskd_failure_timestamp_seconds")
-Answer = tuple[HTTPStatus, str, bytes]
 
 
-class Endpoint:
-    """The answer for each path.
+def readiness(failing: Sequence[str], *, takes_calls: bool) -> Reply:
+    """The reply at `/readyz`. `failing`: the parts that failed recently, and the workers that are missing.
 
-    `/readyz` stays ready when a part fails, because riskd still answers, by the policy's postures, and reports the
-    gaps. Otherwise a balancer would remove every service that shares a failed store, and sign-ins would get no answer
-    at all. It also stays ready while a worker is missing: the others take its calls, and what kills a worker here may
-    kill workers everywhere.
+    It stays ready when a part fails, because riskd still answers, by the policy's postures, and reports the gaps.
+    Otherwise a balancer would remove every service that shares a failed store, and sign-ins would get no answer at all.
+    It also stays ready while a worker is missing: the others take its calls, and what kills a worker here may kill
+    workers everywhere.
     """
-
-    def __init__(
-        self, page: Callable[[str], tuple[str, bytes]], ready: Callable[[], bool], failing: Callable[[], Sequence[str]]
-    ) -> None:
-        """`page` renders the metrics for an Accept header, as content type and body. `ready`: whether the service
-        takes calls. `failing`: the parts that failed recently, and the workers that are missing."""
-        self._page = page
-        self._ready = ready
-        self._failing = failing
-        self._lock = threading.Lock()
-
-    def answer(self, path: str, accept: str) -> Answer:
-        """Status, content type and body."""
-        if path == "/metrics":
-            with self._lock:
-                return HTTPStatus.OK, *self._page(accept)
-        if path == "/healthz":
-            return HTTPStatus.OK, TEXT, b"ok\n"
-        if path == "/readyz":
-            if self._ready():
-                failing = ", ".join(self._failing())
-                return HTTPStatus.OK, TEXT, f"ready, without: {failing}\n".encode() if failing else b"ready\n"
-            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not ready: starting, stopping, or no worker serves\n"
-        return HTTPStatus.NOT_FOUND, TEXT, b"not found; try /metrics, /healthz or /readyz\n"
-
-
-class Server(Listener):
-    """The HTTP server of the endpoint. It bounds the number and the duration of connections."""
-
-    def __init__(self, host: str, port: int, endpoint: Endpoint) -> None:
-        """Binds and listens. Raises InvalidSettings when the address is in use or not of this host."""
-
-        def reply(request: Request) -> Reply:
-            status, content_type, body = endpoint.answer(request.path, request.headers.get("accept", ""))
-            return Reply(status, body, content_type)
-
-        super().__init__(host, port, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS)
+    if not takes_calls:
+        return Reply(HTTPStatus.SERVICE_UNAVAILABLE, b"not ready: starting, stopping, or no worker serves\n")
+    return Reply(HTTPStatus.OK, f"ready, without: {', '.join(failing)}\n".encode() if failing else b"ready\n")
 
 
 def failing(memory: MeterMemory) -> list[str]:

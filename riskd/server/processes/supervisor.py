@@ -154,8 +154,9 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
     from riskd.adapters.prometheus_page import PrometheusPage
     from riskd.background import counting
     from riskd.drift_watch import watching
+    from riskd.listener import Listener, Reply, monitoring
     from riskd.rebuild.watch import rebuilding
-    from riskd.server.processes.http import Endpoint, Server, failing, readings
+    from riskd.server.processes.http import CONNECTIONS, SECONDS, failing, readiness, readings
 
     page = PrometheusPage(memory, version)
     workers = [name for name in board.names if name != MONITOR]
@@ -163,12 +164,18 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
         running.enter_context(counting(PrometheusMeter(memory, settings.server.workers).failed))
         watch = running.enter_context(watching(settings))
         rebuild = running.enter_context(rebuilding(settings))
-        endpoint = Endpoint(
-            lambda accept: page.render(accept, {**readings(board), **watch.readings, **rebuild.readings}),
-            lambda: board.opened and any(map(board.serving, workers)),
-            lambda: [*failing(memory), *filterfalse(board.serving, workers)],
+
+        def ready() -> Reply:
+            takes_calls = board.opened and any(map(board.serving, workers))
+            return readiness([*failing(memory), *filterfalse(board.serving, workers)], takes_calls=takes_calls)
+
+        reply = monitoring(
+            lambda accept: page.render(accept, {**readings(board), **watch.readings, **rebuild.readings}), ready
         )
-        server = running.enter_context(Server(settings.metrics.host, settings.metrics.port, endpoint))
+        host, port = settings.metrics.host, settings.metrics.port
+        server = running.enter_context(
+            Listener(host, port, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS)
+        )
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name
         report.send(Serving({"metrics": f"http://{host}:{server.server_port}/metrics"}))

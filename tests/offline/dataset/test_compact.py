@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.decision_log import DATASET, Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import NullMeter
 from riskd.core import record
 from riskd.core.errors import InvalidFile
@@ -30,7 +31,7 @@ from riskd.offline.dataset.compact import Dataset, Filed
 from riskd.offline.dataset.manifest import TABLES, commit, required
 from riskd.offline.dataset.tables import WHOSE
 from riskd.offline.dataset.target import Target
-from riskd.rebuild.order import DATASET
+from riskd.rebuild import order
 from tests.decision_log import types, write
 from tests.doubles import ListLog
 from tests.offline.town import lived
@@ -250,6 +251,48 @@ def test_features_that_come_later_have_columns_from_then_on(desk: Desk) -> None:
     }
     assert "feature_of_the_future" in columns
     assert required(desk.target).features == names
+
+
+def test_lines_that_only_another_version_can_read_are_taken_in_by_it(
+    desk: Desk, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment with lines that this version cannot read is taken in again by the next version that reads other lines,
+    and by no other run: every line that can be read is in the dataset once."""
+    third = len(lines) // 3
+    unread = [*lines[5:20], *lines[third + 5 : third + 9]]
+
+    def older(line: bytes) -> record.Record:
+        if line in unread:
+            raise msgspec.ValidationError("Invalid enum value")
+        return record.decode(line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(order, "decode", older)
+        patch.setattr(compaction, "line_format", lambda: "older")
+        write(desk.log / "20270104T000000.000000-w0-7.jsonl", b"{}")
+        first = desk.compact()
+        assert first.counts["unreadable"] == len(unread) + 1
+        assert (desk.compact().segments, desk.compact().counts) == (0, {})
+    held = ids([line for line in lines if line not in unread])
+    assert desk.ids() == held
+
+    done = desk.compact()
+    assert done.segments == 3
+    assert done.counts == {**counted(unread), "unreadable": 1}
+    assert desk.ids() == ids(lines)
+    assert desk.files() == {part.path for part in required(desk.target).parts}
+    assert (desk.compact().segments, desk.compact().counts) == (0, {})
+    assert set(required(desk.target).unreadable) == {"20270104T000000.000000-w0-7.jsonl"}
+
+
+def test_a_dataset_of_an_earlier_riskd_is_kept_up_to_date(desk: Desk, lines: list[bytes]) -> None:
+    """A manifest that does not say which segments have unreadable lines is read, and no segment is taken in again."""
+    desk.compact()
+    manifest = json.loads((desk.place / "manifest.json").read_bytes())
+    del manifest["unreadable"]
+    (desk.place / "manifest.json").write_text(json.dumps(manifest))
+    assert desk.compact().segments == 0
+    assert desk.ids() == ids(lines)
 
 
 KILLED = """

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.decision_log import Bounds, Compacted, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import InvalidFile
 from riskd.core.record import Record, ShadowRecord, encode
@@ -45,6 +45,14 @@ def exported(
     marks.clear()
     marks |= feed.marks
     return uids(found)
+
+
+def add(segment: Path, *records: Record) -> None:
+    """Write more lines, later than the file system's clock ticks."""
+    before = segment.stat().st_mtime_ns
+    with segment.open("ab") as file:
+        file.writelines(encode(record) + b"\n" for record in records)
+    os.utime(segment, ns=(before, before + 10**9))
 
 
 def lines(first: int, *more: int) -> list[Record]:
@@ -94,18 +102,61 @@ def test_a_packed_segment_is_not_exported_again(tmp_path: Path, archive: FileLog
 
 
 def test_erased_lines_are_not_exported(tmp_path: Path, archive: FileLogArchive) -> None:
-    """Lines of an erased subject are not exported, before or after their removal; after a rewrite no line is lost, and
-    only the last second repeats."""
+    """Lines of an erased subject are not exported, before or after their removal, and no other line is repeated."""
     marks: dict[str, Mark] = {}
     ours, other = decision(0xA << 124 | 1, TIME), decision(2, TIME + 10)
     write(tmp_path / SEGMENT, ours, other, decision(3, TIME + 20))
     archive.forget([bytes.fromhex(ours.id[:16])])
     assert exported(archive, tmp_path, marks) == ["0002", "0003"]
-    with (tmp_path / SEGMENT).open("ab") as segment:
-        segment.write(encode(decision(4, TIME + 30)) + b"\n")
+    add(tmp_path / SEGMENT, decision(4, TIME + 30))
     assert archive.compact({}, Event()) is not None
     assert ours.id.encode() not in (tmp_path / SEGMENT).read_bytes()
-    assert exported(archive, tmp_path, marks) == ["0003", "0004"]
+    assert exported(archive, tmp_path, marks) == ["0004"]
+    assert exported(archive, tmp_path, marks) == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_segment_that_was_exported_to_its_end_and_rewritten_has_nothing_new(
+    tmp_path: Path, archive: FileLogArchive, packed: bool
+) -> None:
+    """If the last exported line is erased later, no other line is repeated."""
+    path = tmp_path / f"{SEGMENT}{'.gz' * packed}"
+    marks: dict[str, Mark] = {}
+    ours = decision(0xA << 124 | 3, TIME + 20)
+    write(path, *lines(1, 2), ours)
+    assert exported(archive, tmp_path, marks) == ["0001", "0002", "0003"]
+    archive.forget([bytes.fromhex(ours.id[:16])])
+    assert archive.compact({}, Event()) == Compacted(1, 1, 0)
+    assert exported(archive, tmp_path, marks) == []
+
+
+def test_a_line_that_is_to_be_erased_still_marks_a_place(tmp_path: Path, archive: FileLogArchive) -> None:
+    """If the last exported line is to be erased but is still in its segment, only new lines are exported."""
+    marks: dict[str, Mark] = {}
+    ours = decision(0xA << 124 | 3, TIME + 20)
+    write(tmp_path / SEGMENT, *lines(1, 2), ours)
+    assert exported(archive, tmp_path, marks) == ["0001", "0002", "0003"]
+    archive.forget([bytes.fromhex(ours.id[:16])])
+    add(tmp_path / SEGMENT, decision(4, TIME + 30))
+    assert exported(archive, tmp_path, marks) == ["0004"]
+
+
+@pytest.mark.parametrize("last_erased", [False, True])
+def test_no_time_in_a_line_makes_another_line_get_lost(
+    tmp_path: Path, archive: FileLogArchive, last_erased: bool
+) -> None:
+    """Lines with a wrong time are exported once, and so are the lines after them, even if the segment was rewritten
+    meanwhile. Only if the last exported line was erased is the segment exported again from its beginning."""
+    marks: dict[str, Mark] = {}
+    ours = decision(0xA << 124 | 1, TIME)
+    future, past, last = decision(2, TIME + 3e9), decision(3, TIME - 1e9), decision(4, TIME + 2)
+    write(tmp_path / SEGMENT, *((future, past, last, ours) if last_erased else (ours, future, past, last)))
+    assert sorted(exported(archive, tmp_path, marks)) == ["0001", "0002", "0003", "0004"]
+    add(tmp_path / SEGMENT, decision(5, TIME + 3), decision(6, TIME + 3e9))
+    archive.forget([bytes.fromhex(ours.id[:16])])
+    assert archive.compact({}, Event()) == Compacted(1, 1, 0)
+    again = ["0002", "0003", "0004"] if last_erased else []
+    assert exported(archive, tmp_path, marks) == [*again, "0005", "0006"]
     assert exported(archive, tmp_path, marks) == []
 
 
@@ -186,7 +237,7 @@ def test_every_line_is_counted(tmp_path: Path, archive: FileLogArchive) -> None:
 def test_any_line_is_exported_or_counted(noise: bytes, at: int, gap: int, deep: bytes) -> None:
     """Any damaged line is either exported or counted as unreadable, without an error."""
     line, converter = encode(decision(1, TIME)), Converter()
-    encoded, _ = converter.convert(line[:at] + noise + deep + line[at + gap :])
+    encoded = converter.convert(line[:at] + noise + deep + line[at + gap :])
     assert (encoded is None) == (converter.counts["unreadable"] == 1)
     assert encoded is None or json.loads(encoded)["class_uid"] == 3002
 
@@ -221,13 +272,32 @@ def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) 
     assert len(marks) > 10
 
 
+def test_a_bookmark_of_an_earlier_riskd_holds(tmp_path: Path, archive: FileLogArchive) -> None:
+    """A bookmark whose marks also have the time of the latest line, as riskd wrote before, continues at its place."""
+    marks: dict[str, Mark] = {}
+    write(tmp_path / SEGMENT, *lines(1, 2))
+    exported(archive, tmp_path, marks)
+    mark = marks[SEGMENT]
+    earlier = {SEGMENT: [mark.size, mark.modified, mark.offset, mark.length, mark.check, TIME + 3e9]}
+    (tmp_path / "bookmark").write_text(json.dumps(earlier))
+    add(tmp_path / SEGMENT, *lines(3))
+    assert exported(archive, tmp_path, marks_in(tmp_path / "bookmark")) == ["0003"]
+
+
+@pytest.mark.parametrize("mark", [Mark(0, 0, 5, 100, 1), Mark(0, 0, 1 << 60, 1 << 60, 1), Mark(0, 0, 3, 1, 1)])
+def test_a_bookmark_of_another_log_loses_no_line(tmp_path: Path, archive: FileLogArchive, mark: Mark) -> None:
+    """If no line of a segment is the one before its mark, the segment is exported from its beginning."""
+    write(tmp_path / SEGMENT, *lines(1, 2))
+    assert exported(archive, tmp_path, {SEGMENT: mark}) == ["0001", "0002"]
+
+
 def test_a_bookmark_survives_writing_and_reading(tmp_path: Path) -> None:
     """A bookmark survives being written and read; a missing one is empty, and an invalid one is rejected by name."""
-    marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711, TIME), NEXT: Mark()}
+    marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711), NEXT: Mark()}
     assert marks_in(tmp_path / "bookmark") == {}
     keep(marks, tmp_path / "bookmark")
     assert marks_in(tmp_path / "bookmark") == marks
-    for content in (b"[]", b'{"\xff":[]}'):
+    for content in (b"[]", b'{"\xff":[]}', b'{"a":[0,0,-1]}', b'{"a":[0,0,99999999999999999999]}'):
         (tmp_path / "bookmark").write_bytes(content)
         with pytest.raises(InvalidFile, match="is not a bookmark"):
             marks_in(tmp_path / "bookmark")
