@@ -34,7 +34,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Train a model on decision logs. Boosted trees on top of an existing model, constrained to "
         "the directions of the features, calibrated, and exported exactly: docs/training.md explains the steps.",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     rows.add_arguments(parser)
     parser.add_argument(
