@@ -1,7 +1,8 @@
-"""All metrics, with the vocabulary of every label. `docs/metrics.md` is generated from this table.
+"""All metrics, with the values of every label. `docs/metrics.md` is generated from this table.
 
-As vocabularies are bounded, every series has a fixed slot in shared memory (see `meter_memory`). Workers add to their
-own slots, and the monitor combines them. The supervisor owns the memory, so counters survive a worker's restart.
+As the vocabularies of labels are bounded, every series has a fixed slot in shared memory (see `meter_memory`). Workers
+add to their own slots, and the monitor combines them. The supervisor owns the memory, so counters survive a worker's
+restart.
 """
 
 from __future__ import annotations
@@ -13,69 +14,17 @@ from typing import Final
 from riskd.core.attempt import DOMAINS, EVENTS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
-from riskd.core.requirement import UNMET, Tier
+from riskd.core.requirement import UNMET
+from riskd.labels import CAUSES, CODES, DATABASES, METHODS, OTHER, PARTS, STAGES, TIERS, met
 from riskd.series import CALL_SECONDS, SCORES, SHARES, STAGE_SECONDS, Metric
 
-OTHER: Final = "other"
-"""The label value for anything outside the vocabulary."""
-STAGES: Final = ("gather", "store_read", "decide", "record", "store_write", "shadow")
-PARTS: Final = (
-    "store",
-    "store_damaged",
-    "decision_log",
-    "decision_log_slow",
-    "decision_log_sync",
-    "compaction",
-    "geo",
-    "reload",
-    "clock",
-    "tls",
-    "callers",
-    "tracing",
-    "background",
-)
-NEEDED: Final = ("store", "decision_log")
-"""Parts that an answer needs: if one fails, the answer says so."""
-CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
-"""Causes of a degraded answer: sources that could not be read, failed rules, and parts that could not be written to."""
-DATABASES: Final = ("city", "asn", "anonymous")
-CODES: Final = (
-    *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
-    *("PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented"),
-    *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
-)
-"""gRPC status codes, spelled as by go-grpc-middleware, so that common dashboards match them."""
-METHODS: Final = (
-    ("unary", "riskd.v1.RiskService", "Assess"),
-    ("unary", "riskd.v1.RiskService", "BatchAssess"),
-    ("bidi_stream", "riskd.v1.RiskService", "StreamAssess"),
-    ("unary", "riskd.v1.RiskService", "RecordOutcome"),
-    ("unary", "riskd.v1.RiskService", "RecordSecurityEvent"),
-    ("unary", "riskd.v1.SubjectService", "GetSubjectSummary"),
-    ("unary", "riskd.v1.SubjectService", "ExportSubject"),
-    ("unary", "riskd.v1.SubjectService", "EraseSubject"),
-    ("unary", "riskd.v1.ReleaseService", "GetRelease"),
-    ("unary", "riskd.v1.ReleaseService", "ListReleases"),
-    ("unary", "riskd.v1.ReleaseService", "ActivateRelease"),
-    ("unary", "riskd.v1.ReleaseService", "RollbackRelease"),
-    (OTHER, OTHER, OTHER),
-)
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
-_TIERS: Final = tuple(tier.name for tier in Tier)
+_METHODS: Final = tuple(method for _, _, method in METHODS if method != OTHER)
 _BOOLEANS: Final = ("true", "false")
 
 
-def met(required: str, achieved: str) -> str:
-    """Whether a sign-in that achieved a tier met the required one, as a label value. Nothing meets DENY."""
-    ranks = (UNMET, *_TIERS)
-    if required not in _TIERS or achieved not in ranks:
-        return OTHER
-    unmet = required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)
-    return "false" if unmet else "true"
-
-
 def _sign_ins() -> tuple[tuple[str, ...], ...]:
-    rows = _rows(DOMAINS, JOURNEYS, _TIERS, (UNMET, *_TIERS))
+    rows = _rows(DOMAINS, JOURNEYS, TIERS, (UNMET, *TIERS))
     return tuple((*row, met(row[2], row[3])) for row in rows)
 
 
@@ -108,7 +57,7 @@ METRICS: Final = (
         "histogram",
         "Time that a call waited in the worker's queue, in seconds.",
         ("method",),
-        _rows(tuple(method for _, _, method in METHODS if method != OTHER)),
+        _rows(_METHODS),
         bounds=CALL_SECONDS,
     ),
     Metric(
@@ -117,7 +66,7 @@ METRICS: Final = (
         "Calls refused before any work: too many calls waited (`full`), this one had waited too long (`waited`), "
         "or its caller had left or its deadline had passed (`gone`).",
         ("method", "why"),
-        _rows(tuple(method for _, _, method in METHODS if method != OTHER), ("full", "waited", "gone")),
+        _rows(_METHODS, ("full", "waited", "gone")),
         sparse=False,
     ),
     Metric(
@@ -126,7 +75,7 @@ METRICS: Final = (
         "Assessments answered, by the required tier and whether the attempt already satisfied it. Attempts that "
         "did not are challenged, unless the tier is `DENY`.",
         ("domain", "journey", "tier", "satisfied"),
-        _rows(DOMAINS, JOURNEYS, _TIERS, _BOOLEANS),
+        _rows(DOMAINS, JOURNEYS, TIERS, _BOOLEANS),
     ),
     Metric(
         "riskd_assessment_seconds",
@@ -165,7 +114,7 @@ METRICS: Final = (
         "counter",
         "Assessments on journeys that are learning, by the tier that was withheld because of it.",
         ("domain", "journey", "tier"),
-        _rows(DOMAINS, JOURNEYS, _TIERS),
+        _rows(DOMAINS, JOURNEYS, TIERS),
     ),
     Metric(
         "riskd_rollout_assessments_total",
@@ -173,7 +122,7 @@ METRICS: Final = (
         "Assessments answered while a release is rolled out to a share of the subjects, by the role of the "
         "release that decided.",
         ("role", "domain", "tier"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS, _TIERS),
+        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
@@ -246,7 +195,7 @@ METRICS: Final = (
         "counter",
         "Outcomes recorded, by the tier that had been required. Each kind counts once for an assessment.",
         ("domain", "journey", "tier", "kind"),
-        _rows(DOMAINS, JOURNEYS, _TIERS, OUTCOMES),
+        _rows(DOMAINS, JOURNEYS, TIERS, OUTCOMES),
     ),
     Metric(
         "riskd_security_events_total",

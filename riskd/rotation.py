@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -109,9 +109,11 @@ def _opened(settings: Settings) -> Iterator[HistoryStore]:
         raise InvalidSettings(
             [Problem("store.kind", "a `memory` store exists only in its service, so nothing can be moved", remedy)]
         )
-    if settings.store.kind == "lmdb" and not (Path(settings.store.path) / DATA).exists():
-        what = f"{settings.store.path} has no store, so nothing can be moved"
-        raise InvalidSettings([Problem("store.path", what, "give the settings of the service, or set store.path")])
+    with suppress(PermissionError):  # opening it says why
+        if settings.store.kind == "lmdb" and not (Path(settings.store.path) / DATA).exists():
+            what = f"{settings.store.path} has no store, so nothing can be moved"
+            remedy = "give the settings of the service, or set store.path"
+            raise InvalidSettings([Problem("store.path", what, remedy)])
     store = open_store(settings)
     try:
         yield store

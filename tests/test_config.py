@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from riskd import files
 from riskd.cli.main import main
-from riskd.config import FIELDS, Secret, add_pepper, explain, load, obtain_peppers
+from riskd.config import FIELDS, Secret, Settings, add_pepper, explain, load, obtain_peppers
 from riskd.config.pepper import split
 from riskd.config.sources import CONFIG_BYTES
 from riskd.config.store_url import StoreUrl, read_url, url_problems
@@ -280,16 +280,22 @@ def test_variables_that_are_not_ours() -> None:
     assert load(environ=links).server.port == 50551
 
 
+def value(settings: Settings, key: str) -> object:
+    return getattr(getattr(settings, FIELDS[key].section), FIELDS[key].name)
+
+
 def test_paths_follow_the_state_directory() -> None:
     """`state.dir` moves everything that riskd writes; the XDG variables and RISKD_GEO_DIR are honoured."""
     settings = load(environ={"XDG_STATE_HOME": "/state", "XDG_DATA_HOME": "/data"})
+    ours = {key: field.in_state for key, field in FIELDS.items() if field.in_state}
+    assert {key: value(settings, key) for key in ours} == {key: f"/state/riskd/{name}" for key, name in ours.items()}
     assert (settings.store.path, settings.log.dir) == ("/state/riskd/store", "/state/riskd/decisions")
     assert settings.geo.dir == "/data/riskd/geo"
     settings = load(environ={"RISKD_STATE__DIR": "/var/lib/riskd", "RISKD_GEO_DIR": "/geo", "XDG_DATA_HOME": "/data"})
     assert (settings.store.path, settings.geo.dir) == ("/var/lib/riskd/store", "/geo")
 
 
-PATHS = [key for key, field in FIELDS.items() if field.reads or field.name in ("dir", "path", "socket", "dataset")]
+PATHS = [key for key, field in FIELDS.items() if field.path]
 
 
 @pytest.mark.parametrize("prefix", ["~/", ""])
@@ -298,13 +304,13 @@ def test_every_path_is_absolute(prefix: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for key in PATHS:
-        if FIELDS[key].reads == "dir":
+        if FIELDS[key].path == "dir":
             (tmp_path / key).mkdir()
-        elif FIELDS[key].reads:
+        elif FIELDS[key].path == "file":
             (tmp_path / key).write_text(PEPPER)
     others = {"store.kind": "redis", "store.url": "rediss://a", "subjects.serve": "off", "release.serve": "off"}
     settings = load(environ={}, flags={**others, **{key: f"{prefix}{key}" for key in PATHS}})
-    said = {key: getattr(getattr(settings, FIELDS[key].section), FIELDS[key].name) for key in PATHS}
+    said = {key: value(settings, key) for key in PATHS}
     assert said == {key: str(tmp_path / key) for key in PATHS}
     assert load(environ={}, flags={"log.dataset": "s3://bucket/log"}).log.dataset == "s3://bucket/log"
 

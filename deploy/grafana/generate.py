@@ -94,7 +94,7 @@ def dashboard(made: Dashboard) -> dict[str, object]:
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "templating": {"list": [*variables()]},
-        "links": [{"type": "dashboards", "tags": ["riskd"], "title": "riskd", "asDropdown": False}],
+        "links": [{"type": "dashboards", "tags": ["riskd"], "title": "riskd", "keepTime": True, "includeVars": True}],
         "panels": [*placed(made.panels)],
     }
 

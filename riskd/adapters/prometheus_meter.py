@@ -17,8 +17,9 @@ from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import RESTRICTED
+from riskd.labels import METHODS, OTHER, met
 from riskd.meter_memory import MeterMemory
-from riskd.metrics import METHODS, METRICS, OTHER, met
+from riskd.metrics import METRICS
 
 COMBINATIONS: Final = 4096
 """Most combinations of absent signals whose slots are cached. Finding them again takes about 1 ms."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
+import socket
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -56,10 +59,16 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _announce(settings: Settings, facts: Mapping[str, str]) -> None:
-    print(
-        f"riskd serves {facts['address']}; metrics {facts['metrics']}; release {facts['release']}; {_geo(settings)}",
-        flush=True,
-    )
+    where = f"{facts['address']}; metrics {facts['metrics']}"
+    print(f"riskd serves {where}; release {facts['release']}; {_geo(settings)}", flush=True)
+    _notify(f"READY=1\nSTATUS=serves {where}")
+
+
+def _notify(state: str) -> None:
+    """Tell the service manager, if one started this process and wants to know (sd_notify(3))."""
+    if name := os.environ.get("NOTIFY_SOCKET"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(state.encode(), name)
 
 
 def _geo(settings: Settings) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from riskd.config.checks import is_loopback
 from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.places import data_directory, release_folders
-from riskd.config.settings import Secret, Settings
-from riskd.config.sources import Loaded, explain, is_loopback, load
+from riskd.config.secret import Secret
+from riskd.config.settings import Settings
+from riskd.config.sources import Loaded, explain, load
 from riskd.config.store_url import read_url
 
 __all__ = [

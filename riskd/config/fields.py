@@ -10,8 +10,11 @@ from riskd.config.settings import Settings
 
 
 class Field(Struct, frozen=True):
-    """The description of a setting. `accepts`: the accepted values, as text. `reads`: `file` or `dir` if the value is
-    the path of one that must exist and be readable, else ''."""
+    """The description of a setting. `accepts`: the accepted values, as text.
+
+    `path`: `file` or `dir` if the value is the path of one that must exist and be readable, `made` if riskd makes what
+    it is the path of, else ''. `in_state`: the name in `state.dir` that an empty value stands for, if any.
+    """
 
     section: str
     name: str
@@ -19,7 +22,8 @@ class Field(Struct, frozen=True):
     default: object
     doc: str
     accepts: str
-    reads: str
+    path: str
+    in_state: str
 
     @property
     def key(self) -> str:
@@ -62,7 +66,8 @@ def _fields() -> dict[str, Field]:
             doc = "".join(meta.description or "" for meta in metas)
             if doc:
                 default, accepts = getattr(kind(), name), _accepts(annotated, metas)
-                field = Field(section, name, annotated, default, doc, accepts, _extra(metas, "reads"))
+                path, in_state = _extra(metas, "path"), _extra(metas, "in_state")
+                field = Field(section, name, annotated, default, doc, accepts, path, in_state)
                 found[field.key] = field
     return found
 

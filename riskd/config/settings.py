@@ -6,31 +6,24 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from riskd.config.secret import Secret
+
 DERIVED: Final = ""
 """Default of a path that follows from another setting; its documentation says which."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-File = Annotated[str, Meta(extra={"reads": "file"})]
+File = Annotated[str, Meta(extra={"path": "file"})]
+"""The path of a file that must exist."""
+Folder = Annotated[str, Meta(extra={"path": "dir"})]
+"""The path of a directory that must exist."""
+Made = Annotated[str, Meta(extra={"path": "made"})]
+"""The path of something that riskd makes if it does not exist."""
 Degrees = Annotated[float, Meta(ge=-180, le=180)]
 
 
-class Secret:
-    """Bytes that no repr, log line or JSON document shows."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        return "Secret(hidden)" if self._value else "Secret(none)"
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def reveal(self) -> bytes:
-        """The secret itself, for the one place that needs it."""
-        return self._value
+def _in_state(name: str, what: str) -> Meta:
+    """For the path of something that riskd makes, in `state.dir` by default."""
+    return Meta(description=f"{what}; `state.dir`/{name} if empty.", extra={"path": "made", "in_state": name})
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -131,7 +124,7 @@ class State(Struct, frozen=True, kw_only=True):
     """Files that riskd writes."""
 
     dir: Annotated[
-        str, Meta(description="Directory of all that riskd writes, mode 0700; `$XDG_STATE_HOME/riskd` if that is set.")
+        Made, Meta(description="Directory of all that riskd writes, mode 0700; `$XDG_STATE_HOME/riskd` if that is set.")
     ] = "~/.local/state/riskd"
 
 
@@ -160,7 +153,7 @@ class Store(Struct, frozen=True, kw_only=True):
             "share (Redis 7 or Valkey, Cluster included). `memory`: lost at exit, for one worker only."
         ),
     ] = "lmdb"
-    path: Annotated[str, Meta(description="Directory of the LMDB store; `store` in `state.dir` if empty.")] = DERIVED
+    path: Annotated[str, _in_state("store", "Directory of the LMDB store")] = DERIVED
     map_size_mb: Annotated[
         int,
         Meta(
@@ -209,7 +202,7 @@ class Geo(Struct, frozen=True, kw_only=True):
     """Databases of addresses. Each is optional; without one, the facts that it would give are gaps."""
 
     dir: Annotated[
-        str,
+        Made,
         Meta(description="Directory that `riskd geo install` fills (`$RISKD_GEO_DIR`, or `$XDG_DATA_HOME/riskd/geo`)."),
     ] = "~/.local/share/riskd/geo"
     city: Annotated[File, Meta(description="City database, MMDB; the one in `geo.dir` if empty.")] = DERIVED
@@ -236,13 +229,9 @@ class Geo(Struct, frozen=True, kw_only=True):
 class Release(Struct, frozen=True, kw_only=True):
     """What decides: the release that was activated on this host or, until one is, the files in two directories."""
 
-    policies: Annotated[
-        str, Meta(description="Directory of policy files; the shipped ones if empty.", extra={"reads": "dir"})
-    ] = DERIVED
-    models: Annotated[
-        str, Meta(description="Directory of model bundles; the shipped ones if empty.", extra={"reads": "dir"})
-    ] = DERIVED
-    dir: Annotated[str, Meta(description="Directory of the releases; `releases` in `state.dir` if empty.")] = DERIVED
+    policies: Annotated[Folder, Meta(description="Directory of policy files; the shipped ones if empty.")] = DERIVED
+    models: Annotated[Folder, Meta(description="Directory of model bundles; the shipped ones if empty.")] = DERIVED
+    dir: Annotated[str, _in_state("releases", "Directory of the releases")] = DERIVED
     keep: Annotated[
         int,
         Meta(
@@ -255,9 +244,7 @@ class Release(Struct, frozen=True, kw_only=True):
         Literal["socket", "port", "off"],
         Meta(description="Where ReleaseService is served: `socket`, `port` or `off`, as in `subjects.serve`."),
     ] = "socket"
-    socket: Annotated[str, Meta(description="Path of the Unix socket; `releases.sock` in `state.dir` if empty.")] = (
-        DERIVED
-    )
+    socket: Annotated[str, _in_state("releases.sock", "Path of the Unix socket")] = DERIVED
 
 
 class Models(Struct, frozen=True, kw_only=True):
@@ -277,7 +264,7 @@ class Models(Struct, frozen=True, kw_only=True):
 class Log(Struct, frozen=True, kw_only=True):
     """The decision log."""
 
-    dir: Annotated[str, Meta(description="Directory of the segments; `decisions` in `state.dir` if empty.")] = DERIVED
+    dir: Annotated[str, _in_state("decisions", "Directory of the segments")] = DERIVED
     signals: Annotated[
         Literal["granted", "off"],
         Meta(
@@ -308,7 +295,7 @@ class Log(Struct, frozen=True, kw_only=True):
         ),
     ] = 60
     dataset: Annotated[
-        str,
+        Made,
         Meta(
             description="Where `riskd log compact` keeps the log as a dataset and `riskd log query` finds it: a "
             "directory, `s3://bucket/path` or `gs://bucket/path`. Empty means nowhere."
@@ -331,9 +318,7 @@ class Subjects(Struct, frozen=True, kw_only=True):
             "`server.tls_client_ca`. `off`: nowhere."
         ),
     ] = "socket"
-    socket: Annotated[str, Meta(description="Path of the Unix socket; subjects.sock in `state.dir` if empty.")] = (
-        DERIVED
-    )
+    socket: Annotated[str, _in_state("subjects.sock", "Path of the Unix socket")] = DERIVED
 
 
 class Tracing(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, get_type_hints
 
@@ -15,12 +14,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.config.checks import problems_of
 from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import pepper_problems, split
-from riskd.config.settings import DERIVED, Secret, Settings, Store
-from riskd.config.store_url import url_problems
+from riskd.config.secret import Secret
+from riskd.config.settings import Settings
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.wording import quantity
 
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
@@ -28,10 +27,7 @@ THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 2}
 """Default number of handler threads by kind of store (docs/decisions/0022, 0028)."""
 SECRET_BYTES: Final = 1 << 16
 """Most bytes read of a secret's file. A pepper file grows by a line with each rotation."""
-SOCKET_BYTES: Final = 107
-"""Longest path of a Unix socket (sun_path in unix(7), without the final zero)."""
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
-_PAIR: Final = "set both tls_cert and tls_key, or neither"
 
 
 class Loaded(Struct, frozen=True):
@@ -92,10 +88,8 @@ def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, 
         except msgspec.ValidationError:
             problems.append(_invalid(field, one))
     problems += _misspelt(environ)
-    settings = _with_paths(_built(values))
-    problems += _unknown_homes(settings, origins)
-    problems += _conflicts(settings)
-    problems += _unreadable(settings, origins)
+    settings = _built(_derived(values))
+    problems += problems_of(settings, origins)
     settings = _with_secrets(settings, environ, problems)
     if problems:
         raise InvalidSettings(problems)
@@ -208,174 +202,29 @@ def _unknown(one: _Given) -> Problem:
     )
 
 
-def _built(values: Mapping[str, object]) -> Settings:
-    sections = {}
-    for section, kind in get_type_hints(Settings).items():
-        prefix = f"{section}."
-        sections[section] = kind(**{k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)})
-    return Settings(**sections)
+def _derived(values: Mapping[str, object]) -> dict[str, object]:
+    """The values of all settings, given or not: with defaults that depend on other settings, and absolute paths."""
+    found = {key: values.get(key, field.default) for key, field in FIELDS.items()}
+    state = _absolute(str(found["state.dir"]))
+    for key, field in FIELDS.items():
+        if field.path:
+            found[key] = _absolute(str(found[key])) or (f"{state}/{field.in_state}" if field.in_state else "")
+    found["server.threads"] = found["server.threads"] or THREADS[str(found["store.kind"])]
+    return found
 
 
 def _absolute(path: str) -> str:
-    """The absolute path. A path in an unknown home directory (`~name/...`) is returned unchanged."""
+    """The absolute path. A URL, or a path in an unknown home directory (`~name/...`), is returned unchanged."""
     path = os.path.expanduser(path)  # noqa: PTH111 - `Path.expanduser` raises
-    return str(Path(path).absolute()) if path and not path.startswith("~") else path
+    return str(Path(path).absolute()) if path and not path.startswith("~") and "://" not in path else path
 
 
-def _unknown_homes(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
-    """Paths in an unknown home directory. In containers a user may have none."""
-    for field in FIELDS.values():
-        path = str(getattr(getattr(settings, field.section), field.name))
-        if path.startswith("~") and not (field.default == DERIVED and origins[field.key] == "default"):
-            remedy = f"write an absolute path; it comes from: {origins[field.key]}"
-            yield Problem(field.key, f"{path} is in a home directory that is not known", remedy)
-
-
-def _with_paths(settings: Settings) -> Settings:
-    """The settings with absolute paths, and with the defaults that depend on other settings."""
-    server, geo, release = settings.server, settings.geo, settings.release
-    state, log, store = _absolute(settings.state.dir), settings.log, settings.store
-    return replace(
-        settings,
-        server=replace(
-            server,
-            tls_cert=_absolute(server.tls_cert),
-            tls_key=_absolute(server.tls_key),
-            tls_client_ca=_absolute(server.tls_client_ca),
-            callers=_absolute(server.callers),
-            threads=server.threads or THREADS[store.kind],
-        ),
-        state=replace(settings.state, dir=state),
-        store=replace(
-            store,
-            path=_absolute(store.path) or f"{state}/store",
-            tls_ca=_absolute(store.tls_ca),
-            tls_cert=_absolute(store.tls_cert),
-            tls_key=_absolute(store.tls_key),
-        ),
-        geo=replace(
-            geo,
-            dir=_absolute(geo.dir),
-            city=_absolute(geo.city),
-            asn=_absolute(geo.asn),
-            anonymous=_absolute(geo.anonymous),
-        ),
-        release=replace(
-            release,
-            policies=_absolute(release.policies),
-            models=_absolute(release.models),
-            dir=_absolute(release.dir) or f"{state}/releases",
-            socket=_absolute(release.socket) or f"{state}/releases.sock",
-        ),
-        log=replace(
-            log,
-            dir=_absolute(log.dir) or f"{state}/decisions",
-            dataset=log.dataset if "://" in log.dataset else _absolute(log.dataset),
-        ),
-        subjects=replace(settings.subjects, socket=_absolute(settings.subjects.socket) or f"{state}/subjects.sock"),
-        secrets=replace(
-            settings.secrets,
-            pepper_file=_absolute(settings.secrets.pepper_file),
-            store_password_file=_absolute(settings.secrets.store_password_file),
-        ),
-    )
-
-
-def _conflicts(settings: Settings) -> Iterator[Problem]:
-    server = settings.server
-    if settings.store.kind == "memory" and server.workers > 1:
-        yield Problem(
-            "store.kind", "`memory` is not shared between workers", "set server.workers to 1 or store.kind to lmdb"
-        )
-    yield from _store_conflicts(settings.store)
-    if bool(server.tls_cert) != bool(server.tls_key):
-        yield Problem("server.tls_cert", "a certificate needs its key, and a key its certificate", _PAIR)
-    if server.tls_client_ca and not server.tls_cert:
-        yield Problem("server.tls_client_ca", "clients can only show certificates over TLS", "set tls_cert and tls_key")
-    if server.standing_queue_ms > server.queue_ms:
-        what = f"{server.standing_queue_ms} ms is longer than server.queue_ms"
-        yield Problem("server.standing_queue_ms", what, f"set it to {server.queue_ms} or less")
-    if settings.tracing.endpoint and not re.fullmatch(r"https?://[^/\s]+/\S*", settings.tracing.endpoint):
-        remedy = "write it with scheme and path, such as http://127.0.0.1:4318/v1/traces"
-        yield Problem("tracing.endpoint", f"{settings.tracing.endpoint} is not a URL", remedy)
-    yield from _exposed(settings)
-    edge = settings.geo.edge
-    if edge and not (len(edge) == 2 and abs(edge[0]) <= 90):
-        what = f"{', '.join(f'{number:g}' for number in edge)} is not a point"
-        yield Problem("geo.edge", what, "write latitude and longitude in degrees")
-    if settings.log.keep_mb < 2 * settings.log.segment_mb * server.workers:
-        yield Problem(
-            "log.keep_mb",
-            f"is too small for {quantity(server.workers, 'worker')} with segments of {settings.log.segment_mb} MiB",
-            f"set it to {2 * settings.log.segment_mb * server.workers} or more",
-        )
-
-
-def _store_conflicts(store: Store) -> Iterator[Problem]:
-    if store.kind != "redis":
-        if store.url:
-            yield Problem("store.url", f"`{store.kind}` has no servers", "set store.kind to redis, or remove it")
-        return
-    if not store.url:
-        yield Problem("store.url", "is missing for `redis`", "set it, for example to redis://127.0.0.1:6379")
-        return
-    for what, remedy in url_problems(store.url):
-        yield Problem("store.url", what, remedy)
-    if bool(store.tls_cert) != bool(store.tls_key):
-        yield Problem("store.tls_cert", "a certificate needs its key, and a key its certificate", _PAIR)
-    if (store.tls_ca or store.tls_cert) and not store.url.startswith("rediss:"):
-        yield Problem("store.url", "does not use TLS, but certificates are set", "write rediss://, or remove them")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached only from this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _exposed(settings: Settings) -> Iterator[Problem]:
-    """Ports and sockets that are not secure, or that cannot be served."""
-    server = settings.server
-    loopback = is_loopback(server.host)
-    if not loopback and not server.tls_cert and not server.insecure:
-        yield Problem(
-            "server.host",
-            f"{server.host} would be served in plaintext, so subjects and tokens could be read on the network",
-            "set server.tls_cert and server.tls_key; or server.insecure = true if a service mesh encrypts",
-        )
-    if (
-        settings.subjects.serve == settings.release.serve == "socket"
-        and settings.subjects.socket == settings.release.socket
-    ):
-        yield Problem("release.socket", f"{settings.release.socket} is also subjects.socket", "choose another path")
-    authenticated = loopback or server.tls_client_ca or server.callers
-    for section, chosen, work in (
-        ("subjects", settings.subjects, "export and erase subjects"),
-        ("release", settings.release, "activate releases"),
-    ):
-        if chosen.serve == "port" and not authenticated:
-            yield Problem(
-                f"{section}.serve",
-                f"`port` would let every client that reaches {server.host} {work}",
-                "set server.callers or server.tls_client_ca, or serve it on the `socket`",
-            )
-        if chosen.serve == "socket" and len(os.fsencode(chosen.socket)) > SOCKET_BYTES:
-            what, remedy = f"{chosen.socket} is too long for a socket", f"use at most {SOCKET_BYTES} bytes"
-            yield Problem(f"{section}.socket", what, remedy)
-
-
-def _unreadable(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
-    for field in FIELDS.values():
-        path = getattr(getattr(settings, field.section), field.name)
-        if not field.reads or not path:
-            continue
-        source = origins[field.key]
-        if field.reads == "dir" and not Path(path).is_dir():
-            yield Problem(field.key, f"{path} is not a directory", f"it comes from: {source}")
-        elif field.reads == "file" and not (Path(path).is_file() and os.access(path, os.R_OK)):
-            yield Problem(field.key, f"{path} is not a file that riskd may read", f"it comes from: {source}")
+def _built(values: Mapping[str, object]) -> Settings:
+    sections = {}
+    for section, kind in get_type_hints(Settings).items():
+        fields = [field for field in FIELDS.values() if field.section == section]
+        sections[section] = kind(**{field.name: values[field.key] for field in fields})
+    return Settings(**sections)
 
 
 def _with_secrets(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:

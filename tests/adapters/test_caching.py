@@ -6,6 +6,7 @@ from riskd.adapters.caching import CachingStore
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core.history import Delta
 from riskd.core.recall import COMMON, PROFILE
+from riskd.core.stored import Change
 from tests.doubles import CountingMeter
 
 NOW = 1_800_000_000.0
@@ -44,10 +45,15 @@ def test_a_person_s_history_is_never_late() -> None:
 
 
 def test_own_changes_are_seen_at_once() -> None:
-    """A worker reads its own writes and erasures at once."""
+    """A worker reads its own writes, replacements and erasures at once."""
     store = CachingStore(MemoryStore(), NullMeter())
     assert units(store, COUNTRY, NOW) == 0
     store.write((taught(COUNTRY),), (), NOW, 1.0)
+    assert units(store, COUNTRY, NOW) == 1
+    (record,) = store.load((COUNTRY,))
+    assert store.replace((Change(COUNTRY, record, None),))
+    assert units(store, COUNTRY, NOW) == 0
+    assert store.replace((Change(COUNTRY, None, record),))
     assert units(store, COUNTRY, NOW) == 1
     store.erase((COUNTRY,))
     assert units(store, COUNTRY, NOW) == 0

@@ -120,6 +120,7 @@ REFUSED: Final = {
     "an end that never comes": (("LOG", "--follow", "--to", "x"), "--follow: never ends"),
     "a stream has no places": (("-", "--bookmark", "x"), "--bookmark: needs a log in a directory"),
     "a stream ends by itself": (("-", "--follow"), "--follow: needs a log in a directory"),
+    "one file for two": (("LOG", "--to", "LOG/x", "--bookmark", "LOG/./x"), "--bookmark: would replace the events"),
     "no bookmark": (("LOG", "--bookmark", "LOG/" + SEGMENT), "is not a bookmark"),
     "nowhere to write": (("LOG", "--to", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
     "nowhere for a bookmark": (("LOG", "--bookmark", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),

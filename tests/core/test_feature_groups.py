@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
@@ -237,22 +237,57 @@ def test_distance_follows_the_great_circle(
     assert distance_km(*here, *here) == 0
 
 
-def test_velocity_counts_attempts() -> None:
-    """Attempts, failures and distinct accounts are counted by subject, address, network and device."""
-    world = World()
-    for victim in range(12):
-        world.try_(
-            stolen(subject=f"v{victim}", credential_result="failed"), NOW - 60 * victim, **AWAY
-        )  # an attempt a minute
-    world.try_(stolen(credential_result="failed"), NOW - 30, **AWAY)
-    found, quiet = seen(world, stolen(), **AWAY), seen(world, sign_in(subject="other", device=LAPTOP))
+TRIES: Final[tuple[tuple[int, str, dict[str, Any]], ...]] = (
+    (5, "failed", {}),
+    (30, "failed", {}),
+    (30, "succeeded", {}),
+    (300, "failed", {}),
+    (5, "succeeded", {"subject": "bo", "device": None}),
+    (300, "failed", {"subject": "bo", "device": None}),
+    (30, "failed", {"subject": "cy", "device": None, "address": "192.0.2.77"}),
+    (5, "failed", {"device": None, "address": "203.0.113.9"}),
+    (30, "succeeded", {"subject": "dot", "address": "203.0.113.9"}),
+)
+"""Minutes ago, result of the credential, and what differs from an attempt by alex from home."""
 
-    assert found["subject_attempts_10m"] == found["subject_failures_1h"] == 1
-    assert found["address_failures_1h"] == found["network_failures_1h"] == found["device_attempts_1h"] == 13
-    assert found["address_subjects_24h"] > 1
-    assert found["device_subjects_24h"] > 1
-    assert 0.7 < found["address_failure_ratio_24h"] == found["asn_failure_ratio_24h"] < 1
-    assert {quiet[name] for name in NAMES if name.startswith(("address_attempts", "address_failure"))} == {0.0}
+
+@pytest.mark.parametrize(("known", "share"), [((), 1.0), (("alex", "bo", "cy"), cardinality(3))])
+def test_velocity_counts_attempts(known: tuple[str, ...], share: float) -> None:
+    """Each entity counts its own attempts, failures and distinct accounts, each in its own window; accounts that are
+    known to share an address or a network are no strangers, and share its failures."""
+    world = World()
+    for subject in known:
+        world.prove(sign_in(subject=subject), NOW - WEEK)
+    for minutes, result, changes in TRIES:
+        route = ELSEWHERE if changes.get("address") == "203.0.113.9" else HOME
+        world.try_(sign_in(credential_result=result, **changes), NOW - 60 * minutes, route=route)
+    found, quiet = seen(world, sign_in()), seen(world, stolen("198.51.100.1", subject="other", device=None), **AWAY)
+
+    expected = {
+        "subject_attempts_10m": 2,
+        "subject_attempts_24h": 5,
+        "subject_failures_1h": 3,
+        "subject_failures_24h": 4,
+        "address_attempts_10m": 2,
+        "address_attempts_24h": 6,
+        "address_failures_1h": 2,
+        "address_failure_ratio_24h": 4 / (6 + 4),
+        "address_subjects_24h": cardinality(2),
+        "network_attempts_1h": 5,
+        "network_failures_1h": 3,
+        "network_subjects_24h": cardinality(3),
+        "asn_failure_ratio_24h": 5 / (7 + 4),
+        "device_attempts_1h": 4,
+        "device_subjects_24h": cardinality(2),
+        "address_strangers_24h": 0 if known else cardinality(2),
+        "network_strangers_24h": 0 if known else cardinality(3),
+        "address_failures_per_account_1h": 2 / share,
+        "network_failures_per_account_1h": 3 / share,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert {quiet[name] for name in expected if not name.startswith(("asn_", "device_"))} == {0.0}
+    assert math.isnan(quiet["device_attempts_1h"])
+    assert math.isnan(quiet["device_subjects_24h"])
 
 
 def test_velocity_forgets() -> None:
@@ -293,6 +328,7 @@ def test_a_timezone_gap_is_at_most_twelve_hours() -> None:
         (("nb-NO", "en"), 0.0),
         (("en-US", "nb-NO"), 0.0),
         (("zh-Hant-TW",), 1.0),
+        (("nn-Latn-NO",), 0.0),
         (("en", "nb"), math.nan),
         (("en-x-no",), math.nan),
     ],
@@ -325,12 +361,14 @@ def test_hints_are_compared_with_the_agent(platform: str, mobile: bool | None, a
 
 
 def test_reported_place_is_compared_with_the_address() -> None:
-    """A reported place within both uncertainties is no gap; one on another continent is."""
+    """The gap is the distance beyond both uncertainties, 0 within them."""
     near = sign_in(place=ReportedPlace(latitude=60.2, longitude=10.75, accuracy_m=50.0))
     far = sign_in(place=ReportedPlace(latitude=-33.87, longitude=151.21))
 
-    assert seen(World(), near)["reported_gap_km"] == 0
-    assert seen(World(), far)["reported_gap_km"] > 15_000
+    vague = sign_in(place=ReportedPlace(latitude=-33.87, longitude=151.21, accuracy_m=1_000_000.0))
+    gaps = [seen(World(), attempt)["reported_gap_km"] for attempt in (near, far, vague)]
+    apart = distance_km(SYDNEY.latitude, SYDNEY.longitude, OSLO.latitude, OSLO.longitude) - OSLO.radius_km
+    assert gaps == pytest.approx([0, apart, apart - 1000])
 
 
 def test_nothing_answers_faster_than_light() -> None:
@@ -340,7 +378,9 @@ def test_nothing_answers_faster_than_light() -> None:
     told = dict(zip(NAMES, vector(stolen(), replace(context, measured_from=OSLO)), strict=True))
     slow = stolen(network=Network(client_ip="203.0.113.9", rtt_ms=16_000 / KM_PER_MS))
 
-    assert told["rtt_shortfall_km"] > 13_000
+    apart = distance_km(SYDNEY.latitude, SYDNEY.longitude, OSLO.latitude, OSLO.longitude)
+    nearest = apart - SYDNEY.radius_km - OSLO.radius_km - 25 * KM_PER_MS
+    assert told["rtt_shortfall_km"] == pytest.approx(nearest)
     assert dict(zip(NAMES, vector(slow, replace(context, measured_from=OSLO)), strict=True))["rtt_shortfall_km"] == 0
     assert math.isnan(dict(zip(NAMES, vector(stolen(), context), strict=True))["rtt_shortfall_km"])
 

@@ -104,6 +104,16 @@ def test_account_age_and_depth() -> None:
     assert seen(world, sign_in(), NOW - HOUR - 60)["days_since_visit"] == 0
 
 
+@pytest.mark.parametrize(("shown", "hidden"), [(1, 3), (3, 1)])
+def test_a_visit_from_a_hidden_place_is_a_visit(shown: int, hidden: int) -> None:
+    """Days since the last visit count from the latest one, whether or not its place was hidden."""
+    world = World()
+    world.prove(sign_in(), NOW - shown * DAY)
+    world.prove(sign_in(), NOW - hidden * DAY, route=replace(HOME, anonymizer="vpn"))
+
+    assert seen(world, sign_in())["days_since_visit"] == 1
+
+
 @pytest.mark.parametrize(
     ("places", "speed", "began", "known"),
     [

@@ -201,14 +201,17 @@ def test_failed_and_abandoned_teach_nothing(kind: str, *, satisfied: bool) -> No
 
 @pytest.mark.parametrize("kind", ["challenge_failed", "recovery_failed"])
 def test_a_failure_counts_at_every_entity(kind: str) -> None:
-    """A failure is counted as velocity at each entity of the attempt, for a day."""
-    _, deltas = settled(receipt(), outcome(kind))
+    """A failure is counted as velocity at each entity of the attempt, in the same tables as a wrong password."""
+    keys = replace(KEYS, device=b"", asn=b"n" * 16)
+    tried, wrong = (learn.attempt_deltas(attempt(credential_result=each), keys, LATER) for each in ("", "failed"))
+    kept = replace(receipt(), activity=(keys.subject, keys.address, keys.network, keys.asn))
+    _, deltas = settled(kept, outcome(kind))
 
-    assert [delta.key for delta in deltas] == [SUBJECT + ACTIVITY, PLACE + ACTIVITY]
-    for delta in deltas:
-        assert delta.counts == (("failure", "", 1), ("failure_day", "", 1))
+    assert [delta.key for delta in deltas] == [delta.key for delta in wrong]
+    for delta, right, failed in zip(deltas, tried, wrong, strict=True):
+        assert set(delta.counts) == set(failed.counts) - set(right.counts)
         assert delta.time == LATER
-        assert delta.expires > LATER + DAY
+        assert delta.expires == LATER + USUAL.activity
 
 
 @pytest.mark.parametrize("kind", ["challenge_abandoned", "sign_in_abandoned"])

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
@@ -21,6 +22,7 @@ from riskd.cli.main import build_parser
 from riskd.config import FIELDS, Settings
 from riskd.shared_signals import push
 from riskd.shared_signals.poll import SECONDS
+from tests.e2e.service import PATIENCE, serving
 
 ROOT = Path(__file__).parents[2]
 CONTAINER = (ROOT / "deploy" / "container" / "Containerfile").read_text(encoding="utf-8")
@@ -48,7 +50,8 @@ def one(kind: str, name: str = "riskd") -> dict[str, Any]:
 POD = one("StatefulSet")["spec"]["template"]
 (RISKD,) = POD["spec"]["containers"]
 EVENTS = one("Deployment", "riskd-events")["spec"]["template"]
-GIVEN = tomllib.loads(one("ConfigMap", "riskd-settings")["data"]["riskd.toml"])
+GIVEN = tomllib.loads((KUBERNETES / "riskd.toml").read_text(encoding="utf-8"))
+KUSTOMIZATION = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -65,7 +68,7 @@ def test_the_container_is_small_and_not_root() -> None:
     assert ("USER", "10001:10001") in last
     assert last.index(("USER", "10001:10001")) < [word for word, _ in last].index("ENTRYPOINT")
     assert "--require-hashes" in CONTAINER
-    assert "pip uninstall --yes pip" in CONTAINER
+    assert "pip uninstall --yes setuptools pip" in CONTAINER
     assert not [rest for word, rest in last if word == "RUN" and "pip" in rest]
     assert "ADD" not in words
 
@@ -96,8 +99,7 @@ def test_the_container_says_what_riskd_understands() -> None:
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_manifests_are_listed(path: Path) -> None:
     """kustomize applies each manifest except the optional ones; every object has the name and label of its part."""
-    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-    assert path.name in listed or path.name in ("monitoring.yaml", "events.yaml")
+    assert path.name in KUSTOMIZATION["resources"] or path.name in ("monitoring.yaml", "events.yaml")
     for each in yaml.safe_load_all(path.read_text(encoding="utf-8")):
         name = "riskd-events" if each["metadata"]["name"] == "riskd-events" else "riskd"
         assert each["metadata"]["labels"] == {"app.kubernetes.io/name": name}
@@ -121,7 +123,8 @@ def test_pods_have_no_rights(pod: dict[str, Any]) -> None:
 
 
 def test_the_settings_in_kubernetes_are_settings() -> None:
-    """Each key is a setting, and every file that the settings name is on a volume of the pod."""
+    """Each key is a setting, and every file that the settings name is on a volume of the pod, as is their own, which
+    commands find without being told."""
     keys = {f"{section}.{name}": value for section, table in GIVEN.items() for name, value in table.items()}
     assert set(keys) <= set(FIELDS)
     mounts = {mount["mountPath"] for mount in RISKD["volumeMounts"]}
@@ -131,6 +134,11 @@ def test_the_settings_in_kubernetes_are_settings() -> None:
     volumes = {volume["name"] for volume in POD["spec"]["volumes"]}
     claims = {claim["metadata"]["name"] for claim in one("StatefulSet")["spec"]["volumeClaimTemplates"]}
     assert {mount["name"] for mount in RISKD["volumeMounts"]} == volumes | claims
+    (generated,) = KUSTOMIZATION["configMapGenerator"]
+    (settings,) = [volume for volume in POD["spec"]["volumes"] if "configMap" in volume]
+    assert (generated["name"], generated["files"]) == (settings["configMap"]["name"], ["riskd.toml"])
+    (place,) = [mount["mountPath"] for mount in RISKD["volumeMounts"] if mount["name"] == settings["name"]]
+    assert RISKD["env"] == [{"name": "RISKD_CONFIG", "value": f"{place}/riskd.toml"}]
     assert build_parser().parse_args(RISKD["args"]).handler.__module__ == "riskd.cli.serve"
 
 
@@ -168,8 +176,18 @@ def test_everything_selects_the_same_pods() -> None:
         assert one(kind)["spec"]["selector"]["matchLabels"] == labels
     assert one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
     assert one("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == one("StatefulSet")["metadata"]["name"]
-    assert one("HorizontalPodAutoscaler")["spec"]["minReplicas"] == one("StatefulSet")["spec"]["replicas"]
     assert RISKD["resources"]["requests"]["cpu"] == str(GIVEN["server"]["workers"])
+
+
+def test_replicas_outlive_rollouts_and_zones() -> None:
+    """Nothing but the autoscaler sets the number of replicas, they are spread over zones and machines, and a rollout
+    leaves clients time to look up addresses, as gRPC does every 30 s at most."""
+    spec = one("StatefulSet")["spec"]
+    assert "replicas" not in spec
+    assert one("HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 3
+    assert spec["minReadySeconds"] > 30
+    spread = [each["topologyKey"] for each in POD["spec"]["topologySpreadConstraints"]]
+    assert spread == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
 
 
 def test_the_rules_are_those_of_prometheus() -> None:
@@ -240,6 +258,21 @@ def test_the_unit_starts_what_there_is() -> None:
     assert set(variables) <= VARIABLES
     assert (service["ExecReload"], service["KillMode"]) == ("/bin/kill -HUP $MAINPID", "mixed")
     assert service["User"] == "riskd"
+
+
+def test_systemd_hears_when_every_worker_serves(tmp_path: Path) -> None:
+    """The unit waits for a notification (`Type=notify`), and riskd sends it once it serves: so a start that fails is a
+    command that fails. A start may read a large store, and systemd neither interrupts one nor stops trying."""
+    service, listening = unit()["Service"], tmp_path / "notify"
+    assert (service["Type"], service["TimeoutStartSec"], service["Restart"]) == ("notify", "infinity", "always")
+    assert {unit(file)["Unit"]["StartLimitIntervalSec"] for file in (UNIT_FILE, EVENTS_FILE)} == {"0"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(listening))
+        manager.settimeout(PATIENCE)
+        with serving(tmp_path / "state", workers=2, settings={"NOTIFY_SOCKET": str(listening)}) as running:
+            heard = manager.recv(4096).decode()
+            assert running.get("/readyz") == (200, "ready\n")
+    assert heard == f"READY=1\nSTATUS=serves {running.address}; metrics {running.metrics}"
 
 
 def packages(*names: str) -> dict[str, str]:

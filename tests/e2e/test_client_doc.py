@@ -262,6 +262,26 @@ def test_a_vanished_server_is_detected(tmp_path: Path) -> None:
     assert [each["assessment"] for each in came[-15:]] == ["anybody"] * 15
 
 
+def test_a_server_that_is_gone_is_tried_every_second(app: App) -> None:
+    """A client tries to connect about every second for as long as a server is gone, and so is back soon after it. By
+    gRPC's own rule it would wait longer each time, up to two minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        came = thread.submit(refused, listener)
+        app.play(f"127.0.0.1:{listener.getsockname()[1]}", sign_in("anybody", "g"), {"do": "pause", "seconds": 6.0})
+        listener.shutdown(socket.SHUT_RDWR)
+        assert came.result() >= 5, "by gRPC's own rule there are four"
+
+
+def refused(listener: socket.socket) -> int:
+    """Close every connection at once until the listener is shut down, and count them."""
+    count = 0
+    with suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
 def test_the_kernel_gives_up_soon_on_a_server_that_acknowledges_nothing(tmp_path: Path) -> None:
     """In Python, the ping settings set the kernel's TCP timeout to that of the page, instead of a quarter of an
     hour."""

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core import record
-from riskd.metrics import METHODS, OTHER
+from riskd.labels import METHODS, OTHER
 from tests.e2e.service import Service, attempt, eventually, riskd, serving
 
 SERVICE = "riskd.v1.RiskService"

@@ -103,6 +103,15 @@ def test_a_dashboard_imports_into_grafana(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_links_to_the_others_keep_time_and_choices(path: Path) -> None:
+    """Whoever goes from one dashboard to another sees the same time, data source, job and instances there."""
+    (link,) = loaded(path)["links"]
+    assert (link["type"], link["tags"]) == ("dashboards", loaded(path)["tags"])
+    assert link["keepTime"]
+    assert link["includeVars"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_each_panel_describes_itself(path: Path) -> None:
     """Each panel has a title, a description, a unit, rising thresholds, and queries with distinct letters. Green is
     used only for panels with a threshold, on its better side: more workers, less of everything else. Graphs start at

@@ -101,6 +101,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.follow and args.to:
         what = "never ends, but --to writes the file at the end"
         problems.append(Problem("--follow", what, "leave one of them out"))
+    if args.to and args.bookmark and args.to.resolve() == args.bookmark.resolve():
+        problems.append(Problem("--bookmark", "would replace the events that --to writes", "name another file"))
     if problems:
         raise InvalidSettings(problems)
 

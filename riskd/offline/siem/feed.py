@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from zlib import crc32
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import (
@@ -47,6 +47,9 @@ MANY: Final = 256
 _ENCODER: Final = msgspec.json.Encoder()
 
 
+_Whole = Annotated[int, Meta(ge=0, lt=1 << 62)]
+
+
 class Mark(Struct, frozen=True, array_like=True):
     """How far a segment was exported.
 
@@ -55,10 +58,10 @@ class Mark(Struct, frozen=True, array_like=True):
     rewritten.
     """
 
-    size: int = 0
+    size: _Whole = 0
     modified: int = 0
-    offset: int = 0
-    length: int = 0
+    offset: _Whole = 0
+    length: _Whole = 0
     check: int = 0
 
 
@@ -174,9 +177,16 @@ class Feed:
 
 def _fits(mark: Mark, path: Path) -> bool:
     """Whether the line before the mark is still there."""
+    if not mark.offset:
+        return True
     with opened(path) as segment:
-        segment.seek(mark.offset - mark.length)
-        return crc32(segment.read(mark.length)[:-1]) == mark.check
+        segment.seek(max(mark.offset - mark.length, 0))
+        return _before(mark, next(lines_of(segment), b""))
+
+
+def _before(mark: Mark, line: bytes) -> bool:
+    """Whether this is the line before the mark."""
+    return len(line) == mark.length and crc32(line[:-1]) == mark.check
 
 
 def _moved(mark: Mark, path: Path) -> Mark:
@@ -188,7 +198,7 @@ def _moved(mark: Mark, path: Path) -> Mark:
             at += len(line)
             if at > mark.offset:
                 break
-            if len(line) == mark.length and crc32(line[:-1]) == mark.check:
+            if _before(mark, line):
                 found = replace(mark, offset=at)
     return found
 

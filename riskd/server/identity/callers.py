@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.metrics import METHODS, OTHER
+from riskd.labels import METHODS, OTHER
 
 PACKAGE: Final = "riskd.v1."
 KNOWN: Final = tuple(f"{service}/{method}" for _, service, method in METHODS if service != OTHER)

@@ -10,9 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from riskd.labels import NEEDED
 from riskd.listener import Reply
 from riskd.meter_memory import MeterMemory, Readings
-from riskd.metrics import METRICS, NEEDED
+from riskd.metrics import METRICS
 from riskd.server.processes.tree import Board
 
 CONNECTIONS: Final = 16

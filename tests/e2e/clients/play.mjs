@@ -36,6 +36,10 @@ const play = {
   tell(risk, { assessment }) {
     return page.tell(risk, assessment, { session_established: {} }, limit);
   },
+
+  pause(_, { seconds }) {
+    return new Promise((done) => setTimeout(done, seconds * 1000));
+  },
 };
 
 const authorities = scenario.authorities === undefined ? undefined : Buffer.from(scenario.authorities);

@@ -284,13 +284,20 @@ def test_a_bookmark_of_an_earlier_riskd_holds(tmp_path: Path, archive: FileLogAr
     assert exported(archive, tmp_path, marks_in(tmp_path / "bookmark")) == ["0003"]
 
 
+@pytest.mark.parametrize("mark", [Mark(0, 0, 5, 100, 1), Mark(0, 0, 1 << 60, 1 << 60, 1), Mark(0, 0, 3, 1, 1)])
+def test_a_bookmark_of_another_log_loses_no_line(tmp_path: Path, archive: FileLogArchive, mark: Mark) -> None:
+    """If no line of a segment is the one before its mark, the segment is exported from its beginning."""
+    write(tmp_path / SEGMENT, *lines(1, 2))
+    assert exported(archive, tmp_path, {SEGMENT: mark}) == ["0001", "0002"]
+
+
 def test_a_bookmark_survives_writing_and_reading(tmp_path: Path) -> None:
     """A bookmark survives being written and read; a missing one is empty, and an invalid one is rejected by name."""
     marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711), NEXT: Mark()}
     assert marks_in(tmp_path / "bookmark") == {}
     keep(marks, tmp_path / "bookmark")
     assert marks_in(tmp_path / "bookmark") == marks
-    for content in (b"[]", b'{"\xff":[]}'):
+    for content in (b"[]", b'{"\xff":[]}', b'{"a":[0,0,-1]}', b'{"a":[0,0,99999999999999999999]}'):
         (tmp_path / "bookmark").write_bytes(content)
         with pytest.raises(InvalidFile, match="is not a bookmark"):
             marks_in(tmp_path / "bookmark")
