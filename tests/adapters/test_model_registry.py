@@ -265,7 +265,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize(("forge", "expected"), FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: object, expected: str) -> None:
-    """A forged signature is rejected with the file and a remedy."""
+    """A forged signature is refused with the file and a remedy."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
     assert callable(forge)
@@ -306,7 +306,7 @@ def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no key", pem(X25519PrivateKey.generate())], ids=["empty", "text", "x25519"])
 def test_only_an_ed25519_key_can_sign(models: Path, key: Path, content: bytes) -> None:
-    """A file that is no Ed25519 key is rejected with how to make one."""
+    """A file that is no Ed25519 key is refused with how to make one."""
     key.write_bytes(content)
     with pytest.raises(InvalidModel, match="openssl genpkey -algorithm ed25519"):
         signed(models / "customer" / "a", key)

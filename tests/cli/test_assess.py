@@ -131,7 +131,7 @@ def test_bad_input_is_refused_before_anything_is_sent(arguments: tuple[str, ...]
 
 @pytest.mark.parametrize("word", ["checked", "fail", "unspecified", ""])
 def test_an_unknown_name_is_reported_with_the_valid_ones(word: str) -> None:
-    """An unknown or abbreviated word is rejected with the list of valid ones."""
+    """An unknown or abbreviated word is refused with the list of valid ones."""
     with pytest.raises(InvalidAttempt) as caught:
         run(*LOGIN, "--credential", word)
     assert caught.value.problems[0].what == f"{word!r} is not one of not_checked, succeeded, failed"
@@ -139,7 +139,7 @@ def test_an_unknown_name_is_reported_with_the_valid_ones(word: str) -> None:
 
 @pytest.mark.parametrize("document", ["[]", "", '"login"', "null"])
 def test_a_file_without_an_object_is_no_empty_attempt(document: str, tmp_path: Path) -> None:
-    """A file that is no JSON object is rejected as that, not for missing fields."""
+    """A file that is no JSON object is refused as that, not for missing fields."""
     file = tmp_path / "attempt.json"
     file.write_text(document)
     with pytest.raises(InvalidAttempt) as caught:
@@ -248,7 +248,7 @@ def test_every_outcome_can_be_reported(kind: str) -> None:
 
 
 def test_methods_without_a_challenge_are_refused() -> None:
-    """Methods with an outcome that has none are rejected, not ignored."""
+    """Methods with an outcome that has none are refused, not ignored."""
     with pytest.raises(InvalidOutcome):
         outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
 
@@ -326,14 +326,14 @@ def pems(tmp_path: Path) -> dict[str, str]:
     ],
 )
 def test_certificates_that_cannot_be_used_are_refused(flags: tuple[str, ...], said: str, pems: dict[str, str]) -> None:
-    """An unusable certificate or key is rejected by file or flag before anything is sent."""
+    """An unusable certificate or key is refused by file or flag before anything is sent."""
     with pytest.raises(InvalidSettings, match=re.escape(said)):
         run(*LOGIN, *(pems.get(flag, flag) for flag in flags))
 
 
 @pytest.mark.parametrize("words", ["localhost", "127.0.0.1", "::1", "127.0.0.1:", ":50551", "host:port"])
 def test_a_target_has_a_port(words: str) -> None:
-    """A target without a port is rejected, because gRPC would use 443."""
+    """A target without a port is refused, because gRPC would use 443."""
     with pytest.raises(InvalidSettings, match="--target: "):
         run(*LOGIN, "--target", words)
 
@@ -351,7 +351,7 @@ def lines(*subjects: str) -> str:
 def test_a_stream_answers_every_line_in_order(
     running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With `--stream`, there is one answer per line, with the attempt's id; flags apply to all lines, and a rejected
+    """With `--stream`, there is one answer per line, with the attempt's id; flags apply to all lines, and a refused
     attempt gives exit code 2."""
 
     def judge(attempt: Attempt) -> Assessment:
