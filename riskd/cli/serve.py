@@ -68,7 +68,7 @@ def _notify(state: str) -> None:
     """Tell the service manager, if one started this process and wants to know (sd_notify(3))."""
     if name := os.environ.get("NOTIFY_SOCKET"):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.sendto(state.encode(), name)
+            manager.sendto(state.encode(), f"\0{name[1:]}" if name.startswith("@") else name)
 
 
 def _geo(settings: Settings) -> str:

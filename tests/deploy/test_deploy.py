@@ -260,16 +260,18 @@ def test_the_unit_starts_what_there_is() -> None:
     assert service["User"] == "riskd"
 
 
-def test_systemd_hears_when_every_worker_serves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_hears_when_every_worker_serves(tmp_path: Path, abstract: bool) -> None:
     """The unit waits for a notification (`Type=notify`), and riskd sends it once it serves: so a start that fails is a
-    command that fails. A start may read a large store, and systemd neither interrupts one nor stops trying."""
-    service, listening = unit()["Service"], tmp_path / "notify"
+    command that fails. The socket is a file or an abstract address (`@`). A start may read a large store, and systemd
+    neither interrupts one nor stops trying."""
+    service, listening = unit()["Service"], f"{'@' * abstract}{tmp_path}/notify"
     assert (service["Type"], service["TimeoutStartSec"], service["Restart"]) == ("notify", "infinity", "always")
     assert {unit(file)["Unit"]["StartLimitIntervalSec"] for file in (UNIT_FILE, EVENTS_FILE)} == {"0"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(listening))
+        manager.bind(f"\0{listening[1:]}" if abstract else listening)
         manager.settimeout(PATIENCE)
-        with serving(tmp_path / "state", workers=2, settings={"NOTIFY_SOCKET": str(listening)}) as running:
+        with serving(tmp_path / "state", workers=2, settings={"NOTIFY_SOCKET": listening}) as running:
             heard = manager.recv(4096).decode()
             assert running.get("/readyz") == (200, "ready\n")
     assert heard == f"READY=1\nSTATUS=serves {running.address}; metrics {running.metrics}"
