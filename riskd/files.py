@@ -1,4 +1,5 @@
-"""Writes files and directories atomically and durably: after a crash they are complete or absent."""
+"""Writes files and directories atomically and durably: after a crash they are complete or absent. And says why a file
+cannot be used."""
 
 from __future__ import annotations
 
@@ -102,6 +103,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def cause(error: Exception) -> str:
+    """Why a file cannot be read or written, without its path, which the problem names anyway."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _clear(directory: Path) -> None:

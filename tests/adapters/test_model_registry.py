@@ -167,6 +167,19 @@ def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
             Registry(models).champion("customer")
 
 
+def test_a_file_that_cannot_be_read_is_named_once_with_the_reason(models: Path) -> None:
+    """The message names the file, the reason and the remedy, and no error number."""
+    for name, read in (("champion", Registry.champion), ("history.jsonl", Registry.history)):
+        file = models / "customer" / name
+        file.unlink(missing_ok=True)
+        file.mkdir()
+        with pytest.raises(InvalidModel) as refused:
+            read(Registry(models), "customer")
+        (problem,) = refused.value.problems
+        assert (problem.where, problem.what) == (str(file), "cannot be read: Is a directory")
+        assert problem.remedy
+
+
 def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
     """An act is refused while another process changes a role, or if the role has changed since it was read."""
     registry = Registry(models)

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
 from riskd.core.lineup import Activation, StoredRelease
-from riskd.files import drafting, place, put
+from riskd.files import cause, drafting, place, put
 from riskd.locks import exclusive
 from riskd.wording import quantity
 
@@ -227,5 +227,5 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
 
 
 def _disk_problem(path: Path, error: Exception) -> Problem:
-    first = error.args[0][0][2] if isinstance(error, shutil.Error) else error  # shutil.Error lists every failed file
+    first = error.args[0][0][2] if isinstance(error, shutil.Error) else cause(error)  # shutil.Error lists all files
     return Problem(str(path), f"cannot be used: {first}", "check the disk, and who owns the directory")
