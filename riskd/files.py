@@ -19,6 +19,8 @@ DRAFTS: Final = ".draft-"
 """Prefix of a temporary directory (`drafting`)."""
 SHARED: Final = 0o666
 """Mode of files that other users may read; the umask applies."""
+HIDDEN: Final = "."
+"""Prefix of the names of drafts, of .git and the like, and of the directories behind Kubernetes' mounted links."""
 
 
 def private(path: Path) -> BinaryIO:
@@ -103,6 +105,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def visible(directory: Path) -> Iterator[Path]:
+    """The files below a directory. Follows links, and skips hidden names."""
+    for folder, folders, names in os.walk(directory, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        yield from (Path(folder, name) for name in names if not name.startswith(HIDDEN))
 
 
 def cause(error: Exception) -> str:
