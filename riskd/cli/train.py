@@ -102,6 +102,7 @@ def _run(args: argparse.Namespace) -> int:
     rows.prepare()
     from riskd.cli.version import version
     from riskd.core.errors import InvalidModel, Problem
+    from riskd.offline.charts import date
     from riskd.offline.sources import digest
     from riskd.offline.training.bundle import Origin, save
     from riskd.offline.training.train import train
@@ -125,7 +126,7 @@ def _run(args: argparse.Namespace) -> int:
             labels=labels,
             base=base,
             code=version(),
-            created=time.strftime("%Y-%m-%d", time.gmtime()),
+            created=date(time.time()),
         )
         report = save(args.out, trained, recipe, origin)
     _print(report, as_json=args.json)
