@@ -240,17 +240,31 @@ def test_an_outcome_is_reported(running: Running, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "recorded; the attempt has taught 3 units of trust\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("f" * 31, "confirmed_fraud"), "assessment_id"),
+        (("f" * 32, "challenge_passed", "--seconds", "1e300"), "seconds"),
+    ],
+)
+def test_an_invalid_outcome_is_refused_before_anything_is_sent(arguments: tuple[str, ...], where: str) -> None:
+    """The error names what is wrong with the outcome, whether or not a service is running."""
+    with pytest.raises(InvalidOutcome) as caught:
+        run("outcome", *arguments, "--target", "127.0.0.1:1")
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
 @pytest.mark.parametrize("kind", OUTCOMES)
 def test_every_outcome_can_be_reported(kind: str) -> None:
     """The command line can report every kind of outcome."""
-    outcome = Outcome(assessment_id="a", kind=kind, tenant="t")
+    outcome = Outcome(assessment_id="a" * 32, kind=kind, tenant="t")
     assert translate.outcome(outcome_request(outcome)) == outcome
 
 
 def test_methods_without_a_challenge_are_refused() -> None:
     """Methods with an outcome that has none are refused, not ignored."""
     with pytest.raises(InvalidOutcome):
-        outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
+        outcome_request(Outcome(assessment_id="a" * 32, kind="confirmed_fraud", amr=("pwd",)))
 
 
 ABOUT = ("--domain", "workforce", "--subject", "u-1")
