@@ -320,7 +320,11 @@ def pems(tmp_path: Path) -> dict[str, str]:
     authority = Authority()
     client, other = authority.issue("client"), authority.issue("other")
     contents = {"ca": authority.certificate, "cert": client.certificate, "key": client.key, "other": other.key}
-    contents["words"] = b"no PEM\n"
+    contents |= {
+        "words": b"no PEM\n",
+        "binary": b"\xff\xfe",
+        "noted": "# Főtanúsítvány\n".encode() + authority.certificate,
+    }
     for name, content in contents.items():
         (tmp_path / f"{name}.pem").write_bytes(content)
     return {name: str(tmp_path / f"{name}.pem") for name in contents}
@@ -332,6 +336,8 @@ def pems(tmp_path: Path) -> dict[str, str]:
         (("--ca", "/nowhere/ca.pem"), "/nowhere/ca.pem: cannot be read"),
         (("--ca", "words"), "words.pem: holds no PEM certificate"),
         (("--ca", "key"), "key.pem: holds no PEM certificate"),
+        (("--ca", "binary"), "binary.pem: holds no PEM certificate"),
+        (("--ca", "noted", "--cert", "cert"), "--cert: needs --key"),
         (("--ca", "ca", "--cert", "cert"), "--cert: needs --key"),
         (("--ca", "ca", "--key", "key"), "--key: needs --cert"),
         (("--ca", "ca", "--cert", "cert", "--key", "other"), "cannot be used: key values mismatch"),

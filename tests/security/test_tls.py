@@ -261,13 +261,18 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     assert "nonsense" not in str(problem)
 
 
-@pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
+@pytest.mark.parametrize(
+    "before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "# Főtanúsítvány\n", "the key"]
+)
 def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
     """The first certificate in the file counts, whatever text, key or chain surrounds it."""
     issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
     ahead = issued.key if before == "the key" else before.encode()
     shown = Issued(ahead + issued.certificate + later.certificate, issued.key)
-    identity = read_identity(load(None, settings(tmp_path, shown, authority)))
+    made = settings(tmp_path, shown, authority, WEB)
+    authorities = tmp_path / "ca.pem"
+    authorities.write_bytes(ahead + authorities.read_bytes())
+    identity = read_identity(load(None, made))
 
     assert 8 * 86_400 < identity.expires - time.time() < 10 * 86_400
 
