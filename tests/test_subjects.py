@@ -244,7 +244,7 @@ def test_a_bad_subject_name_is_refused(office: Office, subject: Subject) -> None
     "token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03", b"l\x93\xa1\xff\x02\x03", b"l\x93\xa1x\x02\xff"]
 )
 def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
-    """An invalid page token is rejected."""
+    """An invalid page token is refused."""
     with pytest.raises(InvalidSubject):
         office.subjects.export(named("anne"), 10, token)
 

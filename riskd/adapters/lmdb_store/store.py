@@ -63,7 +63,7 @@ class LmdbStore:
     **Durability.** A commit passes its pages to the operating system without waiting for the disk, so it survives the
     death of the process. A thread of the store syncs the file every `sync_seconds`. A crash of the machine can lose
     what was written since then, and in the worst case damage the file, because the disk may write pages in any order.
-    So the first process that opens it after a boot checks all of it (about 70 MB a second) and rejects a damaged file.
+    So the first process that opens it after a boot checks all of it (about 70 MB a second) and refuses a damaged file.
     Keep a copy (`python -m lmdb copy`) if histories must survive that, too.
 
     **Waiting.** Reads never wait for writers. Writers take turns. A turn is one small transaction of tens of
