@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from riskd.core.activation import Activation, ActivationRequest, planned, restored
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidRelease
-from riskd.core.lineup import Activation, ActivationRequest, Lineup, planned, restored, share
+from riskd.core.lineup import Lineup, share
 from riskd.core.pseudonym import Pseudonyms
 from tests.cases.world import PSEUDONYMS, attempt
 

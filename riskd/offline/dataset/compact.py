@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import Erasure, FileLogArchive, readable, segments, size
+from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
@@ -34,7 +34,6 @@ from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
 from riskd.progress import Progress
-from riskd.rebuild.order import DATASET
 
 GROUP: Final = 256 << 20
 """Segments are added in groups of about this many bytes."""
