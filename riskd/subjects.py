@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
@@ -14,18 +15,17 @@ from riskd.core.dossier import Summary, described, summary, without_share
 from riskd.core.errors import UNDECODABLE, InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.recall import ACTIVITY, KINDS, PROFILE, RECEIPT, REPLY, SHARE
-from riskd.core.stored import PLACE, Change, expired, expiry, history, payload
+from riskd.core.recall import ACTIVITY, ASIDE, KINDS, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.stored import PLACE, expired, expiry, history, payload
 from riskd.core.validation import subject_violations
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, LogArchive, Parts
+from riskd.transfer import transfer
 
 PAGE: Final = 500
 """Most records in a page of an export."""
 RECORDS: Final = 100_000
 """Most records listed of one subject. At one attempt a minute a subject reaches this after 70 days."""
-TRIES: Final = 100
-"""Most attempts to update a device's record that others update at the same time."""
 _STORE, _LOG = b"s", b"l"
 _PATIENCE: Final = 60.0
 _ALWAYS: Final = float("-inf")
@@ -143,7 +143,7 @@ def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:
     """Records as plain data. A device's own records are included if only this subject used the device."""
     found, store, pseudonyms = [], parts.store, parts.pseudonyms
     for key, record in zip(keys, store.load(keys), strict=True):
-        if record is None or expired(record, now):
+        if record is None or expired(record, now) or key[-1:] not in KINDS:
             continue
         found.append(_plain(KINDS[key[-1:]], key, record, pseudonyms))
         if key[-1:] == SHARE:
@@ -169,11 +169,11 @@ def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: floa
     """`empty`, with the erased records counted by kind in `gone`. Raises Unavailable after `deadline`."""
     while keys := store.held(place, _ALWAYS, PAGE):
         documents = [key for key in keys if key[-1:] in (RECEIPT, REPLY)]
-        shares = [key for key in keys if key[-1:] == SHARE]
+        shares = {key.removesuffix(ASIDE) for key in keys if key.removesuffix(ASIDE)[-1:] == SHARE}
         _erase(store, documents, gone)
-        for key in shares:
-            _take_back(store, key, gone, deadline)
-        _erase(store, [key for key in keys if key[-1:] not in (RECEIPT, REPLY, SHARE)], gone)
+        for key in sorted(shares):
+            _take_back(store, key, gone)
+        _erase(store, [key for key in keys if key not in documents and key.removesuffix(ASIDE) not in shares], gone)
         if len(keys) < PAGE:
             return
         if perf_counter() > deadline:
@@ -182,33 +182,29 @@ def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: floa
 
 def _erase(store: HistoryStore, keys: list[bytes], gone: Counter[str]) -> None:
     for key in keys:
-        gone[KINDS[key[-1:]]] += store.erase((key,))
+        erased = store.erase((key,))
+        if key[-1:] in KINDS:
+            gone[KINDS[key[-1:]]] += erased
 
 
-def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: float) -> None:
-    """Subtract a subject's share from its device's record and delete the share, in one atomic change.
+def _take_back(store: HistoryStore, key: bytes, gone: Counter[str]) -> None:
+    """Subtract a subject's share from its device's record and delete the share.
 
     If nobody else used the device, its profile and activity are deleted.
     """
-    device = key[PLACE:-1]
-    for _ in range(TRIES):
-        share, profile, activity = store.load((key, device + PROFILE, device + ACTIVITY))
-        if share is None:
-            return
-        changes = [Change(key, share, None)]
+    device, deleted = key[PLACE:-1], (False, False)
+
+    def subtract(share: bytes, there: Sequence[bytes | None]) -> list[bytes | None]:
+        nonlocal deleted
+        profile, activity = there
         left = without_share(profile, share) if profile is not None else None
-        if profile is not None:
-            changes.append(Change(device + PROFILE, profile, left))
-        if left is None and activity is not None:
-            changes.append(Change(device + ACTIVITY, activity, None))
-        if store.replace(changes):
-            gone["share"] += 1
-            gone["device_profile"] += profile is not None and left is None
-            gone["device_activity"] += left is None and activity is not None
-            return
-        if perf_counter() > deadline:
-            break
-    raise _incomplete()
+        deleted = (profile is not None and left is None, activity is not None and left is None)
+        return [left, None if left is None else activity]
+
+    if taken := transfer(store, key, (device + PROFILE, device + ACTIVITY), subtract):
+        gone["share"] += taken
+        gone["device_profile"] += deleted[0]
+        gone["device_activity"] += deleted[1]
 
 
 def _bad_token() -> InvalidSubject:

@@ -27,6 +27,10 @@ REPLY: Final = b"Y"
 """The first answer to a request id, for repeated requests."""
 IMPORT: Final = b"I"
 """The progress of an import of past events."""
+ASIDE: Final = b"T"
+"""A record on its way to another place, see `riskd.transfer`. Its key is the record's key followed by this."""
+NOTE: Final = b"N"
+"""That something from another place is about to arrive, or has arrived."""
 KINDS: Final = {
     PROFILE: "profile",
     COMMON: "common",
@@ -35,7 +39,7 @@ KINDS: Final = {
     RECEIPT: "receipt",
     REPLY: "reply",
 }
-"""The name of each kind of record, imports excepted."""
+"""The name of each kind of record about an entity."""
 
 
 def history_keys(keys: Keys) -> list[bytes]:
