@@ -236,9 +236,7 @@ def settle(
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
     receipt = after_challenge(receipt, outcome.kind, outcome.amr)
-    fraud = receipt.fraud or outcome.kind == "confirmed_fraud"
-    units = 0 if fraud else max(receipt.taught, _units(receipt, outcome))
-    return settle_units(receipt, outcome.kind, units, now, retention)
+    return settle_units(receipt, outcome.kind, max(receipt.taught, _units(receipt, outcome)), now, retention)
 
 
 def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:

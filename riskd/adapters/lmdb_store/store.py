@@ -24,9 +24,10 @@ from riskd.adapters.lmdb_store.file import (
     cut_off,
     problem,
     refused,
+    stuck,
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
-from riskd.adapters.lmdb_store.turn import Turn
+from riskd.adapters.lmdb_store.turn import PATIENCE_S, TURN, Turn
 from riskd.background import start_thread, surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
@@ -48,14 +49,10 @@ _SPARE: Final = 4 << 20
 """Bytes by which a full file may grow in order to delete, because copy-on-write needs space for that, too."""
 _DELETIONS: Final = 64
 """Most deletions in one turn."""
-_PATIENCE_S: Final = 2.0
-"""Longest wait for the turn of work for which no caller waits: opening, sweeping, erasing."""
 _TRIES: Final = (True, True, False)
 """The tries of a transaction, and whether each may be followed by another."""
 _LOOK_S: Final = 1.0
 """Seconds between two checks, in a full store, whether another process has enlarged it."""
-TURN: Final = "turn"
-"""File beside the data. Its lock is the turn to write, see `Turn`."""
 
 _Result = TypeVar("_Result")
 
@@ -168,11 +165,11 @@ class LmdbStore:
         found = self._run(find)
         return [outside(key) for key in found], found[-1] if len(found) == limit else b""
 
-    def load(self, keys: Sequence[bytes], timeout: float = _PATIENCE_S) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE_S) -> list[bytes | None]:
         """See `HistoryStore`."""
         return self._run(lambda transaction: [transaction.get(inside(key)) for key in keys])
 
-    def replace(self, changes: Sequence[Change], timeout: float = _PATIENCE_S) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE_S) -> bool:
         """See `HistoryStore`. Works on a full store, too."""
 
         def change(transaction: Transaction) -> bool:
@@ -292,13 +289,11 @@ class LmdbStore:
         return deleted
 
     @contextmanager
-    def _patiently(self, seconds: float = _PATIENCE_S) -> Iterator[None]:
+    def _patiently(self, seconds: float = PATIENCE_S) -> Iterator[None]:
         """Take the turn to write, for work for which no caller waits. Raises Unavailable."""
         turn = self._turn
         if seconds <= 0 or not turn.take(seconds):
-            what = f"the write lock was not released for {max(seconds, 0):g} s"
-            remedy = "look for a stopped process (SIGSTOP, a debugger), or a slow disk"
-            raise Unavailable([Problem(str(self._path), what, remedy)])
+            raise Unavailable([stuck(self._path, seconds)])
         try:
             yield
         finally:
