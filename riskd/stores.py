@@ -77,7 +77,7 @@ def with_peppers(
     layers = list(peppers[1:])
     if mark.checks and mark.checks != checks(peppers)[: len(mark.checks)]:
         what = "not the peppers that the store was written with" if len(layers) >= mark.layers else "lines are missing"
-        remedy = "restore the whole file, all lines in order: without it no history can be found"
+        remedy = "restore the whole file, all lines in order, to find the histories again; or begin with a new store"
         raise InvalidSettings([Problem("secrets.pepper_file", what, remedy)])
     if len(layers) > mark.layers + 1:
         remedy = f"leave {mark.layers + 2} lines, run `riskd pepper rotate`, and add the next one after it"
@@ -96,12 +96,12 @@ def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:
 
 
 def first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
-    """Read the store's note on its peppers; an empty store gets one first if there are several peppers.
+    """Read the store's note on its peppers; an empty store gets one first.
 
     If the store cannot be reached yet, assume that a rotation to the last pepper is under way, which is always safe.
     """
     try:
-        if len(peppers) > 1 and base.size()[0] == 0:
+        if base.size()[0] == 0:
             write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
         return read_mark(base)
     except Unavailable:

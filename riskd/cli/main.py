@@ -37,7 +37,7 @@ from riskd.cli import (
 )
 from riskd.cli.terminal import complain
 from riskd.cli.version import version
-from riskd.core.errors import RiskdError
+from riskd.core.errors import Problem, RiskdError
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
@@ -136,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNREAD
     except OSError as error:
         # Commands report errors of their input files themselves. What is left is mostly a full disk.
-        complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        remedy = "run this as the user of the service" if isinstance(error, PermissionError) else ""
+        complain(Problem(str(error.filename or "standard output"), error.strerror or str(error), remedy))
         silence()
         return REFUSED
     return code

@@ -46,7 +46,8 @@ def _run(args: argparse.Namespace) -> int:
             what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
             raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
         question = f"Erase everything that is stored about this {args.domain} subject? This cannot be undone. [y/N] "
-        if input(question) not in ("y", "yes"):
+        print(question, end="", flush=True)
+        if sys.stdin.readline().strip() not in ("y", "yes"):  # '' at its end, by Ctrl-D
             print("Nothing was erased.")
             return 1
     return subject.run(args)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from riskd.cli.main import main
+from tests.faults.disks import nobody
 
 CASES: Final = {
     "no models": (["model", "verify", "--models", "{empty}"], "has no models of any identity domain (name another"),
@@ -82,3 +85,34 @@ def test_an_import_without_a_usable_record_is_reported(
     (tmp_path / "junk.txt").write_text("junk\n")
     assert main(["import", "okta", str(tmp_path / "junk.txt"), "--domain", "customer"]) == 0
     assert "nothing was used: is this an export of Okta" in capsys.readouterr().out
+
+
+def test_another_user_is_told_who_may(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the user of the service may read is refused with its path, and with the user to be."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("RISKD_STATE__DIR", str(state))
+    words = ["log", "compact"]
+    assert main(words) == 2  # and every module that it needs is loaded
+    state.mkdir(mode=0o000)
+    capfd.readouterr()
+    with nobody():
+        assert main(words) == 2
+    state.chmod(0o700)
+    told = capfd.readouterr().err
+    assert told == f"riskd: {state}/decisions: Permission denied (run this as the user of the service)\n"
+
+
+@pytest.mark.parametrize("typed", [b"\x04", b"\n", b"n\n", b"yes, no\n"], ids=["Ctrl-D", "Enter", "n", "neither"])
+def test_an_erasure_that_is_not_confirmed_is_not_asked_for(
+    typed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is typed but `y` or `yes`, nothing is erased, and the exit code is 1."""
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(keyboard, "wb", buffering=0) as keys:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keys.write(typed)
+        assert main(["subject", "erase", "anne", "--domain", "customer"]) == 1
+    assert capsys.readouterr().out.endswith("[y/N] Nothing was erased.\n")

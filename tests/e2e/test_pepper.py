@@ -11,7 +11,7 @@ from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.rekey import MARK, layer_parity
 from riskd.core.stored import PLACE
-from tests.e2e.service import Service, attempt, eventually, riskd, serving
+from tests.e2e.service import ROOT, Service, attempt, eventually, riskd, serving
 
 FAST = {"RISKD_STORE__SWEEP_S": "1"}
 ANNE = "anne@example.org"
@@ -100,3 +100,19 @@ def test_a_pepper_in_the_environment_is_changed_there(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "append a line" in done.stderr
     assert not (tmp_path / "pepper").exists()
+
+
+def test_a_store_belongs_to_its_pepper_from_the_beginning(tmp_path: Path) -> None:
+    """A store that was never rotated is refused under another pepper, by a service and by an import, and unchanged."""
+    with serving(tmp_path) as service:
+        service.assess(attempt(subject=ANNE))
+    before = (tmp_path / "store" / "data.mdb").read_bytes()
+    other = {"RISKD_PEPPER": "a pepper of another deployment"}
+    for words in (
+        ("serve", "--port", "0", "--metrics-port", "0"),
+        ("import", "decision-log", "--until", "2030-01-01"),
+        ("import", "okta", str(ROOT / "tests" / "data" / "imports" / "okta.json"), "--domain", "customer"),
+    ):
+        refused = riskd(*words, state=tmp_path, settings=other)
+        assert (refused.returncode, "not the peppers that the store was written with" in refused.stderr) == (2, True)
+    assert (tmp_path / "store" / "data.mdb").read_bytes() == before

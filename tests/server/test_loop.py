@@ -118,6 +118,29 @@ def test_its_threads_end() -> None:
     assert threads() - before == set()
 
 
+def test_a_spare_that_is_held_up_until_the_server_has_stopped_just_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that hangs in a spare thread beyond the stop of the server ends that thread without an exception."""
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with served(HELD_UP) as running:
+        hanging = {name: threading.Event() for name in ("first", "second")}
+        begun = {name: threading.Event() for name in hanging}
+
+        def answer(attempt: Attempt) -> Assessment:
+            begun[attempt.subject].set()
+            assert hanging[attempt.subject].wait(20)
+            return ASSESSMENT
+
+        running.engine.answer = answer
+        first, _ = [(sign_in(running, name), begun[name].wait(10)) for name in hanging]
+        hanging["first"].set()
+        assert first[0].result(10).assessment_id
+        assert running.service.server.stop(0).wait(10)
+        hanging["second"].set()
+        ended("spare")
+    assert failed == []
+
+
 def test_a_busy_thread_gets_no_spare() -> None:
     """A thread that computes gets no spare, because two would only slow each other down."""
     before = threads()

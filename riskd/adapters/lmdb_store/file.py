@@ -119,12 +119,13 @@ def problem(path: Path, error: Exception) -> Problem:
         )
     if isinstance(error, DAMAGE):
         return _damaged(path, str(error))
-    return Problem(str(path), str(error), "check that the disk has space and is healthy, and that this user may write")
+    what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    return Problem(str(path), what, "check that the disk has space and is healthy, and that this user may write")
 
 
-def stuck(path: Path) -> Problem:
+def stuck(path: Path, seconds: float = PATIENCE_S) -> Problem:
     """Another process keeps the turn to write."""
-    what = f"the write lock was not released for {PATIENCE_S:g} s"
+    what = f"the write lock was not released for {max(seconds, 0):g} s"
     return Problem(str(path), what, "look for a stopped process (SIGSTOP, a debugger), or a slow disk")
 
 

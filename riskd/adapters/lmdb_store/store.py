@@ -128,8 +128,7 @@ class LmdbStore:
         try:
             if self._fault is not None:
                 raise self._fault
-            changed = self._run(change, write=True)
-            if changed:
+            if changed := self._run(change, write=True):
                 self._written()
             return changed
         finally:
@@ -143,8 +142,7 @@ class LmdbStore:
             while cursor.set_range(kind):
                 kind = cursor.key()[:1]
                 first = kind + place
-                rest = cursor.iternext() if cursor.set_range(first) else iter(())
-                near = takewhile(partial(begins, first), rest)
+                near = takewhile(partial(begins, first), cursor.iternext() if cursor.set_range(first) else ())
                 found += [outside(key) for key, record in near if not stored.expired(record, now)]
                 kind = bytes((kind[0] + 1,))
             return sorted(found)[:limit]
@@ -166,11 +164,11 @@ class LmdbStore:
         found = self._run(find)
         return [outside(key) for key in found], found[-1] if len(found) == limit else b""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE_S) -> list[bytes | None]:
         """See `HistoryStore`."""
         return self._run(lambda transaction: [transaction.get(inside(key)) for key in keys])
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE_S) -> bool:
         """See `HistoryStore`. Works on a full store, too."""
 
         def change(transaction: Transaction) -> bool:
@@ -179,11 +177,14 @@ class LmdbStore:
             apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
-        with self._patiently():
-            done = self._run(change, write=True, spare=_SPARE)
-            if done:
+        with self._patiently(timeout):
+            if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return True
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Also frees the slots of dead readers. Works in a full store, too."""
@@ -287,11 +288,11 @@ class LmdbStore:
         return deleted
 
     @contextmanager
-    def _patiently(self) -> Iterator[None]:
+    def _patiently(self, seconds: float = PATIENCE_S) -> Iterator[None]:
         """Take the turn to write, for work for which no caller waits. Raises Unavailable."""
         turn = self._turn
-        if not turn.take(PATIENCE_S):
-            raise Unavailable([stuck(self._path)])
+        if seconds <= 0 or not turn.take(seconds):
+            raise Unavailable([stuck(self._path, seconds)])
         try:
             yield
         finally:

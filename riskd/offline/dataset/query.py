@@ -59,7 +59,7 @@ def run_query(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: i
                 if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                     remedy = "write a single SELECT; the dataset cannot be changed"
                     raise InvalidFile([Problem("SQL", "is not one SELECT", remedy)])
-                with target.readable():
+                with target.readable(), _ending(base):
                     result = base.execute(statements[0])
                 columns = tuple([column[0] for column in result.description or ()])
                 yield Answer(columns, _rows(target, result))
@@ -69,6 +69,16 @@ def run_query(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: i
                     "columns"
                 )
                 raise InvalidFile([Problem("SQL", str(error).strip(), remedy)]) from error
+
+
+@contextmanager
+def _ending(base: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Ctrl-C ends the query. DuckDB reports it as RuntimeError, and closing would wait until the query is done."""
+    try:
+        yield
+    except RuntimeError as error:
+        base.interrupt()
+        raise KeyboardInterrupt from error
 
 
 def _rows(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:

@@ -8,6 +8,7 @@ Here the polling thread itself runs a call whenever nothing has arrived.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic, time
 from typing import Final
@@ -81,13 +82,14 @@ class Loop(cygrpc.CompletionQueue):  # type: ignore[misc]  # it has no types
         Goes on while calls wait, so that no call that this thread has received is left to one that sleeps in `poll`.
         """
         thread = get_ident()
-        while self._turns.due or sum(other != thread for other in list(self._away)) >= number:
-            if self._state.termination_event.is_set():
-                break
-            event = self.poll(time() + _POLL_SECONDS)
-            if event.completion_type is not cygrpc.CompletionType.queue_timeout:
-                _server._process_event_and_continue(self._state, event)
-            del event  # as in `grpc._server`: the event of a finished call would keep its queue alive
+        with suppress(SystemExit):  # held up until the server had stopped
+            while self._turns.due or sum(other != thread for other in list(self._away)) >= number:
+                if self._state.termination_event.is_set():
+                    break
+                event = self.poll(time() + _POLL_SECONDS)
+                if event.completion_type is not cygrpc.CompletionType.queue_timeout:
+                    _server._process_event_and_continue(self._state, event)
+                del event  # as in `grpc._server`: the event of a finished call would keep its queue alive
         self._away.pop(thread, None)
         self._spares -= 1
 
@@ -106,6 +108,19 @@ def install(server: grpc.Server, turns: Turns, held_up_s: float) -> None:
 def busy(server: grpc.Server) -> bool:
     """Whether a call is under way: its answer has not been handed to the connection yet."""
     return bool(_state_of(server).rpc_states)
+
+
+def stopped(server: grpc.Server) -> bool:
+    """Whether a server that was told to stop has closed its last connection."""
+    return _state_of(server).stage is _server._ServerStage.STOPPED
+
+
+def cancel(server: grpc.Server) -> None:
+    """Cancel all calls and close all connections, without waiting for it."""
+    state = _state_of(server)
+    with state.lock:
+        if not stopped(server):
+            state.server.cancel_all_calls()
 
 
 def _state_of(server: grpc.Server) -> _server._ServerState:

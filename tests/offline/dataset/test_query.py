@@ -5,7 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
 import sys
+import tempfile
+import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -96,8 +101,6 @@ def test_labels_in_sql_are_those_of_rows(asked: Asked, capsys: pytest.CaptureFix
 
 
 def _date(moment: Any) -> str:  # noqa: ANN401
-    import time
-
     return time.strftime("%Y-%m-%d", time.gmtime(moment))
 
 
@@ -219,3 +222,23 @@ def test_no_dataset_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureF
     """Without a dataset, the message names the command that makes one."""
     assert main(["log", "query", "SELECT 1", "--set", f"state.dir={tmp_path}"]) == 2
     assert "riskd log compact --to" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_a_long_query(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends a query that would take minutes, quietly, with exit code 130 and no temporary files left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def interrupt() -> None:
+        while not any(tmp_path.iterdir()):
+            time.sleep(0.01)
+        time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert asked.query("SELECT count(*) FROM range(100000000000) numbers WHERE numbers.range % 7 = 3") == 130
+    thread.join()
+    assert capsys.readouterr() == ("", "")
+    assert [*tmp_path.iterdir()] == []
