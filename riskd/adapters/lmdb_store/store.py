@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 
 import lmdb
 import msgspec
-from lmdb.verify import VerifyError
 
 from riskd.adapters.lmdb_store.file import (
     DATA,
@@ -242,7 +241,7 @@ class LmdbStore:
                 opened.callback(env.close)
                 found = (path / DATA).stat()
                 check_length(path, env.info()["last_pgno"] + 1, env.stat()["psize"])
-            except (lmdb.Error, VerifyError, OSError) as error:
+            except (lmdb.Error, OSError) as error:
                 raise refused(path, error) from error
             self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
             self._check_format()
