@@ -92,14 +92,65 @@ class _Watched:
         yield SCORE, self._score
 
 
+class _NewLines:
+    """Reads what is written to the segments of a log, up to `LOOK_BYTES` at a time."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._places: dict[Path, int] = {}
+
+    def take(self, *, skip: bool = False) -> Iterator[bytes]:
+        """The complete lines that were written since the last call; none, if they are to be skipped.
+
+        If there are too many, only the ends of segments are read: segments of the latest half-life first, and within
+        one half-life each segment gets an equal share of the remaining bytes.
+        """
+        there: dict[Path, os.stat_result] = {}
+        for path in segments(self._log):
+            if path.suffix != PACKED:
+                with suppress(OSError):
+                    there[path] = path.stat()
+        self._places = {path: place for path, place in self._places.items() if path in there}
+        latest, left = max((status.st_mtime for status in there.values()), default=0.0), LOOK_BYTES
+
+        def age(path: Path) -> float:
+            return (latest - there[path].st_mtime) // HALF_LIFE
+
+        def growth(path: Path) -> int:
+            return there[path].st_size - self._places.get(path, 0)
+
+        grown = [path for path in there if growth(path) > 0]
+        for _, alike in groupby(sorted(grown, key=age), age):
+            paths = sorted(alike, key=growth)
+            for number, path in enumerate(paths):
+                size, share = there[path].st_size, left // (len(paths) - number)
+                begin = size if skip else max(self._places.get(path, 0), size - share)
+                self._places[path], left = begin, left - (size - begin)
+                yield from self._tail(path, begin, size)
+
+    def _tail(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
+        """The complete lines of a segment between two offsets; remembers where the next call begins."""
+        if begin == size:
+            return
+        try:
+            with path.open("rb") as segment:
+                segment.seek(begin)
+                content = segment.read(size - begin)
+        except OSError:
+            return
+        complete = content.rfind(b"\n") + 1
+        # If the beginning was skipped, the first line is cut off; it then fails to decode and is ignored.
+        yield from content[:complete].splitlines()
+        self._places[path] = begin + complete
+
+
 class DriftWatch:
     """Measures drift in a decision log. One thread calls `look`; any thread may read `readings`."""
 
     def __init__(self, log: Path, bundles: Callable[[], Bundles]) -> None:
         """`bundles` returns the bundles that are active now; it may raise RiskdError."""
-        self._log = log
+        self._lines = _NewLines(log)
         self._bundles = bundles
-        self._places: dict[Path, int] = {}
         self._watched: dict[str, _Watched] = {}
         self._sources: dict[str, tuple[Path, int]] = {}
         self._looked: float | None = None
@@ -115,7 +166,7 @@ class DriftWatch:
             for watched in self._watched.values():
                 watched.fade(0.5 ** ((now - self._looked) / HALF_LIFE))
         self._looked = now
-        for line in self._new_lines():
+        for line in self._lines.take(skip=not self._watched):
             self._count(line)
         self.readings = {
             "riskd_drift_psi": {
@@ -153,50 +204,6 @@ class DriftWatch:
         watched = self._watched.get(row.domain)
         if watched is not None and len(row.vector) == len(NAMES):
             watched.add(row)
-
-    def _new_lines(self) -> Iterator[bytes]:
-        """The complete lines that were written since the last look, up to `LOOK_BYTES`.
-
-        If there are more, only the ends of segments are read: segments of the latest half-life first, and within one
-        half-life each segment gets an equal share of the remaining bytes.
-        """
-        there: dict[Path, os.stat_result] = {}
-        for path in segments(self._log):
-            if path.suffix != PACKED:
-                with suppress(OSError):
-                    there[path] = path.stat()
-        self._places = {path: place for path, place in self._places.items() if path in there}
-        latest, left = max((status.st_mtime for status in there.values()), default=0.0), LOOK_BYTES
-
-        def age(path: Path) -> float:
-            return (latest - there[path].st_mtime) // HALF_LIFE
-
-        def growth(path: Path) -> int:
-            return there[path].st_size - self._places.get(path, 0)
-
-        grown = [path for path in there if growth(path) > 0]
-        for _, alike in groupby(sorted(grown, key=age), age):
-            paths = sorted(alike, key=growth)
-            for number, path in enumerate(paths):
-                size, share = there[path].st_size, left // (len(paths) - number)
-                begin = max(self._places.get(path, 0), size - share) if self._watched else size
-                self._places[path], left = begin, left - (size - begin)
-                yield from self._tail(path, begin, size)
-
-    def _tail(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
-        """The complete lines of a segment between two offsets; remembers where the next look begins."""
-        if begin == size:
-            return
-        try:
-            with path.open("rb") as segment:
-                segment.seek(begin)
-                content = segment.read(size - begin)
-        except OSError:
-            return
-        complete = content.rfind(b"\n") + 1
-        # If the beginning was skipped, the first line is cut off; it then fails to decode and is ignored.
-        yield from content[:complete].splitlines()
-        self._places[path] = begin + complete
 
 
 def active_bundles(settings: Settings) -> Bundles:

@@ -33,7 +33,7 @@ class Engine:
         self._parts = parts
         self._swapping = threading.Lock()
         self._lineup = Lineup(release)
-        self._shadow = Shadow(parts.log, parts.meter)
+        self._shadow = Shadow(parts)
 
     @property
     def release(self) -> Release:

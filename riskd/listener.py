@@ -21,6 +21,8 @@ from msgspec import Struct
 from riskd.core.errors import InvalidSettings, Problem
 
 TEXT: Final = "text/plain; charset=utf-8"
+PROMPT: Final = 25
+"""While others wait, a connection has this fraction of its time to send a complete request."""
 _LOG: Final = logging.getLogger("riskd.http")
 
 
@@ -45,8 +47,8 @@ class Reply(Struct, frozen=True):
 class Listener(ThreadingMixIn, HTTPServer):
     """Serves up to `places` connections at a time; others wait in the kernel's queue.
 
-    A connection may last longer than `seconds` only while no other waits. The request line and headers are limited
-    by http.server.
+    While others wait, a connection may last `seconds`, and a `PROMPT`-th of that without a complete request.
+    Otherwise it may last longer. The request line and headers are limited by http.server.
     """
 
     daemon_threads = True
@@ -97,10 +99,13 @@ class Listener(ThreadingMixIn, HTTPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """Start a thread for a connection, once a place is free. Until then, close connections that overstay."""
-        while not self._places.acquire(timeout=self.seconds / 10):
+        prompt = self.seconds / PROMPT
+        while not self._places.acquire(timeout=prompt):
             if self._ending:
                 return self.shutdown_request(request)
-            self._hang_up(time.monotonic() - self.seconds)
+            now = time.monotonic()
+            self._hang_up(now - prompt, self._asked.copy())
+            self._hang_up(now - self.seconds)
         self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
@@ -181,6 +186,8 @@ def monitoring(page: Callable[[str], tuple[str, bytes]], ready: Callable[[], Rep
 
 class _Handler(BaseHTTPRequestHandler):
     server: Listener
+    default_request_version = "HTTP/1.0"
+    """The version of an answer to a request whose own cannot be read; HTTP/0.9 has no status."""
 
     def setup(self) -> None:
         super().setup()
@@ -220,6 +227,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(reply.body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a malformed request with its status. http.server's page repeats the request and names Python's
+        version."""
+        self._answer(Reply(HTTPStatus(code)))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing: requests are scrapes and probes."""

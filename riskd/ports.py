@@ -6,7 +6,7 @@ Implementations live in `adapters`; `wiring` chooses them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -18,7 +18,11 @@ from riskd.core.context import Agent, Located, Missing, Place
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.pseudonym import Pseudonyms
+from riskd.core.record import Record, encode
 from riskd.core.stored import Change, Swap
+
+PATIENCE: Final = 5.0
+"""Default timeout in seconds, for work on a store for which no caller waits."""
 
 
 class HistoryStore(Protocol):
@@ -66,16 +70,20 @@ class HistoryStore(Protocol):
         """
         ...
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """The records under these keys in stored form (see `stored`), expired ones included; None where absent."""
         ...
 
-    def replace(self, changes: Sequence[Change]) -> bool:
-        """Put or delete whole records and return True; or change nothing and return False if one is not as expected.
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
+        """Put or delete whole records and return True; or return False if one is not as expected.
 
-        A store on several machines applies the changes in the given order. If it fails in between, the first remain;
-        a later call with the same keys and the same last change completes it, and does not apply the first ones twice.
+        Each place changes as a whole or not at all; if the store is `atomic`, all places do.
         """
+        ...
+
+    def atomic(self) -> bool:
+        """Whether several places change together: on one machine, and on a single Redis server. Otherwise see
+        `riskd.transfer`."""
         ...
 
     def sweep(self, now: float, limit: int) -> int:
@@ -240,3 +248,10 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Where the round-trip time to the client is measured, if that is one place."""
     signals: bool = True
     """Whether to log an attempt's signals, which replaying it needs."""
+
+    def log_line(self, line: Record) -> bool:
+        """Append a line to the log. False, and counted, if that failed."""
+        appended = self.log.append(encode(line))
+        if not appended:
+            self.meter.failed("decision_log")
+        return appended

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import DecodeError
 from msgspec.structs import replace
 
-from riskd.core import learn, receipts, record, replies
+from riskd.core import learn, receipts, replies
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
 from riskd.core.errors import InvalidAttempt, Problem, Unavailable
@@ -95,10 +95,7 @@ def _resolve_refused(gathered: Gathered, decision: Decision, now: float, deadlin
 
 def _log(parts: Parts, line: Record, answer: Assessment) -> Assessment:
     """Append a line to the log. Returns the answer, with a cause added if the line could not be written."""
-    if parts.log.append(record.encode(line)):
-        return answer
-    parts.meter.failed("decision_log")
-    if _NOT_LOGGED in answer.causes:
+    if parts.log_line(line) or _NOT_LOGGED in answer.causes:
         return answer
     return replace(answer, causes=(*answer.causes, _NOT_LOGGED))
 

@@ -8,14 +8,13 @@ from typing import Final
 
 from msgspec import DecodeError, Struct
 
-from riskd.core import learn, receipts, record
+from riskd.core import learn, receipts
 from riskd.core.assurance import completed_tier
 from riskd.core.attempt import OUTCOMES, Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.logged import event_record, outcome_record
 from riskd.core.policy import Policy
 from riskd.core.recall import RECEIPT
-from riskd.core.record import Record
 from riskd.core.stored import PLACE, Swap
 from riskd.core.validation import event_violations, outcome_violations
 from riskd.ports import Parts
@@ -58,7 +57,7 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
         swap = Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention))
         if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
             parts.meter.outcome(before, after, outcome, completed_tier(before, after, outcome, policy.ladder))
-            _log(parts, outcome_record(outcome, after, now))
+            parts.log_line(outcome_record(outcome, after, now))
             return Recorded(outcome.assessment_id, after.taught)
     raise Unavailable([Problem("store", "other outcomes kept changing the receipt", "send the outcome again")])
 
@@ -74,13 +73,8 @@ def record_event(
     subject = parts.pseudonyms.digest(event.tenant, event.domain, "subject", event.subject)
     retention = policies[event.domain].of(event.tenant).retention
     parts.store.write(learn.event_deltas(event, subject, now, retention), (), now, timeout)
-    _log(parts, event_record(event, parts.pseudonyms, subject, now, caller))
+    parts.log_line(event_record(event, parts.pseudonyms, subject, now, caller))
     parts.meter.event(event)
-
-
-def _log(parts: Parts, line: Record) -> None:
-    if not parts.log.append(record.encode(line)):
-        parts.meter.failed("decision_log")
 
 
 def _unknown(assessment_id: str) -> Problem:

@@ -16,7 +16,8 @@ from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Layer
-from riskd.core.rekey import layer_parity
+from riskd.core.recall import NOTE
+from riskd.core.rekey import unmoved
 from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore
 from riskd.stores import checks, open_store, with_peppers
@@ -47,9 +48,8 @@ def status(settings: Settings) -> Status:
         mark, records, left, cursor = read_mark(store), 0, 0, b""
         while True:
             keys, cursor = store.walk(cursor, 10_000)
-            ours = [key for key in keys if not key.startswith(NOBODY)]
-            records += len(ours)
-            left += sum(layer_parity(key) != count % 2 for key in ours)
+            records += sum(not key.startswith(NOBODY) and key[-1:] != NOTE for key in keys)
+            left += sum(unmoved(key, count % 2) for key in keys)
             if not cursor:
                 break
     mode = f"{path.stat().st_mode & 0o777:04o}" if path is not None else ""

@@ -14,7 +14,6 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.background import start_thread, surviving
-from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
@@ -22,7 +21,7 @@ from riskd.core.context import Context
 from riskd.core.logged import shadow_record
 from riskd.core.pseudonym import Keys
 from riskd.core.requirement import Tier
-from riskd.ports import DecisionLog, Meter
+from riskd.ports import Parts
 
 DEPTH: Final = 64
 """Longest queue of attempts; one takes about 5 KiB, at most 50."""
@@ -47,9 +46,10 @@ class Case(Struct, frozen=True):
 class Shadow:
     """Scores cases on a background thread, which starts with the first case. Thread-safe."""
 
-    def __init__(self, log: DecisionLog, meter: Meter) -> None:
-        self._log = log
-        self._meter = meter
+    def __init__(self, parts: Parts) -> None:
+        """Of the parts it uses the log and the meter."""
+        self._parts = parts
+        self._meter = parts.meter
         self._waiting: queue.Queue[Case | None] = queue.Queue(DEPTH)
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -98,9 +98,7 @@ class Shadow:
         decision = assess(attempt, case.context, case.keys, case.release, answer.id, suggest=False)
         tier = decision.assessment.requirement.tier
         self._meter.shadowed(attempt.domain, compared(answer.requirement.tier, tier))
-        line = shadow_record(attempt, case.context, decision, answer)
-        if not self._log.append(record.encode(line)):
-            self._meter.failed("decision_log")
+        self._parts.log_line(shadow_record(attempt, case.context, decision, answer))
 
 
 def compared(required: Tier, shadow: Tier) -> str:

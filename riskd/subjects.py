@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
@@ -14,20 +15,17 @@ from riskd.core.dossier import Summary, described, summary, without_share
 from riskd.core.errors import UNDECODABLE, InvalidSubject, Problem, Unavailable
 from riskd.core.history import EMPTY
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.recall import ACTIVITY, KINDS, PROFILE, RECEIPT, REPLY, SHARE
-from riskd.core.stored import PLACE, Change, expired, expiry, history, payload
+from riskd.core.recall import ACTIVITY, ASIDE, KINDS, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.stored import PLACE, expired, expiry, history, payload
 from riskd.core.validation import subject_violations
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, LogArchive, Parts
+from riskd.transfer import transfer
 
 PAGE: Final = 500
 """Most records in a page of an export."""
 RECORDS: Final = 100_000
 """Most records listed of one subject. At one attempt a minute a subject reaches this after 70 days."""
-OPEN: Final = 100
-"""Most open receipts in a summary."""
-TRIES: Final = 100
-"""Most attempts to update a device's record that others update at the same time."""
 _STORE, _LOG = b"s", b"l"
 _PATIENCE: Final = 60.0
 _ALWAYS: Final = float("-inf")
@@ -77,37 +75,33 @@ class Subjects:
 
     def summary(self, subject: Subject) -> Summary:
         """A summary for support staff. Raises InvalidSubject, Unavailable."""
-        pseudonym, store, now = self._known(subject)
-        keys = store.held(pseudonym[:PLACE], now, RECORDS)
-        profile, activity = store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
-        # Keys of receipts are in no order of time: read all of them, and return the newest.
-        found = [key for key in keys if key[-1:] == RECEIPT]
-        pseudonyms = self._engine.parts.pseudonyms
+        parts, pseudonym, now = self._known(subject)
+        profile, activity = parts.store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
+        found = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key[-1:] == RECEIPT]
         opened = [
             (
-                pseudonyms.assessment_of(key[:-1]),
-                receipts.decode(payload(record), key[:PLACE], pseudonyms)[0],
+                parts.pseudonyms.assessment_of(key[:-1]),
+                receipts.decode(payload(record), key[:PLACE], parts.pseudonyms)[0],
                 expiry(record),
             )
-            for key, record in zip(found, store.load(found), strict=True)
+            for key, record in zip(found, parts.store.load(found), strict=True)
             if record is not None
         ]
-        opened.sort(key=lambda receipt: -receipt[1].lesson.time)
-        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened[:OPEN], now)
+        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened, now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
         """A page of up to `size` records: first those of the store, then those of the decision log.
 
         A page may be short, or even empty, without being the last. Raises InvalidSubject, Unavailable.
         """
-        pseudonym, store, now = self._known(subject)
+        parts, pseudonym, now = self._known(subject)
         size = min(size, PAGE) if size > 0 else PAGE
         place, cursor = token[:1] or _STORE, token[1:]
         if place == _STORE:
-            rest = [key for key in store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
+            rest = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
             keys = rest[:size]
             token = _STORE + keys[-1] if len(rest) > size else _LOG
-            return Page(tuple(_exported(self._engine.parts, keys, now)), token)
+            return Page(tuple(_exported(parts, keys, now)), token)
         if place != _LOG:
             raise _bad_token()
         try:
@@ -125,19 +119,20 @@ class Subjects:
 
         Raises InvalidSubject, or Unavailable if it could not finish in time; then call it again to go on.
         """
-        pseudonym, store, _ = self._known(subject)
+        parts, pseudonym, _ = self._known(subject)
         deadline, gone = perf_counter() + timeout, Counter[str]()
         for _ in range(2):  # (1), (2)
-            _empty(store, pseudonym[:PLACE], gone, deadline)
+            _empty(parts.store, pseudonym[:PLACE], gone, deadline)
         return Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
 
-    def _known(self, subject: Subject) -> tuple[bytes, HistoryStore, float]:
+    def _known(self, subject: Subject) -> tuple[Parts, bytes, float]:
+        """The engine's parts, the subject's pseudonym by them, and the time. Raises InvalidSubject."""
         found = subject_violations(subject.tenant, subject.domain, subject.subject)
         if found:
             raise InvalidSubject(found)
         parts = self._engine.parts
         pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
-        return pseudonym, parts.store, parts.clock()
+        return parts, pseudonym, parts.clock()
 
     def _pseudonyms(self, subject: Subject) -> list[bytes]:
         """Every pseudonym that the log may have for a subject: rotations of the pepper do not rewrite its lines."""
@@ -148,7 +143,7 @@ def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:
     """Records as plain data. A device's own records are included if only this subject used the device."""
     found, store, pseudonyms = [], parts.store, parts.pseudonyms
     for key, record in zip(keys, store.load(keys), strict=True):
-        if record is None or expired(record, now):
+        if record is None or expired(record, now) or key[-1:] not in KINDS:
             continue
         found.append(_plain(KINDS[key[-1:]], key, record, pseudonyms))
         if key[-1:] == SHARE:
@@ -174,11 +169,11 @@ def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: floa
     """`empty`, with the erased records counted by kind in `gone`. Raises Unavailable after `deadline`."""
     while keys := store.held(place, _ALWAYS, PAGE):
         documents = [key for key in keys if key[-1:] in (RECEIPT, REPLY)]
-        shares = [key for key in keys if key[-1:] == SHARE]
+        shares = {key.removesuffix(ASIDE) for key in keys if key.removesuffix(ASIDE)[-1:] == SHARE}
         _erase(store, documents, gone)
-        for key in shares:
-            _take_back(store, key, gone, deadline)
-        _erase(store, [key for key in keys if key[-1:] not in (RECEIPT, REPLY, SHARE)], gone)
+        for key in sorted(shares):
+            _take_back(store, key, gone)
+        _erase(store, [key for key in keys if key not in documents and key.removesuffix(ASIDE) not in shares], gone)
         if len(keys) < PAGE:
             return
         if perf_counter() > deadline:
@@ -187,33 +182,29 @@ def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: floa
 
 def _erase(store: HistoryStore, keys: list[bytes], gone: Counter[str]) -> None:
     for key in keys:
-        gone[KINDS[key[-1:]]] += store.erase((key,))
+        erased = store.erase((key,))
+        if key[-1:] in KINDS:
+            gone[KINDS[key[-1:]]] += erased
 
 
-def _take_back(store: HistoryStore, key: bytes, gone: Counter[str], deadline: float) -> None:
-    """Subtract a subject's share from its device's record and delete the share, in one atomic change.
+def _take_back(store: HistoryStore, key: bytes, gone: Counter[str]) -> None:
+    """Subtract a subject's share from its device's record and delete the share.
 
     If nobody else used the device, its profile and activity are deleted.
     """
-    device = key[PLACE:-1]
-    for _ in range(TRIES):
-        share, profile, activity = store.load((key, device + PROFILE, device + ACTIVITY))
-        if share is None:
-            return
-        changes = [Change(key, share, None)]
+    device, deleted = key[PLACE:-1], (False, False)
+
+    def subtract(share: bytes, there: Sequence[bytes | None]) -> list[bytes | None]:
+        nonlocal deleted
+        profile, activity = there
         left = without_share(profile, share) if profile is not None else None
-        if profile is not None:
-            changes.append(Change(device + PROFILE, profile, left))
-        if left is None and activity is not None:
-            changes.append(Change(device + ACTIVITY, activity, None))
-        if store.replace(changes):
-            gone["share"] += 1
-            gone["device_profile"] += profile is not None and left is None
-            gone["device_activity"] += left is None and activity is not None
-            return
-        if perf_counter() > deadline:
-            break
-    raise _incomplete()
+        deleted = (profile is not None and left is None, activity is not None and left is None)
+        return [left, None if left is None else activity]
+
+    if taken := transfer(store, key, (device + PROFILE, device + ACTIVITY), subtract):
+        gone["share"] += taken
+        gone["device_profile"] += deleted[0]
+        gone["device_activity"] += deleted[1]
 
 
 def _bad_token() -> InvalidSubject:

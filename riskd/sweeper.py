@@ -33,10 +33,10 @@ class Sweeper:
         self._clock = Clock(wall, since_boot)
 
     def sweep(self) -> None:
-        """Delete some expired records if the clock is trusted, and report the store's size. Raises Unavailable."""
+        """Report the store's size, and delete some expired records if the clock is trusted. Raises Unavailable."""
         now = self._clock.wall()
         if self._clock.stepped(now):
             self._meter.failed("clock")
+        self._meter.stored(*self._store.size())
         if self._clock.trusted(now):
             self._store.sweep(now, SWEEP)
-        self._meter.stored(*self._store.size())

@@ -26,6 +26,8 @@ from riskd.adapters.release_store import FileReleases
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, data_directory, obtain_peppers, release_folders
+from riskd.config.settings import Log
+from riskd.core.activation import Activation
 from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS
 from riskd.core.context import Place
@@ -150,13 +152,6 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     else:
         lineup = _lineup(settings, follower.releases)
     peppers = obtain_peppers(settings)
-    bounds = Bounds(
-        segment_bytes=settings.log.segment_mb * 1_048_576,
-        segment_seconds=settings.log.segment_minutes * 60,
-        keep_bytes=settings.log.keep_mb * 1_048_576,
-        keep_seconds=settings.log.keep_days * 86_400,
-        slow_seconds=settings.log.slow_ms / 1000,
-    )
     base = open_store(settings, meter)
     mark = first_mark(base, peppers)
     store, pseudonyms = with_peppers(base, peppers, mark, meter)
@@ -164,7 +159,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         store=store,
         geo=geo,
         agents=AgentParser(),
-        log=FileDecisionLog(Path(settings.log.dir), worker, meter, bounds),
+        log=FileDecisionLog(Path(settings.log.dir), worker, meter, _bounds(settings.log)),
         meter=meter,
         pseudonyms=pseudonyms,
         clock=time.time,
@@ -177,6 +172,27 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine = Engine(parts, lineup.active)
     engine.install(lineup)
+    _follow(follower, active, engine)
+    try:
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
+            yield engine
+    finally:
+        engine.close()
+
+
+def _bounds(log: Log) -> Bounds:
+    return Bounds(
+        segment_bytes=log.segment_mb * 1_048_576,
+        segment_seconds=log.segment_minutes * 60,
+        keep_bytes=log.keep_mb * 1_048_576,
+        keep_seconds=log.keep_days * 86_400,
+        slow_seconds=log.slow_ms / 1000,
+    )
+
+
+def _follow(follower: Follower, active: Activation | None, engine: Engine) -> None:
+    """Have the engine switch to each release that is activated after `active`."""
+    meter = engine.parts.meter
 
     def install(lineup: Lineup) -> None:
         engine.install(lineup)
@@ -187,11 +203,6 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         _LOG.error("release_refused", extra={"fields": {"problems": problems}})
 
     follower.follow(active, install, refuse)
-    try:
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
-            yield engine
-    finally:
-        engine.close()
 
 
 def open_archive(settings: Settings) -> FileLogArchive:

@@ -146,7 +146,7 @@ def running(*servers: RedisServer) -> Iterator[None]:
 @contextmanager
 def cluster(directory: Path, masters: int = 3, replicas: int = 0, program: str = "") -> Iterator[list[RedisServer]]:
     """A formed cluster of masters that share the slots, with replicas for the first ones."""
-    nodes = [_node(directory / str(number), program) for number in range(masters + replicas)]
+    nodes = [cluster_node(directory / str(number), program) for number in range(masters + replicas)]
     with running(*nodes):
         first = nodes[0]
         for number, node in enumerate(nodes):
@@ -166,7 +166,7 @@ def cluster(directory: Path, masters: int = 3, replicas: int = 0, program: str =
 _BUSES: dict[int, int] = {}
 
 
-def _node(directory: Path, program: str) -> RedisServer:
+def cluster_node(directory: Path, program: str = "") -> RedisServer:
     bus = free_port()
     options = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1500"]
     options += ["--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"]

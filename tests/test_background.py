@@ -21,9 +21,10 @@ from riskd.adapters.redis_store import Access, RedisStore, servers
 from riskd.adapters.redis_store.servers import Servers
 from riskd.background import counting, every
 from riskd.config import Settings
+from riskd.core.activation import ActivationRequest
 from riskd.core.errors import Unavailable
 from riskd.core.history import Delta
-from riskd.core.lineup import ActivationRequest, Lineup
+from riskd.core.lineup import Lineup
 from riskd.engine import Engine
 from riskd.releases import Follower, following
 from riskd.server import json_log

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from riskd.config import load
+from riskd.core.activation import ActivationRequest
 from riskd.core.drift import Reference
 from riskd.core.features import NAMES
-from riskd.core.lineup import ActivationRequest
 from riskd.drift_watch import HALF_LIFE, LEAST, LOOK_BYTES, DriftWatch, active_bundles
 from riskd.offline.drift.bins import bins_for, reference
 from riskd.offline.drift.compare import compare

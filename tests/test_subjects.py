@@ -24,7 +24,7 @@ from riskd.core.learn import UNITS
 from riskd.core.pseudonym import short
 from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, SHARE
 from riskd.core.stored import PLACE, Change
-from riskd.ports import HistoryStore
+from riskd.ports import PATIENCE, HistoryStore
 from riskd.subjects import Subject
 from tests.cases.world import NOW, PSEUDONYMS, attempt
 from tests.office import PEOPLE, Office, lived, named, pseudonym, steps, total
@@ -160,7 +160,7 @@ def test_a_summary_has_security_events(office: Office) -> None:
 
 def test_a_summary_has_the_newest_of_many_receipts(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The summary has the newest receipts and sensitive steps, the newest first."""
-    monkeypatch.setattr("riskd.subjects.OPEN", 3)
+    monkeypatch.setattr("riskd.core.dossier.OPEN", 3)
     journeys, given_out = ("recovery", "payment", "profile_update") * 3, []
     for journey in journeys:
         given_out.append(office.sign_in("anne", journey=journey).id)
@@ -260,9 +260,9 @@ class Flaky(MemoryStore):
         self._spend()
         return super().erase(keys)
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         self._spend()
-        return super().replace(changes)
+        return super().replace(changes, timeout)
 
     def _spend(self) -> None:
         self.left -= 1
@@ -323,7 +323,7 @@ def test_a_busy_device_delays_an_erasure_only_until_its_deadline(tmp_path: Path)
     """If a device's record changes at every attempt, the erasure ends with Unavailable."""
 
     class Busy(MemoryStore):
-        def replace(self, changes: Sequence[Change]) -> bool:
+        def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
             return False
 
     office = Office(tmp_path, Busy())

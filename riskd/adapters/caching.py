@@ -9,7 +9,7 @@ from typing import Final
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
-from riskd.ports import HistoryStore, Meter
+from riskd.ports import PATIENCE, HistoryStore, Meter
 
 SECONDS: Final = 5.0
 """Lifetime of the cache, and so the longest staleness. Common values are counts in the thousands, which one more
@@ -77,16 +77,20 @@ class CachingStore:
         """See `HistoryStore`."""
         return self._store.walk(cursor, limit)
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`. Not cached."""
-        return self._store.load(keys)
+        return self._store.load(keys, timeout)
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`."""
-        done = self._store.replace(changes)
+        done = self._store.replace(changes, timeout)
         for change in changes:
             self._cache.pop(change.key, None)
         return done
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return self._store.atomic()
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`."""

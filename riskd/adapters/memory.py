@@ -16,6 +16,7 @@ from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.stored import Change, Swap
+from riskd.ports import PATIENCE
 
 
 class MemoryStore:
@@ -66,14 +67,14 @@ class MemoryStore:
             found = heapq.nsmallest(limit, [key for key in self._records if key > cursor])
         return found, found[-1] if len(found) == limit else b""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
-        with self._lock:
+        with self._locked(timeout):
             return [self._records.get(key) for key in keys]
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`."""
-        with self._lock:
+        with self._locked(timeout):
             if any(self._records.get(change.key) != change.expected for change in changes):
                 return False
             for change in changes:
@@ -81,6 +82,10 @@ class MemoryStore:
                     self._records.pop(change.key, None)
                 else:
                     self._records[change.key] = change.record
+        return True
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
         return True
 
     def sweep(self, now: float, limit: int) -> int:

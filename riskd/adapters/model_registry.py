@@ -69,7 +69,8 @@ class Registry:
         if not _VERSION.fullmatch(version) or not path.is_dir():
             found = ", ".join(self.versions(domain)) or "none"
             what = f"has no version {version!r:.80}"
-            raise InvalidModel([Problem(str(self.models / domain), what, f"versions: {found}")])
+            remedy = f"versions: {found}; release.models or --models names the directory of models"
+            raise InvalidModel([Problem(str(self.models / domain), what, remedy)])
         return path
 
     def holder(self, domain: str, role: Role) -> str:
@@ -87,7 +88,7 @@ class Registry:
         """The bundle of the champion. Raises InvalidModel if there is none."""
         file, version = self.models / domain / CHAMPION, self.holder(domain, "champion")
         if not version and not file.exists():
-            remedy = "write the name of the version to serve into it"
+            remedy = "write the name of the version to serve into it, or copy the models that come with riskd there"
             raise InvalidModel([Problem(str(file), "No such file or directory", remedy)])
         if not _VERSION.fullmatch(version) or not (self.models / domain / version).is_dir():
             what, remedy = f"there is no version {version!r} here", "write the name of one of the directories into it"

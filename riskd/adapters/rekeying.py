@@ -5,25 +5,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from threading import Event
+from time import monotonic
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import Problem, Unavailable
+from riskd.core.errors import UNDECODABLE
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
-from riskd.core.recall import RECEIPT
-from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, layer_parity, merged, moved, moved_key, referenced_keys
-from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, pack
-from riskd.ports import HistoryStore
+from riskd.core.recall import ASIDE, NOTE, RECEIPT
+from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, merged, moved, moved_key, referenced_keys, unmoved
+from riskd.core.stored import PLACE, Change, Swap, document, pack
+from riskd.ports import PATIENCE, HistoryStore
+from riskd.transfer import transfer
 
-TRIES: Final = 100
-"""Most tries to move a record that others change at the same time."""
 STEP: Final = 500
 """Keys listed at a time."""
 PASSES: Final = 10
 """Most passes over all keys. Usually the second pass finds nothing left to move."""
+_DAMAGED: Final = (*UNDECODABLE, struct.error)
 _ALWAYS: Final = float("-inf")
 """A time before every expiry: reads expired records, too."""
 
@@ -58,7 +59,7 @@ def restore_mark(store: HistoryStore, known: Mark, layers: int) -> Mark:
     if mark.checks or not known.checks:
         return mark
     keys, _ = store.walk(b"", STEP)
-    if {layer_parity(key) for key in keys if not key.startswith(NOBODY)} <= {known.layers % 2, layers % 2}:
+    if not any(unmoved(key, known.layers % 2) and unmoved(key, layers % 2) for key in keys):
         store.replace([Change(MARK, None, _packed(known))])
     return read_mark(store)
 
@@ -67,31 +68,35 @@ def _packed(mark: Mark) -> bytes:
     return pack(float("inf"), msgspec.msgpack.encode(mark))
 
 
-def move(store: HistoryStore, key: bytes, layer: Layer) -> int:
+def move(store: HistoryStore, key: bytes, layer: Layer, timeout: float = PATIENCE) -> int:
     """Move a record, and first the histories that it refers to, to their new keys. Returns how many were moved.
 
     If the new key has a record already, the two are merged. A record that cannot be decoded is deleted, because it
     would keep its old pseudonym for ever. Raises Unavailable.
     """
-    count = 0
-    for _ in range(TRIES):
-        (record,) = store.load((key,))
-        if record is None:
-            return count
-        kind, target = key[-1:], moved_key(key, layer)
-        try:
-            others, again = referenced_keys(key, record), moved(key, record, layer)
-        except (msgspec.DecodeError, struct.error):
-            store.replace([Change(key, record, None)])
-            continue
-        for other in others:
-            count += move(store, other, layer)
-        (there,) = store.load((target,))
-        if there is not None:
-            again = there if kind in DOCUMENTS else merged(there, again)
-        if store.replace([Change(target, there, again), Change(key, record, None)]):
-            return count + 1
-    raise Unavailable([Problem("store", "a record kept changing while it was moved", "run the command again")])
+    count, deadline = 0, monotonic() + timeout
+
+    def add(record: bytes, there: Sequence[bytes | None]) -> list[bytes | None]:
+        nonlocal count
+        for other in referenced_keys(key, record):
+            count += move(store, other, layer, deadline - monotonic())
+        return [_joined(key, there[0], moved(key, record, layer))]
+
+    try:
+        return transfer(store, key, (moved_key(key, layer),), add, timeout) + count
+    except _DAMAGED:
+        store.erase((key, key + ASIDE))
+        return count
+
+
+def _joined(key: bytes, there: bytes | None, again: bytes) -> bytes:
+    """One record from those under the new and the old key. A damaged one under the new key is replaced."""
+    if there is None:
+        return again
+    try:
+        return there if key[-1:] in DOCUMENTS else merged(there, again)
+    except _DAMAGED:
+        return again
 
 
 def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progress: Callable[[int], None]) -> int:
@@ -110,8 +115,9 @@ def move_all(store: HistoryStore, layer: Layer, parity: int, stop: Event, progre
                 keys, cursor = store.walk(cursor, STEP)
                 first = False
                 for key in keys:
-                    if not key.startswith(NOBODY) and layer_parity(key) != parity and (key[-1:] in DOCUMENTS) == last:
-                        count += move(store, key, layer)
+                    own = key.removesuffix(ASIDE)
+                    if unmoved(key, parity) and (own[-1:] in DOCUMENTS) == last:
+                        count += move(store, own, layer)
                 progress(count)
         if count == before:
             break
@@ -134,40 +140,43 @@ class RekeyingStore:
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
         """See `HistoryStore`."""
-        self._move((*histories, *documents))
-        return self._store.read(histories, documents, now, timeout)
+        left = self._move((*histories, *documents), timeout)
+        return self._store.read(histories, documents, now, left)
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
-        self._move([*(delta.key for delta in deltas), *(swap.key for swap in swaps)])
-        return self._store.write(deltas, swaps, now, timeout)
+        left = self._move([*(delta.key for delta in deltas), *(swap.key for swap in swaps)], timeout)
+        return self._store.write(deltas, swaps, now, left)
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`."""
         before = self._origins.before(place)
         if before is not None:
-            while keys := self._store.held(before, _ALWAYS, STEP):
+            while keys := [key for key in self._store.held(before, _ALWAYS, STEP) if key[-1:] != NOTE]:
                 for key in keys:
-                    move(self._store, key, self._layer)
+                    move(self._store, key.removesuffix(ASIDE), self._layer)
         return self._store.held(place, now, limit)
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
-        self._move(keys)
-        return self._store.load(keys)
+        return self._store.load(keys, self._move(keys, timeout))
 
     def erase(self, keys: Sequence[bytes]) -> int:
         """See `HistoryStore`."""
-        self._move(keys)
+        self._move(keys, PATIENCE)
         return self._store.erase(keys)
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`."""
-        return self._store.replace(changes)
+        return self._store.replace(changes, timeout)
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `HistoryStore`."""
         return self._store.walk(cursor, limit)
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return self._store.atomic()
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`."""
@@ -181,12 +190,16 @@ class RekeyingStore:
         """See `HistoryStore`."""
         self._store.close()
 
-    def _move(self, keys: Iterable[bytes]) -> None:
-        """Move the records of these new keys that are still under their old keys. One read finds them."""
+    def _move(self, keys: Iterable[bytes], timeout: float) -> float:
+        """Move the records of these new keys that are still under their old keys. One read finds them. Returns the
+        seconds that are left of the timeout."""
+        deadline = monotonic() + timeout
         old = [before for key in keys if (before := self._old_key(key)) is not None]
-        for key, record in zip(old, self._store.load(old), strict=True):
-            if record is not None:
-                move(self._store, key, self._layer)
+        found = self._store.load([*old, *(key + ASIDE for key in old)], timeout)
+        for key, record, aside in zip(old, found[: len(old)], found[len(old) :], strict=True):
+            if record is not None or aside is not None:
+                move(self._store, key, self._layer, deadline - monotonic())
+        return deadline - monotonic()
 
     def _old_key(self, key: bytes) -> bytes | None:
         """The key before the move; None if its pseudonyms are not known."""

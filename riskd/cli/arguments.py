@@ -8,6 +8,7 @@ import io
 import math
 import os
 import sys
+from pathlib import Path
 from typing import Final, TextIO
 
 from riskd.cli import settings
@@ -111,6 +112,18 @@ def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decis
 def log_of(args: argparse.Namespace) -> str:
     """The directory that --log names, else the setting log.dir. Raises InvalidSettings."""
     return args.log or settings.given(args).settings.log.dir
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the labels of decisions come from."""
+    parser.add_argument(
+        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log, if it is not beside it"
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("truth", "outcomes"),
+        help="where labels come from (default: the truth for simulated logs, outcomes for live ones)",
+    )
 
 
 def add_span(parser: argparse.ArgumentParser, *, stored: bool = False) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli import rows
+from riskd.cli import rows, settings
 from riskd.cli.arguments import whole_number
 from riskd.cli.terminal import print_table, progress, save
 
@@ -51,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--champion",
         metavar="BUNDLE",
         default="",
-        help="model to compare with (default: the champion that comes with riskd)",
+        help="model to compare with (default: the champion of release.models)",
     )
     parser.add_argument(
         "--resamples", metavar="N", type=_from_0, default=200, help="number of bootstraps (default: 200)"
@@ -138,7 +138,7 @@ def show(evaluation: Evaluation) -> None:
     for goal in missed:
         chance = "" if goal.sure else ", which may be chance"
         print(f"Not as good {goal.name}: {goal.attack}, {goal.margin * 100:+.1f} points{chance}")
-    print("Intervals, segments, costs and probabilities: in the files of --out, or through a pipe.")
+    print("Intervals, segments, costs, bands and probabilities: in the files of --out, or through a pipe.")
 
 
 def _keep(bundle: Path, raw: bytes) -> None:
@@ -176,19 +176,19 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
     from riskd.cli.version import version
-    from riskd.config import data_directory
+    from riskd.config import data_directory, release_folders
     from riskd.core.features import DEFINITIONS
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe
     from riskd.offline.training.train import prepare
 
-    registry = Registry(data_directory("models"))
-    champion = Path(args.champion) if args.champion else registry.champion(args.domain)
+    shipped, served = Registry(data_directory("models")), Registry(release_folders(settings.given(args).settings)[1])
+    champion = Path(args.champion) if args.champion else served.champion(args.domain)
     forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
     training = _training(args.bundle)
     recipe = training.recipe if training else Recipe()
-    base = _base(args.bundle, registry, args.domain, training.base) if training and training.base else None
+    base = _base(args.bundle, shipped, args.domain, training.base) if training and training.base else None
     parts, _, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
     seen = parts
     if args.trained_on:

@@ -13,7 +13,7 @@ from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
 from riskd.core.marks import MARKS
-from riskd.offline.kept import ATTEMPT, Content, Kept, observe
+from riskd.offline.observed import ATTEMPT, Content, Observed, observe
 from riskd.wording import quantity
 
 _INTRODUCTION: Final = """\
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(records: Sequence[Kept]) -> str:
+def table(records: Sequence[Observed]) -> str:
     """One line for each item: about whom, in which record, what, and for how long."""
     rows = [("ABOUT", "RECORD", "WHAT", "KEPT FOR")]
     rows += [
@@ -76,7 +76,7 @@ def table(records: Sequence[Kept]) -> str:
     return aligned(rows)
 
 
-def document(records: Sequence[Kept]) -> dict[str, object]:
+def document(records: Sequence[Observed]) -> dict[str, object]:
     """The same for JSON, with lifetimes in seconds."""
     rows = [
         {
@@ -96,7 +96,7 @@ def document(records: Sequence[Kept]) -> dict[str, object]:
     return {"kept": rows}
 
 
-def page(records: Sequence[Kept]) -> str:
+def page(records: Sequence[Observed]) -> str:
     """The reference page, in Markdown."""
     words = _words(records)
     parts = [_INTRODUCTION.format(reported=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
@@ -106,7 +106,7 @@ def page(records: Sequence[Kept]) -> str:
     return "".join(parts)
 
 
-def _words(records: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
+def _words(records: Sequence[Observed]) -> dict[str, tuple[str, ...]]:
     """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
     events = {
         (one.kind, content.name): events
@@ -122,7 +122,7 @@ def _words(records: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _cells(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _cells(one: Observed, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     return (
         one.entity.replace("_", " "),
         f"`{content.name}`" if content.name else one.kind,
@@ -148,7 +148,7 @@ def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
     return ", ".join([*phrases, *(f"`{event}`" for event in rest)])
 
 
-def _form(one: Kept, content: Content) -> str:
+def _form(one: Observed, content: Content) -> str:
     """How the content is stored, and how large it can become."""
     if content.form == "moments":
         return f"the last {MARKS} entries, with their times"
@@ -166,7 +166,7 @@ def _fields(struct: type) -> Iterator[str]:
     yield from (f"`{name}`" for name in getattr(struct, "__struct_fields__", ()))
 
 
-def _life(one: Kept) -> str:
+def _life(one: Observed) -> str:
     shortest, longest = one.seconds
     return _span(shortest) if shortest == longest else f"{_span(shortest)} to {_span(longest)}"
 

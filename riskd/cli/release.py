@@ -12,7 +12,7 @@ from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
 
 if TYPE_CHECKING:
-    from riskd.core.lineup import Activation, StoredRelease
+    from riskd.core.activation import Activation, StoredRelease
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\
@@ -114,7 +114,7 @@ def named(releases: Releases, beginning: str) -> str:
 
 
 def _activate(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.core.lineup import ActivationRequest
+    from riskd.core.activation import ActivationRequest
 
     request = ActivationRequest(
         release=named(releases, args.release),
@@ -134,7 +134,7 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
     from tempfile import TemporaryDirectory
 
     from riskd.adapters.model_registry import stage
-    from riskd.core.lineup import ActivationRequest
+    from riskd.core.activation import ActivationRequest
 
     policies, models = folders
     with TemporaryDirectory(prefix="riskd-") as staged:

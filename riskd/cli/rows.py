@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from riskd.cli import settings
-from riskd.cli.arguments import whole_number
+from riskd.cli.arguments import add_labels, whole_number
 from riskd.cli.extras import require
 from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument
-    from riskd.offline.rows import Rows
-    from riskd.offline.sources import Labels, Log
+    from riskd.offline.rows import LabelSource, Rows
+    from riskd.offline.sources import Log
     from riskd.progress import Begin
 
 
@@ -37,9 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "log.dir, unless --rba-dataset is given)",
     )
     parser.add_argument(
-        "--truth", metavar="FILE", type=Path, help="truth.jsonl of a simulated log, if it is not beside it"
-    )
-    parser.add_argument(
         "--rba-dataset",
         metavar="FILE",
         type=Path,
@@ -50,11 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rba-rows", metavar="N", type=whole_number, help="number of rows to read of each such file (default: all)"
     )
-    parser.add_argument(
-        "--labels",
-        choices=("truth", "outcomes"),
-        help="where labels come from (default: the truth for simulated logs, outcomes for live ones)",
-    )
+    add_labels(parser)
 
 
 @contextmanager
@@ -90,8 +83,8 @@ def _replayed(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> 
 
 
 def read(
-    logs: Sequence[Path], truth: Path | None, wanted: Labels | None, domain: str, begin: Begin
-) -> tuple[list[Rows], list[str], Labels]:
+    logs: Sequence[Path], truth: Path | None, wanted: LabelSource | None, domain: str, begin: Begin
+) -> tuple[list[Rows], list[str], LabelSource]:
     """The rows of each log, the logs' names, and where the labels come from. Raises InvalidFile."""
     from riskd.offline.sources import labels_of, log_at
 
@@ -105,7 +98,7 @@ def read(
     return rows, [each.name for each in sources], labels
 
 
-def _read(log: Log, domain: str, labels: Labels) -> Rows:
+def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
     """The rows of a log's segments, or of its dataset."""
     from riskd.counts import Counts
     from riskd.offline.sources import is_dataset, read_log

@@ -31,8 +31,7 @@ def achieved(receipt: Receipt, amr: tuple[str, ...], ladder: Mapping[Tier, Rung]
     None if no tier is known to be met.
     """
     met: list[Tier] = [receipt.tier] if receipt.satisfied and receipt.tier < Tier.DENY else []
-    if amr:
-        met += [tier for tier, rung in ladder.items() if tier < Tier.DENY and _proven(rung, amr)]
+    met += [tier for tier, rung in ladder.items() if _proven(rung, amr)]
     return max(met, default=None)
 
 

@@ -52,6 +52,8 @@ EVENT_WORDS: Final = {
 PURPOSES: Final = ("security", "device", "location", "behaviour", "sharing")
 """Purposes of signals. `security` (address, credential, velocity, sequence) needs no consent, as it rests on the
 legitimate interest in protecting the account. A person can refuse the others."""
+OPTIONAL: Final = PURPOSES[1:]
+"""The purposes that need consent."""
 
 
 class Device(Struct, frozen=True, kw_only=True, gc=False):

@@ -32,6 +32,8 @@ from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, expiry, pack, payload
 from riskd.core.tallies import SEEN, Tallies
 
+OPEN: Final = 100
+"""Most open assessments in a summary."""
 _STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
 _REPORTED: Final[dict[Mark, str]] = {
     (0,): "reported_low",
@@ -119,11 +121,11 @@ def summary(profile: History, activity: History, found: Sequence[tuple[str, Rece
         since=sign_ins[0] * WEEK if sign_ins else 0.0,
         last=last_visit(profile, now) or 0.0,
         units=sum(sign_ins[1:]),
-        attempts=window("attempt_day", now, DAY).count(activity, "attempt_day"),
-        failures=window("failure_day", now, DAY).count(activity, "failure_day"),
+        attempts=window("attempt_day", now, DAY).count(activity.tallies.attempt_day),
+        failures=window("failure_day", now, DAY).count(activity.tallies.failure_day),
         seen=tuple(seen),
         steps=tuple(sorted(steps, key=lambda step: -step.time)),
-        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)),
+        open=tuple(sorted(opened, key=lambda receipt: -receipt.time)[:OPEN]),
     )
 
 

@@ -14,17 +14,13 @@ from typing import Final
 from msgspec.structs import replace
 
 from riskd.core.context import Context, Missing
-from riskd.core.features import FEATURES, Feature
+from riskd.core.features import FEATURES
 
-_OTHERS: Final = ("new_network", "shared_accounts", "forwarded_hops", "forwarded_mismatch")
-
-
-def _of_address(feature: Feature) -> bool:
-    by_source = not {"place", "route"}.isdisjoint(feature.sources)
-    return by_source or feature.name.startswith(("address_", "network_")) or feature.name in _OTHERS
-
-
-ADDRESS: Final = tuple(column for column, feature in enumerate(FEATURES) if _of_address(feature))
+ADDRESS: Final = tuple(
+    column
+    for column, feature in enumerate(FEATURES)
+    if feature.of_address or not {"place", "route"}.isdisjoint(feature.sources)
+)
 """Columns of the features that depend on the address: on its place, its operator, its past or its traffic."""
 _PLACE, _ROUTE = Missing("place", "trusted_network"), Missing("route", "trusted_network")
 

@@ -41,7 +41,7 @@ def global_term(
     `unseen` is the expected number of values that nobody has had yet.
     """
     finest = weights[0] * occurrences / (occurrences + len(weights)) * max(counts[0], 1.0) / (total + unseen)
-    if len(weights) == 1 or total <= 0:
+    if total <= 0:
         return finest
     coarser: float = sum(map(mul, weights[1:], counts[1:]))
     return finest + coarser / total

@@ -21,7 +21,7 @@ from msgspec.structs import force_setattr
 
 from riskd.core import marks
 from riskd.core.marks import Mark, Marks
-from riskd.core.tallies import UNCOUNTED, Tallies, Values, trim
+from riskd.core.tallies import Tallies, Values, trim
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
@@ -276,9 +276,7 @@ def units(tally: list[int] | None, now: float, cap: int = WEEKLY_CAP) -> float:
 
 def counted_since(values: Values | None, value: str, week: int) -> int:
     """The units of a learned value since `week`, neither decayed nor capped: for records that many subjects share.
-
-    `values`: the tallies of its table.
-    """
+    `values`: the tallies of its table."""
     tally = values.get(value) if values else None
     if not tally:
         return 0
@@ -305,9 +303,9 @@ class Window(Struct, frozen=True):
     current: int
     share: float
 
-    def count(self, history: History, table: str, value: str = "") -> float:
-        """How often a value of a table occurred in it."""
-        tally = (getattr(history.tallies, table) or UNCOUNTED).get(value)
+    def count(self, values: Values | None, value: str = "") -> float:
+        """How often a value of a table occurred in it. `values`: the tallies of the table."""
+        tally = values.get(value) if values else None
         if not tally:
             return 0.0
         first, current = tally[0], self.current

@@ -14,6 +14,7 @@ from msgspec import Struct
 from riskd.core.attempt import RISK_LEVELS, Attempt, Outcome, SecurityEvent
 from riskd.core.context import Context, Place, Remembered, Route
 from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
+from riskd.core.features.sequence import SENSITIVE
 from riskd.core.features.sharing import crowded
 from riskd.core.history import OLDEST, WEEK, Delta, inverse, slot
 from riskd.core.marks import Mark, placed
@@ -23,7 +24,8 @@ from riskd.core.requirement import Requirement, Tier, accepts
 from riskd.core.retention import USUAL, Retention
 from riskd.core.stored import PLACE
 
-SEQUENCE: Final = ("recovery", "profile_update", "payment", "registration")
+STEPS: Final = (*SENSITIVE, "registration")
+"""Journeys that are remembered as marks of the subject, for the features of the group `sequence`."""
 STRONG: Final = frozenset({"hwk", "swk", "sc", "pop"})
 """RFC 8176 methods that prove possession of a key."""
 BREACHABLE: Final = "password"
@@ -91,7 +93,7 @@ def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retentio
     subject = (("subject", slot(keys.subject)),)
     address = (("address", slot(keys.address)),)
     journey, counts = attempt.journey, _BOTH[failed]
-    if journey in SEQUENCE:
+    if journey in STEPS:
         step, mark = (*counts, ("journey_day", journey, 1)), ((journey, (int(now),)),)
         own = Delta(keys.subject + ACTIVITY, now, now + longest, step, mark, address, keep=longest)
     else:
@@ -234,9 +236,7 @@ def settle(
     3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
     """
     receipt = after_challenge(receipt, outcome.kind, outcome.amr)
-    fraud = receipt.fraud or outcome.kind == "confirmed_fraud"
-    units = 0 if fraud else max(receipt.taught, _units(receipt, outcome))
-    return settle_units(receipt, outcome.kind, units, now, retention)
+    return settle_units(receipt, outcome.kind, max(receipt.taught, _units(receipt, outcome)), now, retention)
 
 
 def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:

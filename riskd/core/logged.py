@@ -7,7 +7,7 @@ from typing import Final
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import (
-    PURPOSES,
+    OPTIONAL,
     Attempt,
     Behaviour,
     Device,
@@ -151,14 +151,10 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
 
 
 def _granted(consent: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The granted purposes other than `security`, in the order of `PURPOSES`; None if all of them are granted."""
-    if consent is None or set(_OPTIONAL) <= set(consent):
+    """The granted purposes of `OPTIONAL`, in its order; None if all of them are granted."""
+    if consent is None or set(OPTIONAL) <= set(consent):
         return None
-    return tuple([purpose for purpose in _OPTIONAL if purpose in consent])
-
-
-_OPTIONAL: Final = PURPOSES[1:]
-"""The purposes that need consent."""
+    return tuple([purpose for purpose in OPTIONAL if purpose in consent])
 
 
 def repeat_record(attempt: Attempt, answer: Assessment, now: float) -> RepeatRecord:

@@ -91,33 +91,44 @@ def prospects(
         source = gap.source
         if source not in SUGGESTIBLE:
             continue
-        others = unknown - {source}
-        columns = [  # of the features that the signal would determine: those that lack only this source
-            column
-            for column in _COLUMNS[source]
-            if (math.isnan(evidence.features[column]) or is_imputed(evidence.features, column))
-            and others.isdisjoint(FEATURES[column].sources)
-        ]
+        columns = _determined(source, unknown, evidence.features)
         if not columns and source not in expected:  # then neither the score nor a rule or gap would change
             continue
-        flags = [FLAG_OF[column] for column in columns if is_imputed(evidence.features, column)]
         sent = replace(context, missing=tuple([other for other in context.missing if other.source != source]))
-        usual, unusual = evidence.features.copy(), evidence.features.copy()
-        for column in columns:
-            usual[column] = scorer.references[column]
-            if math.isnan(unusual[column]):
-                unusual[column] = FEATURES[column].unusual if FEATURES[column].direction else usual[column]
-        for flag in flags:
-            usual[flag] = unusual[flag] = 0.0
         scores, tiers = [], []
-        for features in (usual, unusual):
+        for features in _as_sent(columns, evidence.features, scorer.references):
             scores.append(scorer.score(features)[1])
             weighed = Evidence(features, replace(judged, missing=sent.missing), evidence.listed)
             hits, _ = evaluate(policy, attempt, weighed, scores[-1])
             tiers.append(decide(policy, attempt, sent, scores[-1], hits).tier)
         # The score already assumes a stranger's value for what was left out, so it is no expectation over both cases.
-        doubted = score if flags else doubt(score, scores[0], scores[1])
-        yield Prospect(source, tiers[0], tiers[1], doubted)
+        left_out = any(is_imputed(evidence.features, column) for column in columns)
+        yield Prospect(source, tiers[0], tiers[1], score if left_out else doubt(score, scores[0], scores[1]))
+
+
+def _determined(source: str, unknown: set[str], features: list[float]) -> list[int]:
+    """The columns of the features that a signal would determine: of the `unknown` sources, they lack only this one."""
+    others = unknown - {source}
+    return [
+        column
+        for column in _COLUMNS[source]
+        if (math.isnan(features[column]) or is_imputed(features, column))
+        and others.isdisjoint(FEATURES[column].sources)
+    ]
+
+
+def _as_sent(
+    columns: list[int], features: list[float], references: tuple[float, ...]
+) -> tuple[list[float], list[float]]:
+    """The features if a signal that determines these columns is as usual for the account, and if it is a stranger's."""
+    usual, unusual = features.copy(), features.copy()
+    for column in columns:
+        usual[column] = references[column]
+        if is_imputed(features, column):
+            usual[FLAG_OF[column]] = unusual[FLAG_OF[column]] = 0.0
+        elif math.isnan(features[column]):
+            unusual[column] = FEATURES[column].unusual if FEATURES[column].direction else usual[column]
+    return usual, unusual
 
 
 def doubt(score: float, usual: float, unusual: float) -> float:

@@ -132,12 +132,12 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 def ladder(tiers: Mapping[Tier, Terms]) -> dict[Tier, Rung]:
     """The rungs of a tier table. BASELINE accepts any authentication unless it lists methods; DENY accepts none."""
-    table = {**tiers, Tier.DENY: tiers.get(Tier.DENY, Terms(aal=0))}
+    table = {**tiers, Tier.DENY: Terms(aal=0)}
     return {tier: _rung(tier, terms, table) for tier, terms in table.items()}
 
 
 def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
-    above = [other for rank, other in table.items() if tier <= rank < Tier.DENY]
+    above = [other for rank, other in table.items() if rank >= tier]
     rung = Rung(
         max_age_s=terms.max_age_s,
         any_method=tier is Tier.BASELINE and not terms.amr,

@@ -27,6 +27,10 @@ REPLY: Final = b"Y"
 """The first answer to a request id, for repeated requests."""
 IMPORT: Final = b"I"
 """The progress of an import of past events."""
+ASIDE: Final = b"T"
+"""A record on its way to another place, see `riskd.transfer`. Its key is the record's key followed by this."""
+NOTE: Final = b"N"
+"""That something from another place is about to arrive, or has arrived."""
 KINDS: Final = {
     PROFILE: "profile",
     COMMON: "common",
@@ -35,7 +39,7 @@ KINDS: Final = {
     RECEIPT: "receipt",
     REPLY: "reply",
 }
-"""The name of each kind of record, imports excepted."""
+"""The name of each kind of record about an entity."""
 
 
 def history_keys(keys: Keys) -> list[bytes]:
@@ -56,23 +60,16 @@ def history_keys(keys: Keys) -> list[bytes]:
 
 def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
     """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty."""
-    found = [history or EMPTY for history in histories]
-    at, device, fingerprint, asn = 6, NOTHING, NOTHING, NOTHING
-    if keys.device:
-        device, at = Memory(found[at], found[at + 1]), at + 2
-    if keys.fingerprint:
-        fingerprint, at = Memory(found[at], EMPTY), at + 1
-    if keys.asn:
-        asn, at = Memory(found[at + 1], found[at]), at + 2
+    found = iter([history or EMPTY for history in histories])
     return Remembered(
-        subject=Memory(found[0], found[1]),
-        address=Memory(found[2], found[3]),
-        network=Memory(found[4], found[5]),
-        device=device,
-        fingerprint=fingerprint,
-        asn=asn,
-        domain=found[at],
-        popularity=dict(zip(keys.popularity, found[at + 1 :], strict=True)),
+        subject=Memory(next(found), next(found)),
+        address=Memory(next(found), next(found)),
+        network=Memory(next(found), next(found)),
+        device=Memory(next(found), next(found)) if keys.device else NOTHING,
+        fingerprint=Memory(next(found)) if keys.fingerprint else NOTHING,
+        asn=Memory(activity=next(found), profile=next(found)) if keys.asn else NOTHING,
+        domain=next(found),
+        popularity=dict(zip(keys.popularity, found, strict=True)),
     )
 
 

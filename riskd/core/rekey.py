@@ -9,12 +9,12 @@ from msgspec.structs import force_setattr, replace
 
 from riskd.core import receipts
 from riskd.core.history import TABLES, Delta, decode, encode, fold, sketch
-from riskd.core.pseudonym import Layer
-from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.pseudonym import ENTITIES, Layer
+from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.record import AssessmentRecord
 from riskd.core.stored import NOBODY, PLACE, expiry, pack, payload
 
-SHORT: Final = ("address", "network", "device", "fingerprint", "issuer")
+SHORT: Final = (*ENTITIES, "issuer")
 """Tables whose values are short pseudonyms that get layers. Those of user agents do not: they identify nobody."""
 WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
 """Kinds of records whose key is one pseudonym. The key of other kinds is a place and a pseudonym."""
@@ -42,6 +42,11 @@ def relayered(line: AssessmentRecord, later: Sequence[Layer]) -> AssessmentRecor
 def layer_parity(key: bytes) -> int:
     """The parity of a key's number of layers: 0 if even, 1 if odd."""
     return (len(key) - 1) % 8
+
+
+def unmoved(key: bytes, parity: int) -> bool:
+    """Whether a key belongs to a record, possibly put aside, whose number of layers has another parity."""
+    return not key.startswith(NOBODY) and key[-1:] != NOTE and layer_parity(key.removesuffix(ASIDE)) != parity
 
 
 def moved_key(key: bytes, layer: Layer) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from riskd.core.attempt import PURPOSES, RISK_LEVELS, Attempt, Device, Outside
+from riskd.core.attempt import OPTIONAL, RISK_LEVELS, Attempt, Device, Outside
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.history import History, newest
 from riskd.core.marks import Mark
@@ -35,7 +35,7 @@ def consented(attempt: Attempt, *, explicit: bool = False) -> Attempt:
     if explicit and attempt.consent is None:
         attempt = replace(attempt, consent=())
     granted = attempt.consent
-    if granted is None or set(PURPOSES[1:]) <= set(granted):
+    if granted is None or set(OPTIONAL) <= set(granted):
         return attempt
     if "device" not in granted and attempt.device is not None:
         device = attempt.device

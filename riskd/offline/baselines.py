@@ -39,8 +39,8 @@ def freeman(rows: Rows) -> Floats:
     depth = _column(rows, "history_depth")
     ratios = np.nan_to_num(_column(rows, "address_llr")) + np.nan_to_num(_column(rows, "agent_llr"))
     known = np.nan_to_num(depth) > 0
-    found: Floats = np.where(known, ratios - np.log(np.where(known, depth, 1.0)), UNSCORED)
-    return found
+    scores: Floats = np.where(known, ratios - np.log(np.where(known, depth, 1.0)), UNSCORED)
+    return scores
 
 
 def rules(rows: Rows) -> Floats:
@@ -65,8 +65,8 @@ def isolation_forest(train: Rows, rows: Rows, seed: int) -> Floats:
     forest = IsolationForest(
         n_estimators=FOREST_TREES, max_samples=min(FOREST_ROWS, len(train)), random_state=seed
     ).fit(filled(train.vectors))
-    found: Floats = -forest.score_samples(filled(rows.vectors))
-    return found
+    scores: Floats = -forest.score_samples(filled(rows.vectors))
+    return scores
 
 
 def large_boosted(
@@ -79,5 +79,5 @@ def large_boosted(
 
 
 def _column(rows: Rows, name: str) -> Floats:
-    found: Floats = rows.vectors[:, rows.names.index(name)]
-    return found
+    column: Floats = rows.vectors[:, rows.names.index(name)]
+    return column

@@ -74,16 +74,16 @@ def read_rows(
     for a directory without segments, vectors of another feature schema, or a truth that lacks an assessment.
     """
     counts = Counts() if counts is None else counts
-    found = _Columns()
+    columns = _Columns()
     outcomes: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for path in segments_of(directory):
         for record in _records(path, counts):
             if isinstance(record, _Assessed):
                 if record.domain == domain and record.time < until:
-                    found.add(record, path)
+                    columns.add(record, path)
             elif isinstance(record, _Outcome) and record.domain == domain and record.time < until:
                 outcomes[record.assessment_id].append((record.time, record.kind))
-    return found.rows(outcomes, truth, by_truth=by_truth)
+    return columns.rows(outcomes, truth, by_truth=by_truth)
 
 
 def _records(path: Path, counts: Counts) -> Iterator[_Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -30,9 +30,9 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.judging import ANY, Scored, judge, scored_by
 from riskd.offline.evaluation.operating import Floats
-from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
+from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, LabelSource, Rows
 from riskd.offline.training.recipe import Recipe
-from riskd.offline.training.train import Fitted, Material, fit, given
+from riskd.offline.training.train import Fitted, Material, base_log_odds, fit
 from riskd.offline.training.weights import weights
 from riskd.progress import Begin, Progress
 
@@ -54,7 +54,7 @@ class Question(Struct, frozen=True, kw_only=True):
     domain: str
     code: str
     rows: Rows
-    labels: Literal["truth", "outcomes"]
+    labels: LabelSource
     candidate: Contender
     champion: Contender
     material: Material
@@ -124,7 +124,7 @@ def _left_out(question: Question, attacks: Sequence[str], done: Progress) -> dic
     if question.recipe is None:
         return {}
     rows, material, scores = question.rows, question.material, {}
-    base_scores = given(material.base, rows.names, rows.vectors)
+    base_scores = base_log_odds(material.base, rows.names, rows.vectors)
     for attack in attacks:
         if all(((part.labels == FRAUD) & (part.attacks != attack)).any() for part in (material.train, material.tuning)):
             fitted: Fitted = fit(material, replace(question.recipe, without=(attack,)))
@@ -135,7 +135,7 @@ def _left_out(question: Question, attacks: Sequence[str], done: Progress) -> dic
     return scores
 
 
-def _data(rows: Rows, labels: Literal["truth", "outcomes"]) -> Data:
+def _data(rows: Rows, labels: LabelSource) -> Data:
     fraud = rows.labels == FRAUD
     return Data(
         sha256=rows.digest(),

@@ -95,19 +95,21 @@ def on_record(
     counts unreadable lines that may have been about the subject. Raises InvalidFile if there is no log, or it cannot be
     read to its end, and Unavailable if it cannot be read.
     """
-    found = [
+    records = [
         record
         for record in _search(log, [bytes.fromhex(assessment_id)], begin, counts)
         if isinstance(record, SecurityEventRecord) or _of(record) == assessment_id
     ]
-    one = next((record for record in found if isinstance(record, AssessmentRecord)), None)
+    one = next((record for record in records if isinstance(record, AssessmentRecord)), None)
     names = {one.subject} if one is not None else set()
     if one is not None and pseudonyms is not None and pseudonyms.layers:
         earlier = list(_under_fewer_layers(log, one, pseudonyms, begin, counts))
         names.update(event.subject for event in earlier)
-        found += earlier
-    found.sort(key=written)
-    return _result(found, one, names) if any(not isinstance(record, SecurityEventRecord) for record in found) else None
+        records += earlier
+    records.sort(key=written)
+    if all(isinstance(record, SecurityEventRecord) for record in records):
+        return None
+    return _result(records, one, names)
 
 
 def _under_fewer_layers(

@@ -82,6 +82,10 @@ class Outcomes:
             return UNKNOWN
         return label(int.from_bytes(rows[place * _ROW + _ID : (place + 1) * _ROW], "big"))
 
+    def attack(self, assessment_id: str) -> str:
+        """The class of attack: always '', because outcomes do not tell it."""
+        return ""
+
     def _place(self, wanted: bytes, first: int, end: int) -> int:
         rows = self._rows
         return bisect_left(self._places, wanted, first, end, key=lambda at: rows[at * _ROW : at * _ROW + _ID])

@@ -104,8 +104,8 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str | Cell]
 
 def tiles(figures: Iterable[tuple[str, str]]) -> str:
     """Numbers to highlight, each with its label."""
-    found = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in figures)
-    return f'<ul class="tiles">{found}</ul>'
+    items = "".join(f"<li><b>{escape(figure)}</b><small>{escape(what)}</small></li>" for figure, what in figures)
+    return f'<ul class="tiles">{items}</ul>'
 
 
 def are_figures(column: Iterable[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from msgspec import Struct
@@ -14,6 +14,8 @@ UNKNOWN, GOOD, FRAUD = -1, 0, 1
 """Labels of a row."""
 HONEST: Final = ""
 """The class of attack of a row that is not an attack, or not known to be one."""
+LabelSource = Literal["truth", "outcomes"]
+"""Where labels come from: the truth of a simulation, or the outcomes of a log."""
 
 
 class Rows(Struct, frozen=True, kw_only=True):
@@ -55,14 +57,14 @@ class Rows(Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """SHA-256 of names and columns, in hex. Different rows, or the same rows in another order, have another
         digest."""
-        found = sha256(repr(self.names).encode())
+        hasher = sha256(repr(self.names).encode())
         for column in self.__struct_fields__[1:]:
             values: NDArray[np.generic] = getattr(self, column)
-            found.update(f"{column} {values.dtype.kind} {values.shape}".encode())
-            found.update(
+            hasher.update(f"{column} {values.dtype.kind} {values.shape}".encode())
+            hasher.update(
                 "\n".join(values.tolist()).encode() if values.dtype.kind == "U" else np.ascontiguousarray(values).data
             )
-        return found.hexdigest()
+        return hasher.hexdigest()
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

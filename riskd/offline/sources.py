@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -15,10 +15,9 @@ from riskd.adapters.decision_log import DECISIONS, log_in
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.counts import Counts
 from riskd.offline.decision_rows import read_rows
-from riskd.offline.rows import Rows
+from riskd.offline.rows import LabelSource, Rows
 from riskd.offline.truth import FILE as TRUTH
 
-Labels = Literal["truth", "outcomes"]
 MADE: Final = "world.json"
 """A simulation's description of itself."""
 
@@ -73,7 +72,7 @@ def log_at(path: Path, truth: Path | None = None) -> Log:
     return Log(directory, truth or next((file for file in beside if file.is_file()), None))
 
 
-def labels_of(logs: Sequence[Log], wanted: Labels | None) -> Labels:
+def labels_of(logs: Sequence[Log], wanted: LabelSource | None) -> LabelSource:
     """Where labels come from: as `wanted`, else from the truth if all logs have one. Raises InvalidFile."""
     lacking = [log for log in logs if log.truth is None]
     if wanted == "truth" and lacking:
@@ -82,7 +81,7 @@ def labels_of(logs: Sequence[Log], wanted: Labels | None) -> Labels:
     return wanted or ("outcomes" if lacking else "truth")
 
 
-def read_log(log: Log, domain: str, labels: Labels, counts: Counts) -> Rows:
+def read_log(log: Log, domain: str, labels: LabelSource, counts: Counts) -> Rows:
     """The log's rows of a domain. `counts` counts its unreadable lines. Raises InvalidFile if there are no rows."""
     rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth", counts=counts)
     if not len(rows):

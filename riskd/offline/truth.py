@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
+from riskd.offline.outcomes import FRAUD, GOOD
 from riskd.wording import quantity
 
 FILE: Final = "truth.jsonl"
@@ -35,19 +36,19 @@ _DECODER: Final = msgspec.json.Decoder(Truth)
 
 def read_truth(path: Path) -> dict[str, Truth]:
     """All lines, by assessment id. Raises InvalidFile for the first line that is invalid."""
-    found: dict[str, Truth] = {}
+    by_id: dict[str, Truth] = {}
     try:
         with path.open("rb") as lines:
             for line in lines:
                 one = _DECODER.decode(line)
-                found[one.assessment_id] = one
+                by_id[one.assessment_id] = one
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
         raise InvalidFile([Problem(str(path), why, "name the truth.jsonl of a simulation")]) from error
     except UNDECODABLE as error:
-        where = f"{path}:{len(found) + 1}"
+        where = f"{path}:{len(by_id) + 1}"
         raise InvalidFile([Problem(where, f"is not a valid line: {error}", "run the simulation again")]) from error
-    return found
+    return by_id
 
 
 def truths(path: Path | None, ids: Sequence[str]) -> list[Truth]:
@@ -59,6 +60,27 @@ def truths(path: Path | None, ids: Sequence[str]) -> list[Truth]:
         return [_OWN] * len(ids)
     known = read_truth(path)
     if untold := [one for one in ids if one not in known]:
-        what = f"lacks {quantity(len(untold), 'assessment')} of the log, such as {min(untold)}"
-        raise InvalidFile([Problem(str(path), what, "name the truth.jsonl of the same simulation")])
+        raise _lacks(path, untold)
     return [known[one] for one in ids]
+
+
+class Truths:
+    """Labels decisions by the truth of a simulation, in place of the outcomes of a live log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._known = path, read_truth(path)
+
+    def label(self, assessment_id: str) -> int:
+        """The index in `outcomes.LABELS` for an assessment. Raises InvalidFile if the file lacks it."""
+        return FRAUD if self.attack(assessment_id) else GOOD
+
+    def attack(self, assessment_id: str) -> str:
+        """The class of attack; empty for the owner's own attempt. Raises InvalidFile as `label`."""
+        if assessment_id not in self._known:
+            raise _lacks(self._path, [assessment_id])
+        return self._known[assessment_id].attack
+
+
+def _lacks(path: Path, untold: Sequence[str]) -> InvalidFile:
+    what = f"lacks {quantity(len(untold), 'assessment')} of the log, such as {min(untold)}"
+    return InvalidFile([Problem(str(path), what, "name the truth.jsonl of the same simulation")])

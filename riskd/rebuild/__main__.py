@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Final
 
 from riskd.core.errors import RiskdError
@@ -31,7 +32,8 @@ def main(parent: int) -> None:
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    os.nice(NICE)
+    with suppress(PermissionError):  # a filter of system calls may refuse it
+        os.nice(NICE)
     settings, sent_at = unpacked(sys.stdin.buffer.read()), 0.0
 
     def report(half: str, done: int, total: int) -> None:

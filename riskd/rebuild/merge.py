@@ -1,8 +1,9 @@
 """Adds rebuilt records to the store in service, each record exactly once.
 
-A step is one transaction: some records, and the document that says how far the merge has come. So an interrupted merge
-continues where it stopped, and nothing counts twice. What the service wrote to a record meanwhile is kept and added up:
-histories hold only sums, sets and unions.
+A step adds some records, each in one change with a note beside it; then it writes the document that says how far the
+merge has come, and deletes the notes. So an interrupted merge continues where it stopped, and nothing counts twice,
+though a cluster adds the records of a step one place at a time. What the service wrote to a record meanwhile is kept
+and added up: histories hold only sums, sets and unions.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from riskd.core.recall import ACTIVITY, COMMON, KINDS, PROFILE, SHARE
 from riskd.core.rekey import merged
 from riskd.core.stored import NOBODY, Change, document, expired, pack
 from riskd.ports import HistoryStore
+from riskd.transfer import note, note_key
 
 KEY: Final = NOBODY + b"rebuilt"
 """Key of the document that says which lines of a log are in a store."""
 STEP: Final = 64
-"""Records per transaction: it takes some milliseconds, so that sign-ins get their turn."""
+"""Records per step: each of its writes takes some milliseconds, so that sign-ins get their turn."""
 TRIES: Final = 1000
 """Attempts at a single record that others keep changing at the same moment."""
 _HISTORIES: Final = (PROFILE, COMMON, ACTIVITY, SHARE)
@@ -60,6 +62,8 @@ def merge(
     finished steps are kept.
     """
     limit = STEP
+    if not so_far.records and read_rebuilt(store) is None:
+        store.replace([_state_change(None, so_far)])
     while not so_far.ended:
         keys, cursor = staging.walk(so_far.cursor, limit)
         then = replace(so_far, cursor=cursor, ended=not cursor, records=so_far.records + len(keys))
@@ -85,14 +89,20 @@ def _step(
         for key, record in zip(keys, staging.load(keys), strict=True)
         if record is not None and key[-1:] in KINDS and not expired(record, now)
     }
-    if read_rebuilt(store) != (before if before.records else None):
+    if read_rebuilt(store) != before:
         return False
-    existing = store.load(list(ours))
-    changes = [
-        Change(key, other, _joined(key, record, other, now))
-        for (key, record), other in zip(ours.items(), existing, strict=True)
-    ]
-    return store.replace([*changes, _state_change(before if before.records else None, after)])
+    notes = {key: note_key(key, KEY + key) for key in ours}
+    asked = [*ours, *notes.values()]
+    found = dict(zip(asked, store.load(asked), strict=True))
+    changes: list[Change] = []
+    for key, record in ours.items():
+        there, noted, added = found[key], found[notes[key]], note(record, before.origin.encode())
+        if noted != added:
+            changes += (Change(key, there, _joined(key, record, there, now)), Change(notes[key], noted, added))
+    done = store.replace(changes) and store.replace([_state_change(before, after)])
+    if done:
+        store.erase(list(notes.values()))
+    return done
 
 
 def conclude(store: HistoryStore, so_far: Rebuilt) -> None:

@@ -28,8 +28,6 @@ OUTLIER_SECONDS: Final = 86_400.0
 """Seconds that the time of a line may differ from those of the lines around it."""
 LOOKAHEAD: Final = 3
 """Number of following lines whose median time a line is compared with."""
-DATASET: Final = "dataset.lock"
-"""File beside the segments of a log that has a dataset. Erasures are remembered for the dataset while it exists."""
 
 
 class Source(Protocol):

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import FileLogArchive, readable
+from riskd.adapters.decision_log import DATASET, FileLogArchive, readable
 from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
 from riskd.adapters.memory import NullMeter
 from riskd.config import Settings, obtain_peppers
@@ -34,7 +34,7 @@ from riskd.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.messages import Summary
-from riskd.rebuild.order import DATASET, Source
+from riskd.rebuild.order import Source
 from riskd.rebuild.past import Past
 from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 import grpc
@@ -52,6 +51,8 @@ GIVE_WAY_SECONDS: Final = 0.02
 
 QUIET_SECONDS: Final = 2.0
 """Time for clients to acknowledge that the service stops, once all their calls are answered."""
+CLOSE_SECONDS: Final = 1.0
+"""Time for gRPC to close the connections that are left."""
 _POLL_SECONDS: Final = 0.02
 
 
@@ -80,6 +81,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """Largest request of any method: a batch of 500 attempts with the usual signals takes about half."""
     reuse_port: bool = False
     """Share the port with other workers (SO_REUSEPORT)."""
+    max_connections: int = 4096
+    """Connections open at the same time, at 10 to 20 KiB each. Further ones are closed at once."""
+    handshake_s: int = 10
+    """Time for a new connection to complete the TLS handshake and send HTTP/2's first frame."""
     max_connection_age_s: int = 300
     """Connections are closed gracefully after this time, plus or minus gRPC's tenth, so that clients spread."""
     max_connection_idle_s: int = 600
@@ -104,20 +109,24 @@ class Service(Struct, frozen=True):
         """Refuse new calls, and return when those under way have ended, after at most `grace_s` seconds.
 
         gRPC would wait that long for every connection whose client does not acknowledge the shutdown, which clients
-        that have vanished never do. So connections are closed once no call was under way for `QUIET_SECONDS`.
+        that have vanished never do. So connections are closed once no call was under way for `QUIET_SECONDS`. A client
+        that floods a connection with pings prevents even that; the end of the process will close it.
         """
         until = monotonic() + grace_s
         try:
-            stopped = self.server.stop(grace_s)
+            self.server.stop(grace_s)
         except RuntimeError:  # gRPC could not start its thread that ends the grace; `until` below does
             log_no_thread("stop")
-            stopped = Event()
         self.health.end()
         quiet_at = monotonic() + QUIET_SECONDS
-        while not stopped.wait(_POLL_SECONDS) and monotonic() < min(quiet_at, until):
+        while not loop.stopped(self.server) and monotonic() < min(quiet_at, until):
+            sleep(_POLL_SECONDS)
             if loop.busy(self.server):
                 quiet_at = monotonic() + QUIET_SECONDS
-        self.server.stop(None)
+        loop.cancel(self.server)
+        closed_at = monotonic() + CLOSE_SECONDS
+        while not loop.stopped(self.server) and monotonic() < closed_at:
+            sleep(_POLL_SECONDS)
 
 
 class Administration(Struct, frozen=True):
@@ -290,6 +299,8 @@ def channel_arguments(options: Options) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(options.reuse_port)),
         ("grpc.max_concurrent_streams", options.max_connection_streams),
         ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_allowed_incoming_connections", options.max_connections),
+        ("grpc.server_handshake_timeout_ms", options.handshake_s * 1000),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),
         ("grpc.max_connection_idle_ms", options.max_connection_idle_s * 1000),

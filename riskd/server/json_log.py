@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -21,6 +22,9 @@ _SHIFT: Final = 1000
 _OURS: Final = ("riskd", "__main__")
 _GRPC: Final = "grpc._cython.cygrpc"
 """gRPC's logger of headers that are not UTF-8: a line for each, so a client could write megabytes a second."""
+_PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+"""Priorities of the levels in syslog(3)."""
+_STDERR: Final = 2
 _LOG: Final = logging.getLogger("riskd.process")
 _BACKGROUND: Final = logging.getLogger(LOGGER)
 
@@ -50,6 +54,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class JournalFormatter(JsonFormatter):
+    """Begins the line with its priority. The journal takes it off, and filters by it (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        priority = _PRIORITIES.get(record.levelname, _PRIORITIES["INFO"])
+        return f"<{priority}>{super().format(record)}"
+
+
 def describe(error: BaseException) -> dict[str, object]:
     """The type of an exception, and its places in the code, the innermost last."""
     place = [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)]
@@ -62,7 +75,7 @@ def configure(level: str) -> None:
     Uncaught exceptions, those of threads included, and Python's warnings are logged as events.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JournalFormatter() if _in_journal() else JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
@@ -71,6 +84,14 @@ def configure(level: str) -> None:
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = _unraisable
+
+
+def _in_journal() -> bool:
+    """Whether stderr is the stream to systemd's journal, whose device and inode are in a variable (systemd.exec(5))."""
+    if stream := os.environ.get("JOURNAL_STREAM"):
+        found = os.fstat(_STDERR)
+        return stream == f"{found.st_dev}:{found.st_ino}"
+    return False
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from riskd._proto.riskd.v1 import release_pb2
+from riskd.core.activation import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.core.errors import InvalidRelease, Problem
-from riskd.core.lineup import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.releases import SECONDS, Activated
 from riskd.server.servicer import Call, time_left
 from riskd.server.translate import timestamp

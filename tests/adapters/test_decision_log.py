@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -247,9 +248,15 @@ def test_a_full_disk_is_reported_and_the_partial_record_undone(tmp_path: Path) -
 
 def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a full disk, writing is retried within a tenth of a second, or within five seconds if it was full for
-    long."""
-    now = time.monotonic()
+    long; while it stays full, writing is tried less and less often."""
+    now, tries = time.monotonic(), 0
+    write = FileDecisionLog._write
     monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def counted(log: FileDecisionLog, line: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        write(log, line)
 
     def waited(full_s: float) -> float:
         nonlocal now
@@ -262,9 +269,11 @@ def test_writing_is_retried_soon_after_a_full_disk(tmp_path: Path, monkeypatch: 
             now += 0.05
         return now - until
 
+    monkeypatch.setattr(FileDecisionLog, "_write", counted)
     with closing(opened(tmp_path)) as log:
         assert log.append(b"first")
         assert [waited(0.01) < 0.2, waited(60.0) < 5.2, waited(0.01) < 0.2] == [True, True, True]
+    assert tries < 40
 
 
 def test_a_deleted_log_directory_is_created_again(tmp_path: Path) -> None:
@@ -283,6 +292,24 @@ def test_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSettings, match=r"log\.dir: .*Not a directory"):
         opened(tmp_path / "file" / "log")
+
+
+def test_every_segment_is_synced_and_a_failed_sync_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is synced soon, in finished segments and in the open one; a sync that fails is counted."""
+    memory, synced = MeterMemory(1), set[int]()
+
+    def fails(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        raise OSError(errno.EIO, "lost")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with closing(opened(tmp_path, Bounds(segment_bytes=1), PrometheusMeter(memory, 0))) as log:
+        assert [log.append(line) for line in (b"one", b"two")] == [True, True]
+        written = {path.stat().st_ino for path in segments(tmp_path)}
+        eventually(lambda: synced >= written)
+        assert len(written) == 2
+    _, page = PrometheusPage(memory, "1").render("", {})
+    assert re.search(rb'riskd_failures_total{part="decision_log_sync"} [1-9]', page)
 
 
 def test_slow_write_is_counted(tmp_path: Path) -> None:

@@ -177,6 +177,37 @@ def test_one_life_of_the_machine_is_one_check(tmp_path: Path) -> None:
     LmdbStore(tmp_path).close()
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from riskd.adapters.lmdb_store import LmdbStore
+from tests.adapters.test_lmdb_store import NOW, paper
+
+store, number = LmdbStore(Path(sys.argv[1])), 0
+while True:
+    store.write((), [paper(number, 500)], NOW, 1.0)
+    number += 1
+    if number == 3000:
+        print("writes", flush=True)
+"""
+
+
+def test_a_store_that_others_write_to_is_not_damaged(tmp_path: Path) -> None:
+    """A check of a store that another process is writing to does not condemn it, although it reads pages of several
+    moments. A process may check while others write: where it sees another boot id (systemd-nspawn, for one)."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={"PYTHONPATH": str(ROOT)}) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"writes\n"
+            for _ in range(3):
+                restarted(tmp_path)
+                LmdbStore(tmp_path).close()
+                assert writer.poll() is None
+        finally:
+            writer.kill()
+
+
 def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
     """A path that is a file is rejected as a mistake in the settings."""
     path = tmp_path / "file"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import socketserver
 import time
 from binascii import crc_hqx
 from collections import Counter
@@ -11,20 +13,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+import hiredis
 import pytest
 from msgspec.structs import replace
 
+from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.rekeying import move as move_record
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
+from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
 from riskd.core.stored import FORMAT, Swap
-from tests.redis_servers import SLOTS, RedisServer, cluster, flush, free_port, node_id, running, until, valkey_server
+from riskd.rebuild import merge
+from riskd.rebuild.merge import Rebuilt
+from riskd.subjects import empty
+from tests.redis_servers import (
+    SLOTS,
+    RedisServer,
+    cluster,
+    cluster_node,
+    flush,
+    free_port,
+    node_id,
+    running,
+    until,
+    valkey_server,
+)
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
+UNIT = ("sign_in", "", 1)
 DEADLINE = 0.1
 GRACE = 0.25
 """Seconds beyond the deadline that a busy machine may take to wake up a thread."""
@@ -146,13 +166,16 @@ def move(number: int, source: RedisServer, target: RedisServer, masters: Sequenc
 
 @pytest.mark.slow
 def test_other_masters_keep_serving_if_one_without_replica_dies(nodes: list[RedisServer], store: RedisStore) -> None:
-    """If a master without a replica dies, only its subjects are unavailable until it is back."""
+    """If a master without a replica dies, calls that need one of its places are unavailable until it is back; others
+    are answered."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
     load, rest = Load(store, theirs), Load(store, others)
     with load.running(), rest.running():
         time.sleep(1.0)
     assert (load.acknowledged, rest.failed) == ({}, {})
+    with pytest.raises(Unavailable):
+        counts(store, [*theirs, *others])
 
     nodes[2].start()
     until(lambda: works(store, theirs[0]))
@@ -181,32 +204,75 @@ def test_refused_swaps_leave_no_count_elsewhere(store: RedisStore) -> None:
 
 
 def test_an_interrupted_move_of_a_record_is_completed(nodes: list[RedisServer], store: RedisStore) -> None:
-    """If a move stops after the copy, the record exists under both keys. The next move completes it, with everything
-    counted meanwhile, and counts nothing twice."""
+    """If a move stops between two places, the next one completes it. It counts once what was there before, what was
+    counted at the new place meanwhile, and what a worker that has not heard of the new pepper counted at the old one.
+    """
     layer = Layer(b"pepper of sixteen bytes")
     place = next(one for one in owned(0, 5000, 1000) if slot(layer.over_place(one)) > 6000)
     key = place + b"entity..A"
     target = moved_key(key, layer)
-    for _ in range(3):
-        assert store.write([attempts(place)], (), NOW, 5.0)
-    nodes[0].ask("ACL", "SETUSER", "default", "-hdel")
-    try:
-        with pytest.raises(Unavailable):
+    other = nodes[slot(target[:8]) * 3 // SLOTS]
+    for number, (node, command) in enumerate([(nodes[0], "evalsha"), (other, "hset"), (nodes[0], "hdel")], 1):
+        for _ in range(3):
+            assert store.write([attempts(place)], (), NOW, 5.0)
+        with refusing(node, command), pytest.raises(Unavailable):
             move_record(store, key, layer)
-    finally:
-        nodes[0].ask("ACL", "SETUSER", "default", "+hdel")
-    assert None not in store.load([key, target])
-    assert sorted(walked(store)) == sorted([key, target])
-    assert store.held(target[:8], NOW, 9) == [target]
-
-    assert store.write([replace(attempts(place), key=target)], (), NOW, 5.0)
-    assert move_record(store, key, layer) == 1
-    ((found,), _) = store.read([target], (), NOW, 5.0)
-    assert found is not None
-    assert store.load([key]) == [None]
-    assert sum(found.tallies.of("attempt")[""][1:]) == 4
-    assert move_record(store, key, layer) == 0
+        assert store.write([replace(attempts(place), key=target)], (), NOW, 5.0)
+        assert store.write([attempts(place)], (), NOW, 5.0)
+        assert move_record(store, key, layer) > 0
+        assert counted(store, key) == 0
+        assert counted(store, target) == 5 * number
+        assert move_record(store, key, layer) == 0
     assert {field[-1:] for node in nodes[:3] for field in fields(node)} == {b"A"}
+
+
+def test_an_interrupted_rebuild_of_a_cluster_is_continued(
+    nodes: list[RedisServer], store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a step of a rebuild reaches only some servers, the next run, with steps of another size, adds each record
+    once, beside what was counted meanwhile."""
+    staging, keys = MemoryStore(), [place + b"entity..A" for place in owned(0, SLOTS - 1, 20)]
+    assert staging.write([replace(attempts(key[:8]), key=key) for key in keys], (), NOW, 5.0)
+    begun = Rebuilt(until=NOW, origin="of this log")
+    with refusing(nodes[2], "evalsha"), pytest.raises(Unavailable):
+        merge.merge(staging, store, begun, NOW, lambda _: None)
+    assert store.write([attempts(key[:8]) for key in keys], (), NOW, 5.0)
+    monkeypatch.setattr(merge, "STEP", 3)
+    done = merge.merge(staging, store, merge.read_rebuilt(store) or begun, NOW, lambda _: None)
+    assert done.ended
+    assert {counted(store, key) for key in keys} == {2}
+    assert {field[-1:] for node in nodes[:3] for field in fields(node)} == {b"A", merge.KEY[-1:]}
+
+
+def test_an_interrupted_erasure_in_a_cluster_is_continued(nodes: list[RedisServer], store: RedisStore) -> None:
+    """If an erasure stops before it has taken a subject's share out of its device, the next one takes it out, once."""
+    (device,), places = owned(12_000, SLOTS - 1, 1), owned(0, 5000, 2)
+    for place in places:
+        share, profile = (Delta(key, NOW, LATER, (UNIT,)) for key in (place + device + SHARE, device + PROFILE))
+        assert store.write([share, profile], (), NOW, 5.0)
+    for node, command in ((nodes[2], "evalsha"), (nodes[0], "hdel")):
+        with refusing(node, command), pytest.raises(Unavailable):
+            empty(store, places[0])
+    empty(store, places[0])
+    ((left,), _) = store.read([device + PROFILE], (), NOW, 5.0)
+    assert left is not None
+    assert sum(left.tallies.of("sign_in")[""][1:]) == 1
+    assert set(walked(store)) == {places[1] + device + SHARE, device + PROFILE}
+
+
+def counted(store: RedisStore, key: bytes) -> int:
+    ((found,), _) = store.read([key], (), NOW, 5.0)
+    return sum(found.tallies.of("attempt")[""][1:]) if found else 0
+
+
+@contextmanager
+def refusing(node: RedisServer, command: str) -> Iterator[None]:
+    """A server refuses a command, so that what needs several servers stops in the middle."""
+    node.ask("ACL", "SETUSER", "default", f"-{command}")
+    try:
+        yield
+    finally:
+        node.ask("ACL", "SETUSER", "default", f"+{command}")
 
 
 def walked(store: RedisStore) -> Iterator[bytes]:
@@ -261,6 +327,15 @@ def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> 
         store.close()
 
 
+def test_a_seed_that_has_left_the_cluster_does_not_hide_the_others(nodes: list[RedisServer], tmp_path: Path) -> None:
+    """A node in store.url that was taken out of the cluster, and knows no slots, is not asked alone."""
+    left = cluster_node(tmp_path)
+    with running(left):
+        store = RedisStore([left.address, nodes[1].address], Access())
+        until(lambda: works(store, b"someone."), 5.0)
+        store.close()
+
+
 def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
     """One reachable address of those given is enough."""
     store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())
@@ -270,8 +345,9 @@ def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
 
 @pytest.mark.slow
 def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
-    """Subjects of a dead master get answers within the deadline, and return with everything that had reached the
-    replica; others are served meanwhile."""
+    """Places of a dead master are answered for within the deadline, and return with everything that had reached the
+    replica; others are served meanwhile. A node that has lost contact and names the dead master misleads nobody."""
+    slots = answered_map(nodes[0])
     theirs, others = owned(0, 5000, 5), owned(6000, SLOTS - 1, 5)
     load, rest = Load(store, theirs), Load(store, others)
     with load.running(), rest.running():
@@ -290,6 +366,39 @@ def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: Redis
     assert max(load.longest, rest.longest) < DEADLINE + GRACE
     found = counts(store, theirs)
     assert all(found[place] >= acknowledged[place] for place in theirs)
+
+    with isolated(slots) as node:
+        outdated = RedisStore([node, nodes[1].address], Access())
+        until(lambda: works(outdated, theirs[0]), 5.0)
+        outdated.close()
+
+
+def answered_map(node: RedisServer) -> bytes:
+    """A node's answer to CLUSTER SLOTS, as bytes."""
+    with socket.create_connection((node.address.host, node.port)) as asking:
+        asking.sendall(b"CLUSTER SLOTS\r\n")
+        time.sleep(0.2)
+        return asking.recv(65_536)
+
+
+@contextmanager
+def isolated(slots: bytes) -> Iterator[Address]:
+    """A node that its cluster cannot reach: it answers clients, and still has the slots as they were."""
+    hello = b"*4\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n"
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            reader = hiredis.Reader()
+            while received := self.request.recv(65_536):
+                reader.feed(received)
+                while words := reader.gets():
+                    self.request.sendall({b"HELLO": hello, b"CLUSTER": slots}.get(words[0], b"+OK\r\n"))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield Address("127.0.0.1", server.server_address[1])
+        server.shutdown()
 
 
 def in_step(master: RedisServer) -> bool:

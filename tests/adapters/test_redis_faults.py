@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -17,8 +17,10 @@ import pytest
 from riskd import background
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.server import TIMEOUTS
+from riskd.adapters.rekeying import RekeyingStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
+from riskd.core.pseudonym import Layer, Origins
 from tests.redis_servers import RedisServer, free_port, running, until
 
 NOW = 1_800_000_000.0
@@ -241,8 +243,18 @@ def something_else(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
     server.kill()
 
 
+@contextmanager
+def crowded(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """Other clients have all connections that the server allows."""
+    server = RedisServer(directory, "--maxclients", "3")
+    with running(server), ExitStack() as others:
+        for _ in range(3):
+            others.enter_context(socket.create_connection((server.address.host, server.port)))
+        yield RedisStore([server.address], Access()), others.close
+
+
 FAULTS = (
-    *(refused, silent, busy, half_open, dripping, replica, full),
+    *(refused, silent, busy, half_open, dripping, replica, full, crowded),
     *(wrong_password, no_password, loading, uncovered, something_else),
 )
 SAID = {
@@ -252,6 +264,7 @@ SAID = {
     "wrong_password": "WRONGPASS",
     "no_password": "NOAUTH",
     "busy": "BUSY|no answer in time",
+    "crowded": "max number of clients reached",
     "loading": "LOADING|no answer in time",
     "uncovered": "CLUSTERDOWN|has no server",
     "something_else": "Protocol error",
@@ -304,6 +317,23 @@ def test_a_redis_server_without_free_memory_still_serves_reads(tmp_path: Path) -
         store.close()
 
 
+@pytest.mark.parametrize(
+    ("memory", "policy", "evicts"),
+    [("0", "allkeys-lru", False), ("64mb", "noeviction", False), ("64mb", "volatile-lru", True)],
+)
+def test_a_server_that_may_evict_histories_is_reported(tmp_path: Path, memory: str, policy: str, evicts: bool) -> None:
+    """A server with a limit of memory and a policy that evicts is reported at each sweep, and goes on serving."""
+    server = RedisServer(tmp_path / "redis", "--maxmemory", memory, "--maxmemory-policy", policy)
+    with running(server), closing(RedisStore([server.address], Access())) as store:
+        warmed(store)
+        if evicts:
+            with pytest.raises(Unavailable, match="maxmemory-policy volatile-lru"):
+                store.sweep(NOW, 100)
+        else:
+            assert store.sweep(NOW, 100) == 0
+        assert works(store)
+
+
 def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> None:
     """Calls with impossible deadlines fail, and the next caller is answered."""
     server = RedisServer(tmp_path / "redis")
@@ -315,6 +345,26 @@ def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> Non
                 store.read((KEY,) * 64, (), NOW, 1e-6)
         assert store.read((KEY,), (), NOW, 1.0)[0][0] is not None
         store.close()
+
+
+def test_a_call_during_a_rotation_ends_by_its_deadline(tmp_path: Path) -> None:
+    """While records are being moved to a new pepper and the server is silent, calls end by their own deadline."""
+    with silent(tmp_path) as (store, mend), closing(store):
+        origins, layer = Origins(), Layer(b"the newest of the peppers")
+        origins.note(layer.over(KEY[:-1]), KEY[:-1])
+        new, moving = layer.over(KEY[:-1]) + KEY[-1:], RekeyingStore(store, origins, layer)
+        deltas = [Delta(new, NOW, NOW + WEEK, (("attempt", "", 1),))]
+        for call in (lambda: moving.read((new,), (), NOW, DEADLINE), lambda: moving.write(deltas, (), NOW, DEADLINE)):
+            begun = time.monotonic()
+            with pytest.raises(Unavailable):
+                call()
+            assert time.monotonic() - begun < DEADLINE + GRACE
+        mend()
+        warmed(store)
+        assert moving.write(deltas, (), NOW, 1.0)
+        (found,), _ = moving.read((new,), (), NOW, 1.0)
+        assert found is not None
+        assert sum(found.tallies.of("attempt")[""][1:]) >= 2
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:

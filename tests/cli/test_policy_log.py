@@ -17,9 +17,14 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
+from riskd.adapters.decision_log import read_segments
+from riskd.adapters.model_file import load_model
 from riskd.cli.main import main
 from riskd.config import data_directory, load
+from riskd.core import record
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, Session
+from riskd.core.features import DEFINITIONS
+from riskd.offline.policies.replay import vector_of
 from riskd.wiring import open_engine
 
 ATTRIBUTE_RULE: Final = """
@@ -143,11 +148,48 @@ def test_a_candidate_is_reported_as_text_json_and_page(
     assert sum(sum(row.values()) for row in domain["moves"].values()) == domain["total"]["decisions"]
 
 
+def test_a_log_is_scored_again_by_the_models_that_the_flags_name(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The champions that decided change nothing; with another version, every score is that of its forest."""
+    models = data_directory("models")
+    same = told(capsys, "backtest", written.policies, "--log", written.log, "--models", models)
+    assert same["differences"] == 0
+    assert {domain["model"] for domain in same["domains"]} == {"hand-set-2"}
+    flags = ("--log", written.log, "--domain", "customer", "--model", "simulated-5")
+    other = told(capsys, "backtest", written.policies, *flags)
+    (domain,) = other["domains"]
+    assert domain["model"] == "simulated-5"
+    assert other["differences"] > 0
+    forest = load_model(models / "customer" / "simulated-5", DEFINITIONS)
+    vectors = {
+        line.id: vector_of(line)
+        for line in map(record.decode, read_segments(written.log))
+        if isinstance(line, record.AssessmentRecord)
+    }
+    assert domain["examples"]
+    for example in domain["examples"]:
+        assert example["score"] == forest.score(vectors[example["id"]])[1]
+    assert "scored by simulated-5" in run(capsys, "backtest", written.policies, *flags)[1]
+    calibrated = [
+        told(capsys, "calibrate", "--policies", written.policies, *each, "--journey", "login", "--budget", "0.9")
+        for each in (flags, flags[:4])
+    ]
+    assert calibrated[0] != calibrated[1]
+
+
+def test_a_version_is_of_one_domain(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--model` with policies of several domains is refused."""
+    arguments = ["backtest", written.policies, "--log", written.log, "--model", "simulated-5"]
+    assert main(["policy", *map(str, arguments)]) == 2
+    assert "--domain customer" in capsys.readouterr().err
+
+
 def test_a_directory_with_a_log_and_more_is_read_for_its_log(
     written: Written, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a directory as `riskd simulate` leaves it, only the log is read."""
-    (written.log.parent / "truth.jsonl").write_text('{"assessment_id":"0"}\n', encoding="utf-8")
+    (written.log.parent / "other.jsonl").write_text("{}\n", encoding="utf-8")
     code, report = run(capsys, "backtest", written.policies, "--log", written.log.parent, "--json")
     assert code == 0
     counts = json.loads(report)["counts"]

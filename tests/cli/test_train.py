@@ -153,6 +153,33 @@ def test_an_evaluation_is_a_document_a_table_and_a_page(
     assert "new_device" in page
 
 
+def test_a_model_is_compared_with_the_champion_of_the_settings(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without `--champion`, the candidate is compared with the champion of `release.models`, which a promotion would
+    replace; the error of another comparison says what to do."""
+    models = tmp_path / "models"
+    copytree(data_directory("models"), models)
+    copytree(models / "customer" / "hand-set-2", models / "customer" / "mine")
+    manifest = models / "customer" / "mine" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": "hand-set-2"', '"version": "mine"'))
+    (models / "customer" / "champion").write_text("mine\n")
+    copytree(bundle, models / "customer" / "t1")
+    arguments = ["evaluate", str(models / "customer" / "t1"), "--domain", "customer", "--log", str(log), "--keep"]
+    arguments += ["--resamples", "0", "--no-left-out", "--json"]
+    promote = ["model", "promote", "customer", "t1", "--models", str(models), "--dry-run"]
+
+    assert main(arguments) == 0
+    assert main(promote) == 1
+    assert "is of champion hand-set-2, and not mine: evaluate again, with this champion" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main([*arguments, "--set", f"release.models={models}"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out, type=Evaluation).models["champion"].version == "mine"
+    main(promote)
+    assert "is of champion" not in capsys.readouterr().out
+
+
 def test_other_logs_are_judged_whole(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

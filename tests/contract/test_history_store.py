@@ -16,6 +16,7 @@ from riskd.core.marks import MARKS
 from riskd.core.stored import Change, Swap
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore
+from tests.contract.conftest import OPENERS
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
@@ -338,7 +339,21 @@ def test_records_are_replaced_whole(store: HistoryStore) -> None:
 
 
 def test_a_failed_replacement_changes_nothing(store: HistoryStore) -> None:
-    """If one record is not exactly as it was loaded, nothing is changed; replacing nothing succeeds."""
+    """If one record is not exactly as it was loaded, nothing in its place is changed; replacing nothing succeeds."""
+    store.write([attempts(KEY), attempts(BESIDE)], (), NOW, SOON)
+    record, beside = store.load((KEY, BESIDE))
+    store.write([attempts(KEY)], (), NOW, SOON)
+
+    assert not store.replace([Change(BESIDE, beside, None), Change(KEY, record, None)])
+    assert not store.replace([Change(KEY, b"", b"new"), Change(BESIDE, beside, None)])
+    assert (count(store, KEY), store.load((BESIDE,))) == (2, [beside])
+    assert store.replace([])
+
+
+@pytest.mark.parametrize("store", [name for name in OPENERS if name != "cluster"], indirect=True)
+def test_a_failed_replacement_changes_no_place(store: HistoryStore) -> None:
+    """In an atomic store, if one record is not exactly as it was loaded, nothing in any place is changed."""
+    assert store.atomic()
     store.write([attempts(KEY)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     (record,) = store.load((KEY,))
     store.write([attempts(KEY)], (), NOW, SOON)
@@ -346,7 +361,6 @@ def test_a_failed_replacement_changes_nothing(store: HistoryStore) -> None:
     assert not store.replace([Change(PAPER, stored.pack(LATER, b"text"), None), Change(KEY, record, None)])
     assert not store.replace([Change(SECOND, b"", b"new"), Change(OTHER, None, record)])
     assert (count(store, KEY), document(store, PAPER), history(store, OTHER)) == (2, b"text", None)
-    assert store.replace([])
 
 
 def test_sweeping_removes_only_expired_records(sweeping_store: HistoryStore) -> None:

@@ -313,6 +313,20 @@ def test_sequence_remembers_sensitive_steps() -> None:
     assert found["hours_since_recovery"] == found["hours_since_registration"] == LONG_AGO_H
 
 
+@pytest.mark.parametrize(
+    ("minutes", "hours"),
+    [(120, 2), (15, 0.25), (-4, 0), (-6, LONG_AGO_H)],
+    ids=["hours", "minutes", "ahead", "far ahead"],
+)
+def test_the_time_since_a_step_is_in_hours(minutes: int, hours: float) -> None:
+    """Time since a sensitive step is in hours; a step that a clock a little ahead noted was just now, and one further
+    ahead is not counted."""
+    world = settled()
+    world.try_(sign_in(journey="profile_update"), NOW - 60 * minutes)
+
+    assert seen(world, sign_in())["hours_since_profile_update"] == hours
+
+
 def test_a_timezone_gap_is_at_most_twelve_hours() -> None:
     """The largest gap is twelve hours; clocks a day apart have no gap."""
     gaps = [
@@ -422,6 +436,7 @@ def test_pointers_are_expected_on_desktops() -> None:
         ("", ("pwd",), 1),
         ("", ("pwd", "pin"), 1),
         ("", ("pwd", "otp"), 2),
+        ("", ("pwd", "otp", "face"), 2),
         ("", ("mfa",), 2),
         ("", ("hwk",), 3),
     ],

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from riskd.core import learn
 from riskd.core.attempt import Attempt, Behaviour, Federation, Network, Session
 from riskd.core.context import Agent, Missing, Place
+from riskd.core.familiarity import log_likelihood_ratio
 from riskd.core.features import NAMES, vector
 from riskd.core.features.behaviour import TYPING_SCALE
 from riskd.core.history import DAY, HOUR, SLOTS, WEEK, Delta
@@ -31,6 +32,12 @@ def seen(world: World, attempt: Attempt, now: float = NOW, **facts: Any) -> dict
 
 def typed(*intervals: float) -> Attempt:
     return sign_in(behaviour=Behaviour(typing_intervals_ms=intervals))
+
+
+def learned_rhythm(rhythm: float) -> tuple[tuple[str, str, int], ...]:
+    """What a sign-in with this mean log interval teaches of typing."""
+    whole, square = round(rhythm * TYPING_SCALE), round(rhythm * rhythm * TYPING_SCALE)
+    return ("typing", "n", 1), ("typing", "sum", whole), ("typing", "square", square)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,19 @@ def test_hours_and_weekdays_are_those_of_utc(now: float, hour: int, weekday: int
     assert rhythm(now) == {"hour": str(hour), "weekday": str(weekday)}
 
 
+@pytest.mark.parametrize("around", [1, 4, 8])
+def test_an_hour_counts_by_its_share_of_the_visits(around: int) -> None:
+    """An hour is as usual as the share of the visits within an hour of it; to anybody else it is as likely as in the
+    domain, which is drawn towards an even day as if 24 sign-ins had had it. Weekdays are even for anybody else."""
+    visits, world = 8, World()
+    for number in range(visits):
+        world.prove(sign_in(), NOW - number % 2 * HOUR - (0 if number < around else 8 * HOUR))
+    found, anybody = seen(world, sign_in()), (around + 3) / (visits + 24)
+
+    assert found["hour_llr"] == pytest.approx(math.log(anybody / ((around + anybody) / (visits + 1))))
+    assert found["weekday_llr"] == pytest.approx(math.log(1 / 7 / ((visits + 1 / 7) / (visits + 1))))
+
+
 def test_a_common_hour_says_less_for_the_owner() -> None:
     """The owner's usual hour counts more in their favour if few others sign in at that hour."""
     alike, apart = settled(), settled()
@@ -207,17 +227,30 @@ def test_the_first_device_is_known_while_the_beginning_is_remembered(weeks: int,
 
 
 def test_after_one_pass_only_device_features_are_milder() -> None:
-    """After one pass, the device features of a new phone count less; its language, timezone, screen and address do
-    not."""
+    """After one pass, the device and browser features of a new phone count less; its language, timezone, screen and
+    address do not."""
     before, after = settled(crowd()), settled(crowd())
     thief = sign_in("203.0.113.9", device=replace(THIEF, screen="1x1", user_agent="Mozilla/5.0 (other)"))
-    after.prove(thief, NOW - HOUR, **AWAY)
-    first, second = (seen(world, thief, **AWAY) for world in (before, after))
+    after.prove(thief, NOW - HOUR, agent=PHONE, **AWAY)
+    first, second = (seen(world, thief, agent=PHONE, **AWAY) for world in (before, after))
 
     told = {name: second[name] / first[name] for name in NAMES if name.endswith("_llr") and first[name] > 1}
-    said = ("device", "fingerprint", "language", "timezone", "screen", "address")
+    said = ("agent", "device", "fingerprint", "language", "timezone", "screen", "address")
     assert told.keys() >= {f"{name}_llr" for name in said}
-    assert {name for name, share in told.items() if share < 0.8} == {"device_llr", "fingerprint_llr"}
+    assert {name for name, share in told.items() if share < 0.8} == {"agent_llr", "device_llr", "fingerprint_llr"}
+
+
+def test_unknown_levels_leave_their_weight_to_the_others() -> None:
+    """Without operator and country, address and network have the whole weight, in the same proportion."""
+    gone: dict[str, Any] = {"place": Missing("place", "not_found"), "route": Missing("route", "not_installed")}
+    visits, world = 8, World()
+    for day in range(visits):
+        world.prove(sign_in(), NOW - day * HOUR)
+    found = seen(world, sign_in(), **gone)
+
+    levels = (float(visits),) * 2
+    expected = log_likelihood_ratio(levels, visits, levels, visits, (2 / 3, 1 / 3))
+    assert found["address_llr"] == pytest.approx(expected)
 
 
 def test_typing_is_no_faster_than_a_millisecond() -> None:
@@ -227,6 +260,21 @@ def test_typing_is_no_faster_than_a_millisecond() -> None:
     assert found == [10, 10]
     mixed, whole = (seen(world, typed(*[112.0] * 11, last))["typing_deviation"] for last in (0.0, 1.0))
     assert 0 < mixed == whole < 10
+
+
+@pytest.mark.parametrize(("times", "spread"), [(3, 0.0), (8, 0.0), (8, 0.2), (200, 0.2)])
+def test_a_deviation_is_measured_in_the_spread_to_be_expected(times: int, spread: float) -> None:
+    """The spread of the next rhythm is that of the taught ones, drawn towards a quarter as if five sign-ins had had it,
+    and wider the fewer there were."""
+    world = World()
+    for number in range(times):
+        counts = learned_rhythm(5.0 + spread * (-1) ** number)
+        world.apply(Delta(b"alex:subject" + PROFILE, NOW - HOUR, NOW + WEEK, counts))
+
+    n = times
+    expected = math.sqrt((n * spread**2 + 5 * 0.25**2) / (n + 5) * (1 + 1 / n))
+    found = seen(world, typed(*[math.exp(5.5)] * 6))["typing_deviation"]
+    assert found == pytest.approx(0.5 / expected, rel=0.01)
 
 
 def test_a_lesson_moves_a_rhythm_by_two_deviations_at_most() -> None:
@@ -262,7 +310,7 @@ def test_rarity_is_the_surprise_of_a_value(with_it: int, rarity: float) -> None:
 
 def test_sharing_of_the_address_takes_precedence_over_the_network() -> None:
     """If the account's address is shared by two and its network by thirty, it counts as shared by two, and there are no
-    strangers."""
+    strangers. From where the account was never used, nothing is shared."""
     world = settled()
     for key, accounts in ((b"address:192.0.2.10", 2), (b"network:192.0.2", 30)):
         owners = tuple(("owner", slot) for slot in SLOTS[:accounts])
@@ -271,3 +319,4 @@ def test_sharing_of_the_address_takes_precedence_over_the_network() -> None:
 
     assert found["shared_accounts"] == found["address_accounts"] < found["network_accounts"]
     assert found["address_strangers_24h"] == found["network_strangers_24h"] == 0
+    assert seen(world, sign_in("203.0.113.9"))["shared_accounts"] == 0

@@ -410,7 +410,7 @@ def test_values_used_in_one_week_evict_at_most_one_regular_value(
 
 
 def recent(history: History, table: str, value: str, now: float, seconds: float) -> float:
-    return window(table, now, seconds).count(history, table, value)
+    return window(table, now, seconds).count(getattr(history.tallies, table), value)
 
 
 @law
@@ -429,7 +429,7 @@ def test_recent_counts_what_is_inside(name: str, times: list[float], now: float,
     since = (now - seconds) / table.period
     expected = sum(min(max(time // table.period + 1 - since, 0.0), 1.0) for time in past)
 
-    assert window(name, now, seconds).count(history, name) == pytest.approx(expected, abs=1e-6)
+    assert window(name, now, seconds).count(getattr(history.tallies, name)) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,8 @@ def test_an_attempt_leaves_the_hour_gradually(seconds_later: float, expected: fl
     """An attempt's period of ten minutes fades linearly as it leaves the window."""
     history = remembered(Delta(KEY, START, math.inf, (("attempt", "", 1),)))
 
-    assert window("attempt", START + seconds_later, HOUR).count(history, "attempt") == pytest.approx(expected, abs=1e-6)
+    hour = window("attempt", START + seconds_later, HOUR)
+    assert hour.count(history.tallies.attempt) == pytest.approx(expected, abs=1e-6)
 
 
 def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
@@ -449,10 +450,10 @@ def test_recent_knows_nothing_of_the_future_or_of_others() -> None:
 
     day = window("journey_day", START, 24 * HOUR)
 
-    assert day.count(history, "journey_day", "payment") == 2.0
-    assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(history, "journey_day", "payment") == 0.0
-    assert day.count(history, "journey_day", "login") == 0.0
-    assert window("attempt", START, HOUR).count(history, "attempt") == 0.0
+    assert day.count(history.tallies.journey_day, "payment") == 2.0
+    assert window("journey_day", START - HOUR * 3, 24 * HOUR).count(history.tallies.journey_day, "payment") == 0.0
+    assert day.count(history.tallies.journey_day, "login") == 0.0
+    assert window("attempt", START, HOUR).count(history.tallies.attempt) == 0.0
 
 
 tallies = st.lists(st.integers(0, 30), min_size=1, max_size=25).map(lambda counts: [3000, 1, *counts])

@@ -349,7 +349,7 @@ def test_a_wrong_password_counts_as_a_failure(result: str, failures: int) -> Non
 def test_sensitive_journeys_are_remembered_longer(journey: str) -> None:
     """Recovery, profile update, payment and registration are remembered with the subject for a month."""
     subject, *others = learn.attempt_deltas(attempt(journey), KEYS, NOW)
-    sensitive = journey in learn.SEQUENCE
+    sensitive = journey in learn.STEPS
 
     assert subject.marks == (((journey, (NOW,)),) if sensitive else ())
     assert (subject.expires > NOW + 29 * DAY) == sensitive
@@ -367,7 +367,7 @@ def test_counts_are_kept_for_their_retention(journey: str) -> None:
     (step,) = settle(receipt(), outcome("recovery_completed"), NOW, retention)[1]
 
     assert subject.keep == retention.sequence
-    assert subject.expires == NOW + (retention.sequence if journey in learn.SEQUENCE else retention.activity)
+    assert subject.expires == NOW + (retention.sequence if journey in learn.STEPS else retention.activity)
     assert {(delta.keep, delta.expires - NOW) for delta in others} == {(retention.activity, retention.activity)}
     assert {(delta.keep, delta.expires - NOW) for delta in lessons} == {(retention.profile, retention.profile)}
     assert step.expires == NOW + retention.sequence

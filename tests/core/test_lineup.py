@@ -7,10 +7,12 @@ from hashlib import blake2b
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from riskd.core.activation import Activation, ActivationRequest, planned, restored
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidRelease
-from riskd.core.lineup import Activation, ActivationRequest, Lineup, planned, restored, share
+from riskd.core.lineup import Lineup, share
 from riskd.core.pseudonym import Pseudonyms
 from tests.cases.world import PSEUDONYMS, attempt
 
@@ -70,13 +72,34 @@ def test_a_rollback_undoes_the_last_activation(
         assert roles(restored([*after, back], "x", "", "key", 0.0)) == roles(before[-2])
 
 
-def test_activating_for_all_ends_rollout_and_shadow() -> None:
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (ActivationRequest(release="b", actor="x"), ("b", "", 0.0, "")),
+        (ActivationRequest(release="b", percent=0.5, actor="x"), ("a", "b", 0.5, "c")),
+        (ActivationRequest(release="c", percent=5.0, actor="x"), ("a", "c", 5.0, "")),
+        (ActivationRequest(release="d", percent=5.0, actor="x"), ("a", "d", 5.0, "c")),
+        (ActivationRequest(release="b", shadow=True, actor="x"), ("a", "", 0.0, "b")),
+        (ActivationRequest(release="d", shadow=True, actor="x"), ("a", "b", 50.0, "d")),
+    ],
+    ids=["all", "another share", "the shadow", "another candidate", "the candidate in shadow", "another shadow"],
+)
+def test_an_activation_changes_its_role_alone(asked: ActivationRequest, expected: tuple[str, str, float, str]) -> None:
     """Activating for all subjects ends the rollout and the shadow; a share or a shadow is added to the current
-    roles."""
-    past = lived([ActivationRequest(release="a", actor="x"), ActivationRequest(release="b", percent=5.0, actor="x")])
-    past = [*past, planned(past, ActivationRequest(release="c", shadow=True, actor="x"), "k", 0.0)]
-    assert roles(past[-1]) == ("a", "b", 5.0, "c")
-    assert roles(planned(past, ActivationRequest(release="b", actor="x"), "k", 0.0)) == ("b", "", 0.0, "")
+    roles, and ends only a role that the release had before."""
+    past = lived([
+        ActivationRequest(release="a", actor="x"),
+        ActivationRequest(release="b", percent=50.0, actor="x"),
+        ActivationRequest(release="c", shadow=True, actor="x"),
+    ])  # fmt: skip
+    assert roles(planned(past, asked, "k", 0.0)) == expected
+
+
+def test_a_restored_release_stays() -> None:
+    """A release that a rollback restores stays when the directories of the settings change, even if it came from
+    there."""
+    first, second = lived([ActivationRequest(release=name, actor="x") for name in ("a", "b")])
+    assert not restored([replace(first, follows=True), second], "x", "", "k", 0.0).follows
 
 
 @pytest.mark.parametrize(

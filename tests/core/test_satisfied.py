@@ -20,7 +20,7 @@ from riskd.core.context import Context, Missing, Place, Remembered
 from riskd.core.decide import decide, satisfied
 from riskd.core.features import NAMES
 from riskd.core.policy import Bands, Issuer, Policy, ladder
-from riskd.core.requirement import METHODS, RESTRICTED, STANDALONE, Terms, Tier, accepts, counted
+from riskd.core.requirement import METHODS, RESTRICTED, STANDALONE, Requirement, Terms, Tier, accepts, counted
 
 ROOT: Final = Path(__file__).parents[2]
 NOW: Final = 1_700_000_000.0
@@ -245,6 +245,13 @@ def test_a_passed_challenge_is_judged_alike(policy: Policy, amr: tuple[str, ...]
 def test_counting_is_done_once(amr: tuple[str, ...]) -> None:
     """`counted` is idempotent and adds no method."""
     assert counted(counted(amr)) == counted(amr) <= set(amr)
+
+
+def test_a_denial_has_no_terms() -> None:
+    """A denial asks for nothing that could be had, whatever a table says of it, and lends nothing to laxer tiers."""
+    rungs = ladder({Tier.STEP_UP: Terms(2, ("mfa",)), Tier.DENY: Terms(3, ("x",), 60, (("pwd",),))})
+    assert rungs[Tier.DENY].unmet == Requirement(Tier.DENY, Terms(aal=0), satisfied=False)
+    assert (rungs[Tier.STEP_UP].acr, rungs[Tier.STEP_UP].combinations) == (frozenset({"mfa"}), ())
 
 
 def test_a_baseline_may_list_its_methods() -> None:

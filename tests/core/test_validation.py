@@ -115,8 +115,10 @@ def test_a_choice_is_of_its_vocabulary(where: str) -> None:
 
 @pytest.mark.parametrize("where", ["domain", "journey", "subject", "network.client_ip"])
 def test_required_fields_must_be_present(where: str) -> None:
-    """Exactly these four fields are required."""
-    assert found(where, "") == [where]
+    """Exactly these four fields are required; one that is absent is called missing."""
+    without = changed(WHOLE, where, "")
+    (problem,) = violations(without, NOW, address_known=True, declared=DECLARED)
+    assert (problem.where, problem.what) == (where, "missing")
 
 
 def test_typing_is_bounded_in_number_and_in_time() -> None:

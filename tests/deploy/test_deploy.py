@@ -13,6 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -82,6 +83,26 @@ def test_everything_the_container_copies_exists() -> None:
             for source in rest.split()[:-1]:
                 assert f"!{source.split('/')[0]}" in ignored or f"!{source}" in ignored
                 assert (ROOT / source).exists(), source
+
+
+def test_the_container_has_what_a_checkout_has(tmp_path: Path) -> None:
+    """A wheel of the copied sources alone has every file that a wheel of the checkout has."""
+    sources = tmp_path / "sources"
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest:
+            *copied, _ = rest.split()
+            for source in copied:
+                command: list[str | Path] = ["cp", "--recursive", "--parents", source, sources]
+                sources.mkdir(exist_ok=True)
+                subprocess.run(command, cwd=ROOT, check=True)
+    files = []
+    for folder, wheels in ((ROOT, tmp_path / "whole"), (sources, tmp_path / "copied")):
+        command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", wheels]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        (wheel,) = wheels.glob("*.whl")
+        files.append({entry.filename: entry.CRC for entry in ZipFile(wheel).infolist()})
+    assert files[0] == files[1]
+    assert "riskd/_data/policies/customer.yaml" in files[0]
 
 
 def test_the_container_says_what_riskd_understands() -> None:
@@ -275,6 +296,21 @@ def test_systemd_hears_when_every_worker_serves(tmp_path: Path, abstract: bool) 
             heard = manager.recv(4096).decode()
             assert running.get("/readyz") == (200, "ready\n")
     assert heard == f"READY=1\nSTATUS=serves {running.address}; metrics {running.metrics}"
+
+
+def test_the_journal_gets_the_priority_of_each_event(tmp_path: Path) -> None:
+    """Lines to the journal begin with their priority, so that it can be asked for warnings. Lines to elsewhere do not,
+    even if the journal is where the service manager would have sent them."""
+    log = tmp_path / "events.jsonl"
+    for stream in ("here", "elsewhere"):
+        log.touch()
+        found = log.stat()
+        journal = f"{found.st_dev}:{found.st_ino if stream == 'here' else 0}"
+        with serving(tmp_path, settings={"JOURNAL_STREAM": journal}):
+            lines = log.read_text(encoding="utf-8").splitlines()
+        priorities = {json.loads(line[line.index("{") :])["event"]: line.partition("{")[0] for line in lines}
+        expected = {"development_pepper": "<4>", "serving": "<6>"} if stream == "here" else {"serving": ""}
+        assert priorities == expected
 
 
 def packages(*names: str) -> dict[str, str]:

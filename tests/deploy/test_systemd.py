@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
+
+
+def test_a_rebuild_may_lower_its_priority() -> None:
+    """The unit allows the one call among those that change priorities and limits that riskd makes."""
+    allowed = set[str]()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", (UNITS[0].parent / "riskd.service").read_text(), re.MULTILINE):
+        named = set(calls(line.removeprefix("~").split()))
+        allowed = allowed - named if line.startswith("~") else allowed | named
+    assert allowed & set(calls(["@resources"])) == {"setpriority"}
+
+
+def calls(words: list[str]) -> Iterator[str]:
+    """System calls of a filter's words, with those of groups."""
+    for word in words:
+        if word.startswith("@"):
+            command = ["systemd-analyze", "syscall-filter", word]
+            shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            yield from calls(re.findall(r"^ {4}([@\w]+)$", shown, re.MULTILINE))
+        else:
+            yield word
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

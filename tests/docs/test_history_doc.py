@@ -12,7 +12,7 @@ from riskd.config import Settings
 from riskd.core.history import TABLES
 from riskd.core.pseudonym import POPULARITY
 from riskd.core.recall import KINDS
-from riskd.offline.kept import ATTEMPT, Kept, observe
+from riskd.offline.observed import ATTEMPT, Observed, observe
 from riskd.wiring import load_release
 
 UNREAD = {
@@ -24,33 +24,33 @@ UNREAD = {
 
 
 @pytest.fixture(scope="module")
-def kept() -> list[Kept]:
+def observed() -> list[Observed]:
     return observe(load_release(Settings()))
 
 
-def test_everything_that_can_be_kept_was_seen(kept: list[Kept]) -> None:
+def test_everything_that_can_be_kept_was_seen(observed: list[Observed]) -> None:
     """Every table, every kind of record and every value with a popularity was observed."""
-    assert {content.name for one in kept for content in one.contents if content.form == "count"} == TABLES.keys()
-    assert {one.kind for one in kept} == set(KINDS.values())
-    assert {one.entity for one in kept if one.kind == "common"} == {*POPULARITY, "asn", "domain"}
-    assert "unknown" not in {one.entity for one in kept}
+    assert {content.name for one in observed for content in one.contents if content.form == "count"} == TABLES.keys()
+    assert {one.kind for one in observed} == set(KINDS.values())
+    assert {one.entity for one in observed if one.kind == "common"} == {*POPULARITY, "asn", "domain"}
+    assert "unknown" not in {one.entity for one in observed}
 
 
-def test_every_kept_record_changes_a_feature(kept: list[Kept]) -> None:
-    """Every record that is kept changes some feature, except for the few in UNREAD."""
+def test_every_kept_record_changes_a_feature(observed: list[Observed]) -> None:
+    """Every record that is observed changes some feature, except for the few in UNREAD."""
     unread = {
         (one.entity, content.name)
-        for one in kept
+        for one in observed
         for content in one.contents
         if content.form != "document" and not one.readers[content]
     }
     assert unread == UNREAD
 
 
-def test_fraud_undoes_what_was_taught(kept: list[Kept]) -> None:
+def test_fraud_undoes_what_was_taught(observed: list[Observed]) -> None:
     """Confirmed fraud undoes everything that a proven sign-in wrote, except for sketches of distinct values; an attempt
     alone teaches nothing."""
-    for one in kept:
+    for one in observed:
         if one.kind in {"profile", "common"}:
             for content, events in one.contents.items():
                 assert "-confirmed_fraud" in events or content.form == "distinct"

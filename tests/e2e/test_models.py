@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.model_file import read_forest, read_signature, seal
+from riskd.core.activation import ActivationRequest
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.core.features import DEFINITIONS, NAMES
-from riskd.core.lineup import ActivationRequest
 from riskd.core.record import ShadowRecord
 from tests.e2e.service import START, attempt, eventually, reload, riskd, serving, told
 from tests.models.stories import MODELS, champions

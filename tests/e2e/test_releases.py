@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2
-from riskd.core.lineup import ActivationRequest
+from riskd.core.activation import ActivationRequest
 from riskd.core.record import AssessmentRecord
 from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
 from tests.releases.candidates import created, releases

@@ -52,7 +52,7 @@ CALL: Final = call(PATH)
 
 
 class Peer:
-    """A connection that has sent the preface and reads nothing unless told to.
+    """A connection that has sent the preface and then reads nothing unless told to.
 
     It acknowledges the server's settings and opens its window: otherwise gRPC takes only a hundred calls from it.
     """
@@ -60,10 +60,11 @@ class Peer:
     def __init__(self, address: str, settings: bytes = b"") -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=5)
-        self.socket.settimeout(0.5)
         self.sent = 0
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
+        self.socket.recv(1 << 16)  # the server's settings: acknowledged earlier, they are an error
         self.socket.sendall(frame(SETTINGS, ACK, 0) + frame(WINDOW_UPDATE, 0, 0, WINDOW))
+        self.socket.settimeout(0.5)
 
     def flood(self, frames: Iterator[bytes], most: int, *, reads: bool) -> None:
         """Send up to `most` frames, until the server closes the connection or stops reading."""

@@ -7,8 +7,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from statistics import median
 
 import grpc
@@ -16,7 +17,7 @@ import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.server.processes.http import CONNECTIONS, SECONDS
-from tests.e2e.service import Service, attempt, eventually, serving
+from tests.e2e.service import Service, attempt, eventually, reload, serving
 from tests.faults.floods import FLOODS, SETTINGS, Peer, calls, frame
 from tests.faults.witness import MARGIN, OWN
 
@@ -120,6 +121,34 @@ def test_many_connections_without_a_valid_request(greeting: bytes, service: Serv
             one.sendall(greeting)
 
 
+def test_connections_leave_files_to_the_worker(tmp_path: Path) -> None:
+    """Clients that open more connections than the worker may have files neither fail a reload nor open calls; later
+    clients can connect once they are gone."""
+    usual, hard = getrlimit(RLIMIT_NOFILE)
+    with ExitStack() as open_ones:
+        open_ones.callback(setrlimit, RLIMIT_NOFILE, (usual, hard))
+        setrlimit(RLIMIT_NOFILE, (600, hard))
+        service = open_ones.enter_context(serving(tmp_path))
+        setrlimit(RLIMIT_NOFILE, (usual, hard))
+        stub = open_ones.enter_context(service.stub())
+        stub.Assess(attempt(), timeout=5)
+        with ExitStack() as crowd:
+            for _ in range(800):
+                host, _, port = service.address.rpartition(":")
+                crowd.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            assert reload(service, "reloaded")
+            assert stub.Assess(attempt(), timeout=5).assessment_id
+        eventually(lambda: assessed(service))
+        assert not [event for event in service.events() if event["level"] == "error"]
+
+
+def assessed(service: Service) -> bool:
+    """Whether a call over a new connection is answered."""
+    with suppress(grpc.RpcError):
+        return bool(service.assess(attempt()).assessment_id)
+    return False
+
+
 def test_clients_that_disconnect_during_calls(service: Service) -> None:
     """Clients that reset the connection in the middle of a call do not affect others."""
     begin = calls(attempt(subject="gone").SerializeToString(), flags=0)
@@ -156,9 +185,8 @@ def test_messages_that_are_too_large(
             assert refused.value.code() is code
 
 
-@pytest.mark.slow
 def test_http_clients_that_send_byte_by_byte(service: Service) -> None:
-    """Clients that send a request byte by byte block probes and Prometheus for at most `SECONDS`."""
+    """However many clients send a request byte by byte, probes and Prometheus are answered within seconds."""
     address = service.metrics.removeprefix("http://").removesuffix("/metrics")
     host, _, port = address.rpartition(":")
     stop = threading.Event()
@@ -172,13 +200,13 @@ def test_http_clients_that_send_byte_by_byte(service: Service) -> None:
 
     with ExitStack() as open_ones:
         threads = []
-        for _ in range(2 * CONNECTIONS):
+        for _ in range(5 * CONNECTIONS):
             one = open_ones.enter_context(socket.create_connection((host, int(port)), timeout=5))
             threads.append(threading.Thread(target=drip, args=(one,)))
             threads[-1].start()
         begun = time.monotonic()
         eventually(lambda: answers(service))
-        assert time.monotonic() - begun < 3 * SECONDS
+        assert time.monotonic() - begun < SECONDS
         stop.set()
         for thread in threads:
             thread.join()

@@ -24,8 +24,8 @@ from msgspec.structs import replace
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.cli.client.assess import event_request, outcome_request
 from riskd.config import data_directory
+from riskd.core.activation import ActivationRequest
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, SecurityEvent, Session
-from riskd.core.lineup import ActivationRequest
 from riskd.server.translate import request
 from tests.core.builders import LAPTOP, sign_in
 from tests.e2e.service import ROOT, Service, eventually, riskd, serving
@@ -90,6 +90,9 @@ class Prometheus:
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
         except OSError:
             return False
 

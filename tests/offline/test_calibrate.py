@@ -165,10 +165,10 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
     )
     source = Source(log=tmp_path, policies=(("customer.yaml", TEXT),))
     (samples,) = passes(source, collect)
-    assert {key[2]: sample.total for key, sample in samples.known.items()} == {GOOD: 1, FRAUD: 1}
+    assert {key[2]: sample.total for key, sample in samples.by_journey.items()} == {GOOD: 1, FRAUD: 1}
     assert samples.tally.counts["without_verdict"] == 2
     (presumed,) = passes(source, lambda plan, path: collect(plan, path, presumed=True))
-    assert {key[2]: sample.total for key, sample in presumed.known.items()} == {GOOD: 2, FRAUD: 1}
+    assert {key[2]: sample.total for key, sample in presumed.by_journey.items()} == {GOOD: 2, FRAUD: 1}
 
 
 def test_only_the_numbers_of_bands_change_in_the_text() -> None:

@@ -16,6 +16,7 @@ from riskd.core.model import ForestDocument, Steps
 from riskd.offline import baselines
 from riskd.offline.evaluation.document import RATES, Judged, Recall
 from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability, scored_by
+from riskd.offline.evaluation.judging import SCORES as SCORES_OF_BANDS
 from riskd.offline.evaluation.operating import Floats, Ranked
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from tests.offline.made_rows import ATTACKS, rows
@@ -116,6 +117,33 @@ def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
             if made.labels[at] == GOOD and (segment.name == "everybody" or segment.name in made.segments[at].split())
         ]
         assert segment.at["1%"].value == pytest.approx(share(honest, 0.01), abs=1e-6)
+
+
+def test_operating_points_are_what_a_plain_count_says() -> None:
+    """Friction, recall and precision of a band equal a count of the rows with at least its score, on each journey."""
+    made = rows(1_500)
+    made = replace(made, journeys=np.where(np.arange(1_500) % 3 == 0, "payment", made.journeys))
+    made = replace(made, labels=np.where(np.arange(1_500) % 7 == 0, UNKNOWN, made.labels).astype(np.int8))
+    odds = np.nan_to_num(made.vectors[:, made.names.index("address_llr")]) - 4.0
+    chances = np.round(1 / (1 + np.exp(-odds)), 3)  # so that some are exactly at an edge
+    scored = {"candidate": Scored(scores=odds, probabilities=chances), "other": Scored(scores=odds)}
+    models, differences = judge(made, scored, seed=1, resamples=3, candidate="candidate")
+    points = models["candidate"].operating
+    assert [(each.journey, each.score) for each in points] == [
+        (journey, score) for journey in ("", "login", "payment") for score in SCORES_OF_BANDS
+    ]
+    for each in points:
+        chosen = [at for at in range(1_500) if each.journey in ("", made.journeys[at])]
+        good = [chances[at] >= each.score for at in chosen if made.labels[at] == GOOD]
+        fraud = [chances[at] >= each.score for at in chosen if made.labels[at] == FRAUD]
+        assert (each.friction.total, each.recall.total) == (len(good), len(fraud))
+        assert each.precision.total == sum(good) + sum(fraud)
+        assert each.friction.value == pytest.approx(sum(good) / len(good), abs=1e-6)
+        assert each.recall.value == pytest.approx(sum(fraud) / len(fraud), abs=1e-6)
+        if each.precision.total:
+            assert each.precision.value == pytest.approx(sum(fraud) / each.precision.total, abs=1e-6)
+    assert models["other"].operating == ()
+    assert {each.part for each in differences} <= {"overall", "class", "depth", "segment"}
 
 
 def test_depths_are_cut_where_they_say() -> None:

@@ -22,11 +22,14 @@ from riskd.offline.drift.bins import bins_for, reference, scored
 from riskd.offline.drift.compare import compare
 from riskd.offline.evaluation import page as evaluation_page
 from riskd.offline.evaluation.document import (
+    CANDIDATE,
+    CHAMPION,
     MODELS,
     Estimate,
     Evaluation,
     Goal,
     Judged,
+    OperatingPoint,
     Point,
     Reauthentication,
     Recall,
@@ -101,8 +104,13 @@ def _judged(name: str) -> Judged:
     )
     cost = Reauthentication(recall=0.5, median=0.0, mean=0.25, share=0.01)
     points = (Point(10, 0.0, 0.0), Point(10, 1.0, 1.0))
+    bands = tuple(
+        OperatingPoint(journey=journey, score=0.02, friction=figures[0], recall=figures[1], precision=figures[2])
+        for journey in ("", _ODD)
+    )
     return replace(
         model(_ODD if name == "candidate" else ""),
+        operating=bands if name in (CANDIDATE, CHAMPION) else (),
         classes=groups,
         depths=groups,
         left_out=groups[:1],

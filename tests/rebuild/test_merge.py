@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import DAY, Delta, decode
 from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, REPLY
-from riskd.core.stored import NOBODY, Change, Swap, document, payload
+from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, payload
+from riskd.ports import PATIENCE
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt, conclude, read_rebuilt
 from tests.cases.world import NOW
@@ -88,10 +91,73 @@ def test_steps_of_any_number_add_each_record_once(monkeypatch: pytest.MonkeyPatc
         assert (sum(told), done.records) == (10, 10)
 
 
+class Killed(BaseException):
+    """The process was killed."""
+
+
+class Cluster(MemoryStore):
+    """Changes one place after the other. Before each, the next event happens: a sign-in there, or a kill."""
+
+    def __init__(self, events: Iterator[str]) -> None:
+        super().__init__()
+        self.events = events
+
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
+        places: dict[bytes, list[Change]] = {}
+        for change in changes:
+            places.setdefault(change.key[:PLACE], []).append(change)
+        done = True
+        for of_place in places.values():
+            self._happens(of_place[0].key)
+            done = super().replace(of_place, timeout) and done
+        return done
+
+    def atomic(self) -> bool:
+        return False
+
+    def erase(self, keys: Sequence[bytes]) -> int:
+        for key in keys:
+            self._happens(key)
+        return super().erase(keys)
+
+    def _happens(self, key: bytes) -> None:
+        event = next(self.events, "")
+        if event == "killed":
+            raise Killed
+        if event and key[-1:] == PROFILE:
+            taught(self, key, 1)
+
+
+@given(
+    st.lists(st.sampled_from(["", "", "", "sign-in", "killed"]), max_size=80),
+    st.lists(st.sampled_from([1, 3, 64]), min_size=80, max_size=80),
+)
+def test_a_cluster_gets_each_record_once(events: list[str], steps: list[int]) -> None:
+    """Killed between any two places of a step, and continued with steps of other sizes beside sign-ins, a merge adds
+    each record once, and leaves no note where it was not killed."""
+    staging, store, so_far = MemoryStore(), Cluster(iter(events)), BEGUN
+    keys = [bytes([number]) * 16 + PROFILE for number in range(1, 9)]
+    for key in keys:
+        taught(staging, key, 100)
+        taught(store, key, 200)
+    for step in steps:
+        merge.STEP, usual = step, merge.STEP  # type: ignore[misc]
+        try:
+            so_far = merged(staging, store, read_rebuilt(store) or BEGUN)
+        except Killed:
+            continue
+        finally:
+            merge.STEP = usual  # type: ignore[misc]
+        break
+    assert so_far.ended
+    assert [(units(store, key) or 0) // 100 for key in keys] == [3] * len(keys)
+    assert "killed" in events or set(store.walk(b"", 99)[0]) == {*keys, merge.KEY}
+
+
 class Busy(MemoryStore):
     """A store in which another writer always wins."""
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         return False
 
 

@@ -103,6 +103,17 @@ def test_a_killed_rebuild_is_restarted_with_backoff(watched: Watched, caplog: py
     assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
 
 
+def test_a_rebuild_goes_on_where_its_priority_is_fixed(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter of system calls that refuses a lower priority, as a container's or a unit's may, prevents no rebuild."""
+    (tmp_path / "sitecustomize.py").write_text("import os\ndef nice(_): raise PermissionError\nos.nice = nice\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    watched.until(lambda: bool(watched.events()[1:]))
+    assert watched.events() == ["store_rebuild_started", "store_rebuild_finished"]
+    assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
+
+
 def test_a_failed_fork_is_tried_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no process can be started, that is reported and tried again after the same pause."""
 

@@ -18,6 +18,7 @@ import pytest
 
 from riskd.adapters.release_store import FileReleases, Member, Statement, members
 from riskd.adapters.release_store.store import FILES
+from riskd.core.activation import Activation, ActivationRequest, StoredRelease
 from riskd.core.errors import (
     InvalidFile,
     InvalidRelease,
@@ -27,7 +28,7 @@ from riskd.core.errors import (
     Unavailable,
     UnknownRelease,
 )
-from riskd.core.lineup import Activation, ActivationRequest, Lineup, StoredRelease
+from riskd.core.lineup import Lineup
 from riskd.files import DRAFTS, drafting
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
@@ -250,7 +251,7 @@ def _active(state: Path) -> str:
 _ACTIVATE = """
 import sys
 from riskd.config import load
-from riskd.core.lineup import ActivationRequest
+from riskd.core.activation import ActivationRequest
 from riskd.wiring import open_releases
 releases = open_releases(load())
 for name in sys.argv[1:]:

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core import record
+from riskd.core.activation import ActivationRequest
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt
-from riskd.core.lineup import ActivationRequest, Lineup
+from riskd.core.lineup import Lineup
 from riskd.core.requirement import Tier
 from riskd.core.score import Score
 from riskd.engine import Engine

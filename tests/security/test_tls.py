@@ -257,7 +257,8 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     with pytest.raises(InvalidSettings) as caught:
         read_identity(made)
     (problem,) = caught.value.problems
-    assert (problem.where, problem.what) == ("server.tls_cert", f"cannot be used with server.tls_key: {told}")
+    assert problem.where == "server.tls_cert"
+    assert problem.what.startswith(f"cannot be used with server.tls_key: {told}")  # newer OpenSSL says more
     assert "nonsense" not in str(problem)
 
 

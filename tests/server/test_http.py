@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 
 import pytest
@@ -36,6 +37,12 @@ def served() -> Iterator[str]:
         thread.join()
 
 
+def connected(address: str) -> socket.socket:
+    """A connection on which nothing was sent yet."""
+    host, _, port = address.removeprefix("http://").removesuffix("/metrics").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=5)
+
+
 def asked(address: str, accept: str = "*/*") -> bytes:
     request = urllib.request.Request(address, headers={"Accept": accept})
     with urllib.request.urlopen(request, timeout=5) as answer:
@@ -52,6 +59,33 @@ def test_a_thread_that_cannot_be_begun_holds_no_place(monkeypatch: pytest.Monkey
                 with pytest.raises((urllib.error.URLError, OSError)):
                     asked(address)
         assert asked(address) == b"ok\n"
+
+
+def test_silent_connections_do_not_delay_others() -> None:
+    """A crowd of connections that send nothing, or half a request, delays another by a second or so."""
+    with served() as address, ExitStack() as crowd:
+        for number in range(CONNECTIONS * 4):
+            one = crowd.enter_context(connected(address))
+            one.sendall(b"GET /metrics HTTP/1.1\r\nHost:"[: number % 25])
+        assert asked(address) == b"ok\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"BREW /pot HTTP/1.1\r\n\r\n", 501),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET /metrics HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
+        (b"\xff\xfe\r\n\r\n", 400),
+    ],
+)
+def test_a_malformed_request_gets_a_status_only(request_: bytes, status: int) -> None:
+    """A request that is not understood gets a status, and nothing of the request or of the server's software."""
+    with served() as address, connected(address) as one:
+        one.sendall(request_)
+        answer = one.makefile("rb").read().decode()
+    assert answer.startswith(f"HTTP/1.0 {status} ")
+    assert not [word for word in ("Python", "BREW", "xxx", "PRI") if word in answer]
 
 
 def test_a_failing_page_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -223,6 +223,17 @@ def test_after_a_burst_the_queue_limit_is_short(monkeypatch: pytest.MonkeyPatch)
     queue._calls.clear()
 
 
+def test_calls_that_are_reset_are_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are accepted, and reset before their message has arrived, leave as much room as if they had not
+    come."""
+    queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.01), lambda: 0.0, monkeypatch)
+    queue._mean_s = 1 / 512
+    assert all(queue.admits() for _ in range(1000))
+    while queue.admits():
+        queue.submit(print)
+    assert queue.waiting == 52
+
+
 @pytest.mark.parametrize(("load", "most"), [(0.8, 0.0), (3.0, 0.7)], ids=["below capacity", "three times capacity"])
 def test_calls_are_refused_by_the_arrival_rate(load: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below capacity no call is refused, even after an overload; at three times capacity the thread is never idle, and

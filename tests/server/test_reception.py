@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import grpc
 import pytest
 from google.rpc.status_pb2 import Status
 from grpc_status.rpc_status import to_status
+from msgspec.structs import replace
 
 from riskd.server.calls.admission import Pooled
 from riskd.server.calls.reception import Arrivals, Reception
 from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, call, frame
+from tests.server.world import ANYWHERE, served
 
 METHOD = "/laws/Echo"
 CALL = call(METHOD)
@@ -121,6 +124,17 @@ def test_cancelled_calls_do_not_block_others(cut: str) -> None:
                     peer.socket.sendall(frame(RST_STREAM, 0, stream, struct.pack(">I", 8)))
             peer.close()
         assert echo(channel) == b"m"
+
+
+def test_a_connection_that_does_not_begin_is_closed() -> None:
+    """A connection whose client never sends HTTP/2's first frame is closed after a while."""
+    with served(replace(ANYWHERE, handshake_s=1)) as running:
+        address = ("127.0.0.1", running.service.port)
+        for begin in (b"", b"PRI * HT"):
+            with socket.create_connection(address, timeout=10) as one:
+                one.sendall(begin)
+                while one.recv(100):  # the server's settings, then the end
+                    pass
 
 
 def test_a_stop_does_not_wait_for_half_sent_calls() -> None:

@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 
 from riskd._proto.riskd.v1 import release_pb2
+from riskd.core.activation import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.core.errors import InvalidRelease
-from riskd.core.lineup import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.releases import Activated
 from riskd.server.faults import DeadlinePassed
 from riskd.server.release_servicer import ACTOR, MARGIN, PAGE, REASON, ReleaseServicer

@@ -13,7 +13,7 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.server.grpc_server import QUIET_SECONDS
-from tests.faults.floods import Peer
+from tests.faults.floods import Peer, pings
 from tests.server.world import ASSESSMENT, Running, served
 
 GRACE: float = 30.0
@@ -36,6 +36,31 @@ def test_a_silent_connection_does_not_delay_the_stop() -> None:
         begun = time.monotonic()
         running.service.stop(GRACE)
         assert time.monotonic() < begun + GRACE / 2
+
+
+@pytest.mark.slow
+def test_a_flood_of_pings_does_not_delay_the_stop() -> None:
+    """A client that floods its connection with pings, which gRPC then cannot close, does not delay the stop."""
+    over = threading.Event()
+
+    def flood(peer: Peer) -> None:
+        while not over.is_set() and peer.sent < 10_000_000:
+            peer.flood(pings(), peer.sent + 10_000, reads=True)
+
+    with served() as running:
+        peer = Peer(f"127.0.0.1:{running.service.port}")
+        flooding = threading.Thread(target=flood, args=(peer,))
+        flooding.start()
+        running.stub.Assess(risk_pb2.AssessRequest(), timeout=10)
+        begun = time.monotonic()
+        stopping = threading.Thread(target=running.service.stop, args=(GRACE,))
+        stopping.start()
+        stopping.join(GRACE / 2)
+        over.set()
+        flooding.join()
+        peer.close()
+        assert time.monotonic() < begun + GRACE / 2
+        stopping.join()
 
 
 @pytest.mark.slow

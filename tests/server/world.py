@@ -89,7 +89,7 @@ class ListMeter:
         self.refusals.append((method, why))
 
     def handled(self, method: str, kind: str, code: str, seconds: float) -> None:
-        assert seconds >= 0
+        assert 0 <= seconds < 60
         self.codes.append((method, kind, code))
 
 

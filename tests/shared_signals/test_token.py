@@ -115,6 +115,12 @@ def test_unknown_claims_are_ignored() -> None:
     assert verify(sign(told, x5t="abc", other="x"), STREAM, RSA, NOW).uri
 
 
+def test_the_longest_id_and_no_subject_are_read() -> None:
+    """An id may have 256 characters, and a token may have no subject, as one about its stream."""
+    event = verify(sign(claims(ISSUER, jti="j" * 256, sub_id=None)), STREAM, RSA, NOW)
+    assert (event.jti, event.subject) == ("j" * 256, {})
+
+
 def unsigned(header: dict[str, object], payload: bytes = b"{}") -> str:
     parts = (json.dumps(header).encode(), payload, b"signature")
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
@@ -145,8 +151,8 @@ WRONG = {
     "empty": ("", "invalid_request"),
     "two parts": ("a.b", "invalid_request"),
     "no base64": ("!!!.???.***", "invalid_request"),
-    "not ASCII": ("é.é.é", "invalid_request"),
-    "too long": ("a" * (TOKEN_BYTES + 1), "invalid_request"),
+    "not ASCII": (sign(claims(ISSUER)) + "é", "invalid_request"),
+    "too long": (sign(claims(ISSUER, more="x" * TOKEN_BYTES)), "invalid_request"),
     "a header that is a list": (unsigned({}).replace("e30", "W10", 1), "invalid_request"),
     "a header without an end": (nested(1050), "invalid_request"),
     "a header without an algorithm": (unsigned({"typ": "secevent+jwt"}), "invalid_request"),
@@ -193,6 +199,10 @@ WRONG = {
     "an empty jti": (sign(claims(ISSUER, jti="")), "invalid_request"),
     "a long jti": (sign(claims(ISSUER, jti="j" * 257)), "invalid_request"),
     "iat in the future": (sign(claims(ISSUER, iat=NOW + 301)), "invalid_request"),
+    "iat in the future, of an event in the past": (
+        sign(claims(ISSUER, iat=NOW + 301, content={**HIGH, "event_timestamp": NOW})),
+        "invalid_request",
+    ),
     "iat before all times": (sign(claims(ISSUER, iat=-1)), "invalid_request"),
     "a time that is text": (sign(claims(ISSUER, iat="now")), "invalid_request"),
     "toe in the future": (sign(claims(ISSUER, toe=NOW + 4000)), "invalid_request"),

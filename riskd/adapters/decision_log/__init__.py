@@ -5,6 +5,7 @@ from __future__ import annotations
 from riskd.adapters.decision_log.archive import Compacted, FileLogArchive, State
 from riskd.adapters.decision_log.erasure import Erasure
 from riskd.adapters.decision_log.files import (
+    DATASET,
     DECISIONS,
     PACKED,
     SUFFIX,
@@ -25,6 +26,7 @@ from riskd.adapters.decision_log.files import (
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
+    "DATASET",
     "DECISIONS",
     "PACKED",
     "PATIENCE_S",

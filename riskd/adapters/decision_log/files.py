@@ -22,6 +22,8 @@ DECISIONS: Final = "decisions"
 SUFFIX: Final = ".jsonl"
 PACKED: Final = ".gz"
 """Suffix of a finished segment that an operator compressed. The writer never makes these."""
+DATASET: Final = "dataset.lock"
+"""File beside the segments of a log that has a dataset. Erasures are remembered for the dataset while it exists."""
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """The exceptions of reading a segment that is damaged or cut off."""
 

@@ -11,6 +11,7 @@ import lmdb
 import msgspec
 from lmdb.verify import VerifyError, verify
 
+from riskd.adapters.lmdb_store.turn import PATIENCE_S, TURN, Turn
 from riskd.core.errors import DamagedStore, InvalidStore, Problem
 
 DATA: Final = "data.mdb"
@@ -58,9 +59,30 @@ def check_since_boot(path: Path) -> None:
 
 
 def _verify(path: Path) -> None:
-    found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
-    if found:
+    """Check the whole file. Raises DamagedStore; InvalidStore if it cannot tell."""
+    if _findings(path) and (found := _findings_at_rest(path)):
         raise DamagedStore([_damaged(path, what) for what in found[:_SHOWN]])
+
+
+def _findings_at_rest(path: Path) -> list[str]:
+    """What a check finds while no process of riskd may write: pages of several moments look like damage."""
+    if not (path / TURN).exists():
+        return _findings(path)
+    turn = Turn(path / TURN)
+    if not turn.take(PATIENCE_S):
+        raise InvalidStore([stuck(path)])
+    try:
+        return _findings(path)
+    finally:
+        turn.give()
+
+
+def _findings(path: Path) -> list[str]:
+    try:
+        found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
+    except VerifyError as error:
+        return [str(error)]
+    return found
 
 
 DAMAGE: Final = (
@@ -99,6 +121,12 @@ def problem(path: Path, error: Exception) -> Problem:
         return _damaged(path, str(error))
     what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
     return Problem(str(path), what, "check that the disk has space and is healthy, and that this user may write")
+
+
+def stuck(path: Path, seconds: float = PATIENCE_S) -> Problem:
+    """Another process keeps the turn to write."""
+    what = f"the write lock was not released for {max(seconds, 0):g} s"
+    return Problem(str(path), what, "look for a stopped process (SIGSTOP, a debugger), or a slow disk")
 
 
 def _damaged(path: Path, what: str) -> Problem:

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from riskd.adapters.lmdb_store.file import DATA
-from riskd.adapters.lmdb_store.store import TURN, LmdbStore
+from riskd.adapters.lmdb_store.store import LmdbStore
+from riskd.adapters.lmdb_store.turn import TURN
 from riskd.core.errors import UNDECODABLE, DamagedStore, InvalidStore, Problem
 from riskd.files import put
 

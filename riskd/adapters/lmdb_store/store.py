@@ -24,9 +24,10 @@ from riskd.adapters.lmdb_store.file import (
     cut_off,
     problem,
     refused,
+    stuck,
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
-from riskd.adapters.lmdb_store.turn import Turn
+from riskd.adapters.lmdb_store.turn import PATIENCE_S, TURN, Turn
 from riskd.background import start_thread, surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
@@ -48,14 +49,10 @@ _SPARE: Final = 4 << 20
 """Bytes by which a full file may grow in order to delete, because copy-on-write needs space for that, too."""
 _DELETIONS: Final = 64
 """Most deletions in one turn."""
-_PATIENCE_S: Final = 2.0
-"""Longest wait for the turn of work for which no caller waits: opening, sweeping, erasing."""
 _TRIES: Final = (True, True, False)
 """The tries of a transaction, and whether each may be followed by another."""
 _LOOK_S: Final = 1.0
 """Seconds between two checks, in a full store, whether another process has enlarged it."""
-TURN: Final = "turn"
-"""File beside the data. Its lock is the turn to write, see `Turn`."""
 
 _Result = TypeVar("_Result")
 
@@ -132,8 +129,7 @@ class LmdbStore:
         try:
             if self._fault is not None:
                 raise self._fault
-            changed = self._run(change, write=True)
-            if changed:
+            if changed := self._run(change, write=True):
                 self._written()
             return changed
         finally:
@@ -147,8 +143,7 @@ class LmdbStore:
             while cursor.set_range(kind):
                 kind = cursor.key()[:1]
                 first = kind + place
-                rest = cursor.iternext() if cursor.set_range(first) else iter(())
-                near = takewhile(partial(begins, first), rest)
+                near = takewhile(partial(begins, first), cursor.iternext() if cursor.set_range(first) else ())
                 found += [outside(key) for key, record in near if not stored.expired(record, now)]
                 kind = bytes((kind[0] + 1,))
             return sorted(found)[:limit]
@@ -170,11 +165,11 @@ class LmdbStore:
         found = self._run(find)
         return [outside(key) for key in found], found[-1] if len(found) == limit else b""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE_S) -> list[bytes | None]:
         """See `HistoryStore`."""
         return self._run(lambda transaction: [transaction.get(inside(key)) for key in keys])
 
-    def replace(self, changes: Sequence[Change]) -> bool:
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE_S) -> bool:
         """See `HistoryStore`. Works on a full store, too."""
 
         def change(transaction: Transaction) -> bool:
@@ -183,11 +178,14 @@ class LmdbStore:
             apply(transaction, [(one.key, one.record) for one in changes])
             return True
 
-        with self._patiently():
-            done = self._run(change, write=True, spare=_SPARE)
-            if done:
+        with self._patiently(timeout):
+            if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return True
 
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Also frees the slots of dead readers. Works in a full store, too."""
@@ -291,13 +289,11 @@ class LmdbStore:
         return deleted
 
     @contextmanager
-    def _patiently(self) -> Iterator[None]:
+    def _patiently(self, seconds: float = PATIENCE_S) -> Iterator[None]:
         """Take the turn to write, for work for which no caller waits. Raises Unavailable."""
         turn = self._turn
-        if not turn.take(_PATIENCE_S):
-            what = f"the write lock was not released for {_PATIENCE_S:g} s"
-            remedy = "look for a stopped process (SIGSTOP, a debugger), or a slow disk"
-            raise Unavailable([Problem(str(self._path), what, remedy)])
+        if seconds <= 0 or not turn.take(seconds):
+            raise Unavailable([stuck(self._path, seconds)])
         try:
             yield
         finally:

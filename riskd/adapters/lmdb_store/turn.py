@@ -10,6 +10,10 @@ from time import perf_counter, sleep
 from typing import Final
 from weakref import finalize
 
+TURN: Final = "turn"
+"""File beside the data. Its lock is the turn to write."""
+PATIENCE_S: Final = 2.0
+"""Longest wait for the turn of work for which no caller waits: opening, sweeping, erasing."""
 LONG_S: Final = 0.05
 """If nobody gets the turn for this long, its holder is considered stuck. A turn usually takes about 0.1 ms."""
 _SHORTEST_S: Final = 20e-6

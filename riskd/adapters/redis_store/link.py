@@ -99,8 +99,11 @@ class Link:
                 received = self._socket.recv_into(buffer)
             except _NOT_YET:
                 continue
+            except ConnectionResetError:
+                received = 0
             if not received:
-                raise ConnectionResetError("the server closed the connection")
+                refusals = [str(reply) for reply in replies if isinstance(reply, hiredis.ReplyError)]
+                raise ConnectionResetError(*(refusals or ["the server closed the connection"])[:1])
             reader.feed(buffer, 0, received)  # type: ignore[arg-type]  # any buffer; its stub says bytes
             replies += iter(reader.gets, _MISSING)
         if len(replies) > number:

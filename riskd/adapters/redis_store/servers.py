@@ -252,12 +252,16 @@ class Servers:
             self._discovering = False
 
     def _discover(self) -> Problem | None:
-        """Ask one server after the other until one answers. Returns the problem of the last one if none does."""
+        """Ask one server after the other until one names servers that are up for all slots, or use the best answer.
+
+        A node that left the cluster, or lost contact with it, knows no slots, or old ones. Returns the problem of the
+        last server if none answers.
+        """
         with self._known:
             for seed in self._seeds:
                 self._server(seed)
             servers = sorted(self._servers.values(), key=lambda server: server.down)
-        fault = None
+        fault, best, least = None, None, SLOTS + 1
         for server in servers:
             deadline = monotonic() + self._access.seconds
             try:
@@ -271,31 +275,43 @@ class Servers:
                 fault = server.discard(link, error).problems[0]
                 continue
             server.give(link)
-            fault = self._adopt(server, link.clustered, reply)
-            if fault is None:
-                return None
-        return fault
+            owners = self._owners_in(server, link.clustered, reply)
+            if isinstance(owners, Problem):
+                fault = owners
+                continue
+            lacking = sum(owners.count(owner) for owner in set(owners) if owner is None or owner.down)
+            if lacking < least:
+                best, least = owners, lacking
+            if not lacking:
+                break
+        if best is None:
+            return fault
+        self._adopt(best)
+        return None
 
-    def _adopt(self, source: Server, clustered: bool, reply: Reply) -> Problem | None:
-        """Use the answer of a server to CLUSTER SLOTS. Returns the problem if it cannot be used."""
+    def _owners_in(self, source: Server, clustered: bool, reply: Reply) -> list[Server | None] | Problem:
+        """The owners of the slots by a server's answer to CLUSTER SLOTS, or the problem if it cannot be used."""
         if not clustered:
-            if len(self._seeds) > 1:
-                what = "is not in a cluster, but store.url has several addresses"
-                return Problem(f"redis {source.address}", what, "name a single server, or nodes of one cluster")
-            self._owners = [source]
-            return None
+            what = "is not in a cluster, but store.url has several addresses"
+            remedy = "name a single server, or nodes of one cluster"
+            return [source] if len(self._seeds) == 1 else Problem(f"redis {source.address}", what, remedy)
         if isinstance(reply, hiredis.ReplyError):
             return refusal(source.address, reply)
         owners: list[Server | None] = [None] * SLOTS
         for first, last, place in _ranges(reply):
             owners[first : last + 1] = [self._at(place, source)] * (last + 1 - first)
+        return owners
+
+    def _adopt(self, owners: list[Server | None]) -> None:
+        """Use these owners, and close the connections to servers that own nothing."""
         self._owners = owners
+        if len(owners) == 1:
+            return
         with self._known:
             kept = {*self.masters(), *(self._servers[seed] for seed in self._seeds)}
             gone = [address for address, server in self._servers.items() if server not in kept]
             for address in gone:
                 self._servers.pop(address).close()
-        return None
 
 
 _packed: Final = itemgetter(1)

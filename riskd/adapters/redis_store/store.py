@@ -10,7 +10,6 @@ import re
 import struct
 from binascii import hexlify
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from itertools import chain, groupby, starmap
 from operator import attrgetter, itemgetter
 from time import monotonic
@@ -27,14 +26,11 @@ from riskd.core import stored
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History, inverse
 from riskd.core.stored import PLACE, Change, Swap
+from riskd.ports import PATIENCE
 
 CONNECTIONS: Final = 16
 """Default limit of connections to each server. A call uses one of each."""
-PATIENCE: Final = 5.0
-"""Timeout in seconds of operations without a deadline: erasing, listing, the store's size."""
 _KEY: Final = b"riskd:%d:" % stored.FORMAT
-_NOTE: Final = b"~"
-"""The end of the field of a note, where the field of a record has its kind."""
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
@@ -145,45 +141,39 @@ class RedisStore:
             position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
             replies = self._servers.ask([(master, pack(b"HKEYS", key)) for key in keys], deadline)
             for key, fields in zip(keys, replies, strict=True):
-                named = msgspec.convert(fields, list[bytes])
-                found += [_place(key) + field for field in named if not field.endswith(_NOTE)]
+                found += [_place(key) + field for field in msgspec.convert(fields, list[bytes])]
             number += position == b"0"
         return found, _ENCODE((layout, number, position)) if number < len(masters) else b""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
-        return self._records(keys, _deadline(PATIENCE))
+        return self._records(keys, _deadline(timeout))
 
-    def replace(self, changes: Sequence[Change]) -> bool:
-        """See `HistoryStore`. In a cluster, if there is more than one place:
-
-        1. All are compared, then changed one by one. Each but the last gets a note beside its records.
-        2. If one changes in between, those that were already replaced are put back.
-        3. After the last one the notes are deleted. If a process dies before that, the next call with the same keys and
-           the same changes in the last place completes the work: a place with a note is not changed again.
-        """
-        deadline = _deadline(PATIENCE)
-        if self.load([change.key for change in changes]) != [change.expected for change in changes]:
-            return False
+    def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
+        """See `HistoryStore`. One round trip."""
+        deadline = _deadline(timeout)
         spread = self._servers.clustered(deadline)
         parts: dict[bytes, list[Change]] = {}
         for change in changes:
             parts.setdefault(change.key[:PLACE] if spread else b"", []).append(change)
-        *first, last = parts.values() or [[]]
-        note, done = _note(changes, last) if first else b"", list[list[Change]]()
-        for part in first:  # (1)
-            (reply,) = self._servers.call([_replacement(part, note)], deadline)
-            if reply == 0:
-                return self._put_back(done, note, deadline)
-            done += [part] if reply == 1 else []
-        if last and 0 in self._servers.call([_replacement(last)], deadline):
-            return self._put_back(done, note, deadline)
-        places = [_key(part[0].key[:PLACE]) for part in first]
-        self._servers.call([(place, pack(b"HDEL", place, note)) for place in places], deadline)  # (3)
-        return True
+        return 0 not in self._servers.call(list(map(_replacement, parts.values())), deadline)
+
+    def atomic(self) -> bool:
+        """See `HistoryStore`."""
+        return not self._servers.clustered(_deadline(PATIENCE))
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. Nothing to do, because the server deletes expired records."""
+        """See `HistoryStore`. The servers delete expired records. Raises Unavailable if one may delete others, too."""
+        deadline = _deadline(PATIENCE)
+        self._servers.clustered(deadline)
+        masters = self._servers.masters()
+        for master, info in zip(masters, self._servers.ask([(one, _MEMORY) for one in masters], deadline), strict=True):
+            found = dict(_MEMORY_FACTS.findall(info)) if isinstance(info, bytes) else {}
+            policy = found.get(b"maxmemory_policy", b"noeviction").decode()
+            if policy != "noeviction" and found.get(b"maxmemory") != b"0":
+                what = f"deletes histories when its memory is full (maxmemory-policy {policy})"
+                remedy = "set maxmemory-policy noeviction, because whoever's history is gone becomes a stranger"
+                raise Unavailable([Problem(f"redis {master.address}", what, remedy)])
         return 0
 
     def size(self) -> tuple[int, int]:
@@ -210,18 +200,15 @@ class RedisStore:
         found = dict(zip(ordered, chain.from_iterable(replies), strict=True))
         return [record if isinstance(record, bytes) else None for record in map(found.get, keys)]
 
-    def _put_back(self, done: Sequence[Sequence[Change]], note: bytes, deadline: float) -> bool:
-        back = [[Change(one.key, one.record, one.expected) for one in undone] for undone in reversed(done)]  # (2)
-        self._servers.call([_replacement(undone, note, back=True) for undone in back], deadline)
-        return False
-
     def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
         scripts = [_script(part.swaps, part.deltas, now) for part in parts if part.swaps or part.deltas]
         return 0 not in self._servers.call(scripts, deadline)
 
 
 _USED: Final = re.compile(rb"^used_memory:(\d+)", re.MULTILINE)
-_SIZE: Final = (pack(b"DBSIZE"), pack(b"INFO", b"memory"))
+_MEMORY_FACTS: Final = re.compile(rb"^(maxmemory\w*):(\w[\w-]*)", re.MULTILINE)
+_MEMORY: Final = pack(b"INFO", b"memory")
+_SIZE: Final = (pack(b"DBSIZE"), _MEMORY)
 
 
 _key_of: Final = attrgetter("key")
@@ -252,17 +239,10 @@ def _script(swaps: Sequence[Swap], deltas: Sequence[Delta], now: float) -> tuple
     return keys[0], pack(b"EVALSHA", WRITE.sha, b"%d" % len(keys), *keys, *arguments)
 
 
-def _note(changes: Sequence[Change], last: Sequence[Change]) -> bytes:
-    """The field that marks this replacement as under way. Replacements of the same keys with the same last changes have
-    the same one."""
-    content = [change.key for change in changes], [(change.key, change.expected, change.record) for change in last]
-    return blake2b(_ENCODE(content), digest_size=16).digest() + _NOTE
-
-
-def _replacement(changes: Sequence[Change], note: bytes = b"", *, back: bool = False) -> tuple[bytes, bytes]:
-    """The first key, and the packed call of replace.lua that makes these changes, or undoes them (`back`)."""
+def _replacement(changes: Sequence[Change]) -> tuple[bytes, bytes]:
+    """The first key, and the packed call of replace.lua that makes these changes."""
     places: dict[bytes, bytes] = {}
-    arguments = [note, b"back" if back else b""]
+    arguments: list[bytes] = []
     for change in changes:
         at = places.setdefault(change.key[:PLACE], b"%d" % (len(places) + 1))
         arguments += (at, change.key[PLACE:], _given(change.expected), _given(change.record))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
@@ -23,8 +24,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from riskd.core.activation import Activation, StoredRelease
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.core.lineup import Activation, StoredRelease
 from riskd.files import drafting, place, put
 from riskd.locks import exclusive
 from riskd.wording import quantity
@@ -182,10 +183,11 @@ def _too_large(source: Path) -> Iterator[Problem]:
         if not source.is_dir():
             yield Problem(str(source), "is not a directory", "name a directory of policies, and one of models")
             return
-        sizes = [path.stat().st_size for path in islice(_copied(source), FILES + 1) if path.is_file()]
+        found = [path.stat() for path in islice(_copied(source), FILES + 1)]
     except OSError as error:
         yield Problem(str(error.filename or source), error.strerror or "cannot be read", "let riskd's user read it")
         return
+    sizes = [status.st_size for status in found if stat.S_ISREG(status.st_mode)]
     if len(sizes) > FILES or sum(sizes) > BYTES:
         many = f"more than {FILES} files" if len(sizes) > FILES else quantity(len(sizes), "file")
         what = f"has {many} with {sum(sizes) >> 20} MiB"

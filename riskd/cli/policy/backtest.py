@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from riskd.offline.policies.report import DomainReport, Group, Report
 
 _COLUMNS: Final = (
-    "decisions", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
+    "decisions", "good", "fraud", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
 _EXAMPLE: Final = ("assessment", "journey", "country", "score", "tier", "why", "outcome")
 _ROWS: Final = 8
@@ -35,6 +35,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="exit codes: 0 done; 1 with --exit-code, a decision differs; 2 refused: a policy, or the log",
     )
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
+    log.add_models(backtest, log.RECORDED)
     log.add_arguments(backtest)
     backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with charts")
     backtest.add_argument(
@@ -44,6 +45,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     purpose = "show what each rule of a policy does on a decision log: hits, precision, overlap"
     rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
     log.add_policies(rules)
+    log.add_models(rules, log.RECORDED)
     log.add_arguments(rules)
     rules.set_defaults(handler=_rules)
 
@@ -57,7 +59,9 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
         source, policies = log.source(args, [given], begin)
         tally = run(source)
     log.refuse_nothing(source.log, tally)
-    return report(str(source.log), tally, policies), time.perf_counter() - begun
+    models = {domain: path.name for domain, path in source.models}
+    figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes", models)
+    return figures, time.perf_counter() - begun
 
 
 def _backtest(args: argparse.Namespace) -> int:
@@ -93,7 +97,8 @@ def _heading(out: Console, report: Report, seconds: float) -> None:
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
     first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (report.first, report.last))
     span = f" from {first} to {last}" if replayed else ""
-    out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {quantity(outcomes, 'outcome')}")
+    labels = "labels from the simulation's truth" if report.labels == "truth" else quantity(outcomes, "outcome")
+    out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {labels}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
     for reason in log.left_out(counts):
         out.print(f"left out: {reason}", style="yellow")
@@ -112,8 +117,12 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
     if len(domain.releases) > 1:
         many = quantity(len(domain.releases), "release")
         out.print(f"{domain.domain}: {many} decided; --release chooses one", style="yellow")
+    scores = f", scored by {domain.model}" if domain.model else ""
     groups = [_row(group.value, group) for group in (*domain.journeys, domain.total)]
-    print_table(("journey", *_COLUMNS), groups, f"{domain.domain}, candidate {domain.version}")
+    print_table(("journey", *_COLUMNS), groups, f"{domain.domain}, candidate {domain.version}{scores}")
+    classes = [_row(group.value, group) for group in domain.segments.get("class of attack", ())]
+    if classes:
+        print_table(("class of attack", *_COLUMNS), classes, "\nattacks")
     tiers = _tiers(domain)
     moves = [(tier, *(f"{row[each]:,}" if each in row else "" for each in tiers)) for tier, row in domain.moves.items()]
     print_table(("recorded \\ candidate", *tiers), moves, "\ntiers")
@@ -168,9 +177,7 @@ def _row(name: str, group: Group) -> Sequence[str]:
     recorded, candidate = group.recorded, group.candidate
     return (
         name,
-        f"{group.decisions:,}",
-        f"{group.stricter:,}",
-        f"{group.laxer:,}",
+        *(f"{count:,}" for count in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
         f"{recorded.challenged:,} -> {candidate.challenged:,}",
         log.moved(recorded.friction.share, candidate.friction.share),
         log.moved(recorded.recall.share, candidate.recall.share),

@@ -26,6 +26,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="exit codes: 0 done; 1 the log is too small for a journey; 2 refused: a policy, the log or a flag",
     )
     log.add_policies(parser)
+    log.add_models(parser, log.RECORDED)
     log.add_arguments(parser)
     parser.add_argument(
         "--budget",

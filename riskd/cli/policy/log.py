@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
-from riskd.cli.arguments import add_span, log_of
+from riskd.cli.arguments import add_labels, add_span, log_of
+from riskd.cli.model import opening
 from riskd.cli.terminal import report_unreadable
 from riskd.core.attempt import DOMAINS, JOURNEYS
 
 if TYPE_CHECKING:
     from riskd.core.policy import Policy
-    from riskd.offline.policies.backtest import Source
+    from riskd.offline.policies.backtest import Models, Source
     from riskd.offline.policies.tally import Tally
     from riskd.progress import Begin
 
@@ -27,11 +28,14 @@ _LEFT_OUT: Final = {
     "unreadable": "unreadable lines",
 }
 """Descriptions of lines that were not used."""
+RECORDED: Final = "the champions of --models, else the recorded scores"
+"""What scores decisions by default in the commands that judge the decisions of a log."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose decisions of a log."""
     add_span(parser)
+    add_labels(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
     parser.add_argument("--release", metavar="ID", default="", help="only decisions of this release")
 
@@ -39,6 +43,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_policies(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose policies."""
     parser.add_argument("--policies", metavar="PATH", type=Path, help="policy file or directory (release.policies)")
+
+
+def add_models(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the flags that choose models, which score decisions again."""
+    opening.add_models(parser)
+    parser.add_argument(
+        "--model", metavar="VERSION", help=f"version that scores, for one --domain (default: {default})"
+    )
+
+
+def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
+    """The model of each policy's domain that the flags name, else the champion. Each is loaded once to check it, as a
+    service would. Raises InvalidModel, InvalidSettings."""
+    from riskd.core.errors import InvalidSettings, Problem
+
+    values, registry = opening.opened(args)
+    if args.model and len(policies) != 1:
+        what, remedy = "is a version of one domain, and several are decided", "name that one: --domain customer"
+        raise InvalidSettings([Problem("--model", what, remedy)])
+    domains = [policy.domain for policy in policies]
+    models = tuple(
+        (each, registry.path(each, args.model) if args.model else registry.champion(each)) for each in domains
+    )
+    for domain, path in models:
+        opening.loaded(values.models.trusted_keys, path, domain)
+    return models
 
 
 def policies_of(args: argparse.Namespace) -> Path:
@@ -76,13 +106,31 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
     )
 
 
-def source(args: argparse.Namespace, given: Sequence[Path], begin: Begin) -> tuple[Source, list[Policy]]:
-    """What to replay, and the policies. Raises InvalidPolicy with every mistake of every file."""
+def source(
+    args: argparse.Namespace, given: Sequence[Path], begin: Begin, *, scored: bool = False
+) -> tuple[Source, list[Policy]]:
+    """What to replay, and the policies. `scored`: always score again, else only by models that the flags name.
+
+    Raises InvalidPolicy with every mistake of every file, InvalidFile, InvalidModel and InvalidSettings.
+    """
     from riskd.offline.policies.backtest import Choice, Source
+    from riskd.offline.sources import labels_of, log_at
 
     policies, texts = read_policies(given, args.domain)
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
-    return Source(log=Path(log_of(args)), policies=texts, choice=choice, workers=args.processes, begin=begin), policies
+    directory = Path(log_of(args))
+    log = log_at(directory, args.truth)
+    truth = log.truth if labels_of([log], args.labels) == "truth" else None
+    decided = Source(
+        log=directory,
+        truth=truth,
+        policies=texts,
+        models=models_of(args, policies) if scored or args.models or args.model else (),
+        choice=choice,
+        workers=args.processes,
+        begin=begin,
+    )
+    return decided, policies
 
 
 def read_policies(

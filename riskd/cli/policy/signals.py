@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.model.opening import add_models, loaded, opened
 from riskd.cli.policy import log
 from riskd.cli.terminal import print_json, print_table, progress, when
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from riskd.offline.policies.tally import Tally
-    from riskd.offline.policies.worth import Models, Worth, Worths
+    from riskd.offline.policies.worth import Worth, Worths
 
 _HEAD: Final = (
     "without", "purpose", "came", "moved", "stricter", "laxer", "challenged", "friction on good", "recall of fraud"
@@ -32,7 +30,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "collected. One signal may stand in for another, so the last rows leave several out together.",
     )
     log.add_policies(parser)
-    add_models(parser)
+    log.add_models(parser, "champions")
     log.add_arguments(parser)
     parser.set_defaults(handler=_run)
 
@@ -42,13 +40,12 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.worth import Weighed, weigh_segment, worths
 
     with progress() as begin:
-        source, policies = log.source(args, [log.policies_of(args)], begin)
-        models, versions = _models(args, [policy.domain for policy in policies])
+        source, _ = log.source(args, [log.policies_of(args)], begin, scored=True)
         weighed = Weighed()
-        for part in passes(source, partial(weigh_segment, models=models)):
+        for part in passes(source, weigh_segment):
             weighed += part
     log.refuse_nothing(source.log, weighed.tally)
-    every = [worths(weighed, domain, version) for domain, version in versions.items()]
+    every = [worths(weighed, domain, path.name) for domain, path in source.models]
     known = [each for each in every if each.decisions]
     if args.json:
         print_json(known)
@@ -57,14 +54,6 @@ def _run(args: argparse.Namespace) -> int:
     for each in known:
         _print(each)
     return 0
-
-
-def _models(args: argparse.Namespace, domains: list[str]) -> tuple[Models, dict[str, str]]:
-    """The champions' directories and versions, each loaded once to check it, as a service would. Raises
-    InvalidModel."""
-    settings, registry = opened(args)
-    models = tuple((domain, registry.champion(domain)) for domain in domains)
-    return models, {domain: loaded(settings.models.trusted_keys, path, domain).version for domain, path in models}
 
 
 def _heading(place: Path, tally: Tally) -> None:

@@ -36,8 +36,9 @@ By default the world has 350 accounts and lasts 60 days from 2026-06-01. The dir
 | see whether a result depends on the assumptions | `riskd simulate --out world --vary 7` draws each from its range |
 | check the world itself | `riskd simulate --audit world`, see [the audit](#the-audit) |
 
-Labels differ by command: `riskd train` and `riskd evaluate` use the truth, `riskd policy` uses the outcomes, as for a
-live log. So a policy's recall counts only the fraud that was confirmed.
+`riskd train`, `riskd evaluate` and `riskd policy` take the labels of a simulated log from its truth. With
+`--labels outcomes` they know only what callers reported, as on a live log: then most attackers who were stopped have
+no label, and recall and precision of a policy are too low. `riskd log query` knows only outcomes.
 
 The same seed writes the same bytes, given the same geo databases. Another number of users makes another world, with
 other people in it.

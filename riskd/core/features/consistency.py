@@ -94,6 +94,7 @@ FEATURES: Final = (
         reason="FORWARDED_CHAIN",
         why="number of addresses in X-Forwarded-For as received",
         text="The connection passed through several proxies.",
+        of_address=True,
     ),
     Feature(
         name="forwarded_mismatch",
@@ -104,6 +105,7 @@ FEATURES: Final = (
         why="1 when the chain begins with another address than the client's: a proxy in front of it, or an invented "
         "header",
         text="The chain of proxies starts with a different address.",
+        of_address=True,
     ),
 )
 _ELSEWHERE: Final = ("relay", "satellite")

@@ -18,7 +18,16 @@ from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 
 
-def _feature(name: str, *, levels: str, reason: str, text: str, source: str, purpose: str = "device") -> Feature:
+def _feature(
+    name: str,
+    *,
+    levels: str,
+    reason: str,
+    text: str,
+    source: str,
+    purpose: str = "device",
+    of_address: bool = False,
+) -> Feature:
     return Feature(
         name=name,
         group="familiarity",
@@ -30,6 +39,7 @@ def _feature(name: str, *, levels: str, reason: str, text: str, source: str, pur
         text=text,
         sources=("history", source),
         purpose=purpose,
+        of_address=of_address,
     )
 
 
@@ -41,6 +51,7 @@ FEATURES: Final = (
         text="The account is not usually used from this network address.",
         source="reputation",
         purpose="security",
+        of_address=True,
     ),
     _feature(
         "agent_llr",

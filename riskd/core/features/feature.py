@@ -30,6 +30,8 @@ class Feature(Struct, frozen=True, kw_only=True):
     purpose: str = "security"
     missing: float = math.nan
     true_above: float = 0.0
+    of_address: bool = False
+    """Whether it says something about the address, other than its place and route. Then `egress` may discard it."""
     revision: int = 1
     """Raised when the meaning changes, so that models made for the old meaning are refused."""
 

@@ -18,7 +18,9 @@ from riskd.core.features.past import Past, standing
 from riskd.core.tallies import UNCOUNTED
 
 
-def _feature(what: str, noun: str, *, source: str, purpose: str = "security", word: str = "") -> Feature:
+def _feature(
+    what: str, noun: str, *, source: str, purpose: str = "security", word: str = "", of_address: bool = False
+) -> Feature:
     return Feature(
         name=f"new_{what}",
         group="novelty",
@@ -30,13 +32,14 @@ def _feature(what: str, noun: str, *, source: str, purpose: str = "security", wo
         text=f"The account has not been used with this {noun} before.",
         sources=tuple(dict.fromkeys(("history", source))),
         purpose=purpose,
+        of_address=of_address,
     )
 
 
 _NEW: Final = (
     _feature("country", "country", source="place"),
     _feature("asn", "network operator", source="route"),
-    _feature("network", "network", source="history", word="/24 or /48 network"),
+    _feature("network", "network", source="history", word="/24 or /48 network", of_address=True),
     _feature("device", "device", source="device_id", purpose="device"),
     _feature("browser", "browser", source="agent", word="browser (any version)"),
     _feature("os", "operating system", source="agent", word="system (any version)"),

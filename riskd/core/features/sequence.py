@@ -80,7 +80,7 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
         return _NONE
     activity = remembered.subject.activity
     day = window("journey_day", now, DAY)
-    tried = {journey: day.count(activity, "journey_day", journey) for journey in SENSITIVE}
+    tried = {journey: day.count(activity.tallies.journey_day, journey) for journey in SENSITIVE}
     return (
         _hours(activity, "recovered", now),
         tried["recovery"],

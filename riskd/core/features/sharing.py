@@ -26,6 +26,7 @@ def _feature(name: str, *, unit: str, direction: int, reason: str, why: str, tex
         why=why,
         text=text,
         sources=("reputation",),
+        of_address=True,
     )
 
 

@@ -17,7 +17,15 @@ CLEAN: Final = 4.0
 
 
 def _feature(
-    name: str, *, unit: str, reason: str, why: str, text: str, sources: tuple[str, ...], purpose: str = "security"
+    name: str,
+    *,
+    unit: str,
+    reason: str,
+    why: str,
+    text: str,
+    sources: tuple[str, ...],
+    purpose: str = "security",
+    of_address: bool = False,
 ) -> Feature:
     return Feature(
         name=name,
@@ -29,6 +37,7 @@ def _feature(
         text=text,
         sources=sources,
         purpose=purpose,
+        of_address=of_address,
     )
 
 
@@ -88,6 +97,7 @@ FEATURES: Final = (
         why="attempts from this address in the last ten minutes: credential stuffing",
         text=_BUSY_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "address_attempts_24h",
@@ -96,6 +106,7 @@ FEATURES: Final = (
         why="attempts from this address in the last day: slow credential stuffing",
         text=_BUSY_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "address_failures_1h",
@@ -104,6 +115,7 @@ FEATURES: Final = (
         why="failed attempts from this address in the last hour: credential stuffing",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "address_failure_ratio_24h",
@@ -113,6 +125,7 @@ FEATURES: Final = (
         "office",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "address_subjects_24h",
@@ -121,6 +134,7 @@ FEATURES: Final = (
         why="accounts tried from this address in the last day: spraying",
         text=_SHARED,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "network_attempts_1h",
@@ -129,6 +143,7 @@ FEATURES: Final = (
         why="attempts from this /24 or /48 network in the last hour: stuffing from a rented subnet",
         text=_BUSY_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "network_failures_1h",
@@ -137,6 +152,7 @@ FEATURES: Final = (
         why="failed attempts from this network in the last hour: stuffing from a rented subnet",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "network_subjects_24h",
@@ -145,6 +161,7 @@ FEATURES: Final = (
         why="accounts tried from this network in the last day: spraying from a rented subnet",
         text=_SHARED,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "asn_failure_ratio_24h",
@@ -181,6 +198,7 @@ FEATURES: Final = (
         "from a busy office",
         text=_STRANGERS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "network_strangers_24h",
@@ -190,6 +208,7 @@ FEATURES: Final = (
         "rented subnet",
         text=_STRANGERS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "address_failures_per_account_1h",
@@ -199,6 +218,7 @@ FEATURES: Final = (
         "often than one",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
     _feature(
         "network_failures_per_account_1h",
@@ -207,6 +227,7 @@ FEATURES: Final = (
         why="failed attempts in the last hour for each account known to share this network",
         text=_FAILING_ADDRESS,
         sources=("reputation",),
+        of_address=True,
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
@@ -219,27 +240,28 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     if past is None or isinstance(remembered, Missing):
         return _NONE
     subject, address = remembered.subject.activity, remembered.address.activity
-    network, asn, device = remembered.network.activity, remembered.asn.activity, remembered.device.activity
+    network, device = remembered.network.activity, remembered.device.activity
+    asn = remembered.asn.activity.tallies
     minutes, hour, day = window("attempt", now, 600), window("attempt", now, HOUR), window("attempt_day", now, DAY)
-    tried, known = day.count(address, "attempt_day"), "device" in context.values
-    failed, failed_around = hour.count(address, "failure"), hour.count(network, "failure")
+    tried, known = day.count(address.tallies.attempt_day), "device" in context.values
+    failed, failed_around = hour.count(address.tallies.failure), hour.count(network.tallies.failure)
     subjects, subjects_around = distinct(address, "subject", now, DAY), distinct(network, "subject", now, DAY)
     return (
-        minutes.count(subject, "attempt"),
-        day.count(subject, "attempt_day"),
-        hour.count(subject, "failure"),
-        day.count(subject, "failure_day"),
+        minutes.count(subject.tallies.attempt),
+        day.count(subject.tallies.attempt_day),
+        hour.count(subject.tallies.failure),
+        day.count(subject.tallies.failure_day),
         distinct(subject, "address", now, DAY),
-        minutes.count(address, "attempt"),
+        minutes.count(address.tallies.attempt),
         tried,
         failed,
-        _ratio(day.count(address, "failure_day"), tried),
+        _ratio(day.count(address.tallies.failure_day), tried),
         subjects,
-        hour.count(network, "attempt"),
+        hour.count(network.tallies.attempt),
         failed_around,
         subjects_around,
-        _ratio(day.count(asn, "failure_day"), day.count(asn, "attempt_day")) if "asn" in context.values else math.nan,
-        hour.count(device, "attempt") if known else math.nan,
+        _ratio(day.count(asn.failure_day), day.count(asn.attempt_day)) if "asn" in context.values else math.nan,
+        hour.count(device.tallies.attempt) if known else math.nan,
         distinct(device, "subject", now, DAY) if known else math.nan,
         max(subjects - past.at_address, 0.0),
         max(subjects_around - past.at_network, 0.0),

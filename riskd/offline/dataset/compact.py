@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import Erasure, FileLogArchive, readable, segments, size
+from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
@@ -34,7 +34,6 @@ from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
 from riskd.offline.segments import crew
 from riskd.progress import Progress
-from riskd.rebuild.order import DATASET
 
 GROUP: Final = 256 << 20
 """Segments are added in groups of about this many bytes."""
@@ -96,28 +95,28 @@ class Dataset:
                 progress(done)
         gone = self._let_go(keep, now)
         self._join()
-        held = self._manifest
+        manifest = self._manifest
         return Filed(
             segments=self._segments,
             counts=dict(+self._counts),
             first_unreadable=self._counts.first,
             gone=gone,
-            rows={table: sum(part.rows for part in held.of(table)) for table in TABLES},
-            files=len(held.parts),
+            rows={table: sum(part.rows for part in manifest.of(table)) for table in TABLES},
+            files=len(manifest.parts),
         )
 
-    def _ours(self, held: Manifest) -> Manifest:
+    def _ours(self, manifest: Manifest) -> Manifest:
         """Check that the dataset belongs to this log. Another log's would take these segments as new at every run."""
         file = self._log / DATASET
         named = file.read_text(encoding="ascii", errors="replace")
         log = named or secrets.token_hex(8)
-        if held.log not in ("", log):
-            remedy = f"give each log its own directory; if that log was deleted, write {held.log} into {file}"
+        if manifest.log not in ("", log):
+            remedy = f"give each log its own directory; if that log was deleted, write {manifest.log} into {file}"
             raise InvalidFile([Problem(self._target.name, "holds the decisions of another log", remedy)])
         if not named:
             file.write_text(log, encoding="ascii")
             sync(file)
-        return replace(held, log=log)
+        return replace(manifest, log=log)
 
     def waiting(self) -> int:
         """Bytes of the segments that are not in the dataset yet."""
@@ -125,8 +124,8 @@ class Dataset:
 
     def _new_segments(self) -> list[Path]:
         """Also those with lines that another version of riskd could not read: they are taken in again."""
-        held, reads = self._manifest, line_format()
-        known = {name for name in held.segments if held.unreadable.get(name, reads) == reads}
+        manifest, reads = self._manifest, line_format()
+        known = {name for name in manifest.segments if manifest.unreadable.get(name, reads) == reads}
         return [path for path in segments(self._log) if name_of(path) not in known]
 
     def _taken(self, new: Sequence[Path], pool: Executor | None) -> Iterator[tuple[Taken, int]]:
@@ -140,17 +139,17 @@ class Dataset:
             yield done.result(), waiting[done]
 
     def _commit(self, taken: Taken) -> None:
-        held = self._manifest
+        manifest = self._manifest
         there = {name_of(path) for path in segments(self._log)}
-        parts = self._without(set(taken.segments) & set(held.segments))
-        unreadable = {name: read_by for name, read_by in held.unreadable.items() if name not in taken.segments}
+        parts = self._without(set(taken.segments) & set(manifest.segments))
+        unreadable = {name: read_by for name, read_by in manifest.unreadable.items() if name not in taken.segments}
         unreadable |= dict.fromkeys(taken.unreadable, line_format())
         self._counts.add(taken.counts)
         self._replace(
             replace(
-                held,
-                features=tuple(dict.fromkeys((*held.features, *NAMES))),
-                segments=tuple(sorted(there & {*held.segments, *taken.segments})),
+                manifest,
+                features=tuple(dict.fromkeys((*manifest.features, *NAMES))),
+                segments=tuple(sorted(there & {*manifest.segments, *taken.segments})),
                 unreadable={name: read_by for name, read_by in unreadable.items() if name in there},
                 parts=(*parts, *taken.parts),
             )
@@ -159,23 +158,23 @@ class Dataset:
 
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:
         """Rewrite the files that contain rows to be removed, and no others. Returns how many rows were removed."""
-        held, entries = self._manifest, self._archive.erased()
+        manifest, entries = self._manifest, self._archive.erased()
         named = {f"{entry.place}@{entry.asked}": entry for entry in entries}
         fresh: dict[int, list[Erasure]] = defaultdict(list)
         for name, entry in named.items():
-            if name not in held.erased:
-                fresh[bucket(entry.place, held.buckets)].append(entry)
+            if name not in manifest.erased:
+                fresh[bucket(entry.place, manifest.buckets)].append(entry)
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
         parts: list[Part] = []
-        for part in held.parts:
+        for part in manifest.parts:
             old = {domain: cutoff for domain, cutoff in cutoffs.items() if part.first.get(domain, now) < cutoff}
             gone = [
                 (entry.place, entry.asked) for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked
             ]
             parts += self._rewritten(part, gone, old) if gone or old else [part]
-        if parts != list(held.parts) or set(named) != set(held.erased):
-            self._replace(replace(held, parts=tuple(parts), erased=tuple(sorted(named))))
-        return sum(part.rows for part in held.parts) - sum(part.rows for part in parts)
+        if parts != list(manifest.parts) or set(named) != set(manifest.erased):
+            self._replace(replace(manifest, parts=tuple(parts), erased=tuple(sorted(named))))
+        return sum(part.rows for part in manifest.parts) - sum(part.rows for part in parts)
 
     def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
         columns, name = schema(part.table, self._manifest.features), WHOSE[part.table]

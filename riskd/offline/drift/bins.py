@@ -81,13 +81,13 @@ class Bins:
 
     def histograms(self) -> dict[str, Histogram]:
         """Each signal over all days, with its design effects."""
-        found = {}
+        histograms = {}
         for row, (name, cuts) in enumerate(self.cuts.items()):
             groups = self.groups[:, row, : len(cuts) + 2]
             mean, rms = design_effects(groups)
             counts = tuple(groups.sum(axis=0).tolist())
-            found[name] = Histogram(cuts=cuts, counts=counts, effect=mean, effect_rms=rms)
-        return found
+            histograms[name] = Histogram(cuts=cuts, counts=counts, effect=mean, effect_rms=rms)
+        return histograms
 
 
 def _counted(first: NDArray[np.int64], second: NDArray[np.int64], rows: int, columns: int) -> Counts:
@@ -115,19 +115,19 @@ def reference(domain: str, names: Sequence[str], forest: Forest, batches: Iterab
 
     `forest` takes vectors of `names`. All rows are held in memory, so pass a sample. Raises ValueError without rows.
     """
-    given = [batch for batch in batches if len(batch.times)]
+    filled = [batch for batch in batches if len(batch.times)]
     whole = Batch(
-        times=np.concatenate([batch.times for batch in given]),
-        subjects=[subject for batch in given for subject in batch.subjects],
-        vectors=np.concatenate([batch.vectors for batch in given]),
+        times=np.concatenate([batch.times for batch in filled]),
+        subjects=[subject for batch in filled for subject in batch.subjects],
+        vectors=np.concatenate([batch.vectors for batch in filled]),
     )
     log_odds = scored(forest, whole.vectors)
     cuts = {name: cuts_of(whole.vectors[:, column]) for column, name in enumerate(names)}
     bins = Bins(cuts | {SCORE: cuts_of(log_odds)}, names)
     bins.add(whole, log_odds)
-    found = bins.histograms()
-    score = found.pop(SCORE)
-    return Reference(domain=domain, rows=bins.rows, since=bins.began, until=bins.ended, features=found, score=score)
+    features = bins.histograms()
+    score = features.pop(SCORE)
+    return Reference(domain=domain, rows=bins.rows, since=bins.began, until=bins.ended, features=features, score=score)
 
 
 def bins_for(reference: Reference, names: Sequence[str]) -> Bins:
@@ -139,16 +139,16 @@ def bins_for(reference: Reference, names: Sequence[str]) -> Bins:
 
 def thinned(batches: Iterable[Batch], most: int) -> Iterator[Batch]:
     """At most `most` rows, drawn by a hash of subject and time: the same rows however they are batched."""
-    kept: list[tuple[NDArray[np.uint32], Batch]] = []
+    drawn: list[tuple[NDArray[np.uint32], Batch]] = []
     size = 0
     for batch in batches:
-        kept.append((_lots(batch), batch))
+        drawn.append((_lots(batch), batch))
         size += len(batch.times)
         if size > 2 * most:
-            kept = [_fewest(kept, most)]
+            drawn = [_fewest(drawn, most)]
             size = most
-    if kept:
-        yield _fewest(kept, most)[1]
+    if drawn:
+        yield _fewest(drawn, most)[1]
 
 
 def _lots(batch: Batch) -> NDArray[np.uint32]:
@@ -156,11 +156,11 @@ def _lots(batch: Batch) -> NDArray[np.uint32]:
     return np.array([zlib.crc32(f"{subject} {moment}".encode()) for subject, moment in pairs], dtype=np.uint32)
 
 
-def _fewest(kept: Sequence[tuple[NDArray[np.uint32], Batch]], most: int) -> tuple[NDArray[np.uint32], Batch]:
-    lots = np.concatenate([lots for lots, _ in kept])
+def _fewest(drawn: Sequence[tuple[NDArray[np.uint32], Batch]], most: int) -> tuple[NDArray[np.uint32], Batch]:
+    lots = np.concatenate([lots for lots, _ in drawn])
     chosen = np.sort(np.argsort(lots, kind="stable")[:most])
-    subjects = [subject for _, batch in kept for subject in batch.subjects]
+    subjects = [subject for _, batch in drawn for subject in batch.subjects]
     times, vectors = (
-        np.concatenate([getattr(batch, name) for _, batch in kept])[chosen] for name in ("times", "vectors")
+        np.concatenate([getattr(batch, name) for _, batch in drawn])[chosen] for name in ("times", "vectors")
     )
     return lots[chosen], Batch(times, [subjects[at] for at in chosen.tolist()], vectors)

@@ -100,18 +100,13 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
 
 def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     """At most `most` rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
-    kept: dict[str, Batch] = {}
-    waiting: dict[str, list[Batch]] = {}
+    drawn: dict[str, list[Batch]] = {}
     for domain, batch in _stored(source, "reference") if is_dataset(source.log) else _read(source):
-        few = waiting.setdefault(domain, [])
-        few.append(batch)
-        if sum(len(each.times) for each in few) > most:
-            kept[domain] = next(thinned([*([kept[domain]] if domain in kept else []), *few], most))
-            few.clear()
-    for domain, few in waiting.items():
-        if few:
-            kept[domain] = next(thinned([*([kept[domain]] if domain in kept else []), *few], most))
-    return kept
+        parts = drawn.setdefault(domain, [])
+        parts.append(batch)
+        if sum(len(part.times) for part in parts) > 2 * most:
+            parts[:] = thinned(parts, most)
+    return {domain: next(thinned(parts, most)) for domain, parts in drawn.items()}
 
 
 def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
@@ -168,10 +163,10 @@ def _packed(rows: list[_Assessed]) -> Batch:
 
 
 def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Counted:
-    found = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
-    for domain, batch in batches(path, span, found.left_out):
-        _add(found.bins[domain], batch, against[domain])
-    return found
+    counted = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
+    for domain, batch in batches(path, span, counted.left_out):
+        _add(counted.bins[domain], batch, against[domain])
+    return counted
 
 
 def _add(bins: Bins, batch: Batch, against: Against) -> None:

@@ -24,12 +24,12 @@ def distance(before: Sequence[int], now: Sequence[int]) -> float:
 
 def holm(chances: Mapping[str, float]) -> set[str]:
     """The names whose probabilities are significant at `ALPHA`, over all of them together (Holm 1979)."""
-    found: set[str] = set()
+    significant: set[str] = set()
     for at, name in enumerate(sorted(chances, key=lambda each: chances[each])):
         if chances[name] > ALPHA / (len(chances) - at):
             break
-        found.add(name)
-    return found
+        significant.add(name)
+    return significant
 
 
 def since(before: Sequence[int], days: Sequence[tuple[int, Counts]]) -> int:

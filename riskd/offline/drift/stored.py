@@ -29,13 +29,17 @@ def batches(
     """
     target = Target.open(name)
     manifest = required(target)
-    kept = [feature for feature in NAMES if feature in manifest.features]
-    found = table(target, manifest, "assessments")
+    features = [feature for feature in NAMES if feature in manifest.features]
+    assessments = table(target, manifest, "assessments")
     for domain in domains:
         chosen = (ds.field("domain") == domain) & ds.field("has_features")
         chosen &= (ds.field("time") >= since) & (ds.field("time") < until)
-        for batch in found.to_batches(
-            columns=["time", "subject", *kept], filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
+        for batch in assessments.to_batches(
+            columns=["time", "subject", *features],
+            filter=chosen,
+            batch_size=BATCH,
+            batch_readahead=2,
+            fragment_readahead=1,
         ):
             vectors = np.full((batch.num_rows, len(NAMES)), np.nan)
             for column, feature in enumerate(NAMES):

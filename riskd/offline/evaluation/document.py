@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from riskd.offline.rows import LabelSource
+
 RATES: Final = {"1%": 0.01, "0.1%": 0.001}
 """The false-positive rates at which recall is reported, by their names in the document."""
 CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = (
@@ -42,6 +44,20 @@ class StepUp(Struct, frozen=True):
 
     name: str
     at: dict[str, Estimate]
+
+
+class OperatingPoint(Struct, frozen=True, kw_only=True):
+    """What a band that begins at this score would do on a journey ('' for all journeys).
+
+    `friction` is the share of good rows with at least this score, `recall` that of attacks, and `precision` the share
+    of attacks among all such rows. Precision depends on how frequent attacks are in the rows.
+    """
+
+    journey: str
+    score: float
+    friction: Estimate
+    recall: Estimate
+    precision: Estimate
 
 
 class Reauthentication(Struct, frozen=True, kw_only=True):
@@ -82,8 +98,8 @@ class Judged(Struct, frozen=True, kw_only=True):
 
     `thresholds` are the raw scores at which `RATES` are met. Rows above the threshold are challenged, and rows at it by
     lot, so that models with few distinct scores are judged at the same rate. `left_out` is the recall of each class by
-    a model that was trained without it, and empty if none was trained. `reliability` is None if scores are not
-    probabilities. `curve` is recall over all attacks at growing false-positive rates.
+    a model that was trained without it, and empty if none was trained. `reliability` is None and `operating` is empty
+    if scores are not probabilities. `curve` is recall over all attacks at growing false-positive rates.
     """
 
     version: str
@@ -96,6 +112,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     reauthentications: tuple[Reauthentication, ...]
     reliability: Reliability | None
     curve: tuple[tuple[float, float], ...]
+    operating: tuple[OperatingPoint, ...] = ()
 
 
 Part = Literal["overall", "class", "depth", "left_out", "segment"]
@@ -137,7 +154,7 @@ class Data(Struct, frozen=True, kw_only=True):
 
     sha256: str
     schema: str
-    labels: Literal["truth", "outcomes"]
+    labels: LabelSource
     rows: int
     good: int
     fraud: int

@@ -19,6 +19,7 @@ from riskd.offline.evaluation.document import (
     Difference,
     Estimate,
     Judged,
+    OperatingPoint,
     Part,
     Point,
     Recall,
@@ -33,8 +34,12 @@ DEPTHS: Final = {"none": 0.0, "1 to 4": 5.0, "5 to 19": 20.0, "20 and more": np.
 """Names of history depths, in decayed sign-ins, each with its upper bound."""
 RECALLS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Shares of attacks found for which the cost to honest people is reported."""
+SCORES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Scores at which a policy's band may begin, for which the effect is reported."""
 CURVE: Final = tuple(float(rate) for rate in np.round(np.geomspace(1e-4, 1.0, 41), 6))
 BINS: Final = 15
+EVERY: Final = ""
+"""The journey of an operating point over all journeys."""
 ANY: Final = "fraud"
 """The name for attacks of unknown class."""
 Counts = NDArray[np.uint8]
@@ -79,7 +84,7 @@ def judge(
         name: {key: values for part in _parts(frame, one, draws) for key, values in part.items()}
         for name, one in scored.items()
     }
-    models = {name: _judged(frame, one, figures[name]) for name, one in scored.items()}
+    models = {name: _judged(frame, one, figures[name], draws) for name, one in scored.items()}
     differences = tuple(
         Difference(
             other=other,
@@ -135,6 +140,11 @@ class _Frame:
             },
         }
         self._groups["left_out"] = self._groups["class"]
+        self._journeys = (EVERY, *map(str, np.unique(rows.journeys[chosen | fraud])))
+        self._good_on, self._fraud_on = (
+            np.array([(rows.journeys[side] == name) | (name == EVERY) for name in self._journeys], dtype=np.float64)
+            for side in (self.good, self.fraud)
+        )
         self.keys = [
             _Key(part, name, rate)
             for part, groups in self._groups.items()
@@ -179,6 +189,34 @@ class _Frame:
                         estimates[key][number] = value
         return estimates
 
+    def operating(self, probabilities: Floats, draws: list[Counts]) -> tuple[OperatingPoint, ...]:
+        """The operating points of all journeys, then of each, at each of `SCORES`."""
+        hits, totals = [], []
+        for rows, groups in ((self.good, self._good_on), (self.fraud, self._fraud_on)):
+            beyond = (probabilities[rows, None] >= np.array(SCORES)).astype(np.float64)
+            weighted = (groups * often[rows] for often in draws)
+            sums = [(each @ beyond, each.sum(axis=1, keepdims=True)) for each in weighted]
+            hits.append(np.array([inside for inside, _ in sums]))
+            totals.append(np.array([whole.repeat(len(SCORES), axis=1) for _, whole in sums]))
+        good, fraud = hits
+
+        def estimate(part: Floats, whole: Floats, place: tuple[int, int]) -> Estimate:
+            at = (slice(None), *place)
+            with np.errstate(invalid="ignore"):
+                return _estimate(int(whole[0][place]), part[at] / whole[at])
+
+        return tuple(
+            OperatingPoint(
+                journey=journey,
+                score=score,
+                friction=estimate(good, totals[0], (row, column)),
+                recall=estimate(fraud, totals[1], (row, column)),
+                precision=estimate(fraud, good + fraud, (row, column)),
+            )
+            for row, journey in enumerate(self._journeys)
+            for column, score in enumerate(SCORES)
+        )
+
 
 def depth_of(rows: Rows) -> NDArray[np.str_]:
     """The name in `DEPTHS` for each row's history."""
@@ -198,7 +236,7 @@ def _estimate(total: int, values: Floats) -> Estimate:
     return Estimate(total, *(float(np.round(value, 6)) for value in (values[0], low, high)))
 
 
-def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats]) -> Judged:
+def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats], draws: list[Counts]) -> Judged:
     def estimates(part: Part) -> dict[str, dict[str, Estimate]]:
         by_name: dict[str, dict[str, Estimate]] = {}
         for key, values in figures.items():
@@ -220,6 +258,7 @@ def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats]) -> Judge
         reliability=None
         if one.probabilities is None
         else reliability(one.probabilities[frame.good], one.probabilities[frame.fraud]),
+        operating=() if one.probabilities is None else frame.operating(one.probabilities, draws),
         curve=tuple((rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6)) for rate in CURVE),
     )
 

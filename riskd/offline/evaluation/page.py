@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from riskd.offline.charts import WIDTH, bars, date, figure, mark, room, text
+from riskd.offline.evaluation import table as tables
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
 from riskd.offline.evaluation.examples import Example, Importance
 from riskd.offline.evaluation.table import NAMES, share
@@ -20,14 +23,16 @@ positives</b>). Rows at the threshold are drawn by lot, so that models with few 
 rate. Intervals are 95 % bootstraps over subjects; attacks of one campaign resemble each other, so true intervals are
 wider. Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of
 thumb count a new device, a new country and impossible travel. Large boosted trees are 400 trees on the same rows
-without riskd's limits. Simulated attackers are not real ones: use these figures to compare models, and expect lower
+without riskd's limits. <b>Friction</b>, <b>recall</b> and <b>precision</b> of a band are the shares of good rows and of
+attacks with at least its score, and of attacks among both; where attacks are rarer than in these rows, precision is
+lower. Simulated attackers are not real ones: use these figures to compare models, and expect lower
 ones in production.</small></p>
 """
 
 
 def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Sequence[Example]) -> str:
     """The evaluation as an HTML document. Everything that comes from logs or bundles is escaped."""
-    candidate = evaluation.models[CANDIDATE]
+    candidate, models = evaluation.models[CANDIDATE], evaluation.models
     return document(
         f"Evaluation of {candidate.version}, {evaluation.domain}",
         "".join(
@@ -35,19 +40,21 @@ def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Se
                 tiles(_figures(evaluation)),
                 _WORDS,
                 "<h2>Attacks that are found</h2>",
-                _recall_curve(evaluation.models),
+                _recall_curve(models),
                 *(
-                    _dots(f"Recall at {rate} false positives, by class of attack", evaluation.models, "classes", rate)
+                    _dots(f"Recall at {rate} false positives, by class of attack", models, "classes", rate)
                     for rate in RATES
                 ),
-                _dots("Recall at 1% false positives, by depth of history", evaluation.models, "depths", "1%"),
-                _left_out(evaluation),
-                _goals(evaluation),
+                _dots("Recall at 1% false positives, by depth of history", models, "depths", "1%"),
+                table("Recall at 1% false positives of a class left out of training", *tables.left_out(evaluation)),
+                table("Goals: recall at 1% false positives", *tables.goals(evaluation)),
                 "<h2>What honest people are asked</h2>",
-                _segments(evaluation),
-                _costs(evaluation.models),
+                table("Honest attempts challenged, by segment, at the threshold of all", *tables.segments(models)),
+                table(tables.COSTS.capitalize(), *tables.costs(models)),
+                "<h2>Where bands may begin</h2>",
+                _bands(models),
                 "<h2>Whether probabilities hold</h2>",
-                _calibration(evaluation.models),
+                _calibration(models),
                 "<h2>What moves scores</h2>",
                 _contributions(importances),
                 _examples(examples),
@@ -142,53 +149,12 @@ def _dots(title: str, models: Mapping[str, Judged], part: str, rate: str) -> str
     return figure(title, base + 24, parts, _key(models, line=False))
 
 
-def _left_out(evaluation: Evaluation) -> str:
-    candidate = evaluation.models[CANDIDATE]
-    head = (
-        "class",
-        "left out of training",
-        "trained with it",
-        *(NAMES[name] for name in evaluation.models if name != CANDIDATE),
+def _bands(models: Mapping[str, Judged]) -> str:
+    (_, *head), rows = tables.bands(models)
+    return "".join(
+        table(f"A band that begins at a score: {journey}", head, [cells for _, *cells in group])
+        for journey, group in groupby(rows, key=itemgetter(0))
     )
-
-    def of(model: Judged, attack: str) -> str:
-        return next(share(each.at["1%"]) for each in model.classes if each.name == attack)
-
-    rows = [
-        (each.name, share(each.at["1%"]), *(of(model, each.name) for model in evaluation.models.values()))
-        for each in candidate.left_out
-    ]
-    return table("Recall at 1% false positives of a class that training did not have", head, rows)
-
-
-def _segments(evaluation: Evaluation) -> str:
-    shown = [name for name in (CANDIDATE, CHAMPION, "large_boosted") if name in evaluation.models]
-    head = ("segment", "rows", *(f"{NAMES[name]} {rate}" for rate in RATES for name in shown))
-    rows = [
-        (
-            first.name,
-            f"{first.at['1%'].total:,}",
-            *(share(evaluation.models[name].segments[at].at[rate]) for rate in RATES for name in shown),
-        )
-        for at, first in enumerate(evaluation.models[CANDIDATE].segments)
-    ]
-    return table("Honest attempts challenged, by segment, at the threshold of all", head, rows)
-
-
-def _costs(models: Mapping[str, Judged]) -> str:
-    head = ("attacks found", *(NAMES[name] for name in models))
-    rows = [
-        (
-            f"{first.recall:.0%}",
-            *(
-                f"{cost.mean:.2f} ({cost.median:.0f}), {cost.share:.1%}"
-                for model in models.values()
-                for cost in [model.reauthentications[at]]
-            ),
-        )
-        for at, first in enumerate(next(iter(models.values())).reauthentications)
-    ]
-    return table("Challenges of an honest subject: mean (median), and of all good attempts", head, rows)
 
 
 def _calibration(models: Mapping[str, Judged]) -> str:
@@ -210,26 +176,9 @@ def _calibration(models: Mapping[str, Judged]) -> str:
         for point in reliability.points:
             label = f"predicted {point.said:.4g}, found {point.found:.4g} of {point.rows:,}"
             parts.append(mark(number, *at_point(point), label))
-    names = list(models)
-    rows = [
-        (NAMES[names[at]], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}") for at, each in calibrated
-    ]
     key = [sample for sample, model in zip(_key(models, line=False), models.values(), strict=True) if model.reliability]
     picture = figure("Probability predicted (across) and share of attacks found (up)", base + 28, parts, key)
-    return picture + table("Probabilities", ("model", "calibration error", "Brier score", "of the base rate"), rows)
-
-
-def _goals(evaluation: Evaluation) -> str:
-    rows = [
-        (
-            goal.name,
-            goal.attack,
-            f"{goal.margin * 100:+.1f} points",
-            ("yes" if goal.met else "no") + ("" if goal.sure else ", within the interval"),
-        )
-        for goal in evaluation.goals
-    ]
-    return table("Goals: recall at 1% false positives at least as good", ("as", "class", "margin", "reached"), rows)
+    return picture + table("Probabilities", *tables.reliability(models))
 
 
 def _contributions(importances: Sequence[Importance]) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from riskd.offline.charts import date
-from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Estimate, Evaluation, Judged, Recall
+from riskd.offline.evaluation.document import (
+    CANDIDATE,
+    CHAMPION,
+    LARGE_BOOSTED,
+    RATES,
+    Estimate,
+    Evaluation,
+    Judged,
+    Recall,
+)
 from riskd.wording import quantity
 
 NAMES: Final = {
@@ -17,13 +26,14 @@ NAMES: Final = {
     "isolation_forest": "isolation forest",
     "large_boosted": "large boosted trees",
 }
+COSTS: Final = "challenges of an honest subject, mean (median), and share of all good attempts"
 
 
 def markdown(evaluation: Evaluation) -> str:
     """The whole evaluation."""
-    data = evaluation.data
+    data, models = evaluation.data, evaluation.models
     lines = [
-        f"# {evaluation.models[CANDIDATE].version}, {evaluation.domain}",
+        f"# {models[CANDIDATE].version}, {evaluation.domain}",
         "",
         (
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
@@ -32,13 +42,14 @@ def markdown(evaluation: Evaluation) -> str:
             f" Intervals: 95 %, {evaluation.resamples} bootstraps of the subjects."
         ),
         "",
-        *_section("Recall by class of attack", recalls(evaluation.models)),
-        *_section("Recall by depth of history", recalls(evaluation.models, "depths")),
-        *_section("With the class left out of training", _left_out(evaluation)),
-        *_section("Honest attempts above the threshold, by segment", _segments(evaluation)),
-        *_section("What finding more costs: challenges of honest people", _costs(evaluation)),
-        *_section("Probabilities", _reliability(evaluation)),
-        *_section("Goals at 1 % false positives", _goals(evaluation)),
+        *_section("Recall by class of attack", recalls(models)),
+        *_section("Recall by depth of history", recalls(models, "depths")),
+        *_section("With the class left out of training", table(*left_out(evaluation))),
+        *_section("Honest attempts above the threshold, by segment", table(*segments(models))),
+        *_section(f"What finding more costs: {COSTS}", table(*costs(models))),
+        *_section("Probabilities", table(*reliability(models))),
+        *_section("What a band that begins at a score would do", table(*bands(models))),
+        *_section("Goals at 1 % false positives", table(*goals(evaluation))),
     ]
     return "\n".join(lines)
 
@@ -74,7 +85,7 @@ def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[
     )
 
 
-def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[list[str]]) -> str:
     """A Markdown table with aligned columns; '' without rows."""
     cells = [list(head), *rows]
     if len(cells) == 1:
@@ -110,65 +121,94 @@ def _total(each: Recall) -> int:
     return next(iter(each.at.values())).total
 
 
-def _left_out(evaluation: Evaluation) -> str:
+Table = tuple[list[str], list[list[str]]]
+"""The head of a table, and its rows."""
+
+
+def left_out(evaluation: Evaluation) -> Table:
+    """Recall at 1 % false positives of each class of attack that training did not have."""
     candidate = evaluation.models[CANDIDATE]
-    others = [name for name in evaluation.models if name not in (CANDIDATE, CHAMPION, "large_boosted")]
-    head = ["class left out", "rows", "candidate", "champion", *(NAMES[name] for name in others), "trained with it"]
+    others = [name for name in evaluation.models if name != CANDIDATE]
+    head = ["class left out", "rows", "candidate", *(NAMES[name] for name in others), "trained with it"]
 
-    def row(each: Recall) -> list[str]:
-        known = [evaluation.models[name] for name in (CHAMPION, *others) if name in evaluation.models]
-        shares = [share(_of(model, each.name).at["1%"]) for model in (*known, candidate)]
-        return [each.name, f"{_total(each):,}", share(each.at["1%"]), *shares]
+    def of(model: Judged, attack: str) -> str:
+        return next(share(each.at["1%"]) for each in model.classes if each.name == attack)
 
-    return table(head, (row(each) for each in candidate.left_out))
+    rows = [
+        [
+            each.name,
+            f"{_total(each):,}",
+            share(each.at["1%"]),
+            *(of(evaluation.models[name], each.name) for name in (*others, CANDIDATE)),
+        ]
+        for each in candidate.left_out
+    ]
+    return head, rows
 
 
-def _of(model: Judged, attack: str) -> Recall:
-    return next(each for each in model.classes if each.name == attack)
-
-
-def _segments(evaluation: Evaluation) -> str:
-    shown = {
-        name: evaluation.models[name] for name in (CANDIDATE, CHAMPION, "large_boosted") if name in evaluation.models
-    }
+def segments(models: Mapping[str, Judged]) -> Table:
+    """The share of each honest segment above the threshold of all."""
+    shown = {name: models[name] for name in (CANDIDATE, CHAMPION, LARGE_BOOSTED) if name in models}
     head = ["segment", "rows", *(f"{NAMES[name]} {rate}" for rate in RATES for name in shown)]
-
-    def rows() -> Iterator[list[str]]:
-        for number, first in enumerate(evaluation.models[CANDIDATE].segments):
-            each = [model.segments[number] for model in shown.values()]
-            total = next(iter(first.at.values())).total
-            yield [first.name, f"{total:,}", *(share(one.at[rate]) for rate in RATES for one in each)]
-
-    return table(head, rows())
-
-
-def _costs(evaluation: Evaluation) -> str:
-    head = ["attacks found", *(f"{NAMES[name]}, mean (median) a subject" for name in evaluation.models)]
-
-    def rows() -> Iterator[list[str]]:
-        for number, first in enumerate(evaluation.models[CANDIDATE].reauthentications):
-            costs = [model.reauthentications[number] for model in evaluation.models.values()]
-            yield [f"{first.recall:.0%}", *(f"{each.mean:.2f} ({each.median:.0f}), {each.share:.1%}" for each in costs)]
-
-    return table(head, rows())
+    rows = [
+        [
+            each[0].name,
+            f"{each[0].at['1%'].total:,}",
+            *(share(one.at[rate]) for rate in RATES for one in each),
+        ]
+        for each in zip(*(model.segments for model in shown.values()), strict=True)
+    ]
+    return head, rows
 
 
-def _reliability(evaluation: Evaluation) -> str:
-    rows = (
+def costs(models: Mapping[str, Judged]) -> Table:
+    """Challenges of honest people for each share of attacks found."""
+    head = ["attacks found", *(NAMES[name] for name in models)]
+    rows = [
+        [
+            f"{each[0].recall:.0%}",
+            *(f"{cost.mean:.2f} ({cost.median:.0f}), {cost.share:.1%}" for cost in each),
+        ]
+        for each in zip(*(model.reauthentications for model in models.values()), strict=True)
+    ]
+    return head, rows
+
+
+def bands(models: Mapping[str, Judged]) -> Table:
+    """The operating points of each model with probabilities, by journey and score."""
+    scored = {name: model.operating for name, model in models.items() if model.operating}
+    figures = ("friction", "recall", "precision")
+    head = ["journey", "score from", *(f"{NAMES[name]} {figure}" for name in scored for figure in figures)]
+    rows = [
+        [
+            f"{each[0].journey or 'all journeys'}, {each[0].friction.total:,} good, {each[0].recall.total:,} fraud",
+            f"{each[0].score:g}",
+            *(share(getattr(point, figure)) for point in each for figure in figures),
+        ]
+        for each in zip(*scored.values(), strict=True)
+    ]
+    return head, rows
+
+
+def reliability(models: Mapping[str, Judged]) -> Table:
+    """Errors of predicted probabilities."""
+    rows = [
         [NAMES[name], f"{each.ece:.4f}", f"{each.brier:.5f}", f"{each.reference:.5f}"]
-        for name, model in evaluation.models.items()
+        for name, model in models.items()
         if (each := model.reliability)
-    )
-    return table(["model", "calibration error", "Brier score", "base rate's Brier score"], rows)
+    ]
+    return ["model", "calibration error", "Brier score", "base rate's Brier score"], rows
 
 
-def _goals(evaluation: Evaluation) -> str:
-    rows = (
-        [goal.name, goal.attack, f"{goal.margin * 100:+.1f}", _verdict(met=goal.met, sure=goal.sure)]
+def goals(evaluation: Evaluation) -> Table:
+    """The goals of the candidate."""
+    rows = [
+        [
+            goal.name,
+            goal.attack,
+            f"{goal.margin * 100:+.1f}",
+            ("yes" if goal.met else "no") + ("" if goal.sure else ", within the interval"),
+        ]
         for goal in evaluation.goals
-    )
-    return table(["at least as good", "class", "margin in points", "reached"], rows)
-
-
-def _verdict(*, met: bool, sure: bool) -> str:
-    return ("yes" if met else "no") + ("" if sure else ", within the interval")
+    ]
+    return ["at least as good", "class", "margin in points", "reached"], rows

@@ -102,12 +102,12 @@ def _signin(row: Row) -> Row:
     """A row of the CSV with the field names of Graph."""
     method, status = text(row, "Multifactor authentication auth method"), text(row, "Status")
     error = text(row, "Sign-in error code")
-    found: dict[str, object] = {ours: row.get(column) for column, ours in _COLUMNS.items()}
+    fields: dict[str, object] = {ours: row.get(column) for column, ours in _COLUMNS.items()}
     required = text(row, "Authentication requirement").lower().startswith("multi")
     used = ["password", method] if required and method not in ("", "None") else []
-    found["authenticationDetails"] = [{"authenticationMethod": name, "succeeded": True} for name in used]
-    found["status"] = {"errorCode": "0" if status == "Success" else error if error not in ("", "None") else status}
-    return found
+    fields["authenticationDetails"] = [{"authenticationMethod": name, "succeeded": True} for name in used]
+    fields["status"] = {"errorCode": "0" if status == "Success" else error if error not in ("", "None") else status}
+    return fields
 
 
 SOURCE: Final = Source(name="entra", title="Microsoft Entra sign-in logs", read=read, subjects=("id", "upn"))

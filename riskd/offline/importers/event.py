@@ -100,25 +100,25 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
 def moment(value: str) -> float | None:
     """Epoch seconds of an ISO 8601 date or time, UTC if it has no timezone; None if it is not one."""
     try:
-        found = datetime.fromisoformat(value)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        parsed = datetime.fromisoformat(value)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
 
 def milliseconds(value: object) -> float | None:
     """Epoch seconds from epoch milliseconds; None if the value is not a number."""
-    found = number(value)
-    return None if found is None else found / 1000
+    parsed = number(value)
+    return None if parsed is None else parsed / 1000
 
 
 _METHODS: Final = (
@@ -142,10 +142,10 @@ def methods(names: Iterable[str]) -> tuple[str, ...]:
 
     An approved push is only `mfa`: it proves no key to the service, and tired people approve.
     """
-    found = dict.fromkeys(method for name in names if (method := _method(name[:64].lower())))
-    if len(found) > 1:
-        found["mfa"] = None
-    return tuple(found)
+    unique = dict.fromkeys(method for name in names if (method := _method(name[:64].lower())))
+    if len(unique) > 1:
+        unique["mfa"] = None
+    return tuple(unique)
 
 
 def proof(amr: tuple[str, ...], *, challenged: bool = False) -> str:

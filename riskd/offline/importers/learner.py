@@ -88,9 +88,9 @@ class Learner:
             device=Device(user_agent=event.user_agent) if event.user_agent else None,
         )
         address = parse(event.address)
-        found = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
-        if found or address is None:
-            return Skipped("invalid", found[0].where if found else "network.client_ip")
+        problems = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
+        if problems or address is None:
+            return Skipped("invalid", problems[0].where if problems else "network.client_ip")
         explicit = self._engine.release.policies[scope.domain].of(scope.tenant).explicit_consent
         attempt = signals.consented(attempt, explicit=explicit)
         seen = observe(parts, attempt, address, time)

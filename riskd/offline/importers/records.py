@@ -94,10 +94,10 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # what io calls it with
-        found = self._file.read(len(buffer))
-        buffer[: len(found)] = found
-        self.count += len(found)
-        return len(found)
+        chunk = self._file.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self.count += len(chunk)
+        return len(chunk)
 
 
 def _records(raw: io.RawIOBase, *, lines: bool) -> Iterator[Record]:

@@ -1,12 +1,13 @@
 """Imports files: records become events, events become deltas, and deltas are written in batches, each with a bookmark.
 
-A batch and its bookmark are one transaction, so an interrupted import continues where it stopped and teaches nothing
-twice. A file is recognised by its first record and verified by a digest of all records; what was appended is new.
+A batch and its bookmark are one transaction (except in a cluster, which writes the bookmark first), so an interrupted
+import continues where it stopped and teaches nothing twice. A file is recognised by its first record and verified by a
+digest of all records; what was appended is new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -165,17 +166,26 @@ class Import:
             self._commit(at + 1)
 
     def _commit(self, records: int) -> None:
-        """Write what was learned since the last commit, and the bookmark after `records` records, in one
-        transaction."""
+        """Write what was learned since the last commit, and the bookmark after `records` records, in one transaction.
+
+        There is always an earlier bookmark to replace, because a cluster then writes it before what was learned. So an
+        import that is interrupted there may lose a part of one batch, but teaches nothing twice.
+        """
         deltas, self._deltas, self._events = self._deltas, [], 0
         if self._options.dry_run or records <= self._committed:
             return
-        document, now = encode(Mark(records, self._chain, self._tally)), self._parts.clock()
+        if self._stored is None:
+            self._write((), Mark(0, b"", Tally()))
+        self._write(deltas, Mark(records, self._chain, self._tally))
+        self._committed = records
+
+    def _write(self, deltas: Sequence[Delta], mark: Mark) -> None:
+        document, now = encode(mark), self._parts.clock()
         bookmark = Swap(self._key, self._stored, document, now + PROFILE_SECONDS)
         if not self._parts.store.write(deltas, (bookmark,), now, _PATIENCE):
             what = "another process is importing the same file"
             raise Unavailable([Problem("import", what, "wait until it is done, then run this again")])
-        self._stored, self._committed = document, records
+        self._stored = document
 
 
 def _happened(event: Event) -> str:

@@ -83,10 +83,10 @@ def _steps(old: Sequence[Steps], new: Sequence[Steps]) -> Iterator[str]:
 
 
 def _by_feature(steps: Sequence[Steps]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for each in steps:
-        found.setdefault(each.feature, []).append(function(each))
-    return found
+        texts.setdefault(each.feature, []).append(function(each))
+    return texts
 
 
 def function(steps: Steps) -> str:

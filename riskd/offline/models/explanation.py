@@ -124,7 +124,7 @@ def sample(log: Path, domain: str, most: int, counts: Counts) -> list[Assessment
 
     Raises InvalidFile for a log that cannot be read, or has none.
     """
-    kept: list[AssessmentRecord] = []
+    drawn: list[AssessmentRecord] = []
     step, at = 1, 0
     for path in segments_of(log):
         for line in _lines(path):
@@ -139,13 +139,13 @@ def sample(log: Path, domain: str, most: int, counts: Counts) -> list[Assessment
                 damaged(counts, path, line, error)
                 continue
             if isinstance(record, AssessmentRecord) and _fits(record, domain):
-                kept.append(record)
-                if len(kept) > most:
-                    kept, step = kept[1::2], 2 * step
-    if not kept:
+                drawn.append(record)
+                if len(drawn) > most:
+                    drawn, step = drawn[1::2], 2 * step
+    if not drawn:
         what = f"has no assessment of {domain} with the features of this version of riskd"
         raise InvalidFile([Problem(str(log), what, "`riskd replay` converts a log of another version")])
-    return kept
+    return drawn
 
 
 def vector_of(record: AssessmentRecord) -> list[float]:

@@ -64,11 +64,11 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
 def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:
     """Why the evaluation is not one of these two models, or ''."""
     for name, version in ((CANDIDATE, candidate), (CHAMPION, champion)):
-        found = evaluation.models.get(name)
-        if found is None:
+        model = evaluation.models.get(name)
+        if model is None:
             return f"has no {name}"
-        if found.version != version:
-            return f"is of {name} {found.version}, and not {version}"
+        if model.version != version:
+            return f"is of {name} {model.version}, and not {version}: evaluate again, with this {name}"
     return ""
 
 

@@ -10,20 +10,26 @@ from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
+from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import read_policy
-from riskd.core.features import NAMES
+from riskd.core.features import DEFINITIONS, NAMES
+from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.replay import replay, vector_of
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
+from riskd.offline.truth import Truths
 from riskd.progress import Begin, ignore_progress
 
 Part = TypeVar("Part")
+Models = tuple[tuple[str, Path], ...]
+"""Identity domains, each with the directory of its model."""
 _NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 
 
@@ -48,20 +54,28 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What to replay, with which policies (file name and text of each), and with how many processes."""
+    """What to replay, with which policies (file name and text of each), and with how many processes.
+
+    `truth`: the simulation's truth that labels decisions; None if outcomes do. `models` score decisions again; without
+    one, decisions of a domain keep their recorded score.
+    """
 
     log: Path
+    truth: Path | None = None
     policies: tuple[tuple[str, str], ...]
+    models: Models = ()
     choice: Choice = Choice()
     workers: int | None = None
     begin: Begin = ignore_progress
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What every process needs: file names and texts of the policies, and the file of outcomes."""
+    """What every process needs: file names and texts of the policies, and the file of outcomes, or of the truth."""
 
     policies: tuple[tuple[str, str], ...]
     outcomes: Path
+    truth: Path | None = None
+    models: Models = ()
     choice: Choice
 
 
@@ -76,13 +90,22 @@ def run(source: Source) -> Tally:
 def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
     """Two passes over a log: the first collects outcomes, the second yields what `work` returns for each segment.
 
+    With a truth, the first pass is left out.
+
     Raises InvalidFile as `run`.
     """
     paths = segments_of(source.log)
     whole = size(paths)
     with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
-        plan = Plan(policies=source.policies, outcomes=Path(directory) / "outcomes", choice=source.choice)
-        write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
+        plan = Plan(
+            policies=source.policies,
+            outcomes=Path(directory) / "outcomes",
+            truth=source.truth,
+            models=source.models,
+            choice=source.choice,
+        )
+        if not source.truth:
+            write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
         yield from each_segment(paths, partial(work, plan), pool, source.begin("decisions", whole))
 
 
@@ -102,19 +125,22 @@ def outcomes_of(path: Path) -> bytes:
 
 def replay_segment(plan: Plan, path: Path) -> Tally:
     """Replay the decisions of one segment."""
-    policies, outcomes = ready(plan)
+    policies, labels = ready(plan)
     tally = Tally()
-    for record in decisions_of(path, plan.choice, tally):
+    for record in decisions_of(path, plan, tally):
         policy = policies.get(record.domain)
         if policy is None:
             tally.counts["other_domain"] += 1
         else:
-            tally.add(policy, record, replay(policy, record), outcomes.label(record.id))
+            label, attack = labels.label(record.id), labels.attack(record.id)
+            tally.add(policy, record, replay(policy, record), label, attack)
     return tally
 
 
-def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[AssessmentRecord]:
-    """The chosen decisions of a segment. Other lines are counted by what they are."""
+def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRecord]:
+    """The chosen decisions of a segment, with the scores of the plan's models. Other lines are counted by what they
+    are."""
+    forests = loaded(plan.models)
     for line in read_segment(path):
         try:
             record = decode(line)
@@ -124,8 +150,10 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
         if isinstance(record, AssessmentRecord):
             if len(record.vector) != len(NAMES):
                 tally.counts["other_features"] += 1
-            elif not choice.takes(record):
+            elif not plan.choice.takes(record):
                 tally.counts["not_chosen"] += 1
+            elif (forest := forests.get(record.domain)) is not None:
+                yield replace(record, score=forest.score(vector_of(record))[1])
             else:
                 yield record
         elif isinstance(record, OutcomeRecord):
@@ -135,8 +163,15 @@ def decisions_of(path: Path, choice: Choice, tally: Tally) -> Iterator[Assessmen
 
 
 @lru_cache(1)
-def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes]:
-    """The compiled policies by domain, and the outcomes; made once in each process."""
+def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes | Truths]:
+    """The compiled policies by domain, and the labels; made once in each process."""
     compiler = CelCompiler(NAMES)
     policies = [read_policy(where, text, compiler) for where, text in plan.policies]
-    return {policy.domain: policy for policy in policies}, Outcomes(plan.outcomes)
+    labels = Truths(plan.truth) if plan.truth else Outcomes(plan.outcomes)
+    return {policy.domain: policy for policy in policies}, labels
+
+
+@lru_cache(1)
+def loaded(models: Models) -> dict[str, Forest]:
+    """The forest of each model by domain; loaded once in each process."""
+    return {domain: load_model(path, DEFINITIONS, domain=domain) for domain, path in models}

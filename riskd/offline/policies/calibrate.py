@@ -39,20 +39,20 @@ _DIGITS: Final = 3
 class Sample:
     """The decisions of one label on one journey, reduced to what bands need.
 
-    `asked` decisions are challenged whatever the bands are: by rules, gaps or cold start. The score of every other
-    decision is in the list of the laxest band whose tier it does not satisfy; decisions that satisfy every tier are in
-    no list.
+    `unavoidable` decisions are challenged whatever the bands are: by rules, gaps or cold start. The score of every
+    other decision is in the list of the laxest band whose tier it does not satisfy; decisions that satisfy every tier
+    are in no list.
     """
 
     def __init__(self, bands: int) -> None:
         self.total = 0
-        self.asked = 0
+        self.unavoidable = 0
         self.scores = [array("d") for _ in range(bands)]
 
     def __iadd__(self, other: Sample) -> Sample:
         """Add another sample."""
         self.total += other.total
-        self.asked += other.asked
+        self.unavoidable += other.unavoidable
         for mine, theirs in zip(self.scores, other.scores, strict=True):
             mine.extend(theirs)
         return self
@@ -60,20 +60,20 @@ class Sample:
     def challenged(self, edges: Sequence[float]) -> Share:
         """The share that is challenged if the bands begin at these scores. Each bound is one-sided at `TAIL`."""
         beyond = sum(sum(score >= edge for score in scores) for scores, edge in zip(self.scores, edges, strict=True))
-        return share(self.asked + beyond, self.total, 1 - 2 * TAIL)
+        return share(self.unavoidable + beyond, self.total, 1 - 2 * TAIL)
 
 
 class Samples:
     """Good and fraudulent decisions by identity domain and journey."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, str, int], Sample] = {}
+        self.by_journey: dict[tuple[str, str, int], Sample] = {}
         self.tally = Tally()
 
     def __iadd__(self, other: Samples) -> Samples:
         """Add other samples."""
-        for key, sample in other.known.items():
-            mine = self.known.setdefault(key, Sample(len(sample.scores)))
+        for key, sample in other.by_journey.items():
+            mine = self.by_journey.setdefault(key, Sample(len(sample.scores)))
             mine += sample
         self.tally += other.tally
         return self
@@ -82,12 +82,12 @@ class Samples:
         """Add one decision of known outcome."""
         name = replayed.attempt.journey
         journey = policy.journeys[name]
-        sample = self.known.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
+        sample = self.by_journey.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
         sample.total += 1
         attempt, context = replayed.attempt, replayed.context
         without = decide(policy, attempt, context, BELOW, replayed.hits)
         if without.raised and not without.requirement.satisfied:
-            sample.asked += 1
+            sample.unavoidable += 1
             return
         for scores, tier in zip(sample.scores, journey.bands.tiers[1:], strict=True):
             suspect = name == "session" and tier > journey.floor
@@ -96,7 +96,7 @@ class Samples:
                 if score < 1.0:
                     scores.append(score)
                 else:
-                    sample.asked += 1  # beyond every band
+                    sample.unavoidable += 1  # beyond every band
                 return
 
 
@@ -126,11 +126,11 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     A learning journey is judged by what it will require. Decisions of tenants with their own bands or floors do not
     depend on the bands in question; they are counted separately.
     """
-    policies, outcomes = ready(plan)
+    policies, labels = ready(plan)
     policies = {domain: policy.requiring() for domain, policy in policies.items()}
     samples = Samples()
-    for record in decisions_of(path, plan.choice, samples.tally):
-        policy, label = policies.get(record.domain), outcomes.label(record.id)
+    for record in decisions_of(path, plan, samples.tally):
+        policy, label = policies.get(record.domain), labels.label(record.id)
         label = GOOD if presumed and label == UNKNOWN else label
         if policy is None:
             samples.tally.counts["other_domain"] += 1
@@ -158,7 +158,8 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
     """The bands of one journey for a budget between 0 and 1."""
     journey = policy.journeys[name]
     good, fraud = (
-        samples.known.get((policy.domain, name, label)) or Sample(len(journey.bands.edges)) for label in (GOOD, FRAUD)
+        samples.by_journey.get((policy.domain, name, label)) or Sample(len(journey.bands.edges))
+        for label in (GOOD, FRAUD)
     )
     calibration = Calibration(
         domain=policy.domain,
@@ -171,7 +172,7 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
     refused, needed = _refused(good, journey, budget)
     if refused:
         return replace(calibration, refused=refused, needed=needed)
-    edges = _edges(good, journey, most_hits(good.total, budget, TAIL) - good.asked)
+    edges = _edges(good, journey, most_hits(good.total, budget, TAIL) - good.unavoidable)
     old = journey.bands.edges
     return replace(
         calibration,
@@ -191,12 +192,12 @@ def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
         known = quantity(good.total, "good decision")
         what = f"{known} cannot show that at most {budget * 100:.3g} % of them are challenged"
         return what, fewest - good.total
-    if good.asked <= most_hits(good.total, budget, TAIL):
+    if good.unavoidable <= most_hits(good.total, budget, TAIL):
         return "", 0
-    others = share(good.asked, good.total)
+    others = share(good.unavoidable, good.total)
     cause = f"rules, gaps and cold start by themselves challenge {others} of good decisions"
-    total = enough(good.asked / good.total, budget, TAIL)
-    if total is None or lower(good.asked, good.total, TAIL) > budget:
+    total = enough(good.unavoidable / good.total, budget, TAIL)
+    if total is None or lower(good.unavoidable, good.total, TAIL) > budget:
         return f"{cause}, and bands can only add to that: see `riskd policy rules`", 0
     return f"{cause}, which may be within the budget", total - good.total
 

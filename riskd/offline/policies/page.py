@@ -14,17 +14,25 @@ from riskd.offline.policies import charts
 from riskd.offline.policies.report import DomainReport, Group, Report
 
 _HEAD: Final = (
-    "decisions", "stricter", "laxer", "challenged", "refused", "friction on good", "recall of fraud", "precision"
+    "decisions", "good", "fraud", "stricter", "laxer", "challenged", "refused", "unproven", "friction on good",
+    "recall of fraud", "precision"
 )  # fmt: skip
 _WORDS: Final = """
 <p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
-<b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody reported fraud.
-<b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of confirmed fraud that is
-challenged. <b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are
-exact (Clopper and Pearson 1934) at 95 %. Fraud that nobody reported counts as good, so friction is a little too high,
-and recall covers only the fraud that was found. The scores are those of the log: the report judges a candidate policy,
-not another model.</small></p>
+<b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of fraud that is challenged.
+<b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are exact (Clopper
+and Pearson 1934) at 95 %. The scores are those of the log, unless a model is named.
 """
+_LABELS: Final = {
+    "outcomes": """<b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody
+reported fraud. <b>Fraud</b>: confirmed. <b>Unproven</b>: challenged, and the challenge was failed or abandoned. Most
+attackers whom the recorded policy stopped are unproven or have no outcome, so recall and precision leave them out and
+are too low for what it challenged. Fraud that nobody reported counts as good.</small></p>
+""",
+    "truth": """<b>Good</b> and <b>fraud</b> are the truth of a simulation: every attempt of an attacker is fraud,
+whether it got in or not.</small></p>
+""",
+}
 
 
 def page(report: Report) -> str:
@@ -34,11 +42,11 @@ def page(report: Report) -> str:
     figures = [
         (f"{replayed:,}", f"decisions, {date(report.first)} to {date(report.last)}"),
         (f"{report.differences:,}", f"differ from the recorded ones ({_part(report.differences, replayed)})"),
-        (f"{counts.get('outcomes', 0):,}", "outcomes"),
+        (f"{counts.get('outcomes', 0):,}", f"outcomes; labels are from the {report.labels}"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
     ]
     body = "".join(_domain(domain) for domain in report.domains if domain.total.decisions)
-    return document(f"Backtest of {report.log}", f"{tiles(figures)}{_WORDS}{body}")
+    return document(f"Backtest of {report.log}", f"{tiles(figures)}{_WORDS}{_LABELS[report.labels]}{body}")
 
 
 _LEFT_OUT: Final = ("not_chosen", "other_domain", "other_features", "unreadable")
@@ -57,7 +65,7 @@ def _domain(domain: DomainReport) -> str:
     journeys = domain.journeys
     return "".join(
         [
-            f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}</h2>",
+            f"<h2>{escape(domain.domain)}: candidate {escape(domain.version)}{escape(_model(domain))}</h2>",
             tiles(figures),
             _releases(domain),
             charts.shares(
@@ -85,6 +93,10 @@ def _domain(domain: DomainReport) -> str:
             _examples(domain),
         ]
     )
+
+
+def _model(domain: DomainReport) -> str:
+    return f", scored by {domain.model}" if domain.model else ""
 
 
 def _releases(domain: DomainReport) -> str:
@@ -119,9 +131,10 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
     rows = [
         (
             group.value,
-            *(f"{number:,}" for number in (group.decisions, group.stricter, group.laxer)),
+            *(f"{number:,}" for number in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
             f"{group.recorded.challenged:,} → {group.candidate.challenged:,}",
             f"{group.recorded.refused:,} → {group.candidate.refused:,}",
+            f"{group.recorded.unproven:,} → {group.candidate.unproven:,}",
             _change(group.recorded.friction, group.candidate.friction),
             _change(group.recorded.recall, group.candidate.recall),
             _change(group.recorded.precision, group.candidate.precision),

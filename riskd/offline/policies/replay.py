@@ -43,10 +43,14 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
     """
     policy = policy.of(record.tenant)
     attempt, context = attempt_of(record), context_of(record)
-    vector = [nan if value is None else value for value in record.vector]
-    evidence = weigh(policy, attempt, context, vector, listed_again(policy, record, attempt, context))
+    evidence = weigh(policy, attempt, context, vector_of(record), listed_again(policy, record, attempt, context))
     hits, _ = evaluate(policy, attempt, evidence, record.score)
     return Replayed(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
+
+
+def vector_of(record: AssessmentRecord) -> list[float]:
+    """The recorded features, as models and rules read them."""
+    return [nan if value is None else value for value in record.vector]
 
 
 def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:

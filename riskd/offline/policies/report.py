@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
+from riskd.offline.rows import LabelSource
 
 VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""
@@ -95,10 +97,12 @@ class Scores(Struct, frozen=True):
 
 
 class DomainReport(Struct, frozen=True, kw_only=True):
-    """The report on one identity domain. `moves`: recorded tier to candidate tier to count."""
+    """The report on one identity domain. `moves`: recorded tier to candidate tier to count. `model`: the version that
+    scored the decisions again, '' for recorded scores."""
 
     domain: str
     version: str
+    model: str
     total: Group
     journeys: tuple[Group, ...]
     moves: Mapping[str, Mapping[str, int]]
@@ -116,6 +120,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """A backtest. `differences`: how many decisions have another tier or satisfaction than recorded."""
 
     log: str
+    labels: LabelSource
     first: float
     last: float
     counts: Mapping[str, int]
@@ -124,11 +129,19 @@ class Report(Struct, frozen=True, kw_only=True):
     domains: tuple[DomainReport, ...]
 
 
-def report(log: str, tally: Tally, policies: Sequence[Policy]) -> Report:
-    """All figures of a tally."""
-    domains = tuple(_domain(tally, policy) for policy in policies)
+def report(
+    log: str,
+    tally: Tally,
+    policies: Sequence[Policy],
+    labels: LabelSource = "outcomes",
+    models: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
+    """All figures of a tally. `labels`: where those of its decisions came from. `models`: the versions that scored them
+    again, by domain."""
+    domains = tuple(_domain(tally, policy, models.get(policy.domain, "")) for policy in policies)
     return Report(
         log=log,
+        labels=labels,
         first=tally.first if math.isfinite(tally.first) else 0.0,
         last=tally.last if math.isfinite(tally.last) else 0.0,
         counts={name: count for name, count in sorted(tally.counts.items()) if count},
@@ -194,7 +207,7 @@ def group(value: str, codes: Codes) -> Group:
     )
 
 
-def _domain(tally: Tally, policy: Policy) -> DomainReport:
+def _domain(tally: Tally, policy: Policy, model: str) -> DomainReport:
     domain = policy.domain
     cells: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
     for (owner, dimension, value, code), count in tally.cells.items():
@@ -204,6 +217,7 @@ def _domain(tally: Tally, policy: Policy) -> DomainReport:
     return DomainReport(
         domain=domain,
         version=policy.version,
+        model=model,
         total=group("all", cells["all"][""]),
         journeys=tuple(group(name, cells["journey"][name]) for name in policy.journeys if name in cells["journey"]),
         moves=_moves(cells["all"][""]),

@@ -41,7 +41,9 @@ _NEW_DEVICE: Final = NAMES.index("new_device")
 _DEPTH: Final = NAMES.index("history_depth")
 _HOSTING: Final = NAMES.index("hosting")
 _DEPTHS: Final = ((3.0, "below 3"), (10.0, "3 to 10"), (30.0, "10 to 30"), (math.inf, "30 and up"))
-SEGMENTS: Final = ("country", "anonymizer", "hosting", "new device", "history", "device class", "tenant")
+SEGMENTS: Final = (
+    "class of attack", "country", "anonymizer", "hosting", "new device", "history", "device class", "tenant"
+)  # fmt: skip
 """The dimensions by which reports show who is affected by a policy."""
 
 
@@ -87,14 +89,14 @@ class Tally:
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         return self
 
-    def add(self, policy: Policy, record: AssessmentRecord, replayed: Replayed, label: int) -> None:
-        """Count one decision."""
+    def add(self, policy: Policy, record: AssessmentRecord, replayed: Replayed, label: int, attack: str = "") -> None:
+        """Count one decision. `attack`: its class, '' if it is no attack or the class is unknown."""
         ruling = replayed.ruling
         after = state(ruling.tier, satisfied=ruling.requirement.satisfied)
         before = state(Tier[record.tier], satisfied=record.satisfied)
         code = (label * STATES + before) * STATES + after
         domain, cells = record.domain, self.cells
-        for dimension, value in self._segments(record, replayed.context):
+        for dimension, value in self._segments(record, replayed.context, attack):
             cells[domain, dimension, value, code] += 1
         causes = _causes(policy, record.score, replayed) if ruling.raised else ()
         for cause in causes:
@@ -109,7 +111,7 @@ class Tally:
         self.releases[domain, record.release] += 1
         self.first, self.last = min(self.first, record.time), max(self.last, record.time)
 
-    def _segments(self, record: AssessmentRecord, context: Context) -> Iterator[tuple[str, str]]:
+    def _segments(self, record: AssessmentRecord, context: Context, attack: str) -> Iterator[tuple[str, str]]:
         facts, vector = record.facts, record.vector
         yield "all", ""
         yield "journey", record.journey
@@ -121,6 +123,8 @@ class Tally:
         yield "device class", facts.agent.device_class if facts.agent else "unknown"
         yield "day", str(int(record.time // 86_400))
         yield "score", f"{record.journey} {bin_of(record.score)}"
+        if attack:
+            yield "class of attack", attack
         if record.tenant:
             yield "tenant", self._tenant(record.tenant)
 

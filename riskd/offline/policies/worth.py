@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.model_file import load_model
 from riskd.core.context import SOURCES, Missing
-from riskd.core.features import DEFINITIONS, FEATURES, NAMES
+from riskd.core.features import FEATURES, NAMES
 from riskd.core.features.presence import VOLUNTARY
 from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.signals import PURPOSE
-from riskd.offline.policies.backtest import Plan, decisions_of, ready
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready
+from riskd.offline.policies.replay import replay, vector_of
 from riskd.offline.policies.report import Side, group
 from riskd.offline.policies.tally import STATES, Tally, state
 
@@ -57,8 +55,6 @@ TOLD_TOGETHER: Final = {
     "imitated_device": frozenset(("device_id", "fingerprint")),
 }
 """Features that also read screen, browser and system, with the signals of which at least one is needed."""
-Models = tuple[tuple[str, Path], ...]
-"""Identity domains, each with the directory of its model."""
 
 
 class Worth(Struct, frozen=True, kw_only=True):
@@ -109,21 +105,16 @@ class Weighed:
         return self
 
 
-def weigh_segment(plan: Plan, path: Path, *, models: Models) -> Weighed:
-    """Weigh the signals in the decisions of one segment."""
-    policies, outcomes = ready(plan)
-    forests, weighed = _loaded(models), Weighed()
-    for record in decisions_of(path, plan.choice, weighed.tally):
+def weigh_segment(plan: Plan, path: Path) -> Weighed:
+    """Weigh the signals in the decisions of one segment, by the plan's models."""
+    policies, labels = ready(plan)
+    forests, weighed = loaded(plan.models), Weighed()
+    for record in decisions_of(path, plan, weighed.tally):
         if record.domain in policies:
-            _weigh(weighed, policies[record.domain], forests[record.domain], record, outcomes.label(record.id))
+            _weigh(weighed, policies[record.domain], forests[record.domain], record, labels.label(record.id))
         else:
             weighed.tally.counts["other_domain"] += 1
     return weighed
-
-
-@lru_cache(1)
-def _loaded(models: Models) -> dict[str, Forest]:
-    return {domain: load_model(path, DEFINITIONS, domain=domain) for domain, path in models}
 
 
 def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentRecord, label: int) -> None:
@@ -149,8 +140,7 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
 
 def _decided(policy: Policy, forest: Forest, record: AssessmentRecord) -> tuple[float, int]:
     """Log-odds and state of a decision by this model and policy."""
-    vector = [nan if value is None else value for value in record.vector]
-    log_odds, score = forest.score(vector)
+    log_odds, score = forest.score(vector_of(record))
     ruling = replay(policy, replace(record, score=score)).ruling
     return log_odds, state(ruling.tier, satisfied=ruling.requirement.satisfied)
 

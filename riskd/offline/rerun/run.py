@@ -125,8 +125,8 @@ def _replay(plan: Plan, share: Share, progress: Progress) -> Counts:
             elif isinstance(one, SecurityEventRecord):
                 again = line if fold.event(one) else b""
             else:
-                found = fold.assess(one)
-                again = record.encode(found) if found is not None else b""
+                assessed = fold.assess(one)
+                again = record.encode(assessed) if assessed is not None else b""
             if again and not out.append(again):
                 raise InvalidFile([Problem(str(plan.out), "cannot be written", "check that the disk has space")])
     return fold.counts

@@ -77,8 +77,8 @@ def boost(
     Features with a certain direction in the feature table are monotonic in it.
     """
     direction = {feature.name: feature.direction for feature in FEATURES}
-    held = [direction.get(name, 0) for name in names]
-    estimator = _booster(recipe, _OnTop(given), max_iter=recipe.trees, monotonic_cst=held)
+    directions = [direction.get(name, 0) for name in names]
+    estimator = _booster(recipe, _OnTop(given), max_iter=recipe.trees, monotonic_cst=directions)
     return estimator.fit(fillable(vectors), fraud, sample_weight=weights)
 
 

@@ -17,8 +17,8 @@ from riskd.core.forest import Forest
 from riskd.offline.drift.bins import Batch, reference, thinned
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Judged
 from riskd.offline.evaluation.judging import judge, scored_by
-from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
-from riskd.offline.sources import Labels, attacks_of
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, LabelSource
+from riskd.offline.sources import attacks_of
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training
 from riskd.offline.training.train import Trained
@@ -34,7 +34,7 @@ class Origin(Struct, frozen=True, kw_only=True):
     domain: str
     sources: tuple[str, ...]
     data: str
-    labels: Labels
+    labels: LabelSource
     base: str
     code: str
     created: str
@@ -132,12 +132,12 @@ def expected(trained: Trained, domain: str) -> Reference:
 
 def metrics_of(judged: Judged) -> dict[str, float]:
     """The manifest's figures: recall over all attacks and of each class, and the calibration errors."""
-    found = {
+    metrics = {
         f"recall at {rate}{'' if each is judged.overall else f' of {each.name}'}": value
         for each in (judged.overall, *judged.classes)
         for rate in RATES
         if (value := each.at[rate].value) is not None
     }
     if judged.reliability:
-        found |= {"ece": round(judged.reliability.ece, 6), "brier": round(judged.reliability.brier, 6)}
-    return found
+        metrics |= {"ece": round(judged.reliability.ece, 6), "brier": round(judged.reliability.brier, 6)}
+    return metrics

@@ -32,8 +32,8 @@ class Curve(Struct, frozen=True, kw_only=True):
         """Calibrated log-odds."""
         inside = np.interp(raw, self.raw, self.calibrated)
         below, above = np.minimum(raw - self.raw[0], 0.0), np.maximum(raw - self.raw[-1], 0.0)
-        found: Floats = inside + self.slope * (below + above)
-        return found
+        calibrated: Floats = inside + self.slope * (below + above)
+        return calibrated
 
 
 def fit_curve(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:

@@ -56,13 +56,13 @@ def card(
 
 def _made(trained: Trained, training: Training) -> Iterator[str]:
     recipe, material = training.recipe, trained.material
-    kept = (
+    base_weights = (
         "whose weights it keeps"
         if recipe.base_share == 1.0
         else f"of whose weights it keeps {recipe.base_share:.0%}, and all of those of features with only one value in"
         " its rows"
     )
-    on_top = f", on top of {training.base}, {kept}" if training.base else ""
+    on_top = f", on top of {training.base}, {base_weights}" if training.base else ""
     raising = (
         f" {recipe.raising} more on top of those are unconstrained and can only raise the score: an attempt that looks"
         " riskier can lose what these added, and nothing else."

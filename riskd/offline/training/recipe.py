@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.model import MAX_LEAVES, MAX_TREES
+from riskd.offline.rows import LabelSource
 
 MOST_WEIGHT: Final = 100.0
 """The largest weight of a class of attack: with a larger one, nothing else would be learned."""
@@ -108,7 +109,7 @@ class Training(Struct, frozen=True, kw_only=True):
     """SHA-256 over all rows."""
     sources: tuple[str, ...]
     """Names of the logs or data sets, without their directories."""
-    labels: Literal["truth", "outcomes"]
+    labels: LabelSource
     rows: dict[str, int]
     """Number of rows by part (`train`, `tuning`, `holdout`) and label."""
     attacks: dict[str, int]

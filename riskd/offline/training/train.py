@@ -94,15 +94,15 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
     if base is not None:
         base = scaled(base, recipe.base_share, unvaried(learnt))
     names, ages = learnt.names, np.concatenate([part.trained - part.train.times for part in parts])
-    if (kept := _drawn(learnt, recipe)) is not None:
-        learnt, ages = learnt.where(kept), ages[kept]
+    if (positions := _drawn(learnt, recipe)) is not None:
+        learnt, ages = learnt.where(positions), ages[positions]
     return Material(
         train=learnt,
         train_ages=ages,
-        train_given=given(base, names, learnt.vectors),
+        train_given=base_log_odds(base, names, learnt.vectors),
         tuning=tuning,
         tuning_ages=np.concatenate([part.tuned - part.tuning.times for part in parts]),
-        tuning_given=given(base, names, tuning.vectors),
+        tuning_given=base_log_odds(base, names, tuning.vectors),
         holdout=joined([part.holdout for part in parts]),
         delay=reporting_delay([(part.train, part.trained) for part in parts]),
         base=base,
@@ -115,8 +115,8 @@ def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
     if len(others) <= recipe.most_rows:
         return None
     drawn = np.random.default_rng(recipe.seed).choice(others, recipe.most_rows, replace=False)
-    found: NDArray[np.intp] = np.sort(np.concatenate([np.flatnonzero(rows.labels == FRAUD), drawn]))
-    return found
+    positions: NDArray[np.intp] = np.sort(np.concatenate([np.flatnonzero(rows.labels == FRAUD), drawn]))
+    return positions
 
 
 def unvaried(rows: Rows) -> set[str]:
@@ -137,13 +137,13 @@ def scaled(document: ForestDocument, share: float, whole: Collection[str] = ()) 
     """
     if share == 1.0:
         return document
-    kept = [(each, 1.0 if each.feature in whole else share) for each in document.steps]
+    factors = [(each, 1.0 if each.feature in whole else share) for each in document.steps]
     steps = [
         msgspec.structs.replace(
-            each, values=tuple([part * value for value in each.values]), missing=part * each.missing
+            each, values=tuple([factor * value for value in each.values]), missing=factor * each.missing
         )
-        for each, part in kept
-        if part
+        for each, factor in factors
+        if factor
     ]
     trees = [tuple([node if isinstance(node, Split) else share * node for node in tree]) for tree in document.trees]
     return msgspec.structs.replace(
@@ -151,7 +151,7 @@ def scaled(document: ForestDocument, share: float, whole: Collection[str] = ()) 
     )
 
 
-def given(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:
+def base_log_odds(base: ForestDocument | None, names: Sequence[str], vectors: Floats) -> Floats:
     """The log-odds of a base, before its calibration; zero without one."""
     return np.zeros(len(vectors)) if base is None else log_odds(base, names, vectors)
 
@@ -167,8 +167,8 @@ def fit(material: Material, recipe: Recipe) -> Fitted:
         weighed[used],
         material.train_given[used],
     )
-    held = boost(vectors, fraud, weighed, names=rows.names, recipe=recipe, given=given)
-    estimators = [held]
+    constrained = boost(vectors, fraud, weighed, names=rows.names, recipe=recipe, given=given)
+    estimators = [constrained]
     if recipe.raising:
         given = _on_top(given, estimators, vectors)
         estimators.append(boost_raising(vectors, fraud, weighed, recipe=recipe, given=given))
@@ -177,8 +177,8 @@ def fit(material: Material, recipe: Recipe) -> Fitted:
 
 def _on_top(given: Floats, estimators: Sequence[HistGradientBoostingClassifier], vectors: Floats) -> Floats:
     """The log-odds of rows by a base and what is boosted on it."""
-    found: Floats = sum((estimator.decision_function(vectors) for estimator in estimators), given)
-    return found
+    total: Floats = sum((estimator.decision_function(vectors) for estimator in estimators), given)
+    return total
 
 
 def _without(rows: Rows, recipe: Recipe) -> Rows:

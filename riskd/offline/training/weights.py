@@ -23,8 +23,8 @@ class Delay(Struct, frozen=True):
         if not self.seconds:
             return np.ones(len(ages))
         at = np.searchsorted(self.seconds, ages, side="right")
-        found: Floats = np.array([0.0, *self.shares])[at]
-        return found
+        shares: Floats = np.array([0.0, *self.shares])[at]
+        return shares
 
 
 def reporting_delay(parts: Sequence[tuple[Rows, float]]) -> Delay:
@@ -67,17 +67,17 @@ def weights(
     time, and a model must not learn that sessions are safe because none was stolen yet. A journey without fraud gets no
     weight. With `fraud_share` None, these shares are left as they are.
     """
-    found = np.zeros(len(rows))
+    weighed = np.zeros(len(rows))
     good, fraud = rows.labels == GOOD, rows.labels == FRAUD
-    found[good] = delay.known(ages[good])
+    weighed[good] = delay.known(ages[good])
     if fraud_share is None:
-        found[fraud] = 1.0
-        return found
+        weighed[fraud] = 1.0
+        return weighed
     names, classes, counts = np.unique(rows.attacks[fraud], return_inverse=True, return_counts=True)
-    found[fraud] = (np.array([class_weights.get(str(name), 1.0) for name in names]) / np.sqrt(counts))[classes]
+    weighed[fraud] = (np.array([class_weights.get(str(name), 1.0) for name in names]) / np.sqrt(counts))[classes]
     _, journeys = np.unique(rows.journeys, return_inverse=True)
-    masses = [np.bincount(journeys, found * chosen) for chosen in (good, fraud)]
+    masses = [np.bincount(journeys, weighed * chosen) for chosen in (good, fraud)]
     odds = masses[1] * (1 - fraud_share) / fraud_share
-    found[good] *= np.divide(odds, masses[0], out=np.zeros_like(odds), where=masses[0] > 0)[journeys[good]]
-    found *= (good | fraud).sum() / found.sum()
-    return found
+    weighed[good] *= np.divide(odds, masses[0], out=np.zeros_like(odds), where=masses[0] > 0)[journeys[good]]
+    weighed *= (good | fraud).sum() / weighed.sum()
+    return weighed

@@ -100,13 +100,13 @@ class Pools:
 
     def gateways(self, country: str, asn: int) -> tuple[int, ...]:
         """The addresses that all subscribers of a carrier in a country share."""
-        found = self._gateways.get((asn, country))
-        if found is None:
+        addresses = self._gateways.get((asn, country))
+        if addresses is None:
             random = Random(f"gateways {asn} {country}")
             few = [self.block(random, country, asn) for _ in range(GATEWAYS // 8)]
-            found = tuple(self.host(random, _one(random, few)) for _ in range(GATEWAYS))
-            self._gateways[asn, country] = found
-        return found
+            addresses = tuple(self.host(random, _one(random, few)) for _ in range(GATEWAYS))
+            self._gateways[asn, country] = addresses
+        return addresses
 
     def host(self, random: Random, block: int) -> int:
         """An address in a /24."""
@@ -136,12 +136,12 @@ def draw_pools(geo: Atlas, operators: Sequence[Operator], time: float) -> Pools:
     local: dict[int, set[str]] = defaultdict(set)
     for each in operators:
         local[each.asn].add(each.country)
-    found: list[tuple[int, int, Spot]] = []
-    held: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    blocks: list[tuple[int, int, Spot]] = []
+    networks: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for asn, first, size in geo.networks(local.keys()):
         if size >= 256:
-            held[asn].append((first, size // 256))
-    for asn, ranges in sorted(held.items()):
+            networks[asn].append((first, size // 256))
+    for asn, ranges in sorted(networks.items()):
         random = Random(f"blocks {asn}")
         bounds = list(accumulate(size for _, size in ranges))
         drawn = dict.fromkeys(_drawn(random, ranges, bounds) for _ in range(BLOCKS))
@@ -150,8 +150,8 @@ def draw_pools(geo: Atlas, operators: Sequence[Operator], time: float) -> Pools:
             place = geo.locate(address, time)[0] if address else None
             if isinstance(place, Place) and ("" in local[asn] or place.country in local[asn]):
                 spot = Spot(place.country, place.city, place.latitude, place.longitude, place.timezone)
-                found.append((asn, first, spot))
-    return Pools(operators, found)
+                blocks.append((asn, first, spot))
+    return Pools(operators, blocks)
 
 
 def _drawn(random: Random, ranges: Sequence[tuple[int, int]], bounds: Sequence[int]) -> int:

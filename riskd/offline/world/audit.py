@@ -138,16 +138,16 @@ def _ranked(
     fold."""
     ranks = np.zeros(len(attacked))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    for known, asked in folds.split(values, attacked, people):
+    for learnt, judged in folds.split(values, attacked, people):
         model = HistGradientBoostingClassifier(
             max_iter=40, max_leaf_nodes=8, min_samples_leaf=15, learning_rate=0.15, early_stopping=False, random_state=0
         )
-        if len(np.unique(attacked[known])) < 2:
-            ranks[asked] = 0.5
+        if len(np.unique(attacked[learnt])) < 2:
+            ranks[judged] = 0.5
             continue
-        guessed = model.fit(fillable(values[known]), attacked[known]).decision_function(values[asked])
+        guessed = model.fit(fillable(values[learnt]), attacked[learnt]).decision_function(values[judged])
         order = np.unique(guessed, return_inverse=True)[1]
-        ranks[asked] = order / max(order.max(), 1)
+        ranks[judged] = order / max(order.max(), 1)
     return ranks
 
 
@@ -156,12 +156,12 @@ def _low(attacked: NDArray[np.bool_], ranks: NDArray[np.float64], people: NDArra
     random = np.random.default_rng(0)
     _, who = np.unique(people, return_inverse=True)
     rows = np.split(np.argsort(who, kind="stable"), np.cumsum(np.bincount(who))[:-1])
-    found = []
+    aucs = []
     for _ in range(_RESAMPLED):
         drawn = np.concatenate([rows[at] for at in random.integers(len(rows), size=len(rows))])
         if 0 < attacked[drawn].sum() < len(drawn):
-            found.append(roc_auc_score(attacked[drawn], ranks[drawn]))
-    return float(roc_auc_score(attacked, ranks) - 3 * np.std(found)) if found else 0.0
+            aucs.append(roc_auc_score(attacked[drawn], ranks[drawn]))
+    return float(roc_auc_score(attacked, ranks) - 3 * np.std(aucs)) if aucs else 0.0
 
 
 def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
@@ -170,6 +170,6 @@ def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
     best = roc_auc_score(attacked, known)
     best = max(best, 1 - best)
     if 0 < attacked[known].sum() < known.sum():
-        found = roc_auc_score(attacked[known], values[known])
-        best = max(best, found, 1 - found)
+        auc = roc_auc_score(attacked[known], values[known])
+        best = max(best, auc, 1 - auc)
     return float(best)

@@ -30,7 +30,7 @@ def audited(settings: Settings, directories: Sequence[Path], progress: Progress)
     once per domain and once for the raw attempts. Raises InvalidFile and InvalidSettings for a directory that is not a
     world, or one that these databases do not reproduce.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     lived: dict[str, list[Sample]] = defaultdict(list)
     for directory in directories:
         made = read_made(directory)
@@ -41,10 +41,10 @@ def audited(settings: Settings, directories: Sequence[Path], progress: Progress)
         for domain in made.settings.domains:
             sample = features(directory / DECISIONS, directory / FILE, domain)
             lived[domain].append(sample)
-            found += [each for each in audit(sample, progress) if each.domain == domain]
+            findings += [each for each in audit(sample, progress) if each.domain == domain]
         raw = audit(traits(attempts(world)), progress)
-        found += [each for each in raw if each.domain in made.settings.domains]
-    return found, [each for samples in lived.values() for each in directions(pooled(samples))]
+        findings += [each for each in raw if each.domain in made.settings.domains]
+    return findings, [each for samples in lived.values() for each in directions(pooled(samples))]
 
 
 def attempts(world: World) -> Iterator[tuple[Attempt, Truth]]:

@@ -90,13 +90,13 @@ def _worst(
     if not len(owners) or not len(thieves):
         return
     by = sample.campaigns if attack.days else sample.subjects
-    found: list[Turned] = []
+    turned: list[Turned] = []
     for cut in np.unique(np.quantile(risk[owners], CUTS)):
         common, _, least = _share(risk[owners] > cut, sample.subjects[owners])
         if common * len(thieves) < FEWEST_EXPECTED or not least:
             continue
         share, most, _ = _share(risk[thieves] > cut, by[thieves])
-        found.append(
+        turned.append(
             Turned(
                 domain=domain,
                 attack=attack.name,
@@ -109,8 +109,8 @@ def _worst(
                 high=most / least,
             )
         )
-    if found:
-        yield min(found, key=lambda each: (not each.fails, each.ratio))
+    if turned:
+        yield min(turned, key=lambda each: (not each.fails, each.ratio))
 
 
 def _share(beyond: NDArray[np.bool_], who: NDArray[np.str_]) -> tuple[float, float, float]:

@@ -205,9 +205,9 @@ class Town:
 
     def gateway(self, person: Person, spot: Spot, asn: int, draw: float) -> int:
         """One of the few carrier addresses that a subscriber gets."""
-        found = self.pools.gateways(spot.country, asn)
+        addresses = self.pools.gateways(spot.country, asn)
         few = max(int(self.values["gateways"]), 1)
-        return found[(mix(person.subject, asn) + int(draw * few)) % len(found)]
+        return addresses[(mix(person.subject, asn) + int(draw * few)) % len(addresses)]
 
     def office(self, office: int, exit_: int) -> int:
         """An address of an office."""
@@ -246,9 +246,9 @@ class Town:
         values = self.values
         if domain == "workforce":
             return ("desktop", "mobile") if draw < 0.4 else ("desktop",)
-        owned = (("mobile", values["phone"]), ("desktop", values["computer"]), ("tablet", values["tablet"]))
-        found = tuple(category for category, share in owned if random.random() < share)
-        return found or ("mobile",)
+        chances = (("mobile", values["phone"]), ("desktop", values["computer"]), ("tablet", values["tablet"]))
+        owned = tuple(category for category, share in chances if random.random() < share)
+        return owned or ("mobile",)
 
     def _vpn(self, draw: float, other: float, country: str, domain: str) -> str:
         if domain != "customer" or draw >= self.values["vpn_users"]:
@@ -262,16 +262,16 @@ class Town:
 
     def _trips(self, random: Random, country: str) -> tuple[Trip, ...]:
         values, time = self.values, self.start
-        found: list[Trip] = []
+        trips: list[Trip] = []
         while True:
             time += random.expovariate(values["trips"] / 90) * DAY
             if time >= self.end:
-                return tuple(found)
+                return tuple(trips)
             there = self.elsewhere(random, country) if random.random() < values["abroad"] else country
             asn = self.pools.operator(random, there, "access")
             spot = self.pools.spots[self.pools.block(random, there, asn)]
             end = time + (0.5 + random.expovariate(1 / values["trip_days"])) * DAY
-            found.append(Trip(time, end, spot, asn, self.pools.operator(random, there, "mobile")))
+            trips.append(Trip(time, end, spot, asn, self.pools.operator(random, there, "mobile")))
             time = end
 
     def linked(self, random: Random, kind: str, address: int, spot: Spot) -> Link:

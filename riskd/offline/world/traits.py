@@ -100,14 +100,14 @@ GROUPS: Final = (*(each.group for each in TRAITS), *("user_agent",) * len(RARITY
 def traits(attempts: Iterable[tuple[Attempt, Truth]]) -> Sample:
     """The traits of attempts in order of time. The rarity of a value is the logarithm of the number of subjects that
     use it."""
-    kept = list(attempts)
+    tried = list(attempts)
     agents, screens = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
-    for attempt, _ in kept:
+    for attempt, _ in tried:
         agents[_device(attempt).user_agent].add(attempt.subject)
         screens[_device(attempt).screen].add(attempt.subject)
-    values = np.empty((len(kept), len(NAMES)))
+    values = np.empty((len(tried), len(NAMES)))
     before = 0.0
-    for row, (attempt, _) in enumerate(kept):
+    for row, (attempt, _) in enumerate(tried):
         device, time = _device(attempt), _time(attempt)
         values[row] = (
             *[trait.of(attempt) for trait in TRAITS],
@@ -117,5 +117,5 @@ def traits(attempts: Iterable[tuple[Attempt, Truth]]) -> Sample:
             row % 2,
         )
         before = time
-    rows = [(attempt.subject, _time(attempt), attempt.domain, attempt.journey, truth) for attempt, truth in kept]
+    rows = [(attempt.subject, _time(attempt), attempt.domain, attempt.journey, truth) for attempt, truth in tried]
     return sampled(NAMES, GROUPS, values, rows)

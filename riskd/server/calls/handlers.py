@@ -219,12 +219,16 @@ class Lane:
         waiting, now, limits = len(self._calls), monotonic(), self._limits
         each = self._mean_s / self._turns.threads
         offered = max(self._offered_s - (now - self._seen), waiting * each)
-        self._offered_s, self._seen = min(offered + each, MEMORY * limits.burst_s), now
+        self._offered_s, self._seen = offered, now
         limit = limits.burst_s if offered <= limits.burst_s else limits.standing_s
-        return not waiting or (waiting < limits.calls and waiting * each <= limit)
+        admitted = not waiting or (waiting < limits.calls and waiting * each <= limit)
+        if not admitted:
+            self._offer()
+        return admitted
 
     def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
         """Add a call to the end of the lane."""
+        self._offer()
         self._calls.append((partial(fn, *args, **kwargs), monotonic()))
         self._turns.queued()
 
@@ -249,3 +253,9 @@ class Lane:
             took = 2 * self._mean_s
         self._mean_s += (took - self._mean_s) / SMOOTHING
         return True
+
+    def _offer(self) -> None:
+        """Count a call as offered work: when it is refused, or when its message has arrived, because clients may reset
+        thousands of calls before that."""
+        each = self._mean_s / self._turns.threads
+        self._offered_s = min(self._offered_s + each, MEMORY * self._limits.burst_s)

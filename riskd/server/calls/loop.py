@@ -110,6 +110,19 @@ def busy(server: grpc.Server) -> bool:
     return bool(_state_of(server).rpc_states)
 
 
+def stopped(server: grpc.Server) -> bool:
+    """Whether a server that was told to stop has closed its last connection."""
+    return _state_of(server).stage is _server._ServerStage.STOPPED
+
+
+def cancel(server: grpc.Server) -> None:
+    """Cancel all calls and close all connections, without waiting for it."""
+    state = _state_of(server)
+    with state.lock:
+        if not stopped(server):
+            state.server.cancel_all_calls()
+
+
 def _state_of(server: grpc.Server) -> _server._ServerState:
     state: _server._ServerState = server._state  # type: ignore[attr-defined]  # see above
     return state

@@ -72,9 +72,9 @@ class Reception(ThreadPoolExecutor):
 class Arrivals:
     """Calls whose message has not fully arrived. Used by gRPC's thread only.
 
-    Parts of a message stay in memory until the message is complete or its connection is closed, and the token is
-    checked only after that. So the number of such calls is bounded: a new one evicts the oldest. A message usually
-    arrives with its call or a moment later, so slow senders are refused first.
+    Parts of a message stay in memory until the message is complete or its connection is closed. So the number of such
+    calls is bounded: a new one evicts the oldest. A message usually arrives with its call or a moment later, so slow
+    senders are refused first.
     """
 
     def __init__(self, pool: Pool, most: int, refusal: Callable[[], grpc.Status]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from typing import TYPE_CHECKING, Final
 
 import grpc
 from msgspec import Struct
@@ -37,6 +38,10 @@ from riskd.wiring import open_engine, open_releases, open_subjects
 
 if TYPE_CHECKING:
     from riskd.server import tracing
+
+
+FILES: Final = 256
+"""Open files that connections leave to the rest of a worker: its store, log, geo databases, and reloads."""
 
 
 def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
@@ -131,9 +136,17 @@ def _options(settings: Settings, port: int) -> Options:
         queue_s=server.queue_ms / 1000,
         standing_queue_s=server.standing_queue_ms / 1000,
         max_message_bytes=server.max_message_kb * 1024,
+        max_connections=_most_connections(),
         reuse_port=True,
         max_connection_age_s=server.max_connection_age_s,
     )
+
+
+def _most_connections() -> int:
+    """The default, or fewer where the limit on open files is low (`ulimit -n`)."""
+    files, _ = getrlimit(RLIMIT_NOFILE)
+    most = Options().max_connections
+    return most if files == RLIM_INFINITY else min(most, max(files - FILES, files // 2))
 
 
 def _address(host: str, port: int) -> str:

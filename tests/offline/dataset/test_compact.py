@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.decision_log import DATASET, Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import NullMeter
 from riskd.core import record
 from riskd.core.errors import InvalidFile
@@ -32,7 +32,6 @@ from riskd.offline.dataset.manifest import TABLES, commit, required
 from riskd.offline.dataset.tables import WHOSE
 from riskd.offline.dataset.target import Target
 from riskd.rebuild import order
-from riskd.rebuild.order import DATASET
 from tests.decision_log import types, write
 from tests.doubles import ListLog
 from tests.offline.town import lived

@@ -175,7 +175,7 @@ def test_the_served_forest_scores_as_the_trained_one(trained: Trained) -> None:
     material = prepare([rows()], SMALL, BASE)
     fitted = fit(material, SMALL)
     unseen = rows(seed=9).vectors
-    expected = fitted.log_odds(unseen, training.given(BASE, NAMES, unseen))
+    expected = fitted.log_odds(unseen, training.base_log_odds(BASE, NAMES, unseen))
 
     np.testing.assert_allclose(log_odds(trained.document, NAMES, unseen), expected, rtol=0, atol=1e-9)
     assert trained.document.steps == BASE.steps
@@ -188,7 +188,7 @@ def test_so_much_of_the_base_is_kept_as_the_recipe_says(share: float) -> None:
     recipe = replace(SMALL, base_share=share)
     material = prepare([rows()], recipe, BASE)
     unseen = rows(seed=9).vectors
-    kept = share * training.given(BASE, NAMES, unseen)
+    kept = share * training.base_log_odds(BASE, NAMES, unseen)
     fitted = fit(material, recipe)
 
     np.testing.assert_allclose(

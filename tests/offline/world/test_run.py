@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
@@ -114,6 +115,37 @@ def test_a_backtest_decides_its_log_as_the_engine_did(directory: Path, capsys: p
     policies, log = str(data_directory("policies")), str(directory / DECISIONS)
     assert main(["policy", "backtest", policies, "--log", log, "--processes", "1", "--exit-code"]) == 0
     assert capsys.readouterr().out
+
+
+def test_policies_are_judged_by_the_truth_of_a_simulation(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every attempt of an attacker is fraud, by class of attack; with `--labels outcomes` only confirmed fraud is."""
+    arguments = ["policy", "backtest", str(data_directory("policies")), "--log", str(directory), "--json"]
+    truths = read_truth(directory / TRUTH).values()
+    assert main(arguments) == 0
+    domains = json.loads(capsys.readouterr().out)["domains"]
+    assert sum(each["total"]["fraud"] for each in domains) == sum(bool(each.attack) for each in truths)
+    assert sum(each["total"]["good"] for each in domains) == sum(not each.attack for each in truths)
+    told = {(group["value"], group["fraud"]) for each in domains for group in each["segments"]["class of attack"]}
+    assert {name for name, _ in told} == {each.attack for each in truths if each.attack}
+    assert main([*arguments, "--labels", "outcomes"]) == 0
+    domains = json.loads(capsys.readouterr().out)["domains"]
+    confirmed = {
+        line.assessment_id
+        for line in map(record.decode, read_segments(directory / DECISIONS))
+        if isinstance(line, record.OutcomeRecord) and line.kind == "confirmed_fraud"
+    }
+    assert sum(each["total"]["fraud"] for each in domains) == len(confirmed)
+    assert not any("class of attack" in each["segments"] for each in domains)
+
+
+def test_the_truth_of_another_simulation_is_refused(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A truth that lacks an assessment of the log is rejected, and the message names it."""
+    (tmp_path / "truth.jsonl").write_bytes(b"")
+    arguments = ["policy", "rules", "--log", str(directory), "--truth", str(tmp_path / "truth.jsonl")]
+    assert main(arguments) == 2
+    assert "lacks 1 assessment of the log" in capsys.readouterr().err
 
 
 def test_an_existing_directory_is_not_overwritten(directory: Path) -> None:

@@ -111,7 +111,7 @@ class Content(Struct, frozen=True, order=True):
     name: str
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class Observed(Struct, frozen=True, kw_only=True):
     """What was observed of one record of an entity. `seconds`: the shortest and the longest lifetime that it was
     given."""
 
@@ -132,9 +132,9 @@ class _Names(Pseudonyms):
         self.of: dict[bytes, str] = {}
 
     def digest(self, tenant: str, domain: str, kind: str, value: str) -> bytes:
-        found = super().digest(tenant, domain, kind, value)
-        self.of[found] = self.of[found[:PLACE]] = kind
-        return found
+        pseudonym = super().digest(tenant, domain, kind, value)
+        self.of[pseudonym] = self.of[pseudonym[:PLACE]] = kind
+        return pseudonym
 
     def owner(self, key: bytes) -> tuple[str, str]:
         """The entity and kind of a record."""
@@ -149,31 +149,31 @@ class _Store(MemoryStore):
         super().__init__()
         self.names = names
         self.written: list[tuple[Delta | Swap, float]] = []
-        self.kept: dict[bytes, bytes] = {}
-        self.held_back: tuple[tuple[str, str], Content] | None = None
+        self.saved: dict[bytes, bytes] = {}
+        self.withheld: tuple[tuple[str, str], Content] | None = None
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         self.written += [(delta, now) for delta in deltas]
         self.written += [(swap, now) for swap in swaps]
         return super().write(deltas, swaps, now, timeout)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Save a copy of all records."""
-        self.kept = dict(self._records)
+        self.saved = dict(self._records)
 
-    def bring_back(self) -> None:
+    def restore(self) -> None:
         """Restore the saved copy."""
-        self._records = dict(self.kept)
+        self._records = dict(self.saved)
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        found, contents = super().read(histories, documents, now, timeout)
-        if self.held_back is None:
-            return found, contents
-        owner, content = self.held_back
+        read, contents = super().read(histories, documents, now, timeout)
+        if self.withheld is None:
+            return read, contents
+        owner, content = self.withheld
         owners = [self.names.owner(key) for key in histories]
-        return [_without(one, content) if of == owner else one for one, of in zip(found, owners, strict=True)], contents
+        return [_without(one, content) if of == owner else one for one, of in zip(read, owners, strict=True)], contents
 
 
 def _without(history: History | None, content: Content) -> History | None:
@@ -246,12 +246,12 @@ class _Watch:
         return dict(zip(NAMES, line.vector, strict=True))
 
 
-def observe(release: Release) -> list[Kept]:
+def observe(release: Release) -> list[Observed]:
     """Every record that an engine stores, in the order in which each was first written."""
     events = _changes(release)
     readers = _readers(release, [(owner, content) for owner, contents in events.items() for content in contents[1]])
     return [
-        Kept(
+        Observed(
             entity=owner[0],
             kind=owner[1],
             seconds=(min(lives), max(lives)),
@@ -323,18 +323,18 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
         _PLACELESS,
     ]
     readers: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
-    watch.store.keep()
+    watch.store.save()
     for attempt in attempts:
         usual = watch.vector(attempt)
         for owner, content in wanted:
-            watch.store.bring_back()
-            watch.store.held_back = (owner, content) if content.form != "document" else None
+            watch.store.restore()
+            watch.store.withheld = (owner, content) if content.form != "document" else None
             differs = watch.vector(attempt)
             readers[owner, content] += [
                 name for name in NAMES if differs[name] != usual[name] and name not in readers[owner, content]
             ]
-        watch.store.held_back = None
-        watch.store.bring_back()
+        watch.store.withheld = None
+        watch.store.restore()
     return {key: sorted(names, key=NAMES.index) for key, names in readers.items()}
 
 

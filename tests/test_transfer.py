@@ -1,0 +1,99 @@
+"""A record is transferred exactly once, whoever takes part, in whatever order, and whoever dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.rekeying import move
+from riskd.core.history import WEEK, Delta
+from riskd.core.pseudonym import Layer
+from riskd.core.recall import ACTIVITY, PROFILE, SHARE
+from riskd.core.rekey import moved_key
+from riskd.subjects import empty
+from tests.cases.world import NOW
+from tests.interleaved import Cluster, Process, run
+from tests.office import total
+
+LAYER = Layer(b"the second of the peppers")
+OLD = b"of anne.the rest" + PROFILE
+NEW = moved_key(OLD, LAYER)
+DEVICE = b"a device"
+
+
+def teach(store: MemoryStore, *keys: bytes) -> None:
+    for key in keys:
+        assert store.write((Delta(key, NOW, NOW + WEEK, (("sign_in", "", 1),)),), (), NOW, 1.0)
+
+
+def units(store: MemoryStore, key: bytes) -> int:
+    (record,) = store.load((key,))
+    return 0 if record is None else total(record)
+
+
+orders = st.lists(st.integers(0, 4), max_size=60)
+deaths = st.lists(st.one_of(st.just(10**6), st.integers(0, 12)), min_size=3, max_size=3)
+
+
+@given(orders, deaths)
+def test_a_move_counts_once_for_any_number_of_movers(order: list[int], dying: list[int]) -> None:
+    """Three processes move a record, any of which may die at any call, while one that has not heard of the new pepper
+    counts under the old key, and another under the new one. In the end everything has counted once."""
+
+    def count(key: bytes) -> Callable[[MemoryStore], None]:
+        def work(mine: MemoryStore) -> None:
+            for _ in range(3):
+                mine.load(())
+                teach(mine, key)
+
+        return work
+
+    store = Cluster()
+    teach(store, OLD, OLD)
+    movers = [Process(store, lambda mine: move(mine, OLD, LAYER), after) for after in dying]
+    run([*movers, Process(store, count(OLD)), Process(store, count(NEW))], order)
+    while move(store, OLD, LAYER):
+        pass
+    assert units(store, NEW) == 8
+    assert len(store.walk(b"", 9)[0]) <= 1 + sum(after < 13 for after in dying), "only who died left a note"
+
+
+@pytest.mark.parametrize("begun", range(10))
+def test_a_slow_mover_brings_nothing_erased_back(begun: int) -> None:
+    """A move that stops at any call, while another one completes it and erases the record, restores nothing of it."""
+
+    def erase(mine: MemoryStore) -> None:
+        move(mine, OLD, LAYER)
+        mine.erase((NEW,))
+
+    for stops in range(10):
+        store = Cluster()
+        teach(store, OLD)
+        fast, slow = Process(store, erase), Process(store, lambda mine: move(mine, OLD, LAYER))
+        run([fast, slow], [0] * begun + [1] * stops)
+        assert store.walk(b"", 9)[0] == []
+
+
+@given(orders, deaths)
+def test_a_share_is_taken_back_once(order: list[int], dying: list[int]) -> None:
+    """Two subjects are erased, one by two processes, of which any may die. In the end each one's share has been
+    subtracted from the device once."""
+    store, (anne, bert) = Cluster(), (b"place a.", b"place b.")
+    for who in (anne, anne, bert):
+        teach(store, who + DEVICE + SHARE, DEVICE + PROFILE, DEVICE + ACTIVITY)
+    teach(store, *[DEVICE + PROFILE] * 4)
+    run(
+        [
+            Process(store, lambda mine, who=who: empty(mine, who), after)  # type: ignore[misc]
+            for who, after in zip((anne, anne, bert), dying, strict=True)
+        ],
+        order,
+    )
+    for who in (anne, bert):
+        empty(store, who)
+        assert store.held(who, NOW, 9) == []
+    assert units(store, DEVICE + PROFILE) == 4
