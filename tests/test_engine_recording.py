@@ -27,6 +27,7 @@ from riskd.core.attempt import (
     Outcome,
     Outside,
     ReportedPlace,
+    SecurityEvent,
     Session,
 )
 from riskd.core.context import Located, Missing, Place
@@ -151,6 +152,22 @@ def test_an_answer_that_is_not_stored_reports_it(parts: Parts, release: Release)
     (line,) = log(engine).records()
     assert isinstance(line, record.AssessmentRecord)
     assert line.causes == ("store:not_written",)
+
+
+@pytest.mark.parametrize(("time", "written"), [(None, None), (NOW, None), (NOW - 60.0, NOW)])
+def test_a_line_tells_when_it_was_written(
+    time: float | None, written: float | None, parts: Parts, release: Release
+) -> None:
+    """A line has the time of what happened, by default now, and that of its writing if it is another."""
+    engine = Engine(replace(parts, clock=lambda: NOW), release)
+    answer = engine.assess(replace(LOGIN, time=time))
+    engine.record(Outcome(assessment_id=answer.id, kind="session_established", time=time))
+    engine.record_event(SecurityEvent(domain="customer", subject="kim", kind="account_enabled", time=time))
+
+    lines = log(engine).records()
+    assert [type(line) for line in lines] == [record.AssessmentRecord, record.OutcomeRecord, record.SecurityEventRecord]
+    told = [msgspec.structs.asdict(line) for line in lines]
+    assert [(each["time"], each["written"]) for each in told] == [(NOW if time is None else time, written)] * 3
 
 
 def test_other_databases_and_another_release_hold_from_the_next_attempt_on(parts: Parts, release: Release) -> None:

@@ -42,7 +42,8 @@ def grown(draw: st.DrawFn, names: Sequence[str] = NAMES[:-1], max_splits: int = 
     return tuple(nodes)
 
 
-forests = st.lists(grown(), max_size=6)
+forests = st.lists(grown() | grown(max_splits=20), max_size=6)
+"""Forests whose trees need machine words of different sizes."""
 
 
 def document(trees: Sequence[Tree] = (), steps: Sequence[Steps] = ()) -> ForestDocument:
