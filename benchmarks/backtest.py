@@ -74,9 +74,22 @@ def _varied(decisions: int, random: Random) -> Iterator[bytes]:
         real = _decided(Path(directory))
     latest = real[-1].time
     for number in range(decisions):
-        one, now = real[number % len(real)], latest - SPAN * (1 - number / decisions)
-        again = replace(one, id=random.randbytes(16).hex(), time=now)
+        one = real[number % len(real)]
+        earlier = one.time - (latest - SPAN * (1 - number / decisions))
+        again = replace(_moved(one, -round(earlier)), id=random.randbytes(16).hex())
         yield record.encode(again) + b"\n" + _outcome_of(again, random)
+
+
+def _moved(one: record.AssessmentRecord, seconds: int) -> record.AssessmentRecord:
+    """The decision at another time, with its authentications. Whole seconds leave their ages as they are."""
+    times = ("authentication_time", "start_time", "issue_time")
+    proofs = {
+        name: replace(proof, **{each: at + seconds for each in times if (at := getattr(proof, each, None)) is not None})
+        for name, proof in (("session", one.session), ("federation", one.federation))
+        if proof is not None
+    }
+    now = one.time + seconds
+    return replace(one, time=now, facts=replace(one.facts, now=now), **proofs)
 
 
 def _outcome_of(one: record.AssessmentRecord, random: Random) -> bytes:

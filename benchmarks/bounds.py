@@ -24,7 +24,7 @@ from benchmarks import program
 from benchmarks.assess import PAUSE, timed, timed_after_idling
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
-from riskd import engine as shell
+from riskd import gather, recording
 from riskd.adapters.memory import NullMeter
 from riskd.config import load
 from riskd.core import assess, learn, receipts, record, stored
@@ -80,7 +80,7 @@ def unchanged(work: Work) -> Work:
 
 PARTS: Final[tuple[tuple[str, tuple[tuple[ModuleType, str, Callable[[Work], Work]], ...]], ...]] = (
     ("features", ((assess, "vector", fresh),)),
-    ("and reading of records", ((stored, "histories", for_each), (shell, "recall", once))),
+    ("and reading of records", ((stored, "histories", for_each), (gather, "recall", once))),
     ("and changing of records", ((stored, "folded", unchanged),)),
     (
         "and receipt, line of the log",
@@ -88,7 +88,7 @@ PARTS: Final[tuple[tuple[str, tuple[tuple[ModuleType, str, Callable[[Work], Work
             (assess, "new_receipt", once),
             (learn, "with_lateness", once),
             (receipts, "encode", once),
-            (shell, "assessment_record", once),
+            (recording, "assessment_record", once),
             (record, "encode", once),
         ),
     ),

@@ -1,4 +1,5 @@
-"""Writes files and directories atomically and durably: after a crash they are complete or absent."""
+"""Writes files and directories atomically and durably: after a crash they are complete or absent. And says why a file
+cannot be used."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ DRAFTS: Final = ".draft-"
 """Prefix of a temporary directory (`drafting`)."""
 SHARED: Final = 0o666
 """Mode of files that other users may read; the umask applies."""
+HIDDEN: Final = "."
+"""Prefix of the names of drafts, of .git and the like, and of the directories behind Kubernetes' mounted links."""
 
 
 def private(path: Path) -> BinaryIO:
@@ -102,6 +105,20 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def visible(directory: Path) -> Iterator[Path]:
+    """The files below a directory. Follows links, and skips hidden names."""
+    for folder, folders, names in os.walk(directory, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        yield from (Path(folder, name) for name in names if not name.startswith(HIDDEN))
+
+
+def cause(error: Exception) -> str:
+    """Why a file cannot be read or written, without its path, which the problem names anyway."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _clear(directory: Path) -> None:

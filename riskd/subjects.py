@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -69,9 +69,12 @@ class Erased(Struct, frozen=True):
 class Subjects:
     """Reads and erases what an engine keeps of a subject. Thread-safe."""
 
-    def __init__(self, engine: Engine, archive: LogArchive) -> None:
+    def __init__(self, engine: Engine, archive: LogArchive, layers: Callable[[], int]) -> None:
+        """`layers` says how many layers pseudonyms have by now, while the engine may not have heard of the last one.
+        It may raise Unavailable."""
         self._engine = engine
         self._archive = archive
+        self._layers = layers
 
     def summary(self, subject: Subject) -> Summary:
         """A summary for support staff. Raises InvalidSubject, Unavailable."""
@@ -101,7 +104,9 @@ class Subjects:
             rest = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
             keys = rest[:size]
             token = _STORE + keys[-1] if len(rest) > size else _LOG
-            return Page(tuple(_exported(parts, keys, now)), token)
+            page = Page(tuple(_exported(parts, keys, now)), token)
+            self._check_layers(parts)
+            return page
         if place != _LOG:
             raise _bad_token()
         try:
@@ -117,13 +122,16 @@ class Subjects:
         2. Erase it again, for what outcomes in flight taught before their receipts were erased.
         3. Schedule the erasure of its existing records in the decision log.
 
-        Raises InvalidSubject, or Unavailable if it could not finish in time; then call it again to go on.
+        Raises InvalidSubject, or Unavailable if it could not finish in time, or if the pepper was rotated meanwhile;
+        then call it again to go on.
         """
         parts, pseudonym, _ = self._known(subject)
         deadline, gone = perf_counter() + timeout, Counter[str]()
         for _ in range(2):  # (1), (2)
             _empty(parts.store, pseudonym[:PLACE], gone, deadline)
-        return Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
+        erased = Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
+        self._check_layers(parts)
+        return erased
 
     def _known(self, subject: Subject) -> tuple[Parts, bytes, float]:
         """The engine's parts, the subject's pseudonym by them, and the time. Raises InvalidSubject."""
@@ -133,6 +141,12 @@ class Subjects:
         parts = self._engine.parts
         pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
         return parts, pseudonym, parts.clock()
+
+    def _check_layers(self, parts: Parts) -> None:
+        """Raise Unavailable if others may have moved records to pseudonyms that these parts do not know."""
+        if self._layers() > len(parts.pseudonyms.layers):
+            what, remedy = "is new, and not in use here yet", "repeat the request in `store.sweep_s` seconds"
+            raise Unavailable([Problem("secrets.pepper_file", f"its last pepper {what}", remedy)])
 
     def _pseudonyms(self, subject: Subject) -> list[bytes]:
         """Every pseudonym that the log may have for a subject: rotations of the pepper do not rewrite its lines."""

@@ -38,6 +38,7 @@ from riskd.core.errors import (
     InvalidPolicy,
     InvalidSettings,
     Problem,
+    Unavailable,
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
@@ -213,7 +214,14 @@ def open_archive(settings: Settings) -> FileLogArchive:
 
 def open_subjects(settings: Settings, engine: Engine) -> Subjects:
     """The service for subjects' rights over the data of an engine."""
-    return Subjects(engine, open_archive(settings))
+
+    def layers() -> int:
+        try:
+            return len(obtain_peppers(settings)) - 1
+        except InvalidSettings as error:
+            raise Unavailable(error.problems) from error
+
+    return Subjects(engine, open_archive(settings), layers)
 
 
 @contextmanager

@@ -39,7 +39,8 @@ class Office:
             clock=lambda: self.now,
         )
         self.engine = Engine(made, RELEASE)
-        self.subjects = Subjects(self.engine, self.archive)
+        self.layers = 0
+        self.subjects = Subjects(self.engine, self.archive, lambda: self.layers)
 
     def _opened(self) -> FileDecisionLog:
         return FileDecisionLog(self.directory, 0, NullMeter(), Bounds())

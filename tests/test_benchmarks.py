@@ -9,7 +9,10 @@ from typing import Final
 
 import pytest
 
+from benchmarks import backtest
 from benchmarks.bounds import PARTS
+from riskd.config import data_directory
+from riskd.offline.policies.backtest import Source, run
 
 ROOT: Final = Path(__file__).parents[1]
 PROGRAMS: Final = sorted(
@@ -40,6 +43,16 @@ def test_a_closed_output_ends_a_benchmark_quietly() -> None:
         assert process.stdout.readline() == "a line\n"
         process.stdout.close()
         assert (process.stderr.read(), process.wait(60)) == ("", 141)
+
+
+@pytest.mark.slow
+def test_the_log_of_the_backtest_is_decided_again_without_differences(tmp_path: Path) -> None:
+    """Every line that `benchmarks.backtest` writes is readable, and the policy that decided changes nothing."""
+    backtest.write(tmp_path, 60)
+    policy = data_directory("policies") / "customer.yaml"
+    tally = run(Source(log=tmp_path, policies=((str(policy), policy.read_text(encoding="utf-8")),)))
+    assert (tally.counts["replayed"], tally.counts["unreadable"]) == (60, 0)
+    assert not tally.examples
 
 
 def test_bounds_replaces_functions_that_exist() -> None:

@@ -165,7 +165,7 @@ def refused(file: Path, environ: Mapping[str, str], flags: Mapping[str, str]) ->
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_mistake_says_where_what_and_remedy(case: str, tmp_path: Path) -> None:
-    """Each kind of mistake is rejected with its place and a remedy."""
+    """Each kind of mistake is refused with its place and a remedy."""
     content, environ, flags, expected = MISTAKES[case]
     file = tmp_path / "riskd.toml"
     if content is not None:
@@ -188,7 +188,7 @@ URLS = {
     "unix://host/path": "must be a path for a Unix socket",
     "redis://me:hush@a": "contains a password",
 }
-"""Store URLs that are rejected, and the message for each."""
+"""Store URLs that are refused, and the message for each."""
 
 
 @pytest.mark.parametrize("url", URLS)

@@ -1,4 +1,4 @@
-"""The engine: what is counted once, how failures are handled, what is rejected, and who may report outcomes."""
+"""The engine: what is counted once, how failures are handled, what is refused, and who may report outcomes."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("where", "fields"), INVALID, ids=[f"{number} {where}" for number, (where, _) in enumerate(INVALID)]
 )
 def test_an_invalid_attempt_leaves_no_trace(release: Release, where: str, fields: dict[str, Any]) -> None:
-    """An invalid attempt is rejected with the field and a remedy; nothing is counted, stored or logged."""
+    """An invalid attempt is refused with the field and a remedy; nothing is counted, stored or logged."""
     bench = Bench(release, MemoryStore())
     with pytest.raises(InvalidAttempt) as refused:
         bench.assess(replace(ASKED, **fields))
@@ -313,7 +313,7 @@ def test_limits_are_inclusive(release: Release) -> None:
 def test_nobody_else_can_report_an_outcome(
     release: Release, store: HistoryStore, fields: dict[str, Any], error: type[Exception]
 ) -> None:
-    """An outcome of another tenant, of no assessment or with invalid fields is rejected, changes nothing and is not
+    """An outcome of another tenant, of no assessment or with invalid fields is refused, changes nothing and is not
     logged."""
     bench = Bench(release, store)
     answer = bench.assess(LOGIN)

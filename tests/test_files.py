@@ -12,7 +12,7 @@ import pytest
 
 from riskd import files
 from riskd.core.errors import InvalidSettings
-from riskd.files import atomically, put
+from riskd.files import atomically, cause, put
 from riskd.locks import exclusive
 from riskd.offline.output import filling
 
@@ -262,3 +262,17 @@ def test_a_directory_never_replaces_another(tmp_path: Path) -> None:
             files.place(draft / "made", tmp_path / "taken")
     assert named(tmp_path) == ["taken"]
     assert named(tmp_path / "taken") == ["mine"]
+
+
+def test_a_cause_does_not_repeat_the_path(tmp_path: Path) -> None:
+    """The reason why a file cannot be used is the system's, or the first byte that is not text."""
+    (tmp_path / "binary").write_bytes(b"text\xff")
+    for file, reason in (
+        ("", "Is a directory"),
+        ("none", "No such file or directory"),
+        ("binary", "byte 4 is not UTF-8"),
+    ):
+        with pytest.raises((OSError, UnicodeDecodeError)) as refused:
+            (tmp_path / file).read_text(encoding="utf-8")
+        assert cause(refused.value) == reason
+    assert cause(EOFError("cut off")) == "cut off"

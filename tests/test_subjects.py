@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.rekeying import RekeyingStore
 from riskd.core import learn
 from riskd.core.errors import InvalidSubject, Problem, Unavailable, UnknownAssessment
 from riskd.core.history import DAY, HOUR, WEEK
 from riskd.core.learn import UNITS
-from riskd.core.pseudonym import short
+from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
 from riskd.core.recall import ACTIVITY, PROFILE, RECEIPT, SHARE
 from riskd.core.stored import PLACE, Change
 from riskd.ports import PATIENCE, HistoryStore
@@ -244,7 +245,7 @@ def test_a_bad_subject_name_is_refused(office: Office, subject: Subject) -> None
     "token", [b"x", b"l\xff", b"lx", b"l\x93\x01\x02\x03", b"l\x93\xa1\xff\x02\x03", b"l\x93\xa1x\x02\xff"]
 )
 def test_a_page_token_that_is_none_is_refused(office: Office, token: bytes) -> None:
-    """An invalid page token is rejected."""
+    """An invalid page token is refused."""
     with pytest.raises(InvalidSubject):
         office.subjects.export(named("anne"), 10, token)
 
@@ -289,6 +290,29 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
     assert (office.of("anne"), office.of("bert")) == ({}, berts)
     shared(office)
     office.engine.close()
+
+
+def test_a_service_that_has_not_heard_of_a_new_pepper_claims_no_erasure(tmp_path: Path) -> None:
+    """If another worker has already moved records to new pseudonyms, a worker that does not know them yet answers
+    UNAVAILABLE instead of an erasure or an export that lack these records; once it has heard, both are whole."""
+    store, origins, layer = MemoryStore(), Origins(), b"another pepper that is added"
+    late, early = Office(tmp_path / "late", store), Office(tmp_path / "early", store)
+    late.sign_in("anne")
+    moving = RekeyingStore(store, origins, Layer(layer))
+    renewed = Pseudonyms(b"pepper of the golden cases", (layer,), origins)
+    early.engine.rekey(moving, renewed)
+    early.sign_in("anne")
+    late.layers = early.layers = 1
+    for refused in (late.erase, late.export):
+        with pytest.raises(Unavailable, match="its last pepper is new"):
+            refused("anne")
+    late.engine.rekey(moving, renewed)
+    assert late.erase("anne")["profile"] == 1
+    place = renewed.digest("", "customer", "subject", "anne")[:PLACE]
+    assert [key for key in late.records() if key.startswith((place, pseudonym("anne")[:PLACE]))] == []
+    assert late.export("anne") == []
+    for each in (late, early):
+        each.engine.close()
 
 
 def test_an_erasure_among_sign_ins_and_outcomes_loses_nothing(office: Office) -> None:

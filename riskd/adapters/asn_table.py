@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.core.errors import InvalidGeo, Problem
+from riskd.files import cause
 from riskd.wording import quantity
 
 USES: Final = ("hosting", "vpn", "relay", "satellite")
@@ -20,7 +21,7 @@ def read_asn_table(path: Path) -> dict[int, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         remedy = "provide a UTF-8 file with lines of asn,use,name"
-        raise InvalidGeo([Problem(str(path), f"cannot be read: {error}", remedy)]) from error
+        raise InvalidGeo([Problem(str(path), f"cannot be read: {cause(error)}", remedy)]) from error
     table: dict[int, str] = {}
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):

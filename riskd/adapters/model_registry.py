@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem, Unavailable
-from riskd.files import SHARED, put
+from riskd.files import SHARED, cause, put
 from riskd.locks import exclusive
 
 CHAMPION: Final = "champion"
@@ -82,7 +82,7 @@ class Registry:
             return ""
         except (OSError, UnicodeDecodeError) as error:
             remedy = f"write the name of the {role} version into it"
-            raise InvalidModel([Problem(str(file), str(error), remedy)]) from error
+            raise InvalidModel([Problem(str(file), f"cannot be read: {cause(error)}", remedy)]) from error
 
     def champion(self, domain: str) -> Path:
         """The bundle of the champion. Raises InvalidModel if there is none."""
@@ -105,7 +105,7 @@ class Registry:
             return []
         except (OSError, *UNDECODABLE) as error:
             remedy = "restore it from a backup: riskd only ever appends to it"
-            raise InvalidModel([Problem(str(file), str(error), remedy)]) from error
+            raise InvalidModel([Problem(str(file), f"cannot be read: {cause(error)}", remedy)]) from error
 
     def give(self, domain: str, act: Act) -> None:
         """Change a role as `act` says. A challenger that becomes champion loses its role as challenger.

@@ -30,6 +30,7 @@ exit codes: 0 answered; 2 the input or the request is invalid; 3 no answer in ti
 deadline passed, overloaded); 1 any other error."""
 _ATTEMPT: Final = """\
 An attempt as a line of JSON. Enum values may omit their prefix; field names are those of the proto or camel case:
+
   {"domain": "customer", "subject": "alex", "journey": "login", "network": {"client_ip": "86.150.20.30"}}
 """
 _EXIT_TIER: Final = """\
@@ -49,8 +50,7 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Ask a running service to assess one attempt. The attempt comes from flags, from a file in the "
         "JSON form of riskd.v1.AssessRequest, or from both; flags override the file. Domain, "
         "subject, journey and address are required. With --stream the file has many attempts.",
-        epilog=f"{_ATTEMPT}\n{EXIT_CODES}\n{_EXIT_TIER}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{_ATTEMPT}\n{EXIT_CODES}\n\n{_EXIT_TIER}",
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help="JSON file, or - for standard input")
     parser.add_argument(

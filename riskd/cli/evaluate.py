@@ -34,7 +34,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "large boosted trees. The report gives recall at 1 % and 0.1 % false positives by class of attack and by "
         "depth of history, and for each class left out of training. docs/training.md explains it.",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of the model to judge")
     rows.add_arguments(parser)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from riskd.cli.arguments import add_form
-from riskd.cli.terminal import markdown_table, print_json
+from riskd.cli.terminal import aligned, markdown_table, print_json
 from riskd.core.features import FEATURES, GROUPS, Feature, schema
 
 _INTRODUCTION: Final = """\
@@ -54,10 +54,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def table(features: Sequence[Feature]) -> str:
     """One line per feature: name, direction, reason, unit."""
-    names, reasons = (max(map(len, column)) for column in zip(*((f.name, f.reason) for f in features), strict=True))
-    lines = [f"{'FEATURE':{names}}    {'REASON':{reasons}}  UNIT"]
-    lines += [f"{f.name:{names}}  {_sign(f)} {f.reason:{reasons}}  {f.unit}" for f in features]
-    return "\n".join(lines)
+    rows = [("FEATURE", "±", "REASON", "UNIT")]
+    return aligned([*rows, *((each.name, _sign(each), each.reason, each.unit) for each in features)])
 
 
 def document(features: Sequence[Feature]) -> dict[str, object]:

@@ -112,6 +112,8 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
+    from riskd.offline.charts import date
+
     directory, stale_days = settings.geo.dir, settings.geo.stale_days
     databases = _open(args, settings).databases()
     if args.json:
@@ -120,7 +122,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     rows = []
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
-        built = time.strftime("%Y-%m-%d", time.gmtime(min(database.build_epoch, 2**33)))
+        built = date(min(database.build_epoch, 2**33))
         seconds = max(0, int(time.time()) - database.build_epoch)
         age = quantity(seconds // _DAY, "day") + (", stale" if 0 < stale_days * _DAY < seconds else "")
         rows.append((database.name, database.kind, families, database.type, built, age))

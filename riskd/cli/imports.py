@@ -53,7 +53,6 @@ def _add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser], so
         description=f"Import {source.title} from exported files, which may be compressed with gzip. docs/import.md "
         "describes which records and fields are used.",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="exported file, or - for standard input")
     parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain of these accounts")

@@ -56,13 +56,25 @@ GROUPS: Final = (
 of the parser's description is the subcommand's line in the top-level help."""
 
 
+class _Help(argparse.HelpFormatter):
+    """Wraps texts to the width of the terminal, by paragraphs. Those with examples or lists stay as they are: they have
+    indented lines, or begin with `#`."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        parts = text.strip("\n").split("\n\n")
+        return "\n\n".join(
+            part if "\n  " in part or part.startswith((" ", "#")) else fill(part, width, indent) for part in parts
+        )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="riskd",
         description="Adaptive, risk-based authentication: how likely it is that a sign-in is not the account owner's, "
         "and what to require.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         usage="riskd [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"riskd {version()}")
@@ -102,8 +114,7 @@ def _complete(parser: argparse.ArgumentParser) -> None:
             for below in action.choices.values():
                 text = below.description or ""
                 below.description = text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) else ".")
-                if below.formatter_class is argparse.RawDescriptionHelpFormatter:
-                    below.description = textwrap.fill(below.description, _width())
+                below.formatter_class = _Help
                 _complete(below)
 
 

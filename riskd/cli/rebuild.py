@@ -40,7 +40,6 @@ def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="riskd's own decision log, to rebuild a lost store",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "log", metavar="LOG", nargs="?", help="directory of a decision log, or a dataset (default: log.dir)"

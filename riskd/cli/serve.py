@@ -26,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "serve",
         description="Serve assessments over gRPC. SIGTERM or SIGINT shuts the service down gracefully; a second one "
         "stops it at once. Policies, models and geo databases are reloaded when they change, and on SIGHUP; if a new "
-        "version is rejected, the previous one stays in use. An activated release (`riskd release`) takes the place of "
+        "version is refused, the previous one stays in use. An activated release (`riskd release`) takes the place of "
         "the policy and model directories. The service logs to stderr as JSON lines.",
         epilog="exit codes: 0 stopped by a signal; 1 a process kept dying at the start; 2 refused: wrong settings, an "
         "unusable file, or a port in use",

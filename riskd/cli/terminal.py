@@ -161,13 +161,12 @@ def save(path: Path, text: str) -> None:
 def reading(file: object) -> Iterator[None]:
     """Turns an error of reading a file into InvalidSettings."""
     from riskd.core.errors import InvalidSettings, Problem
+    from riskd.files import cause
 
     try:
         yield
-    except OSError as error:
-        raise InvalidSettings([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        raise InvalidSettings([Problem(str(file), f"cannot be read: byte {error.start} is not UTF-8")]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings([Problem(str(file), f"cannot be read: {cause(error)}")]) from error
 
 
 @contextmanager

@@ -34,7 +34,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Train a model on decision logs. Boosted trees on top of an existing model, constrained to "
         "the directions of the features, calibrated, and exported exactly: docs/training.md explains the steps.",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     rows.add_arguments(parser)
     parser.add_argument(
@@ -103,6 +102,7 @@ def _run(args: argparse.Namespace) -> int:
     rows.prepare()
     from riskd.cli.version import version
     from riskd.core.errors import InvalidModel, Problem
+    from riskd.offline.charts import date
     from riskd.offline.sources import digest
     from riskd.offline.training.bundle import Origin, save
     from riskd.offline.training.train import train
@@ -126,7 +126,7 @@ def _run(args: argparse.Namespace) -> int:
             labels=labels,
             base=base,
             code=version(),
-            created=time.strftime("%Y-%m-%d", time.gmtime()),
+            created=date(time.time()),
         )
         report = save(args.out, trained, recipe, origin)
     _print(report, as_json=args.json)

@@ -144,3 +144,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """Every fact that could not be obtained, including those above."""
     stale: tuple[str, ...] = ()
     """The sources of `AGEING` whose facts above come from data older than the settings allow."""
+
+
+def coverage(gaps: int, expected: int) -> float:
+    """The share of the expected sources that were there, 0 to 1; 1 if none is expected."""
+    return 1.0 - gaps / expected if expected else 1.0

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt, Federation, Session
-from riskd.core.context import Context, Missing
+from riskd.core.context import Context, Missing, coverage
 from riskd.core.policy import Issuer, Journey, Policy, Rung
 from riskd.core.requirement import STANDALONE, Requirement, Tier, counted
 
@@ -84,7 +84,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
         gaps=gaps,
-        coverage=1.0 - len(expected) / len(postures) if postures else 1.0,
+        coverage=coverage(len(expected), len(postures)),
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,
         withheld=withheld,

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
-from riskd.core.context import Agent, Context, Place, Route
+from riskd.core.context import Agent, Context, Place, Route, coverage
 from riskd.core.features.span import Span
 from riskd.core.requirement import Tier
 
@@ -132,7 +132,7 @@ def _gaps(facts: Facts) -> list[str]:
 
 
 def _coverage(facts: Facts) -> float:
-    return 1.0 - len(_gaps(facts)) / len(facts.expected) if facts.expected else 1.0
+    return coverage(len(_gaps(facts)), len(facts.expected))
 
 
 def _stale(facts: Facts) -> list[str]:

@@ -9,11 +9,13 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, TypeVar
 
 from riskd.adapters.decision_log import readable, size, size_of
+from riskd.background import start_thread
 from riskd.core.errors import InvalidFile, Problem
 from riskd.progress import Progress
 
@@ -33,6 +35,19 @@ def deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end_with_parent() -> None:
+    """End this process as soon as its parent has ended. If that is killed, the processes of a pool would wait for work
+    for ever."""
+    parent = parent_process()
+    if parent is not None:
+        start_thread(_follow, "parent", parent)
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
 @contextmanager
 def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]:
     """A pool of `wanted` processes (None: one per processor), at most one per segment. Yields None to use this process
@@ -42,7 +57,8 @@ def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]
         yield None
         return
     # Spawned, not forked: the progress bar has threads.
-    with ProcessPoolExecutor(min(some, len(paths)), mp_context=get_context("spawn")) as pool:
+    many, context = min(some, len(paths)), get_context("spawn")
+    with ProcessPoolExecutor(many, mp_context=context, initializer=end_with_parent) as pool:
         try:
             yield pool
         finally:

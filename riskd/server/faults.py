@@ -164,13 +164,13 @@ FAULTS: Final = {
     ),
     "INVALID_FILE": Fault(
         _REFUSED,
-        "A file was rejected. The message lists every problem with its place and its remedy.",
+        "A file was refused. The message lists every problem with its place and its remedy.",
         "Nothing: the last good release stays in use.",
         "Fix what the message names.",
     ),
     "INVALID_POLICY": Fault(
         _REFUSED,
-        "A policy file was rejected as a whole.",
+        "A policy file was refused as a whole.",
         "As above.",
         "Fix it; `riskd policy check` lists every problem.",
     ),
@@ -194,7 +194,7 @@ FAULTS: Final = {
     ),
     "INVALID_CALLERS": Fault(
         _REFUSED,
-        "The callers file was rejected as a whole.",
+        "The callers file was refused as a whole.",
         "Nothing: the previous callers stay in use.",
         "Fix what the message names.",
     ),

@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from riskd.files import visible
+
 MAX_FILES: Final = 4096
 """Most files that are polled."""
 Seen = tuple[tuple[str, int, int, int], ...]
@@ -54,12 +56,9 @@ class FileChanges:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files below the paths. Hidden ones are skipped: they are drafts, or the targets of Kubernetes' mounted
-    links, which are followed."""
+    """The visible files below the paths."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - `is_dir` raises where permission is missing
-            for folder, folders, names in os.walk(path, followlinks=True):
-                folders[:] = [name for name in folders if not name.startswith(".")]
-                yield from (Path(folder, name) for name in names if not name.startswith("."))
+            yield from visible(path)
         else:
             yield path

@@ -1,6 +1,6 @@
 """Translates wire messages to core values and back. Never fails on a request: `core.validation` checks the values.
 
-What the core has no value for is translated to one that validation rejects: an unknown enum number becomes its digits,
+What the core has no value for is translated to one that validation refuses: an unknown enum number becomes its digits,
 and an invalid time, duration or coordinate becomes NaN.
 """
 

@@ -31,7 +31,7 @@ class Watched:
     """Some files and the function that reloads them."""
 
     def __init__(self, part: str, files: Sequence[str], reload: Callable[[], None], meter: FailureMeter) -> None:
-        """`part`: the files' name in metrics and events. `reload` raises RiskdError if it rejects the files, and then
+        """`part`: the files' name in metrics and events. `reload` raises RiskdError if it refuses the files, and then
         keeps the previous version."""
         self._part = part
         self._changes = FileChanges([Path(file) for file in files if file], 0.0, monotonic())
@@ -46,7 +46,7 @@ class Watched:
             self.reload()
 
     def reload(self) -> None:
-        """Reload now. Files that are rejected are logged once, and tried again when they change again."""
+        """Reload now. Files that are refused are logged once, and tried again when they change again."""
         with self._lock:  # SIGHUP is handled on another thread than polls
             self._changes.settle()
             try:

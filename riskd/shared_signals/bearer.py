@@ -71,7 +71,7 @@ class Bearer:
         return self._token
 
     def forget(self) -> None:
-        """The transmitter rejected the token: obtain another the next time."""
+        """The transmitter refused the token: obtain another the next time."""
         self._until = 0.0
 
     def _grant(self, source: Credentials) -> _Granted:

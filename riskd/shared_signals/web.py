@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from riskd.background import log_no_thread
 from riskd.config import is_loopback
 from riskd.shared_signals.stream import TRANSMITTER, Away
 
@@ -82,8 +83,9 @@ class Web:
         try:
             try:
                 clock.start()
-            except RuntimeError as error:  # no thread to be had
-                raise Away(TRANSMITTER, str(error)) from None
+            except RuntimeError:
+                log_no_thread("poll")
+                raise Away(TRANSMITTER, "there is no thread to time its answer") from None
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.connect()
             connection.sock.settimeout(seconds)

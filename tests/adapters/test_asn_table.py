@@ -44,7 +44,7 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_table_is_refused(tmp_path: Path) -> None:
-    """A path that is no text file is rejected."""
+    """A path that is no text file is refused."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for path in (tmp_path / "absent", tmp_path / "binary", tmp_path):
         with pytest.raises(InvalidGeo, match="cannot be read"):

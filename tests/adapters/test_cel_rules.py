@@ -245,7 +245,7 @@ def test_many_rules_are_fused_in_several_expressions() -> None:
     ],
 )  # fmt: skip
 def test_flaws(when: str, flaw: Flaw) -> None:
-    """A condition that is not a boolean expression over known facts is rejected with its position and a remedy."""
+    """A condition that is not a boolean expression over known facts is refused with its position and a remedy."""
     found = COMPILER([rule(when), rule("score > 0.5", "fine")])
     assert isinstance(found, list)
     assert found[0].what.startswith(flaw.what)

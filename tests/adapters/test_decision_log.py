@@ -288,7 +288,7 @@ def test_a_deleted_log_directory_is_created_again(tmp_path: Path) -> None:
 
 
 def test_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
-    """A directory that cannot be created is rejected at the start."""
+    """A directory that cannot be created is refused at the start."""
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSettings, match=r"log\.dir: .*Not a directory"):
         opened(tmp_path / "file" / "log")

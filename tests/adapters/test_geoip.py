@@ -175,7 +175,7 @@ def test_each_family_has_its_file(write: Write) -> None:
 
 
 def test_two_files_for_one_question_are_refused(write: Write) -> None:
-    """A second city database for the same addresses is rejected, since the answer must not depend on their order."""
+    """A second city database for the same addresses is refused, since the answer must not depend on their order."""
     with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
         geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
 
@@ -254,8 +254,8 @@ def test_a_corrupt_record_behind_the_probe_is_unreadable(write: Write) -> None:
 
 
 @pytest.mark.parametrize("path", BAD, ids=[path.stem for path in BAD])
-def test_bad_geo_files_are_rejected_with_a_remedy(path: Path) -> None:
-    """Each corrupt file is rejected at open, by name and with a remedy."""
+def test_bad_geo_files_are_refused_with_a_remedy(path: Path) -> None:
+    """Each corrupt file is refused at open, by name and with a remedy."""
     with pytest.raises(InvalidGeo) as caught:
         geo(path)
     (problem,) = caught.value.problems
@@ -281,8 +281,8 @@ def test_a_file_of_another_kind_is_refused() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([CITY, ASN, ANONYMOUS]), st.data())
-def test_a_damaged_geo_file_is_rejected_or_returns_values(original: Path, data: st.DataObject) -> None:
-    """With any bytes changed or cut off, a file is rejected at open, or lookups return values."""
+def test_a_damaged_geo_file_is_refused_or_returns_values(original: Path, data: st.DataObject) -> None:
+    """With any bytes changed or cut off, a file is refused at open, or lookups return values."""
     content = bytearray(original.read_bytes())
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=40)):
         content[at] = byte

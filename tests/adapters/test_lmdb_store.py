@@ -1,4 +1,4 @@
-"""The embedded store on disk: what it rejects, what it reports, and how it recovers."""
+"""The embedded store on disk: what it refuses, what it reports, and how it recovers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_only_this_user_may_look(tmp_path: Path) -> None:
 
 
 def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """An LMDB file of another program is rejected with a remedy and not changed."""
+    """An LMDB file of another program is refused with a remedy and not changed."""
     with lmdb.open(str(tmp_path)) as foreign, foreign.begin(write=True) as transaction:
         transaction.put(b"theirs", b"1")
     before = (tmp_path / "data.mdb").read_bytes()
@@ -83,7 +83,7 @@ def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
-    """A store of a later format is rejected instead of being misread."""
+    """A store of a later format is refused instead of being misread."""
     LmdbStore(tmp_path).close()
     with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"\0format", b"riskd 9")
@@ -93,7 +93,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    """A file that LMDB cannot read is rejected as damaged, with a remedy."""
+    """A file that LMDB cannot read is refused as damaged, with a remedy."""
     (tmp_path / "data.mdb").write_bytes(b"no database" * 4096)
 
     with pytest.raises(InvalidStore, match=r"damaged, or not a store.*verify"):
@@ -123,7 +123,7 @@ def test_only_what_is_damaged_may_be_set_aside(error: Exception, damaged: bool, 
 
 
 def test_a_file_of_another_version_of_lmdb_is_no_damage(tmp_path: Path) -> None:
-    """A file of another LMDB version is rejected by name and not set aside."""
+    """A file of another LMDB version is refused by name and not set aside."""
     LmdbStore(tmp_path / "store").close()
     data = tmp_path / "store" / "data.mdb"
     content = bytearray(data.read_bytes())
@@ -209,7 +209,7 @@ def test_a_store_that_others_write_to_is_not_damaged(tmp_path: Path) -> None:
 
 
 def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
-    """A path that is a file is rejected as a mistake in the settings."""
+    """A path that is a file is refused as a mistake in the settings."""
     path = tmp_path / "file"
     path.write_text("text")
 
@@ -236,7 +236,7 @@ def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_full_store_is_reported_and_can_be_erased_from(tmp_path: Path) -> None:
-    """A full store rejects writes and names the setting, but reads and erases; erasing makes room."""
+    """A full store refuses writes and names the setting, but reads and erases; erasing makes room."""
     store = LmdbStore(tmp_path, map_size=1 << 20)
     held = fill(store)
     with pytest.raises(Unavailable, match=r"full.*map_size"):

@@ -1,4 +1,4 @@
-"""Model bundles: what is written can be read, and each kind of damage is rejected with its place and a remedy."""
+"""Model bundles: what is written can be read, and each kind of damage is refused with its place and a remedy."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_sealed_manifest_has_only_what_the_model_uses(bundle: Path) -> None:
 
 
 def test_a_reviewed_change_is_sealed(bundle: Path) -> None:
-    """An edited bundle is rejected until it is sealed again."""
+    """An edited bundle is refused until it is sealed again."""
     (bundle / "forest.json").write_bytes(render(msgspec.structs.replace(DOCUMENT, baseline=-5.0)))
     with pytest.raises(InvalidModel, match="seal the bundle again"):
         load_model(bundle, FEATURES)
@@ -270,7 +270,7 @@ DAMAGE: dict[str, tuple[Damage, list[tuple[str, str, str]]]] = {
 
 @pytest.mark.parametrize(("damage", "expected"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_damage_is_refused(bundle: Path, damage: Damage, expected: list[tuple[str, str, str]]) -> None:
-    """A damaged bundle is rejected; each problem has the file, the place, what is wrong and a remedy."""
+    """A damaged bundle is refused; each problem has the file, the place, what is wrong and a remedy."""
     damage(bundle)
     with pytest.raises(InvalidModel) as caught:
         load_model(bundle, FEATURES, domain="customer")

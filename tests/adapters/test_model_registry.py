@@ -167,6 +167,19 @@ def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
             Registry(models).champion("customer")
 
 
+def test_a_file_that_cannot_be_read_is_named_once_with_the_reason(models: Path) -> None:
+    """The message names the file, the reason and the remedy, and no error number."""
+    for name, read in (("champion", Registry.champion), ("history.jsonl", Registry.history)):
+        file = models / "customer" / name
+        file.unlink(missing_ok=True)
+        file.mkdir()
+        with pytest.raises(InvalidModel) as refused:
+            read(Registry(models), "customer")
+        (problem,) = refused.value.problems
+        assert (problem.where, problem.what) == (str(file), "cannot be read: Is a directory")
+        assert problem.remedy
+
+
 def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
     """An act is refused while another process changes a role, or if the role has changed since it was read."""
     registry = Registry(models)
@@ -265,7 +278,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize(("forge", "expected"), FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forgery_is_refused_with_its_remedy(models: Path, key: Path, forge: object, expected: str) -> None:
-    """A forged signature is rejected with the file and a remedy."""
+    """A forged signature is refused with the file and a remedy."""
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
     assert callable(forge)
@@ -306,7 +319,7 @@ def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no key", pem(X25519PrivateKey.generate())], ids=["empty", "text", "x25519"])
 def test_only_an_ed25519_key_can_sign(models: Path, key: Path, content: bytes) -> None:
-    """A file that is no Ed25519 key is rejected with how to make one."""
+    """A file that is no Ed25519 key is refused with how to make one."""
     key.write_bytes(content)
     with pytest.raises(InvalidModel, match="openssl genpkey -algorithm ed25519"):
         signed(models / "customer" / "a", key)

@@ -1,4 +1,4 @@
-"""Files of policy cases: read as a whole or rejected as a whole; the schema for editors agrees with the reader."""
+"""Files of policy cases: read as a whole or refused as a whole; the schema for editors agrees with the reader."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ MISTAKEN: Final = {
 
 @pytest.mark.parametrize("text", MISTAKEN, ids=lambda text: MISTAKEN[text][0])
 def test_every_mistake_is_placed_and_explained(text: str, tmp_path: Path) -> None:
-    """A bad file is rejected with line, column, what is wrong and how to fix it."""
+    """A bad file is refused with line, column, what is wrong and how to fix it."""
     found = refused(tmp_path / "cases.yaml", text)
     assert all(re.match(r"\d+:\d+: ", problem) for problem in found)
     assert [re.sub(r"^\d+:\d+: ", "", problem) for problem in found] == [
@@ -140,7 +140,7 @@ def test_stale_sources_count_as_present(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """A file that is missing or not text is rejected."""
+    """A file that is missing or not text is refused."""
     odd = tmp_path / "odd.yaml"
     for content in (None, b"\xff\xfe"):
         if content is not None:

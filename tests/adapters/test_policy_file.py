@@ -65,7 +65,7 @@ def code_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", MISTAKEN, ids=lambda path: path.stem)
 def test_every_mistake_is_placed_and_explained(path: Path) -> None:
-    """A bad file is rejected with every mistake at once: line, column, what is wrong and how to fix it."""
+    """A bad file is refused with every mistake at once: line, column, what is wrong and how to fix it."""
     text = path.read_text()
     expected = re.findall(r"^# expect (.*)$", text, re.MULTILINE)
     assert mistakes("policy", text) == tuple(f"policy:{problem}" for problem in expected)
@@ -79,7 +79,7 @@ def test_every_code_has_a_file() -> None:
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
-    """A file that is missing, not text or too large is rejected like any other mistake."""
+    """A file that is missing, not text or too large is refused like any other mistake."""
     odd = tmp_path / "odd.yaml"
     for content in (None, b"\xff\xfe", b"#" * (LARGEST + 1)):
         if content is not None:
@@ -102,7 +102,7 @@ def of_cases(path: Path) -> object:
 def test_a_file_that_is_too_large_is_not_read_in_part(
     tmp_path: Path, read: Callable[[Path], object], first: str
 ) -> None:
-    """A file above the size limit is rejected for its size, even if the limit falls inside a character."""
+    """A file above the size limit is refused for its size, even if the limit falls inside a character."""
     large = tmp_path / "large.yaml"
     comment = f"{first}# {'€' * (LARGEST // 3)}\n"
     for text in (comment + EXAMPLE, EXAMPLE + comment):
@@ -116,8 +116,8 @@ def test_a_file_that_is_too_large_is_not_read_in_part(
 
 
 @given(st.integers(0, len(EXAMPLE)), st.integers(0, 12), st.text(max_size=6))
-def test_a_garbled_policy_is_parsed_or_rejected_with_problems(at: int, removed: int, added: str) -> None:
-    """However a file is garbled, it is read or rejected with mistakes inside the file."""
+def test_a_garbled_policy_is_parsed_or_refused_with_problems(at: int, removed: int, added: str) -> None:
+    """However a file is garbled, it is read or refused with mistakes inside the file."""
     text = EXAMPLE[:at] + added + EXAMPLE[at + removed :]
     problems: tuple[Problem, ...] = ()
     try:

@@ -1,4 +1,4 @@
-"""The shipped policies, mutated in hundreds of invalid ways: each is rejected, and none crashes the reader."""
+"""The shipped policies, mutated in hundreds of invalid ways: each is refused, and none crashes the reader."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_there_are_enough() -> None:
     ("domain", "name", "text", "line"), CASES, ids=[f"{at}-{one[0]}-{one[1]}" for at, one in enumerate(CASES)]
 )
 def test_a_broken_policy_is_refused_where_it_is_broken(domain: str, name: str, text: str, line: int) -> None:
-    """Every file is rejected with all mistakes placed inside it, and one of them at the changed key or within its
+    """Every file is refused with all mistakes placed inside it, and one of them at the changed key or within its
     value."""
     with pytest.raises(InvalidPolicy) as caught:
         read_policy(f"{domain}.yaml", text, COMPILER)

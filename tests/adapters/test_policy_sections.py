@@ -102,7 +102,7 @@ def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
 
 
 def test_mistakes_in_list_files_have_their_position(tmp_path: Path) -> None:
-    """Every mistake of a list file has its line and column; a list that is too long is rejected."""
+    """Every mistake of a list file has its line and column; a list that is too long is refused."""
     with pytest.raises(InvalidPolicy) as caught:
         load_policy(write(tmp_path, "good\n\n  two words # no\n"), COMPILER)
     assert [str(problem) for problem in caught.value.problems] == [

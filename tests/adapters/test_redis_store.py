@@ -191,7 +191,7 @@ def test_unix_socket(tmp_path: Path) -> None:
 
 def test_tls_user_and_password(tmp_path: Path) -> None:
     """The store connects with TLS and a user that may access only riskd's keys; a server of another authority is
-    rejected."""
+    refused."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     openssl = shutil.which("openssl")
     assert openssl is not None

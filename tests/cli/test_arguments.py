@@ -8,8 +8,9 @@ from argparse import Namespace
 import pytest
 
 from riskd.cli.arguments import subject_of
-from riskd.cli.main import main
+from riskd.cli.main import build_parser, main
 from riskd.core.errors import InvalidSubject
+from tests.cli.parsers import parsers
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -67,3 +68,14 @@ def test_a_count_out_of_bounds_is_refused(flag: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match="2"):
         main(["log", "compact", flag])
     assert "is not a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_help_of_every_command_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptions and exit codes are wrapped to the terminal's width; only examples and lists may be wider."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, parser in parsers(build_parser()):
+        texts = [text for text in parser.format_help().split("\n\n") if "\n  " not in text and not text.startswith("#")]
+        wide = [line for text in texts for line in text.splitlines() if len(line) > columns]
+        assert [line for line in wide if not line.startswith(("usage: ", " "))] == [], name
+        assert any("exit codes: " in text for text in texts) or not parser.get_default("handler"), name

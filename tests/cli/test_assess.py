@@ -131,7 +131,7 @@ def test_bad_input_is_refused_before_anything_is_sent(arguments: tuple[str, ...]
 
 @pytest.mark.parametrize("word", ["checked", "fail", "unspecified", ""])
 def test_an_unknown_name_is_reported_with_the_valid_ones(word: str) -> None:
-    """An unknown or abbreviated word is rejected with the list of valid ones."""
+    """An unknown or abbreviated word is refused with the list of valid ones."""
     with pytest.raises(InvalidAttempt) as caught:
         run(*LOGIN, "--credential", word)
     assert caught.value.problems[0].what == f"{word!r} is not one of not_checked, succeeded, failed"
@@ -139,7 +139,7 @@ def test_an_unknown_name_is_reported_with_the_valid_ones(word: str) -> None:
 
 @pytest.mark.parametrize("document", ["[]", "", '"login"', "null"])
 def test_a_file_without_an_object_is_no_empty_attempt(document: str, tmp_path: Path) -> None:
-    """A file that is no JSON object is rejected as that, not for missing fields."""
+    """A file that is no JSON object is refused as that, not for missing fields."""
     file = tmp_path / "attempt.json"
     file.write_text(document)
     with pytest.raises(InvalidAttempt) as caught:
@@ -240,17 +240,31 @@ def test_an_outcome_is_reported(running: Running, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "recorded; the attempt has taught 3 units of trust\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("f" * 31, "confirmed_fraud"), "assessment_id"),
+        (("f" * 32, "challenge_passed", "--seconds", "1e300"), "seconds"),
+    ],
+)
+def test_an_invalid_outcome_is_refused_before_anything_is_sent(arguments: tuple[str, ...], where: str) -> None:
+    """The error names what is wrong with the outcome, whether or not a service is running."""
+    with pytest.raises(InvalidOutcome) as caught:
+        run("outcome", *arguments, "--target", "127.0.0.1:1")
+    assert [problem.where for problem in caught.value.problems] == [where]
+
+
 @pytest.mark.parametrize("kind", OUTCOMES)
 def test_every_outcome_can_be_reported(kind: str) -> None:
     """The command line can report every kind of outcome."""
-    outcome = Outcome(assessment_id="a", kind=kind, tenant="t")
+    outcome = Outcome(assessment_id="a" * 32, kind=kind, tenant="t")
     assert translate.outcome(outcome_request(outcome)) == outcome
 
 
 def test_methods_without_a_challenge_are_refused() -> None:
-    """Methods with an outcome that has none are rejected, not ignored."""
+    """Methods with an outcome that has none are refused, not ignored."""
     with pytest.raises(InvalidOutcome):
-        outcome_request(Outcome(assessment_id="a", kind="confirmed_fraud", amr=("pwd",)))
+        outcome_request(Outcome(assessment_id="a" * 32, kind="confirmed_fraud", amr=("pwd",)))
 
 
 ABOUT = ("--domain", "workforce", "--subject", "u-1")
@@ -306,7 +320,11 @@ def pems(tmp_path: Path) -> dict[str, str]:
     authority = Authority()
     client, other = authority.issue("client"), authority.issue("other")
     contents = {"ca": authority.certificate, "cert": client.certificate, "key": client.key, "other": other.key}
-    contents["words"] = b"no PEM\n"
+    contents |= {
+        "words": b"no PEM\n",
+        "binary": b"\xff\xfe",
+        "noted": "# Főtanúsítvány\n".encode() + authority.certificate,
+    }
     for name, content in contents.items():
         (tmp_path / f"{name}.pem").write_bytes(content)
     return {name: str(tmp_path / f"{name}.pem") for name in contents}
@@ -318,6 +336,8 @@ def pems(tmp_path: Path) -> dict[str, str]:
         (("--ca", "/nowhere/ca.pem"), "/nowhere/ca.pem: cannot be read"),
         (("--ca", "words"), "words.pem: holds no PEM certificate"),
         (("--ca", "key"), "key.pem: holds no PEM certificate"),
+        (("--ca", "binary"), "binary.pem: holds no PEM certificate"),
+        (("--ca", "noted", "--cert", "cert"), "--cert: needs --key"),
         (("--ca", "ca", "--cert", "cert"), "--cert: needs --key"),
         (("--ca", "ca", "--key", "key"), "--key: needs --cert"),
         (("--ca", "ca", "--cert", "cert", "--key", "other"), "cannot be used: key values mismatch"),
@@ -326,14 +346,14 @@ def pems(tmp_path: Path) -> dict[str, str]:
     ],
 )
 def test_certificates_that_cannot_be_used_are_refused(flags: tuple[str, ...], said: str, pems: dict[str, str]) -> None:
-    """An unusable certificate or key is rejected by file or flag before anything is sent."""
+    """An unusable certificate or key is refused by file or flag before anything is sent."""
     with pytest.raises(InvalidSettings, match=re.escape(said)):
         run(*LOGIN, *(pems.get(flag, flag) for flag in flags))
 
 
 @pytest.mark.parametrize("words", ["localhost", "127.0.0.1", "::1", "127.0.0.1:", ":50551", "host:port"])
 def test_a_target_has_a_port(words: str) -> None:
-    """A target without a port is rejected, because gRPC would use 443."""
+    """A target without a port is refused, because gRPC would use 443."""
     with pytest.raises(InvalidSettings, match="--target: "):
         run(*LOGIN, "--target", words)
 
@@ -351,7 +371,7 @@ def lines(*subjects: str) -> str:
 def test_a_stream_answers_every_line_in_order(
     running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With `--stream`, there is one answer per line, with the attempt's id; flags apply to all lines, and a rejected
+    """With `--stream`, there is one answer per line, with the attempt's id; flags apply to all lines, and a refused
     attempt gives exit code 2."""
 
     def judge(attempt: Attempt) -> Assessment:

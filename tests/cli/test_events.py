@@ -108,7 +108,7 @@ def test_check_reports_every_mistake(streams: str, capsys: pytest.CaptureFixture
 def test_check_says_what_token_is_refused(
     transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`check` reports that the transmitter rejects the receiver's token."""
+    """`check` reports that the transmitter refuses the receiver's token."""
     bearer_file(tmp_path, "another")
     assert main(["events", "check", "--streams", streams]) == 1
     assert "the endpoint answers 401" in capsys.readouterr().out
@@ -186,10 +186,10 @@ def test_decode_shows_the_event(
     assert (found["jti"], found["told"]["kind"]) == ("t-1", "credential_compromise")
 
 
-def test_decode_reports_why_a_token_is_rejected(
+def test_decode_reports_why_a_token_is_refused(
     transmitter: Transmitter, streams: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`decode` exits with 1 for a rejected token, 3 if keys cannot be fetched, and 2 for misuse."""
+    """`decode` exits with 1 for a refused token, 3 if keys cannot be fetched, and 2 for misuse."""
     file = tmp_path / "token"
     file.write_text(sign(claims(transmitter.issuer), rsa_key(1)), encoding="ascii")
     arguments = ["events", "decode", "--streams", streams, str(file)]
@@ -285,10 +285,10 @@ def test_the_caller_s_token_is_shown(transmitter: Transmitter, streams: str, tmp
     ],
     ids=lambda each: getattr(each, "name", None),
 )
-def test_only_events_that_riskd_rejects_are_refused_to_the_transmitter(
+def test_only_events_that_riskd_refuses_are_refused_to_the_transmitter(
     transmitter: Transmitter, streams: str, code: grpc.StatusCode, part: str, refused: bool
 ) -> None:
-    """Only events that riskd rejects are refused to the transmitter; others are retried, the failing side is counted,
+    """Only events that riskd refuses are refused to the transmitter; others are retried, the failing side is counted,
     and no log line quotes the service."""
     sent = transmitter.queue()
     with listening(Service()) as service:
@@ -340,7 +340,7 @@ def test_a_receiver_may_speak_tls(transmitter: Transmitter, streams: str, tmp_pa
 def test_flags_that_cannot_be_used_are_refused(
     streams: str, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unusable flags are rejected before anything is received."""
+    """Unusable flags are refused before anything is received."""
     assert main(["events", "receive", "--streams", streams, *flags]) == 2
     assert said in capsys.readouterr().err
 

@@ -152,7 +152,7 @@ def test_where_ranges_overlap_the_first_keeps_its_part(mirror: Mirror, tmp_path:
 
 
 def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path: Path) -> None:
-    """An archive with another checksum is rejected, and nothing is unpacked."""
+    """An archive with another checksum is refused, and nothing is unpacked."""
     wanted = collection(mirror)
     forged = Collection(replace(wanted.databases, sha512=FREE.databases.sha512), wanted.ranges, wanted.ranges_epoch)
     with pytest.raises(InvalidGeo, match="does not match the pinned checksum"):
@@ -162,7 +162,7 @@ def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path
 
 @pytest.mark.parametrize("name", ["../evil", "package/../../evil", "/tmp/evil"])
 def test_an_archive_that_reaches_outside_itself_is_refused(mirror: Mirror, tmp_path: Path, name: str) -> None:
-    """An archive with a path outside itself is rejected, even if that member is not needed."""
+    """An archive with a path outside itself is refused, even if that member is not needed."""
     with pytest.raises(InvalidGeo, match="path outside the archive"):
         install(tmp_path / "geo", quietly, collection(mirror, **{name: b"evil"}))
     assert list((tmp_path / "geo").iterdir()) == []
@@ -170,7 +170,7 @@ def test_an_archive_that_reaches_outside_itself_is_refused(mirror: Mirror, tmp_p
 
 
 def test_a_link_in_place_of_a_file_is_refused(mirror: Mirror, tmp_path: Path) -> None:
-    """A needed member that is a link is rejected."""
+    """A needed member that is a link is refused."""
     link = tarfile.TarInfo("package/city.mmdb")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     wanted = collection(mirror)
@@ -182,7 +182,7 @@ def test_a_link_in_place_of_a_file_is_refused(mirror: Mirror, tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08\x00broken"])
 def test_a_broken_archive_is_refused(mirror: Mirror, tmp_path: Path, content: bytes) -> None:
-    """A pinned file that is no archive is rejected."""
+    """A pinned file that is no archive is refused."""
     wanted = collection(mirror)
     (tmp_path / "archives" / "_example_city_1.0.0.tgz").write_bytes(content)
     pinned = replace(wanted.databases, sha512=b64encode(sha512(content).digest()).decode())

@@ -162,7 +162,7 @@ def test_a_file_that_was_not_written_moves_no_bookmark(log: Path, tmp_path: Path
 
 
 def test_an_unwritable_bookmark_is_refused(log: Path, export: Export) -> None:
-    """A bookmark that cannot be written is rejected before anything is exported."""
+    """A bookmark that cannot be written is refused before anything is exported."""
     done = export(log, "--bookmark", "/nowhere/x")
     assert (done.code, done.out) == (2, b"")
     assert "/nowhere/x: cannot be written" in done.err

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from riskd.cli.main import build_parser, main
 from riskd.config import data_directory
+from tests.cli.parsers import parsers
 from tests.offline.drift.world import rows, write
 
 POLICIES = str(data_directory("policies"))
@@ -25,15 +24,6 @@ COMMANDS = {
     "diff": ["model", "diff", "customer", "hand-set-2", "simulated-5", "--log"],
     "replay": ["replay", "--processes", "1"],
 }
-
-
-def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command's parser, by its words."""
-    yield name.strip(), parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for word, below in action.choices.items():
-                yield from parsers(below, f"{name} {word}")
 
 
 def test_commands_with_a_log_accept_settings() -> None:

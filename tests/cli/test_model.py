@@ -26,7 +26,7 @@ def edited(tmp_path: Path) -> Path:
 
 
 def test_an_edited_model_is_refused_until_it_is_sealed(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An edited bundle is rejected until it is sealed; sealing also updates the card."""
+    """An edited bundle is refused until it is sealed; sealing also updates the card."""
     with pytest.raises(InvalidModel, match="SHA-256"):
         load_model(edited, DEFINITIONS)
 

@@ -254,7 +254,7 @@ def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> N
 
 
 def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
-    """In a vector file, omitted features are usual, and unknown ones are rejected."""
+    """In a vector file, omitted features are usual, and unknown ones are refused."""
     vector = tmp_path / "vector.json"
     vector.write_text('{"new_device": true, "distance_known_km": null}')
     found = cli.json("explain", "customer", "--vector", vector)
@@ -272,7 +272,7 @@ def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:
 
 def test_importance_over_a_log(cli: Cli, tmp_path: Path) -> None:
     """Over a log, features are ranked by how much they move the score, up to `--rows`; a log without the domain is
-    rejected."""
+    refused."""
     log = write(tmp_path / "log", rows(3, 400))
     found = cli.json("explain", "customer", "--log", log, "--rows", 50)
     moves = [each["moves"] for each in found]

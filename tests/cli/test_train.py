@@ -207,7 +207,7 @@ def test_a_log_without_fraud_judges_nothing(
 def test_where_nothing_can_be_written_nothing_is_judged(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unusable `--out` is rejected before the log is read."""
+    """An unusable `--out` is refused before the log is read."""
     nowhere = ["--log", str(tmp_path / "no-log"), "--out", "/dev/null/report"]
     assert main(["evaluate", str(bundle), "--domain", "customer", *nowhere]) == 2
     assert capsys.readouterr().err == "riskd: /dev/null/report: cannot be made: Not a directory (name another)\n"
@@ -216,7 +216,7 @@ def test_where_nothing_can_be_written_nothing_is_judged(
 def test_a_bundle_with_an_invalid_training_record_is_refused(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bundle whose training record is invalid is rejected by file name."""
+    """A bundle whose training record is invalid is refused by file name."""
     edited = copytree(bundle, tmp_path / "edited")
     seal(edited, DEFINITIONS, beside={TRAINING: b'{"recipe": 1}'})
     assert main(["evaluate", str(edited), "--domain", "customer", "--log", str(log)]) == 2
@@ -227,7 +227,7 @@ def test_a_bundle_with_an_invalid_training_record_is_refused(
 def test_a_class_that_no_row_has_is_neither_left_out_nor_weighed(
     slip: list[str], log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A misspelt class is rejected with the list of classes, and nothing is trained."""
+    """A misspelt class is refused with the list of classes, and nothing is trained."""
     assert main(["train", *SMALL, "--log", str(log), "--out", str(tmp_path / "t1"), *slip]) == 2
     assert f"{slip[0]}: no row is of class 'targetted' (one of {', '.join(sorted(ATTACKS))})" in capsys.readouterr().err
     assert not (tmp_path / "t1").exists()

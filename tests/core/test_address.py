@@ -205,7 +205,7 @@ def test_routable_means_global(address: IPv4Address | IPv6Address) -> None:
 
 @pytest.mark.parametrize("text", _REFUSED)
 def test_only_plain_addresses_are_accepted(text: str) -> None:
-    """A text with leading zeros, signs, spaces, ports, brackets, prefixes or scope identifiers is rejected."""
+    """A text with leading zeros, signs, spaces, ports, brackets, prefixes or scope identifiers is refused."""
     assert parse(text) is None
 
 

@@ -76,6 +76,6 @@ def test_no_challenge_if_satisfied_or_denied(found: Terms, satisfied: bool) -> N
 
 @pytest.mark.parametrize("acr", ['a"b', "a b", "a\\b", "a\r\nSet-Cookie: x", "", "é"])
 def test_an_acr_cannot_inject_into_the_header(acr: str) -> None:
-    """An acr that could end the quoted string or the header line is rejected."""
+    """An acr that could end the quoted string or the header line is refused."""
     with pytest.raises(ValueError, match="cannot be sent"):
         riskd.challenge(Requirement(Tier.STEP_UP, Terms(2, (acr,)), False))

@@ -325,7 +325,7 @@ def test_a_misspelt_feature_gets_a_suggestion() -> None:
 
 
 def test_a_forest_too_large_for_its_tables_is_refused() -> None:
-    """A forest whose tables would need too much memory is rejected before they are built."""
+    """A forest whose tables would need too much memory is refused before they are built."""
     stumps = tuple((split(threshold=float(index)), 0.0, 0.0) for index in range(MAX_TREES))
     with pytest.raises(InvalidModel, match="25000000 cells of mask"):
         Forest(broken(trees=stumps), NAMES)

@@ -325,7 +325,7 @@ def test_stored_histories_are_plain_messagepack() -> None:
 
 
 def test_a_record_with_an_unknown_table_is_refused() -> None:
-    """A record with an unknown table, from a later version, is rejected, because the next write would lose that
+    """A record with an unknown table, from a later version, is refused, because the next write would lose that
     table."""
     with pytest.raises(msgspec.ValidationError):
         decode(msgspec.msgpack.encode([{"?": {"": [3000, 1]}}]))

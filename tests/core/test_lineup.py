@@ -35,7 +35,7 @@ def roles(activation: Activation) -> tuple[str, str, float, str]:
 
 
 def lived(wishes: list[ActivationRequest | None]) -> list[Activation]:
-    """The activations that result from requests, where None is a rollback; rejected requests change nothing."""
+    """The activations that result from requests, where None is a rollback; refused requests change nothing."""
     past: list[Activation] = []
     for number, asked in enumerate(wishes):
         try:
@@ -122,7 +122,7 @@ def test_an_invalid_request_is_refused(asked: ActivationRequest, fields: list[st
 
 
 def test_the_first_activation_must_be_for_all() -> None:
-    """Before the first activation, riskd rejects a share, a shadow and a rollback."""
+    """Before the first activation, riskd refuses a share, a shadow and a rollback."""
     for asked in (
         ActivationRequest(release="a", percent=5.0, actor="x"),
         ActivationRequest(release="a", shadow=True, actor="x"),

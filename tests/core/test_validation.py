@@ -59,7 +59,7 @@ def changed(what: Struct, where: str, value: object) -> Any:  # noqa: ANN401
 
 
 def named(attempt: Attempt) -> list[str]:
-    """The names of the fields that are rejected."""
+    """The names of the fields that are refused."""
     return [problem.where for problem in violations(attempt, NOW, address_known=True, declared=DECLARED)]
 
 
@@ -75,7 +75,7 @@ def test_a_whole_attempt_is_acceptable() -> None:
 
 @pytest.mark.parametrize("where", CHARACTERS)
 def test_a_text_has_a_maximum_length(where: str) -> None:
-    """The limit counts characters; NUL and lone surrogates are rejected at any length."""
+    """The limit counts characters; NUL and lone surrogates are refused at any length."""
     assert found(where, "å" * CHARACTERS[where]) == []
     for refused in ("x" * (CHARACTERS[where] + 1), "a\0b", "\ud800", "a\udfff"):
         assert found(where, refused) == [where]
@@ -91,7 +91,7 @@ def test_a_list_has_a_maximum_length(where: str) -> None:
 
 @pytest.mark.parametrize("where", RANGES)
 def test_a_number_has_a_range(where: str) -> None:
-    """Both ends are accepted; NaN and infinity are rejected."""
+    """Both ends are accepted; NaN and infinity are refused."""
     low, high = RANGES[where]
     assert found(where, low) == found(where, high) == []
     for refused in (math.nextafter(low, -math.inf), math.nextafter(high, math.inf), math.nan, math.inf):
@@ -100,7 +100,7 @@ def test_a_number_has_a_range(where: str) -> None:
 
 @pytest.mark.parametrize("where", MOMENTS)
 def test_a_time_is_after_2000_and_not_in_the_future(where: str) -> None:
-    """Milliseconds, times before 2000 and clocks more than five minutes ahead are rejected."""
+    """Milliseconds, times before 2000 and clocks more than five minutes ahead are refused."""
     assert found(where, LONG_AGO) == found(where, SOON) == found(where, None) == []
     for refused in (LONG_AGO - 1, SOON + 1, NOW * 1000, math.nan, -math.inf):
         assert found(where, refused) == [where]
@@ -108,7 +108,7 @@ def test_a_time_is_after_2000_and_not_in_the_future(where: str) -> None:
 
 @pytest.mark.parametrize("where", CHOICES)
 def test_a_choice_is_of_its_vocabulary(where: str) -> None:
-    """Each value of the vocabulary is accepted and any other is rejected."""
+    """Each value of the vocabulary is accepted and any other is refused."""
     assert [word for word in CHOICES[where] if found(where, word)] == []
     assert found(where, "otherwise") == found(where, "99") == [where]
 
@@ -122,7 +122,7 @@ def test_required_fields_must_be_present(where: str) -> None:
 
 
 def test_typing_is_bounded_in_number_and_in_time() -> None:
-    """Up to 512 intervals of up to ten minutes are accepted; one bad interval rejects the list."""
+    """Up to 512 intervals of up to ten minutes are accepted; one bad interval refuses the list."""
     where = "behaviour.typing_intervals_ms"
     for accepted in ((), (0.0, 600_000.0), (1.0,) * 512):
         assert found(where, accepted) == []

@@ -184,7 +184,7 @@ def test_every_violation_is_named(case: str, service: Service) -> None:
 
 
 def test_a_request_that_is_too_large_is_not_even_read(service: Service) -> None:
-    """A request above 128 KiB is rejected unread."""
+    """A request above 128 KiB is refused unread."""
     with nothing_kept(service), service.stub() as stub:
         with pytest.raises(grpc.RpcError) as caught:
             stub.Assess(TOO_LARGE, timeout=5)
@@ -211,7 +211,7 @@ def test_a_refused_attempt_of_a_batch_fails_no_other(service: Service) -> None:
 
 
 def test_a_bad_outcome_teaches_nothing(service: Service) -> None:
-    """An outcome with a bad kind, id, methods and time is rejected and teaches nothing."""
+    """An outcome with a bad kind, id, methods and time is refused and teaches nothing."""
     challenge = {"result": 9, "amr": ["pwd"] * 17, "duration": "-1s"}
     words = {"assessmentId": "x", "tenant": LONG, "eventTime": FAR_FUTURE, "challenge": challenge}
     told = ParseDict(words, risk_pb2.RecordOutcomeRequest())

@@ -120,7 +120,7 @@ def test_deny_is_final(app: App, service: Service) -> None:
 
 
 def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:
-    """A rejected request reports its reason and fields, and the flow continues as without an answer."""
+    """A refused request reports its reason and fields, and the flow continues as without an answer."""
     refused, (reason, fields) = app.play(service.address, sign_in("", "d", address="nowhere"), {"do": "mistake"})
     assert refused.items() >= {**WITHOUT_ANSWER, "challenged": 1, "established": False}.items()
     assert reason == "INVALID_ATTEMPT"

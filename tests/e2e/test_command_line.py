@@ -51,7 +51,7 @@ def test_an_answer_for_programs(service: Service, tmp_path: Path) -> None:
         ((*LOGIN, "--set", "device.colour=red"), 2, "riskd: device.colour: "),
         ((*LOGIN, "--journey", "logon"), 2, "riskd: journey: "),
         ((*LOGIN, "--timeout", "0"), 2, "'0' is not a timeout"),
-        (("outcome", "123", OUTCOMES[0]), 2, "  assessment_id: not an assessment id"),
+        (("outcome", "123", OUTCOMES[0]), 2, "riskd: assessment_id: not an assessment id"),
         (("outcome", "0" * 32, OUTCOMES[0]), 1, "NOT_FOUND UNKNOWN_ASSESSMENT"),
         ((*LOGIN, "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),
         (("outcome", "0" * 32, OUTCOMES[0], "--target", "127.0.0.1:1"), 3, "riskd: UNAVAILABLE"),

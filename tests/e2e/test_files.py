@@ -1,4 +1,4 @@
-"""Policies, models and databases: bad files are rejected at start and reload, and good ones are loaded."""
+"""Policies, models and databases: bad files are refused at start and reload, and good ones are loaded."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_startup_reports_the_problems_of_all_bad_files(files: Path) -> None:
 
 @pytest.mark.slow
 def test_reloads(files: Path) -> None:
-    """At a reload, a bad file is rejected and counted while the last good release stays in use; good files and
+    """At a reload, a bad file is refused and counted while the last good release stays in use; good files and
     databases are loaded."""
     with serving(files / "state", settings=settings(files)) as service:
         first = service.assess(attempt()).release
@@ -198,13 +198,13 @@ def decided_by(service: Service) -> set[str]:
 
 
 def failed(service: Service) -> bool:
-    """Whether the service reports that files on disk were rejected."""
+    """Whether the service reports that files on disk were refused."""
     return service.metric("riskd_reload_failed") == 1
 
 
 @pytest.mark.slow
 def test_all_workers_load_good_files_and_none_loads_bad_ones(files: Path) -> None:
-    """Without a signal, every worker loads a good policy; a bad one is rejected, reported and counted. A worker that is
+    """Without a signal, every worker loads a good policy; a bad one is refused, reported and counted. A worker that is
     replaced meanwhile starts with the last good files, without bad databases."""
     with serving(files / "state", workers=2, settings={**settings(files), **WATCHED}) as service:
         (first,) = decided_by(service)

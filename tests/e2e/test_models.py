@@ -40,7 +40,7 @@ def signed(models: Path, state: Path) -> str:
 
 
 def test_with_trusted_keys_unsigned_models_are_refused(models: Path, tmp_path: Path) -> None:
-    """With trusted keys, unsigned models are rejected at start and reload with a remedy, and the last good ones stay in
+    """With trusted keys, unsigned models are refused at start and reload with a remedy, and the last good ones stay in
     use."""
     public = signed(models, tmp_path)
     settings = {"RISKD_RELEASE__MODELS": str(models), "RISKD_MODELS__TRUSTED_KEYS": f"{'0' * 64},{public}"}

@@ -132,8 +132,8 @@ def test_workers_start_with_what_is_active(tmp_path: Path) -> None:
         assert service.assess(attempt()).release == first
 
 
-def test_a_rejected_release_leaves_the_last_good_one_active(tmp_path: Path) -> None:
-    """A damaged release is rejected by name, and the service keeps the previous one."""
+def test_a_refused_release_leaves_the_last_good_one_active(tmp_path: Path) -> None:
+    """A damaged release is refused by name, and the service keeps the previous one."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     releases(state).activate(whole(first))

@@ -172,7 +172,7 @@ def test_a_socket_has_one_service(running: Service) -> None:
 
 
 def test_a_port_for_everybody_is_refused(tmp_path: Path) -> None:
-    """Serving subjects on a port beyond loopback without client certificates is rejected at the start."""
+    """Serving subjects on a port beyond loopback without client certificates is refused at the start."""
     settings = {"RISKD_SUBJECTS__SERVE": "port", "RISKD_SERVER__HOST": "0.0.0.0"}
     done = riskd("settings", "--check", state=tmp_path, settings=settings)
     assert done.returncode == 2

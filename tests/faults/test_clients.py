@@ -176,7 +176,7 @@ def beyond() -> risk_pb2.AssessRequest:
 def test_messages_that_are_too_large(
     request_of: Callable[[], risk_pb2.AssessRequest], code: grpc.StatusCode, service: Service
 ) -> None:
-    """A message above a size limit is rejected by its length, before it is parsed."""
+    """A message above a size limit is refused by its length, before it is parsed."""
     with neighbour(service), service.channel() as channel:
         stub = risk_pb2_grpc.RiskServiceStub(channel)
         for _ in range(20):

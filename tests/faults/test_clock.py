@@ -1,4 +1,4 @@
-"""A wrong system clock rejects nobody and deletes nothing; correcting it restores everything."""
+"""A wrong system clock refuses nobody and deletes nothing; correcting it restores everything."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_a_store_that_is_damaged_at_startup(damage: Callable[[Path], object], tm
 
 
 def test_files_that_are_not_a_damaged_riskd_store_are_left_alone(tmp_path: Path) -> None:
-    """Another program's file, a file of another format, and the fourth damaged store are rejected and left
+    """Another program's file, a file of another format, and the fourth damaged store are refused and left
     unchanged."""
     other, format_, ours = tmp_path / "other", tmp_path / "format", tmp_path / "ours"
     other.mkdir()

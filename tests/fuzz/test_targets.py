@@ -89,8 +89,8 @@ def filled(message: Message, data: st.DataObject) -> None:
 
 @settings(max_examples=200)
 @given(data=st.data())
-def test_any_request_is_answered_or_rejected_with_an_error(data: st.DataObject) -> None:
-    """A request with any field values is answered or rejected with an error."""
+def test_any_request_is_answered_or_refused_with_an_error(data: st.DataObject) -> None:
+    """A request with any field values is answered or refused with an error."""
     request = risk_pb2.AssessRequest()
     filled(request, data)
     TARGETS["requests"](request.SerializeToString())
@@ -98,8 +98,8 @@ def test_any_request_is_answered_or_rejected_with_an_error(data: st.DataObject) 
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_security_event_is_accepted_or_rejected_with_an_error(data: st.DataObject) -> None:
-    """A security event with any field values is accepted or rejected with an error."""
+def test_any_security_event_is_accepted_or_refused_with_an_error(data: st.DataObject) -> None:
+    """A security event with any field values is accepted or refused with an error."""
     request = risk_pb2.RecordSecurityEventRequest()
     filled(request, data)
     TARGETS["events"](request.SerializeToString())
@@ -107,8 +107,8 @@ def test_any_security_event_is_accepted_or_rejected_with_an_error(data: st.DataO
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_any_outcome_is_accepted_or_rejected_with_an_error(data: st.DataObject) -> None:
-    """An outcome with any field values is accepted or rejected with an error."""
+def test_any_outcome_is_accepted_or_refused_with_an_error(data: st.DataObject) -> None:
+    """An outcome with any field values is accepted or refused with an error."""
     request = risk_pb2.RecordOutcomeRequest()
     filled(request, data)
     TARGETS["outcomes"](request.SerializeToString())

@@ -139,7 +139,7 @@ MEASURED: Final[dict[str, dict[str, Any]]] = {
 def test_a_request_id_used_for_another_attempt_is_refused(
     fields: dict[str, Any], release: Release, store: HistoryStore
 ) -> None:
-    """A different attempt with an already used id is rejected; nothing is counted or logged, and the first answer stays
+    """A different attempt with an already used id is refused; nothing is counted or logged, and the first answer stays
     valid."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
@@ -158,7 +158,7 @@ def test_an_attempt_measured_again_is_the_same_attempt(fields: dict[str, Any], r
 
 
 def test_two_attempts_at_once_under_one_id(release: Release, store: HistoryStore) -> None:
-    """If two different attempts use one id at once, one is assessed and the other rejected."""
+    """If two different attempts use one id at once, one is assessed and the other refused."""
     bench = Bench(release, store)
 
     def send(number: int) -> str:

@@ -36,7 +36,7 @@ def test_champion_is_sealed(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_domains_are_not_pooled(domain: str) -> None:
-    """A bundle is rejected for any domain but its own."""
+    """A bundle is refused for any domain but its own."""
     for other in set(DOMAINS) - {domain}:
         with pytest.raises(InvalidModel, match="its own model"):
             load_model(bundle(domain), DEFINITIONS, domain=other)

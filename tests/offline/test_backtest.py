@@ -202,7 +202,7 @@ def test_decisions_that_cannot_be_repeated_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"\x1f\x8b broken"])
 def test_a_log_that_is_not_there_or_broken_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """A missing directory, one without segments, and a segment that cannot be decompressed are rejected by name."""
+    """A missing directory, one without segments, and a segment that cannot be decompressed are refused by name."""
     where = tmp_path / "none" if content is None else tmp_path
     if content:
         (tmp_path / "1.jsonl.gz").write_bytes(content)

@@ -39,7 +39,7 @@ READERS: Final[dict[str, Callable[[Path], object]]] = {
 @pytest.mark.parametrize("damage", DAMAGED)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, reader: str, damage: str) -> None:
-    """Every reader rejects a segment that cannot be decompressed, by name."""
+    """Every reader refuses a segment that cannot be decompressed, by name."""
     segment = tmp_path / "20260101T000000.000000-w0-1.jsonl.gz"
     segment.write_bytes(DAMAGED[damage])
     with pytest.raises(InvalidFile, match=f"{segment}: cannot be read"):
@@ -48,7 +48,7 @@ def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, re
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_line_that_is_no_text_is_no_record(tmp_path: Path, reader: str) -> None:
-    """A line with invalid UTF-8 is skipped or rejected by name, without any other error."""
+    """A line with invalid UTF-8 is skipped or refused by name, without any other error."""
     line = encode(decision(1, 1.8e9))
     damaged = line.replace(b'"customer"', b'"custom\xffr"')
     assert damaged != line

@@ -102,7 +102,7 @@ def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
 
 
 def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
-    """A log without segments, with another feature schema, or with a wrong truth file is rejected with the reason."""
+    """A log without segments, with another feature schema, or with a wrong truth file is refused with the reason."""
     with pytest.raises(InvalidFile, match="no segments"):
         read_rows(tmp_path, "customer")
     log = log_of(tmp_path, [assessment(1, 1.0, width=3)])

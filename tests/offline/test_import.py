@@ -491,6 +491,6 @@ def test_an_example_commands_no_terminal(release: Release, tmp_path: Path) -> No
 
 
 def test_a_file_that_is_not_there_is_refused(release: Release, tmp_path: Path) -> None:
-    """A missing file is rejected by name."""
+    """A missing file is refused by name."""
     with pytest.raises(InvalidFile, match="No such file"):
         imported(engine(release, MemoryStore()), str(tmp_path / "nothing"))

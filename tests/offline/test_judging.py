@@ -175,6 +175,23 @@ def test_intervals_are_of_subjects_and_not_of_rows() -> None:
     assert width(together) > 2 * width(apart)
 
 
+@pytest.mark.parametrize("resamples", [1, 2, 3])
+def test_a_group_that_no_bootstrap_draws_has_a_finite_interval(resamples: int) -> None:
+    """With few bootstraps, a group of one subject may be in none of them: then its figure has no width."""
+    made = rows(400)
+    lonely = np.flatnonzero(made.labels == FRAUD)[0]
+    subjects, journeys = made.subjects.copy(), made.journeys.astype("<U12")
+    subjects[lonely], journeys[lonely] = "f" * 32, "payment"
+    made = replace(made, subjects=subjects, journeys=journeys)
+    scores = np.linspace(-3.0, 3.0, 400)
+    for seed in range(6):
+        scored = {"candidate": Scored(scores=scores, probabilities=1 / (1 + np.exp(-scores)))}
+        models, _ = judge(made, scored, seed=seed, resamples=resamples, candidate="candidate")
+        for point in models["candidate"].operating:
+            for figure in (point.friction, point.recall, point.precision):
+                assert figure.value is None or (figure.low is not None and figure.low <= figure.high)  # type: ignore[operator]
+
+
 def test_a_difference_to_oneself_is_nothing() -> None:
     """In paired resampling, a model's difference to itself is always zero."""
     made = rows(1_000)

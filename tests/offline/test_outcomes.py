@@ -51,6 +51,6 @@ def test_each_assessment_has_its_own(tmp_path_factory: pytest.TempPathFactory, t
 
 @pytest.mark.parametrize("bad", ["", "00", "x" * 32, "0" * 34])
 def test_ids_that_riskd_never_wrote_are_refused(bad: str) -> None:
-    """An id that is not 32 hex digits is rejected."""
+    """An id that is not 32 hex digits is refused."""
     with pytest.raises(ValueError, match=r".*"):
         row(bad, "confirmed_fraud")

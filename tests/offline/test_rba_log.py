@@ -102,7 +102,7 @@ def test_a_limit_ends_the_reading(file: Path, tmp_path: Path) -> None:
 
 
 def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file without usable rows is rejected with the reason."""
+    """A file without usable rows is refused with the reason."""
     (tmp_path / "out").mkdir()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InvalidFile, match="no row that could be assessed"):

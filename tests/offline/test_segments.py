@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from riskd.offline.segments import crew, each_segment
+
+ROOT: Final = Path(__file__).parents[2]
 
 
 def deaf(_: Path) -> bool:
@@ -23,3 +30,30 @@ def test_readers_ignore_an_interrupt(tmp_path: Path) -> None:
         assert pool is not None
         assert list(each_segment(segments, deaf, pool, lambda _: None)) == [True, True]
     assert not deaf(tmp_path)
+
+
+KILLED: Final = """
+import os, signal, sys
+from pathlib import Path
+from riskd.offline.segments import crew, each_segment
+from tests.offline.test_segments import deaf
+segments = [Path(name) for name in sys.argv[1:]]
+with crew(2, segments) as pool:
+    list(each_segment(segments, deaf, pool, lambda _: None))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_readers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    """If a command is killed, its readers end, too: nobody waits for them, or for the output that they hold open."""
+    segments = [tmp_path / "one", tmp_path / "two"]
+    for segment in segments:
+        segment.touch()
+    command = [sys.executable, "-c", KILLED, *map(str, segments)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            process.communicate(timeout=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL

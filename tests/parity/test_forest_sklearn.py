@@ -93,7 +93,7 @@ def test_contributions_equal_replacing_one_feature_at_a_time(
 
 
 def test_other_estimators_are_refused() -> None:
-    """An estimator that cannot be exported exactly is rejected."""
+    """An estimator that cannot be exported exactly is refused."""
     x, y = world(200, seed=6)
     fit = {"max_iter": 2, "early_stopping": False}
     three = HistGradientBoostingClassifier(**fit).fit(x, np.arange(200) % 3)
@@ -112,7 +112,7 @@ def test_other_estimators_are_refused() -> None:
 
 
 def test_an_export_that_disagrees_is_refused() -> None:
-    """An export that differs from its estimator is rejected."""
+    """An export that differs from its estimator is refused."""
     x, y = world(200, seed=7)
     estimator = HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(x, y)
     estimator.decision_function = lambda rows: np.full(len(rows), 9.0)

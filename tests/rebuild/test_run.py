@@ -338,7 +338,7 @@ def test_a_subject_erased_during_a_rebuild_stays_erased(
     victims = [f"person {who}" for who in (1, 2, 3)]
     coming = iter(victims)
     living = Town(ListLog())
-    subjects = Subjects(Engine(replace(living.engine.parts, store=shared), RELEASE), archive)
+    subjects = Subjects(Engine(replace(living.engine.parts, store=shared), RELEASE), archive, lambda: 0)
 
     def erase(half: str, done: int, total: int) -> None:
         if (half == RECORDS and done < total / 2) or done == total:

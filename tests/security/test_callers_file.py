@@ -1,4 +1,4 @@
-"""The callers file: which mistakes are rejected with which remedy, and how callers are looked up."""
+"""The callers file: which mistakes are refused with which remedy, and how callers are looked up."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_tokens_are_random_and_only_their_hash_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_certificate_that_matches_two_callers_identifies_neither(tmp_path: Path) -> None:
-    """A certificate whose names match several callers is rejected."""
+    """A certificate whose names match several callers is refused."""
     names = "".join(
         f'[{name}]\ncertificates = ["{name}.example.org", "CN={name}"]\nmethods = ["assessor"]\ntenants = [""]\n'
         for name in "ab"

@@ -82,7 +82,7 @@ NOBODY: list[Metadata] = [
 
 
 @pytest.mark.parametrize("metadata", NOBODY, ids=range(len(NOBODY)))
-def test_calls_without_a_known_token_are_rejected(running: Running, metadata: Metadata) -> None:
+def test_calls_without_a_known_token_are_refused(running: Running, metadata: Metadata) -> None:
     """A call without a known token gets UNAUTHENTICATED, is counted under that code, and does not reach the engine."""
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=metadata))
     assert told == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
@@ -90,15 +90,15 @@ def test_calls_without_a_known_token_are_rejected(running: Running, metadata: Me
     assert running.meter.codes == [("riskd.v1.RiskService/Assess", "unary", "UNAUTHENTICATED")]
 
 
-def test_unauthenticated_calls_are_rejected_before_parsing(running: Running) -> None:
-    """An unauthenticated call is rejected before its bytes are parsed."""
+def test_unauthenticated_calls_are_refused_before_parsing(running: Running) -> None:
+    """An unauthenticated call is refused before its bytes are parsed."""
     send: grpc.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary("/riskd.v1.RiskService/Assess")
     assert refused(lambda: send(b"\xff", timeout=5)) == ("UNAUTHENTICATED", "UNKNOWN_CALLER")
 
 
 @pytest.mark.parametrize("method", ["Assess", "RecordOutcome", "BatchAssess", "StreamAssess"])
-def test_unauthenticated_calls_are_rejected_before_their_message_arrives(running: Running, method: str) -> None:
-    """An unauthenticated call is rejected by its headers, so it takes no place among the calls that send a message."""
+def test_unauthenticated_calls_are_refused_before_their_message_arrives(running: Running, method: str) -> None:
+    """An unauthenticated call is refused by its headers, so it takes no place among the calls that send a message."""
     peer = Peer(f"127.0.0.1:{running.service.port}")
     peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, call(f"/riskd.v1.RiskService/{method}")))
     assert peer.hears(b"neither a token nor a certificate")
@@ -108,7 +108,7 @@ def test_unauthenticated_calls_are_rejected_before_their_message_arrives(running
 
 
 def test_unauthenticated_calls_are_no_load(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many unauthenticated calls arrive, each is rejected as such, and a known caller's call may wait."""
+    """However many unauthenticated calls arrive, each is refused as such, and a known caller's call may wait."""
     with served(replace(ANYWHERE, max_concurrent_rpcs=4, queue_s=10.0, standing_queue_s=0.001), guard=guard) as running:
         brake = Brake(running, monkeypatch)
         for _ in range(20):
@@ -249,7 +249,7 @@ def test_probes_need_no_token(running: Running) -> None:
 
 
 def test_another_set_of_callers_holds_from_the_next_call(running: Running, guard: Guard) -> None:
-    """New callers apply from the next call on, also on open connections; a removed caller is rejected at once."""
+    """New callers apply from the next call on, also on open connections; a removed caller is refused at once."""
     running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET))
     guard.install(Callers([TELLER]))
     told = refused(lambda: running.stub.Assess(ATTEMPT, timeout=5, metadata=shows(SECRET)))

@@ -87,7 +87,7 @@ def office(tmp_path: Path) -> Office:
 
 
 def test_another_s_assessment_is_not_known(office: Office) -> None:
-    """An outcome reported under another tenant is rejected and teaches nothing, even with the right id."""
+    """An outcome reported under another tenant is refused and teaches nothing, even with the right id."""
     answer = sign_in(office, "anne", tenant="acme", **{"with": "laptop", "from": "home"})
     before = office.records()
     for tenant in ("umbrella", ""):

@@ -149,7 +149,7 @@ def test_the_command_line_shows_certificate_and_token(mutual: Service, authority
 
 def test_a_new_certificate_is_loaded_without_a_restart(tmp_path: Path, authority: Authority) -> None:
     """New connections get a new certificate soon after its files change, while open ones continue; a bad one is
-    rejected, counted and logged, and the last good one stays in use."""
+    refused, counted and logged, and the last good one stays in use."""
     first, second = (authority.issue("riskd", hosts=HOST) for _ in range(2))
     made = settings(tmp_path, first, authority)
     cert, key = Path(made["RISKD_SERVER__TLS_CERT"]), Path(made["RISKD_SERVER__TLS_KEY"])
@@ -182,7 +182,7 @@ def test_a_new_certificate_is_loaded_without_a_restart(tmp_path: Path, authority
 
 
 def test_the_callers_file_is_reloaded_without_a_restart(tmp_path: Path) -> None:
-    """A new callers file applies from the next call on, also on open connections; a bad one is rejected, counted and
+    """A new callers file applies from the next call on, also on open connections; a bad one is refused, counted and
     logged, and the previous callers stay in force."""
     file = tmp_path / "callers.toml"
     file.write_text(WEB.replace(NAMES, ""))
@@ -262,20 +262,25 @@ def test_a_bad_certificate_is_refused_at_the_start(flaw: str, tmp_path: Path, au
     assert "nonsense" not in str(problem)
 
 
-@pytest.mark.parametrize("before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "the key"])
+@pytest.mark.parametrize(
+    "before", ["", "Certificate:\n    Data: of openssl x509 -text\n", "# Főtanúsítvány\n", "the key"]
+)
 def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, authority: Authority) -> None:
     """The first certificate in the file counts, whatever text, key or chain surrounds it."""
     issued, later = authority.issue("riskd", hosts=HOST, days=(0, 9)), authority.issue("other", hosts=HOST)
     ahead = issued.key if before == "the key" else before.encode()
     shown = Issued(ahead + issued.certificate + later.certificate, issued.key)
-    identity = read_identity(load(None, settings(tmp_path, shown, authority)))
+    made = settings(tmp_path, shown, authority, WEB)
+    authorities = tmp_path / "ca.pem"
+    authorities.write_bytes(ahead + authorities.read_bytes())
+    identity = read_identity(load(None, made))
 
     assert 8 * 86_400 < identity.expires - time.time() < 10 * 86_400
 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])
 def test_bad_authorities_are_refused(content: str, tmp_path: Path, authority: Authority) -> None:
-    """A client CA file without a usable certificate is rejected."""
+    """A client CA file without a usable certificate is refused."""
     made = settings(tmp_path, authority.issue("riskd", hosts=HOST), authority, WEB)
     (tmp_path / "ca.pem").write_text(content)
     with pytest.raises(InvalidSettings, match=r"server\.tls_client_ca: has no usable certificates"):

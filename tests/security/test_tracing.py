@@ -208,7 +208,7 @@ def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) ->
 
 
 class Deaf(SpanExporter):
-    """Rejects all spans."""
+    """Refuses all spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE
@@ -231,7 +231,7 @@ class Losses:
 
 @pytest.mark.parametrize("receiver", [Deaf(), Broken()])
 def test_lost_spans_are_counted_one_by_one(receiver: SpanExporter) -> None:
-    """Spans beyond the queue and those that the receiver rejects are counted one by one, and free their places."""
+    """Spans beyond the queue and those that the receiver refuses are counted one by one, and free their places."""
     losses = Losses()
     exporter = CountingExporter(receiver, losses)
     assert sum(exporter.admits() for _ in range(QUEUE + 7)) == QUEUE
@@ -251,6 +251,6 @@ def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "ftp://a/b", "http://collector", "http:// /x"])
 def test_an_endpoint_is_a_url(endpoint: str) -> None:
-    """A bad endpoint is rejected at the start, with an example."""
+    """A bad endpoint is refused at the start, with an example."""
     with pytest.raises(InvalidSettings, match=r"tracing\.endpoint: .* is not a URL \(write it with scheme and path"):
         load(None, {"RISKD_TRACING__ENDPOINT": endpoint})

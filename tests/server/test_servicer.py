@@ -230,7 +230,7 @@ def test_the_largest_acceptable_attempt_is_not_too_large() -> None:
 
 
 def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
-    """Results have the order of requests; a rejected attempt has the status that Assess gives, and the others are
+    """Results have the order of requests; a refused attempt has the status that Assess gives, and the others are
     answered."""
 
     def judge(attempt: Attempt) -> Assessment:
@@ -275,7 +275,7 @@ def test_a_batch_does_not_delay_sign_ins(running: Running) -> None:
 
 @pytest.mark.parametrize("count", [0, BATCH + 1])
 def test_a_batch_is_bounded(running: Running, count: int) -> None:
-    """An empty batch and one that is too large are rejected."""
+    """An empty batch and one that is too large are refused."""
     error = refused(lambda: running.stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * count), timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     (violation,) = detail(error, BadRequest).field_violations

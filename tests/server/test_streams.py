@@ -99,7 +99,7 @@ def once(held: threading.Event) -> Callable[[Attempt], Assessment]:
 
 
 def judged(attempt: Attempt) -> Assessment:
-    """Rejects invalid attempts, as the engine does."""
+    """Refuses invalid attempts, as the engine does."""
     found = validation.violations(attempt, 1_700_000_000.0, address_known=True, declared=frozenset())
     if found:
         raise InvalidAttempt(found)

@@ -154,13 +154,13 @@ def test_sighup_reaches_every_worker() -> None:
 
 
 def test_refused_configuration_ends_the_start() -> None:
-    """If workers reject the configuration, the tree ends with code 2 and prints each problem once."""
+    """If workers refuse the configuration, the tree ends with code 2 and prints each problem once."""
     with running("refuse", "refuse", "serve") as tree:
         assert tree.end() == (2, "problem store.kind: is wrong (mend it)\n")
 
 
 def test_a_stop_is_no_refusal() -> None:
-    """SIGTERM ends with 0 even if a replacement worker is just rejecting a configuration that has become invalid."""
+    """SIGTERM ends with 0 even if a replacement worker is just refusing a configuration that has become invalid."""
     with running("refuse_again") as tree:
         tree.wait_ready()
         os.kill(tree.facts["pids"]["worker-0"], signal.SIGKILL)

@@ -175,7 +175,7 @@ def anything(message: Descriptor) -> st.SearchStrategy[dict[str, object]]:
 
 @given(*(anything(described(f"{name}Request")) for name in ("Assess", "RecordOutcome", "RecordSecurityEvent")))
 def test_translation_is_total(request: dict[str, object], outcome: dict[str, object], event: dict[str, object]) -> None:
-    """Every message can be translated; rejecting it is left to validation."""
+    """Every message can be translated; refusing it is left to validation."""
     assert isinstance(translate.attempt(risk_pb2.AssessRequest(**request)), Attempt)  # type: ignore[arg-type]
     assert isinstance(translate.outcome(risk_pb2.RecordOutcomeRequest(**outcome)), Outcome)  # type: ignore[arg-type]
     told = risk_pb2.RecordSecurityEventRequest(**event)  # type: ignore[arg-type]

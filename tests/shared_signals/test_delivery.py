@@ -44,7 +44,7 @@ from tests.shared_signals.transmitter import (
 
 
 class Riskd:
-    """Records events. `away`: it is unavailable; `refuses`: it rejects every event."""
+    """Records events. `away`: it is unavailable; `refuses`: it refuses every event."""
 
     def __init__(self) -> None:
         self.events: list[SecurityEvent] = []
@@ -260,8 +260,8 @@ def test_an_invalid_token_is_refused_once(riskd: Riskd, transmitter: Transmitter
     assert subjects(riskd) == ["alex@example.com"]
 
 
-def test_an_event_that_riskd_rejects_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """An event that riskd rejects is refused, so that it is not sent for ever."""
+def test_an_event_that_riskd_refuses_is_refused(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
+    """An event that riskd refuses is refused to the transmitter, so that it is not sent for ever."""
     riskd.refuses = True
     sent = transmitter.queue()
     with receiving(riskd, polled(transmitter, tmp_path)):
@@ -331,7 +331,7 @@ def by_oauth(transmitter: Transmitter, folder: Path, secret: str = "a-secret") -
 
 
 def test_a_token_is_asked_for_once(riskd: Riskd, transmitter: Transmitter, tmp_path: Path) -> None:
-    """An access token is used for most of its lifetime, and renewed when the transmitter rejects it."""
+    """An access token is used for most of its lifetime, and renewed when the transmitter refuses it."""
     transmitter.bearer = "another"
     with receiving(riskd, by_oauth(transmitter, tmp_path)):
         eventually(lambda: len(transmitter.questions) > 2)

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from joserfc.jwk import Key
 
+from riskd import background
 from riskd.shared_signals.keys import (
     AGAIN_SECONDS,
     FRESH_SECONDS,
@@ -390,6 +391,22 @@ def test_of_a_host_with_a_dead_address_the_next_is_asked(
     monkeypatch.setattr("riskd.shared_signals.web.CONNECT_SECONDS", 0.2)
     with resolved(monkeypatch, transmitter.server_port):
         assert Web().ask(f"{transmitter.issuer}/keys", 5).status == 200
+
+
+def test_a_process_without_threads_does_not_blame_the_transmitter(
+    transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If no thread can be started for a request, the log says so, and the request can be sent once there is one."""
+    monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+    url = f"{transmitter.issuer}/keys"
+    threading.stack_size(1 << 46)  # which no machine can provide
+    try:
+        with pytest.raises(Away, match="there is no thread"):
+            Web().ask(url, 5)
+    finally:
+        threading.stack_size(0)
+    assert [record.msg for record in caplog.records] == ["no_thread"]
+    assert Web().ask(url, 5).status == 200
 
 
 def test_a_late_connection_is_closed(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A streams file is read as a whole, or rejected with every mistake, its position and a remedy."""
+"""A streams file is read as a whole, or refused with every mistake, its position and a remedy."""
 
 from __future__ import annotations
 

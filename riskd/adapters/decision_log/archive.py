@@ -37,7 +37,7 @@ from riskd.adapters.decision_log.rewriting import RATE, UNKNOWN, concerning, due
 from riskd.clock import Clock, since_boot
 from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
-from riskd.files import DRAFT, put, sync
+from riskd.files import DRAFT, cause, put, sync
 from riskd.locks import exclusive
 
 SCAN: Final = 64 << 20
@@ -350,5 +350,5 @@ def _decoded(file: Path, kind: type[_Document]) -> _Document:
 
 def _unwritable(directory: Path, error: Exception) -> Unavailable:
     remedy = "check that the disk has space and is healthy, and that this user may write there"
-    what = f"{error.filename or directory}: {error.strerror}" if isinstance(error, OSError) else f"{directory}: {error}"
+    what = f"{getattr(error, 'filename', None) or directory}: {cause(error)}"
     return Unavailable([Problem("log.dir", what, remedy)])

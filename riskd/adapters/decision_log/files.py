@@ -16,6 +16,7 @@ from typing import Final
 
 from riskd.core.errors import InvalidFile, Problem
 from riskd.counts import Counts
+from riskd.files import cause
 
 DECISIONS: Final = "decisions"
 """Subdirectory of the log in a directory that has other files, too."""
@@ -92,8 +93,8 @@ def readable(where: object) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        why = (isinstance(error, OSError) and error.strerror) or error
-        raise InvalidFile([Problem(str(where), f"cannot be read: {why}", "copy it again, or set it aside")]) from error
+        what, remedy = f"cannot be read: {cause(error)}", "copy it again, or set it aside"
+        raise InvalidFile([Problem(str(where), what, remedy)]) from error
 
 
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:

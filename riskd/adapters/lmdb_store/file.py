@@ -33,7 +33,7 @@ def check_mounted(path: Path, device: int) -> None:
 
 
 def check_length(path: Path, pages: int, page_bytes: int) -> None:
-    """Check the whole file if it is shorter than its pages. Raises DamagedStore, VerifyError, OSError.
+    """Check the whole file if it is shorter than its pages. Raises InvalidStore, OSError.
 
     Reading a page that was cut off would kill the process (SIGBUS). But a short file may be sound, because pages at its
     end may never have been written.
@@ -43,7 +43,7 @@ def check_length(path: Path, pages: int, page_bytes: int) -> None:
 
 
 def check_since_boot(path: Path) -> None:
-    """Check the whole file, once after each boot of the machine. Raises DamagedStore, VerifyError, OSError."""
+    """Check the whole file, once after each boot of the machine. Raises InvalidStore, OSError."""
     boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
     data, mark = path / DATA, path / _CHECKED
     mark.touch(mode=0o600)
@@ -59,7 +59,7 @@ def check_since_boot(path: Path) -> None:
 
 
 def _verify(path: Path) -> None:
-    """Check the whole file. Raises DamagedStore; InvalidStore if it cannot tell."""
+    """Check the whole file. Raises DamagedStore, InvalidStore if it cannot tell, OSError."""
     if _findings(path) and (found := _findings_at_rest(path)):
         raise DamagedStore([_damaged(path, what) for what in found[:_SHOWN]])
 
@@ -78,6 +78,7 @@ def _findings_at_rest(path: Path) -> list[str]:
 
 
 def _findings(path: Path) -> list[str]:
+    """What is wrong with the file. Raises OSError."""
     try:
         found: list[str] = verify(str(path))  # type: ignore[no-untyped-call]  # published without types
     except VerifyError as error:
@@ -86,7 +87,6 @@ def _findings(path: Path) -> list[str]:
 
 
 DAMAGE: Final = (
-    VerifyError,
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
     lmdb.InvalidError,

@@ -17,7 +17,7 @@ from riskd.adapters.lmdb_store.file import DATA
 from riskd.adapters.lmdb_store.store import LmdbStore
 from riskd.adapters.lmdb_store.turn import TURN
 from riskd.core.errors import UNDECODABLE, DamagedStore, InvalidStore, Problem
-from riskd.files import put
+from riskd.files import cause, put
 
 MOST: Final = 3
 """Most damaged stores that are kept. A disk that damages more of them must not be filled with them."""
@@ -96,7 +96,7 @@ def _set_aside(path: Path, seen: int, error: DamagedStore) -> DamagedStore | Non
         remedy = "if store.rebuild is on, riskd rebuilds its histories from the decision log"
         return DamagedStore([*error.problems, Problem(str(path), f"set aside as {aside.name}", remedy)])
     except OSError as failure:
-        raise DamagedStore([*error.problems, Problem(str(path), f"cannot be set aside: {failure}")]) from failure
+        raise DamagedStore([*error.problems, Problem(str(path), f"cannot be set aside: {cause(failure)}")]) from failure
     finally:
         os.close(parent)
 

@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 
 import lmdb
 import msgspec
-from lmdb.verify import VerifyError
 
 from riskd.adapters.lmdb_store.file import (
     DATA,
@@ -63,7 +62,7 @@ class LmdbStore:
     **Durability.** A commit passes its pages to the operating system without waiting for the disk, so it survives the
     death of the process. A thread of the store syncs the file every `sync_seconds`. A crash of the machine can lose
     what was written since then, and in the worst case damage the file, because the disk may write pages in any order.
-    So the first process that opens it after a boot checks all of it (about 70 MB a second) and rejects a damaged file.
+    So the first process that opens it after a boot checks all of it (about 70 MB a second) and refuses a damaged file.
     Keep a copy (`python -m lmdb copy`) if histories must survive that, too.
 
     **Waiting.** Reads never wait for writers. Writers take turns. A turn is one small transaction of tens of
@@ -242,7 +241,7 @@ class LmdbStore:
                 opened.callback(env.close)
                 found = (path / DATA).stat()
                 check_length(path, env.info()["last_pgno"] + 1, env.stat()["psize"])
-            except (lmdb.Error, VerifyError, OSError) as error:
+            except (lmdb.Error, OSError) as error:
                 raise refused(path, error) from error
             self._env, self._turn, self._file = env, turn, (found.st_dev, found.st_ino)
             self._check_format()

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
-from riskd.files import SHARED, put
+from riskd.files import SHARED, cause, put
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,7 +38,9 @@ def read_signature(path: Path) -> Signature | None:
     except FileNotFoundError:
         return None
     except (OSError, *UNDECODABLE) as error:
-        raise InvalidModel([Problem(str(file), f"is not a signature: {error}", "sign the bundle again")]) from error
+        raise InvalidModel(
+            [Problem(str(file), f"is not a signature: {cause(error)}", "sign the bundle again")]
+        ) from error
 
 
 def sign(path: Path, manifest: bytes, key: Path) -> Signature:

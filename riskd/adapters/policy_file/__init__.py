@@ -1,4 +1,4 @@
-"""Reads policy files, which are YAML with CEL conditions. A file with mistakes is rejected, with all of them listed."""
+"""Reads policy files, which are YAML with CEL conditions. A file with mistakes is refused, with all of them listed."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from riskd.core.errors import Problem
+from riskd.files import cause
 
 Node: TypeAlias = yaml.Node
 LARGEST: Final = 256 * 1024
@@ -145,10 +146,8 @@ class Document:
                 document.note("too_large", 0, 0, limit=LARGEST)
             else:
                 document.source = content.decode("utf-8")
-        except OSError as error:
-            document.note("unreadable", 0, 0, why=error.strerror or str(error))
-        except UnicodeDecodeError as error:
-            document.note("unreadable", 0, 0, why=f"byte {error.start} is not UTF-8")
+        except (OSError, UnicodeDecodeError) as error:
+            document.note("unreadable", 0, 0, why=cause(error))
         return document
 
     def sorted_problems(self) -> list[Problem]:

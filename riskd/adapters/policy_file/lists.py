@@ -15,6 +15,7 @@ from riskd.adapters.policy_file.document import Document
 from riskd.core.address import parse
 from riskd.core.errors import Problem
 from riskd.core.lists import KINDS, NamedList, of_networks
+from riskd.files import cause
 
 LIST_NAME: Final = r"[a-z][a-z0-9_]{0,63}"
 MOST_LISTS: Final = 64
@@ -88,11 +89,8 @@ class ListReader:
                 document.wrong(node, "list_unreadable", file=name, why=f"more than {LARGEST} bytes")
                 return None
             text = content.decode("utf-8")
-        except OSError as error:
-            document.wrong(node, "list_unreadable", file=name, why=error.strerror or str(error))
-            return None
-        except UnicodeDecodeError as error:
-            document.wrong(node, "list_unreadable", file=name, why=f"byte {error.start} is not UTF-8")
+        except (OSError, UnicodeDecodeError) as error:
+            document.wrong(node, "list_unreadable", file=name, why=cause(error))
             return None
         self.digest.update(content)
         found = self._built(kind, _lines(text, str(path)))

@@ -11,7 +11,6 @@ Files are replaced by renaming, so a reader sees the old or the new version, eve
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import stat
@@ -26,7 +25,7 @@ from msgspec.structs import replace
 
 from riskd.core.activation import Activation, StoredRelease
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.files import drafting, place, put
+from riskd.files import HIDDEN, cause, drafting, place, put, visible
 from riskd.locks import exclusive
 from riskd.wording import quantity
 
@@ -36,8 +35,6 @@ FILES: Final = 1000
 """Most files in a release."""
 BYTES: Final = 512 << 20
 """Most bytes in a release."""
-HIDDEN: Final = "."
-"""Prefix of names that are not copied, such as .git, and the directories behind Kubernetes' mounted links."""
 _ACTIVATIONS: Final = "activations.json"
 _PROPOSED: Final = "proposed.json"
 _ABOUT: Final = "release.json"
@@ -183,7 +180,7 @@ def _too_large(source: Path) -> Iterator[Problem]:
         if not source.is_dir():
             yield Problem(str(source), "is not a directory", "name a directory of policies, and one of models")
             return
-        found = [path.stat() for path in islice(_copied(source), FILES + 1)]
+        found = [path.stat() for path in islice(visible(source), FILES + 1)]
     except OSError as error:
         yield Problem(str(error.filename or source), error.strerror or "cannot be read", "let riskd's user read it")
         return
@@ -192,13 +189,6 @@ def _too_large(source: Path) -> Iterator[Problem]:
         many = f"more than {FILES} files" if len(sizes) > FILES else quantity(len(sizes), "file")
         what = f"has {many} with {sum(sizes) >> 20} MiB"
         yield Problem(str(source), what, f"keep a release to at most {FILES} files and {BYTES >> 20} MiB")
-
-
-def _copied(source: Path) -> Iterator[Path]:
-    """The files below a directory that are copied. Follows links, and skips hidden names."""
-    for folder, folders, names in os.walk(source, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
-        yield from (Path(folder, name) for name in names if not name.startswith(HIDDEN))
 
 
 def _at_source(problem: Problem, draft: Path, policies: Path, models: Path) -> Problem:
@@ -229,5 +219,5 @@ def _read(path: Path, kind: type[_Document]) -> _Document | None:
 
 
 def _disk_problem(path: Path, error: Exception) -> Problem:
-    first = error.args[0][0][2] if isinstance(error, shutil.Error) else error  # shutil.Error lists every failed file
+    first = error.args[0][0][2] if isinstance(error, shutil.Error) else cause(error)  # shutil.Error lists all files
     return Problem(str(path), f"cannot be used: {first}", "check the disk, and who owns the directory")

@@ -22,7 +22,7 @@ from riskd.cli.client.connection import connect
 from riskd.cli.terminal import complain, print_section
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
-from riskd.core.validation import event_violations
+from riskd.core.validation import event_violations, outcome_violations
 from riskd.wording import quantity
 
 BAD_INPUT: Final = 2
@@ -78,7 +78,9 @@ def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub]
 
 
 def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
-    """The request that reports an outcome. Raises InvalidOutcome if the wire has no field for what it says."""
+    """The request that reports an outcome. Raises InvalidOutcome with all its problems."""
+    if violations := outcome_violations(outcome, time.time()):
+        raise InvalidOutcome(violations)
     request = risk_pb2.RecordOutcomeRequest(assessment_id=outcome.assessment_id, tenant=outcome.tenant)
     group, _, end = outcome.kind.partition("_")
     if group == "challenge":

@@ -77,7 +77,8 @@ def _identity(args: argparse.Namespace) -> Iterator[Problem]:
         return
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=(_bytes(args.ca) or b"").decode("ascii", "replace"))
+        # Comments beside the certificates may be in any language.
+        context.load_verify_locations(cadata=(_bytes(args.ca) or b"").decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
         remedy = "name the PEM certificate of the authority that signed the server's certificate"
         yield Problem(args.ca, "holds no PEM certificate", remedy)

@@ -55,7 +55,7 @@ def assess_request(document: str, fields: Iterable[tuple[str, str]], where: str 
 
 
 def _refused(fields: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Problem]:
-    """A problem for each field that protobuf rejects."""
+    """A problem for each field that protobuf refuses."""
     for path, one in fields:
         try:
             ParseDict(one, risk_pb2.AssessRequest())

@@ -22,12 +22,12 @@ NO_KEYS = 3
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events decode`."""
-    purpose = "verify one security event token, and print what would be reported, or why it is rejected"
+    purpose = "verify one security event token, and print what would be reported, or why it is refused"
     parser = actions.add_parser(
         "decode",
         help=purpose,
         description=f"{purpose}. Reports nothing. Fetches the keys of the transmitter.",
-        epilog="exit codes: 0 it would be accepted; 1 it would be rejected; 2 the streams file is invalid, or no token "
+        epilog="exit codes: 0 it would be accepted; 1 it would be refused; 2 the streams file is invalid, or no token "
         "was given; 3 the keys of the transmitter cannot be fetched",
     )
     parser.add_argument(

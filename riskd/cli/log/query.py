@@ -66,7 +66,6 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="query the log's dataset in SQL",
         description="Run one SQL query on the log's dataset (DuckDB; needs riskd[train]). The query can read only the "
         "four views below; it cannot change anything or load extensions.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"{_VIEWS}{shown}\n\n{_EXIT}",
     )
     query.add_argument("sql", metavar="SQL", help="one SELECT; - reads it from standard input")

@@ -93,10 +93,11 @@ def _rules(args: argparse.Namespace) -> int:
 
 
 def _heading(out: Console, report: Report, seconds: float) -> None:
+    from riskd.offline.charts import date
+
     counts = report.counts
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
-    first, last = (time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (report.first, report.last))
-    span = f" from {first} to {last}" if replayed else ""
+    span = f" from {date(report.first)} to {date(report.last)}" if replayed else ""
     labels = "labels from the simulation's truth" if report.labels == "truth" else quantity(outcomes, "outcome")
     out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {labels}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")

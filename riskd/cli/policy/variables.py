@@ -19,7 +19,7 @@ _INTRODUCTION: Final = """\
 # What conditions may name
 
 This page lists the variables that the condition of a rule may use: facts of the attempt, gaps, features and lists. They
-are typed variables of [CEL](https://cel.dev). riskd rejects a policy with a misspelt name, a number of the wrong type
+are typed variables of [CEL](https://cel.dev). riskd refuses a policy with a misspelt name, a number of the wrong type
 or a comparison that no value meets, and reports line and column. See [policy.md](policy.md#a-rule) for how to write and
 test a rule, and [features.md](features.md) for the direction and the reason of each feature.
 

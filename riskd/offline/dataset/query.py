@@ -33,7 +33,7 @@ class Answer(Struct, frozen=True):
 def run_query(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: int = 1024) -> Iterator[Answer]:
     """Run one query on what was known at `as_of` (epoch seconds): later attempts and outcomes are hidden.
 
-    Raises InvalidFile, also for what DuckDB rejects. The query cannot reach files, network or extensions. What does not
+    Raises InvalidFile, also for what DuckDB refuses. The query cannot reach files, network or extensions. What does not
     fit into memory goes to a temporary directory.
     """
     manifest = required(target)

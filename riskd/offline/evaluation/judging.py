@@ -229,10 +229,11 @@ def depth_of(rows: Rows) -> NDArray[np.str_]:
 
 
 def _estimate(total: int, values: Floats) -> Estimate:
-    """The figure over all rows, which is the first value, and quantiles of the others."""
+    """The figure over all rows, which is the first value, and quantiles of the others, where the group was drawn."""
     if not total or np.isnan(values[0]):
         return Estimate(total, None, None, None)
-    low, high = np.nanquantile(values[1:], _LEVEL) if len(values) > 1 else (values[0], values[0])
+    drawn = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(drawn, _LEVEL) if len(drawn) else (values[0], values[0])
     return Estimate(total, *(float(np.round(value, 6)) for value in (values[0], low, high)))
 
 

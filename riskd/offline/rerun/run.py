@@ -22,7 +22,7 @@ from riskd.counts import Counts
 from riskd.offline.buckets import Share
 from riskd.offline.output import filling
 from riskd.offline.rerun.fold import Fold
-from riskd.offline.segments import deaf_to_interrupts
+from riskd.offline.segments import deaf_to_interrupts, end_with_parent
 from riskd.progress import Progress
 from riskd.rebuild.order import Source
 from riskd.wiring import active_release, load_release, open_releases
@@ -106,6 +106,7 @@ def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
 
 def _replay_and_report(plan: Plan, share: Share, writer: Connection) -> None:
     """Runs in a process of its own: replay, and report to the parent."""
+    end_with_parent()
     try:
         writer.send(_replay(plan, share, writer.send))
     except RiskdError as error:

@@ -45,11 +45,16 @@ def read_identity(settings: Settings) -> Identity:
         raise InvalidSettings([Problem("server.tls_cert", what, remedy)]) from None
     if server.tls_client_ca:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities.decode("ascii"))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_pem(authorities))
         except (ssl.SSLError, ValueError) as error:
             what, remedy = f"has no usable certificates: {_why(error)}", "provide the authorities' certificates, PEM"
             raise InvalidSettings([Problem("server.tls_client_ca", what, remedy)]) from None
     return Identity(key, chain, authorities or None, expires)
+
+
+def _pem(content: bytes) -> str:
+    """Certificates as text, without the letters of comments in other languages."""
+    return content.decode("ascii", "ignore")
 
 
 def _why(error: Exception) -> str:
@@ -67,7 +72,7 @@ def _test(cert: str, key: str, chain: bytes) -> float:
     """
     serving, asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     serving.load_cert_chain(cert, key, password=lambda: "")
-    leaf = chain.decode("ascii").partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER
+    leaf = _pem(chain).partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER
     asking.load_verify_locations(cadata=leaf)  # text before and after the certificate is ignored
     asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     asking.check_hostname = False

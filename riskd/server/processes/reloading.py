@@ -49,7 +49,7 @@ def load(settings: Settings, meter: Meter, *, restarted: bool) -> tuple[Releases
 
 
 def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter, *, leads: bool) -> None:
-    """Use what the files hold now. If they are rejected, the previous version stays in use.
+    """Use what the files hold now. If they are refused, the previous version stays in use.
 
     `leads`: propose the release for all workers, too.
     """

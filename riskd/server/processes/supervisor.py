@@ -38,7 +38,7 @@ def supervise(settings: Settings, version: str, ready: Callable[[Mapping[str, st
     """Serve until told to stop. Returns the exit code, see `ProcessTree.run`.
 
     `ready` is called once, when every worker serves, with `address`, `release` and `metrics`. Raises InvalidSettings
-    if the settings, policies, models or geo files are rejected at the start, with every problem.
+    if the settings, policies, models or geo files are refused at the start, with every problem.
     """
     obtain_peppers(settings)
     with reserved_addresses(settings) as port:

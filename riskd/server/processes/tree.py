@@ -26,7 +26,7 @@ from riskd.core.errors import Problem, RiskdError
 from riskd.server.file_changes import FileChanges
 
 REFUSED: Final = 2
-"""Exit code if the configuration was rejected; the problems were reported."""
+"""Exit code if the configuration was refused; the problems were reported."""
 CRASHED: Final = 1
 TRIES: Final = 3
 """The start fails when one process has died this many times before all were ready."""
@@ -57,7 +57,7 @@ class Stopping(Struct, frozen=True, tag=True):
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """A child rejects the configuration and exits."""
+    """A child refuses the configuration and exits."""
 
     problems: tuple[Problem, ...]
 
@@ -199,11 +199,11 @@ class ProcessTree:
         self._stopping_last = False
         self._kill_at = float("inf")
         self.problems: list[Problem] = []
-        """Why the configuration was rejected, without repetitions."""
+        """Why the configuration was refused, without repetitions."""
 
     def run(self) -> int:
         """Run until stopped. Returns the exit code: 0 after an orderly stop, 1 if a process kept dying at the start,
-        2 if the configuration was rejected, see `problems`."""
+        2 if the configuration was refused, see `problems`."""
         before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)

@@ -45,7 +45,7 @@ FILES: Final = 256
 
 
 def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
-    """Serve until told to stop, then drain. Raises RiskdError when the configuration is rejected."""
+    """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter, tracer = _open_meter(settings, memory, index)
     releases, geo = load(settings, meter, restarted=report.restarted)
     with counting(meter.failed), open_engine(settings, meter, index, releases, geo) as engine:

@@ -115,7 +115,7 @@ def test_features_by_name(kept: Kept) -> None:
 
 
 def test_a_truth_file_labels_attacks(kept: Kept, tmp_path: Path) -> None:
-    """A truth file gives each row its attack class and segments; one that lacks rows is rejected."""
+    """A truth file gives each row its attack class and segments; one that lacks rows is refused."""
     path = tmp_path / "truth.jsonl"
     truths = [
         {"assessment_id": one.id} | ({"attack": "spraying", "segments": ["vpn", "mobile"]} if number % 3 else {})
@@ -158,7 +158,7 @@ def test_a_missing_or_damaged_file_is_reported(tmp_path: Path, reader: str, dama
 
 
 def test_a_directory_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
-    """An empty directory and a foreign manifest are rejected."""
+    """An empty directory and a foreign manifest are refused."""
     with pytest.raises(InvalidFile, match="is not a dataset"):
         read_rows(Target.open(str(tmp_path)), Wanted(domain="customer"))
     (tmp_path / "manifest.json").write_text('{"format": 99}')

@@ -260,7 +260,7 @@ def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """A missing log is rejected by name."""
+    """A missing log is refused by name."""
     with pytest.raises(InvalidFile, match="not a directory"):
         count(Source(log=str(tmp_path / "gone"), span=CUSTOMERS), {})
 

@@ -149,7 +149,7 @@ def test_a_killed_process_ends_the_replay(replayed: Replayed) -> None:
 
 @pytest.mark.parametrize("bucket", ["0/2", "3/2", "1", "a/b", "1/1000"])
 def test_a_bucket_that_is_none_is_refused(replayed: Replayed, bucket: str) -> None:
-    """Invalid bucket numbers are rejected; buckets are numbered from 1."""
+    """Invalid bucket numbers are refused; buckets are numbered from 1."""
     with pytest.raises(SystemExit):
         replayed.run("--bucket", bucket)
 
@@ -176,7 +176,7 @@ def test_a_dataset_is_replayed_like_its_log(replayed: Replayed) -> None:
 def test_a_release_is_named_as_elsewhere_or_refused_at_once(
     replayed: Replayed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A release can be named by its first digits, and an unknown one is rejected at once."""
+    """A release can be named by its first digits, and an unknown one is refused at once."""
     place = ("--set", f"state.dir={replayed.state}")
     assert main(["release", "create", "--json", *place]) == 0
     kept = json.loads(capsys.readouterr().out)["release"]["id"]

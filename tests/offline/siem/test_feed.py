@@ -243,7 +243,7 @@ def test_any_line_is_exported_or_counted(noise: bytes, at: int, gap: int, deep: 
 
 
 def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, archive: FileLogArchive) -> None:
-    """A segment that cannot be decompressed is rejected by name."""
+    """A segment that cannot be decompressed is refused by name."""
     (tmp_path / f"{SEGMENT}.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(InvalidFile, match=f"{SEGMENT}.gz: cannot be read"):
         exported(archive, tmp_path, {})
@@ -292,7 +292,7 @@ def test_a_bookmark_of_another_log_loses_no_line(tmp_path: Path, archive: FileLo
 
 
 def test_a_bookmark_survives_writing_and_reading(tmp_path: Path) -> None:
-    """A bookmark survives being written and read; a missing one is empty, and an invalid one is rejected by name."""
+    """A bookmark survives being written and read; a missing one is empty, and an invalid one is refused by name."""
     marks = {SEGMENT: Mark(100, 10**18, 90, 50, 4711), NEXT: Mark()}
     assert marks_in(tmp_path / "bookmark") == {}
     keep(marks, tmp_path / "bookmark")

@@ -70,7 +70,7 @@ def test_looking_at_the_end_of_time_changes_nothing(days: float) -> None:
 
 
 def test_too_few_labels_are_refused_with_what_to_do() -> None:
-    """A log without fraud, or one shorter than its embargo, is rejected with what to do."""
+    """A log without fraud, or one shorter than its embargo, is refused with what to do."""
     honest = rows()
     honest = honest.where(honest.labels == GOOD)
     with pytest.raises(InvalidFile, match=r"0 fraudulent rows, fewer than 30 .*report more outcomes"):
@@ -215,7 +215,7 @@ def test_a_feature_that_cannot_be_learned_keeps_its_weight() -> None:
 
 
 def test_an_export_that_was_tampered_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export in which a leaf is off by a millionth is rejected."""
+    """An export in which a leaf is off by a millionth is refused."""
     from riskd.offline.training import export
 
     honest = export._tree

@@ -141,7 +141,7 @@ def test_policies_are_judged_by_the_truth_of_a_simulation(directory: Path, capsy
 def test_the_truth_of_another_simulation_is_refused(
     directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A truth that lacks an assessment of the log is rejected, and the message names it."""
+    """A truth that lacks an assessment of the log is refused, and the message names it."""
     (tmp_path / "truth.jsonl").write_bytes(b"")
     arguments = ["policy", "rules", "--log", str(directory), "--truth", str(tmp_path / "truth.jsonl")]
     assert main(arguments) == 2

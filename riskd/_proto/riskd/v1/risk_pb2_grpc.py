@@ -82,7 +82,7 @@ class RiskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchAssess(self, request, context):
-        """Assesses up to 500 attempts in order, each independently: a rejected attempt does not fail the others. It is meant
+        """Assesses up to 500 attempts in order, each independently: a refused attempt does not fail the others. It is meant
         for backfills and tests; sign-in flows call Assess. If the deadline passes midway, the whole call fails although
         some attempts were counted, so set `request_id` in each and repeat the call.
         """
@@ -93,7 +93,7 @@ class RiskServiceServicer:
     def StreamAssess(self, request_iterator, context):
         """Assesses attempts as they arrive, for callers that have them continuously, such as gateways and backfills. The
         server answers in the order in which attempts were sent, and puts several answers into one message if several
-        attempts have arrived. A rejected attempt gets its error as an answer and does not end the stream.
+        attempts have arrived. A refused attempt gets its error as an answer and does not end the stream.
 
         Read while you write: the server assesses nothing more while it cannot send you an answer, and stops reading while
         256 attempts (or 256 KiB of them) wait. Single sign-ins have priority over streams. When you close your side, the

@@ -26,14 +26,14 @@ class RiskServiceStub:
     Assess: _grpc.UnaryUnaryMultiCallable[_risk_pb2.AssessRequest, _risk_pb2.AssessResponse]
     """Assesses one attempt and counts it. The deadline bounds the work: facts that cannot be read in time become gaps."""
     BatchAssess: _grpc.UnaryUnaryMultiCallable[_risk_pb2.BatchAssessRequest, _risk_pb2.BatchAssessResponse]
-    """Assesses up to 500 attempts in order, each independently: a rejected attempt does not fail the others. It is meant
+    """Assesses up to 500 attempts in order, each independently: a refused attempt does not fail the others. It is meant
     for backfills and tests; sign-in flows call Assess. If the deadline passes midway, the whole call fails although
     some attempts were counted, so set `request_id` in each and repeat the call.
     """
     StreamAssess: _grpc.StreamStreamMultiCallable[_risk_pb2.StreamAssessRequest, _risk_pb2.StreamAssessResponse]
     """Assesses attempts as they arrive, for callers that have them continuously, such as gateways and backfills. The
     server answers in the order in which attempts were sent, and puts several answers into one message if several
-    attempts have arrived. A rejected attempt gets its error as an answer and does not end the stream.
+    attempts have arrived. A refused attempt gets its error as an answer and does not end the stream.
 
     Read while you write: the server assesses nothing more while it cannot send you an answer, and stops reading while
     256 attempts (or 256 KiB of them) wait. Single sign-ins have priority over streams. When you close your side, the
@@ -79,7 +79,7 @@ class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _risk_pb2.BatchAssessRequest,
         context: _grpc.ServicerContext,
     ) -> _risk_pb2.BatchAssessResponse:
-        """Assesses up to 500 attempts in order, each independently: a rejected attempt does not fail the others. It is meant
+        """Assesses up to 500 attempts in order, each independently: a refused attempt does not fail the others. It is meant
         for backfills and tests; sign-in flows call Assess. If the deadline passes midway, the whole call fails although
         some attempts were counted, so set `request_id` in each and repeat the call.
         """
@@ -92,7 +92,7 @@ class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Iterator[_risk_pb2.StreamAssessResponse]:
         """Assesses attempts as they arrive, for callers that have them continuously, such as gateways and backfills. The
         server answers in the order in which attempts were sent, and puts several answers into one message if several
-        attempts have arrived. A rejected attempt gets its error as an answer and does not end the stream.
+        attempts have arrived. A refused attempt gets its error as an answer and does not end the stream.
 
         Read while you write: the server assesses nothing more while it cannot send you an answer, and stops reading while
         256 attempts (or 256 KiB of them) wait. Single sign-ins have priority over streams. When you close your side, the
