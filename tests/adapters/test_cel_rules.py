@@ -90,6 +90,7 @@ KNOWN: Final = facts(
         ("score >= 0.25", True),
         ('country in ["NO", "SE"] && asn == 2119', True),
         ('browser == "Firefox" && os == "Linux"', True),
+        ('anonymizer == ""', True),
         ('anonymizer != ""', False),
         ('"place" in gaps', True),
         ('"rtt" in gaps', False),
