@@ -78,7 +78,7 @@ MISTAKES: dict[str, Case] = {
         {},
         "state.dir: ~nobody-of-that-name/riskd is in a home directory that is not known (write an absolute path",
     ),
-    "too large": ("#" * (CONFIG_BYTES + 1), {}, {}, "{file}: has 1048577 bytes (keep it to at most 1048576)"),
+    "too large": ("#" * (CONFIG_BYTES + 1), {}, {}, "{file}: has more than 1048576 bytes (keep it to at most 1048576)"),
     "no such file": (None, {}, {}, "{file}: No such file or directory"),
     "variable out of range": (
         "",

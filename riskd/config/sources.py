@@ -105,9 +105,11 @@ def _from_home(environ: Mapping[str, str]) -> Iterator[_Given]:
 def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
     text = ""
     try:
-        raw = Path(_absolute(path)).read_bytes()
+        with Path(_absolute(path)).open("rb") as file:
+            raw = file.read(CONFIG_BYTES + 1)
         if len(raw) > CONFIG_BYTES:
-            problems.append(Problem(path, f"has {len(raw)} bytes", f"keep it to at most {CONFIG_BYTES}"))
+            what, remedy = f"has more than {CONFIG_BYTES} bytes", f"keep it to at most {CONFIG_BYTES}"
+            problems.append(Problem(path, what, remedy))
             return
         text = raw.decode()
         document = tomllib.loads(text)

@@ -154,8 +154,9 @@ def chapters(story: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_demo_without_geo(tmp_path: Path) -> None:
-    """The demo runs without geo databases, with the tiers that it describes and the gaps."""
-    done = riskd("demo", "--no-geo", state=tmp_path, settings={"COLUMNS": "200"})
+    """The demo runs without geo databases, with the tiers that it describes and the gaps. What it is told to keep stops
+    when standard input ends."""
+    done = riskd("demo", "--no-geo", "--keep", state=tmp_path, settings={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "geo none (place and route are gaps; run `riskd geo install`)" in done.stdout
     assert "place (not_installed), route (not_installed)" in done.stdout
@@ -163,4 +164,4 @@ def test_demo_without_geo(tmp_path: Path) -> None:
     assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3
     assert tiers["A stuffing run"] == ["DENY", "DENY"]
     assert set(tiers["A stolen cookie"]) <= {"PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY"}
-    assert done.stdout.endswith("The service has stopped.\n")
+    assert done.stdout.endswith("Press Enter to stop the service. \nThe service has stopped.\n")

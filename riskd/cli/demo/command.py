@@ -81,7 +81,8 @@ def _run(args: argparse.Namespace) -> int:
             code = story.play(target)
             story.finish(metrics, Path(state))
             if args.keep:
-                input("\nPress Enter to stop the service. ")
+                print("\nPress Enter to stop the service. ", end="", flush=True)
+                sys.stdin.readline()  # '' at its end, by Ctrl-D
     print("\nThe service has stopped.")
     return code
 
