@@ -106,7 +106,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def fill_in(browser: App, *events: dict[str, object], **given: object) -> dict[str, Any]:
     """What the page posted and touched when the form was sent, 11.345 s after it appeared."""
-    scenario = {"granted": BOTH, "missing": [], "autofilled": False, "events": events, "sent": 12_345.0, **given}
+    scenario = {"granted": BOTH, "missing": [], "autofilled": False, "events": events, "sent": 12_345.0}
+    scenario |= {"fields": ["text", "password"], **given}
     done = browser.run(browser.command, json.dumps(scenario))
     assert done.returncode == 0, done.stderr
     came: dict[str, Any] = json.loads(done.stdout)
@@ -194,6 +195,12 @@ def test_a_missing_interface_leaves_its_field_out(browser: App, missing: str, pa
     assert posted(browser, *TYPED, missing=[missing]) == expected
 
 
+def test_a_form_without_a_password_says_nothing_of_one(browser: App) -> None:
+    """Where no password is asked for, as with passkeys, `pasted` is left out."""
+    came = posted(browser, *TYPED[:6], fields=["text"])["behaviour"]
+    assert came == {"typing_intervals_ms": [120, 190], "pointer_events": 2, "form_duration": "11.345s"}
+
+
 def test_nothing_is_measured_without_consent(browser: App) -> None:
     """A purpose that was not granted is not collected; without any, the script does not even listen."""
     assert posted(browser, *TYPED, granted=["device"]) == {"device": DEVICE}
@@ -269,7 +276,10 @@ def test_a_withheld_purpose_is_named_as_one(browser: App, server: App, service: 
     assert gaps.items() >= withheld.items()
 
 
-FORGED: Final = {"user_agent": "forged", "device_id": "forged", "platform": "forged"}
+FORGED: Final = {
+    **dict.fromkeys(("user_agent", "device_id", "platform", "fingerprint"), "forged"),
+    "attestation": "ATTESTATION_HARDWARE",
+}
 NONE: Final = dict.fromkeys(("languages", "timezone", "screen"), "not_sent")
 UNMEASURED: Final = {"behaviour": "not_sent"}
 
@@ -297,5 +307,7 @@ def test_a_bad_claim_costs_its_part_and_no_sign_in(
     line, _ = ask(server, service, said)
     assert lacking(line) == missing
     assert line.signals is not None
-    assert (line.signals.platform, line.facts.agent is not None) == ("Windows", True)
+    assert (line.signals.platform, line.signals.attestation) == ("Windows", "")
+    assert line.facts.agent is not None
+    assert {"fingerprint", "attestation"} <= {gap.source for gap in line.facts.missing}
     assert (line.facts.place and line.facts.place.country) == "GB"

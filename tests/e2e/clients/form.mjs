@@ -1,7 +1,7 @@
 // Plays events on a form with the code of docs/browser.md beside it: JSON in, what the page posts and touches out.
 import { readFileSync } from "node:fs";
 
-const { granted, missing, autofilled, events, sent } = JSON.parse(readFileSync(0, "utf8"));
+const { granted, missing, fields: types, autofilled, events, sent } = JSON.parse(readFileSync(0, "utf8"));
 const listening = [];
 const read = { event: new Set(), field: new Set() };
 let now = 0;
@@ -40,7 +40,7 @@ const matches = (selector) => {
   return selector === ":autofill" && autofilled;
 };
 const fields = Object.fromEntries(
-  ["text", "password"].map((type) => [type, watched({ type, value: `the ${type}`, matches }, "field")]),
+  types.map((type) => [type, watched({ type, value: `the ${type}`, matches }, "field")]),
 );
 form.ownerDocument = page;
 form.elements = Object.assign(Object.values(fields), { signals: { value: "" } });
