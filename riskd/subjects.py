@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
 
@@ -78,42 +79,41 @@ class Subjects:
 
     def summary(self, subject: Subject) -> Summary:
         """A summary for support staff. Raises InvalidSubject, Unavailable."""
-        parts, pseudonym, now = self._known(subject)
-        profile, activity = parts.store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
-        found = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key[-1:] == RECEIPT]
-        opened = [
-            (
-                parts.pseudonyms.assessment_of(key[:-1]),
-                receipts.decode(payload(record), key[:PLACE], parts.pseudonyms)[0],
-                expiry(record),
-            )
-            for key, record in zip(found, parts.store.load(found), strict=True)
-            if record is not None
-        ]
-        return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened, now)
+        with self._known(subject) as (parts, pseudonym, now):
+            profile, activity = parts.store.load((pseudonym + PROFILE, pseudonym + ACTIVITY))
+            found = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key[-1:] == RECEIPT]
+            opened = [
+                (
+                    parts.pseudonyms.assessment_of(key[:-1]),
+                    receipts.decode(payload(record), key[:PLACE], parts.pseudonyms)[0],
+                    expiry(record),
+                )
+                for key, record in zip(found, parts.store.load(found), strict=True)
+                if record is not None
+            ]
+            return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened, now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
         """A page of up to `size` records: first those of the store, then those of the decision log.
 
         A page may be short, or even empty, without being the last. Raises InvalidSubject, Unavailable.
         """
-        parts, pseudonym, now = self._known(subject)
-        size = min(size, PAGE) if size > 0 else PAGE
-        place, cursor = token[:1] or _STORE, token[1:]
-        if place == _STORE:
-            rest = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
-            keys = rest[:size]
-            token = _STORE + keys[-1] if len(rest) > size else _LOG
-            page = Page(tuple(_exported(parts, keys, now)), token)
-            self._check_layers(parts)
-            return page
-        if place != _LOG:
-            raise _bad_token()
-        try:
-            lines, cursor = self._archive.find(self._pseudonyms(subject), cursor, size)
-        except UNDECODABLE:
-            raise _bad_token() from None
-        return Page(tuple(Exported("decision_log", "", 0.0, line) for line in lines), _LOG + cursor if cursor else b"")
+        with self._known(subject) as (parts, pseudonym, now):
+            size = min(size, PAGE) if size > 0 else PAGE
+            place, cursor = token[:1] or _STORE, token[1:]
+            if place == _STORE:
+                rest = [key for key in parts.store.held(pseudonym[:PLACE], now, RECORDS) if key > cursor]
+                keys = rest[:size]
+                token = _STORE + keys[-1] if len(rest) > size else _LOG
+                return Page(tuple(_exported(parts, keys, now)), token)
+            if place != _LOG:
+                raise _bad_token()
+            try:
+                lines, cursor = self._archive.find(_pseudonyms(parts, subject), cursor, size)
+            except UNDECODABLE:
+                raise _bad_token() from None
+            records = tuple(Exported("decision_log", "", 0.0, line) for line in lines)
+            return Page(records, _LOG + cursor if cursor else b"")
 
     def erase(self, subject: Subject, timeout: float) -> Erased:
         """Erase everything that is kept of a subject.
@@ -125,32 +125,33 @@ class Subjects:
         Raises InvalidSubject, or Unavailable if it could not finish in time, or if the pepper was rotated meanwhile;
         then call it again to go on.
         """
-        parts, pseudonym, _ = self._known(subject)
-        deadline, gone = perf_counter() + timeout, Counter[str]()
-        for _ in range(2):  # (1), (2)
-            _empty(parts.store, pseudonym[:PLACE], gone, deadline)
-        erased = Erased(dict(gone), self._archive.forget(self._pseudonyms(subject)))  # (3)
-        self._check_layers(parts)
-        return erased
+        with self._known(subject) as (parts, pseudonym, _):
+            deadline, gone = perf_counter() + timeout, Counter[str]()
+            for _ in range(2):  # (1), (2)
+                _empty(parts.store, pseudonym[:PLACE], gone, deadline)
+            return Erased(dict(gone), self._archive.forget(_pseudonyms(parts, subject)))  # (3)
 
-    def _known(self, subject: Subject) -> tuple[Parts, bytes, float]:
-        """The engine's parts, the subject's pseudonym by them, and the time. Raises InvalidSubject."""
+    @contextmanager
+    def _known(self, subject: Subject) -> Iterator[tuple[Parts, bytes, float]]:
+        """The engine's parts, the subject's pseudonym by them, and the time. Raises InvalidSubject.
+
+        Raises Unavailable at the end if the parts did not know the last pepper: others may have moved records to
+        pseudonyms that these parts do not know, and logged lines under them.
+        """
         found = subject_violations(subject.tenant, subject.domain, subject.subject)
         if found:
             raise InvalidSubject(found)
         parts = self._engine.parts
-        pseudonym = parts.pseudonyms.digest(subject.tenant, subject.domain, "subject", subject.subject)
-        return parts, pseudonym, parts.clock()
-
-    def _check_layers(self, parts: Parts) -> None:
-        """Raise Unavailable if others may have moved records to pseudonyms that these parts do not know."""
+        yield parts, _pseudonyms(parts, subject)[-1], parts.clock()
         if self._layers() > len(parts.pseudonyms.layers):
-            what, remedy = "is new, and not in use here yet", "repeat the request in `store.sweep_s` seconds"
-            raise Unavailable([Problem("secrets.pepper_file", f"its last pepper {what}", remedy)])
+            what, remedy = "its last pepper is new, and not in use here yet", "repeat it in `store.sweep_s` seconds"
+            raise Unavailable([Problem("secrets.pepper_file", what, remedy)])
 
-    def _pseudonyms(self, subject: Subject) -> list[bytes]:
-        """Every pseudonym that the log may have for a subject: rotations of the pepper do not rewrite its lines."""
-        return self._engine.parts.pseudonyms.at_each_layer(subject.tenant, subject.domain, "subject", subject.subject)
+
+def _pseudonyms(parts: Parts, subject: Subject) -> list[bytes]:
+    """Every pseudonym that the log may have for a subject, the latest last: rotations of the pepper do not rewrite its
+    lines."""
+    return parts.pseudonyms.at_each_layer(subject.tenant, subject.domain, "subject", subject.subject)
 
 
 def _exported(parts: Parts, keys: list[bytes], now: float) -> list[Exported]:

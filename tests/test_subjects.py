@@ -294,7 +294,8 @@ def test_an_erasure_that_failed_can_be_asked_for_again(tmp_path: Path, works: in
 
 def test_a_service_that_has_not_heard_of_a_new_pepper_claims_no_erasure(tmp_path: Path) -> None:
     """If another worker has already moved records to new pseudonyms, a worker that does not know them yet answers
-    UNAVAILABLE instead of an erasure or an export that lack these records; once it has heard, both are whole."""
+    UNAVAILABLE instead of an erasure, an export or a summary that lack these records; once it has heard, they are
+    whole."""
     store, origins, layer = MemoryStore(), Origins(), b"another pepper that is added"
     late, early = Office(tmp_path / "late", store), Office(tmp_path / "early", store)
     late.sign_in("anne")
@@ -303,9 +304,15 @@ def test_a_service_that_has_not_heard_of_a_new_pepper_claims_no_erasure(tmp_path
     early.engine.rekey(moving, renewed)
     early.sign_in("anne")
     late.layers = early.layers = 1
-    for refused in (late.erase, late.export):
+    anne, subjects = named("anne"), late.subjects
+    for refused in (
+        lambda: subjects.erase(anne, 10.0),
+        lambda: subjects.export(anne, 500, b""),
+        lambda: subjects.export(anne, 500, b"l"),
+        lambda: subjects.summary(anne),
+    ):
         with pytest.raises(Unavailable, match="its last pepper is new"):
-            refused("anne")
+            refused()
     late.engine.rekey(moving, renewed)
     assert late.erase("anne")["profile"] == 1
     place = renewed.digest("", "customer", "subject", "anne")[:PLACE]
