@@ -176,20 +176,49 @@ def test_intervals_are_of_subjects_and_not_of_rows() -> None:
 
 
 @pytest.mark.parametrize("resamples", [1, 2, 3])
-def test_a_group_that_no_bootstrap_draws_has_a_finite_interval(resamples: int) -> None:
-    """With few bootstraps, a group of one subject may be in none of them: then its figure has no width."""
+def test_a_group_that_no_bootstrap_draws_could_be_anything(resamples: int) -> None:
+    """With few bootstraps, a group of one subject may be in none of them: then its interval is the whole range."""
     made = rows(400)
     lonely = np.flatnonzero(made.labels == FRAUD)[0]
     subjects, journeys = made.subjects.copy(), made.journeys.astype("<U12")
     subjects[lonely], journeys[lonely] = "f" * 32, "payment"
     made = replace(made, subjects=subjects, journeys=journeys)
     scores = np.linspace(-3.0, 3.0, 400)
+    widths = set()
     for seed in range(6):
         scored = {"candidate": Scored(scores=scores, probabilities=1 / (1 + np.exp(-scores)))}
         models, _ = judge(made, scored, seed=seed, resamples=resamples, candidate="candidate")
         for point in models["candidate"].operating:
             for figure in (point.friction, point.recall, point.precision):
                 assert figure.value is None or (figure.low is not None and figure.low <= figure.high)  # type: ignore[operator]
+        widths |= {(at.recall.low, at.recall.high) for at in models["candidate"].operating if at.journey == "payment"}
+    assert (0.0, 1.0) in widths
+
+
+@pytest.mark.parametrize(("subjects", "sure"), [(1, False), (2, False), (3, False), (40, True)])
+def test_the_attacks_on_a_few_subjects_prove_nothing(subjects: int, sure: bool) -> None:
+    """Where one model finds every attack of a class and the other none, the interval of the difference excludes zero
+    only if the class hit more than three subjects, however many attacks there were."""
+    made = rows(2_000)
+    rare, attacked = "targeted", [f"{number:032x}" for number in range(subjects)]
+    of_class = np.flatnonzero(made.attacks == rare)
+    names = made.subjects.copy()
+    names[of_class] = np.resize(attacked, len(of_class))
+    base = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
+    blind, seeing = (np.where(made.attacks == rare, score, base) for score in (-99.0, 99.0))
+    models, differences = judge(
+        replace(made, subjects=names),
+        {"candidate": Scored(scores=blind), "champion": Scored(scores=seeing)},
+        seed=1,
+        resamples=200,
+        candidate="candidate",
+    )
+    told = next(each.difference for each in differences if (each.name, each.rate) == (rare, "1%"))
+    recall = next(each.at["1%"] for each in models["champion"].classes if each.name == rare)
+
+    assert (told.value, recall.value) == (-1.0, 1.0)
+    assert (told.low, told.high) == ((-1.0, -1.0) if sure else (-1.0, 1.0))
+    assert (recall.low, recall.high) == ((1.0, 1.0) if sure else (0.0, 1.0))
 
 
 def test_a_difference_to_oneself_is_nothing() -> None:

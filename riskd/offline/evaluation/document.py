@@ -22,7 +22,8 @@ CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = 
 class Estimate(Struct, frozen=True):
     """A figure with its 95 % interval: a percentile bootstrap over subjects, whose rows are not independent.
 
-    `total` is the number of rows in the denominator. The figures are None if it is 0.
+    A bootstrap that drew nobody of the group counts for both ends, so a group of one, two or three subjects has the
+    widest interval. `total` is the number of rows in the denominator. The figures are None if it is 0.
     """
 
     total: int
