@@ -110,11 +110,14 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
 
 
 def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
-    """Positions of all fraud and of at most `most_rows` other rows, in order; None if that is all rows."""
-    others = np.flatnonzero(rows.labels != FRAUD)
-    if len(others) <= recipe.most_rows:
+    """Positions of all fraud and of `most_rows` good rows, in order; None if there are no more of these.
+
+    Unlabelled rows, which teach nothing, take no place of a good one.
+    """
+    good = np.flatnonzero(rows.labels == GOOD)
+    if len(good) <= recipe.most_rows:
         return None
-    drawn = np.random.default_rng(recipe.seed).choice(others, recipe.most_rows, replace=False)
+    drawn = np.random.default_rng(recipe.seed).choice(good, recipe.most_rows, replace=False)
     positions: NDArray[np.intp] = np.sort(np.concatenate([np.flatnonzero(rows.labels == FRAUD), drawn]))
     return positions
 
