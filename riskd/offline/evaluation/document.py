@@ -149,7 +149,8 @@ class Goal(Struct, frozen=True, kw_only=True):
 class Data(Struct, frozen=True, kw_only=True):
     """The evaluated rows. `sha256` is over all their columns; `first` and `last` are epoch seconds.
 
-    `labels`: from the `truth` of a simulation or the `outcomes` of a log. `attacks` and `segments` count rows by name;
+    `labels`: from the `truth` of a simulation or the `outcomes` of a log. `unreported`: the share of all fraud that is
+    probably not reported yet, and counts as good. `attacks` and `segments` count rows by name;
     `schema` names the feature schema.
     """
 
@@ -160,6 +161,7 @@ class Data(Struct, frozen=True, kw_only=True):
     good: int
     fraud: int
     unknown: int
+    unreported: float = 0.0
     subjects: int
     first: float
     last: float

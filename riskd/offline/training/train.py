@@ -38,6 +38,7 @@ class Material(Struct, frozen=True, kw_only=True):
     tuning_ages: Floats
     tuning_given: Floats
     holdout: Rows
+    holdout_ages: Floats
     delay: Delay
     base: ForestDocument | None
     """The base, scaled as the recipe says."""
@@ -104,6 +105,7 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
         tuning_ages=np.concatenate([part.tuned - part.tuning.times for part in parts]),
         tuning_given=base_log_odds(base, names, tuning.vectors),
         holdout=joined([part.holdout for part in parts]),
+        holdout_ages=np.concatenate([part.read - part.holdout.times for part in parts]),
         delay=reporting_delay([(part.train, part.trained) for part in parts]),
         base=base,
     )

@@ -25,7 +25,7 @@ from riskd.offline.training.export import log_odds
 from riskd.offline.training.recipe import Recipe, Training, checked
 from riskd.offline.training.split import as_of, split
 from riskd.offline.training.train import Trained, fit, prepare, train
-from riskd.offline.training.weights import Delay, reporting_delay, weights
+from riskd.offline.training.weights import Delay, reporting_delay, unreported, weights
 from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
 
 SMALL = Recipe(trees=12, leaves=6, min_rows=20)
@@ -110,6 +110,25 @@ def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
 
     assert np.abs(found - truth).max() < 0.04
     assert np.abs(counted - truth).max() > 0.1
+
+
+def test_fraud_that_is_not_reported_yet_is_estimated_from_what_is() -> None:
+    """Of frauds that are reported after ten days on average, the estimate finds about as many unreported as there are:
+    more among the youngest rows, and none if fraud is known at once."""
+    shares = []
+    for delay_days in (0.0, 10.0):
+        whole, looked = rows(60_000, delay_days=delay_days), BEGAN + 60 * DAY
+        seen = as_of(whole, looked)
+        delay = reporting_delay([(seen, looked)])
+        for since in (0, 45):
+            late = whole.times >= BEGAN + since * DAY
+            fraud = late & (whole.labels == FRAUD)
+            true = float(np.mean(whole.known[fraud] > looked))
+            found = unreported(seen.where(late), looked - whole.times[late], delay)
+            assert found == pytest.approx(true, abs=0.03)
+            shares.append(true)
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.4
 
 
 def test_the_weight_of_a_good_row_grows_with_its_age() -> None:
