@@ -302,6 +302,19 @@ def test_honest_probabilities_are_reliable_and_bold_ones_are_not() -> None:
     assert sum(point.rows for point in honest.points) == 40_000
 
 
+def test_few_distinct_probabilities_are_as_reliable_as_many() -> None:
+    """Labels drawn from four probabilities give almost no calibration error, in whatever order the rows are."""
+    random = np.random.default_rng(0)
+    said = random.choice([0.02, 0.05, 0.1, 0.4], 40_000, p=[0.7, 0.1, 0.1, 0.1])
+    fraud = random.random(40_000) < said
+    found = reliability(said[~fraud], said[fraud])
+
+    assert found.ece < 0.01
+    assert sum(point.rows * point.found for point in found.points) == pytest.approx(fraud.sum())
+    again = reliability(said[~fraud][::-1], said[fraud][::-1])
+    assert again.ece == pytest.approx(found.ece)
+
+
 def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
     """ln S is the sum of both ratios minus the logarithm of the history's depth; without history there is no score."""
     made = rows(400)
@@ -311,6 +324,36 @@ def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
     expected = column["address_llr"] + column["agent_llr"] - np.log(column["history_depth"])
     np.testing.assert_allclose(found[known], expected[known])
     assert found[~known].max() < found[known].min()
+
+
+def test_rules_of_thumb_are_counted() -> None:
+    """A new device, a new country and travel faster than an airliner count one each; what is missing counts nothing."""
+    made = rows(6)
+    matches = {
+        "new_device": [0.0, 1.0, 0.0, 0.0, 1.0, np.nan],
+        "new_country": [0.0, 0.0, 1.0, 0.0, 1.0, np.nan],
+        "speed_kmh": [805.0, 0.0, 0.0, 806.0, 3_000.0, np.nan],
+    }
+    for name, values in matches.items():
+        made.vectors[:, made.names.index(name)] = values
+
+    assert baselines.rules(made).tolist() == [0.0, 1.0, 1.0, 1.0, 3.0, 0.0]
+
+
+def test_the_isolation_forest_ranks_by_rarity() -> None:
+    """A row that is unlike all others has a higher score than nine in ten of them, and one without any value that of a
+    row of medians."""
+    made = rows(1_000)
+    rare, gaps, usual = made.vectors[0].copy(), made.vectors[0].copy(), made.vectors[0].copy()
+    present = ~np.isnan(made.vectors).all(axis=0)
+    rare[present], gaps[:] = 50.0, np.nan
+    usual[present] = np.nanmedian(made.vectors[:, present], axis=0)
+    others = made.where(np.arange(3, 1_000))
+    found = baselines.isolation_forest(others, replace(made, vectors=np.vstack([[rare, gaps, usual], others.vectors])), 0)
+
+    assert (found[0] > found[3:]).mean() > 0.9
+    assert found[1] == pytest.approx(found[2], abs=0.02)
+    assert found[1] < np.median(found[3:])
 
 
 def test_the_document_survives_its_own_file() -> None:

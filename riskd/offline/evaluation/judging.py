@@ -282,12 +282,17 @@ def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float)
 
 
 def reliability(good: Floats, fraud: Floats) -> Reliability:
-    """How well probabilities match observed shares, in bins of equally many rows."""
+    """How well probabilities match observed shares, in bins of equally many rows.
+
+    Rows with the same probability may be in two bins; each counts as the share of attacks among all of them.
+    """
     predicted = np.concatenate([good, fraud])
     observed = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
+    _, tie = np.unique(predicted, return_inverse=True)
+    alike = (np.bincount(tie, observed) / np.bincount(tie))[tie]
     order = np.argsort(predicted, kind="stable")
     points = [
-        Point(len(part), float(predicted[part].mean()), float(observed[part].mean()))
+        Point(len(part), float(predicted[part].mean()), float(alike[part].mean()))
         for part in np.array_split(order, BINS)
         if len(part)
     ]
