@@ -136,10 +136,11 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     The place of an address is not learned behind an anonymiser, nor if a crowd shares the address: a carrier's gateway
     may be far from the people behind it.
     """
-    values, popularity = dict(context.values), dict(keys.popularity)
+    values, popularity = context.values, keys.popularity
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
+        values, popularity = values.copy(), popularity.copy()
         values.pop("country", None)
         popularity.pop("country", None)
     elif isinstance(context.place, Place) and not crowded(context):
