@@ -91,6 +91,7 @@ def test_a_file_that_is_whole(log: Path, tmp_path: Path, export: Export) -> None
     """With `--to`, the file appears when complete, readable by its owner only; counts go to stdout."""
     file = tmp_path / "events.jsonl"
     done = export(log, "--to", str(file), "--json")
+    assert done.out.startswith(b"{\n  ")
     assert uids(file.read_bytes()) == uids(export(log).out)
     assert file.stat().st_mode & 0o777 == 0o600
     assert json.loads(done.out) == {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import progress, report_unreadable, writing
+from riskd.cli.terminal import print_json, progress, report_unreadable, writing
 
 if TYPE_CHECKING:
     from riskd.counts import Counts
@@ -185,10 +185,8 @@ class _Bookmark:
 def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:
     report_unreadable(counts["unreadable"], counts.first)
     if as_json:
-        import msgspec
-
         reported = {kind: counts[kind] for kind in COUNTED}
-        print(msgspec.json.encode({**reported, "first_unreadable": counts.first}).decode(), file=file)
+        print_json({**reported, "first_unreadable": counts.first}, file)
         return
     for kind, meaning in COUNTED.items():
         if counts[kind]:
