@@ -220,6 +220,18 @@ def test_a_stream_is_exported_at_once(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
+def test_two_exports_cannot_share_a_bookmark(log: Path, tmp_path: Path, export: Export) -> None:
+    """While an export uses a bookmark, another with the same one is refused, and exports nothing."""
+    flags = (str(log), "--bookmark", str(tmp_path / "bookmark"))
+    with running(*flags, "--follow", state=tmp_path, bufsize=0) as process:
+        told = [line(process.stdout) for _ in LINES]
+        again = export(*flags)
+        assert (again.code, again.out) == (2, b"")
+        assert f"{tmp_path}/bookmark: is in use by another export" in again.err
+    assert len(told) == len(LINES)
+    assert export(*flags).code == 0
+
+
 def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:
     """`--follow` exports later lines and segments. After Ctrl-C (130) the next run continues from there; after a kill
     it may repeat the last second."""
