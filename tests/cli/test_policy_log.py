@@ -17,7 +17,6 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
-from riskd.adapters.decision_log import read_segments
 from riskd.adapters.model_file import load_model
 from riskd.cli.main import main
 from riskd.config import data_directory, load
@@ -26,6 +25,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, 
 from riskd.core.features import DEFINITIONS
 from riskd.offline.policies.replay import vector_of
 from riskd.wiring import open_engine
+from tests.decision_log import read_segments
 
 ATTRIBUTE_RULE: Final = """
   - name: large_amount

@@ -153,13 +153,19 @@ def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRec
             elif not plan.choice.takes(record):
                 tally.counts["not_chosen"] += 1
             elif (forest := forests.get(record.domain)) is not None:
-                yield replace(record, score=forest.score(vector_of(record))[1])
+                yield scored(record, forest)
             else:
                 yield record
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
             tally.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
+
+
+def scored(record: AssessmentRecord, forest: Forest) -> AssessmentRecord:
+    """The record with the log-odds and the score by another model."""
+    log_odds, score = forest.score(vector_of(record))
+    return replace(record, log_odds=log_odds, score=score)
 
 
 @lru_cache(1)
