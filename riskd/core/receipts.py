@@ -48,6 +48,8 @@ class _Stored(Struct, frozen=True, array_like=True, gc=False):
     reported: tuple[int, ...]
     late: int = 0
     """Absent in receipts of older versions."""
+    counted: tuple[bytes, ...] = ()
+    """Absent if there are no counters."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -79,7 +81,8 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         [*map(OUTCOMES.index, receipt.reported)],
         receipt.late,
     )
-    return _ENCODER.encode(stored)  # in the order of `_Stored`, without constructing one
+    # In the order of `_Stored`, without constructing one.
+    return _ENCODER.encode((*stored, receipt.counted) if receipt.counted else stored)
 
 
 def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
@@ -136,25 +139,27 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
         fraud=fields.fraud,
         reported=tuple([OUTCOMES[at] for at in fields.reported]),
         late=fields.late,
+        counted=fields.counted,
     )
     return receipt, tenant
 
 
 def pseudonyms_in(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
-    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address and network.
+    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address, network, and
+    what counters count.
 
     `place` is the start of the receipt's key. Raises msgspec.DecodeError.
     """
     fields = _parse(stored)
     half = len(fields.shared) // 2
     owners = tuple([key for key in (fields.device, fields.fingerprint) if key])
-    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:])
+    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:], *fields.counted)
 
 
 def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
     """A stored receipt under one more layer; `place` is the start of its old key. Raises msgspec.DecodeError."""
     fields = _parse(stored)
-    subject, _, shared = pseudonyms_in(stored, place)
+    subject, half = place + fields.subject, len(fields.shared) // 2
     values = tuple(
         layer.over_short(value) if table == "issuer" and value is not None else value
         for table, value in zip(VALUES, fields.values, strict=True)
@@ -164,7 +169,8 @@ def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
         subject=layer.over(subject)[PLACE:],
         device=layer.over(fields.device) if fields.device else b"",
         fingerprint=layer.over(fields.fingerprint) if fields.fingerprint else b"",
-        shared=b"".join(map(layer.over, shared)),
+        shared=layer.over(fields.shared[:half]) + layer.over(fields.shared[half:]),
         values=values,
+        counted=tuple(map(layer.over, fields.counted)),
     )
     return _ENCODER.encode(moved)
