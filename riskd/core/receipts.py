@@ -145,21 +145,20 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
 
 
 def pseudonyms_in(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
-    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address, network, and
-    what counters count.
+    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address and network.
 
     `place` is the start of the receipt's key. Raises msgspec.DecodeError.
     """
     fields = _parse(stored)
     half = len(fields.shared) // 2
     owners = tuple([key for key in (fields.device, fields.fingerprint) if key])
-    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:], *fields.counted)
+    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:])
 
 
 def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
     """A stored receipt under one more layer; `place` is the start of its old key. Raises msgspec.DecodeError."""
     fields = _parse(stored)
-    subject, half = place + fields.subject, len(fields.shared) // 2
+    subject, _, shared = pseudonyms_in(stored, place)
     values = tuple(
         layer.over_short(value) if table == "issuer" and value is not None else value
         for table, value in zip(VALUES, fields.values, strict=True)
@@ -169,7 +168,7 @@ def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
         subject=layer.over(subject)[PLACE:],
         device=layer.over(fields.device) if fields.device else b"",
         fingerprint=layer.over(fields.fingerprint) if fields.fingerprint else b"",
-        shared=layer.over(fields.shared[:half]) + layer.over(fields.shared[half:]),
+        shared=b"".join(map(layer.over, shared)),
         values=values,
         counted=tuple(map(layer.over, fields.counted)),
     )

@@ -330,6 +330,7 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
         _PLACELESS,
     ]
     readers: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
+    usual: dict[str, float | None] = {}
     watch.store.save()
     for attempt in attempts:
         usual = watch.vector(attempt)
