@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -30,6 +29,7 @@ from riskd.wiring import load_release
 from tests.adapters.sections import HEAD
 from tests.bench import LOGIN, parts
 from tests.cases.world import NOW
+from tests.docs.counters_example import cases, counting_policy
 from tests.doubles import FailingStore, ListLog
 
 COMPILER: Final = CelCompiler(NAMES)
@@ -207,39 +207,25 @@ def test_a_tenant_inherits_the_counters() -> None:
     assert desk.counted(tenant="acme")["attempts_24h"] == 1.0
 
 
-PAGE: Final = (
-    (Path(__file__).parents[1] / "docs" / "policy.md").read_text(encoding="utf-8").partition("### Counters")[2]
-)
-"""The section of the page on policies."""
-
-
-def documented() -> str:
-    """The shipped policy of customers with the counters and rules of the page."""
-    shipped = (data_directory("policies") / "customer.yaml").read_text(encoding="utf-8")
-    written = re.search(r"```yaml\n(counters: .*?\n)rules:\n(.*?)```", PAGE, re.DOTALL)
-    assert written is not None
-    return shipped.replace("rules:\n", f"{written[1]}rules:\n{written[2]}", 1)
-
-
 def test_the_cases_of_the_page_hold(tmp_path: Path) -> None:
     """The example of docs/policy.md is a policy, and its cases pass."""
-    cases = tmp_path / "customer.yaml"
-    cases.write_text(PAGE.partition("```yaml\n# tests/customer.yaml\n")[2].partition("```")[0])
-    example = read_policy("policy", documented(), COMPILER)
-    report = run_cases([load_cases(cases, lambda _: example)])
+    file = tmp_path / "customer.yaml"
+    file.write_text(cases())
+    example = read_policy("policy", counting_policy(), COMPILER)
+    report = run_cases([load_cases(file, lambda _: example)])
     assert [result.differences for result in report.results] == [(), ()]
 
 
 def test_a_case_names_known_counts(tmp_path: Path) -> None:
     """A case may name the counts of the policy, each at least 0, and none whose source is a gap."""
-    cases = tmp_path / "customer.yaml"
+    file = tmp_path / "customer.yaml"
     given = "{payee.subjects_24h: -1, payee.subject_24h: 1, payee.attempts_1h: 2}"
-    cases.write_text(
+    file.write_text(
         "domain: customer\ncases:\n- {description: It., journey: login, expect: {tier: BASELINE}, "
         f"gaps: {{reputation: unavailable}}, counted: {given}}}\n"
     )
     with pytest.raises(InvalidPolicy) as caught:
-        load_cases(cases, lambda _: policy())
+        load_cases(file, lambda _: policy())
     assert [problem.what for problem in caught.value.problems] == [
         "payee.subjects_24h must be between 0 and 1e+09",
         "unknown count 'payee.subject_24h'",
@@ -261,7 +247,7 @@ def test_a_service_refuses_a_counter_of_an_undeclared_attribute(tmp_path: Path) 
     count."""
     for source in data_directory("policies").glob("*.yaml"):
         (tmp_path / source.name).write_bytes(source.read_bytes())
-    (tmp_path / "customer.yaml").write_text(documented())
+    (tmp_path / "customer.yaml").write_text(counting_policy())
     settings = replace(Settings(), release=replace(Settings().release, policies=str(tmp_path)))
     with pytest.raises(InvalidFile) as caught:
         load_release(replace(settings, attributes=Attributes(names=("phone", "payee"))))
