@@ -43,6 +43,7 @@ ATTRIBUTE_RULES: Final = """
 counters: [payee]
 """
 ATTEMPTS: Final = 360
+PEPPER: Final = {"RISKD_PEPPER": "calibration groups accounts by their pseudonyms"}
 ISSUER: Final = "https://idp.example"
 
 
@@ -65,7 +66,7 @@ class Written:
         self.satisfied = 0
         random = Random(5)
         for _ in range(2):  # two processes one after the other write two segments
-            with open_engine(load(environ={}, flags=flags)) as engine:
+            with open_engine(load(environ=PEPPER, flags=flags)) as engine:
                 for one in self._attempts(random):
                     answer = engine.assess(one, 5.0)
                     self.satisfied += answer.requirement.satisfied
