@@ -30,7 +30,8 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.judging import ANY, Scored, judge, scored_by
 from riskd.offline.evaluation.operating import Floats
-from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, LabelSource, Rows
+from riskd.offline.outcomes import LabelSource
+from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import Fitted, Material, base_log_odds, fit
 from riskd.offline.training.weights import unreported, weights

@@ -349,7 +349,8 @@ def test_the_isolation_forest_ranks_by_rarity() -> None:
     rare[present], gaps[:] = 50.0, np.nan
     usual[present] = np.nanmedian(made.vectors[:, present], axis=0)
     others = made.where(np.arange(3, 1_000))
-    found = baselines.isolation_forest(others, replace(made, vectors=np.vstack([[rare, gaps, usual], others.vectors])), 0)
+    judged = replace(made, vectors=np.vstack([[rare, gaps, usual], others.vectors]))
+    found = baselines.isolation_forest(others, judged, 0)
 
     assert (found[0] > found[3:]).mean() > 0.9
     assert found[1] == pytest.approx(found[2], abs=0.02)

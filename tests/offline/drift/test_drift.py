@@ -161,8 +161,8 @@ def test_holm_is_between_bonferroni_and_none(chances: dict[str, float]) -> None:
 
 
 def test_holm_asks_less_of_each_further_signal() -> None:
-    """Of four signals the rarest must be below a quarter of `ALPHA`, the next below a third, then a half; the first that
-    is not ends the list."""
+    """Of four signals the rarest must be below a quarter of `ALPHA`, the next below a third, then a half; the first
+    that is not ends the list."""
     chances = {"a": ALPHA / 4, "b": ALPHA / 3, "c": ALPHA / 2, "d": ALPHA}
     assert holm(chances) == {"a", "b", "c", "d"}
     assert holm(chances | {"b": ALPHA / 2.9}) == {"a"}
