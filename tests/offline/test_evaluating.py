@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def judged() -> Evaluation:
     return evaluate(question_of(trained, resamples=20, recipe=None), lambda _, __: lambda _: None)
 
 
-def question_of(trained: Trained, **changes: Any) -> Question:
+def question_of(trained: Trained, **changes: object) -> Question:
     question = Question(
         domain="customer",
         code="0",
