@@ -8,7 +8,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, read_segments
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.config import Settings
 from riskd.core.assessment import Assessment
@@ -21,6 +21,7 @@ from riskd.subjects import Exported, Subject, Subjects
 from riskd.wiring import load_release
 from tests.bench import counting, parts
 from tests.cases.world import NOW, PSEUDONYMS, attempt
+from tests.decision_log import read_segments
 
 PEOPLE: Final = ("anne", "bert", "cleo")
 PAYEE: Final = {"payee": "mallory"}

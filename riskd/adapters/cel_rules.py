@@ -254,8 +254,8 @@ def _certain(part: _Compiled, known: dict[str, Value]) -> bool:
 
 
 def _broken(parts: Sequence[_Compiled], verdicts: Sequence[object]) -> list[str]:
-    """The rules whose evaluation gave an error."""
-    return [part.rule for part, verdict in zip(parts, verdicts, strict=True) if not isinstance(verdict, bool)]
+    """A cause for each rule whose evaluation gave an error."""
+    return [f"rule:{part.rule}" for part, verdict in zip(parts, verdicts, strict=True) if not isinstance(verdict, bool)]
 
 
 def _grouped(parts: Sequence[tuple[_Compiled, Rule]]) -> list[list[tuple[_Compiled, Rule]]]:

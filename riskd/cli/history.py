@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_form
 from riskd.cli.terminal import aligned, markdown_table, print_json
@@ -13,8 +13,10 @@ from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
 from riskd.core.learn import Lesson, Receipt
 from riskd.core.marks import MARKS
-from riskd.offline.observed import ATTEMPT, Content, Observed, observe
 from riskd.wording import quantity
+
+if TYPE_CHECKING:
+    from riskd.offline.observed import Content, Observed
 
 _INTRODUCTION: Final = """\
 # What is kept
@@ -56,6 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.config import Settings
+    from riskd.offline.observed import observe
     from riskd.wiring import load_release
 
     records = observe(load_release(Settings()))
@@ -109,6 +112,8 @@ def page(records: Sequence[Observed]) -> str:
 
 def _words(records: Sequence[Observed]) -> dict[str, tuple[str, ...]]:
     """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
+    from riskd.offline.observed import ATTEMPT
+
     events = {
         (one.kind, content.name): events
         for one in records
@@ -117,6 +122,7 @@ def _words(records: Sequence[Observed]) -> dict[str, tuple[str, ...]]:
     }
     taught, failed = events["profile", "sign_in"], events["activity", "failure"]
     return {
+        "attempt": (ATTEMPT,),
         "proofs": tuple(event for event in taught if not event.startswith("-")),
         "failures": tuple(event for event in failed if event != ATTEMPT),
         "takers": tuple(event.removeprefix("-") for event in taught if event.startswith("-")),
@@ -140,7 +146,12 @@ _READ_BY: Final = {"receipt": "outcomes", "reply": "repeats"}
 def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
     rest = list(events)
     phrases = []
-    named = {"attempt": (ATTEMPT,), "any outcome": OUTCOMES, "proof": words["proofs"], "failure": words["failures"]}
+    named = {
+        "attempt": words["attempt"],
+        "any outcome": OUTCOMES,
+        "proof": words["proofs"],
+        "failure": words["failures"],
+    }
     named["taken back"] = tuple(f"-{event}" for event in words["takers"])
     for word, those in named.items():
         if set(those) <= set(rest):

@@ -363,7 +363,16 @@ def slot(pseudonym: bytes) -> int:
 
 def newest(history: History, kind: str, now: float) -> Mark | None:
     """The latest mark of a kind that is at most `AHEAD` seconds after `now`."""
-    return next((mark for mark in history.marks.get(kind, ()) if mark[0] <= now + AHEAD), None)
+    for mark in history.marks.get(kind, ()):
+        if mark[0] <= now + AHEAD:
+            return mark
+    return None
+
+
+def lately(history: History, kind: str, now: float, seconds: float) -> float:
+    """How many marks of a kind are younger than `seconds`, and at most `AHEAD` seconds after `now`."""
+    marks = history.marks.get(kind)
+    return float(sum([now - seconds < mark[0] <= now + AHEAD for mark in marks])) if marks else 0.0
 
 
 def last_visit(history: History, now: float) -> float | None:

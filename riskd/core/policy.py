@@ -183,8 +183,8 @@ def weigh(
 
 
 def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> RuleResults:
-    """Evaluate every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
+    """Evaluate every rule of the attempt's journey."""
     journey = policy.journeys[attempt.journey]
-    facts = Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
-    hits, broken = journey.evaluate(facts)
-    return hits, tuple([f"rule:{name}" for name in broken])
+    return journey.evaluate(
+        Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
+    )

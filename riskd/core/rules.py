@@ -52,14 +52,14 @@ class Facts(Struct, frozen=True):
 
 
 RuleResults = tuple[tuple[Hit, ...], tuple[str, ...]]
-"""The hits, in the order of the rules, and the names of rules whose evaluation failed."""
+"""The hits, in the order of the rules, and a cause `rule:<name>` for each rule whose evaluation failed."""
 
 
 class Evaluate(Protocol):
     """A journey's rules, compiled. Pure and thread-safe; never raises."""
 
     def __call__(self, facts: Facts) -> RuleResults:
-        """Evaluate every rule. A rule whose evaluation fails does not hit, and is returned by name."""
+        """Evaluate every rule. A rule whose evaluation fails does not hit, and gives a cause."""
         ...
 
 

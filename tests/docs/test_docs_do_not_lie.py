@@ -274,10 +274,11 @@ def test_the_index_of_decisions_is_complete() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=name)
 def test_a_decision_has_its_parts_in_order(path: Path) -> None:
-    """Every decision record has a state, a question and a decision; all its parts are in the common order."""
+    """Every decision record has a state, a question, a decision and what would change it; all its parts are in the
+    common order."""
     parts = re.findall(r"^\*\*([^*.]+)\.?\*\*", text(path), re.MULTILINE)
     assert [part for part in parts if part in PARTS] == [part for part in PARTS if part in parts]
-    assert set(PARTS[:3]) <= set(parts)
+    assert {*PARTS[:3], PARTS[-1]} <= set(parts)
 
 
 def test_the_concepts_page_has_every_domain_and_tier() -> None:

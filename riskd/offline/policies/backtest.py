@@ -156,11 +156,17 @@ def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRec
                 policy, forest = policies.get(record.domain), forests.get(record.domain)
                 if policy is not None and uncounted(policy, record):
                     tally.counts["uncounted"] += 1
-                yield replace(record, score=forest.score(vector_of(record))[1]) if forest else record
+                yield scored(record, forest) if forest is not None else record
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
             tally.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
+
+
+def scored(record: AssessmentRecord, forest: Forest) -> AssessmentRecord:
+    """The record with the log-odds and the score by another model."""
+    log_odds, score = forest.score(vector_of(record))
+    return replace(record, log_odds=log_odds, score=score)
 
 
 @lru_cache(1)
