@@ -12,9 +12,10 @@ import pytest
 import yaml
 from grpc import StatusCode
 
+from riskd._proto.riskd.v1 import assessment_pb2, risk_pb2
 from riskd.cli.main import build_parser, main
 from riskd.config import FIELDS
-from riskd.core.attempt import DOMAINS
+from riskd.core.attempt import DOMAINS, OUTCOMES
 from riskd.core.context import SOURCES
 from riskd.core.decide import LEARNING, RESTRICTED_METHOD
 from riskd.core.features import FEATURES
@@ -210,6 +211,17 @@ def test_every_setting_exists(page: Path) -> None:
     assert named <= FIELDS.keys() | {"secrets.pepper"}
     known = {field.variable for field in FIELDS.values()} | OUTSIDE_SETTINGS | {"RISKD_SECTION__FIELD"}
     assert {variable for variable in variables if not variable.endswith("_")} <= known
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```mermaid" in text(page)], ids=name)
+def test_every_name_in_a_diagram_exists(page: Path) -> None:
+    """Every call, tier, outcome and field that a diagram names exists."""
+    calls = [method.name for method in risk_pb2.DESCRIPTOR.services_by_name["RiskService"].methods]
+    known = {*calls, *Tier.__members__, *OUTCOMES, *assessment_pb2.Requirement.DESCRIPTOR.fields_by_name}
+    for diagram in re.findall(r"```mermaid\n(.*?)```", text(page), re.DOTALL):
+        _, _, body = diagram.partition("\n")
+        named = re.findall(r"\b(?:[A-Z]\w*[a-z][A-Z]\w*|[a-zA-Z]+(?:_[a-zA-Z]+)+)\b", body)
+        assert {word for word in named if word not in known} == set()
 
 
 def test_every_code_exists() -> None:
