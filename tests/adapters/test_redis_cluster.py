@@ -10,6 +10,7 @@ from binascii import crc_hqx
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
 
@@ -145,6 +146,27 @@ def test_a_cluster_slot_moves_under_load(nodes: list[RedisServer], store: RedisS
             move(0, source, target, nodes[:3])
     assert load.failed == {}
     assert counts(store, [*moving, *others]) == dict(load.acknowledged)
+
+
+def test_a_place_that_moves_is_listed_whole(
+    nodes: list[RedisServer], store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a large place moves to another master, and back, between two steps of listing it, no record is left out. Each
+    server orders the records of a place in its own way, so a cursor of one means nothing to another."""
+    (place,) = owned(0, 0, 1)
+    keys = [place + b"%04d....A" % number for number in range(3000)]
+    assert store.write([Delta(key, NOW, LATER, (UNIT,)) for key in keys], (), NOW, 5.0)
+    moves = iter([(nodes[0], nodes[1]), (nodes[1], nodes[0])])
+    call = store._servers.call
+
+    def called(commands: Sequence[tuple[bytes, bytes]], deadline: float) -> list[object]:
+        replies = call(commands, deadline)
+        for source, target in islice(moves, 1):
+            move(0, source, target, nodes[:3])
+        return list(replies)
+
+    monkeypatch.setattr(store._servers, "call", called)
+    assert store.held(place, NOW, 5000) == keys
 
 
 def move(number: int, source: RedisServer, target: RedisServer, masters: Sequence[RedisServer]) -> None:
