@@ -1,8 +1,8 @@
 """Counts the instructions and cache misses of an assessment with callgrind (Debian's package `valgrind`).
 
 Unlike times, these counts hardly depend on the load of the machine; unlike bytecodes, they include the work of C code.
-LMDB with histories, decision log on, clock and pepper fixed, another subject at each call. Only the thread that assesses
-is counted. The caches are those of a small server core: 32 kB of L1 for code and data each, and 512 kB for both.
+LMDB with histories, decision log on, clock and pepper fixed, another subject at each call. Only the thread that
+assesses is counted. The caches are those of a server's core: 32 kB of L1 for code and data each, and 512 kB for both.
 `callgrind_annotate` lists the C functions of the file that is left in `build/`.
 """
 

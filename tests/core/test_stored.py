@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.core.history import DAY, HOUR, Delta, inverse
-from riskd.core.stored import Swap, changes, document, expired, expiry, pack, payload
+from riskd.core.stored import changes, document, expired, expiry, pack, payload
 
 START = 20_000.0 * DAY
 KEYS = (b"a", b"b")
