@@ -128,8 +128,8 @@ def test_few_attackers_turn_nothing() -> None:
 
 
 def test_worlds_are_compared_together() -> None:
-    """Pooling three worlds keeps the shares, and narrows the intervals if they have people of their own: the same people
-    three times prove no more than once."""
+    """Pooling three worlds keeps the shares, and narrows the intervals if they have people of their own: the same
+    people three times prove no more than once."""
     sample = seen(lived())
     others = [
         replace(sample, **{name: np.char.add(getattr(sample, name), f" {world}") for name in ("subjects", "campaigns")})
