@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -123,15 +124,17 @@ class Proxy(Struct, frozen=True):
             with error:
                 return error.code, dict(error.headers), error.read().decode()
 
-    def counts(self) -> dict[str, float]:
-        """Envoy's metrics without labels, summed over them."""
-        url = f"http://{(self.folder / 'admin').read_text(encoding='ascii')}/stats/prometheus"
+    def page(self, path: str) -> str:
+        """A page of Envoy itself."""
+        url = f"http://{(self.folder / 'admin').read_text(encoding='ascii')}{path}"
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
-        found: dict[str, float] = {}
-        for name, value in (line.rsplit(" ", 1) for line in lines if line):
-            found[name.partition("{")[0]] = found.get(name.partition("{")[0], 0.0) + float(value)
-        return found
+            return str(answer.read().decode())
+
+    def healthy(self) -> int:
+        """The number of services that answer its health checks."""
+        metrics = self.page("/stats/prometheus")
+        (found,) = re.findall(r"^envoy_cluster_membership_healthy\S+ (\d+)$", metrics, re.MULTILINE)
+        return int(found)
 
 
 @contextmanager
@@ -168,7 +171,7 @@ def started(proxy: Proxy, healthy: int) -> bool:
     """Whether Envoy serves, with so many healthy services."""
     assert proxy.process.poll() is None, "Envoy ended; see envoy.log"
     with suppress(OSError, ValueError):  # no file yet, an empty one, or no answer
-        return proxy.counts().get("envoy_cluster_membership_healthy", 0) >= healthy
+        return proxy.page("/ready") == "LIVE\n" and proxy.healthy() >= healthy
     return False
 
 
