@@ -363,9 +363,19 @@ def slot(pseudonym: bytes) -> int:
 
 def newest(history: History, kind: str, now: float) -> Mark | None:
     """The latest mark of a kind that is at most `AHEAD` seconds after `now`."""
-    return next((mark for mark in history.marks.get(kind, ()) if mark[0] <= now + AHEAD), None)
+    for mark in history.marks.get(kind, ()):
+        if mark[0] <= now + AHEAD:
+            return mark
+    return None
+
+
+def lately(history: History, kind: str, now: float, seconds: float) -> float:
+    """How many marks of a kind are younger than `seconds`, and at most `AHEAD` seconds after `now`."""
+    marks = history.marks.get(kind)
+    return float(sum([now - seconds < mark[0] <= now + AHEAD for mark in marks])) if marks else 0.0
 
 
 def last_visit(history: History, now: float) -> float | None:
     """Time of the subject's last proven sign-in, None if unknown. Each sets a mark `place`, or else `visit`."""
-    return max([mark[0] for kind in ("place", "visit") if (mark := newest(history, kind, now))], default=None)
+    latest = max(newest(history, "place", now) or (), newest(history, "visit", now) or ())
+    return latest[0] if latest else None

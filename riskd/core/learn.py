@@ -34,6 +34,8 @@ breach: whoever has the password may have added the PIN."""
 UNITS: Final = 6
 """Units taught by a challenge passed with a key, or by a person's confirmation; any other proof teaches one. Six are
 enough for a value to be the subject's own at once."""
+UNMET: Final = frozenset({"challenge_failed", "challenge_abandoned"})
+"""Outcomes of a challenge that was not met: denied, answered wrongly, or left until it timed out."""
 TYPING_CLAMP: Final = 2.0
 """How far, in standard deviations, a lesson's typing rhythm may lie from the subject's; it is clamped to that."""
 
@@ -79,6 +81,8 @@ class Receipt(Struct, frozen=True):
     """Kinds of the outcomes so far. Repeating one has no further effect."""
     late: int = 0
     """Seconds between the attempt and its assessment, which is large in a backfill."""
+    counted: tuple[bytes, ...] = ()
+    """What counters count of the attempt. They count a later failure, too."""
 
     def until(self, retention: Retention) -> float:
         """When the receipt expires, in epoch seconds: `retention.receipt` after the assessment was made."""
@@ -107,6 +111,8 @@ def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retentio
         deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed], keep=keep))
     if keys.device:
         deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), subject, keep=keep))
+    if keys.counted:
+        deltas += [Delta(key + ACTIVITY, now, expires, counts, (), subject, keep=keep) for key in keys.counted.values()]
     return tuple(deltas)
 
 
@@ -116,7 +122,8 @@ _FAILURES: Final[tuple[_Counts, ...]] = (
     (("failure", "", 1),),
     (("failure_day", "", 1),),
 )
-"""What a failure that is reported later counts as: for the subject, the address, the network and the operator."""
+"""What a failure that is reported later counts as: for the subject, the address, the network and the operator. For
+counters it counts as for the subject."""
 _FINE: Final[dict[bool, _Counts]] = {
     False: (("attempt", "", 1),),
     True: (("attempt", "", 1), ("failure", "", 1)),
@@ -136,10 +143,11 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     The place of an address is not learned behind an anonymiser, nor if a crowd shares the address: a carrier's gateway
     may be far from the people behind it.
     """
-    values, popularity = dict(context.values), dict(keys.popularity)
+    values, popularity = context.values, keys.popularity
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
+        values, popularity = values.copy(), popularity.copy()
         values.pop("country", None)
         popularity.pop("country", None)
     elif isinstance(context.place, Place) and not crowded(context):
@@ -148,7 +156,7 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     return Lesson(
         time=context.now,
         subject=keys.subject,
-        owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
+        owners=tuple(filter(None, (keys.device, keys.fingerprint))),
         address=keys.address,
         network=keys.network,
         common=tuple(filter(None, (*popularity.values(), keys.asn))),
@@ -215,7 +223,8 @@ def new_receipt(
         tier=requirement.tier,
         amr=() if requirement.satisfied else accepted,
         satisfied=requirement.satisfied,
-        activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn) if key]),
+        activity=tuple(filter(None, (keys.subject, keys.address, keys.network, keys.asn))),
+        counted=tuple(keys.counted.values()) if keys.counted else (),
     )
 
 
@@ -233,7 +242,8 @@ def settle(
     1. Confirmed fraud undoes what the attempt taught. It never teaches afterwards.
     2. A proof teaches once, and a stronger proof later adds the difference. It is a proof if a passed challenge meets
        the requirement, if a session is established or a recovery completed once it is met, or if a person confirms it.
-    3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
+    3. A failed challenge or recovery counts as a failure, once. A failed or abandoned challenge leaves a mark `unmet`,
+       once for both; no later outcome takes it back.
     """
     receipt = after_challenge(receipt, outcome.kind, outcome.amr)
     return settle_units(receipt, outcome.kind, max(receipt.taught, _units(receipt, outcome)), now, retention)
@@ -257,6 +267,7 @@ def settle_units(
     `settle` computes the units; a rebuild takes them from the decision log.
     """
     first, gain = kind not in receipt.reported, units - receipt.taught
+    unmet = kind in UNMET and UNMET.isdisjoint(receipt.reported)
     if first:
         receipt = msgspec.structs.replace(receipt, reported=(*receipt.reported, kind))
     if kind == "confirmed_fraud":
@@ -264,12 +275,12 @@ def settle_units(
         return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
-        deltas = tuple(
-            Delta(key + ACTIVITY, now, now + retention.activity, counts)
-            for key, counts in zip(receipt.activity, _FAILURES, strict=False)
-        )
+        failed = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
+        deltas = tuple([Delta(key + ACTIVITY, now, now + retention.activity, counts) for key, counts in failed])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
+    if unmet:
+        deltas += (unmet_delta(receipt.lesson.subject, now, retention),)
     if gain <= 0 or receipt.fraud:
         return receipt, deltas
     return msgspec.structs.replace(receipt, taught=units), (*deltas, *lesson_deltas(receipt.lesson, gain, retention))
@@ -292,6 +303,12 @@ def _units(receipt: Receipt, outcome: Outcome) -> int:
 def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """The delta of a completed recovery, which is remembered as one of the subject's sensitive steps."""
     return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
+
+
+def unmet_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
+    """The delta of a challenge that was not met. Its mark has microseconds, so that several in one second all count."""
+    mark = (int(now), int(now % 1 * 1_000_000))
+    return Delta(subject + ACTIVITY, now, now + retention.activity, (), (("unmet", mark),))
 
 
 def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:

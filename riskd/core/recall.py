@@ -51,6 +51,8 @@ def history_keys(keys: Keys) -> list[bytes]:
         found += [device + PROFILE, device + ACTIVITY]
     if keys.fingerprint:
         found.append(keys.fingerprint + PROFILE)
+    if keys.counted:
+        found += [key + ACTIVITY for key in keys.counted.values()]
     if keys.asn:
         found += [keys.asn + ACTIVITY, keys.asn + COMMON]
     found.append(keys.domain + COMMON)
@@ -67,6 +69,7 @@ def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
         network=Memory(next(found), next(found)),
         device=Memory(next(found), next(found)) if keys.device else NOTHING,
         fingerprint=Memory(next(found)) if keys.fingerprint else NOTHING,
+        counted={counter: next(found) for counter in keys.counted} if keys.counted else {},
         asn=Memory(activity=next(found), profile=next(found)) if keys.asn else NOTHING,
         domain=next(found),
         popularity=dict(zip(keys.popularity, found, strict=True)),

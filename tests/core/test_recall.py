@@ -25,6 +25,7 @@ known = st.builds(
     fingerprint=absent_or(b"fingerprint"),
     asn=absent_or(b"asn"),
     popularity=st.sets(st.sampled_from(POPULARITY)).map(lambda tables: {table: table.encode() for table in tables}),
+    counted=st.sets(st.sampled_from(("payee", "phone"))).map(lambda names: {name: name.encode() for name in names}),
 )
 
 
@@ -47,6 +48,7 @@ def test_each_record_has_its_role(keys: Keys) -> None:
         asn=memory(keys.asn, COMMON),
         domain=records[keys.domain + COMMON],
         popularity={table: records[key + COMMON] for table, key in keys.popularity.items()},
+        counted={counter: records[key + ACTIVITY] for counter, key in keys.counted.items()},
     )
 
 
@@ -54,5 +56,5 @@ def test_each_record_has_its_role(keys: Keys) -> None:
 def test_absent_records_are_empty(keys: Keys) -> None:
     """Absent records are read as empty histories."""
     assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
-        popularity=dict.fromkeys(keys.popularity, EMPTY)
+        popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, EMPTY)
     )

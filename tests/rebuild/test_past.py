@@ -14,22 +14,22 @@ from riskd.core.stored import payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
 from tests.doubles import ListLog
-from tests.offline.town import PEPPER, RELEASE, Town, lived
+from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import live_through, records
 
 
 @pytest.fixture(scope="module")
 def town() -> tuple[Town, list[bytes]]:
     log = ListLog()
-    return lived(log, 400, gossip=0.2), log.lines
+    return lived(log, 400, gossip=0.2, release=COUNTING), log.lines
 
 
 def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> None:
-    """Histories are restored bit for bit, with several tenants and domains, shared devices and addresses, late and
-    repeated outcomes, fraud and security events. Replaying twice changes nothing."""
+    """Histories are restored bit for bit, with several tenants and domains, shared devices and addresses, counted
+    attributes, late and repeated outcomes, fraud and security events. Replaying twice changes nothing."""
     before, lines = town
     store = MemoryStore()
-    past = Past(store, Pseudonyms(PEPPER), RELEASE.policies)
+    past = Past(store, Pseudonyms(PEPPER), COUNTING.policies)
     live_through(past, lines)
     again = records(store, before.now)
     assert {key[-1:] for key in again} == {b"P", b"A", b"C", b"D", b"R"}
