@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,9 +20,12 @@ from urllib.error import URLError
 import grpc
 import pytest
 import yaml
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from grpc_status import rpc_status
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.core import record
+from riskd.server.faults import FAULTS
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
 from tests.e2e.proxy import ENVOY, FOLDER, PAGE, Configuration, Proxy, cluster, command, merge, proxied, transport
@@ -40,6 +44,7 @@ STATUSES: Final = {
     int(status): (riskd.strip("` "), proxy.strip())
     for status, riskd, proxy in re.findall(r"^\| (\d{3}) \|(.*)\|(.*)\|$", PAGE, re.MULTILINE)
 }
+"""The code of riskd, and the cause in the proxy, of each status of the page; "" for neither."""
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +182,7 @@ def ran(
     words: list[str], proxy: Proxy, folder: Path, token: str, environment: Mapping[str, str] | None = None
 ) -> list[Any]:
     """What a program printed last."""
-    given = {
-        **(environment or {}),
-        "PROXY_URL": proxy.url,
-        "PROXY_TOKEN": token,
-    }
+    given = {**(environment or {}), "PROXY_URL": proxy.url, "PROXY_TOKEN": token}
     done = subprocess.run(words, cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     came = json.loads(done.stdout.splitlines()[-1])
@@ -195,11 +196,12 @@ def test_an_error_of_riskd_is_its_status_in_json(proxy: Proxy, shown: dict[str, 
     assert (status, headers["content-type"], json.loads(body)) == (400, "application/json", REFUSED)
 
 
-def test_every_status_of_the_page_occurs(proxy: Proxy, service: Service, shown: dict[str, str], tmp_path: Path) -> None:
-    """Each status that the table names for riskd and for the proxy is answered in the situations that it names; 429
-    and 503 say when to try again."""
+def test_every_status_of_the_page_occurs(proxy: Proxy, shown: dict[str, str], tmp_path: Path) -> None:
+    """Each status of the table has the code of riskd, or comes from the proxy in the situation, that the table names;
+    429 and 503 say when to try again."""
     gone = {"assessment_id": "0" * 32, "session_established": {}}
-    event = login(event_time="2026-01-01T00:00:00Z")
+    with occupied(proxy, shown):
+        overloaded = proxy.post("StreamAssess", [{"request": login()}], shown)
     seen = {
         (status, reason(body)): headers
         for status, headers, body in (
@@ -211,10 +213,10 @@ def test_every_status_of_the_page_occurs(proxy: Proxy, service: Service, shown: 
             proxy.post("RecordOutcome", gone, shown),
             proxy.post("Nothing", {}, shown),
             proxy.post("Assess", login(subject="s" * (257 << 10)), shown),
-            overloaded(proxy, shown),
+            overloaded,
             proxy.post("Assess", login(), {**shown, "x-large": "y" * 9000}),
             proxy.post("Assess", login(), {**shown, **{f"x-{number}": "y" for number in range(100)}}),
-            proxy.post("BatchAssess", {"requests": [event] * 400}, {**shown, "grpc-timeout": "1m"}),
+            proxy.post("BatchAssess", {"requests": [login()] * 400}, {**shown, "grpc-timeout": "1m"}),
         )
     }
     with proxied(tmp_path, ["127.0.0.1:1"], ready=False) as alone:
@@ -228,24 +230,26 @@ def test_every_status_of_the_page_occurs(proxy: Proxy, service: Service, shown: 
         (404, "UNKNOWN_ASSESSMENT"),
         (429, "OVERLOADED"),
     }
+    assert {status: FAULTS[each].code.name for status, each in ours} == {each: STATUSES[each][0] for each, _ in ours}
     assert {status for status, each in seen if not each} - {504} == {400, 404, 413, 431, 503}
+    assert all(STATUSES[status][1] for status, each in seen if not each)
     assert {status for status, _ in seen} == STATUSES.keys()
     retried = {status for (status, _), headers in seen.items() if headers.get("retry-after") == "1"}
     assert retried == {429, 503}
 
 
-def overloaded(proxy: Proxy, shown: dict[str, str]) -> tuple[int, Mapping[str, str], str]:
-    """What a call gets that riskd has no place for: a stream, while the only one allowed is open."""
+@contextmanager
+def occupied(proxy: Proxy, shown: dict[str, str]) -> Iterator[None]:
+    """The only stream that the service allows is open, so that it refuses another."""
     waiting: SimpleQueue[risk_pb2.StreamAssessRequest | None] = SimpleQueue()
     waiting.put(risk_pb2.StreamAssessRequest(request=attempt()))
-    with channel(proxy) as open_one:
-        stub = risk_pb2_grpc.RiskServiceStub(open_one)
+    with channel(proxy) as client:
+        stub = risk_pb2_grpc.RiskServiceStub(client)
         stream = stub.StreamAssess(iter(waiting.get, None), timeout=PATIENCE, metadata=tuple(shown.items()))
         next(stream)
-        came = proxy.post("StreamAssess", [{"request": login()}], shown)
+        yield
         waiting.put(None)
         assert list(stream) == []
-    return came
 
 
 def channel(proxy: Proxy, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
@@ -305,6 +309,18 @@ def test_the_clients_for_grpc_work_as_they_are(proxy: Proxy, token: str, tmp_pat
     assert came["assessment"]
     assert why == "INVALID_ATTEMPT"
     assert "network.client_ip" in fields
+
+
+def test_a_refusal_over_grpc_has_its_details(proxy: Proxy, shown: dict[str, str]) -> None:
+    """A stream is answered while it is open, and the refusal of another has riskd's reason and the time to retry."""
+    with occupied(proxy, shown), channel(proxy) as client:
+        stub = risk_pb2_grpc.RiskServiceStub(client)
+        with pytest.raises(grpc.RpcError) as refused:
+            list(stub.StreamAssess(iter(()), timeout=PATIENCE, metadata=tuple(shown.items())))
+    status, info, retry = rpc_status.from_call(refused.value), ErrorInfo(), RetryInfo()
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert [each.Unpack(info) or each.Unpack(retry) for each in status.details] == [True, True]
+    assert (info.reason, retry.retry_delay.seconds) == ("OVERLOADED", 1)
 
 
 def test_grpc_may_call_riskservice_only(proxy: Proxy, shown: dict[str, str]) -> None:
