@@ -38,12 +38,12 @@ class Victim:
         self.engine = Engine(parts(store=store, log=self.log, clock=lambda: self.now), release)
 
     def assess(self, device: dict[str, str], **words: object) -> Assessment:
-        self.now += 20.0
+        self.now += 20.1
         return self.engine.assess(attempt({"who": "sam", "device": device, **words}), 10.0)
 
-    def tell(self, answer: Assessment, kind: str, *amr: str) -> int:
+    def tell(self, answer: Assessment, kind: str, *amr: str, time: float | None = None) -> int:
         self.now += 0.001
-        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0).taught
+        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr, time=time), 10.0).taught
 
     def hits(self) -> tuple[str, ...]:
         """The rules that the latest attempt hit."""
@@ -103,6 +103,19 @@ def test_a_key_makes_a_new_device_the_owners(victim: Victim) -> None:
 
     assert victim.assess(STRANGER).requirement.tier is Tier.STEP_UP
     assert victim.hits() == ()
+
+
+@pytest.mark.parametrize(("hours", "tier"), [(0.9, Tier.PHISHING_RESISTANT), (1.1, Tier.STEP_UP)])
+def test_prompts_count_when_they_ended(victim: Victim, hours: float, tier: Tier) -> None:
+    """Reports that waited in a queue say when each prompt ended: those of earlier than the last hour are no series of
+    now."""
+    answers = [victim.assess(STRANGER) for _ in range(3)]
+    ended = victim.now
+    victim.now += hours * 3600
+    for answer, kind in zip(answers, (*NOT_MET, "challenge_failed"), strict=True):
+        victim.tell(answer, kind, time=ended)
+
+    assert victim.assess(STRANGER).requirement.tier is tier
 
 
 def test_an_attempt_counts_once(victim: Victim) -> None:
