@@ -86,6 +86,23 @@ def test_an_accepted_prompt_does_not_look_clean(victim: Victim) -> None:
         assert victim.hits() == ("push_harassment",)
 
 
+@pytest.mark.parametrize("kind", NOT_MET)
+def test_slow_prompts_raise_the_score(victim: Victim, kind: str) -> None:
+    """One prompt in 25 minutes is never the third of an hour; but the attempts of a day raise the score, so after the
+    first few hardly any can be accepted."""
+    tiers = []
+    for _ in range(57):
+        answer = victim.assess(STRANGER)
+        assert "push_harassment" not in victim.hits()
+        tiers.append(answer.requirement.tier)
+        victim.now += 60.0
+        victim.tell(answer, kind)
+        victim.now += 24 * 60.0 - 20.1
+
+    assert 5 <= tiers.count(Tier.STEP_UP) <= 8
+    assert min(tiers) is Tier.STEP_UP
+
+
 def test_the_owner_goes_on_as_before(victim: Victim) -> None:
     """While prompts arrive, the owner signs in on the known device with any second factor, and that teaches as ever."""
     victim.prompted(*NOT_MET, *NOT_MET)
