@@ -17,7 +17,7 @@ from riskd.core.policy import Policy
 from riskd.core.recall import RECEIPT
 from riskd.core.stored import PLACE, Swap
 from riskd.core.validation import event_violations, outcome_violations
-from riskd.ports import Parts
+from riskd.ports import IncompleteWrite, Parts
 
 TRIES: Final = len(OUTCOMES) + 1
 """Most attempts to update a receipt that others update at the same time: each kind of outcome changes it only once."""
@@ -55,7 +55,12 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
         policy = policies[before.domain].of(tenant)
         after, deltas = learn.settle(before, outcome, now, policy.retention)
         swap = Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention))
-        if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
+        try:
+            changed = parts.store.write(deltas, (swap,), now, deadline - perf_counter())
+        except IncompleteWrite:
+            parts.meter.failed("store")
+            changed = True
+        if changed:
             parts.meter.outcome(before, after, outcome, completed_tier(before, after, outcome, policy.ladder))
             parts.log_line(outcome_record(outcome, after, now))
             return Recorded(outcome.assessment_id, after.taught)

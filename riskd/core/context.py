@@ -124,6 +124,9 @@ class Remembered(Struct, frozen=True, kw_only=True):
     """By table (`country`, `browser`, ...), the domain-wide history of this attempt's value in that table."""
     domain: History = EMPTY
     """The history of the whole identity domain."""
+    unread: tuple[str, ...] = ()
+    """What could not be read, and is therefore empty: names of fields above, tables of `popularity`, `asn` for how
+    common the network operator is, and `operator` for its activity."""
 
 
 class Context(Struct, frozen=True, kw_only=True):

@@ -72,6 +72,7 @@ def assessment_record(
             agent=context.agent if isinstance(context.agent, Agent) else None,
             missing=context.missing,
             stale=context.stale,
+            unread=context.remembered.unread if isinstance(context.remembered, Remembered) else (),
         ),
         vector=tuple(decision.vector),
         log_odds=decision.log_odds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from riskd.core.attempt import Attempt
@@ -58,8 +58,9 @@ def history_keys(keys: Keys) -> list[bytes]:
     return found
 
 
-def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
-    """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty."""
+def recall(keys: Keys, histories: Sequence[History | None], unread: tuple[str, ...] = ()) -> Remembered:
+    """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty. `unread`: see
+    `Remembered`."""
     found = iter([history or EMPTY for history in histories])
     return Remembered(
         subject=Memory(next(found), next(found)),
@@ -70,7 +71,24 @@ def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
         asn=Memory(activity=next(found), profile=next(found)) if keys.asn else NOTHING,
         domain=next(found),
         popularity=dict(zip(keys.popularity, found, strict=True)),
+        unread=unread,
     )
+
+
+def unread(keys: Keys, lost: Collection[bytes]) -> tuple[str, ...]:
+    """The names, as in `Remembered.unread`, of what is stored under the `lost` ones of `history_keys(keys)`."""
+    stored = {
+        "subject": keys.subject + PROFILE,
+        "device": keys.device + PROFILE,
+        "fingerprint": keys.fingerprint + PROFILE,
+        "address": keys.address + PROFILE,
+        "network": keys.network + PROFILE,
+        "operator": keys.asn + ACTIVITY,
+        "asn": keys.asn + COMMON,
+        "domain": keys.domain + COMMON,
+        **{table: key + COMMON for table, key in keys.popularity.items()},
+    }
+    return tuple([name for name, key in stored.items() if key in lost])
 
 
 def reply_to(attempt: Attempt, pseudonyms: Pseudonyms, subject: bytes) -> bytes:

@@ -60,6 +60,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     agent: Agent | None
     missing: tuple[Missing, ...]
     stale: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    """`Remembered.unread`."""
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -6,7 +6,6 @@ import os
 import socket
 import socketserver
 import time
-from binascii import crc_hqx
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
-from riskd.core.stored import FORMAT, Swap
+from riskd.core.stored import Swap
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
@@ -37,7 +36,10 @@ from tests.redis_servers import (
     flush,
     free_port,
     node_id,
+    owned,
+    refusing,
     running,
+    slot,
     until,
     valkey_server,
 )
@@ -48,16 +50,6 @@ UNIT = ("sign_in", "", 1)
 DEADLINE = 0.1
 GRACE = 0.25
 """Seconds beyond the deadline that a busy machine may take to wake up a thread."""
-
-
-def slot(place: bytes) -> int:
-    return crc_hqx(f"riskd:{FORMAT}:{place.hex()}".encode(), 0) % SLOTS
-
-
-def owned(first: int, last: int, number: int) -> list[bytes]:
-    """Places whose slots lie in a range."""
-    found = (place for at in range(10**6) if first <= slot(place := b"%08d" % at) <= last)
-    return [place for place, _ in zip(found, range(number), strict=False)]
 
 
 def attempts(place: bytes) -> Delta:
@@ -263,16 +255,6 @@ def test_an_interrupted_erasure_in_a_cluster_is_continued(nodes: list[RedisServe
 def counted(store: RedisStore, key: bytes) -> int:
     ((found,), _) = store.read([key], (), NOW, 5.0)
     return sum(found.tallies.of("attempt")[""][1:]) if found else 0
-
-
-@contextmanager
-def refusing(node: RedisServer, command: str) -> Iterator[None]:
-    """A server refuses a command, so that what needs several servers stops in the middle."""
-    node.ask("ACL", "SETUSER", "default", f"-{command}")
-    try:
-        yield
-    finally:
-        node.ask("ACL", "SETUSER", "default", f"+{command}")
 
 
 def walked(store: RedisStore) -> Iterator[bytes]:

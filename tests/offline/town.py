@@ -54,7 +54,14 @@ class Town:
     events for a share of `gossip`. Its city database is outdated."""
 
     def __init__(
-        self, log: DecisionLog, seed: int = 1, people: int = 9, apart: float = 3000.0, gossip: float = 0.0
+        self,
+        log: DecisionLog,
+        seed: int = 1,
+        people: int = 9,
+        apart: float = 3000.0,
+        gossip: float = 0.0,
+        *,
+        store: MemoryStore | None = None,
     ) -> None:
         self.now = NOW - 60 * 86_400.0
         self.random = Random(seed)
@@ -63,7 +70,7 @@ class Town:
         self.waiting: list[tuple[str, str]] = []
         self.answers = 0
         self.gossip = gossip
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.engine = Engine(
             parts(
                 store=self.store,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from binascii import crc32
+
 import pytest
 
 from riskd.adapters.memory import MemoryStore
@@ -13,7 +15,7 @@ from riskd.core.recall import PROFILE
 from riskd.core.stored import payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
-from tests.doubles import ListLog
+from tests.doubles import ListLog, PartialStore
 from tests.offline.town import PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import live_through, records
 
@@ -36,6 +38,19 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     assert again == records(before.store, before.now)
     live_through(past, lines)
     assert records(store, before.now) == again
+
+
+def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
+    """Histories are restored bit for bit if some could not be read for some attempts, on which their lessons depend."""
+    log, store = ListLog(), PartialStore()
+    town = Town(log, store=store)
+    for lost in range(4):
+        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
+        town.live(60)
+    store.unread = lambda _: False
+    again = MemoryStore()
+    live_through(Past(again, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
+    assert records(again, town.now) == records(store, town.now)
 
 
 def test_a_crowds_address_is_no_place_when_replayed() -> None:
