@@ -162,7 +162,7 @@ def test_other_masters_keep_serving_if_one_without_replica_dies(nodes: list[Redi
     are answered."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
-    load, rest = Load(store, theirs), Load(store, others)
+    load, rest = Load(store, theirs), Load(store, others, timeout=2.0)
     with load.running(), rest.running():
         time.sleep(1.0)
     assert (load.acknowledged, rest.failed) == ({}, {})
