@@ -30,8 +30,7 @@ _MAP: Final = ((b"CLUSTER", b"SLOTS"),)
 
 
 class _Request(Struct, frozen=True):
-    """A command to send. `number`: its place in the call. `ahead`: `skip` commands to send before it, whose replies
-    are ignored."""
+    """A command to send. `number`: its place in the call. `ahead`: `skip` commands to send before it."""
 
     number: int
     server: Server
@@ -212,10 +211,13 @@ class Servers:
                 answers.fail(share, server.discard(link, error))
                 continue
             server.give(link)
-            at = -1
+            end = 0
             for request in share:
-                at += request.skip + 1
-                answers.replies[request.number] = received[at]
+                begun, end = end, end + request.skip + 1
+                *ahead, reply = received[begun:end]
+                if isinstance(reply, hiredis.ReplyError):  # perhaps because what was sent ahead was refused
+                    reply = next((one for one in ahead if isinstance(one, hiredis.ReplyError)), reply)
+                answers.replies[request.number] = reply
 
     def _follow(self, requests: Sequence[_Request], answers: Answers, deadline: float) -> None:
         """Follow redirections: send refused requests again until none is refused."""
