@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from benchmarks import program
 from benchmarks.traffic import attempts
-from riskd.adapters.decision_log import SUFFIX, read_segments, size
+from riskd.adapters.decision_log import SUFFIX, size
 from riskd.config import data_directory, load
 from riskd.core import record
 from riskd.core.attempt import JOURNEYS, Attempt, Federation, Session
@@ -27,7 +27,7 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.offline.policies.backtest import Source, run
 from riskd.wiring import open_engine
-from tests.decision_log import decided, outcome
+from tests.decision_log import decided, outcome, read_segments
 
 DECISIONS: Final = 100_000
 REAL: Final = 5_000

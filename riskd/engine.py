@@ -73,7 +73,10 @@ class Engine:
         if problems or address is None:
             raise InvalidAttempt(problems)
         release = lineup.chosen(attempt, parts.pseudonyms)
-        gathered = gather(parts, attempt, release, address, now, deadline=started + READ_BY * timeout)
+        counters = lineup.counters(attempt.domain)
+        gathered = gather(
+            parts, attempt, release, address, now, deadline=started + READ_BY * timeout, counters=counters
+        )
         attempt = gathered.attempt
         if gathered.reply is not None:
             try:

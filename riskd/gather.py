@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from hashlib import blake2b
 from time import perf_counter
 from typing import Final
@@ -36,7 +37,7 @@ class Observed(Struct, frozen=True):
     keys: Keys
 
 
-def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Observed:
+def observe(parts: Parts, attempt: Attempt, address: Address, when: float, counters: Sequence[str] = ()) -> Observed:
     """Look up the address, parse the user agent and derive the history keys, as of `when` (epoch seconds)."""
     device = attempt.device or _UNKNOWN
     place, route, stale = parts.geo.locate(address, when)
@@ -44,7 +45,7 @@ def observe(parts: Parts, attempt: Attempt, address: Address, when: float) -> Ob
     if device.user_agent:
         agent = parts.agents.parse(device.user_agent, device.platform, device.mobile)
     values = signals.values(attempt, place, route, agent, when)
-    return Observed(place, route, agent, stale, values, parts.pseudonyms.keys(attempt, address, values))
+    return Observed(place, route, agent, stale, values, parts.pseudonyms.keys(attempt, address, values, counters))
 
 
 class Gathered(Struct, frozen=True):
@@ -68,14 +69,24 @@ class Gathered(Struct, frozen=True):
 
 
 def gather(
-    parts: Parts, attempt: Attempt, release: Release, address: Address, now: float, *, deadline: float
+    parts: Parts,
+    attempt: Attempt,
+    release: Release,
+    address: Address,
+    now: float,
+    *,
+    deadline: float,
+    counters: Sequence[str] = (),
 ) -> Gathered:
-    """Collect every fact that consent allows, with all histories in one batched read. Unknown facts are Missing."""
+    """Collect every fact that consent allows, with all histories in one batched read. Unknown facts are Missing.
+
+    `counters`: the attributes to count.
+    """
     policy = release.policy(attempt)
     attempt = signals.consented(attempt, explicit=policy.explicit_consent)
     when = attempt.time if attempt.time is not None else now
     device = attempt.device or _UNKNOWN
-    observed = observe(parts, attempt, address, when)
+    observed = observe(parts, attempt, address, when, counters)
     keys = observed.keys
     assessment_id = new_id(keys.subject, attempt.request_id)
     offset = parts.geo.offset(device.timezone, when) if device.timezone else None

@@ -85,7 +85,7 @@ def load_release(settings: Settings) -> Release:
     for domain in DOMAINS:
         try:
             policy_file = policies_dir / f"{domain}.yaml"
-            policies[domain] = load_policy(policy_file, compiler)
+            policies[domain] = load_policy(policy_file, compiler, attributes=settings.attributes.names)
             digest.update(policies[domain].digest.encode())
         except InvalidPolicy as error:
             problems += error.problems

@@ -66,6 +66,12 @@ def parts(**changes: object) -> Parts:
     return replace(usual, **changes)
 
 
+def counting(release: Release, *counters: str) -> Release:
+    """The release with these counters in every policy."""
+    policies = {domain: replace(policy, counters=counters) for domain, policy in release.policies.items()}
+    return replace(release, policies=policies)
+
+
 class Bench:
     """An engine, and everything that it writes and counts."""
 

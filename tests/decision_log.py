@@ -6,12 +6,13 @@ import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
+from riskd.adapters.decision_log import read_segment, segments
 from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, Record, SecurityEventRecord, encode
@@ -102,6 +103,12 @@ def decided(policy: Policy, one: AssessmentRecord) -> AssessmentRecord:
         hits=tuple(hit.rule for hit in found.hits if not hit.shadow),
         shadow_hits=tuple(hit.rule for hit in found.hits if hit.shadow),
     )
+
+
+def read_segments(directory: Path) -> Iterator[bytes]:
+    """Every complete line of a log, segment by segment in the order in which they were started."""
+    for path in segments(directory):
+        yield from read_segment(path)
 
 
 def write(segment: Path, *lines: Record | bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, read_segments
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.config import Settings
 from riskd.core.assessment import Assessment
@@ -19,11 +19,14 @@ from riskd.engine import Engine
 from riskd.ports import HistoryStore
 from riskd.subjects import Exported, Subject, Subjects
 from riskd.wiring import load_release
-from tests.bench import parts
+from tests.bench import counting, parts
 from tests.cases.world import NOW, PSEUDONYMS, attempt
+from tests.decision_log import read_segments
 
 PEOPLE: Final = ("anne", "bert", "cleo")
-RELEASE: Final = load_release(Settings())
+PAYEE: Final = {"payee": "mallory"}
+"""An attribute whose values are counted."""
+RELEASE: Final = counting(load_release(Settings()), *PAYEE)
 
 
 class Office:
@@ -37,6 +40,7 @@ class Office:
             store=self.store,
             log=self.log,
             clock=lambda: self.now,
+            attributes=frozenset(PAYEE),
         )
         self.engine = Engine(made, RELEASE)
         self.layers = 0
@@ -46,8 +50,8 @@ class Office:
         return FileDecisionLog(self.directory, 0, NullMeter(), Bounds())
 
     def sign_in(self, who: str, kind: str = "confirmed_legitimate", **words: object) -> Assessment:
-        """One attempt with its outcome."""
-        answer = self.engine.assess(attempt({"subject": who, **words}), 10.0)
+        """One attempt with its outcome. All of them name the same payee."""
+        answer = self.engine.assess(attempt({"subject": who, "attributes": PAYEE, **words}), 10.0)
         self.tell(answer, kind)
         return answer
 

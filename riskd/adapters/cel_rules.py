@@ -23,7 +23,20 @@ from cel_expr_python import cel
 from msgspec import Struct
 
 from riskd.core.assessment import Hit
-from riskd.core.rules import LISTS, VARIABLES, Evaluate, Facts, Flaw, Rule, RuleResults, Value, Variable, list_variable
+from riskd.core.counters import COUNTED
+from riskd.core.rules import (
+    LISTS,
+    VARIABLES,
+    Evaluate,
+    Facts,
+    Flaw,
+    Rule,
+    RuleResults,
+    Value,
+    Variable,
+    counter_variables,
+    list_variable,
+)
 
 _TYPES: Final = {
     "double": cel.Type.DOUBLE,
@@ -44,18 +57,22 @@ _PLACEHOLDERS: Final[dict[str, Value]] = {
 CACHED: Final = 1024
 """Most results in the cache of a journey's rules."""
 _ENVIRONMENTS: Final = 16
-"""Most environments in the cache, one for each set of lists."""
+"""Most environments in the cache, one for each set of lists and counters."""
 _UNCACHED: Final = frozenset({"score", "attributes"})
 """Variables whose values hardly ever recur: rules that name one are not cached."""
 _Key = float | int | str | tuple[str, ...] | dict[str, str] | None
 _FUSED_CHARACTERS: Final = 50_000
 """Longest fused expression. The evaluator refuses those of more than 100 000 characters."""
-_WORD: Final = re.compile(rf"(?<!\w)(?:{LISTS[:-1]}\s*\.\s*\w+|[A-Za-z_]\w*)")
+_WORD: Final = re.compile(rf"(?<!\w)(?:(?:{LISTS[:-1]}|{COUNTED[:-1]}\s*\.\s*\w+)\s*\.\s*\w+|[A-Za-z_]\w*)")
 """Matches every word that may name a variable. CEL allows spaces around the dots of a name. Fields and methods also
 match; they do no harm, because they are not among the known names."""
 _ERROR: Final = re.compile(r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _NOISE: Final = re.compile(r" \(in container ''\)| expecting \{.*\}| \[INVALID_ARGUMENT\]")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
+_UNDEFINED: Final = {
+    LISTS: "the policy has no lists",
+    COUNTED: "the policy has no counters: name the attribute under counters",
+}
 
 
 class _Compiled(Struct, frozen=True):
@@ -81,12 +98,17 @@ class CelCompiler:
         self._features = {name: index for index, name in enumerate(features)}
         self._environment = lru_cache(_ENVIRONMENTS)(self._make_environment)
 
-    def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
-        """The compiled rules, or every flaw in their conditions. `lists`: the names of the policy's lists."""
-        return self._environment(frozenset(lists)).compile(rules)
+    def __call__(
+        self, rules: Sequence[Rule], lists: Collection[str] = (), counters: Collection[str] = ()
+    ) -> Evaluate | list[Flaw]:
+        """The compiled rules, or every flaw in their conditions. `lists` and `counters`: those of the policy."""
+        return self._environment(frozenset(lists), frozenset(counters)).compile(rules)
 
-    def _make_environment(self, lists: frozenset[str]) -> _Environment:
-        return _Environment(self._features, VARIABLES | {LISTS + name: list_variable(name) for name in sorted(lists)})
+    def _make_environment(self, lists: frozenset[str], counters: frozenset[str]) -> _Environment:
+        variables = VARIABLES | {LISTS + name: list_variable(name) for name in sorted(lists)}
+        for counter in sorted(counters):
+            variables |= counter_variables(counter)
+        return _Environment(self._features, variables)
 
 
 class _Environment:
@@ -151,13 +173,14 @@ class _Environment:
     def _remedy(self, what: str) -> str:
         unknown = _UNDECLARED.search(what)
         if unknown:
-            near = get_close_matches(unknown[1], self._placeholders, n=1)
+            prefix = unknown[1].partition(".")[0] + "."
+            own = [name for name in self._variables if name.startswith(prefix)]
+            if prefix in _UNDEFINED and not own:
+                return _UNDEFINED[prefix]
+            near = get_close_matches(unknown[1], own or self._placeholders, n=1)
             if near:
                 return f"did you mean {near[0]}?"
-            lists = [name for name in self._variables if name.startswith(LISTS)]
-            if unknown[1].startswith("lists"):
-                return f"the policy's lists are {', '.join(lists)}" if lists else "the policy has no lists"
-            return "name a feature, or one of " + ", ".join(VARIABLES)
+            return f"known: {', '.join(own)}" if own else "name a feature, or one of " + ", ".join(VARIABLES)
         if "double" in what and "int" in what:
             return "write doubles as 1.0, and whole numbers (asn) as 1"
         return ""
@@ -231,8 +254,8 @@ def _certain(part: _Compiled, known: dict[str, Value]) -> bool:
 
 
 def _broken(parts: Sequence[_Compiled], verdicts: Sequence[object]) -> list[str]:
-    """The rules whose evaluation gave an error."""
-    return [part.rule for part, verdict in zip(parts, verdicts, strict=True) if not isinstance(verdict, bool)]
+    """A cause for each rule whose evaluation gave an error."""
+    return [f"rule:{part.rule}" for part, verdict in zip(parts, verdicts, strict=True) if not isinstance(verdict, bool)]
 
 
 def _grouped(parts: Sequence[tuple[_Compiled, Rule]]) -> list[list[tuple[_Compiled, Rule]]]:

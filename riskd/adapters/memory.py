@@ -43,7 +43,7 @@ class MemoryStore:
         """See `HistoryStore`."""
         with self._locked(timeout):
             changed = stored.changes(self._records.get, deltas, swaps, now)
-            for key, record in changed or ():
+            for key, record in (changed or {}).items():
                 if record is None:
                     self._records.pop(key, None)
                 else:

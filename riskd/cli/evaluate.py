@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli import rows, settings
-from riskd.cli.arguments import whole_number
+from riskd.cli.arguments import moment, whole_number
 from riskd.cli.terminal import print_table, progress, save
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         help="log that the model was trained on; the baselines are trained on it, and the whole of --log is judged; "
         "repeatable (default: the earlier part of each --log trains the baselines, and the later part is judged)",
+    )
+    parser.add_argument(
+        "--until",
+        metavar="DATE",
+        type=moment,
+        default=float("inf"),
+        help="judge only attempts before this day, as 2026-12-01 (UTC), by all that was reported of them; fraud that "
+        "is not reported yet counts as good",
     )
     parser.add_argument(
         "--champion",
@@ -122,12 +130,12 @@ def _room(directory: Path) -> None:
 def show(evaluation: Evaluation) -> None:
     """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
-    from riskd.offline.evaluation.table import figures
+    from riskd.offline.evaluation.table import figures, late
 
     data = evaluation.data
     print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}"
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{late(data)}"
     )
     for rate in RATES:
         print_table(*figures(evaluation, rate))
@@ -180,6 +188,7 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe
+    from riskd.offline.training.split import ages_of
     from riskd.offline.training.train import prepare
 
     shipped, served = Registry(data_directory("models")), Registry(release_folders(settings.given(args).settings)[1])
@@ -193,10 +202,15 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     if args.trained_on:
         seen, _, _ = rows.read(args.trained_on, None, args.labels, args.domain, begin)
     material = prepare(seen, recipe, rows.base_at(str(base), args.domain)[1] if base else None)
+    judged, ages = material.holdout, material.holdout_ages
+    if args.trained_on:
+        judged, ages = joined(parts), ages_of(parts)
+    early = judged.times < args.until
     return Question(
         domain=args.domain,
         code=version(),
-        rows=joined(parts) if args.trained_on else material.holdout,
+        rows=judged.where(early),
+        ages=ages[early],
         labels=labels,
         candidate=Contender(version=args.bundle.name, forest=forests[0]),
         champion=Contender(version=champion.name, forest=forests[1]),

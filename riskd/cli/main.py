@@ -121,13 +121,8 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 when riskd refuses its input."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own messages on stderr only repeat riskd's
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if "handler" not in args:
-        parser.print_help()
-        return REFUSED
     try:
-        code: int = args.handler(args)
+        code = _run(argv)
         sys.stdout.flush()
     except RiskdError as error:
         for problem in error.problems:
@@ -151,6 +146,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(Problem(str(error.filename or "standard output"), error.strerror or str(error), remedy))
         silence()
         return REFUSED
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit:
+        sys.stdout.flush()  # the help, whose reader may have gone
+        raise
+    if "handler" not in args:
+        parser.print_help()
+        return REFUSED
+    code: int = args.handler(args)
     return code
 
 

@@ -18,7 +18,8 @@ from riskd.core.attempt import DOMAINS
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument
-    from riskd.offline.rows import LabelSource, Rows
+    from riskd.offline.outcomes import LabelSource
+    from riskd.offline.rows import Rows
     from riskd.offline.sources import Log
     from riskd.progress import Begin
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from riskd.progress import Begin, Progress
 from riskd.wording import quantity
@@ -27,11 +27,11 @@ _WORD: Final = re.compile(r"\s*(?:(?:[^\s_]|\s%)+_*|_+)")
 _STYLES: Final = {"ok": "green", "NO": "bold red"}
 
 
-def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
+def print_json(value: object, file: TextIO | None = None) -> None:
+    """Print a value as indented JSON, to stdout unless another file is given."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), file=file)
 
 
 def console() -> Console:

@@ -57,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("--holdout", usual.holdout, float, "share of the rows that judge the model: the latest"),
         ("--tuning", usual.tuning, float, "share of the rows that calibrate it: those before the holdout"),
         ("--embargo-days", usual.embargo_days, float, "days left out before each of these parts"),
-        ("--most-rows", usual.most_rows, int, "most rows without fraud to train on, drawn at random"),
+        ("--most-rows", usual.most_rows, int, "most good rows to train on, drawn at random"),
         (
             "--prior",
             usual.prior,

@@ -361,7 +361,8 @@ class Attributes(Struct, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$")], ...],
         Meta(
             max_length=64,
-            description="Custom attributes that attempts may carry; others are refused. Values go to the decision log.",
+            description="Custom attributes that attempts may carry; others are refused. Values go to the decision log. "
+            "Conditions read them, and a policy can count them.",
             extra={"accepts": "a list of names in lower case (letters, digits and _, 63 at most)"},
         ),
     ] = ()

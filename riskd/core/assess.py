@@ -155,7 +155,9 @@ def _is_true(feature: Feature, value: float) -> bool:
 def _failed_parts(context: Context) -> tuple[str, ...]:
     """Causes of degradation: facts that riskd failed to obtain. An unreadable user agent is the client's failure."""
     return tuple(
-        f"{gap.source}:{gap.why}"
-        for gap in context.missing
-        if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
+        [
+            f"{gap.source}:{gap.why}"
+            for gap in context.missing
+            if gap.why == "unavailable" or (gap.why == "unreadable" and gap.source != "agent")
+        ]
     )

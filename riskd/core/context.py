@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -27,7 +28,7 @@ SOURCES: Final = {
     "federation": "the upstream assertion",
     "outside": "breach corpora and shared signals",
     "history": "what is remembered of the subject",
-    "reputation": "what is remembered of the address, its network and the device",
+    "reputation": "what is remembered of the address, its network, the device and counted attributes",
 }
 """The sources of facts. A policy names the sources that it expects, and the posture for a gap in each."""
 
@@ -124,9 +125,11 @@ class Remembered(Struct, frozen=True, kw_only=True):
     """By table (`country`, `browser`, ...), the domain-wide history of this attempt's value in that table."""
     domain: History = EMPTY
     """The history of the whole identity domain."""
+    counted: dict[str, History] = {}
+    """By counter, the activity of this attempt's value of its attribute, if it could be read."""
     unread: tuple[str, ...] = ()
     """What could not be read, and is therefore empty: names of fields above, tables of `popularity`, `asn` for how
-    common the network operator is, and `operator` for its activity."""
+    common the network operator is, `operator` for its activity, and `counted.COUNTER`."""
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -147,6 +150,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """Every fact that could not be obtained, including those above."""
     stale: tuple[str, ...] = ()
     """The sources of `AGEING` whose facts above come from data older than the settings allow."""
+    counted: Mapping[str, float] = {}
+    """What counters counted before this attempt, see `counters.counts`. Counts that are unknown are absent."""
 
 
 def coverage(gaps: int, expected: int) -> float:

@@ -363,7 +363,10 @@ def slot(pseudonym: bytes) -> int:
 
 def newest(history: History, kind: str, now: float) -> Mark | None:
     """The latest mark of a kind that is at most `AHEAD` seconds after `now`."""
-    return next((mark for mark in history.marks.get(kind, ()) if mark[0] <= now + AHEAD), None)
+    for mark in history.marks.get(kind, ()):
+        if mark[0] <= now + AHEAD:
+            return mark
+    return None
 
 
 def last_visit(history: History, now: float) -> float | None:

@@ -79,6 +79,8 @@ class Receipt(Struct, frozen=True):
     """Kinds of the outcomes so far. Repeating one has no further effect."""
     late: int = 0
     """Seconds between the attempt and its assessment, which is large in a backfill."""
+    counted: tuple[bytes, ...] = ()
+    """What counters count of the attempt. They count a later failure, too."""
 
     def until(self, retention: Retention) -> float:
         """When the receipt expires, in epoch seconds: `retention.receipt` after the assessment was made."""
@@ -107,6 +109,8 @@ def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retentio
         deltas.append(Delta(keys.asn + ACTIVITY, now, expires, _COARSE[failed], keep=keep))
     if keys.device:
         deltas.append(Delta(keys.device + ACTIVITY, now, expires, _FINE[False], (), subject, keep=keep))
+    if keys.counted:
+        deltas += [Delta(key + ACTIVITY, now, expires, counts, (), subject, keep=keep) for key in keys.counted.values()]
     return tuple(deltas)
 
 
@@ -116,7 +120,8 @@ _FAILURES: Final[tuple[_Counts, ...]] = (
     (("failure", "", 1),),
     (("failure_day", "", 1),),
 )
-"""What a failure that is reported later counts as: for the subject, the address, the network and the operator."""
+"""What a failure that is reported later counts as: for the subject, the address, the network and the operator. For
+counters it counts as for the subject."""
 _FINE: Final[dict[bool, _Counts]] = {
     False: (("attempt", "", 1),),
     True: (("attempt", "", 1), ("failure", "", 1)),
@@ -136,10 +141,11 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     The place of an address is not learned behind an anonymiser, nor if a crowd shares the address: a carrier's gateway
     may be far from the people behind it.
     """
-    values, popularity = dict(context.values), dict(keys.popularity)
+    values, popularity = context.values, keys.popularity
     place: tuple[int | float, ...] = ()
     hidden = isinstance(context.route, Route) and context.route.anonymizer != ""
     if hidden:
+        values, popularity = values.copy(), popularity.copy()
         values.pop("country", None)
         popularity.pop("country", None)
     elif isinstance(context.place, Place) and not crowded(context):
@@ -216,6 +222,7 @@ def new_receipt(
         amr=() if requirement.satisfied else accepted,
         satisfied=requirement.satisfied,
         activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn) if key]),
+        counted=tuple(keys.counted.values()) if keys.counted else (),
     )
 
 
@@ -264,10 +271,8 @@ def settle_units(
         return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
-        deltas = tuple(
-            Delta(key + ACTIVITY, now, now + retention.activity, counts)
-            for key, counts in zip(receipt.activity, _FAILURES, strict=False)
-        )
+        who = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
+        deltas = tuple([Delta(key + ACTIVITY, now, now + retention.activity, counts) for key, counts in who])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
     if gain <= 0 or receipt.fraud:

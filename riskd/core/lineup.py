@@ -38,6 +38,13 @@ class Lineup(Struct, frozen=True):
         ticket = pseudonyms.at_each_layer(attempt.tenant, attempt.domain, "rollout", who)[0]
         return self.candidate if share(ticket) < self.percent else self.active
 
+    def counters(self, domain: str) -> tuple[str, ...]:
+        """The counters of every release, whichever decides: so the counts are of all attempts from the start."""
+        if self.candidate is None and self.shadow is None:
+            return self.active.policies[domain].counters
+        releases = [release for _, release in self.roles() if release is not None]
+        return tuple(dict.fromkeys(name for release in releases for name in release.policies[domain].counters))
+
     def roles(self) -> Iterator[tuple[str, Release | None]]:
         """Every role with the release that has it, if any."""
         yield from zip(ROLES, (self.active, self.candidate, self.shadow), strict=True)

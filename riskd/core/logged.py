@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from riskd.core.assess import Decision
@@ -18,6 +19,7 @@ from riskd.core.attempt import (
     Session,
 )
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.counters import counts
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import begins_elsewhere, systems
 from riskd.core.learn import Receipt
@@ -72,6 +74,7 @@ def assessment_record(
             agent=context.agent if isinstance(context.agent, Agent) else None,
             missing=context.missing,
             stale=context.stale,
+            counted=dict(context.counted),
             unread=context.remembered.unread if isinstance(context.remembered, Remembered) else (),
         ),
         vector=tuple(decision.vector),
@@ -294,7 +297,8 @@ def federation_of(logged: Authentication | None) -> Federation | None:
 
 
 def context_of(facts: Facts, remembered: Remembered | Missing, signals: Signals = _NOTHING) -> Context:
-    """The context of a record, with the given histories."""
+    """The context of a record, with the given histories, and the counts that they give; without histories, the
+    recorded counts."""
     gaps, edge = {gap.source: gap for gap in facts.missing}, signals.edge
     recorded = [gap for gap in facts.missing if gap.source not in _REMEMBERED]
     return Context(
@@ -308,6 +312,7 @@ def context_of(facts: Facts, remembered: Remembered | Missing, signals: Signals 
         measured_from=Place("", edge[0], edge[1], edge[2]) if edge else None,
         missing=(*recorded, *unremembered(remembered)),
         stale=facts.stale,
+        counted=facts.counted if isinstance(remembered, Missing) else counts(remembered.counted, facts.now),
     )
 
 
@@ -316,9 +321,9 @@ _REMEMBERED: Final = ("history", "reputation")
 _NOT_FOUND: Final = {source: Missing(source, "not_found") for source in ("place", "route", "agent")}
 
 
-def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
-    """The keys of the attempt's histories. Under the pepper of the record they are those of the service's store; under
-    another, those of a store that is rebuilt from the log."""
+def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms, counters: Sequence[str] = ()) -> Keys:
+    """The keys of the attempt's histories, and of what `counters` count. Under the pepper of the record they are those
+    of the service's store; under another, those of a store that is rebuilt from the log."""
     tenant, domain, values, common = line.tenant, line.domain, line.facts.values, pseudonyms.common
     asn = values.get("asn")
     address, network, device, fingerprint = (
@@ -337,6 +342,7 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms) -> Keys:
             for table in POPULARITY
             if (value := values.get(table)) is not None
         },
+        counted=pseudonyms.counted(tenant, domain, line.attributes, counters),
     )
 
 

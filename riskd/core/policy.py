@@ -98,8 +98,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     `levels` are the scores at which the levels medium and high begin. `ladder` has a rung for every tier that the
     policy uses, and for DENY; `journeys` has every journey. A federated assertion counts only if its issuer is
     trusted. With `explicit_consent`, an attempt that names no purposes is judged by security signals only. Conditions
-    refer to `lists` by name; `trusted_networks` names those of addresses to discard (see `egress`). `tenants` are
-    complete policies, merged with this one when the file was read. `digest` is a hash of all files read.
+    refer to `lists` by name; `trusted_networks` names those of addresses to discard (see `egress`). `counters` are the
+    custom attributes whose values are counted. `tenants` are complete policies, merged with this one when the file was
+    read. `digest` is a hash of all files read.
     """
 
     domain: str
@@ -112,6 +113,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     retention: Retention = USUAL
     lists: Mapping[str, NamedList] = {}
     trusted_networks: frozenset[str] = frozenset()
+    counters: tuple[str, ...] = ()
     tenants: Mapping[str, Policy] = {}
     digest: str = ""
 
@@ -181,8 +183,8 @@ def weigh(
 
 
 def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> RuleResults:
-    """Evaluate every rule of the attempt's journey: the hits, and a cause `rule:<name>` for each that failed."""
+    """Evaluate every rule of the attempt's journey."""
     journey = policy.journeys[attempt.journey]
-    facts = Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
-    hits, broken = journey.evaluate(facts)
-    return hits, tuple([f"rule:{name}" for name in broken])
+    return journey.evaluate(
+        Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
+    )

@@ -38,7 +38,8 @@ POPULARITY: Final = ("country", "agent", "browser", "os", "device_class", "langu
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """The pseudonyms under which an attempt's histories are stored; b'' where absent. `popularity` is by table."""
+    """The pseudonyms under which an attempt's histories are stored; b'' where absent. `popularity` is by table, and
+    `counted` by counter."""
 
     subject: bytes
     domain: bytes
@@ -48,6 +49,7 @@ class Keys(Struct, frozen=True, kw_only=True):
     fingerprint: bytes = b""
     asn: bytes = b""
     popularity: dict[str, bytes] = {}
+    counted: dict[str, bytes] = {}
 
 
 class Layer:
@@ -232,12 +234,22 @@ class Pseudonyms:
             found = self._common[quadruple] = self.digest(*quadruple)
         return found
 
-    def keys(self, attempt: Attempt, address: Address, values: dict[str, str]) -> Keys:
+    def counted(
+        self, tenant: str, domain: str, attributes: dict[str, str], counters: Sequence[str]
+    ) -> dict[str, bytes]:
+        """By counter, the key of the value of its attribute. Counters of absent attributes are left out."""
+        return {
+            counter: self.digest(tenant, domain, "attribute", f"{counter}:{value}")
+            for counter in counters
+            if (value := attributes.get(counter))
+        }
+
+    def keys(self, attempt: Attempt, address: Address, values: dict[str, str], counters: Sequence[str] = ()) -> Keys:
         """The keys of this attempt's histories.
 
         `values` are the attempt's plain values by table. It is modified: user agent and issuer are replaced with their
         short pseudonyms, and those of address, network, device and fingerprint are added. Popularity keys are derived
-        from the replaced values, so that a receipt need not store both.
+        from the replaced values, so that a receipt need not store both. `counters`: the attributes to count.
         """
         tenant, domain, device = attempt.tenant, attempt.domain, attempt.device
         common, digest, cached = self.common, self.digest, self._common
@@ -261,6 +273,7 @@ class Pseudonyms:
                 for table in POPULARITY
                 if (value := values.get(table)) is not None
             },
+            counted=self.counted(tenant, domain, attempt.attributes, counters) if counters else {},
         )
         values["address"], values["network"] = short(keys.address), short(keys.network)
         if keys.device:

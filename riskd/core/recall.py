@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import NOTHING, Memory, Remembered
+from riskd.core.counters import COUNTED
 from riskd.core.history import EMPTY, History
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.stored import PLACE
@@ -51,6 +52,8 @@ def history_keys(keys: Keys) -> list[bytes]:
         found += [device + PROFILE, device + ACTIVITY]
     if keys.fingerprint:
         found.append(keys.fingerprint + PROFILE)
+    if keys.counted:
+        found += [key + ACTIVITY for key in keys.counted.values()]
     if keys.asn:
         found += [keys.asn + ACTIVITY, keys.asn + COMMON]
     found.append(keys.domain + COMMON)
@@ -68,11 +71,20 @@ def recall(keys: Keys, histories: Sequence[History | None], unread: tuple[str, .
         network=Memory(next(found), next(found)),
         device=Memory(next(found), next(found)) if keys.device else NOTHING,
         fingerprint=Memory(next(found)) if keys.fingerprint else NOTHING,
+        counted=_counted(keys, found, unread) if keys.counted else {},
         asn=Memory(activity=next(found), profile=next(found)) if keys.asn else NOTHING,
         domain=next(found),
         popularity=dict(zip(keys.popularity, found, strict=True)),
         unread=unread,
     )
+
+
+def _counted(keys: Keys, found: Iterator[History], unread: Collection[str]) -> dict[str, History]:
+    return {
+        counter: history
+        for counter, history in zip(keys.counted, found, strict=False)
+        if COUNTED + counter not in unread
+    }
 
 
 def unread(keys: Keys, lost: Collection[bytes]) -> tuple[str, ...]:
@@ -87,6 +99,7 @@ def unread(keys: Keys, lost: Collection[bytes]) -> tuple[str, ...]:
         "asn": keys.asn + COMMON,
         "domain": keys.domain + COMMON,
         **{table: key + COMMON for table, key in keys.popularity.items()},
+        **{COUNTED + counter: key + ACTIVITY for counter, key in keys.counted.items()},
     }
     return tuple([name for name, key in stored.items() if key in lost])
 

@@ -48,6 +48,8 @@ class _Stored(Struct, frozen=True, array_like=True, gc=False):
     reported: tuple[int, ...]
     late: int = 0
     """Absent in receipts of older versions."""
+    counted: tuple[bytes, ...] = ()
+    """Absent if there are no counters."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -79,7 +81,8 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         [*map(OUTCOMES.index, receipt.reported)],
         receipt.late,
     )
-    return _ENCODER.encode(stored)  # in the order of `_Stored`, without constructing one
+    # In the order of `_Stored`, without constructing one.
+    return _ENCODER.encode((*stored, receipt.counted) if receipt.counted else stored)
 
 
 def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
@@ -136,6 +139,7 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
         fraud=fields.fraud,
         reported=tuple([OUTCOMES[at] for at in fields.reported]),
         late=fields.late,
+        counted=fields.counted,
     )
     return receipt, tenant
 
@@ -166,5 +170,6 @@ def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
         fingerprint=layer.over(fields.fingerprint) if fields.fingerprint else b"",
         shared=b"".join(map(layer.over, shared)),
         values=values,
+        counted=tuple(map(layer.over, fields.counted)),
     )
     return _ENCODER.encode(moved)

@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from riskd.core import attempt as words
 from riskd.core.attempt import Behaviour, Outside, ReportedPlace, Risk
 from riskd.core.bounds import (
+    Counted,
+    CountName,
     Id,
     Latitude,
     Longitude,
@@ -60,6 +62,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     agent: Agent | None
     missing: tuple[Missing, ...]
     stale: tuple[str, ...] = ()
+    counted: dict[CountName, Counted] = {}
     unread: tuple[str, ...] = ()
     """`Remembered.unread`."""
 

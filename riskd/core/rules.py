@@ -6,6 +6,7 @@ a rule hits only if its condition is true whatever the values of missing facts m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -14,7 +15,9 @@ from msgspec import Struct
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Place, Route, coverage
+from riskd.core.counters import COUNTED, COUNTS
 from riskd.core.features.span import Span
+from riskd.core.history import SLOTS, cardinality
 from riskd.core.requirement import Tier
 
 
@@ -49,14 +52,14 @@ class Facts(Struct, frozen=True):
 
 
 RuleResults = tuple[tuple[Hit, ...], tuple[str, ...]]
-"""The hits, in the order of the rules, and the names of rules whose evaluation failed."""
+"""The hits, in the order of the rules, and a cause `rule:<name>` for each rule whose evaluation failed."""
 
 
 class Evaluate(Protocol):
     """A journey's rules, compiled. Pure and thread-safe; never raises."""
 
     def __call__(self, facts: Facts) -> RuleResults:
-        """Evaluate every rule. A rule whose evaluation fails does not hit, and is returned by name."""
+        """Evaluate every rule. A rule whose evaluation fails does not hit, and gives a cause."""
         ...
 
 
@@ -73,8 +76,11 @@ class Flaw(Struct, frozen=True):
 class Compiler(Protocol):
     """Compiles the conditions of rules."""
 
-    def __call__(self, rules: Sequence[Rule], lists: Collection[str] = ()) -> Evaluate | list[Flaw]:
-        """The compiled rules, or all errors in their conditions. `lists` names the lists that they may use."""
+    def __call__(
+        self, rules: Sequence[Rule], lists: Collection[str] = (), counters: Collection[str] = ()
+    ) -> Evaluate | list[Flaw]:
+        """The compiled rules, or all errors in their conditions. `lists` and `counters` name those that they may
+        use."""
         ...
 
 
@@ -179,3 +185,20 @@ def list_variable(name: str) -> Variable:
 
 LISTS: Final = "lists."
 """Prefix of a list's name in conditions."""
+
+
+def counter_variables(counter: str) -> dict[str, Variable]:
+    """By name, the variables for a counter's counts: missing if the attempt lacks the attribute or the store failed."""
+    return {f"{COUNTED}{counter}.{count}": _count(counter, count) for count in COUNTS}
+
+
+def _count(counter: str, count: str) -> Variable:
+    text, name = f"{COUNTS[count]} with this `{counter}`", f"{counter}.{count}"
+    span = COUNT_SPANS[count]
+    return Variable("double", text, lambda facts: facts.context.counted.get(name), ("reputation",), span)
+
+
+COUNT_SPANS: Final = {
+    count: Span(0.0, cardinality(len(SLOTS)) if count == "subjects_24h" else math.inf) for count in COUNTS
+}
+"""The range of each count."""

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import OPTIONAL, RISK_LEVELS, Attempt, Device, Outside
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.counters import counts
 from riskd.core.history import History, newest
 from riskd.core.marks import Mark
 
@@ -158,6 +159,7 @@ def context(
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
     gaps += unremembered(remembered)
     place, route, agent = facts
+    counted = counts(remembered.counted, now) if isinstance(remembered, Remembered) and remembered.counted else {}
     return Context(
         now=now,
         values=values,
@@ -169,6 +171,7 @@ def context(
         measured_from=measured_from,
         missing=tuple(gaps),
         stale=stale,
+        counted=counted,
     )
 
 

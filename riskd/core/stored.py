@@ -110,8 +110,8 @@ def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes |
 
 def changes(
     get: Callable[[bytes], bytes | None], deltas: Iterable[Delta], swaps: Sequence[Swap], now: float
-) -> list[tuple[bytes, bytes | None]] | None:
-    """The effect of a write: (key, new record) in the order of keys; the record is None to delete it.
+) -> dict[bytes, bytes | None] | None:
+    """The effect of a write: the new record of each key, or None to delete it.
 
     Returns None if a swap's document is not as expected; then nothing may be changed.
     """
@@ -125,4 +125,4 @@ def changes(
         together.setdefault(delta.key, []).append(delta)
     for key, several in together.items():
         changed[key] = folded(get(key), several, now)
-    return sorted(changed.items())
+    return changed

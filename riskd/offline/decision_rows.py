@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -64,14 +63,13 @@ def read_rows(
     *,
     truth: Path | None = None,
     by_truth: bool = False,
-    until: float = math.inf,
     counts: Counts | None = None,
 ) -> Rows:
-    """The rows of a decision log that were assessed before `until` (epoch seconds), sorted by time and id.
+    """The rows of a decision log, sorted by time and id.
 
-    Labels follow `labels.label` from the outcomes reported before `until`; with `by_truth` they come from the truth,
-    and are known at once. `counts` counts unreadable lines. Takes about 700 bytes of memory per row. Raises InvalidFile
-    for a directory without segments, vectors of another feature schema, or a truth that lacks an assessment.
+    Labels follow `labels.label` from the outcomes; with `by_truth` they come from the truth, and are known at once.
+    `counts` counts unreadable lines. Takes about 700 bytes of memory per row. Raises InvalidFile for a directory
+    without segments, vectors of another feature schema, or a truth that lacks an assessment.
     """
     counts = Counts() if counts is None else counts
     columns = _Columns()
@@ -79,9 +77,9 @@ def read_rows(
     for path in segments_of(directory):
         for record in _records(path, counts):
             if isinstance(record, _Assessed):
-                if record.domain == domain and record.time < until:
+                if record.domain == domain:
                     columns.add(record, path)
-            elif isinstance(record, _Outcome) and record.domain == domain and record.time < until:
+            elif isinstance(record, _Outcome) and record.domain == domain:
                 outcomes[record.assessment_id].append((record.time, record.kind))
     return columns.rows(outcomes, truth, by_truth=by_truth)
 

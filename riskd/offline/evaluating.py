@@ -30,10 +30,11 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.judging import ANY, Scored, judge, scored_by
 from riskd.offline.evaluation.operating import Floats
-from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, LabelSource, Rows
+from riskd.offline.outcomes import LabelSource
+from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import Fitted, Material, base_log_odds, fit
-from riskd.offline.training.weights import weights
+from riskd.offline.training.weights import unreported, weights
 from riskd.progress import Begin, Progress
 
 TOLERANCE: Final = 0.02
@@ -54,6 +55,8 @@ class Question(Struct, frozen=True, kw_only=True):
     domain: str
     code: str
     rows: Rows
+    ages: Floats
+    """Seconds from each attempt to the day on which the labels of its log were read."""
     labels: LabelSource
     candidate: Contender
     champion: Contender
@@ -85,7 +88,7 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
         code=question.code,
         seed=question.seed,
         resamples=question.resamples,
-        data=_data(rows, question.labels),
+        data=_data(question),
         models=models,
         differences=differences,
         goals=tuple(_goals(models, differences)),
@@ -135,16 +138,18 @@ def _left_out(question: Question, attacks: Sequence[str], done: Progress) -> dic
     return scores
 
 
-def _data(rows: Rows, labels: LabelSource) -> Data:
+def _data(question: Question) -> Data:
+    rows = question.rows
     fraud = rows.labels == FRAUD
     return Data(
         sha256=rows.digest(),
         schema=schema(),
-        labels=labels,
+        labels=question.labels,
         rows=len(rows),
         good=int(np.count_nonzero(rows.labels == GOOD)),
         fraud=int(np.count_nonzero(fraud)),
         unknown=int(np.count_nonzero(rows.labels == UNKNOWN)),
+        unreported=round(unreported(rows, question.ages, question.material.delay), 6),
         subjects=len(np.unique(rows.subjects)),
         first=float(rows.times.min()),
         last=float(rows.times.max()),

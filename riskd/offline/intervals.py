@@ -33,31 +33,38 @@ class Share(Struct, frozen=True):
 
 
 @lru_cache(4096)
-def share(hits: int, total: int, level: float = LEVEL) -> Share:
-    """A proportion with its two-sided Clopper-Pearson interval."""
-    tail = (1 - level) / 2
-    return Share(hits, total, hits / total if total else None, lower(hits, total, tail), upper(hits, total, tail))
+def share(hits: int, total: int, level: float = LEVEL, effect: float = 1.0) -> Share:
+    """A proportion with its two-sided Clopper-Pearson interval.
+
+    `effect`: the design effect (Kish 1965), by which the variance exceeds that of independent trials. The interval is
+    that of so many times fewer trials (Korn and Graubard 1998).
+    """
+    tail, trials = (1 - level) / 2, (hits / effect, total / effect)
+    return Share(hits, total, hits / total if total else None, lower(*trials, tail), upper(*trials, tail))
 
 
-def upper(hits: int, total: int, tail: float) -> float:
+def upper(hits: float, total: float, tail: float) -> float:
     """The largest proportion with which this few hits have at least the probability `tail`; 1 if all are hits."""
     return 1.0 if hits >= total else _beta_quantile(1 - tail, hits + 1, total - hits)
 
 
-def lower(hits: int, total: int, tail: float) -> float:
+def lower(hits: float, total: float, tail: float) -> float:
     """The smallest proportion with which this many hits have at least the probability `tail`; 0 if there are no
     hits."""
     return 0.0 if hits <= 0 else _beta_quantile(tail, hits, total - hits + 1)
 
 
-def most_hits(total: int, limit: float, tail: float) -> int:
-    """The largest number of hits out of `total` whose upper bound is at most `limit`; -1 if there is none."""
-    if upper(0, total, tail) > limit:
+def most_hits(total: int, limit: float, tail: float, effect: float = 1.0) -> int:
+    """The largest number of hits out of `total` whose upper bound is at most `limit`; -1 if there is none.
+
+    `effect` as in `share`.
+    """
+    if upper(0, total / effect, tail) > limit:
         return -1
     low, high = 0, total
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if upper(middle, total, tail) <= limit else (low, middle)
+        low, high = (middle, high) if upper(middle / effect, total / effect, tail) <= limit else (low, middle)
     return low
 
 

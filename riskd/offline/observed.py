@@ -34,6 +34,7 @@ from riskd.core.attempt import (
     Session,
 )
 from riskd.core.context import Located, Missing, Place, Route
+from riskd.core.counters import COUNTED
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, WEEK, Delta, History
 from riskd.core.pseudonym import Pseudonyms
@@ -81,6 +82,7 @@ _LOGIN: Final = Attempt(
     device=_LAPTOP,
     behaviour=Behaviour(typing_intervals_ms=(110.0, 95.0, 130.0, 105.0, 120.0, 98.0, 111.0, 127.0)),
     federation=Federation(issuer="https://id.example", protocol="oidc"),
+    attributes={"attribute": "value"},
 )
 _PROOF: Final = Session(authentication_time=NOW - 60, acr="phrh", amr=("hwk",))
 _STRANGER: Final = replace(_LOGIN, network=Network(client_ip=_AWAY), device=_PHONE, request_id="")
@@ -121,7 +123,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     contents: dict[Content, tuple[str, ...]]
     """The record's items, and which events change each; `-event` means that the event takes back."""
     readers: dict[Content, tuple[str, ...]]
-    """The features that came out differently without the item."""
+    """The features and counts that came out differently without the item."""
 
 
 class _Names(Pseudonyms):
@@ -229,6 +231,7 @@ class _Watch:
             meter=NullMeter(),
             pseudonyms=self.names,
             clock=lambda: self.now,
+            attributes=frozenset(_LOGIN.attributes),
         )
         self.engine = Engine(parts, release)
 
@@ -239,15 +242,18 @@ class _Watch:
         self.engine.record(replace(outcome, assessment_id=answer.id), 60.0)
 
     def vector(self, attempt: Attempt) -> dict[str, float | None]:
-        """The features of an attempt, for comparing."""
+        """The features and counts of an attempt, for comparing."""
         self.assess(attempt)
         line = record.decode(self.log.line)
         assert isinstance(line, record.AssessmentRecord)
-        return dict(zip(NAMES, line.vector, strict=True))
+        counts = {COUNTED + name: value for name, value in line.facts.counted.items()}
+        return {**dict(zip(NAMES, line.vector, strict=True)), **counts}
 
 
 def observe(release: Release) -> list[Observed]:
-    """Every record that an engine stores, in the order in which each was first written."""
+    """Every record that an engine stores, in the order in which each was first written. The release gets a counter."""
+    policy = replace(release.policies[_LOGIN.domain], counters=tuple(_LOGIN.attributes))
+    release = replace(release, policies={**release.policies, _LOGIN.domain: policy})
     events = _changes(release)
     readers = _readers(release, [(owner, content) for owner, contents in events.items() for content in contents[1]])
     return [
@@ -313,7 +319,8 @@ def _contents(change: Delta | Swap) -> Iterator[tuple[Content, bool]]:
 
 
 def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict[tuple[_Owner, Content], list[str]]:
-    """The features that differ when one item is withheld, for an attempt at home, away, and during an attack."""
+    """The features and counts that differ when one item is withheld, for an attempt at home, away, and during an
+    attack."""
     watch = _used(release)
     attempts = [
         replace(_LOGIN, request_id=""),
@@ -323,6 +330,7 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
         _PLACELESS,
     ]
     readers: dict[tuple[_Owner, Content], list[str]] = defaultdict(list)
+    usual: dict[str, float | None] = {}
     watch.store.save()
     for attempt in attempts:
         usual = watch.vector(attempt)
@@ -331,11 +339,12 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
             watch.store.withheld = (owner, content) if content.form != "document" else None
             differs = watch.vector(attempt)
             readers[owner, content] += [
-                name for name in NAMES if differs[name] != usual[name] and name not in readers[owner, content]
+                name for name in usual if differs[name] != usual[name] and name not in readers[owner, content]
             ]
         watch.store.withheld = None
         watch.store.restore()
-    return {key: sorted(names, key=NAMES.index) for key, names in readers.items()}
+    order = list(usual)
+    return {key: sorted(names, key=order.index) for key, names in readers.items()}
 
 
 def _used(release: Release) -> _Watch:

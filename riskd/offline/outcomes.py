@@ -6,7 +6,7 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from riskd.core.attempt import OUTCOMES
 
@@ -20,6 +20,8 @@ LABELS: Final = ("good", "fraud", "unproven", "unknown")
   and some owners.
 - `unknown`: no outcome was reported.
 """
+LabelSource = Literal["truth", "outcomes"]
+"""Where labels come from: the truth of a simulation, or the outcomes of a log."""
 GOOD, FRAUD, UNPROVEN, UNKNOWN = range(len(LABELS))
 _BIT: Final = {kind: 1 << place for place, kind in enumerate(OUTCOMES)}
 PASSED: Final = ("confirmed_legitimate", "challenge_passed", "recovery_completed", "session_established")

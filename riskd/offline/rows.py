@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -14,8 +14,6 @@ UNKNOWN, GOOD, FRAUD = -1, 0, 1
 """Labels of a row."""
 HONEST: Final = ""
 """The class of attack of a row that is not an attack, or not known to be one."""
-LabelSource = Literal["truth", "outcomes"]
-"""Where labels come from: the truth of a simulation, or the outcomes of a log."""
 
 
 class Rows(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Replays recorded attempts, outcomes and security events into histories with the engine's own code.
 
 Nothing is assessed. Histories learn what the log says was learned, whatever the policy was; the current policies
-determine how long it is kept. A line that comes twice changes nothing: a second attempt finds its receipt, and a second
-outcome is already in the receipt.
+determine how long it is kept, and which attributes are counted. A line that comes twice changes nothing: a second
+attempt finds its receipt, and a second outcome is already in the receipt.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Past:
         typing rhythm is learned.
         """
         signals = line.signals or _NOTHING
-        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms)
-        context = context_of(line.facts, self.remembered(line, keys, whole=False), signals)
         policy = self._policies[line.domain].of(line.tenant)
+        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms, policy.counters)
+        context = context_of(line.facts, self.remembered(line, keys, whole=False), signals)
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()

@@ -207,7 +207,7 @@ def test_a_rule_that_fails_is_named_and_the_others_stand() -> None:
     evaluate = compiled("score > 0.1", "score > 0.1 && attributes['amount'] == '900'", "score > 0.2")
     assert evaluate(KNOWN) == (evaluate(KNOWN)[0], ())
     found = evaluate(facts(score=0.3))
-    assert (names(found), found[1]) == (("r0", "r2"), ("r1",))
+    assert (names(found), found[1]) == (("r0", "r2"), ("rule:r1",))
 
 
 @given(st.lists(st.tuples(VALUES, st.sampled_from([0.0, -0.0, math.nan, 7.0]), PLACES), min_size=1, max_size=9))

@@ -25,12 +25,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, archive, files, read_segments, writer
+from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive, archive, files, writer
 from riskd.adapters.decision_log.files import finished, read_segment
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
 from riskd.meter_memory import MeterMemory
+from tests.decision_log import read_segments
 from tests.faults.disks import largest_file
 
 if TYPE_CHECKING:

@@ -26,13 +26,13 @@ from riskd.adapters.decision_log import (
     FileDecisionLog,
     FileLogArchive,
     archive,
-    read_segments,
 )
 from riskd.adapters.decision_log.files import PACKED, finished, segments
 from riskd.adapters.decision_log.rewriting import rewrite
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import Unavailable
 from riskd.locks import exclusive
+from tests.decision_log import read_segments
 
 ANNE, BERT = b"anneanneanneanne", b"bertbertbertbert"
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from riskd.core.errors import Unavailable, UnknownAssessment
 from riskd.core.history import WEEK, Delta, History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
-from riskd.core.recall import ASIDE, IMPORT, NOTE, PROFILE, RECEIPT, SHARE
+from riskd.core.recall import ACTIVITY, ASIDE, IMPORT, NOTE, PROFILE, RECEIPT, SHARE
 from riskd.core.rekey import layer_parity
 from riskd.core.retention import RECEIPT_SECONDS
 from riskd.core.stored import PLACE, Change, Swap, pack, payload
@@ -30,7 +30,7 @@ from riskd.core.tallies import Tallies
 from riskd.ports import PATIENCE, HistoryStore
 from tests.cases.world import NOW, attempt
 from tests.interleaved import Cluster, Process, run
-from tests.office import PEOPLE, Office, lived, named, steps, total
+from tests.office import PAYEE, PEOPLE, Office, lived, named, steps, total
 from tests.redis_servers import RedisServer, cluster, flush
 
 FIRST, SECOND, THIRD = b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."
@@ -216,6 +216,24 @@ def test_fraud_during_the_move_undoes_earlier_lessons(office: Office) -> None:
     moved_all(office.store, SECOND, 1)
     left = [decode(payload(record)) for key, record in office.records().items() if key[-1:] == PROFILE]
     assert [(history.tallies, history.marks) for history in left] == [(Tallies(), {})] * 2, "only two sketches remain"
+
+
+@pytest.mark.parametrize("moved_first", [b"", RECEIPT, RECEIPT + ACTIVITY], ids=["nothing", "receipt", "all"])
+def test_counters_count_across_a_rotation(office: Office, moved_first: bytes) -> None:
+    """Attempts of before, and challenges of before that fail during the move and after it, are counted together."""
+    answers = [office.engine.assess(attempt({"subject": who, "attributes": PAYEE}), 10.0) for who in PEOPLE]
+    rotating(office, office.store, (), SECOND)
+    for key in [key for key in office.records() if key[-1:] in moved_first]:
+        move(office.store, key, Layer(SECOND))
+    office.tell(answers[0], "challenge_failed")
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+    office.tell(answers[1], "challenge_failed")
+    key = office.engine.parts.pseudonyms.counted("", "customer", PAYEE, ("payee",))["payee"]
+    tallies = decode(payload(office.records()[key + ACTIVITY])).tallies
+
+    assert [sum(tallies.of(table)[""][1:]) for table in ("attempt_day", "failure_day")] == [3, 2]
+    assert {layer_parity(key) for key in office.records()} == {1}
 
 
 def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:

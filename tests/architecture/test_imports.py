@@ -47,6 +47,13 @@ def test_light_modules_stay_light(module: str) -> None:
     assert LIGHT[module] & set(loaded.stdout.split()) == set()
 
 
+def test_the_command_line_starts_light() -> None:
+    """What every command pays for, the parsers of all commands, loads neither heavy modules nor the table of user
+    agents."""
+    code = "import sys; from riskd.cli.main import build_parser; build_parser(); print(*sys.modules)"
+    assert (HEAVY | {"ua_parser"}) & set(run(sys.executable, "-c", code).stdout.split()) == set()
+
+
 def test_generated_code_is_current() -> None:
     """riskd/_proto is what the proto files generate now."""
     checked = run(sys.executable, "proto/generate.py", "--check")

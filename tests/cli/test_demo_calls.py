@@ -14,6 +14,7 @@ import pytest
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.cli.client import story, swap
 from riskd.cli.client.assess import NO_ANSWER
+from riskd.core.errors import Unavailable
 
 
 class Busy:
@@ -61,7 +62,10 @@ def test_an_overloaded_call_is_retried() -> None:
 def test_a_demo_without_an_answer_ends_with_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the service never answers, the demo ends with an error message and a client's exit code."""
+    """If the service never answers, the demo ends with an error message and a client's exit code, and so does its
+    training."""
     with serving(Busy(ever=False)) as target:
         assert story.play(target) == NO_ANSWER
+        with pytest.raises(Unavailable, match="RESOURCE_EXHAUSTED: the call waited too long"):
+            swap.score(target)
     assert capsys.readouterr().err.startswith("riskd: RESOURCE_EXHAUSTED: the call waited too long")

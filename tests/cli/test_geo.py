@@ -35,7 +35,9 @@ from riskd.offline.geo.mmdb import MmdbWriter
 _NPM = """#!/bin/sh
 # A package client that delivers archives from a folder, as `npm pack NAME@VERSION --pack-destination FOLDER` does.
 echo "$2" >> "$ARCHIVES/asked"
-for last; do :; done
+cache="$HOME/.npm"
+for last; do case "$last" in --cache=*) cache="${last#--cache=}" ;; esac; done
+mkdir -p "$cache" && echo archive > "$cache/archive"
 archive="$ARCHIVES/$(echo "$2" | tr '/@' '__').tgz"
 cp "$archive" "$last/package.tgz" 2>/dev/null || { echo "npm error 404 not found" >&2; exit 1; }
 """
@@ -99,6 +101,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", f"{npm.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("ARCHIVES", str(tmp_path / "archives"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return Mirror(tmp_path / "archives")
 
 
@@ -123,7 +126,8 @@ def quietly(step: str, done: float) -> None:
 
 
 def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
-    """Packages are fetched by name and version, verified, converted and attributed, and lookups find both families."""
+    """Packages are fetched by name and version, verified, converted and attributed, and lookups find both families.
+    Nothing else is left behind."""
     target = tmp_path / "geo"
     steps: list[tuple[str, float]] = []
     wanted = collection(mirror)
@@ -131,6 +135,7 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
     assert mirror.asked() == ["@example/city@1.0.0", "@example/asn@1.0.0"]
     assert [path.name for path in paths] == ["city.mmdb", "asn.mmdb"]
     assert sorted(path.name for path in target.iterdir()) == ["asn.mmdb", ATTRIBUTION_FILE, "city.mmdb"]
+    assert not (tmp_path / "home").exists()
     assert (target / ATTRIBUTION_FILE).read_text() == ATTRIBUTION
     assert is_installed(target, wanted)
     assert steps[-1] == ("convert to asn.mmdb", 1.0)

@@ -91,6 +91,7 @@ def test_a_file_that_is_whole(log: Path, tmp_path: Path, export: Export) -> None
     """With `--to`, the file appears when complete, readable by its owner only; counts go to stdout."""
     file = tmp_path / "events.jsonl"
     done = export(log, "--to", str(file), "--json")
+    assert done.out.startswith(b"{\n  ")
     assert uids(file.read_bytes()) == uids(export(log).out)
     assert file.stat().st_mode & 0o777 == 0o600
     assert json.loads(done.out) == {
@@ -217,6 +218,18 @@ def test_a_stream_is_exported_at_once(tmp_path: Path) -> None:
             assert line(process.stdout) == f"{number:032x}"
         process.stdin.close()
         assert process.wait(20) == 0
+
+
+def test_two_exports_cannot_share_a_bookmark(log: Path, tmp_path: Path, export: Export) -> None:
+    """While an export uses a bookmark, another with the same one is refused, and exports nothing."""
+    flags = (str(log), "--bookmark", str(tmp_path / "bookmark"))
+    with running(*flags, "--follow", state=tmp_path, bufsize=0) as process:
+        told = [line(process.stdout) for _ in LINES]
+        again = export(*flags)
+        assert (again.code, again.out) == (2, b"")
+        assert f"{tmp_path}/bookmark: is in use by another export" in again.err
+    assert len(told) == len(LINES)
+    assert export(*flags).code == 0
 
 
 def test_a_log_is_followed(log: Path, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ ASKED: Final = decision(
         route=Route(64496, "Example", anonymizer="tor"),
         agent=None,
         missing=(),
+        counted={"amount.attempts_1h": 2.0, "amount.subjects_24h": 1.0097},
     ),
 )
 ID: Final = ASKED.id
@@ -96,6 +97,7 @@ def test_the_text_shows_decision_reasons_and_outcomes(log: Path, capsys: pytest.
         "session acr mfa, amr pwd otp, authenticated 2026-11-27 11:59Z",
         "lists office",
         "attributes amount=12",
+        "counted amount.attempts_1h=2, amount.subjects_24h=1.01",
         "request id r-1",
         f"{FEATURES[NEW_DEVICE].reason} +2.10 {FEATURES[NEW_DEVICE].text}",
         "agent not_sent",

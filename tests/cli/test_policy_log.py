@@ -17,7 +17,6 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
-from riskd.adapters.decision_log import read_segments
 from riskd.adapters.model_file import load_model
 from riskd.cli.main import main
 from riskd.config import data_directory, load
@@ -26,14 +25,22 @@ from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, 
 from riskd.core.features import DEFINITIONS
 from riskd.offline.policies.replay import vector_of
 from riskd.wiring import open_engine
+from tests.decision_log import read_segments
 
-ATTRIBUTE_RULE: Final = """
+ATTRIBUTE_RULES: Final = """
   - name: large_amount
     when: '"amount" in attributes && double(attributes["amount"]) > 500.0'
     then: STEP_UP
     reason: LARGE_AMOUNT
     text: A large amount.
     journeys: [payment]
+  - name: mule
+    when: counted.payee.subjects_24h > 2.0 || counted.payee.failures_24h > 1.0
+    then: STEP_UP
+    reason: MULE
+    text: Many accounts pay this payee.
+    journeys: all
+counters: [payee]
 """
 ATTEMPTS: Final = 360
 ISSUER: Final = "https://idp.example"
@@ -48,12 +55,12 @@ class Written:
         for domain in DOMAINS:
             text = (data_directory("policies") / f"{domain}.yaml").read_text(encoding="utf-8")
             if domain == "customer":
-                text = text.replace("trusted_issuers: []", f"trusted_issuers: [{ISSUER}]") + ATTRIBUTE_RULE
+                text = text.replace("trusted_issuers: []", f"trusted_issuers: [{ISSUER}]") + ATTRIBUTE_RULES
             (self.policies / f"{domain}.yaml").write_text(text, encoding="utf-8")
         flags = {
             "state.dir": str(directory / "state"),
             "release.policies": str(self.policies),
-            "attributes.names": "amount",
+            "attributes.names": "amount,payee",
         }
         self.satisfied = 0
         random = Random(5)
@@ -77,7 +84,9 @@ class Written:
                 journey=JOURNEYS[number % 6],
                 session=Session(id="s", authentication_time=when, amr=amr) if random.random() < 0.6 else None,
                 federation=federation if random.random() < 0.2 else None,
-                attributes={"amount": str(random.randrange(1000))} if random.random() < 0.5 else {},
+                attributes={"amount": str(random.randrange(1000)), "payee": str(number % 50)}
+                if random.random() < 0.5
+                else {},
             )
 
 
@@ -105,7 +114,8 @@ def told(capsys: pytest.CaptureFixture[str], *words: object) -> Any:  # noqa: AN
 def test_the_running_policies_reproduce_their_log(
     written: Written, processes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A backtest of the policies that wrote the log has no differences in tiers, satisfaction and hits."""
+    """A backtest of the policies that wrote the log has no differences in tiers, satisfaction and hits, also where
+    they read what was counted."""
     code, out = run(
         capsys, "backtest", written.policies, "--log", written.log, "--processes", processes, "--exit-code", "--json"
     )
@@ -115,7 +125,8 @@ def test_the_running_policies_reproduce_their_log(
     assert "hits_differ" not in found["counts"]
     assert [domain["domain"] for domain in found["domains"]] == list(DOMAINS)
     rules = {rule["name"]: rule["hits"] for domain in found["domains"] for rule in domain["rules"]}
-    assert rules["large_amount"] > 0
+    assert rules["large_amount"] > 0 < rules["mule"]
+    assert "uncounted" not in found["counts"]
     assert 0 < written.satisfied < ATTEMPTS
 
 

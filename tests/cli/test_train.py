@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from shutil import copytree
 
 import msgspec
+import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from riskd.adapters.model_file import TRAINING, load_model, read_card, read_evaluation, read_manifest, seal
 from riskd.cli.evaluate import show
@@ -17,9 +20,10 @@ from riskd.cli.main import main
 from riskd.config import data_directory
 from riskd.core.features import DEFINITIONS
 from riskd.offline.evaluation.document import MODELS, Evaluation
+from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.training import export
 from tests.offline.made_log import write
-from tests.offline.made_rows import ATTACKS, rows
+from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
 
 SMALL = ("--domain", "customer", "--trees", "8", "--leaves", "6", "--min-rows", "20")
 
@@ -191,6 +195,33 @@ def test_other_logs_are_judged_whole(
 
     assert found.data.rows == 400
     assert found.models["candidate"].left_out == ()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_with_until_older_attempts_are_judged_by_all_that_was_reported_of_them(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where fraud is reported late, an evaluation estimates how much counts as good; with `--until` it is less, and no
+    report is left out."""
+    made = rows(8_000, delay_days=10.0)
+    late = made.known > made.times.max()
+    silent = replace(
+        made, labels=np.where(late, GOOD, made.labels).astype(np.int8), known=np.where(late, made.times, made.known)
+    )
+    log = write(tmp_path / "live", silent)
+    arguments = ["evaluate", str(bundle), "--domain", "customer", "--log", str(log), "--labels", "outcomes"]
+    day = datetime.fromtimestamp(BEGAN + 52 * DAY, UTC).date()
+    shares = []
+    for until in ([], ["--until", f"{day}"]):
+        assert main([*arguments, "--resamples", "0", "--no-left-out", "--json", *until]) == 0
+        data = msgspec.json.decode(capsys.readouterr().out, type=Evaluation).data
+        judged = (made.times >= data.first) & (made.times <= data.last) & (made.labels == FRAUD)
+        assert data.unreported == pytest.approx(late[judged].mean(), abs=0.1)
+        assert data.fraud == np.count_nonzero(judged & ~late)
+        assert not until or datetime.fromtimestamp(data.last, UTC).date() < day
+        shares.append(data.unreported)
+    assert shares[1] < shares[0] - 0.1
 
 
 def test_a_log_without_fraud_judges_nothing(

@@ -290,7 +290,7 @@ def test_evaluate_hands_over_the_expected_sources() -> None:
 
     def record(facts: Facts) -> RuleResults:
         seen.append(facts)
-        return (), ("broken",)
+        return (), ("rule:broken",)
 
     policy = policy_of(login(postures={"place": None}, evaluate=record))
     assert evaluate(policy, attempt_of(), Evidence([1.0], context_of(), {}), 0.5) == ((), ("rule:broken",))

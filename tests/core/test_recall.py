@@ -25,6 +25,7 @@ known = st.builds(
     fingerprint=absent_or(b"fingerprint"),
     asn=absent_or(b"asn"),
     popularity=st.sets(st.sampled_from(POPULARITY)).map(lambda tables: {table: table.encode() for table in tables}),
+    counted=st.sets(st.sampled_from(("payee", "phone"))).map(lambda names: {name: name.encode() for name in names}),
 )
 
 
@@ -47,6 +48,7 @@ def test_each_record_has_its_role(keys: Keys) -> None:
         asn=memory(keys.asn, COMMON),
         domain=records[keys.domain + COMMON],
         popularity={table: records[key + COMMON] for table, key in keys.popularity.items()},
+        counted={counter: records[key + ACTIVITY] for counter, key in keys.counted.items()},
     )
 
 
@@ -54,23 +56,28 @@ def test_each_record_has_its_role(keys: Keys) -> None:
 def test_absent_records_are_empty(keys: Keys) -> None:
     """Absent records are read as empty histories."""
     assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
-        popularity=dict.fromkeys(keys.popularity, EMPTY)
+        popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, EMPTY)
     )
 
 
 @given(known, st.data())
 def test_every_lost_record_is_named(keys: Keys, data: st.DataObject) -> None:
-    """If records of some pseudonyms could not be read, exactly those entities and tables are named as unread."""
+    """If records of some pseudonyms could not be read, exactly those entities and tables are named as unread. What a
+    counter counted is then unknown, not 0."""
     roles = {
         **{name: getattr(keys, name) for name in ("subject", "device", "fingerprint", "address", "network", "domain")},
         "asn": keys.asn,
         "operator": keys.asn,
         **keys.popularity,
+        **{f"counted.{counter}": key for counter, key in keys.counted.items()},
     }
     lost = data.draw(st.sets(st.sampled_from(sorted(set(roles.values()) - {b""}))))
     gone = frozenset(key for key in history_keys(keys) if key[:-1] in lost)
 
-    assert set(unread(keys, gone)) == {name for name, key in roles.items() if key in lost}
+    names = unread(keys, gone)
+    assert set(names) == {name for name, key in roles.items() if key in lost}
+    known = recall(keys, [None] * len(history_keys(keys)), names).counted
+    assert known.keys() == {counter for counter, key in keys.counted.items() if key not in lost}
 
 
 def test_an_operator_whose_popularity_was_cached_is_lost_in_part() -> None:

@@ -38,6 +38,7 @@ attempts = st.builds(
     device=st.none() | devices,
     behaviour=st.none() | st.just(Behaviour(typing_intervals_ms=(90.0, 110.5) * 10)),
     federation=st.none() | st.just(Federation(issuer="https://idp.example")),
+    attributes=st.fixed_dictionaries({}, optional={"payee": words, "phone": words}),
 )
 OSLO: Final = Place("NO", 59.9127, 10.7461, 20.04)
 CHROME: Final = Agent("Chrome", "153", "Windows", "10", "desktop")
@@ -64,7 +65,7 @@ def kept(
     address = parse(attempt.network.client_ip)
     assert address is not None
     found = values(attempt, *facts, now)
-    keys = PSEUDONYMS.keys(attempt, address, found)
+    keys = PSEUDONYMS.keys(attempt, address, found, ("payee", "phone"))
     known = context(attempt, now, found, facts=facts, remembered=Remembered(), device_offset_min=None)
     return learn.new_receipt(attempt, known, keys, requirement, accepted)
 
@@ -106,13 +107,14 @@ def test_a_receipt_does_not_contain_the_subject(one: tuple[Receipt, str]) -> Non
 
 @law
 @given(issued())
-def test_a_receipt_without_lateness_is_read(one: tuple[Receipt, str]) -> None:
-    """A receipt stored before lateness was recorded is read as reported in time."""
+def test_an_older_receipt_is_read(one: tuple[Receipt, str]) -> None:
+    """A receipt stored before lateness and counters were recorded is read as reported in time, and not counted."""
     receipt, tenant = one
     fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
-    stored = msgspec.msgpack.encode(fields[:-1])
+    stored = msgspec.msgpack.encode(fields[:17])
 
-    assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (replace(receipt, late=0), tenant)
+    known = replace(receipt, late=0, counted=())
+    assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (known, tenant)
 
 
 @law
@@ -134,7 +136,21 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
         if table in receipt.lesson.values:
             assert again.lesson.values[table] == layer.over_short(receipt.lesson.values[table])
     lesson = replace(receipt.lesson, **{name: getattr(again.lesson, name) for name in DERIVED})
-    assert (again, tenant_again) == (replace(receipt, lesson=lesson, activity=again.activity), tenant)
+    counted = tuple(map(layer.over, receipt.counted))
+    assert (again, tenant_again) == (
+        replace(receipt, lesson=lesson, activity=again.activity, counted=counted),
+        tenant,
+    )
+
+
+@law
+@given(issued())
+def test_a_receipt_without_counters_has_no_room_for_them(one: tuple[Receipt, str]) -> None:
+    """A receipt of an attempt of which nothing is counted is as short as one that cannot be counted."""
+    receipt, tenant = one
+    fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
+
+    assert len(fields) == 18 + bool(receipt.counted)
 
 
 def test_a_typical_receipt_is_small() -> None:

@@ -107,12 +107,14 @@ def test_the_container_has_what_a_checkout_has(tmp_path: Path) -> None:
 
 def test_the_container_says_what_riskd_understands() -> None:
     """Its variables are settings, its ports the defaults, its command valid, and its health check asks the right
-    port."""
+    port, which the page names for the receiver."""
     said = [rest for word, rest in instructions() if word == "ENV"]
     assert set(re.findall(r"RISKD_\w+", " ".join(said))) <= VARIABLES
     ports = next(rest for word, rest in instructions() if word == "EXPOSE").split()
     assert ports == [str(Settings().server.port), str(Settings().metrics.port)]
     assert f"127.0.0.1:{Settings().metrics.port}/readyz" in CONTAINER
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert f"`--metrics-port {Settings().metrics.port}`: the image's health check asks" in page
     command = json.loads(next(rest for word, rest in instructions() if word == "CMD"))
     assert build_parser().parse_args(command).handler.__module__ == "riskd.cli.serve"
 

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from grpc import StatusCode
 
+from riskd._proto.riskd.v1 import assessment_pb2, risk_pb2
 from riskd.cli.main import build_parser, main
 from riskd.config import FIELDS
-from riskd.core.attempt import DOMAINS
+from riskd.core.attempt import DOMAINS, OUTCOMES
 from riskd.core.context import SOURCES
 from riskd.core.decide import LEARNING, RESTRICTED_METHOD
 from riskd.core.features import FEATURES
@@ -212,6 +213,17 @@ def test_every_setting_exists(page: Path) -> None:
     assert {variable for variable in variables if not variable.endswith("_")} <= known
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if "```mermaid" in text(page)], ids=name)
+def test_every_name_in_a_diagram_exists(page: Path) -> None:
+    """Every call, tier, outcome and field that a diagram names exists."""
+    calls = [method.name for method in risk_pb2.DESCRIPTOR.services_by_name["RiskService"].methods]
+    known = {*calls, *Tier.__members__, *OUTCOMES, *assessment_pb2.Requirement.DESCRIPTOR.fields_by_name}
+    for diagram in re.findall(r"```mermaid\n(.*?)```", text(page), re.DOTALL):
+        _, _, body = diagram.partition("\n")
+        named = re.findall(r"\b(?:[A-Z]\w*[a-z][A-Z]\w*|[a-zA-Z]+(?:_[a-zA-Z]+)+)\b", body)
+        assert {word for word in named if word not in known} == set()
+
+
 def test_every_code_exists() -> None:
     """Every upper-case code in the pages is a reason, an error, a gRPC status or a tier."""
     policies = [yaml.safe_load(text(ROOT / "data" / "policies" / f"{domain}.yaml")) for domain in DOMAINS]
@@ -262,10 +274,11 @@ def test_the_index_of_decisions_is_complete() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=name)
 def test_a_decision_has_its_parts_in_order(path: Path) -> None:
-    """Every decision record has a state, a question and a decision; all its parts are in the common order."""
+    """Every decision record has a state, a question, a decision and what would change it; all its parts are in the
+    common order."""
     parts = re.findall(r"^\*\*([^*.]+)\.?\*\*", text(path), re.MULTILINE)
     assert [part for part in parts if part in PARTS] == [part for part in PARTS if part in parts]
-    assert set(PARTS[:3]) <= set(parts)
+    assert {*PARTS[:3], PARTS[-1]} <= set(parts)
 
 
 def test_the_concepts_page_has_every_domain_and_tier() -> None:

@@ -37,7 +37,7 @@ def test_everything_that_can_be_kept_was_seen(observed: list[Observed]) -> None:
 
 
 def test_every_kept_record_changes_a_feature(observed: list[Observed]) -> None:
-    """Every record that is observed changes some feature, except for the few in UNREAD."""
+    """Every record that is observed changes some feature or count, except for the few in UNREAD."""
     unread = {
         (one.entity, content.name)
         for one in observed

@@ -25,9 +25,9 @@ from riskd._proto.riskd.v1.attempt_pb2 import (
     Device,
     Network,
 )
-from riskd.adapters.decision_log import read_segments
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core import record
+from tests.decision_log import read_segments
 
 ROOT: Final = Path(__file__).parents[2]
 MAXMIND: Final = ROOT / "tests" / "data" / "maxmind"

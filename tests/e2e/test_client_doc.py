@@ -329,11 +329,11 @@ def test_tls_and_a_token(app: App, secured: tuple[Service, Authority, str]) -> N
 
 
 def test_the_packages_of_the_page_are_those_that_are_locked() -> None:
-    """The packages that the Node page installs are those in the lock file."""
+    """The packages that the Node page installs are in the lock file, beside those of docs/identity-providers.md."""
     wanted = json.loads((pages.HERE / "package.json").read_text())
     (run,) = [words for words in pages.commands(pages.NODE) if words[:4] == ["npm", "install", "--prefix", "app"]]
     (develop,) = [words for words in pages.commands(pages.NODE) if words[:3] == ["npm", "install", "--save-dev"]]
-    assert sorted(run[4:]) == sorted(wanted["dependencies"])
+    assert set(run[4:]) <= wanted["dependencies"].keys()
     assert sorted(develop[3:]) == sorted(wanted["devDependencies"])
 
 

@@ -6,14 +6,12 @@ import json
 import re
 import shlex
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from riskd.core.attempt import OUTCOMES
-from tests.e2e.service import LONDON, ROOT, Service, environment, riskd, serving
+from tests.e2e.service import LONDON, ROOT, Service, riskd, serving
 from tests.security.authority import Authority
 
 LOGIN = ("assess", "--domain", "customer", "--subject", "kim", "--journey", "login", "--ip", LONDON)
@@ -94,28 +92,6 @@ def test_no_answer_names_the_likeliest_cause(tmp_path: Path) -> None:
     done = riskd("subject", "show", "--domain", "customer", "alex", state=tmp_path)
     assert done.returncode == 3
     assert "the user of the service and with its settings" in done.stderr
-
-
-@pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
-def test_a_closed_pipe_ends_the_command_silently(words: tuple[str, ...], tmp_path: Path) -> None:
-    """If the reader closes the pipe, the command ends silently with 141."""
-    command = [sys.executable, "-m", "riskd", *words]
-    with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as left:
-        assert left.stdout is not None
-        assert left.stderr is not None
-        left.stdout.close()
-        assert (left.wait(30), left.stderr.read()) == (141, b"")
-
-
-@pytest.mark.parametrize("words", [("features",), ("model", "list")], ids=["text", "table"])
-def test_a_full_stdout_is_reported_as_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
-    """If stdout is a full disk, the command prints one line and exits with 2."""
-    command = [sys.executable, "-m", "riskd", *words]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            command, env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30
-        )
-    assert (done.returncode, done.stderr) == (2, "riskd: standard output: No space left on device\n")
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ import grpc
 from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.adapters.decision_log import read_segments
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core import record
 from riskd.core.history import DAY
 from riskd.core.recall import PROFILE, RECEIPT
 from riskd.core.stored import PLACE
+from tests.decision_log import read_segments
 from tests.e2e.service import EAGER, Service, attempt, eventually, serving
 
 CALLERS: Final = 4

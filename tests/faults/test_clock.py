@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from riskd.adapters.decision_log import Bounds, FileDecisionLog, read_segments
+from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.clock import CLOCK_REST
 from riskd.core.assess import Release
@@ -18,6 +18,7 @@ from riskd.sweeper import Sweeper
 from tests.bench import LOGIN, Bench, release, store
 from tests.cases.world import NOW
 from tests.contract.hammer import SHARED, counted
+from tests.decision_log import read_segments
 
 __all__ = ["release", "store"]
 

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import read_segments
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
@@ -30,6 +29,7 @@ from riskd.server.servicer import RiskServicer
 from riskd.wiring import load_release
 from tests.bench import ASKED, Bench, at_once, release, store
 from tests.cases.world import NOW, TableGeo, facts
+from tests.decision_log import read_segments
 from tests.doubles import FailingStore, ListLog
 from tests.idempotency.replica import LOGIN
 

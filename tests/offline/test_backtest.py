@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from riskd.adapters.policy_file import read_policy
 from riskd.core import record
 from riskd.core.attempt import JOURNEYS
+from riskd.core.context import Missing
+from riskd.core.counters import COUNTS
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
@@ -19,6 +22,7 @@ from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
 from riskd.offline.outcomes import GOOD, LABELS
 from riskd.offline.policies.backtest import Choice, Source, run
+from riskd.offline.policies.page import page
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
@@ -198,6 +202,27 @@ def test_decisions_that_cannot_be_repeated_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "1.jsonl", replace(odd, domain="machine"), replace(odd, vector=odd.vector[:-1]), *damaged)
     counts = backtest(tmp_path).counts
     assert counts == {"other_domain": 1, "other_features": 1, "unreadable": 3}
+
+
+def test_decisions_from_before_a_counter_are_counted(tmp_path: Path) -> None:
+    """A candidate's counter finds no counts in older decisions: they are counted, unless the attempt lacked the
+    attribute or the store was not read."""
+    old, unread, counted = (assessment(number, attributes={"payee": "m"}) for number in (1, 2, 3))
+    counts = {f"payee.{count}": 9.0 for count in COUNTS}
+    write(
+        tmp_path / "1.jsonl",
+        old,
+        replace(unread, facts=replace(unread.facts, missing=(Missing("history", "unavailable"),))),
+        replace(counted, facts=replace(counted.facts, counted=counts)),
+        assessment(4),
+    )
+    rule = "  - {name: it, when: counted.payee.attempts_1h > 5.0, then: DENY, reason: A, text: B., journeys: all}\n"
+    text = TEXT.replace("rules:\n", f"counters: [payee]\nrules:\n{rule}", 1)
+    found = backtest(tmp_path, text)
+    assert (found.counts["replayed"], found.counts["uncounted"]) == (4, 1)
+    compared = report("", found, [read_policy("candidate", text, COMPILER)])
+    assert [rule.hits for rule in compared.domains[0].rules if rule.name == "it"] == [1]
+    assert "older than a counter" in page(compared)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x1f\x8b broken"])

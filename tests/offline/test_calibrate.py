@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from random import Random
@@ -111,6 +112,45 @@ def test_the_true_friction_is_within_the_budget_as_often_as_promised() -> None:
         assert found.new is not None
         exceeded += 1 - found.new["STEP_UP"] > budget
     assert exceeded / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
+
+
+@pytest.mark.slow
+def test_alike_decisions_of_one_account_are_no_further_evidence() -> None:
+    """Also where every account has ten decisions, all alike, the budget is exceeded in about one of twenty samples."""
+    random, budget, trials = Random(7), 0.1, 200
+    plain = replay(SHIPPED, assessment(0))
+    accounts = [replace(plain, attempt=replace(plain.attempt, subject=f"{number:032x}")) for number in range(150)]
+    exceeded = 0
+    for _ in range(trials):
+        samples = Samples()
+        for replayed in accounts:
+            score = random.random()
+            for _ in range(10):
+                samples.add(SHIPPED, replayed, score, GOOD)
+        found = calibrate(samples, SHIPPED, "login", budget)
+        assert found.new is not None
+        exceeded += 1 - found.new["STEP_UP"] > budget
+    assert exceeded / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def test_alike_decisions_that_are_too_few_are_counted_as_what_they_are_worth() -> None:
+    """A log that would do if its decisions were independent is refused if those of an account are alike; it says how
+    many there are in effect, and a log of as many more is enough."""
+    plain = replay(SHIPPED, assessment(0))
+
+    def of(accounts: int) -> Calibration:
+        samples = Samples()
+        for number in range(accounts):
+            one = replace(plain, attempt=replace(plain.attempt, subject=f"{number:032x}"))
+            for _ in range(10):
+                samples.add(SHIPPED, one, 0.9 if number % 100 == 0 else 0.001, GOOD)
+        return calibrate(samples, SHIPPED, "login", 0.02)
+
+    refused = of(100)
+    told = re.match(r"1,000 good decisions, as much as (\d+) independent ones, cannot show", refused.refused)
+    assert told is not None
+    assert int(told[1]) == pytest.approx(100, rel=0.3)
+    assert of(100 + math.ceil(refused.needed / 10)).new is not None
 
 
 @pytest.mark.parametrize("budget", [0.001, 0.01, 0.05])

@@ -56,22 +56,6 @@ def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Pa
     assert rows.vectors[:, 1].tolist() == [1.0, 2.0]
 
 
-def test_later_labels_are_not_known_yet(tmp_path: Path) -> None:
-    """Read as of a moment, rows have the labels of that moment, and later rows are absent."""
-    log = log_of(
-        tmp_path,
-        [
-            assessment(1, 1.0),
-            outcome(1, 2.0, "session_established"),
-            assessment(2, 3.0),
-            outcome(1, LATER, "confirmed_fraud"),
-        ],
-    )
-    assert read_rows(log, "customer", until=3.0).labels.tolist() == [GOOD]
-    assert read_rows(log, "customer", until=4.0).labels.tolist() == [GOOD, UNKNOWN]
-    assert read_rows(log, "customer").labels.tolist() == [FRAUD, UNKNOWN]
-
-
 def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> None:
     """The truth file gives attack class and segments, and labels only with `by_truth`."""
     log = log_of(tmp_path, [assessment(1, 1.0), assessment(2, 2.0), outcome(1, 2.0, "challenge_failed")])

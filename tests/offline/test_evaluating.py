@@ -31,6 +31,7 @@ def test_without_its_only_class_a_model_is_its_base() -> None:
         domain="customer",
         code="0",
         rows=trained.material.holdout,
+        ages=trained.material.holdout_ages,
         labels="truth",
         candidate=Contender(version="1", forest=Forest(trained.document, NAMES)),
         champion=Contender(version="0", forest=Forest(BASE, NAMES)),

@@ -176,20 +176,49 @@ def test_intervals_are_of_subjects_and_not_of_rows() -> None:
 
 
 @pytest.mark.parametrize("resamples", [1, 2, 3])
-def test_a_group_that_no_bootstrap_draws_has_a_finite_interval(resamples: int) -> None:
-    """With few bootstraps, a group of one subject may be in none of them: then its figure has no width."""
+def test_a_group_that_no_bootstrap_draws_could_be_anything(resamples: int) -> None:
+    """With few bootstraps, a group of one subject may be in none of them: then its interval is the whole range."""
     made = rows(400)
     lonely = np.flatnonzero(made.labels == FRAUD)[0]
     subjects, journeys = made.subjects.copy(), made.journeys.astype("<U12")
     subjects[lonely], journeys[lonely] = "f" * 32, "payment"
     made = replace(made, subjects=subjects, journeys=journeys)
     scores = np.linspace(-3.0, 3.0, 400)
+    widths = set()
     for seed in range(6):
         scored = {"candidate": Scored(scores=scores, probabilities=1 / (1 + np.exp(-scores)))}
         models, _ = judge(made, scored, seed=seed, resamples=resamples, candidate="candidate")
         for point in models["candidate"].operating:
             for figure in (point.friction, point.recall, point.precision):
                 assert figure.value is None or (figure.low is not None and figure.low <= figure.high)  # type: ignore[operator]
+        widths |= {(at.recall.low, at.recall.high) for at in models["candidate"].operating if at.journey == "payment"}
+    assert (0.0, 1.0) in widths
+
+
+@pytest.mark.parametrize(("subjects", "sure"), [(1, False), (2, False), (3, False), (40, True)])
+def test_the_attacks_on_a_few_subjects_prove_nothing(subjects: int, sure: bool) -> None:
+    """Where one model finds every attack of a class and the other none, the interval of the difference excludes zero
+    only if the class hit more than three subjects, however many attacks there were."""
+    made = rows(2_000)
+    rare, attacked = "targeted", [f"{number:032x}" for number in range(subjects)]
+    of_class = np.flatnonzero(made.attacks == rare)
+    names = made.subjects.copy()
+    names[of_class] = np.resize(attacked, len(of_class))
+    base = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
+    blind, seeing = (np.where(made.attacks == rare, score, base) for score in (-99.0, 99.0))
+    models, differences = judge(
+        replace(made, subjects=names),
+        {"candidate": Scored(scores=blind), "champion": Scored(scores=seeing)},
+        seed=1,
+        resamples=200,
+        candidate="candidate",
+    )
+    told = next(each.difference for each in differences if (each.name, each.rate) == (rare, "1%"))
+    recall = next(each.at["1%"] for each in models["champion"].classes if each.name == rare)
+
+    assert (told.value, recall.value) == (-1.0, 1.0)
+    assert (told.low, told.high) == ((-1.0, -1.0) if sure else (-1.0, 1.0))
+    assert (recall.low, recall.high) == ((1.0, 1.0) if sure else (0.0, 1.0))
 
 
 def test_a_difference_to_oneself_is_nothing() -> None:
@@ -273,6 +302,19 @@ def test_honest_probabilities_are_reliable_and_bold_ones_are_not() -> None:
     assert sum(point.rows for point in honest.points) == 40_000
 
 
+def test_few_distinct_probabilities_are_as_reliable_as_many() -> None:
+    """Labels drawn from four probabilities give almost no calibration error, in whatever order the rows are."""
+    random = np.random.default_rng(0)
+    said = random.choice([0.02, 0.05, 0.1, 0.4], 40_000, p=[0.7, 0.1, 0.1, 0.1])
+    fraud = random.random(40_000) < said
+    found = reliability(said[~fraud], said[fraud])
+
+    assert found.ece < 0.01
+    assert sum(point.rows * point.found for point in found.points) == pytest.approx(fraud.sum())
+    again = reliability(said[~fraud][::-1], said[fraud][::-1])
+    assert again.ece == pytest.approx(found.ece)
+
+
 def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
     """ln S is the sum of both ratios minus the logarithm of the history's depth; without history there is no score."""
     made = rows(400)
@@ -282,6 +324,37 @@ def test_freeman_ranks_by_both_ratios_and_leaves_newcomers_alone() -> None:
     expected = column["address_llr"] + column["agent_llr"] - np.log(column["history_depth"])
     np.testing.assert_allclose(found[known], expected[known])
     assert found[~known].max() < found[known].min()
+
+
+def test_rules_of_thumb_are_counted() -> None:
+    """A new device, a new country and travel faster than an airliner count one each; what is missing counts nothing."""
+    made = rows(6)
+    matches = {
+        "new_device": [0.0, 1.0, 0.0, 0.0, 1.0, np.nan],
+        "new_country": [0.0, 0.0, 1.0, 0.0, 1.0, np.nan],
+        "speed_kmh": [805.0, 0.0, 0.0, 806.0, 3_000.0, np.nan],
+    }
+    for name, values in matches.items():
+        made.vectors[:, made.names.index(name)] = values
+
+    assert baselines.rules(made).tolist() == [0.0, 1.0, 1.0, 1.0, 3.0, 0.0]
+
+
+def test_the_isolation_forest_ranks_by_rarity() -> None:
+    """A row that is unlike all others has a higher score than nine in ten of them, and one without any value that of a
+    row of medians."""
+    made = rows(1_000)
+    rare, gaps, usual = made.vectors[0].copy(), made.vectors[0].copy(), made.vectors[0].copy()
+    present = ~np.isnan(made.vectors).all(axis=0)
+    rare[present], gaps[:] = 50.0, np.nan
+    usual[present] = np.nanmedian(made.vectors[:, present], axis=0)
+    others = made.where(np.arange(3, 1_000))
+    judged = replace(made, vectors=np.vstack([[rare, gaps, usual], others.vectors]))
+    found = baselines.isolation_forest(others, judged, 0)
+
+    assert (found[0] > found[3:]).mean() > 0.9
+    assert found[1] == pytest.approx(found[2], abs=0.02)
+    assert found[1] < np.median(found[3:])
 
 
 def test_the_document_survives_its_own_file() -> None:

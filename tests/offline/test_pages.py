@@ -209,6 +209,52 @@ def _box(label: ET.Element) -> tuple[float, float, float, float]:
 
 
 @every_page
+def test_marks_lie_within_their_picture(page: Callable[[], str]) -> None:
+    """Bars, points and lines lie within their picture; bars have no negative size."""
+    for picture in parsed(page()).iter(f"{_SVG}svg"):
+        width, height = map(float, (picture.get("viewBox") or "").split()[2:])
+        for x, y in (point for each in picture.iter() for point in _points(each)):
+            assert -1 <= x <= width + 1
+            assert -1 <= y <= height + 1
+
+
+def _points(mark: ET.Element) -> Iterator[tuple[float, float]]:
+    """The corners of a bar, the middle of a point, and the points of a line."""
+    kind, text = mark.tag.removeprefix(_SVG), mark.get("points", "") or mark.get("transform", "")
+    if kind == "rect":
+        x, y, wide, high = (float(mark.get(name, "0")) for name in ("x", "y", "width", "height"))
+        assert min(wide, high) >= 0
+        yield from ((x, y), (x + wide, y + high))
+    elif kind == "circle":
+        yield float(mark.get("cx", "")), float(mark.get("cy", ""))
+    elif kind == "polyline" or text.startswith("translate"):
+        numbers = [float(each) for each in re.findall(r"-?[\d.]+", text)]
+        yield from zip(numbers[::2], numbers[1::2], strict=True)
+
+
+def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:
+    """Bars are as high as their shares, days go from left to right, and a point is the higher the larger its index."""
+    histogram, by_day = (each for each in parsed(drifted()).iter(f"{_SVG}svg") if each.get("role") == "img")
+    bars = [
+        (float(re.findall(r"([\d.]+)%", words(each))[-1]), float(each.get("height", "")), float(each.get("y", "")))
+        for each in histogram.iter(f"{_SVG}rect")
+    ]
+    tallest = max(bars)
+    assert len(bars) > 10
+    for share, height, top in bars:
+        assert height == pytest.approx(tallest[1] * share / tallest[0], abs=0.2)
+        assert top + height == pytest.approx(tallest[1] + tallest[2], abs=0.2)
+    days = [
+        (float(each.get("cx", "")), float(each.get("cy", "")), words(each)) for each in by_day.iter(f"{_SVG}circle")
+    ]
+    assert [x for x, _, _ in days] == sorted(x for x, _, _ in days)
+    assert [said[:10] for _, _, said in days] == sorted(said[:10] for _, _, said in days)
+    by_index = sorted(days, key=lambda day: float(re.findall(r"index ([\d.]+)", day[2])[0]))
+    assert [y for _, y, _ in by_index] == pytest.approx(sorted((y for _, y, _ in days), reverse=True), abs=0.2)
+    assert by_index[-1][1] < by_index[0][1] - 50
+
+
+@every_page
 def test_each_series_has_a_matching_key(page: Callable[[], str]) -> None:
     """Each key's sample has the class and shape of the marks that it explains."""
     keyed = 0

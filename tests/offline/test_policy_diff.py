@@ -137,6 +137,20 @@ def test_meanings_of_issuers_are_compared(old: str, new: str) -> None:
     assert {change.kind for change in found.changes} == (set() if found.way == "neither" else {"issuer"})
 
 
+def test_counters_are_compared() -> None:
+    """A counter that is new or gone is named before the rules; it moves no decision by itself."""
+    rule = "  - {name: it, when: counted.payee.attempts_1h > 5.0, then: DENY, reason: A, text: B., journeys: all}\n"
+    counting = read_policy("p", TEXT.replace("rules:\n", f"counters: [payee]\nrules:\n{rule}", 1), COMPILER)
+    for old, new, what, way in (
+        (SHIPPED, counting, "is counted now", "tightens"),
+        (counting, SHIPPED, "is no longer counted", "loosens"),
+    ):
+        found = compare(old, new)
+        counter, changed = found.changes
+        assert (counter.kind, counter.where, counter.what, counter.way) == ("counter", "payee", what, "neither")
+        assert (changed.kind, found.way) == ("rule", way)
+
+
 def test_a_baseline_that_begins_to_list_its_methods_may_go_either_way() -> None:
     """Listing methods for BASELINE can go either way: it excludes others, but may include a restricted one."""
     listed = TEXT.replace("max_age: 30d # section 2.1.3", "amr: [[pwd], [sms]]\n    max_age: 30d # section 2.1.3")

@@ -14,6 +14,7 @@ from riskd.offline.evaluation.document import (
     CANDIDATE,
     Difference,
 )
+from riskd.offline.evaluation.table import markdown
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
 from tests.offline.drift.world import MODEL
 from tests.offline.made_evaluation import BETTER, EQUAL, LOST, NOTHING, UNSURE, about, difference, evaluation, model
@@ -85,6 +86,17 @@ def test_an_evaluation_is_of_these_two_models() -> None:
     assert (check.passed, "riskd evaluate" in check.said) == (False, True)
     alone = replace(evaluation(), models={CANDIDATE: model("new")})
     assert failed([*judged(alone, "new", "old", "1%")]) == ["evaluation"]
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.0, False), (0.01, False), (0.41, True)])
+def test_fraud_that_is_not_reported_yet_is_pointed_out(share: float, *, told: bool) -> None:
+    """The gate and the report say how much fraud is probably not reported yet, unless it is little."""
+    found = evaluation()
+    found = replace(found, data=replace(found.data, unreported=share))
+    (first, *_) = judged(found, "new", "old", "1%")
+    for text in (first.said, markdown(found)):
+        assert ("About 41% of the fraud is probably not reported yet" in text) == told
+    assert first.passed
 
 
 @pytest.mark.parametrize(("ece", "passes"), [(0.0, True), (0.01, True), (0.011, False)])

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
+from riskd.core.assess import Release
 from riskd.core.attempt import (
     DOMAINS,
     EVENTS,
@@ -28,10 +29,12 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
 from riskd.ports import DecisionLog
 from riskd.wiring import load_release
-from tests.bench import parts
+from tests.bench import counting, parts
 from tests.cases.world import NOW, WORLD, TableGeo, attempt
 
 RELEASE: Final = load_release(Settings())
+COUNTING: Final = counting(RELEASE, "plan")
+"""The same, and it counts a custom attribute."""
 PLACES: Final = [name for name, entry in WORLD["from"].items() if "route" in entry]
 KITS: Final = list(WORLD["with"])
 KINDS: Final = ("session_established",) * 6 + (
@@ -57,10 +60,11 @@ class Town:
         self,
         log: DecisionLog,
         seed: int = 1,
+        *,
         people: int = 9,
         apart: float = 3000.0,
         gossip: float = 0.0,
-        *,
+        release: Release = RELEASE,
         store: MemoryStore | None = None,
     ) -> None:
         self.now = NOW - 60 * 86_400.0
@@ -81,7 +85,7 @@ class Town:
                 attributes=frozenset({"plan"}),
                 edge=Place("", 51.5, -0.1, 25.0),
             ),
-            RELEASE,
+            release,
         )
 
     def live(self, attempts: int) -> None:
@@ -193,8 +197,8 @@ class Town:
         return one
 
 
-def lived(log: DecisionLog, attempts: int, seed: int = 1, gossip: float = 0.0) -> Town:
+def lived(log: DecisionLog, attempts: int, seed: int = 1, gossip: float = 0.0, release: Release = RELEASE) -> Town:
     """A town after this many attempts; `gossip` is the share of security events."""
-    town = Town(log, seed, gossip=gossip)
+    town = Town(log, seed, gossip=gossip, release=release)
     town.live(attempts)
     return town

@@ -16,22 +16,22 @@ from riskd.core.stored import payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
 from tests.doubles import ListLog, PartialStore
-from tests.offline.town import PEPPER, RELEASE, Town, lived
+from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import live_through, records
 
 
 @pytest.fixture(scope="module")
 def town() -> tuple[Town, list[bytes]]:
     log = ListLog()
-    return lived(log, 400, gossip=0.2), log.lines
+    return lived(log, 400, gossip=0.2, release=COUNTING), log.lines
 
 
 def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> None:
-    """Histories are restored bit for bit, with several tenants and domains, shared devices and addresses, late and
-    repeated outcomes, fraud and security events. Replaying twice changes nothing."""
+    """Histories are restored bit for bit, with several tenants and domains, shared devices and addresses, counted
+    attributes, late and repeated outcomes, fraud and security events. Replaying twice changes nothing."""
     before, lines = town
     store = MemoryStore()
-    past = Past(store, Pseudonyms(PEPPER), RELEASE.policies)
+    past = Past(store, Pseudonyms(PEPPER), COUNTING.policies)
     live_through(past, lines)
     again = records(store, before.now)
     assert {key[-1:] for key in again} == {b"P", b"A", b"C", b"D", b"R"}
@@ -43,13 +43,13 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
 def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
     """Histories are restored bit for bit if some could not be read for some attempts, on which their lessons depend."""
     log, store = ListLog(), PartialStore()
-    town = Town(log, store=store)
+    town = Town(log, store=store, release=COUNTING)
     for lost in range(4):
         store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
         town.live(60)
     store.unread = lambda _: False
     again = MemoryStore()
-    live_through(Past(again, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
+    live_through(Past(again, Pseudonyms(PEPPER), COUNTING.policies), log.lines)
     assert records(again, town.now) == records(store, town.now)
 
 

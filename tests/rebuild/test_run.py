@@ -20,13 +20,14 @@ from riskd.adapters.lmdb_store import LmdbStore, beside
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import Mark, move_all, write_mark
-from riskd.config import Settings
+from riskd.config import Settings, data_directory
+from riskd.config.settings import Attributes
 from riskd.core import record
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidSettings, RiskdError
 from riskd.core.history import DAY, TABLES, Delta, History, decode
 from riskd.core.pseudonym import Layer, Pseudonyms
-from riskd.core.recall import RECEIPT
+from riskd.core.recall import ACTIVITY, RECEIPT
 from riskd.core.record import AssessmentRecord, written
 from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
@@ -44,6 +45,7 @@ from riskd.rebuild.run import RECORDS, Report, rebuild
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
+from riskd.wiring import load_release
 from tests.cases.world import NOW
 from tests.decision_log import types
 from tests.doubles import ListLog
@@ -158,6 +160,31 @@ def test_histories_are_restored_on_redis(tmp_path: Path, town: tuple[Town, list[
             found = {key: kept for key, kept in zip(own, store.load(own), strict=True) if kept is not None}
     now = time.time()
     assert found == records(before.store, now)
+
+
+def test_what_counters_counted_is_restored(tmp_path: Path) -> None:
+    """With the policies of the settings, the records of counted attributes are restored, too."""
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    rule = (
+        "{name: n, when: counted.plan.attempts_1h > 9.0, then: DENY, reason: A, text: B., journeys: all, shadow: true}"
+    )
+    for source in data_directory("policies").glob("*.yaml"):
+        text = source.read_text(encoding="utf-8").replace("rules:\n", f"counters: [plan]\nrules:\n  - {rule}\n", 1)
+        (policies / source.name).write_text(text, encoding="utf-8")
+    made = deployment(tmp_path)
+    chosen = replace(made.release, policies=str(policies))
+    settings = replace(made, release=chosen, attributes=Attributes(names=("plan",)))
+    log = ListLog()
+    before = Town(log, apart=30.0, release=load_release(settings))
+    before.now = time.time() - 3600.0
+    before.live(100)
+    logged(settings, log.lines)
+    rebuilt(settings)
+    counted = before.engine.parts.pseudonyms.counted("", "customer", {"plan": "gold"}, ("plan",))["plan"] + ACTIVITY
+
+    assert counted in held(settings, before.now)
+    assert held(settings, before.now) == records(before.store, before.now)
 
 
 def test_histories_are_restored_from_a_dataset(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:

@@ -207,20 +207,20 @@ def test_after_a_burst_the_queue_limit_is_short(monkeypatch: pytest.MonkeyPatch)
     def fill() -> int:
         while queue.admits():
             queue.submit(print)
-        return queue.waiting
+        return len(queue.calls)
 
     assert fill() == 52
-    queue._calls.clear()
+    queue.calls.clear()
     assert fill() == 6
     for _ in range(1000):
         assert not queue.admits()
-    queue._calls.clear()
+    queue.calls.clear()
     now = 0.35
     assert fill() == 6
-    queue._calls.clear()
+    queue.calls.clear()
     now = 0.85
     assert fill() == 52
-    queue._calls.clear()
+    queue.calls.clear()
 
 
 def test_calls_that_are_reset_are_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_calls_that_are_reset_are_no_load(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(queue.admits() for _ in range(1000))
     while queue.admits():
         queue.submit(print)
-    assert queue.waiting == 52
+    assert len(queue.calls) == 52
 
 
 @pytest.mark.parametrize(("load", "most"), [(0.8, 0.0), (3.0, 0.7)], ids=["below capacity", "three times capacity"])
@@ -245,12 +245,12 @@ def test_calls_are_refused_by_the_arrival_rate(load: float, most: float, monkeyp
     for number in range(40_000):
         rate = 3000.0 if number < 3_000 else 1000.0 * load
         now += random.expovariate(rate)
-        while queue._calls and free <= now:
-            _, since = queue._calls.popleft()
+        while queue.calls and free <= now:
+            _, since = queue.calls.popleft()
             free = max(free, since) + 0.001
         settled = number > 10_000
         if queue.admits():
-            waits += [max(0.0, free - now) + 0.001 * queue.waiting] * settled
+            waits += [max(0.0, free - now) + 0.001 * len(queue.calls)] * settled
             idle += max(0.0, now - free) * settled
             queue.submit(print)
         else:

@@ -137,15 +137,6 @@ def whole(line: bytes) -> bool:
     return line.endswith(b"\n") and b"\0" not in line
 
 
-def read_segments(directory: Path) -> Iterator[bytes]:
-    """Every complete record, without newline, segment by segment in the order in which the segments were started.
-
-    The records of each worker are in order, but those of several workers are not merged.
-    """
-    for path in segments(directory):
-        yield from read_segment(path)
-
-
 def read_segment(path: Path) -> Iterator[bytes]:
     """Every complete record of a segment, without newline. Skips lines that a power loss tore. Raises `UNREADABLE`."""
     with opened(path) as segment:

@@ -119,7 +119,7 @@ class LmdbStore:
         def change(transaction: Transaction) -> bool:
             get = transaction.get
             changed = stored.changes(lambda key: get(key[-1:] + key[:-1]), deltas, swaps, now)
-            apply(transaction, changed or ())
+            apply(transaction, (changed or {}).items())
             return changed is not None
 
         turn = self._turn

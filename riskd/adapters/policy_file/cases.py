@@ -12,16 +12,21 @@ from msgspec import Struct
 from riskd.adapters.policy_file.document import METHOD, MISTAKES, SYMBOL, Document
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, Place, Route
+from riskd.core.counters import COUNTS
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 
+_FACTS: Final = (
+    *("score", "credential", "tenant", "features", "facts", "gaps", "lists", "counted"),
+    *("attributes", "session", "federation"),
+)
 CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("domain", "cases"), ()),
     "case": (
         ("description", "journey", "expect"),
-        ("score", "credential", "tenant", "features", "facts", "gaps", "lists", "attributes", "session", "federation"),
+        _FACTS,
     ),
     "facts": ((), ("country", "asn", "anonymizer", "browser", "os")),
     "session": ((), ("age", "acr", "amr")),
@@ -131,7 +136,7 @@ class _CaseReader:
         for source in ("session", "federation", "credential"):
             if source in fields and source in gaps:
                 document.wrong(fields[source], "known_and_missing", "keep one", what=source, source=source)
-        context = self._context(fields.get("facts"), gaps)
+        context = self._context(fields.get("facts"), gaps, self._counted(fields.get("counted"), policy, gaps))
         expected = self._expected(fields.get("expect"), policy, journey or "")
         attributes = self._attributes(fields.get("attributes"))
         lists = self._lists(fields.get("lists"), policy)
@@ -167,6 +172,18 @@ class _CaseReader:
                 found[name] = self.document.boolean(value_node, f"list {name}")
         return found
 
+    def _counted(self, node: yaml.Node | None, policy: Policy | None, gaps: Mapping[str, str]) -> dict[str, float]:
+        document, found = self.document, dict[str, float]()
+        known = [f"{counter}.{count}" for counter in (policy.counters if policy else ()) for count in COUNTS]
+        for name, key_node, value_node in document.entries(node, "counted"):
+            value = document.number(value_node, name, 0, 1e9)
+            if policy is None or document.choice(key_node, "count", known) not in known or value is None:
+                continue
+            if "reputation" in gaps:
+                document.wrong(key_node, "known_and_missing", "keep one", what=name, source="reputation")
+            found[name] = value
+        return found
+
     def _gaps(self, node: yaml.Node | None) -> dict[str, str]:
         document, found = self.document, {}
         for _, key_node, value_node in document.entries(node, "gaps"):
@@ -200,7 +217,7 @@ class _CaseReader:
             values[column] = value
         return tuple(values)
 
-    def _context(self, node: yaml.Node | None, gaps: Mapping[str, str]) -> Context:
+    def _context(self, node: yaml.Node | None, gaps: Mapping[str, str], counted: Mapping[str, float]) -> Context:
         document = self.document
         fields = self._fields(node, "facts", "facts")
         for name, value_node in fields.items():
@@ -221,6 +238,7 @@ class _CaseReader:
             remembered=Missing("history", gaps.get("history", "unavailable")),
             missing=tuple(Missing(source, why) for source, why in gaps.items() if why != "stale"),
             stale=tuple(source for source, why in gaps.items() if why == "stale"),
+            counted=counted,
         )
 
     def _session(self, node: yaml.Node | None) -> Session | None:

@@ -15,9 +15,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.core.counters import COUNTED
 from riskd.core.features import FEATURES
 from riskd.core.features.span import Span
-from riskd.core.rules import LISTS, VARIABLES, Rule
+from riskd.core.rules import COUNT_SPANS, LISTS, VARIABLES, Rule
 
 SPANS: Final[Mapping[str, Span]] = {feature.name: feature.span for feature in FEATURES} | {
     name: variable.span for name, variable in VARIABLES.items() if variable.span is not None
@@ -27,9 +28,11 @@ _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
 }  # fmt: skip
 _TEXT: Final = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
 _COMPARISON: Final = re.compile(
-    r"(?<![\w.])(?P<name>[a-z]\w*)\s*(?P<sign>==|!=|<=|>=|<|>)\s*(?P<number>-?\d+\.\d*(?:[eE][-+]?\d+)?)(?=\s*(?:$|[)&|]))"
+    rf"(?<![\w.])(?P<name>(?:{COUNTED[:-1]}\.\w+\.)?[a-z]\w*)\s*(?P<sign>==|!=|<=|>=|<|>)"
+    r"\s*(?P<number>-?\d+\.\d*(?:[eE][-+]?\d+)?)(?=\s*(?:$|[)&|]))"
 )
 _LISTS: Final = re.compile(rf"(?<!\w){LISTS[:-1]}\s*\.\s*(\w+)")
+_COUNTERS: Final = re.compile(rf"(?<!\w){COUNTED[:-1]}\s*\.\s*(\w+)")
 
 
 class Comparison(Struct, frozen=True):
@@ -60,6 +63,11 @@ def lists_in(when: str) -> frozenset[str]:
     return frozenset(_LISTS.findall(_without_texts(when)))
 
 
+def counters_in(when: str) -> frozenset[str]:
+    """The counters that a condition names."""
+    return frozenset(_COUNTERS.findall(_without_texts(when)))
+
+
 def contradictions(when: str) -> list[Contradiction]:
     """The comparisons that are never true, that are true for every known value, or that exclude each other."""
     found = []
@@ -67,7 +75,7 @@ def contradictions(when: str) -> list[Contradiction]:
         tried = [each.met_by(value) for value in _landmarks([each])]
         if tried and len(set(tried)) == 1:
             code = "always_true" if tried[0] else "never_true"
-            parts = {"comparison": each.text, "name": each.name, "span": str(SPANS[each.name])}
+            parts = {"comparison": each.text, "name": each.name, "span": str(_span(each.name))}
             found.append(Contradiction(code, each.at, parts))
     if found:
         return found
@@ -105,7 +113,9 @@ def _implies(part: str, weaker: str) -> bool:
 
 def _landmarks(compared: Sequence[Comparison]) -> list[float]:
     """Values that represent all values of the feature: the numbers compared with, their neighbours, and both ends."""
-    span = SPANS[compared[0].name]
+    span = _span(compared[0].name)
+    if span is None:
+        return []
     if span.values:
         return list(span.values)
     near = [
@@ -120,8 +130,13 @@ def _comparisons(when: str) -> Iterator[Comparison]:
     blank = _without_texts(when)
     for match in _COMPARISON.finditer(blank):
         before = blank[: match.start()].rstrip()
-        if match["name"] in SPANS and (not before or before[-1] in "(&|"):
+        if _span(match["name"]) and (not before or before[-1] in "(&|"):
             yield Comparison(match[0], match.start(), match["name"], match["sign"], float(match["number"]))
+
+
+def _span(name: str) -> Span | None:
+    """The range of a number that conditions may name; None for another name."""
+    return SPANS.get(name) or (COUNT_SPANS.get(name.rpartition(".")[2]) if name.startswith(COUNTED) else None)
 
 
 def _whole(part: str) -> Comparison | None:

@@ -66,6 +66,8 @@ MISTAKES: Final = {
     "list_of_one_kind": "list '{name}' must have exactly one kind of entries",
     "list_unreadable": "list file '{file}' cannot be read: {why}",
     "unused_list": "list '{name}' is not used",
+    "unused_counter": "counter '{name}' is not used",
+    "undeclared_counter": "counter '{name}' is no attribute that the settings declare",
     "trusts_no_network": "list '{name}' has {kind}: only networks can be trusted",
     "never_true": "'{comparison}' is never true: {name} is {span}",
     "always_true": "'{comparison}' is true whenever the value is known: {name} is {span}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import lists_in
+from riskd.adapters.policy_file.counters import check_counters, read_counters
 from riskd.adapters.policy_file.document import METHOD, SYMBOL, Document, span
 from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
@@ -31,7 +32,7 @@ _TENANT_KEYS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policy": (
         ("format", "version", "domain", "levels", "tiers", "journeys"),
-        (*_TENANT_KEYS, "retention", "rules", "tenants"),
+        (*_TENANT_KEYS, "retention", "counters", "rules", "tenants"),
     ),
     "tenant": ((), ("tiers", "journeys", *_TENANT_KEYS)),
     "levels": (("medium", "high"), ()),
@@ -48,12 +49,15 @@ FORMAT: Final = 1
 _NOTE: Final = "note"
 
 
-def load_policy(path: Path, compiler: Compiler, *, now: float | None = None) -> Policy:
+def load_policy(
+    path: Path, compiler: Compiler, *, now: float | None = None, attributes: Collection[str] | None = None
+) -> Policy:
     """The policy in a file, with the lists in files beside it. Raises InvalidPolicy with every mistake.
 
-    `now` (epoch seconds), if given, also reports settings that have ended by then.
+    `now` (epoch seconds), if given, also reports settings that have ended by then; `attributes`, if given, counters
+    that are not among these attributes.
     """
-    return read_policy(str(path), policy_text(path), compiler, now=now)
+    return read_policy(str(path), policy_text(path), compiler, now=now, attributes=attributes)
 
 
 def policy_text(path: Path) -> str:
@@ -64,12 +68,19 @@ def policy_text(path: Path) -> str:
     return document.source
 
 
-def read_policy(where: str, text: str, compiler: Compiler, *, now: float | None = None) -> Policy:
+def read_policy(
+    where: str,
+    text: str,
+    compiler: Compiler,
+    *,
+    now: float | None = None,
+    attributes: Collection[str] | None = None,
+) -> Policy:
     """The policy in a text. Raises InvalidPolicy with every mistake.
 
-    `where`: the path of its file, for problems, and to find its list files. `now`: see `load_policy`.
+    `where`: the path of its file, for problems, and to find its list files. `now`, `attributes`: see `load_policy`.
     """
-    reader = _Reader(Document(where, text), compiler, now)
+    reader = _Reader(Document(where, text), compiler, now, attributes)
     policy = reader.policy()
     if policy is None:
         raise InvalidPolicy(reader.document.sorted_problems())
@@ -87,11 +98,14 @@ class _Lists(Struct, frozen=True):
 
 
 class _Reader:
-    def __init__(self, document: Document, compiler: Compiler, now: float | None) -> None:
+    def __init__(
+        self, document: Document, compiler: Compiler, now: float | None, attributes: Collection[str] | None
+    ) -> None:
         self.document = document
         self.lists = ListReader(document, Path(document.where).parent)
         self._compiler = compiler
         self._now = now
+        self._attributes = attributes
         self._table: frozenset[str] = frozenset()
         self._domain = ""
         self._inherited: frozenset[int] = frozenset()
@@ -106,6 +120,7 @@ class _Reader:
         levels = self._levels(top.get("levels"))
         retention = self._retention(top.get("retention"))
         lists = self._lists(top)
+        counters = read_counters(document, top.get("counters"), self._attributes)
         policy = self._effective(
             top,
             lists,
@@ -116,9 +131,11 @@ class _Reader:
                 ladder={},
                 journeys={},
                 retention=retention,
+                counters=tuple(counters),
             ),
         )
-        reader = RuleReader(document, self._compiler, self._tier, frozenset(_keys(top.get("lists"))))
+        own = frozenset(_keys(top.get("lists"))), frozenset(counters)
+        reader = RuleReader(document, self._compiler, self._tier, own)
         rules = reader.rules(top.get("rules"))
         reader.compare(rules, policy.journeys)
         tenants = self._tenants(top, policy, lists)
@@ -126,6 +143,7 @@ class _Reader:
         used = trusted.union(*[lists_in(item.rule.when) for item in rules])
         for name in lists.nodes.keys() - used if used <= lists.nodes.keys() else ():
             document.wrong(lists.nodes[name], "unused_list", "remove it, or use it in a condition", name=name)
+        check_counters(document, counters, [item.rule.when for item in rules])
         if document.problems or version is None or levels is None:
             return None
         compiled = reader.compiled(rules)

@@ -31,19 +31,20 @@ class WrittenRule(Struct, frozen=True):
 
 
 class RuleReader:
-    """Reads rules. `tier` reads a tier of the policy's table; `lists`: the lists that conditions may name."""
+    """Reads rules. `tier` reads a tier of the policy's table; `own`: the policy's lists and counters, which conditions
+    may name."""
 
     def __init__(
         self,
         document: Document,
         compiler: Compiler,
         tier: Callable[[yaml.Node | None, str], Tier | None],
-        lists: frozenset[str],
+        own: tuple[frozenset[str], frozenset[str]],
     ) -> None:
         self.document = document
         self._compiler = compiler
         self._tier = tier
-        self._names = lists
+        self._own = own
 
     def rules(self, node: yaml.Node | None) -> list[WrittenRule]:
         found = [self._rule(item) for item in self.document.items(node, "rules")]
@@ -70,7 +71,7 @@ class RuleReader:
         if when is None or not isinstance(node, yaml.ScalarNode):
             return None
         rule = Rule(name="", when=when, tier=Tier.DENY, reason="", text="", journeys=())
-        flaws = self._compiler([rule], self._names)
+        flaws = self._compiler([rule], *self._own)
         if isinstance(flaws, list):
             for flaw in flaws:
                 line, column = self.document.locate(node, flaw.line, flaw.column)
@@ -127,7 +128,7 @@ class RuleReader:
         compiled: dict[str, tuple[tuple[Rule, ...], Evaluate]] = {}
         for journey in JOURNEYS:
             chosen = tuple(item.rule for item in rules if journey in item.rule.journeys)
-            evaluate = self._compiler(chosen, self._names) if chosen else no_rules
+            evaluate = self._compiler(chosen, *self._own) if chosen else no_rules
             assert not isinstance(evaluate, list), "each condition compiled by itself"
             compiled[journey] = chosen, evaluate
         return compiled

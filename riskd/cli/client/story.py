@@ -47,6 +47,7 @@ _NEXT: Final = """
 Next:
   riskd serve           start a service of your own, and ask it with `riskd assess` (README.md)
   docs/client.md        call it from a sign-in flow in Python (docs/client-node.md: for Node)
+  docs/browser.md       send what a browser can tell: device, language, typing
   docs/concepts.md      the terms used here
   data/policies/        the policies that decided
   models/customer/      the model that scored the customers: every weight, and why"""

@@ -18,6 +18,7 @@ from riskd._proto.riskd.v1.assessment_pb2 import Tier
 from riskd.cli.client.assess import explained
 from riskd.cli.client.connection import PATIENT
 from riskd.core.attempt import Attempt, Device, Network
+from riskd.core.errors import Problem, Unavailable
 from riskd.server.translate import request
 
 CALLERS: Final = 4
@@ -89,7 +90,7 @@ def _attempt(subject: str, dice: Random) -> Attempt:
 
 
 def score(target: str) -> list[Scored]:
-    """Score a fixed set of attempts by subjects that the service has never seen."""
+    """Score a fixed set of attempts by subjects that the service has never seen. Raises Unavailable."""
     network = Network(client_ip=_ADDRESSES[0])
     attempts: Sequence[tuple[str, Attempt]] = [
         (name, Attempt(domain="customer", subject=f"{name} {time.time_ns()}", journey=journey, network=network, **rest))
@@ -100,9 +101,12 @@ def score(target: str) -> list[Scored]:
             ("a script pays", "payment", {"device": Device(user_agent=_SCRIPT)}),
         )
     ]
-    with grpc.insecure_channel(target, PATIENT) as channel:
-        stub = risk_pb2_grpc.RiskServiceStub(channel)
-        return [_scored(name, stub.Assess(request(attempt), timeout=10.0)) for name, attempt in attempts]
+    try:
+        with grpc.insecure_channel(target, PATIENT) as channel:
+            stub = risk_pb2_grpc.RiskServiceStub(channel)
+            return [_scored(name, stub.Assess(request(attempt), timeout=10.0)) for name, attempt in attempts]
+    except grpc.RpcError as error:
+        raise Unavailable([Problem(target, what) for what in explained(error)]) from error
 
 
 def _scored(name: str, answer: risk_pb2.AssessResponse) -> Scored:

@@ -6,13 +6,13 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import progress, report_unreadable, writing
+from riskd.cli.terminal import print_json, progress, report_unreadable, writing
 
 if TYPE_CHECKING:
     from riskd.counts import Counts
@@ -82,7 +82,8 @@ def _run(args: argparse.Namespace) -> int:
         if args.log == "-":
             _stream(args.to, converter)
         else:
-            _export(args, converter)
+            with _alone(args.bookmark):
+                _export(args, converter)
     except KeyboardInterrupt:
         _print(converter.counts, sys.stderr, as_json=args.json)
         raise
@@ -116,6 +117,21 @@ def _output(to: Path | None) -> Iterator[BinaryIO]:
         return
     with writing(to), atomically(to) as file:
         yield file
+
+
+@contextmanager
+def _alone(bookmark: Path | None) -> Iterator[None]:
+    """Holds the lock of a bookmark, if there is one. Raises InvalidSettings if another export holds it."""
+    from riskd.core.errors import InvalidSettings, Problem
+    from riskd.locks import exclusive
+
+    with ExitStack() as held:
+        if bookmark is not None:
+            with writing(bookmark):
+                ours = held.enter_context(exclusive(bookmark.with_name(f"{bookmark.name}.lock")))
+            if not ours:
+                raise InvalidSettings([Problem(str(bookmark), "is in use by another export", "give each its own")])
+        yield
 
 
 def _stream(to: Path | None, converter: Converter) -> None:
@@ -185,10 +201,8 @@ class _Bookmark:
 def _print(counts: Counts, file: TextIO, *, as_json: bool) -> None:
     report_unreadable(counts["unreadable"], counts.first)
     if as_json:
-        import msgspec
-
         reported = {kind: counts[kind] for kind in COUNTED}
-        print(msgspec.json.encode({**reported, "first_unreadable": counts.first}).decode(), file=file)
+        print_json({**reported, "first_unreadable": counts.first}, file)
         return
     for kind, meaning in COUNTED.items():
         if counts[kind]:

@@ -148,6 +148,7 @@ def _facts(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str]]
     yield "assertion", _authentication(one.federation)
     yield "lists", ", ".join(one.lists)
     yield "attributes", ", ".join(f"{name}={value}" for name, value in one.attributes.items())
+    yield "counted", ", ".join(f"{name}={value:.4g}" for name, value in facts.counted.items())
     yield "subject", f"{one.subject} (pseudonym)" + (f", of tenant {one.tenant}" if one.tenant else "")
     yield "request id", one.request_id
     yield "assessment", one.id

@@ -25,9 +25,10 @@ _LEFT_OUT: Final = {
     "other_features": "decisions of a version with other features, which cannot be decided again",
     "without_verdict": "decisions not known to be good or fraud (--presume-good counts those without outcomes as good)",
     "tenants_own_bands": "decisions of tenants with bands of their own",
+    "uncounted": "counts of decisions from before their counter, which decide nothing (`riskd replay` adds them)",
     "unreadable": "unreadable lines",
 }
-"""Descriptions of lines that were not used."""
+"""Descriptions of lines that were not used, or not in full."""
 RECORDED: Final = "the champions of --models, else the recorded scores"
 """What scores decisions by default in the commands that judge the decisions of a log."""
 
@@ -79,7 +80,7 @@ def policies_of(args: argparse.Namespace) -> Path:
 
 
 def left_out(counts: Mapping[str, int]) -> list[str]:
-    """Descriptions of the lines that were not used, with their number."""
+    """Descriptions of the lines that were not used, or not in full, with their number."""
     return [f"{what}: {counts[name]:,}" for name, what in _LEFT_OUT.items() if counts.get(name)]
 
 

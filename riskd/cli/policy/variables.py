@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _INTRODUCTION: Final = """\
 # What conditions may name
 
-This page lists the variables that the condition of a rule may use: facts of the attempt, gaps, features and lists. They
-are typed variables of [CEL](https://cel.dev). riskd refuses a policy with a misspelt name, a number of the wrong type
-or a comparison that no value meets, and reports line and column. See [policy.md](policy.md#a-rule) for how to write and
-test a rule, and [features.md](features.md) for the direction and the reason of each feature.
+This page lists the variables that the condition of a rule may use: facts of the attempt, gaps, features, counters and
+lists. They are typed variables of [CEL](https://cel.dev). riskd refuses a policy with a misspelt name, a number of the
+wrong type or a comparison that no value meets, and reports line and column. See [policy.md](policy.md#a-rule) for how
+to write and test a rule, and [features.md](features.md) for the direction and the reason of each feature.
 
     vpn == 1.0 && new_device == 1.0 && !lists.office
 
@@ -32,7 +32,7 @@ test a rule, and [features.md](features.md) for the direction and the reason of 
   `"place" in gaps`.
 
 `riskd policy variables --markdown` prints this page, and `--json` the same for programs. `riskd policy variables FILE`
-adds the lists of a policy.
+adds the counters and lists of a policy.
 """
 
 
@@ -51,7 +51,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Register `policy variables`."""
     purpose = "show what conditions may name, with types and ranges"
     parser = actions.add_parser("variables", help=purpose, description=f"Variables of conditions: {purpose}.")
-    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="policy file, to show its lists as well")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, nargs="?", help="policy file, to show its counters and lists"
+    )
     add_form(parser, "docs/rules.md")
     parser.set_defaults(handler=_run)
 
@@ -75,11 +77,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def rows(policy: Policy | None = None) -> Iterator[Row]:
-    """Every variable: of the attempt, the sources, the features, and the lists of a policy."""
+    """Every variable: of the attempt, the sources, the features, and the counters and lists of a policy."""
     from riskd.core.context import AGEING, SOURCES
     from riskd.core.features import FEATURES
     from riskd.core.lists import KINDS
-    from riskd.core.rules import LISTS, VARIABLES
+    from riskd.core.rules import LISTS, VARIABLES, counter_variables
 
     for name, variable in VARIABLES.items():
         values = str(variable.span or "")
@@ -91,6 +93,9 @@ def rows(policy: Policy | None = None) -> Iterator[Row]:
     for feature in FEATURES:
         span = str(feature.span)
         yield Row(feature.name, "double", span, f"{feature.why} ({feature.unit})", feature.sources, feature.group)
+    for counter in ("ATTRIBUTE",) if policy is None else policy.counters:
+        for name, variable in counter_variables(counter).items():
+            yield Row(name, variable.kind, str(variable.span), variable.text, variable.sources, "counters")
     if policy is None:
         for kind, text in KINDS.items():
             yield Row(f"{LISTS}NAME", "bool", kind, text, _SOURCES[kind], "lists")

@@ -45,8 +45,8 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     """The values of `FEATURES`."""
     if past is None or not past.settled:
         return _NONE
-    tallies = past.profile.tallies
-    gone = [table for table in VOLUNTARY.keys() - context.values.keys() if getattr(tallies, table)]
+    tallies, values = past.profile.tallies, context.values
+    gone = [table for table in VOLUNTARY if table not in values and getattr(tallies, table)]
     if not gone:
         return _NOTHING
     return [float(table in gone and _always(past, table, context.now)) for table in VOLUNTARY]

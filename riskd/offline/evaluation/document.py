@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from riskd.offline.rows import LabelSource
+from riskd.offline.outcomes import LabelSource
 
 RATES: Final = {"1%": 0.01, "0.1%": 0.001}
 """The false-positive rates at which recall is reported, by their names in the document."""
@@ -22,7 +22,8 @@ CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = 
 class Estimate(Struct, frozen=True):
     """A figure with its 95 % interval: a percentile bootstrap over subjects, whose rows are not independent.
 
-    `total` is the number of rows in the denominator. The figures are None if it is 0.
+    A bootstrap that drew nobody of the group counts for both ends, so a group of one, two or three subjects has the
+    widest interval. `total` is the number of rows in the denominator. The figures are None if it is 0.
     """
 
     total: int
@@ -148,7 +149,8 @@ class Goal(Struct, frozen=True, kw_only=True):
 class Data(Struct, frozen=True, kw_only=True):
     """The evaluated rows. `sha256` is over all their columns; `first` and `last` are epoch seconds.
 
-    `labels`: from the `truth` of a simulation or the `outcomes` of a log. `attacks` and `segments` count rows by name;
+    `labels`: from the `truth` of a simulation or the `outcomes` of a log. `unreported`: the share of all fraud that is
+    probably not reported yet, and counts as good. `attacks` and `segments` count rows by name;
     `schema` names the feature schema.
     """
 
@@ -159,6 +161,7 @@ class Data(Struct, frozen=True, kw_only=True):
     good: int
     fraud: int
     unknown: int
+    unreported: float = 0.0
     subjects: int
     first: float
     last: float

@@ -91,7 +91,7 @@ def judge(
             part=key.part,
             name=key.name,
             rate=key.rate,
-            difference=_estimate(frame.total(key), values - _counterpart(found, key)),
+            difference=_estimate(frame.total(key), values - _counterpart(found, key), least=-1.0),
         )
         for other, found in figures.items()
         if other != candidate
@@ -228,13 +228,17 @@ def depth_of(rows: Rows) -> NDArray[np.str_]:
     return named
 
 
-def _estimate(total: int, values: Floats) -> Estimate:
-    """The figure over all rows, which is the first value, and quantiles of the others, where the group was drawn."""
+def _estimate(total: int, values: Floats, least: float = 0.0) -> Estimate:
+    """The figure over all rows, which is the first value, and quantiles of the others, those of the bootstraps.
+
+    A bootstrap that drew nobody of the group says nothing, so it counts as the least possible value for the lower bound
+    and as the largest, 1, for the upper one. Otherwise the attacks on one subject would give an interval of no width.
+    """
     if not total or np.isnan(values[0]):
         return Estimate(total, None, None, None)
-    drawn = values[1:][~np.isnan(values[1:])]
-    low, high = np.quantile(drawn, _LEVEL) if len(drawn) else (values[0], values[0])
-    return Estimate(total, *(float(np.round(value, 6)) for value in (values[0], low, high)))
+    drawn = values[1:] if len(values) > 1 else values
+    bounds = (np.quantile(np.nan_to_num(drawn, nan=end), at) for at, end in zip(_LEVEL, (least, 1.0), strict=True))
+    return Estimate(total, *(float(np.round(value, 6)) for value in (values[0], *bounds)))
 
 
 def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats], draws: list[Counts]) -> Judged:
@@ -278,12 +282,17 @@ def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float)
 
 
 def reliability(good: Floats, fraud: Floats) -> Reliability:
-    """How well probabilities match observed shares, in bins of equally many rows."""
+    """How well probabilities match observed shares, in bins of equally many rows.
+
+    Rows with the same probability may be in two bins; each counts as the share of attacks among all of them.
+    """
     predicted = np.concatenate([good, fraud])
     observed = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
+    _, tie = np.unique(predicted, return_inverse=True)
+    alike = (np.bincount(tie, observed) / np.bincount(tie))[tie]
     order = np.argsort(predicted, kind="stable")
     points = [
-        Point(len(part), float(predicted[part].mean()), float(observed[part].mean()))
+        Point(len(part), float(predicted[part].mean()), float(alike[part].mean()))
         for part in np.array_split(order, BINS)
         if len(part)
     ]

@@ -11,6 +11,7 @@ from riskd.offline.evaluation.document import (
     CHAMPION,
     LARGE_BOOSTED,
     RATES,
+    Data,
     Estimate,
     Evaluation,
     Judged,
@@ -26,6 +27,8 @@ NAMES: Final = {
     "isolation_forest": "isolation forest",
     "large_boosted": "large boosted trees",
 }
+LATE: Final = 0.05
+"""From this share of unreported fraud on, reports say what it does."""
 COSTS: Final = "challenges of an honest subject, mean (median), and share of all good attempts"
 
 
@@ -39,7 +42,7 @@ def markdown(evaluation: Evaluation) -> str:
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
             f" {date(data.first)} to {date(data.last)}:"
             f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
-            f" Intervals: 95 %, {evaluation.resamples} bootstraps of the subjects."
+            f" Intervals: 95 %, {evaluation.resamples} bootstraps of the subjects.{late(data)}"
         ),
         "",
         *_section("Recall by class of attack", recalls(models)),
@@ -52,6 +55,16 @@ def markdown(evaluation: Evaluation) -> str:
         *_section("Goals at 1 % false positives", table(*goals(evaluation))),
     ]
     return "\n".join(lines)
+
+
+def late(data: Data) -> str:
+    """A sentence on fraud that is not reported yet, after a space; '' if it is little."""
+    if data.unreported < LATE:
+        return ""
+    return (
+        f" About {data.unreported:.0%} of the fraud is probably not reported yet: it counts as good, and recall is "
+        "better than it looks, above all at 0.1 %. Judge older attempts: --until leaves out the latest."
+    )
 
 
 def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:

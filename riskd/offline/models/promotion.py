@@ -15,6 +15,7 @@ from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split
 from riskd.core.score import Scorer
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
+from riskd.offline.evaluation.table import late
 from riskd.wording import quantity
 
 MISCALIBRATED: Final = 0.01
@@ -49,7 +50,7 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
     mismatch = _mismatch(evaluation, candidate, champion)
     data = evaluation.data
     rows, subjects = quantity(data.rows, "row"), quantity(data.subjects, "subject")
-    figures = f"{rows} of {subjects}, {quantity(data.fraud, 'fraud')}, labels from {data.labels}"
+    figures = f"{rows} of {subjects}, {quantity(data.fraud, 'fraud')}, labels from {data.labels}.{late(data)}"
     yield Check("evaluation", not mismatch, mismatch or figures)
     if mismatch:
         return

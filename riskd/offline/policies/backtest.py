@@ -21,7 +21,7 @@ from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.replay import replay, vector_of
+from riskd.offline.policies.replay import replay, uncounted, vector_of
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.truth import Truths
@@ -140,7 +140,7 @@ def replay_segment(plan: Plan, path: Path) -> Tally:
 def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRecord]:
     """The chosen decisions of a segment, with the scores of the plan's models. Other lines are counted by what they
     are."""
-    forests = loaded(plan.models)
+    forests, (policies, _) = loaded(plan.models), ready(plan)
     for line in read_segment(path):
         try:
             record = decode(line)
@@ -152,14 +152,21 @@ def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRec
                 tally.counts["other_features"] += 1
             elif not plan.choice.takes(record):
                 tally.counts["not_chosen"] += 1
-            elif (forest := forests.get(record.domain)) is not None:
-                yield replace(record, score=forest.score(vector_of(record))[1])
             else:
-                yield record
+                policy, forest = policies.get(record.domain), forests.get(record.domain)
+                if policy is not None and uncounted(policy, record):
+                    tally.counts["uncounted"] += 1
+                yield scored(record, forest) if forest is not None else record
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
             tally.counts["events" if isinstance(record, SecurityEventRecord) else skipped_as(record)] += 1
+
+
+def scored(record: AssessmentRecord, forest: Forest) -> AssessmentRecord:
+    """The record with the log-odds and the score by another model."""
+    log_odds, score = forest.score(vector_of(record))
+    return replace(record, log_odds=log_odds, score=score)
 
 
 @lru_cache(1)

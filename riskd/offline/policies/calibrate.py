@@ -6,24 +6,28 @@ scores. So there is one number to find, a threshold, and every good decision has
 
 The threshold is an order statistic of those scores. So the true share beyond it is within the budget with the
 confidence of the one-sided Clopper-Pearson bound (1934), whatever the distribution of scores: it is the tolerance limit
-of Wilks (1941).
+of Wilks (1941). Decisions on one account resemble each other, so they count as fewer: divided by their design effect.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.decide import decide, satisfied
 from riskd.core.policy import Journey, Policy
 from riskd.core.record import AssessmentRecord
+from riskd.offline.drift.bins import GROUPS
+from riskd.offline.drift.statistics import Counts, design_effects
 from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
@@ -41,26 +45,48 @@ class Sample:
 
     `unavoidable` decisions are challenged whatever the bands are: by rules, gaps or cold start. The score of every
     other decision is in the list of the laxest band whose tier it does not satisfy; decisions that satisfy every tier
-    are in no list.
+    are in no list. All are counted by random group of accounts; `groups` has the group of each score.
     """
 
     def __init__(self, bands: int) -> None:
-        self.total = 0
-        self.unavoidable = 0
+        self.totals = np.zeros(GROUPS, dtype=np.int64)
+        self.unavoidable = np.zeros(GROUPS, dtype=np.int64)
         self.scores = [array("d") for _ in range(bands)]
+        self.groups = [array("B") for _ in range(bands)]
 
     def __iadd__(self, other: Sample) -> Sample:
         """Add another sample."""
-        self.total += other.total
+        self.totals += other.totals
         self.unavoidable += other.unavoidable
-        for mine, theirs in zip(self.scores, other.scores, strict=True):
-            mine.extend(theirs)
+        for scores, more in zip(self.scores, other.scores, strict=True):
+            scores.extend(more)
+        for groups, others in zip(self.groups, other.groups, strict=True):
+            groups.extend(others)
         return self
+
+    @property
+    def total(self) -> int:
+        """The number of decisions."""
+        return int(self.totals.sum())
 
     def challenged(self, edges: Sequence[float]) -> Share:
         """The share that is challenged if the bands begin at these scores. Each bound is one-sided at `TAIL`."""
-        beyond = sum(sum(score >= edge for score in scores) for scores, edge in zip(self.scores, edges, strict=True))
-        return share(self.unavoidable + beyond, self.total, 1 - 2 * TAIL)
+        hits = self._hits(edges)
+        return share(int(hits.sum()), self.total, 1 - 2 * TAIL, self._effect(hits))
+
+    def effect(self, edges: Sequence[float]) -> float:
+        """The design effect of that share: how many decisions count as one, because those on an account are alike."""
+        return self._effect(self._hits(edges))
+
+    def _hits(self, edges: Sequence[float]) -> Counts:
+        hits = self.unavoidable.copy()
+        for scores, groups, edge in zip(self.scores, self.groups, edges, strict=True):
+            beyond = np.frombuffer(groups, np.uint8)[np.frombuffer(scores) >= edge]
+            hits += np.bincount(beyond, minlength=GROUPS)
+        return hits
+
+    def _effect(self, hits: Counts) -> float:
+        return design_effects(np.stack([hits, self.totals - hits], axis=1))[0]
 
 
 class Samples:
@@ -83,20 +109,22 @@ class Samples:
         name = replayed.attempt.journey
         journey = policy.journeys[name]
         sample = self.by_journey.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
-        sample.total += 1
         attempt, context = replayed.attempt, replayed.context
+        group = zlib.crc32(attempt.subject.encode()) % GROUPS
+        sample.totals[group] += 1
         without = decide(policy, attempt, context, BELOW, replayed.hits)
         if without.raised and not without.requirement.satisfied:
-            sample.unavoidable += 1
+            sample.unavoidable[group] += 1
             return
-        for scores, tier in zip(sample.scores, journey.bands.tiers[1:], strict=True):
+        for scores, groups, tier in zip(sample.scores, sample.groups, journey.bands.tiers[1:], strict=True):
             suspect = name == "session" and tier > journey.floor
             met = satisfied(policy, attempt, context.now, policy.ladder[tier], suspect=suspect)
             if tier > without.tier and not met:
                 if score < 1.0:
                     scores.append(score)
+                    groups.append(group)
                 else:
-                    sample.unavoidable += 1  # beyond every band
+                    sample.unavoidable[group] += 1  # beyond every band
                 return
 
 
@@ -169,11 +197,16 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
         fraud=fraud.total,
         old=_named(journey, journey.bands.edges),
     )
-    refused, needed = _refused(good, journey, budget)
-    if refused:
-        return replace(calibration, refused=refused, needed=needed)
-    edges = _edges(good, journey, most_hits(good.total, budget, TAIL) - good.unavoidable)
-    old = journey.bands.edges
+    old, effect, found = journey.bands.edges, 0.0, 1.0
+    edges = old
+    while found > effect:  # stricter bands challenge others, who may resemble each other more
+        effect = found
+        refused, needed = _refused(good, journey, budget, effect)
+        if refused:
+            return replace(calibration, refused=refused, needed=needed)
+        allowed = most_hits(good.total, budget, TAIL, effect) - int(good.unavoidable.sum())
+        edges = _edges(good, journey, allowed)
+        found = good.effect(edges)
     return replace(
         calibration,
         new=_named(journey, edges),
@@ -182,24 +215,27 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
     )
 
 
-def _refused(good: Sample, journey: Journey, budget: float) -> tuple[str, int]:
+def _refused(good: Sample, journey: Journey, budget: float, effect: float) -> tuple[str, int]:
     """Why no bands can be set, and how many more good decisions would change that; '' and 0 if they can be set."""
     if not journey.bands.edges:
         return "the journey has no bands", 0
     fewest = enough(0.0, budget, TAIL)
     assert fewest is not None, "no hit is within every budget above 0"
+    fewest = math.ceil(fewest * effect)
     if good.total < fewest:
-        known = quantity(good.total, "good decision")
+        alike = f", as much as {good.total / effect:,.0f} independent ones," if effect > 1 else ""
+        known = f"{quantity(good.total, 'good decision')}{alike}"
         what = f"{known} cannot show that at most {budget * 100:.3g} % of them are challenged"
         return what, fewest - good.total
-    if good.unavoidable <= most_hits(good.total, budget, TAIL):
+    unavoidable = int(good.unavoidable.sum())
+    if unavoidable <= most_hits(good.total, budget, TAIL, effect):
         return "", 0
-    others = share(good.unavoidable, good.total)
+    others = share(unavoidable, good.total, effect=effect)
     cause = f"rules, gaps and cold start by themselves challenge {others} of good decisions"
-    total = enough(good.unavoidable / good.total, budget, TAIL)
-    if total is None or lower(good.unavoidable, good.total, TAIL) > budget:
+    total = enough(unavoidable / good.total, budget, TAIL)
+    if total is None or lower(unavoidable / effect, good.total / effect, TAIL) > budget:
         return f"{cause}, and bands can only add to that: see `riskd policy rules`", 0
-    return f"{cause}, which may be within the budget", total - good.total
+    return f"{cause}, which may be within the budget", math.ceil(total * effect) - good.total
 
 
 def _edges(good: Sample, journey: Journey, allowed: int) -> tuple[float, ...]:

@@ -19,8 +19,8 @@ Way = Literal["tightens", "loosens", "either", "neither"]
 """The direction in which a change can move the requirement or what satisfies it: stricter only, laxer only, both, or
 none."""
 KINDS: Final = (
-    "domain", "floor", "learning", "terms", "issuer", "trust", "list", "rule", "band", "gap", "cold_start", "consent",
-    "valid_for", "level", "budget", "text", "version",
+    "domain", "floor", "learning", "terms", "issuer", "trust", "list", "counter", "rule", "band", "gap", "cold_start",
+    "consent", "valid_for", "level", "budget", "text", "version",
 )  # fmt: skip
 """What can change, the most important first."""
 
@@ -61,6 +61,7 @@ def _changes(old: Policy, new: Policy) -> list[Change]:
         *_scalars(old, new),
         *_issuers(old, new),
         *_lists(old, new),
+        *_counters(old, new),
         *_terms(old, new),
         *_rules(old, new),
         *(change for name in old.journeys for change in _journey(name, old.journeys[name], new.journeys[name])),
@@ -145,6 +146,13 @@ def _lists(old: Policy, new: Policy) -> Iterator[Change]:
         trusted = name in new.trusted_networks
         what = "its addresses are no evidence now, for or against" if trusted else "its addresses are evidence again"
         yield Change(kind="trust", where=name, what=what, way="either")
+
+
+def _counters(old: Policy, new: Policy) -> Iterator[Change]:
+    """Counters. They move no decision by themselves: conditions do that."""
+    for name in sorted({*old.counters} ^ {*new.counters}):
+        what = "is counted now" if name in new.counters else "is no longer counted"
+        yield Change(kind="counter", where=name, what=what, way="neither")
 
 
 def _terms(old: Policy, new: Policy) -> Iterator[Change]:

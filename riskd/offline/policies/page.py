@@ -44,6 +44,7 @@ def page(report: Report) -> str:
         (f"{report.differences:,}", f"differ from the recorded ones ({_part(report.differences, replayed)})"),
         (f"{counts.get('outcomes', 0):,}", f"outcomes; labels are from the {report.labels}"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
+        *((f"{count:,}", "older than a counter") for name, count in counts.items() if name == "uncounted"),
     ]
     body = "".join(_domain(domain) for domain in report.domains if domain.total.decisions)
     return document(f"Backtest of {report.log}", f"{tiles(figures)}{_WORDS}{_LABELS[report.labels]}{body}")

@@ -48,6 +48,16 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
     return Replayed(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
 
 
+def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
+    """Whether the record lacks the counts of a counter, because nothing was counted yet when it was written."""
+    if _FORGOTTEN in record.facts.missing:
+        return False
+    return any(
+        record.attributes.get(counter) and f"{counter}.attempts_1h" not in record.facts.counted
+        for counter in policy.counters
+    )
+
+
 def vector_of(record: AssessmentRecord) -> list[float]:
     """The recorded features, as models and rules read them."""
     return [nan if value is None else value for value in record.vector]

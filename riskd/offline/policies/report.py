@@ -14,9 +14,8 @@ from riskd.core.errors import Problem
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share, share
-from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN
+from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN, LabelSource
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
-from riskd.offline.rows import LabelSource
 
 VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""

@@ -23,8 +23,8 @@ from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.signals import PURPOSE
-from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready
-from riskd.offline.policies.replay import replay, vector_of
+from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready, scored
+from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import Side, group
 from riskd.offline.policies.tally import STATES, Tally, state
 
@@ -123,26 +123,26 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
     tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
     policy = policy.of(record.tenant)
     expected = policy.journeys[record.journey].postures
-    decided = log_odds, before = _decided(policy, forest, record)
+    before = _state(policy, record)
     absent = {gap.source for gap in record.facts.missing}
     for name, sources in SETS.items():
         imagined = without(record, sources)
         if imagined != record or not sources.isdisjoint(expected):
-            other, after = _decided(_unasked(policy, record.journey, sources), forest, imagined)
+            imagined = scored(imagined, forest)
+            after = _state(_unasked(policy, record.journey, sources), imagined)
         else:
-            other, after = decided
+            after = before
         key = record.domain, name
         weighed.cells.setdefault(key, Counter())[(label * STATES + before) * STATES + after] += 1
         if not sources <= absent:
             weighed.came[key] += 1
-            weighed.moved[key] += abs(other - log_odds) >= NOTICEABLE
+            weighed.moved[key] += abs(imagined.log_odds - record.log_odds) >= NOTICEABLE
 
 
-def _decided(policy: Policy, forest: Forest, record: AssessmentRecord) -> tuple[float, int]:
-    """Log-odds and state of a decision by this model and policy."""
-    log_odds, score = forest.score(vector_of(record))
-    ruling = replay(policy, replace(record, score=score)).ruling
-    return log_odds, state(ruling.tier, satisfied=ruling.requirement.satisfied)
+def _state(policy: Policy, record: AssessmentRecord) -> int:
+    """The state of a decision by this policy."""
+    ruling = replay(policy, record).ruling
+    return state(ruling.tier, satisfied=ruling.requirement.satisfied)
 
 
 def without(record: AssessmentRecord, sources: frozenset[str]) -> AssessmentRecord:

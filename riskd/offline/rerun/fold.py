@@ -54,9 +54,10 @@ class Fold:
             self.counts["twice"] += not self._past.attempt(line)
             self.counts["other_buckets"] += 1
             return None
-        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms)
-        context = context_of(line.facts, self._past.remembered(line, keys, whole=True), signals)
+        attempt = attempt_of(line, signals)
         policy = self._release.policy(attempt)
+        keys = keys_of(line, self._pseudonyms, policy.counters)
+        context = context_of(line.facts, self._past.remembered(line, keys, whole=True), signals)
         decision = assess(
             attempt,
             context,

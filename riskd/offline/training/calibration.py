@@ -18,6 +18,8 @@ ENOUGH: Final = 300
 GRID: Final = 300
 """Number of knots between the lowest and the highest log-odds that a forest can produce."""
 _FLOOR: Final = 1e-12
+_FLATTEST: Final = 1e-3
+"""The smallest slope of a sigmoid: the served curve must rise, even if fraud has no higher scores than good rows."""
 
 
 class Curve(Struct, frozen=True, kw_only=True):
@@ -62,7 +64,9 @@ def _sigmoid(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:
     x = np.concatenate([raw, raw])[:, None]
     y = np.repeat([1, 0], len(raw))
     fit = LogisticRegression(C=1e6).fit(x, y, sample_weight=np.concatenate([weights * target, weights * (1 - target)]))
-    slope, constant = max(float(fit.coef_[0, 0]), 1e-3), float(fit.intercept_[0])
+    slope, constant = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    if slope < _FLATTEST:
+        slope, constant = _FLATTEST, float(np.log((frauds + 1) / (goods + 1)))
     return Curve(method="sigmoid", raw=(0.0,), calibrated=(constant,), slope=slope)
 
 

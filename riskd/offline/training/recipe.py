@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.model import MAX_LEAVES, MAX_TREES
-from riskd.offline.rows import LabelSource
+from riskd.offline.outcomes import LabelSource
 
 MOST_WEIGHT: Final = 100.0
 """The largest weight of a class of attack: with a larger one, nothing else would be learned."""
@@ -42,8 +42,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embargo_days: float = 2.0
     """Days left out before the tuning rows and before the holdout, because features count events of the day before."""
     most_rows: int = 300_000
-    """The largest number of rows without fraud to train on, drawn at random: more add little and cost time and
-    memory."""
+    """The largest number of good rows to train on, drawn at random: more add little and cost time and memory."""
     prior: float | None = None
     """The share of attempts that are fraud where the model will serve; None: as in the rows."""
     without: tuple[str, ...] = ()

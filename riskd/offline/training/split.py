@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from riskd.core.errors import InvalidFile, Problem
+from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.wording import quantity
@@ -30,6 +32,8 @@ class Split(Struct, frozen=True, kw_only=True):
     trained: float
     """The time as of which the labels of `train` were read, in epoch seconds."""
     tuned: float
+    read: float
+    """The same of `holdout`."""
 
 
 def split(rows: Rows, recipe: Recipe) -> Split:
@@ -49,12 +53,24 @@ def split(rows: Rows, recipe: Recipe) -> Split:
         holdout=rows.where(rows.times >= tuned),
         trained=trained,
         tuned=tuned,
+        read=read_at(rows),
     )
     parts = {"train": found.train, "tuning": found.tuning, "holdout": found.holdout}
     problems = [problem for name, part in parts.items() for problem in _too_few(name, part)]
     if problems:
         raise InvalidFile(problems)
     return found
+
+
+def read_at(rows: Rows) -> float:
+    """The newest time in a log's rows (epoch seconds): what was reported later is not in them."""
+    return float(max(rows.times.max(), rows.known[rows.labels != UNKNOWN].max(initial=0.0)))
+
+
+def ages_of(parts: Sequence[Rows]) -> Floats:
+    """Seconds from each attempt of several logs, one after the other, to the newest time in its log."""
+    ages: Floats = np.concatenate([read_at(rows) - rows.times for rows in parts])
+    return ages
 
 
 def as_of(rows: Rows, moment: float) -> Rows:

@@ -38,6 +38,7 @@ class Material(Struct, frozen=True, kw_only=True):
     tuning_ages: Floats
     tuning_given: Floats
     holdout: Rows
+    holdout_ages: Floats
     delay: Delay
     base: ForestDocument | None
     """The base, scaled as the recipe says."""
@@ -104,17 +105,21 @@ def prepare(sources: Sequence[Rows], recipe: Recipe, base: ForestDocument | None
         tuning_ages=np.concatenate([part.tuned - part.tuning.times for part in parts]),
         tuning_given=base_log_odds(base, names, tuning.vectors),
         holdout=joined([part.holdout for part in parts]),
+        holdout_ages=np.concatenate([part.read - part.holdout.times for part in parts]),
         delay=reporting_delay([(part.train, part.trained) for part in parts]),
         base=base,
     )
 
 
 def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
-    """Positions of all fraud and of at most `most_rows` other rows, in order; None if that is all rows."""
-    others = np.flatnonzero(rows.labels != FRAUD)
-    if len(others) <= recipe.most_rows:
+    """Positions of all fraud and of `most_rows` good rows, in order; None if there are no more of these.
+
+    Unlabelled rows, which teach nothing, take no place of a good one.
+    """
+    good = np.flatnonzero(rows.labels == GOOD)
+    if len(good) <= recipe.most_rows:
         return None
-    drawn = np.random.default_rng(recipe.seed).choice(others, recipe.most_rows, replace=False)
+    drawn = np.random.default_rng(recipe.seed).choice(good, recipe.most_rows, replace=False)
     positions: NDArray[np.intp] = np.sort(np.concatenate([np.flatnonzero(rows.labels == FRAUD), drawn]))
     return positions
 

@@ -48,6 +48,15 @@ def reporting_delay(parts: Sequence[tuple[Rows, float]]) -> Delay:
     return Delay(tuple(distinct.tolist()), tuple(later.tolist()))
 
 
+def unreported(rows: Rows, ages: Floats, delay: Delay) -> float:
+    """The share of the fraud among rows of these ages (seconds) that is probably not reported yet, and counts as good.
+
+    Each reported fraud stands for one over the share that is reported by its age (Horvitz and Thompson 1952).
+    """
+    shares = np.maximum(delay.known(ages[rows.labels == FRAUD]), min(delay.shares, default=1.0))
+    return float(1.0 - len(shares) / (1.0 / shares).sum()) if len(shares) else 0.0
+
+
 def weights(
     rows: Rows,
     ages: Floats,

@@ -39,6 +39,8 @@ MEMORY: Final = 5
 """Cap on the excess that a lane remembers, in multiples of `burst_s`. Without it, a long overload would leave the lane
 strict for as long again."""
 _POLL_SECONDS: Final = 0.0005
+Waiting = tuple[Callable[[], object], float]
+"""A call that waits, and since when (`monotonic`)."""
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
@@ -105,6 +107,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._lanes: list[Lane] = []
+        self._waiting: list[deque[Waiting]] = []
         self._turns = 0
         self._begun: dict[int, float] = {}
 
@@ -116,12 +119,13 @@ class Turns:
     @property
     def due(self) -> bool:
         """Whether a call is waiting."""
-        return any(lane.waiting for lane in self._lanes)
+        return any(self._waiting)
 
     def lane(self, method: str, limits: Limits, meter: QueueMeter) -> Lane:
         """A new lane for the calls of a method, with lower priority than the lanes made before it."""
         made = Lane(self, method, limits, meter)
         self._lanes.append(made)
+        self._waiting.append(made.calls)
         return made
 
     def queued(self) -> None:
@@ -200,15 +204,10 @@ class Lane:
         self._method = method
         self._limits = limits
         self._meter = meter
-        self._calls: deque[tuple[Callable[[], object], float]] = deque()
+        self.calls: Final = deque[Waiting]()
         self._offered_s = 0.0
         self._seen = monotonic()
         self._mean_s = 0.001
-
-    @property
-    def waiting(self) -> int:
-        """How many calls wait."""
-        return len(self._calls)
 
     def admits(self) -> bool:
         """Whether a call that arrives now may wait. Depends on how many wait already, and for how long they will.
@@ -216,7 +215,7 @@ class Lane:
         `_offered_s` is the work that would be waiting if no call had been refused. It detects overload where the real
         queue cannot: that is short because calls are refused, and often empty for a moment.
         """
-        waiting, now, limits = len(self._calls), monotonic(), self._limits
+        waiting, now, limits = len(self.calls), monotonic(), self._limits
         each = self._mean_s / self._turns.threads
         offered = max(self._offered_s - (now - self._seen), waiting * each)
         self._offered_s, self._seen = offered, now
@@ -229,13 +228,13 @@ class Lane:
     def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
         """Add a call to the end of the lane."""
         self._offer()
-        self._calls.append((partial(fn, *args, **kwargs), monotonic()))
+        self.calls.append((partial(fn, *args, **kwargs), monotonic()))
         self._turns.queued()
 
     def run_first(self) -> bool:
         """Run the first call in the current thread. False if the lane is empty."""
         try:
-            call, since = self._calls.popleft()
+            call, since = self.calls.popleft()
         except IndexError:
             return False
         begun = monotonic()

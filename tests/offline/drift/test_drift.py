@@ -160,6 +160,25 @@ def test_holm_is_between_bonferroni_and_none(chances: dict[str, float]) -> None:
     assert all(chances[name] <= ALPHA for name in found)
 
 
+def test_holm_asks_less_of_each_further_signal() -> None:
+    """Of four signals the rarest must be below a quarter of `ALPHA`, the next below a third, then a half; the first
+    that is not ends the list."""
+    chances = {"a": ALPHA / 4, "b": ALPHA / 3, "c": ALPHA / 2, "d": ALPHA}
+    assert holm(chances) == {"a", "b", "c", "d"}
+    assert holm(chances | {"b": ALPHA / 2.9}) == {"a"}
+    assert holm(chances | {"a": ALPHA / 3}) == set()
+
+
+def test_the_most_shifted_signals_come_first(usual: Reference) -> None:
+    """Signals that have drifted come before all others, and each group begins with the largest shift."""
+    found = drift(usual, rows(77, 12_000, users=1500, shift=Shift("device_llr", 0, by=1.2)))
+    assert [signal.name for signal in found.signals[: len(found.drifted)]] == [each.name for each in found.drifted]
+    assert found.signals[0].name == "device_llr"
+    for group in (found.drifted, [signal for signal in found.signals if not signal.drifted]):
+        indices = [max(signal.index, signal.shift) for signal in group]
+        assert indices == sorted(indices, reverse=True)
+
+
 @settings(max_examples=50)
 @given(st.integers(0, 9), st.integers(0, 2**32 - 1))
 def test_a_change_is_dated(day: int, seed: int) -> None:

@@ -19,14 +19,14 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventReco
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
 from tests.doubles import ListLog, PartialStore
-from tests.offline.town import RELEASE, Town, lived
+from tests.offline.town import COUNTING, Town, lived
 
 LINES = 400
 
 
 def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) -> list[bytes]:  # noqa: B008
     """The lines that a fold writes for these lines."""
-    fold, found = fold or Fold(RELEASE, share), []
+    fold, found = fold or Fold(COUNTING, share), []
     for line in lines:
         one = record.decode(line)
         if isinstance(one, OutcomeRecord):
@@ -43,7 +43,7 @@ def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) 
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
     log = ListLog()
-    lived(log, LINES, gossip=0.2)
+    lived(log, LINES, gossip=0.2, release=COUNTING)
     return log.lines
 
 
@@ -63,13 +63,24 @@ def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
 def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:
     """If histories could not be read for some attempts, the log says which, and a replay gives the same lines."""
     log, store = ListLog(), PartialStore()
-    town = Town(log, store=store)
+    town = Town(log, store=store, release=COUNTING)
     for lost in range(4):
         store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
         town.live(30)
     unread = {name for line in map(record.decode, log.lines) if isinstance(line, AssessmentRecord)
               for name in line.facts.unread}  # fmt: skip
-    assert unread >= {"subject", "address", "network", "device", "domain", "country", "browser", "asn", "operator"}
+    assert unread >= {
+        "subject",
+        "address",
+        "network",
+        "device",
+        "domain",
+        "country",
+        "browser",
+        "asn",
+        "operator",
+        "counted.plan",
+    }
     again = rerun(log.lines)
     assert again == log.lines
 
@@ -97,7 +108,7 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
     others = [*lines[:at], *lines[at + 1 : 200]]
     gone = one.id.encode()
     without = [line for line in rerun(others) if gone not in line]
-    fold = Fold(RELEASE)
+    fold = Fold(COUNTING)
     with_it = rerun([*lines[:at], record.encode(lost), *lines[at + 1 : 200]], fold=fold)
     assert [line for line in with_it if gone not in line] == without
     assert any(b'"store:not_written"' in line and gone in line for line in with_it)
@@ -107,7 +118,7 @@ def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> N
     """Lines without signals are skipped with their outcomes and counted; security events need none and are kept."""
     old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line
            for line, one in zip(lines, map(record.decode, lines), strict=True)]  # fmt: skip
-    fold = Fold(RELEASE)
+    fold = Fold(COUNTING)
     kinds = Counter(line[9 : line.index(b'"', 9)].decode() for line in lines)
     assert Counter(line[:16] for line in rerun(old, fold=fold)) == {b'{"type":"event",': kinds["event"]}
     assert dict(fold.counts) == {

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, read_segments, segments
+from riskd.adapters.decision_log import FileLogArchive, segments
 from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.core import record
@@ -24,7 +24,7 @@ from riskd.offline.rerun.fold import Fold
 from riskd.offline.rerun.run import Plan, run
 from riskd.progress import Progress
 from riskd.rebuild.order import Line
-from tests.decision_log import types, write
+from tests.decision_log import read_segments, types, write
 from tests.doubles import ListLog
 from tests.offline.town import lived
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from riskd.adapters.decision_log import DECISIONS, read_segments
+from riskd.adapters.decision_log import DECISIONS
 from riskd.config import load
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.run import Plan
 from riskd.offline.rerun.run import run as rerun
 from riskd.offline.world.run import run
 from riskd.rebuild.order import LogSource
+from tests.decision_log import read_segments
 from tests.offline.town import RELEASE
 from tests.offline.world.small import SmallGeo, world
 

@@ -20,11 +20,12 @@ from riskd.offline.evaluation.document import CHAMPION
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
 from riskd.offline.training import train as training
 from riskd.offline.training.bundle import Origin, on_holdout, save
+from riskd.offline.training.calibration import fit_curve
 from riskd.offline.training.export import log_odds
 from riskd.offline.training.recipe import Recipe, Training, checked
 from riskd.offline.training.split import as_of, split
 from riskd.offline.training.train import Trained, fit, prepare, train
-from riskd.offline.training.weights import Delay, reporting_delay, weights
+from riskd.offline.training.weights import Delay, reporting_delay, unreported, weights
 from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
 
 SMALL = Recipe(trees=12, leaves=6, min_rows=20)
@@ -109,6 +110,25 @@ def test_delays_are_estimated_although_late_ones_are_unseen() -> None:
 
     assert np.abs(found - truth).max() < 0.04
     assert np.abs(counted - truth).max() > 0.1
+
+
+def test_fraud_that_is_not_reported_yet_is_estimated_from_what_is() -> None:
+    """Of frauds that are reported after ten days on average, the estimate finds about as many unreported as there are:
+    more among the youngest rows, and none if fraud is known at once."""
+    shares = []
+    for delay_days in (0.0, 10.0):
+        whole, looked = rows(60_000, delay_days=delay_days), BEGAN + 60 * DAY
+        seen = as_of(whole, looked)
+        delay = reporting_delay([(seen, looked)])
+        for since in (0, 45):
+            late = whole.times >= BEGAN + since * DAY
+            fraud = late & (whole.labels == FRAUD)
+            true = float(np.mean(whole.known[fraud] > looked))
+            found = unreported(seen.where(late), looked - whole.times[late], delay)
+            assert found == pytest.approx(true, abs=0.03)
+            shares.append(true)
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.4
 
 
 def test_the_weight_of_a_good_row_grows_with_its_age() -> None:
@@ -333,15 +353,27 @@ def test_calibration_improves_the_brier_score(trained: Trained) -> None:
 
 
 def test_good_rows_are_sampled_to_the_bound_and_fraud_is_kept() -> None:
-    """Good rows are sampled to the bound, fraud is kept, the order of time stays, and the seed determines the
-    sample."""
+    """Good rows are sampled to the bound whatever else is unlabelled, fraud is kept, the order of time stays, and the
+    seed determines the sample."""
     bounded = replace(SMALL, most_rows=1_000)
-    whole, less = (prepare([rows()], recipe, None).train for recipe in (SMALL, bounded))
+    made = rows()
+    made = replace(made, labels=np.where(np.arange(len(made)) % 2, made.labels, UNKNOWN).astype(np.int8))
+    whole, less = (prepare([made], recipe, None).train for recipe in (SMALL, bounded))
 
-    assert np.count_nonzero(less.labels != FRAUD) == 1_000
+    assert np.count_nonzero(whole.labels == GOOD) > 1_000
+    assert np.count_nonzero(less.labels == GOOD) == 1_000
     assert np.count_nonzero(less.labels == FRAUD) == np.count_nonzero(whole.labels == FRAUD)
     assert (np.diff(less.times) >= 0).all()
-    assert less.digest() == prepare([rows()], bounded, None).train.digest()
+    assert less.digest() == prepare([made], bounded, None).train.digest()
+
+
+def test_scores_that_say_nothing_are_calibrated_to_the_share_of_fraud() -> None:
+    """Where the few known frauds have lower scores than good rows, every row gets the share of fraud."""
+    random, fraud = np.random.default_rng(5), np.arange(1_000) < 50
+    raw = random.normal(-6.0, 1.0, 1_000) - 2.0 * fraud
+    said = 1 / (1 + np.exp(-fit_curve(raw, fraud, np.ones(1_000)).at(raw)))
+
+    np.testing.assert_allclose(said, 0.05, rtol=0.05)
 
 
 def test_a_class_left_out_is_not_seen() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from riskd.adapters.decision_log import DECISIONS, read_segments
+from riskd.adapters.decision_log import DECISIONS
 from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.config.places import data_directory
@@ -22,6 +22,7 @@ from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import read_truth
 from riskd.offline.world.run import Made, read_made, run
 from riskd.wiring import load_release
+from tests.decision_log import read_segments
 from tests.offline.world.small import SmallGeo, world
 
 RELEASE: Final = load_release(Settings())

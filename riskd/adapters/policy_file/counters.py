@@ -1,0 +1,41 @@
+"""Reads the counters of a policy: the custom attributes whose values are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+import yaml
+
+from riskd.adapters.policy_file.contradictions import counters_in
+from riskd.adapters.policy_file.document import Document
+from riskd.core.counters import MOST
+
+ATTRIBUTE: Final = r"[a-z][a-z0-9_]{0,62}"
+"""Matches names of attributes, as the settings do."""
+
+
+def read_counters(document: Document, node: yaml.Node | None, declared: Collection[str] | None) -> dict[str, yaml.Node]:
+    """The counters, each with its node. `declared`: the attributes that attempts may carry; None if that is unknown."""
+    found: dict[str, yaml.Node] = {}
+    for item in document.items(node, "counters"):
+        name = document.text(item, "a counter", ATTRIBUTE, "the name of an attribute, in lower_snake_case")
+        if name in found:
+            document.wrong(item, "duplicate_key", "remove one of them", key=name)
+        elif name is not None:
+            found[name] = item
+            if declared is not None and name not in declared:
+                near = get_close_matches(name, declared, n=1)
+                remedy = f"did you mean {near[0]}?" if near else "add it to attributes.names in the settings"
+                document.wrong(item, "undeclared_counter", remedy, name=name)
+    if node is not None and len(found) > MOST:
+        document.wrong(node, "too_many", "keep those that decide most", what="counters", limit=MOST)
+    return found
+
+
+def check_counters(document: Document, counters: dict[str, yaml.Node], conditions: Sequence[str]) -> None:
+    """Note each counter that no condition names, unless one names another by mistake."""
+    used = frozenset[str]().union(*map(counters_in, conditions))
+    for name in counters.keys() - used if used <= counters.keys() else ():
+        document.wrong(counters[name], "unused_counter", "remove it, or use it in a condition", name=name)

@@ -1,0 +1,268 @@
+"""Counters, from the policy to the condition, the histories and the decision log."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.cel_rules import CelCompiler
+from riskd.adapters.policy_file import load_cases, read_policy
+from riskd.config import Settings, data_directory
+from riskd.config.settings import Attributes
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Outcome
+from riskd.core.errors import InvalidFile, InvalidPolicy
+from riskd.core.features import NAMES
+from riskd.core.history import DAY, HOUR
+from riskd.core.lineup import Lineup
+from riskd.core.policy import Policy
+from riskd.core.record import AssessmentRecord
+from riskd.engine import Engine
+from riskd.offline.policies.cases import run_cases
+from riskd.offline.policies.replay import replay
+from riskd.wiring import load_release
+from tests.adapters.sections import HEAD
+from tests.bench import LOGIN, parts
+from tests.cases.world import NOW
+from tests.docs.counters_example import cases, counting_policy
+from tests.doubles import FailingStore, ListLog
+
+COMPILER: Final = CelCompiler(NAMES)
+RULE: Final = """
+  - name: mule
+    when: "{when}"
+    then: DENY
+    reason: MULE
+    text: Many accounts pay this payee.
+    journeys: all
+"""
+SHIPPED: Final = load_release(Settings())
+
+
+def policy(when: str = "counted.payee.subjects_24h >= 2.0", counters: str = "[payee]", more: str = "") -> Policy:
+    return read_policy("policy", f"{HEAD}counters: {counters}\nrules:{RULE.format(when=when)}{more}", COMPILER)
+
+
+def release_of(one: Policy, name: str = "counting") -> Release:
+    return replace(SHIPPED, id=name, policies={**SHIPPED.policies, "customer": one})
+
+
+class Desk:
+    """An engine whose policy counts payees. `now` is the time."""
+
+    def __init__(self, one: Policy | None = None) -> None:
+        self.now, self.log, self.store, self._ids = NOW, ListLog(), FailingStore(reads=True, writes=True), count()
+        made = parts(
+            log=self.log, store=self.store, clock=lambda: self.now, attributes=frozenset({"payee", "phone", "code"})
+        )
+        self.engine = Engine(made, release_of(one or policy()))
+
+    def pay(self, payee: str = "mallory", subject: str = "alex", **changes: object) -> Assessment:
+        """One payment, with a request id of its own unless `changes` name one."""
+        attributes = {"payee": payee} if payee else {}
+        usual = {
+            "journey": "payment",
+            "subject": subject,
+            "attributes": attributes,
+            "request_id": f"r{next(self._ids)}",
+        }
+        return self.engine.assess(replace(LOGIN, **{**usual, **changes}), 10.0)
+
+    def counted(self, **changes: object) -> dict[str, float]:
+        """What the log says was counted before one more payment."""
+        self.pay(**changes)  # type: ignore[arg-type]
+        line = self.log.records()[-1]
+        assert isinstance(line, AssessmentRecord)
+        return {name.removeprefix("payee."): value for name, value in line.facts.counted.items()}
+
+
+def test_counts_come_before_the_attempt() -> None:
+    """The first attempt with a value finds nothing; each later one finds those before it, of its value alone."""
+    desk = Desk()
+    nothing = {"attempts_1h": 0.0, "attempts_24h": 0.0, "failures_1h": 0.0, "failures_24h": 0.0, "subjects_24h": 0.0}
+
+    assert desk.counted() == nothing
+    assert desk.counted() == {**nothing, "attempts_1h": 1.0, "attempts_24h": 1.0, "subjects_24h": pytest.approx(1, 0.1)}
+    assert desk.counted(subject="robin", credential_result="failed")["attempts_24h"] == 2.0
+    again = desk.counted()
+    assert (again["failures_1h"], again["failures_24h"]) == (1.0, 1.0)
+    assert again["subjects_24h"] == pytest.approx(2, 0.1)
+    assert desk.counted(payee="grandma") == nothing
+
+
+def test_a_condition_reads_the_counts() -> None:
+    """A rule hits once enough accounts have used the value."""
+    desk = Desk()
+    tiers = [desk.pay(subject=subject).requirement.tier.name for subject in ("a", "b", "c")]
+
+    assert tiers == ["STEP_UP", "STEP_UP", "DENY"]
+    assert desk.pay(payee="grandma").requirement.tier.name == "STEP_UP"
+
+
+def test_counts_expire() -> None:
+    """Counts of the last hour and of the last day end with them, and the record is deleted after the activity's
+    retention."""
+    desk = Desk()
+    desk.pay()
+    desk.now += 2 * HOUR
+    later = desk.counted()
+    assert (later["attempts_1h"], later["attempts_24h"]) == (0.0, 1.0)
+    desk.now += 2 * DAY
+    assert set(desk.counted().values()) == {0.0}
+
+
+@pytest.mark.parametrize("when", ["counted.payee.subjects_24h < 9.0", "!(counted.payee.attempts_1h > 0.0)"])
+def test_unknown_counts_decide_nothing(when: str) -> None:
+    """Without the attribute, or with a store that cannot be read, counts are unknown: no condition on them hits."""
+    desk = Desk(policy(when))
+    assert desk.pay().requirement.tier.name == "DENY"
+    for changes in ({"payee": ""}, {"attributes": {"payee": ""}}, {"attributes": {"phone": "1"}}):
+        assert desk.pay(**changes).requirement.tier.name == "STEP_UP"
+        assert not desk.counted(**changes)
+    desk.store.reads = False
+    assert desk.pay().requirement.tier.name == "STEP_UP"
+    assert not desk.counted()
+
+
+def test_what_could_not_be_read_is_counted() -> None:
+    """An attempt whose counts could not be read still counts."""
+    desk = Desk()
+    desk.store.reads = False
+    desk.pay()
+    desk.store.reads = True
+    assert desk.counted()["attempts_24h"] == 1.0
+
+
+def test_a_repeated_request_counts_once() -> None:
+    """The same request id, sent again, is one attempt."""
+    desk = Desk()
+    first = desk.pay(request_id="same")
+    assert desk.pay(request_id="same").id == first.id
+    assert desk.counted()["attempts_24h"] == 1.0
+
+
+def test_a_later_failure_counts() -> None:
+    """A challenge that fails later counts as a failure of the value, once, as it does for the address."""
+    desk = Desk()
+    answer = desk.pay()
+    for _ in range(2):
+        desk.engine.record(Outcome(assessment_id=answer.id, kind="challenge_failed"), 10.0)
+    counted = desk.counted()
+    assert (counted["failures_1h"], counted["failures_24h"], counted["attempts_24h"]) == (1.0, 1.0, 1.0)
+
+
+def test_values_are_apart() -> None:
+    """The same text counts separately in two attributes, two tenants and two identity domains."""
+    desk = Desk(policy("counted.payee.attempts_24h > 0.0 || counted.phone.attempts_24h > 0.0", "[payee, phone]"))
+    desk.pay()
+    assert desk.counted(tenant="acme")["attempts_24h"] == 0.0
+    assert desk.counted(payee="", attributes={"phone": "mallory"})["phone.attempts_24h"] == 0.0
+    both = desk.counted(attributes={"payee": "mallory", "phone": "mallory"})
+    assert (both["attempts_24h"], both["phone.attempts_24h"]) == (1.0, 1.0)
+
+
+def test_the_value_is_nowhere_in_the_store() -> None:
+    """No key and no record has the raw value."""
+    desk = Desk()
+    answer = desk.pay("a-very-long-payee")
+    desk.engine.record(Outcome(assessment_id=answer.id, kind="challenge_failed"), 10.0)
+    assert desk.store._records
+    assert not any(b"payee" in key + record for key, record in desk.store._records.items())
+
+
+def test_a_policy_without_counters_keeps_nothing_of_attributes() -> None:
+    """Attributes change no record, unless a counter counts them."""
+    records = []
+    for attributes in ({}, {"payee": "mallory"}):
+        desk = Desk(read_policy("policy", HEAD, COMPILER))
+        desk.pay(attributes=attributes, request_id="")
+        records.append(sorted(map(len, desk.store._records.values())))
+    assert records[0] == records[1]
+
+
+def test_every_release_in_use_is_counted_for() -> None:
+    """Counters of a candidate and of a shadow release count every attempt, whichever release decides: so a candidate
+    that decides for few sees the counts of all, and they are there once it is activated."""
+    desk = Desk(read_policy("policy", HEAD, COMPILER))
+    candidate, shadow = (
+        release_of(policy(f"counted.{name}.attempts_1h > 0.0", f"[{name}]"), name) for name in ("payee", "phone")
+    )
+    desk.engine.install(Lineup(desk.engine.release, candidate, 0.0, shadow))
+    desk.pay(attributes={"payee": "m", "phone": "1"})
+    counted = desk.counted(attributes={"payee": "m", "phone": "1", "code": "2"})
+
+    assert (counted["attempts_24h"], counted["phone.attempts_24h"]) == (1.0, 1.0)
+    assert not any(name.startswith("code") for name in counted)
+
+
+def test_a_tenant_inherits_the_counters() -> None:
+    """A tenant's policy has the counters of the policy that it refines."""
+    desk = Desk(policy(more="tenants:\n  acme:\n    explicit_consent: true\n"))
+    desk.pay(tenant="acme")
+    assert desk.counted(tenant="acme")["attempts_24h"] == 1.0
+
+
+def test_the_cases_of_the_page_hold(tmp_path: Path) -> None:
+    """The example of docs/policy.md is a policy, and its cases pass."""
+    file = tmp_path / "customer.yaml"
+    file.write_text(cases())
+    example = read_policy("policy", counting_policy(), COMPILER)
+    report = run_cases([load_cases(file, lambda _: example)])
+    assert [result.differences for result in report.results] == [(), ()]
+
+
+def test_a_case_names_known_counts(tmp_path: Path) -> None:
+    """A case may name the counts of the policy, each at least 0, and none whose source is a gap."""
+    file = tmp_path / "customer.yaml"
+    given = "{payee.subjects_24h: -1, payee.subject_24h: 1, payee.attempts_1h: 2}"
+    file.write_text(
+        "domain: customer\ncases:\n- {description: It., journey: login, expect: {tier: BASELINE}, "
+        f"gaps: {{reputation: unavailable}}, counted: {given}}}\n"
+    )
+    with pytest.raises(InvalidPolicy) as caught:
+        load_cases(file, lambda _: policy())
+    assert [problem.what for problem in caught.value.problems] == [
+        "payee.subjects_24h must be between 0 and 1e+09",
+        "unknown count 'payee.subject_24h'",
+        "payee.attempts_1h is given, but its source 'reputation' is among the gaps",
+    ]
+
+
+def test_more_than_four_counters_are_refused() -> None:
+    """A policy has at most four counters."""
+    names = [f"a{at}" for at in range(5)]
+    when = " + ".join(f"counted.{name}.attempts_1h" for name in names)
+    with pytest.raises(InvalidPolicy, match="16:11: more than 4 counters"):
+        policy(f"{when} > 1.0", f"[{', '.join(names)}]")
+    policy(" + ".join(f"counted.{name}.attempts_1h" for name in names[:4]) + " > 1.0", f"[{', '.join(names[:4])}]")
+
+
+def test_a_service_refuses_a_counter_of_an_undeclared_attribute(tmp_path: Path) -> None:
+    """A release whose policy counts an attribute that the settings do not declare does not load: it would never
+    count."""
+    for source in data_directory("policies").glob("*.yaml"):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    (tmp_path / "customer.yaml").write_text(counting_policy())
+    settings = replace(Settings(), release=replace(Settings().release, policies=str(tmp_path)))
+    with pytest.raises(InvalidFile) as caught:
+        load_release(replace(settings, attributes=Attributes(names=("phone", "payee"))))
+    (problem,) = caught.value.problems
+    assert str(problem).endswith("counter 'payee_id' is no attribute that the settings declare (did you mean payee?)")
+    load_release(replace(settings, attributes=Attributes(names=("phone", "payee_id"))))
+
+
+def test_the_log_decides_again() -> None:
+    """Every record decides again as it did. Without its counts, conditions on them do not hit."""
+    desk = Desk()
+    for subject in "abcd":
+        desk.pay(subject=subject)
+    lines = [line for line in desk.log.records() if isinstance(line, AssessmentRecord)]
+    again = [replay(policy(), line).ruling.tier.name for line in lines]
+    assert again == [line.tier for line in lines] == ["STEP_UP", "STEP_UP", "DENY", "DENY"]
+    older = replace(lines[-1], facts=replace(lines[-1].facts, counted={}))
+    assert replay(policy(), older).ruling.tier.name == "STEP_UP"
