@@ -102,7 +102,9 @@ def test_what_cannot_be_read_is_as_it_was() -> None:
     ((known,), _) = store.read((COUNTRY,), (), NOW, 1.0)
     assert known is not None
     shared.unread = lambda place: place in (COUNTRY[:PLACE], SUBJECT[:PLACE])
-    for later in (0.0, 6.0, 60.0, 3600.0):
+    for quiet in (10.0, 20.0):
+        assert units(store, OTHER, NOW + quiet) == 1
+    for later in (30.0, 60.0, 3600.0):
         with pytest.raises(IncompleteRead) as part:
             store.read((SUBJECT, COUNTRY, OTHER), (), NOW + later, 1.0)
         assert part.value.unread == {SUBJECT}

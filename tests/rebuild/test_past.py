@@ -5,14 +5,15 @@ from __future__ import annotations
 from binascii import crc32
 
 import pytest
+from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.core.attempt import Outcome
+from riskd.core.attempt import Behaviour, Outcome
 from riskd.core.features.sharing import CROWD
-from riskd.core.history import decode
+from riskd.core.history import DAY, decode
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
-from riskd.core.stored import payload
+from riskd.core.stored import PLACE, payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
 from tests.doubles import ListLog, PartialStore
@@ -50,6 +51,23 @@ def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
     store.unread = lambda _: False
     again = MemoryStore()
     live_through(Past(again, Pseudonyms(PEPPER), COUNTING.policies), log.lines)
+    assert records(again, town.now) == records(store, town.now)
+
+
+def test_a_rhythm_that_was_compared_with_nothing_is_taught_as_it_was() -> None:
+    """If the subject's history could not be read, its typing rhythm was not clamped, and is not in a replay."""
+    log, store = ListLog(), PartialStore()
+    town = Town(log, store=store)
+    for interval, lost in ((110.0, False),) * 9 + ((900.0, True), (900.0, False)):
+        town.now += DAY
+        typed = replace(attempt({"subject": "kim"}), behaviour=Behaviour(typing_intervals_ms=(interval,) * 9))
+        place = bytes.fromhex(town.engine.assess(typed, 10.0).id[: 2 * PLACE])
+        store.unread = lambda one, place=place, lost=lost: lost and one == place  # type: ignore[misc]
+        answer = town.engine.assess(typed, 10.0)
+        town.engine.record(Outcome(assessment_id=answer.id, kind="confirmed_legitimate"), 10.0)
+        store.unread = lambda _: False
+    again = MemoryStore()
+    live_through(Past(again, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
     assert records(again, town.now) == records(store, town.now)
 
 
