@@ -114,7 +114,8 @@ def test_everything_held_is_exported(office: Office) -> None:
 
 
 def test_a_summary_says_what_support_needs(office: Office) -> None:
-    """The summary has first and last sign-in, units, devices and places, sensitive steps and open receipts."""
+    """The summary has first and last sign-in, units, devices and places, sensitive steps, challenges that were
+    not met, and open receipts."""
     for _ in range(4):
         office.sign_in("anne")
         office.now += WEEK
@@ -128,7 +129,7 @@ def test_a_summary_says_what_support_needs(office: Office) -> None:
     assert (country.units, country.last - country.first) == (4 * UNITS, 3 * WEEK)
     assert 0 < country.trust <= country.units
     assert {"device", "network", "country", "browser"} <= {table for table, _ in seen}
-    assert [(step.kind, step.time) for step in told.steps] == [("recovery", office.now)]
+    assert [(step.kind, step.time) for step in told.steps] == [("recovery", office.now), ("unmet", office.now)]
     assert len(told.open) == 5
     newest = told.open[0]
     assert (newest.id, newest.journey, newest.reported) == (latest.id, "recovery", ("challenge_failed",))

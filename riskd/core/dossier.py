@@ -34,7 +34,7 @@ from riskd.core.tallies import SEEN, Tallies
 
 OPEN: Final = 100
 """Most open assessments in a summary."""
-_STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration")
+_STEPS: Final = ("recovery", "recovered", "profile_update", "payment", "registration", "unmet")
 _REPORTED: Final[dict[Mark, str]] = {
     (0,): "reported_low",
     (1,): "reported_medium",
@@ -60,7 +60,8 @@ class Seen(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """A sensitive step of a subject, or a security event about it. `time` is in epoch seconds."""
+    """A sensitive step of a subject, a challenge that it did not meet, or a security event about it. `time` is in epoch
+    seconds."""
 
     kind: str
     time: float

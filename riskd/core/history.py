@@ -369,6 +369,12 @@ def newest(history: History, kind: str, now: float) -> Mark | None:
     return None
 
 
+def lately(history: History, kind: str, now: float, seconds: float) -> float:
+    """How many marks of a kind are younger than `seconds`, and at most `AHEAD` seconds after `now`."""
+    marks = history.marks.get(kind)
+    return float(sum([now - seconds < mark[0] <= now + AHEAD for mark in marks])) if marks else 0.0
+
+
 def last_visit(history: History, now: float) -> float | None:
     """Time of the subject's last proven sign-in, None if unknown. Each sets a mark `place`, or else `visit`."""
     return max([mark[0] for kind in ("place", "visit") if (mark := newest(history, kind, now))], default=None)

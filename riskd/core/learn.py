@@ -34,6 +34,8 @@ breach: whoever has the password may have added the PIN."""
 UNITS: Final = 6
 """Units taught by a challenge passed with a key, or by a person's confirmation; any other proof teaches one. Six are
 enough for a value to be the subject's own at once."""
+UNMET: Final = frozenset({"challenge_failed", "challenge_abandoned"})
+"""Outcomes of a challenge that was not met: denied, answered wrongly, or left until it timed out."""
 TYPING_CLAMP: Final = 2.0
 """How far, in standard deviations, a lesson's typing rhythm may lie from the subject's; it is clamped to that."""
 
@@ -240,7 +242,8 @@ def settle(
     1. Confirmed fraud undoes what the attempt taught. It never teaches afterwards.
     2. A proof teaches once, and a stronger proof later adds the difference. It is a proof if a passed challenge meets
        the requirement, if a session is established or a recovery completed once it is met, or if a person confirms it.
-    3. A failed challenge or recovery counts as a failure, once. An abandoned one changes nothing.
+    3. A failed challenge or recovery counts as a failure, once. A failed or abandoned challenge leaves a mark `unmet`,
+       once for both; no later outcome takes it back.
     """
     receipt = after_challenge(receipt, outcome.kind, outcome.amr)
     return settle_units(receipt, outcome.kind, max(receipt.taught, _units(receipt, outcome)), now, retention)
@@ -264,6 +267,7 @@ def settle_units(
     `settle` computes the units; a rebuild takes them from the decision log.
     """
     first, gain = kind not in receipt.reported, units - receipt.taught
+    unmet = kind in UNMET and UNMET.isdisjoint(receipt.reported)
     if first:
         receipt = msgspec.structs.replace(receipt, reported=(*receipt.reported, kind))
     if kind == "confirmed_fraud":
@@ -275,6 +279,8 @@ def settle_units(
         deltas = tuple([Delta(key + ACTIVITY, now, now + retention.activity, counts) for key, counts in who])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
+    if unmet:
+        deltas += (unmet_delta(receipt.lesson.subject, now, retention),)
     if gain <= 0 or receipt.fraud:
         return receipt, deltas
     return msgspec.structs.replace(receipt, taught=units), (*deltas, *lesson_deltas(receipt.lesson, gain, retention))
@@ -297,6 +303,12 @@ def _units(receipt: Receipt, outcome: Outcome) -> int:
 def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """The delta of a completed recovery, which is remembered as one of the subject's sensitive steps."""
     return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
+
+
+def unmet_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
+    """The delta of a challenge that was not met. Its mark has microseconds, so that several in one second all count."""
+    mark = (int(now), int(now % 1 * 1_000_000))
+    return Delta(subject + ACTIVITY, now, now + retention.activity, (), (("unmet", mark),))
 
 
 def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:

@@ -348,7 +348,8 @@ def _readers(release: Release, wanted: Sequence[tuple[_Owner, Content]]) -> dict
 
 
 def _used(release: Release) -> _Watch:
-    """An engine after weeks of sign-ins by one person and others, a recovery, security events, and password guesses."""
+    """An engine after weeks of sign-ins by one person and others, a recovery, security events, password guesses, and
+    challenges that nobody met."""
     watch = _Watch(release)
     legitimate = Outcome(assessment_id="", kind="confirmed_legitimate")
     others = [replace(_STRANGER if n % 2 else _LOGIN, subject=f"other {n}", request_id="") for n in range(_OTHERS)]
@@ -365,6 +366,7 @@ def _used(release: Release) -> _Watch:
         watch.engine.record_event(event, 60.0)
     watch.now = NOW - 300
     for attempt in (_LOGIN, _STRANGER, replace(_LOGIN, subject="mark"), replace(_STRANGER, subject="mary")):
-        watch.assess(replace(attempt, request_id="", credential_result="failed"))
+        answer = watch.assess(replace(attempt, request_id="", credential_result="failed"))
+        watch.tell(answer, Outcome(assessment_id="", kind="challenge_abandoned"))
     watch.now = NOW
     return watch

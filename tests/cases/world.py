@@ -17,6 +17,7 @@ A case is a YAML file:
 - `tried`: recent attempts that taught nothing: an attempt with `minutes_ago`, `times`, and `accounts`, the number of
   strangers' accounts on which it was tried; with `colleagues` it was tried on theirs.
 - `recovered`: minutes since each completed recovery of the account.
+- `unmet`: minutes since each challenge of the account that failed or was abandoned.
 - `events`: security events about the account: `kind` and other fields of `SecurityEvent`, with `minutes_ago`.
 - `expect`: the main parts of the answer and of its decision record, complete and in order. One answer in sixteen is
   explained although nothing was raised; which ones depends on the request id, which is the name of the file.
@@ -131,6 +132,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     taught: list[str | Words] = []
     tried: list[Words] = []
     recovered: list[float] = []
+    unmet: list[float] = []
     events: list[Words] = []
 
 
@@ -181,6 +183,8 @@ class Case:
         keys, _ = facts(self.attempt, _EVERYWHERE, NOW, MemoryStore())
         for minutes in self.file.recovered:
             store.write((learn.recovery_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+        for minutes in self.file.unmet:
+            store.write((learn.unmet_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
         for entry in self.file.events:
             told: Words = {"domain": self.attempt.domain, "subject": self.attempt.subject, "minutes_ago": 0} | entry
             told["time"] = NOW - told.pop("minutes_ago") * 60

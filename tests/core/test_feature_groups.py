@@ -14,7 +14,21 @@ from riskd.core.features.federation import strength
 from riskd.core.features.geodesy import distance_km
 from riskd.core.features.sequence import LONG_AGO_H
 from riskd.core.history import DAY, HOUR, WEEK, cardinality
-from tests.core.builders import BERGEN, ELSEWHERE, HOME, LAPTOP, NOW, OSLO, SYDNEY, World, crowd, settled, sign_in
+from riskd.core.learn import unmet_delta
+from tests.core.builders import (
+    BERGEN,
+    ELSEWHERE,
+    HOME,
+    LAPTOP,
+    NOW,
+    OSLO,
+    SYDNEY,
+    World,
+    crowd,
+    keys_of,
+    settled,
+    sign_in,
+)
 
 THIEF = replace(LAPTOP, device_id="thief", fingerprint="f-thief", timezone="Australia/Sydney", languages=("en-AU",))
 AWAY: dict[str, Any] = {"place": SYDNEY, "route": ELSEWHERE, "device_offset_min": 600}
@@ -297,6 +311,22 @@ def test_velocity_forgets() -> None:
     found = seen(world, stolen(), NOW + DAY + 2 * HOUR, **AWAY)
 
     assert found["subject_failures_24h"] == found["address_subjects_24h"] == found["address_failure_ratio_24h"] == 0
+
+
+@pytest.mark.parametrize(
+    ("minutes", "count"),
+    [((), 0), ((59,), 1), ((61, 60), 0), ((61, 59, 1), 2), ((-4, -6), 1), ((50, 40, 30, 20, 10), 4)],
+    ids=["none", "within the hour", "older", "some older", "ahead and far ahead", "more than four"],
+)
+def test_challenges_that_were_not_met_count_for_an_hour(minutes: tuple[int, ...], count: int) -> None:
+    """Those of the last hour count, up to four; one that a clock a little ahead noted counts, and one further ahead
+    does not. Other accounts are not concerned."""
+    world = settled()
+    subject = keys_of(sign_in(), {}).subject
+    world.apply(*(unmet_delta(subject, NOW - 60 * each) for each in minutes))
+
+    assert seen(world, sign_in())["subject_unmet_1h"] == count
+    assert seen(world, sign_in(subject="other"))["subject_unmet_1h"] == 0
 
 
 def test_sequence_remembers_sensitive_steps() -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from riskd.core import learn
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES, Attempt, Behaviour, Network, Outcome
 from riskd.core.context import Context, Missing, Place, Route
-from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse, slot
+from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse, lately, slot
 from riskd.core.learn import Lesson, Receipt, lesson_deltas, settle
 from riskd.core.marks import MARKS, placed
 from riskd.core.pseudonym import Keys
@@ -179,11 +179,9 @@ def test_repeating_an_outcome_teaches_nothing_more(kept: Receipt, reported: Outc
 
 
 @law
-@given(
-    receipts, st.lists(outcomes.filter(lambda one: one.kind in PROOFS), max_size=5), st.randoms(use_true_random=False)
-)
+@given(receipts, st.lists(proofs, max_size=3, unique_by=lambda one: one.kind), st.randoms(use_true_random=False))
 def test_the_order_of_proofs_does_not_matter(kept: Receipt, given_in: list[Outcome], random: Random) -> None:
-    """Proofs teach the same in the end, whatever their order."""
+    """Proofs of different kinds teach the same in the end, whatever their order."""
     shuffled = random.sample(given_in, len(given_in))
 
     assert settled(kept, *shuffled)[0].taught == settled(kept, *given_in)[0].taught
@@ -205,7 +203,7 @@ def test_a_failure_counts_at_every_entity(kind: str) -> None:
     keys = replace(KEYS, device=b"", asn=b"n" * 16)
     tried, wrong = (learn.attempt_deltas(attempt(credential_result=each), keys, LATER) for each in ("", "failed"))
     kept = replace(receipt(), activity=(keys.subject, keys.address, keys.network, keys.asn))
-    _, deltas = settled(kept, outcome(kind))
+    deltas = [delta for delta in settled(kept, outcome(kind))[1] if delta.counts]
 
     assert [delta.key for delta in deltas] == [delta.key for delta in wrong]
     for delta, right, failed in zip(deltas, tried, wrong, strict=True):
@@ -215,12 +213,57 @@ def test_a_failure_counts_at_every_entity(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["challenge_abandoned", "sign_in_abandoned"])
-def test_abandoning_changes_nothing(kind: str) -> None:
-    """An abandoned challenge or sign-in is neither a proof nor a failure."""
+def test_abandoning_is_neither_a_proof_nor_a_failure(kind: str) -> None:
+    """An abandoned challenge or sign-in teaches nothing and counts nowhere as a failure; an abandoned sign-in changes
+    nothing at all."""
     kept, deltas = settle(receipt(satisfied=True), outcome(kind), LATER)
 
-    assert deltas == ()
+    assert [delta.counts for delta in deltas if delta.counts] == []
+    assert (deltas == ()) == (kind == "sign_in_abandoned")
     assert replace(kept, reported=()) == receipt(satisfied=True)
+
+
+def unmet(deltas: Iterable[Delta]) -> list[Delta]:
+    return [delta for delta in deltas if any(kind == "unmet" for kind, _ in delta.marks)]
+
+
+@law
+@given(receipts, st.lists(outcomes, max_size=6), st.floats(0, HOUR))
+def test_a_challenge_that_was_not_met_is_remembered_once(kept: Receipt, reported: list[Outcome], later: float) -> None:
+    """However an assessment's challenge failed or was abandoned, and however often that is reported, the subject
+    remembers one mark, of the first report, for as long as other activity. No other outcome leaves or removes one."""
+    moment, deltas = NOW + later, list[Delta]()
+    for one in reported:
+        kept, more = settle(kept, one, moment)
+        deltas += more
+        moment += 1.5
+    failed = [at for at, one in enumerate(reported) if one.kind in ("challenge_failed", "challenge_abandoned")]
+
+    marked = unmet(deltas)
+    assert [(delta.key, delta.time, delta.undo) for delta in marked] == [
+        (SUBJECT + ACTIVITY, NOW + later + 1.5 * at, False) for at in failed[:1]
+    ]
+    assert [delta.expires - delta.time for delta in marked] == [USUAL.activity] * len(marked)
+
+
+@law
+@given(st.lists(st.integers(0, 2 * 3600 * 1000), min_size=1, max_size=8, unique=True), st.data())
+def test_challenges_that_were_not_met_count_in_any_order(moments: list[int], data: st.DataObject) -> None:
+    """Of several challenges that were not met, also within one second, those of the last hour count, up to four; the
+    order in which they are reported, and repeating them, do not matter."""
+    deltas = [learn.unmet_delta(SUBJECT, NOW + moment / 1000) for moment in moments]
+    told = data.draw(st.permutations([*deltas, deltas[0]]))
+    in_turn, shuffled = History(), History()
+    for delta in deltas:
+        fold(in_turn, delta)
+    for delta in told:
+        fold(shuffled, delta)
+    now = NOW + max(moments) / 1000
+
+    assert in_turn == shuffled
+    recent = [moment for moment in moments if int(NOW + moment / 1000) > now - HOUR]
+    assert lately(in_turn, "unmet", now, HOUR) == min(len(recent), MARKS)
+    assert lately(in_turn, "unmet", now + HOUR, HOUR) == 0.0
 
 
 def test_an_unmet_requirement_teaches_nothing() -> None:

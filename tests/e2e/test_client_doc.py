@@ -97,12 +97,16 @@ def test_the_file_of_the_page_runs_as_it_stands(tmp_path: Path, service: Service
 
 
 def test_a_challenge_is_made_and_its_outcome_reported(app: App, service: Service) -> None:
-    """A script is challenged once; without methods the challenge fails, with both it passes."""
+    """A script is challenged once; without methods the challenge fails, with both it passes, and it is abandoned if
+    nobody answers."""
     steps = [sign_in("lee", f"{app.folder}-b{len(amr)}", *amr, user_agent=SCRIPT) for amr in ((), ("pwd", "otp"))]
-    failed, passed = app.play(service.address, *steps, deadline=PATIENT)
+    silent = {**sign_in("lee", f"{app.folder}-b", user_agent=SCRIPT), "amr": None}
+    failed, passed, ignored = app.play(service.address, *steps, silent, deadline=PATIENT)
     assert [(each["challenged"], each["established"]) for each in (failed, passed)] == [(1, False), (1, True)]
+    assert (ignored["challenged"], ignored["established"]) == (1, False)
     eventually(lambda: told(service, passed["assessment"]) == ["challenge_passed", "session_established"])
     assert told(service, failed["assessment"]) == ["challenge_failed"]
+    eventually(lambda: told(service, ignored["assessment"]) == ["challenge_abandoned"])
 
 
 def test_deny_is_final(app: App, service: Service) -> None:

@@ -42,6 +42,7 @@ SPANS: Final[Mapping[str, Span]] = {
     "0 to 4": _of(0.0, 1.0, 2.0, 3.0, 4.0, unusual=2.0),
     "0 none, 1 one factor, 2 two factors, 3 phishing-resistant": _of(0.0, 1.0, 2.0, 3.0),
     "0 low, 1 medium, 2 high": _of(0.0, 1.0, 2.0),
+    "challenges, at most 4": _of(0.0, 1.0, 2.0, 3.0, 4.0),
     "nats, -10 to 10": Span(-10.0, 10.0, unusual=3.0),  # twenty times likelier for a stranger
     "nats, 0 and up": _count(5.0),  # fewer than one in a hundred have it
     "hours, 0 to 12": Span(0.0, 12.0, unusual=6.0),

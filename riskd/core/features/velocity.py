@@ -10,7 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
-from riskd.core.history import DAY, HOUR, distinct, window
+from riskd.core.history import DAY, HOUR, distinct, lately, window
 
 CLEAN: Final = 4.0
 """Successful attempts that are added to every failure ratio, so that few attempts do not give a high one."""
@@ -81,6 +81,15 @@ FEATURES: Final = (
         reason="RECENT_FAILURES",
         why="failed attempts on this account in the last day: slow password guessing",
         text=_FAILING,
+        sources=("history",),
+    ),
+    _feature(
+        "subject_unmet_1h",
+        unit="challenges, at most 4",
+        reason="CHALLENGES_UNMET",
+        why="challenges on this account that failed or were abandoned in the last hour: somebody with the password "
+        "sends prompts until the owner accepts one",
+        text="Challenges on this account were not met.",
         sources=("history",),
     ),
     _feature(
@@ -252,6 +261,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         day.count(subject.tallies.attempt_day),
         hour.count(subject.tallies.failure),
         day.count(subject.tallies.failure_day),
+        lately(subject, "unmet", now, HOUR),
         distinct(subject, "address", now, DAY),
         minutes.count(address.tallies.attempt),
         tried,
