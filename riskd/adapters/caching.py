@@ -43,30 +43,32 @@ class CachingStore:
         """See `HistoryStore`. Common values may be up to `seconds` older than the rest of the snapshot."""
         if not self._filled_since <= now < self._filled_since + self._seconds:
             self._start_again(now)
-        cache, failure = self._cache, None
+        cache = self._cache
         answer = list(map(cache.get, histories, repeat(_UNKNOWN)))
         unknown = [at for at, history in enumerate(answer) if history is _UNKNOWN]
         asked = [histories[at] for at in unknown]
+        failure: IncompleteRead | None = None
+        unread: frozenset[bytes] = frozenset()
         try:
             found, contents = self._store.read(asked, documents, now, timeout)
         except IncompleteRead as error:
-            failure, found, contents = error, error.histories, error.documents
+            failure, found, contents, unread = error, error.histories, error.documents, error.unread
         common = {}
         for at, key, history in zip(unknown, asked, found, strict=True):
             answer[at] = history
             if key[-1:] == COMMON:
                 common[key] = history
-        if failure is not None:
-            earlier = {key: self._before[key] for key in failure.unread if key in self._before}
+        if unread:
+            earlier = {key: self._before[key] for key in unread if key in self._before}
             answer = [earlier.get(key, history) for key, history in zip(histories, answer, strict=True)]
-            common = {key: history for key, history in common.items() if key not in failure.unread} | earlier
-            failure.unread -= earlier.keys()
+            common = {key: history for key, history in common.items() if key not in unread} | earlier
+            unread -= earlier.keys()
         if len(cache) + len(common) > self._bound:
             cache.clear()
         cache.update(common)
         self._meter.recalled(len(histories) - len(asked), len(common))
-        if failure is not None and failure.unread:
-            raise IncompleteRead(failure.problems, answer, contents, failure.unread)
+        if failure is not None and unread:
+            raise IncompleteRead(failure.problems, answer, contents, unread)
         return answer, contents
 
     def _start_again(self, now: float) -> None:

@@ -20,7 +20,7 @@ from tests.faults.witness import DEADLINE, MARGIN, MOST, Witness, witness
 from tests.redis_servers import SLOTS, RedisServer, cluster, slot
 
 PEOPLE = 60
-OWN = 0.3
+OWN = 0.5
 """Time of riskd itself in seconds: enough for the living masters to answer on a busy machine."""
 LOST = SLOTS * 2 // 3
 """The first slot of the third master, which fails."""

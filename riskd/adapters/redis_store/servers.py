@@ -172,7 +172,8 @@ class Servers:
         """Send each server its requests, and note what came of them.
 
         Servers with an idle connection get theirs before the first reply is awaited, so a server that does not answer
-        delays no other. Then come those for which a connection has to be waited for; no other is held meanwhile.
+        delays no other. Then come those for which a connection has to be waited for, the most reliable first; no other
+        connection is held meanwhile.
         """
         shares: dict[Server, list[_Request]] = {}
         for request in requests:

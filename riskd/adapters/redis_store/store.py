@@ -52,6 +52,7 @@ class RedisStore:
 
     **Atomicity.** On one server a write is one script, so it happens completely or not at all. In a cluster that holds
     for each place; see `write` for several places. A read takes one round trip, and is a snapshot of each place.
+    What a server of a cluster cannot do does not keep the others from doing theirs.
 
     **Expiry.** Each record has its own expiry by the callers' clock, and is ignored afterwards. The server deletes a
     place after the expiry of its longest-lived record, and a few expired records at each write to their place.
@@ -82,7 +83,7 @@ class RedisStore:
         1. New documents (no record expected) and all deltas are sent in one round trip. If a swap fails, the deltas in
            other places are undone by a second one, except for slots of sketches.
         2. If a document is replaced, the swaps are sent first, and the deltas in other places once they have succeeded.
-        3. After Unavailable, some places may have changed and others not.
+        3. After Unavailable, some places may have changed and others not; after IncompleteWrite, that of the swaps has.
         """
         deadline = _deadline(timeout)
         if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:

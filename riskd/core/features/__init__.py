@@ -9,8 +9,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-from riskd.core.attempt import PURPOSES, Attempt
-from riskd.core.context import Context, Missing
+from riskd.core.attempt import Attempt
+from riskd.core.context import Context, Remembered
 from riskd.core.features import (
     attestation,
     behaviour,
@@ -69,15 +69,19 @@ def vector(attempt: Attempt, context: Context) -> list[float]:
     values: list[float] = []
     for compute in _COMPUTE:
         values += compute(attempt, context, past)
-    remembered, granted = context.remembered, attempt.consent
-    unread = () if isinstance(remembered, Missing) else remembered.unread
-    if granted is None and not unread:
-        return values
-    granted = PURPOSES if granted is None else ("security", *granted)
-    return [
-        value if feature.purpose in granted and not any(name in unread for name in feature.reads) else feature.missing
-        for feature, value in zip(FEATURES, values, strict=True)
-    ]
+    if attempt.consent is not None:
+        granted = ("security", *attempt.consent)
+        values = [
+            value if feature.purpose in granted else feature.missing
+            for feature, value in zip(FEATURES, values, strict=True)
+        ]
+    if isinstance(context.remembered, Remembered) and context.remembered.unread:
+        unread = frozenset(context.remembered.unread)
+        values = [
+            value if unread.isdisjoint(feature.reads) else feature.missing
+            for feature, value in zip(FEATURES, values, strict=True)
+        ]
+    return values
 
 
 def schema() -> str:

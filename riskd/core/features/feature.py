@@ -17,8 +17,8 @@ class Feature(Struct, frozen=True, kw_only=True):
     `context.SOURCES`; if one of them is Missing, so is the feature, except that `reputation` may be missing in part.
     `reads` are the histories that its value depends on, by their names in `Remembered.unread`; if one could not be
     read, the feature is missing. `purpose` is one of `attempt.PURPOSES`; without consent to it the feature is missing.
-    `reason` is a stable reason code. `why` explains the feature in the docs;
-    `text` is the reason given to people. With direction +1, `text` is true of values above `true_above`.
+    `reason` is a stable reason code. `why` explains the feature in the docs; `text` is the reason given to people.
+    With direction +1, `text` is true of values above `true_above`.
     """
 
     name: str
