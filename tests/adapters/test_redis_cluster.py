@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import socketserver
 import time
@@ -18,6 +19,8 @@ from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.adapters.redis_store.server import PAUSE
+from riskd.adapters.redis_store.servers import ENOUGH
 from riskd.adapters.rekeying import move as move_record
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta
@@ -386,3 +389,29 @@ def isolated(slots: bytes) -> Iterator[Address]:
 def in_step(master: RedisServer) -> bool:
     told = master.ask("WAIT", 1, 1000)
     return told == 1
+
+
+@pytest.mark.slow
+def test_a_dead_master_is_looked_for_with_few_questions(tmp_path: Path) -> None:
+    """While a master is dead, a worker under load asks few servers ten times a second at most who owns its slots,
+    however many there are."""
+    with cluster(tmp_path, masters=8) as nodes:
+        store, places = RedisStore([nodes[0].address], Access()), [*owned(0, 2000, 1), *owned(15_000, SLOTS - 1, 1)]
+        until(lambda: all(works(store, place) for place in owned(0, SLOTS - 1, 40)))
+        nodes[-1].kill()
+        alive = nodes[:-1]
+        before, begun = questions(alive), time.monotonic()
+        while time.monotonic() < begun + 1.0:
+            with pytest.raises(Unavailable):
+                counts(store, places)
+            time.sleep(0.001)
+        rounds = 1 + (time.monotonic() - begun) / PAUSE
+        assert 0 < questions(alive) - before <= ENOUGH * rounds
+        store.close()
+
+
+def questions(nodes: Sequence[RedisServer]) -> int:
+    """How often the nodes were asked who owns which slots."""
+    told = [node.ask("INFO", "commandstats") for node in nodes]
+    found = [re.search(rb"cmdstat_cluster\|slots:calls=(\d+)", each) for each in told if isinstance(each, bytes)]
+    return sum(int(each[1]) for each in found if each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from binascii import crc32, crc_hqx
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter, itemgetter
@@ -20,6 +21,8 @@ from riskd.core.errors import Problem, Unavailable
 
 REDIRECTIONS: Final = 8
 """Most redirections that one call follows while slots move."""
+ENOUGH: Final = 3
+"""Most answers of servers that a discovery compares, as long as each of them names servers that are down."""
 SLOTS: Final = 16_384
 """Slots of a cluster."""
 _AWAY: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH")
@@ -298,7 +301,8 @@ class Servers:
             self._discovering = False
 
     def _discover(self) -> Problem | None:
-        """Ask one server after the other until one names servers that are up for all slots, or use the best answer.
+        """Ask one server after the other until one names servers that are up for all slots, or use the best of
+        `ENOUGH` answers.
 
         A node that left the cluster, or lost contact with it, knows no slots, or old ones. Returns the problem of the
         last server if none answers.
@@ -306,8 +310,9 @@ class Servers:
         with self._known:
             for seed in self._seeds:
                 self._server(seed)
-            servers = sorted(self._servers.values(), key=lambda server: server.down)
-        fault, best, least = None, None, SLOTS + 1
+            servers = random.sample(list(self._servers.values()), len(self._servers))
+            servers.sort(key=lambda server: server.down)
+        fault, best, least, answers = None, None, SLOTS + 1, 0
         for server in servers:
             deadline = monotonic() + self._access.seconds
             try:
@@ -328,7 +333,8 @@ class Servers:
             lacking = sum(owners.count(owner) for owner in set(owners) if owner is None or owner.down)
             if lacking < least:
                 best, least = owners, lacking
-            if not lacking:
+            answers += 1
+            if not lacking or answers == ENOUGH:
                 break
         if best is None:
             return fault
