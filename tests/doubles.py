@@ -99,8 +99,8 @@ class PartialStore(MemoryStore):
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History | None], list[bytes | None]]:
-        """As `MemoryStore`, or what is in the other places. Outcomes, which read only documents, meet no fault."""
-        lost = frozenset(key for key in (*histories, *documents) if histories and self.unread(key[:PLACE]))
+        """As `MemoryStore`, or what is in the other places."""
+        lost = frozenset(key for key in (*histories, *documents) if self.unread(key[:PLACE]))
         found, contents = super().read(histories, documents, now, timeout)
         if not lost:
             return found, contents
@@ -120,6 +120,18 @@ class PartialStore(MemoryStore):
         if done and len(reached) < len(deltas):
             raise IncompleteWrite([Problem("store", "partly down", "wait")])
         return done
+
+
+class ForgetfulStore(PartialStore):
+    """A `PartialStore` on which outcomes, which read only documents, meet no fault."""
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History | None], list[bytes | None]]:
+        """As `PartialStore` if histories are read."""
+        if not histories:
+            return MemoryStore.read(self, (), documents, now, timeout)
+        return super().read(histories, documents, now, timeout)
 
 
 class SlowStore(MemoryStore):

@@ -28,6 +28,7 @@ from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, Unkno
 from riskd.core.features import NAMES
 from riskd.core.history import History
 from riskd.core.lineup import Lineup
+from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, RECEIPT, REPLY
 from riskd.core.retention import REPLY_SECONDS
 from riskd.core.stored import PLACE, Change
@@ -184,6 +185,25 @@ def test_an_answer_whose_receipt_is_lost_is_not_kept(release: Release) -> None:
     assert (bench.tries(), address is not None) == (0, True)
     with pytest.raises(UnknownAssessment):
         bench.tell(answer, "session_established")
+
+
+def test_an_outcome_needs_only_the_place_of_its_receipt(release: Release) -> None:
+    """After rotations of the pepper, a receipt may be in one of several places. If it is found, the others need not be
+    read; if it is not, and one could not be read, it may be there."""
+    store, layered = PartialStore(), Pseudonyms(b"the first of the peppers", (b"the second of the peppers",))
+    engine = Engine(parts(store=store, pseudonyms=layered), release)
+    answer = engine.assess(LOGIN, 10.0)
+    here, there = layered.receipt_pseudonyms(answer.id)
+    outcome = Outcome(assessment_id=answer.id, kind="session_established")
+    store.unread = part(there)
+    assert engine.record(outcome, 10.0).taught == 1
+    store.unread = part(here)
+    with pytest.raises(Unavailable):
+        engine.record(outcome, 10.0)
+    store.unread = lambda _: False
+    store.erase([here + RECEIPT])
+    with pytest.raises(UnknownAssessment):
+        engine.record(outcome, 10.0)
 
 
 def test_an_outcome_needs_the_store(release: Release) -> None:

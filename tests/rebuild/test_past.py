@@ -16,7 +16,7 @@ from riskd.core.recall import PROFILE
 from riskd.core.stored import PLACE, payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
-from tests.doubles import ListLog, PartialStore
+from tests.doubles import ForgetfulStore, ListLog
 from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import live_through, records
 
@@ -43,7 +43,7 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
 
 def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
     """Histories are restored bit for bit if some could not be read for some attempts, on which their lessons depend."""
-    log, store = ListLog(), PartialStore()
+    log, store = ListLog(), ForgetfulStore()
     town = Town(log, store=store, release=COUNTING)
     for lost in range(4):
         store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
@@ -56,7 +56,7 @@ def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
 
 def test_a_rhythm_that_was_compared_with_nothing_is_taught_as_it_was() -> None:
     """If the subject's history could not be read, its typing rhythm was not clamped, and is not in a replay."""
-    log, store = ListLog(), PartialStore()
+    log, store = ListLog(), ForgetfulStore()
     town = Town(log, store=store)
     for interval, lost in ((110.0, False),) * 9 + ((900.0, True), (900.0, False)):
         town.now += DAY

@@ -18,7 +18,7 @@ from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from tests.doubles import ListLog, PartialStore
+from tests.doubles import ForgetfulStore, ListLog
 from tests.offline.town import COUNTING, Town, lived
 
 LINES = 400
@@ -62,7 +62,7 @@ def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
 
 def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:
     """If histories could not be read for some attempts, the log says which, and a replay gives the same lines."""
-    log, store = ListLog(), PartialStore()
+    log, store = ListLog(), ForgetfulStore()
     town = Town(log, store=store, release=COUNTING)
     for lost in range(4):
         store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
