@@ -61,7 +61,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         tier = max(tier, hit.tier)
     reasons = _reasons(acting) if acting else []
     postures = journey.postures
-    expected = [gap for gap in context.missing if gap.source in postures]
+    gaps = [gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"]
+    expected = [gap for gap in gaps if gap.source in postures]
     for gap in expected:  # (4)
         posture = _posture(journey, gap)
         if posture is not None and posture > floor:
@@ -71,9 +72,8 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
     if withheld is not None:  # (5)
         tier = floor
         reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
-    gaps = tuple([gap for gap in context.missing if gap.source in postures or gap.why == "not_consented"])
     if context.stale:
-        gaps += tuple([Missing(source, "stale") for source in context.stale if source in postures])
+        gaps += [Missing(source, "stale") for source in context.stale if source in postures]
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
     met = satisfied(policy, attempt, context.now, rung, suspect=suspect)  # (6)
     if met and rung.unrestricted and not satisfied(policy, attempt, context.now, rung.unrestricted, suspect=suspect):
@@ -83,7 +83,7 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         level=policy.level(score),
         requirement=rung.met if met else rung.unmet,
         reasons=tuple(reasons),
-        gaps=gaps,
+        gaps=tuple(gaps),
         coverage=coverage(len(expected), len(postures)),
         valid_for_s=journey.valid_for_s,
         raised=tier > floor,

@@ -377,4 +377,5 @@ def lately(history: History, kind: str, now: float, seconds: float) -> float:
 
 def last_visit(history: History, now: float) -> float | None:
     """Time of the subject's last proven sign-in, None if unknown. Each sets a mark `place`, or else `visit`."""
-    return max([mark[0] for kind in ("place", "visit") if (mark := newest(history, kind, now))], default=None)
+    latest = max(newest(history, "place", now) or (), newest(history, "visit", now) or ())
+    return latest[0] if latest else None

@@ -156,7 +156,7 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
     return Lesson(
         time=context.now,
         subject=keys.subject,
-        owners=tuple([key for key in (keys.device, keys.fingerprint) if key]),
+        owners=tuple(filter(None, (keys.device, keys.fingerprint))),
         address=keys.address,
         network=keys.network,
         common=tuple(filter(None, (*popularity.values(), keys.asn))),
@@ -223,7 +223,7 @@ def new_receipt(
         tier=requirement.tier,
         amr=() if requirement.satisfied else accepted,
         satisfied=requirement.satisfied,
-        activity=tuple([key for key in (keys.subject, keys.address, keys.network, keys.asn) if key]),
+        activity=tuple(filter(None, (keys.subject, keys.address, keys.network, keys.asn))),
         counted=tuple(keys.counted.values()) if keys.counted else (),
     )
 

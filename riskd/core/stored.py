@@ -51,7 +51,7 @@ class Change(Struct, frozen=True):
 
 def pack(expires: float, payload: bytes) -> bytes:
     """Make a record. `expires` is rounded up to a whole second."""
-    return _EXPIRY.pack(ceil(min(expires, _NEVER))) + payload
+    return _EXPIRY.pack(_NEVER if expires > _NEVER else ceil(expires)) + payload
 
 
 def expiry(record: bytes) -> int:

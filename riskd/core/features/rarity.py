@@ -47,9 +47,12 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     if past is None or past.everyone < ENOUGH:
         return _NONE
     values, unreadable = context.values, not isinstance(context.agent, Agent)
+    everyone, popularity = past.everyone, past.popularity
     return [
         math.nan
         if table not in values or (unreadable and table == "agent")
-        else max(math.log((past.everyone + 1) / (past.popularity[table] + 1)), 0.0)
+        else math.log((everyone + 1) / (popularity[table] + 1))
+        if popularity[table] < everyone
+        else 0.0
         for table in _TABLES
     ]

@@ -99,7 +99,7 @@ def _hour(past: Past, hour: str, now: float) -> float:
     """`hour_llr`. The domain's share is shrunk towards an even distribution over the day, with 24 sign-ins' weight."""
     hours, around = past.profile.tallies.hour or UNCOUNTED, _AROUND[hour]
     common = sum([counted_since(past.domain.hour, at, past.since) for at in around])
-    return _llr([hours.get(at) for at in around], past, now, (common + 3.0) / (past.everyone + 24.0))
+    return _llr([*map(hours.get, around)], past, now, (common + 3.0) / (past.everyone + 24.0))
 
 
 def _llr(tallies: list[list[int] | None], past: Past, now: float, population: float) -> float:
