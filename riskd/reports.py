@@ -39,7 +39,7 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
     deadline = perf_counter() + timeout
     keys = [pseudonym + RECEIPT for pseudonym in parts.pseudonyms.receipt_pseudonyms(outcome.assessment_id)]
     for _ in range(TRIES):
-        documents = _read(parts, keys, now, deadline)
+        documents = _receipts(parts, keys, now, deadline)
         stored = [(at, content) for at, content in zip(keys, documents, strict=True) if content is not None]
         if not stored:
             raise UnknownAssessment([_unknown(outcome.assessment_id)])
@@ -67,9 +67,8 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
     raise Unavailable([Problem("store", "other outcomes kept changing the receipt", "send the outcome again")])
 
 
-def _read(parts: Parts, keys: Sequence[bytes], now: float, deadline: float) -> list[bytes | None]:
-    """The documents under these keys, of which one may have the receipt. Raises Unavailable if it may be where nothing
-    could be read."""
+def _receipts(parts: Parts, keys: Sequence[bytes], now: float, deadline: float) -> list[bytes | None]:
+    """The documents under the keys of a receipt. Raises Unavailable if it was not found and some could not be read."""
     try:
         return parts.store.read((), keys, now, deadline - perf_counter())[1]
     except IncompleteRead as part:
