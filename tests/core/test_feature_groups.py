@@ -328,7 +328,7 @@ def test_challenges_that_were_not_met_count_for_an_hour(minutes: tuple[int, ...]
     does not. Other accounts are not concerned."""
     world = settled()
     subject = keys_of(sign_in(), {}).subject
-    world.apply(*(unmet_delta(subject, NOW - 60 * each) for each in minutes))
+    world.apply(*(unmet_delta(subject, NOW - 60 * each, NOW) for each in minutes))
 
     assert seen(world, sign_in())["subject_unmet_1h"] == count
     assert seen(world, sign_in(subject="other"))["subject_unmet_1h"] == 0
