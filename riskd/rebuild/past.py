@@ -99,6 +99,6 @@ class Past:
         before, tenant = receipts.decode(document, pseudonym[:PLACE], self._pseudonyms)
         retention = self._policies[before.domain].retention
         challenged = learn.after_challenge(before, line.kind, line.amr)
-        after, deltas = learn.settle_units(challenged, line.kind, line.taught, now, retention)
+        after, deltas = learn.settle_units(challenged, line.kind, line.taught, line.time, retention)
         swap = Swap(pseudonym + RECEIPT, document, receipts.encode(after, tenant), after.until(retention))
         self._store.write(deltas, (swap,), now, PATIENCE)
