@@ -180,7 +180,7 @@ def test_a_flood_at_the_proxy_costs_riskd_nothing(
 ) -> None:
     """While strangers flood the proxy over several connections, and connect again whenever it closes one, a known
     caller is answered each time, usually at once, and an answer costs riskd about what it costs without them. (At
-    riskd's own port, most of these floods cost it fifty times as much.)"""
+    riskd's own port, some of these floods cost it fifty times as much.)"""
     with flooding(name, proxy.address, str(proxy.folder / "ca.crt")):
         seen = beside(proxy.address, proxy.authority.trusted_by(), service, token)
     assert seen.errors == []
