@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Final
 
@@ -246,9 +247,13 @@ def test_speed_is_distance_over_time() -> None:
 def test_distance_follows_the_great_circle(
     here: tuple[float, float], there: tuple[float, float], expected: float
 ) -> None:
-    """Distances are right at the poles, between antipodes and across the date line."""
+    """Distances are right at the poles, between antipodes and across the date line; to nowhere there is none."""
     assert distance_km(*here, *there) == pytest.approx(expected, abs=1)
     assert distance_km(*here, *here) == 0
+    for at, nowhere in itertools.product(range(4), (math.nan, math.inf, -math.inf)):
+        places: list[float] = [*here, *there]
+        places[at] = nowhere
+        assert math.isnan(distance_km(*places))
 
 
 TRIES: Final[tuple[tuple[int, str, dict[str, Any]], ...]] = (

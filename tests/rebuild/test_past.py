@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.core.attempt import Outcome
@@ -36,6 +37,15 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     assert again == records(before.store, before.now)
     live_through(past, lines)
     assert records(store, before.now) == again
+
+
+def test_tiers_that_a_policy_has_no_longer_are_replayed(town: tuple[Town, list[bytes]]) -> None:
+    """A log of tiers that today's policy does not require of anybody is replayed, with all its records."""
+    before, lines = town
+    without = {domain: replace(policy, ladder={}, tenants={}) for domain, policy in COUNTING.policies.items()}
+    store = MemoryStore()
+    live_through(Past(store, Pseudonyms(PEPPER), without), lines)
+    assert records(store, before.now).keys() == records(before.store, before.now).keys()
 
 
 def test_a_crowds_address_is_no_place_when_replayed() -> None:
