@@ -171,7 +171,7 @@ def test_an_answer_that_is_cut_short_is_no_answer(
         monkeypatch.setenv("PROXY_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         thread = threading.Thread(target=cut_short, args=(server, sent), daemon=True)
         thread.start()
-        exec(PYTHON, code)  # noqa: S102
+        exec(PYTHON, code)
         assert code["assess"]("kim", LONDON, 5000) == (code["WITHOUT_ANSWER"], "")
         thread.join(PATIENCE)
 
