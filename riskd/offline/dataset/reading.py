@@ -49,14 +49,13 @@ class Wanted(Struct, frozen=True, kw_only=True):
     by_truth: bool = False
 
 
-def read_rows(
-    target: Target, wanted: Wanted, names: Sequence[str] = NAMES, *, counts: Counts | None = None
-) -> Rows:
+def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES, *, counts: Counts | None = None) -> Rows:
     """The rows of a dataset with these features, sorted by time and id.
 
     A feature without a column in a file is NaN there. Rows with another feature schema are left out, and counted in
-    `counts` as `other_features`; `riskd replay` computes these features for them. With `as_of`, later attempts and outcomes do not count, and labels are those of
-    that time. Besides the result, it needs memory for some batches. Raises InvalidFile.
+    `counts` as `other_features`; `riskd replay` computes these features for them. With `as_of`, later attempts and
+    outcomes do not count, and labels are those of that time. Besides the result, it needs memory for some batches.
+    Raises InvalidFile.
     """
     with target.readable():
         manifest = required(target)

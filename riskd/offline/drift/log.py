@@ -114,7 +114,7 @@ def _stored(source: Source, step: str, left_out: Counts) -> Iterator[tuple[str, 
 
     progress = source.begin(step, stored.rows(source.log))
     span = source.span
-    yield from stored.batches(source.log, span.domains, span.since, span.until, progress, left_out)
+    yield from stored.batches(source.log, span.domains, span.since, span.until, progress, left_out=left_out)
 
 
 def _read(source: Source) -> Iterator[tuple[str, Batch]]:

@@ -22,7 +22,7 @@ def rows(name: str) -> int:
 
 
 def batches(
-    name: str, domains: tuple[str, ...], since: float, until: float, progress: Progress, left_out: Counts
+    name: str, domains: tuple[str, ...], since: float, until: float, progress: Progress, *, left_out: Counts
 ) -> Iterator[tuple[str, Batch]]:
     """The assessments of these domains in a dataset, from `since` on and before `until` (epoch seconds).
 
