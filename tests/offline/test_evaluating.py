@@ -21,6 +21,7 @@ from tests.offline.made_rows import ATTACKS, rows
 
 BASE = read_forest(Path(__file__).parents[2] / "models" / "customer" / "hand-set-2")
 SMALL = Recipe(trees=5, leaves=6, base_share=0.5)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,7 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
     )
     old, effect, found = journey.bands.edges, 0.0, 1.0
     edges = old
-    while found > effect:  # stricter bands challenge others, who may resemble each other more
+    while found > effect:  # laxer bands challenge fewer, who may be more alike
         effect = found
         refused, needed = _refused(good, journey, budget, effect)
         if refused:
