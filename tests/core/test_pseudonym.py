@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from riskd.core.address import parse
@@ -65,6 +65,28 @@ def test_different_things_have_different_pseudonyms(
 def test_parts_do_not_run_into_one_another(one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> None:
     """A tenant cannot choose names that collide with those of another tenant."""
     assert ONE.digest(*one) != ONE.digest(*other)
+
+
+counted = st.tuples(
+    st.text(":ab1", max_size=3),
+    st.sampled_from(DOMAINS),
+    st.from_regex(r"[ab][ab_]?", fullmatch=True),
+    st.text(":ab_\0", min_size=1, max_size=3),
+)
+
+
+@law
+@given(counted, counted)
+@example(("", "customer", "a", "b:c"), ("", "customer", "ab", ":c"))
+@example(("a", "customer", "a", "b"), ("", "customer", "a", "a:b"))
+def test_counted_values_lie_apart(one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> None:
+    """Nobody chooses a value that counts for another tenant, domain, attribute or value, or for another thing."""
+
+    def key(tenant: str, domain: str, counter: str, value: str) -> bytes:
+        return ONE.counted(tenant, domain, {counter: value}, (counter,))[counter]
+
+    assert (key(*one) == key(*other)) == (one == other)
+    assert key(*one)[:PLACE] != ONE.digest(one[0], one[1], "subject", f"{other[2]}:{other[3]}")[:PLACE]
 
 
 def test_the_pepper_is_the_secret() -> None:

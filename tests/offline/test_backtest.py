@@ -221,20 +221,22 @@ def test_decisions_that_cannot_be_repeated_are_counted(tmp_path: Path) -> None:
 
 def test_decisions_from_before_a_counter_are_counted(tmp_path: Path) -> None:
     """A candidate's counter finds no counts in older decisions: they are counted, unless the attempt lacked the
-    attribute or the store was not read."""
-    old, unread, counted = (assessment(number, attributes={"payee": "m"}) for number in (1, 2, 3))
+    attribute or the store, or the part of it that has the value, could not be read."""
+    old, unread, partly, counted = (assessment(number, attributes={"payee": "m"}) for number in (1, 2, 3, 5))
+    gaps = tuple(Missing(source, "unavailable") for source in ("history", "reputation"))
     counts = {f"payee.{count}": 9.0 for count in COUNTS}
     write(
         tmp_path / "1.jsonl",
         old,
-        replace(unread, facts=replace(unread.facts, missing=(Missing("history", "unavailable"),))),
+        replace(unread, facts=replace(unread.facts, missing=gaps)),
+        replace(partly, facts=replace(partly.facts, missing=gaps[1:], unread=("counted.payee",))),
         replace(counted, facts=replace(counted.facts, counted=counts)),
         assessment(4),
     )
     rule = "  - {name: it, when: counted.payee.attempts_1h > 5.0, then: DENY, reason: A, text: B., journeys: all}\n"
     text = TEXT.replace("rules:\n", f"counters: [payee]\nrules:\n{rule}", 1)
     found = backtest(tmp_path, text)
-    assert (found.counts["replayed"], found.counts["uncounted"]) == (4, 1)
+    assert (found.counts["replayed"], found.counts["uncounted"]) == (5, 1)
     compared = report("", found, [read_policy("candidate", text, COMPILER)])
     assert [rule.hits for rule in compared.domains[0].rules if rule.name == "it"] == [1]
     assert "older than a counter" in page(compared)

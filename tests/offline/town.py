@@ -107,8 +107,9 @@ class Town:
         """Report an outcome of an assessment, possibly twice, late, or in vain."""
         self.now += self.random.random()
         kind = self.random.choice(KINDS)
-        time = self.now - 5.0 if self.random.random() < 0.3 else None
+        late = self.random.random() < 0.3
         amr = self.random.choice([(), ("hwk",), ("pwd", "otp")])
+        time = self.now - (5.0 if amr else 30 * 3600.0) if late else None
         told = Outcome(assessment_id=assessment_id, tenant=tenant, kind=kind, amr=amr, time=time)
         self.engine.record(told, 10.0)
 

@@ -23,6 +23,8 @@ from riskd.core.record import AssessmentRecord
 _NOWHERE: Final = Network()
 _FORGOTTEN: Final = Missing("history", "unavailable")
 """Histories are not recorded: the vector and the counts hold all that rules and rulings need from them."""
+_UNREAD: Final = Missing("reputation", "unavailable")
+"""The store, or a part of it, could not be read."""
 
 
 class Replayed(Struct, frozen=True):
@@ -50,8 +52,8 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
 
 def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
     """Whether the record lacks the counts of a counter, because nothing was counted yet when it was written."""
-    if _FORGOTTEN in record.facts.missing:
-        return False  # the store could not be read
+    if _UNREAD in record.facts.missing:
+        return False
     return any(
         record.attributes.get(counter) and f"{counter}.attempts_1h" not in record.facts.counted
         for counter in policy.counters
