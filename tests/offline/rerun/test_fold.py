@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from binascii import crc32
 from collections import Counter
 
 import pytest
@@ -17,8 +18,8 @@ from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from tests.doubles import ListLog
-from tests.offline.town import COUNTING, lived
+from tests.doubles import ForgetfulStore, ListLog
+from tests.offline.town import COUNTING, Town, lived
 
 LINES = 400
 
@@ -59,6 +60,31 @@ def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
         assert after == before
 
 
+def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:
+    """If histories could not be read for some attempts, the log says which, and a replay gives the same lines."""
+    log, store = ListLog(), ForgetfulStore()
+    town = Town(log, store=store, release=COUNTING)
+    for lost in range(4):
+        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
+        town.live(30)
+    unread = {name for line in map(record.decode, log.lines) if isinstance(line, AssessmentRecord)
+              for name in line.facts.unread}  # fmt: skip
+    assert unread >= {
+        "subject",
+        "address",
+        "network",
+        "device",
+        "domain",
+        "country",
+        "browser",
+        "asn",
+        "operator",
+        "counted.plan",
+    }
+    again = rerun(log.lines)
+    assert again == log.lines
+
+
 def test_every_feature_is_exercised(lines: list[bytes]) -> None:
     """The log exercises every feature, so that its equality covers all of them."""
     vectors = [one.vector for line in lines if isinstance(one := record.decode(line), AssessmentRecord)]
@@ -86,6 +112,22 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
     with_it = rerun([*lines[:at], record.encode(lost), *lines[at + 1 : 200]], fold=fold)
     assert [line for line in with_it if gone not in line] == without
     assert any(b'"store:not_written"' in line and gone in line for line in with_it)
+
+
+def test_an_attempt_that_the_log_has_twice_counts_once_in_histories(lines: list[bytes]) -> None:
+    """A line that comes again is counted, whether its subject is of this share or another, and changes nothing that
+    comes after it."""
+    firsts = lines[:200]
+    at = next(at for at, line in enumerate(firsts) if at > 50 and line.startswith(b'{"type":"assessment"'))
+    for share in (Share(), Share(0, 2), Share(1, 2)):
+        once, twice = Fold(COUNTING, share), Fold(COUNTING, share)
+        plain = rerun(firsts, fold=once)
+        again = rerun([*firsts[: at + 1], firsts[at], *firsts[at + 1 :]], fold=twice)
+        assert (once.counts["twice"], twice.counts["twice"]) == (0, 1)
+        assert set(again) >= set(plain)
+        assert [line for line in again if firsts[at][22:60] not in line] == [
+            line for line in plain if firsts[at][22:60] not in line
+        ]
 
 
 def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> None:
