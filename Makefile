@@ -1,6 +1,8 @@
 # riskd. `make` lists the targets; `make demo` and `make test` need nothing but Python 3.11 or newer.
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
+# Containers often set it, and then each of the many processes of the tests compiles riskd again.
+unexport PYTHONDONTWRITEBYTECODE
 # The distribution's own first: built with PGO and LTO, it does an assessment in a tenth less (docs/decisions/0025).
 PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)

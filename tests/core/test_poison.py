@@ -8,6 +8,7 @@ are than without the passes.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,9 +124,13 @@ def bought(
     owner: list[float], thief: Thief, passes: list[float], then: float, *, units: int, others: int
 ) -> dict[str, float]:
     """By domain, how much lower the thief's attempt at `then` scores because of his passes."""
-    worlds = crowd(people=others, until=NOW - 10 * DAY), crowd(people=others, until=NOW - 10 * DAY)
-    events = sorted([(time, False) for time in owner if time < then] + [(time, True) for time in passes])
-    for time, stolen in events:
+    honest = crowd(people=others, until=NOW - 10 * DAY)
+    owners = [time for time in owner if time < then]
+    before = [time for time in owners if time < passes[0]]
+    for time in before:
+        honest.prove(sign_in(), time)
+    worlds = honest, deepcopy(honest)
+    for time, stolen in sorted([(time, False) for time in owners[len(before) :]] + [(time, True) for time in passes]):
         for world in worlds[1:] if stolen else worlds:
             if stolen:
                 world.prove(thief.attempt, time, units=units, **thief.facts)

@@ -6,6 +6,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,21 +55,29 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
 def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def code(path: Path) -> Iterator[str]:
+@cache
+def code(path: Path) -> tuple[str, ...]:
     """All text between single backticks, without code blocks."""
     plain = re.sub(r"```[^`]*```|^    [^\n]*$", "", text(path), flags=re.MULTILINE)
-    yield from re.findall(r"`([^`\n]+)`", plain)
+    return tuple(re.findall(r"`([^`\n]+)`", plain))
 
 
-def blocks(path: Path) -> Iterator[str]:
+@cache
+def blocks(path: Path) -> tuple[str, ...]:
     """All lines of shell blocks and of indented blocks."""
-    for block in re.findall(r"```sh\n(.*?)```", text(path), re.DOTALL):
-        yield from block.splitlines()
-    yield from re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", text(path), flags=re.DOTALL), re.MULTILINE)
+    shell = [line for block in re.findall(r"```sh\n(.*?)```", text(path), re.DOTALL) for line in block.splitlines()]
+    plain = re.sub(r"```.*?```", "", text(path), flags=re.DOTALL)
+    return (*shell, *re.findall(r"^    (\S.*)$", plain, re.MULTILINE))
+
+
+@cache
+def command_line() -> argparse.ArgumentParser:
+    return build_parser()
 
 
 def anchors(path: Path) -> set[str]:
@@ -118,7 +127,7 @@ def test_every_command_of_a_block_parses(page: Path) -> None:
     """The command-line parser accepts every riskd command in a shell block."""
     for line in blocks(page):
         if command := re.match(r"(?:\.venv/bin/)?riskd ([^>&|#]*)", line):
-            build_parser().parse_args(shlex.split(command[1]))
+            command_line().parse_args(shlex.split(command[1]))
 
 
 @pytest.mark.parametrize("page", [*PAGES, *MODULES], ids=name)
@@ -130,7 +139,7 @@ def test_every_command_named_exists(page: Path) -> None:
 
 
 def check_command(words: list[str]) -> None:
-    parser = build_parser()
+    parser = command_line()
     while choices := subcommands(parser):
         if not words or words[0].startswith("-") or words[0].isupper():
             break
@@ -149,7 +158,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
     """The parsers of all commands and sub-commands, without the top-level one."""
-    waiting = list(subcommands(build_parser()).values())
+    waiting = list(subcommands(command_line()).values())
     while waiting:
         parser = waiting.pop()
         yield parser
@@ -189,7 +198,7 @@ def test_every_command_states_its_exit_codes(parser: argparse.ArgumentParser) ->
 
 def test_the_help_lists_every_command() -> None:
     """The help of `riskd` lists every command with its purpose."""
-    parser = build_parser()
+    parser = command_line()
     assert parser.epilog is not None
     assert set(re.findall(r"^  (\w+) +\S", parser.epilog, re.MULTILINE)) == subcommands(parser).keys()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from riskd.offline.siem.schema import OTHER, VERSION
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 Json = Any
 SCHEMA: Final[Json] = get_ocsf_schema(version=VERSION)
@@ -31,6 +33,8 @@ def violations(event: Json) -> list[str]:
 
 @cache
 def _validator(name: str, *profiles: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # takes more than a second, which few test processes need
+
     document = OcsfJsonSchemaEmbedded(SCHEMA).get_class_schema(name, list(profiles))
     Draft202012Validator.check_schema(document)
     return Draft202012Validator(document)
