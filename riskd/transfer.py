@@ -70,6 +70,13 @@ def transfer(store: HistoryStore, source: bytes, targets: Sequence[bytes], add: 
     raise Unavailable([Problem("store", "a record kept changing while it was moved", "try it again")])
 
 
+def arrived(store: HistoryStore, source: bytes, target: bytes, timeout: float = PATIENCE) -> bool:
+    """Whether what was put aside of the record with the key `source` is in the target already: a transfer there has
+    done (3), and not (4). Raises Unavailable."""
+    aside, done = store.load((source + ASIDE, note_key(target, source)), timeout)
+    return aside is not None and done is not None and payload(done) == payload(aside)[:_NUMBER]
+
+
 def note_key(target: bytes, source: bytes) -> bytes:
     """The key of the note, in the place of `target`, about what comes from `source`."""
     return target[:PLACE] + blake2b(source, digest_size=PLACE).digest() + NOTE

@@ -21,16 +21,19 @@ from riskd.core.features import NAMES
 from riskd.core.history import DAY, HOUR
 from riskd.core.lineup import Lineup
 from riskd.core.policy import Policy
+from riskd.core.recall import ACTIVITY
 from riskd.core.record import AssessmentRecord
+from riskd.core.stored import PLACE
 from riskd.engine import Engine
 from riskd.offline.policies.cases import run_cases
 from riskd.offline.policies.replay import replay
 from riskd.wiring import load_release
 from tests.adapters.sections import HEAD
 from tests.bench import LOGIN, parts
-from tests.cases.world import NOW
+from tests.cases.world import NOW, PSEUDONYMS
 from tests.docs.counters_example import cases, counting_policy
 from tests.doubles import FailingStore, ListLog
+from tests.office import PAYEE, Office, pseudonym
 
 COMPILER: Final = CelCompiler(NAMES)
 RULE: Final = """
@@ -173,6 +176,28 @@ def test_the_value_is_nowhere_in_the_store() -> None:
     desk.engine.record(Outcome(assessment_id=answer.id, kind="challenge_failed"), 10.0)
     assert desk.store._records
     assert not any(b"payee" in key + record for key, record in desk.store._records.items())
+
+
+def test_an_erasure_leaves_what_is_counted_of_all(tmp_path: Path) -> None:
+    """What was counted of a value is nobody's: it is not in a subject's export, an erasure leaves it as it was, and it
+    does not contain the subject's pseudonym."""
+    office = Office(tmp_path)
+    for who in ("anne", "bert"):
+        office.sign_in(who)
+    key = PSEUDONYMS.counted("", "customer", PAYEE, tuple(PAYEE))["payee"] + ACTIVITY
+    before = office.records()[key]
+    assert key.hex() not in {record.key for record in office.export("anne")}
+    office.erase("anne")
+    assert office.records()[key] == before
+    assert pseudonym("anne")[:PLACE] not in before
+    office.engine.close()
+
+
+def test_attributes_need_no_purpose() -> None:
+    """Attributes belong to no purpose of consent, so a person who grants none is counted like everybody."""
+    desk = Desk()
+    desk.pay(consent=())
+    assert desk.counted(consent=())["attempts_24h"] == 1.0
 
 
 def test_a_policy_without_counters_keeps_nothing_of_attributes() -> None:

@@ -78,6 +78,7 @@ def test_a_shorter_end_holds_from_the_next_touch(office: Office) -> None:
     office.sign_in("anne", kind="challenge_abandoned")
 
     assert expiry(office.records()[own]) == office.now + BRIEF.sequence
+    assert ends(office, ACTIVITY) == {60.0 + BRIEF.sequence, 60.0 + BRIEF.activity}
     assert min(ends(office, RECEIPT)) == BRIEF.receipt
     assert ends(office, PROFILE) == {float(BRIEF.profile)}
 

@@ -14,11 +14,11 @@ from msgspec import Struct
 from riskd.core.errors import UNDECODABLE
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
-from riskd.core.recall import ASIDE, NOTE, RECEIPT
+from riskd.core.recall import ASIDE, NOTE, PROFILE, RECEIPT, SHARE
 from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, merged, moved, moved_key, referenced_keys, unmoved
 from riskd.core.stored import PLACE, Change, Swap, document, pack
 from riskd.ports import PATIENCE, HistoryStore
-from riskd.transfer import transfer
+from riskd.transfer import arrived, transfer
 
 STEP: Final = 500
 """Keys listed at a time."""
@@ -80,6 +80,8 @@ def move(store: HistoryStore, key: bytes, layer: Layer, timeout: float = PATIENC
         nonlocal count
         for other in referenced_keys(key, record):
             count += move(store, other, layer, deadline - monotonic())
+        if _taken_out(store, key, deadline - monotonic()):
+            return list(there)
         return [_joined(key, there[0], moved(key, record, layer))]
 
     try:
@@ -87,6 +89,13 @@ def move(store: HistoryStore, key: bytes, layer: Layer, timeout: float = PATIENC
     except _DAMAGED:
         store.erase((key, key + ASIDE))
         return count
+
+
+def _taken_out(store: HistoryStore, key: bytes, timeout: float) -> bool:
+    """Whether an erasure that was interrupted has taken a share out of its device. Once the device has moved, none can
+    any more."""
+    device = key[PLACE:-1] + PROFILE
+    return key[-1:] == SHARE and not store.atomic() and arrived(store, key, device, timeout)
 
 
 def _joined(key: bytes, there: bytes | None, again: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Final
 from riskd.cli.arguments import add_connection, number, stdin
 from riskd.cli.terminal import reading
 from riskd.core.attempt import OUTCOMES, Outcome
-from riskd.core.errors import InvalidAttempt, Problem
+from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem
 
 FLAGS: Final = {
     "domain": ("domain", "identity domain: customer, workforce or machine"),
@@ -32,6 +32,11 @@ _ATTEMPT: Final = """\
 An attempt as a line of JSON. Enum values may omit their prefix; field names are those of the proto or camel case:
 
   {"domain": "customer", "subject": "alex", "journey": "login", "network": {"client_ip": "86.150.20.30"}}
+"""
+_OUTCOME: Final = """\
+An outcome as a line of JSON. Optional: time (ISO 8601 or epoch seconds), tenant, and of a challenge amr and seconds:
+
+  {"assessment_id": "25d46d63b29f08affd1841846a15bb1f", "kind": "confirmed_fraud", "time": "2026-11-01T12:00:00Z"}
 """
 _EXIT_TIER: Final = """\
 With --exit-tier an answer exits with 10 plus the tier: BASELINE 11, STEP_UP 12,
@@ -77,11 +82,18 @@ def _add_assess(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "outcome",
-        description="Report to a running service what happened after an assessment. riskd learns from nothing else.",
-        epilog=EXIT_CODES,
+        description="Report to a running service what happened after an assessment. riskd learns from nothing else. "
+        "With --file, report many; a repeated outcome counts once, so a file that was interrupted can be given again.",
+        epilog=f"{_OUTCOME}\n{EXIT_CODES}",
     )
-    parser.add_argument("assessment_id", metavar="ID", help="id of the assessment, from its answer")
-    parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", help=f"one of: {', '.join(OUTCOMES)}")
+    parser.add_argument("assessment_id", metavar="ID", nargs="?", help="id of the assessment, from its answer")
+    parser.add_argument("kind", choices=OUTCOMES, metavar="KIND", nargs="?", help=f"one of: {', '.join(OUTCOMES)}")
+    parser.add_argument(
+        "--file",
+        metavar="FILE",
+        help="report the outcomes in a file, or with - on standard input, one a line, as JSON; the exit code is 2 if "
+        "one was refused",
+    )
     parser.add_argument(
         "--amr", metavar="METHODS", default="", help="methods that met the challenge, separated by commas: pwd,otp"
     )
@@ -111,12 +123,28 @@ def _assess(args: argparse.Namespace) -> int:
 def _outcome(args: argparse.Namespace) -> int:
     from riskd.cli.client import assess, connection
 
+    if args.file is not None:
+        from riskd.cli.client import outcomes
+
+        _refuse_beside_file(args)
+        with _lines(args.file) as lines:
+            return outcomes.run(args, lines)
+    if args.kind is None:
+        remedy = "give both, or --file FILE with many outcomes"
+        raise InvalidOutcome([Problem("ID and KIND", "are needed", remedy)])
     amr = tuple(method for method in args.amr.split(",") if method)
     request = assess.outcome_request(
         Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
     )
     metadata = connection.call_metadata(args)
     return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=metadata))
+
+
+def _refuse_beside_file(args: argparse.Namespace) -> None:
+    """Raises InvalidOutcome for what the lines of a file say themselves."""
+    given = {"ID": args.assessment_id, "--amr": args.amr, "--seconds": args.seconds, "--tenant": args.tenant}
+    if problems := [Problem(flag, "goes into the lines of --file", "leave it out") for flag in given if given[flag]]:
+        raise InvalidOutcome(problems)
 
 
 def _read(file: str | None) -> str:

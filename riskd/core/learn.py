@@ -275,8 +275,8 @@ def settle_units(
         return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
-        who = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
-        deltas = tuple([Delta(key + ACTIVITY, now, now + retention.activity, counts) for key, counts in who])
+        failed = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
+        deltas = tuple([Delta(key + ACTIVITY, now, now + retention.activity, counts) for key, counts in failed])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
     if unmet:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.learn import Lesson, Receipt
@@ -172,4 +172,4 @@ def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
         values=values,
         counted=tuple(map(layer.over, fields.counted)),
     )
-    return _ENCODER.encode(moved)
+    return _ENCODER.encode(moved if moved.counted else astuple(moved)[:-1])

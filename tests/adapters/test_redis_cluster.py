@@ -10,6 +10,7 @@ from binascii import crc_hqx
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
 
@@ -20,12 +21,13 @@ from msgspec.structs import replace
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.rekeying import move as move_record
-from riskd.core.errors import Unavailable
+from riskd.adapters.rekeying import move_all
+from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
-from riskd.core.stored import FORMAT, Swap
+from riskd.core.stored import FORMAT, Change, Swap
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
@@ -147,6 +149,27 @@ def test_a_cluster_slot_moves_under_load(nodes: list[RedisServer], store: RedisS
     assert counts(store, [*moving, *others]) == dict(load.acknowledged)
 
 
+def test_a_place_that_moves_is_listed_whole(
+    nodes: list[RedisServer], store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a large place moves to another master, and back, between two steps of listing it, no record is left out. Each
+    server orders the records of a place in its own way, so a cursor of one means nothing to another."""
+    (place,) = owned(0, 0, 1)
+    keys = [place + b"%04d....A" % number for number in range(3000)]
+    assert store.write([Delta(key, NOW, LATER, (UNIT,)) for key in keys], (), NOW, 5.0)
+    moves = iter([(nodes[0], nodes[1]), (nodes[1], nodes[0])])
+    call = store._servers.call
+
+    def called(commands: Sequence[tuple[bytes, bytes]], deadline: float) -> list[object]:
+        replies = call(commands, deadline)
+        for source, target in islice(moves, 1):
+            move(0, source, target, nodes[:3])
+        return list(replies)
+
+    monkeypatch.setattr(store._servers, "call", called)
+    assert store.held(place, NOW, 5000) == keys
+
+
 def move(number: int, source: RedisServer, target: RedisServer, masters: Sequence[RedisServer]) -> None:
     """Move a slot as `redis-cli --cluster reshard` does, slowly enough to be observed."""
     target.ask("CLUSTER", "SETSLOT", number, "IMPORTING", node_id(source))
@@ -258,6 +281,35 @@ def test_an_interrupted_erasure_in_a_cluster_is_continued(nodes: list[RedisServe
     assert left is not None
     assert sum(left.tallies.of("sign_in")[""][1:]) == 1
     assert set(walked(store)) == {places[1] + device + SHARE, device + PROFILE}
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+def test_an_erasure_that_was_interrupted_before_a_rotation_subtracts_once(
+    step: int, nodes: list[RedisServer], store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever change of an erasure fails, a rotation of the pepper and a new erasure take the subject's share out of
+    its device once, and leave what another subject taught."""
+    (device,), places = owned(12_000, SLOTS - 1, 1), owned(0, 5000, 2)
+    for place in places:
+        share, profile = (Delta(key, NOW, LATER, (UNIT,)) for key in (place + device + SHARE, device + PROFILE))
+        assert store.write([share, profile], (), NOW, 5.0)
+    replaced, left = store.replace, iter(range(step - 1))
+
+    def replace_some(changes: Sequence[Change], timeout: float = 5.0) -> bool:
+        if next(left, None) is None:
+            raise Unavailable([Problem("redis", "the process was killed")])
+        return replaced(changes, timeout)
+
+    monkeypatch.setattr(store, "replace", replace_some)
+    with pytest.raises(Unavailable):
+        empty(store, places[0])
+    monkeypatch.undo()
+    layer = Layer(b"pepper of sixteen bytes")
+    move_all(store, layer, 1, Event(), lambda _: None)
+    empty(store, layer.over_place(places[0]))
+    ((kept,), _) = store.read([moved_key(device + PROFILE, layer)], (), NOW, 5.0)
+    assert kept is not None
+    assert sum(kept.tallies.of("sign_in")[""][1:]) == 1
 
 
 def counted(store: RedisStore, key: bytes) -> int:

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from deploy import sbom
 from riskd.cli.main import build_parser
 from riskd.config import FIELDS, Settings
 from riskd.shared_signals import push
 from riskd.shared_signals.poll import SECONDS
+from riskd.wiring import load_release
 from tests.e2e.service import PATIENCE, serving
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +166,15 @@ def test_the_settings_in_kubernetes_are_settings() -> None:
     (place,) = [mount["mountPath"] for mount in RISKD["volumeMounts"] if mount["name"] == settings["name"]]
     assert RISKD["env"] == [{"name": "RISKD_CONFIG", "value": f"{place}/riskd.toml"}]
     assert build_parser().parse_args(RISKD["args"]).handler.__module__ == "riskd.cli.serve"
+
+
+def test_policies_lie_beside_the_settings_in_kubernetes(tmp_path: Path) -> None:
+    """A ConfigMap is one directory: riskd takes its policies from there, and nothing else."""
+    for file in (KUBERNETES / "riskd.toml", *(ROOT / "data" / "policies").glob("*.yaml")):
+        shutil.copy(file, tmp_path)
+    shipped = Settings()
+    own = replace(shipped, release=replace(shipped.release, policies=str(tmp_path)))
+    assert load_release(own).policies.keys() == load_release(shipped).policies.keys()
 
 
 def test_there_is_time_to_drain() -> None:

@@ -183,7 +183,10 @@ class Browser:
             connection.request(method, f"{parts.path}?{parts.query}", body, sent)
             reply = connection.getresponse()
             for cookie in reply.headers.get_all("Set-Cookie", []):
-                self.cookies |= {each.key: each.value for each in SimpleCookie(cookie).values()}
+                (each,) = SimpleCookie(cookie).values()
+                kept = each["secure"] and each["path"] == "/" and not each["domain"]
+                if kept or not each.key.startswith("__Host-"):
+                    self.cookies[each.key] = each.value
             return reply.status, reply.headers.get("Location", ""), reply.read().decode()
         finally:
             connection.close()

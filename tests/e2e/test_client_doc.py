@@ -6,6 +6,7 @@ The laws are the same for every language; `tests/e2e/clients` plays a scenario w
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -364,12 +365,20 @@ def test_types_find_what_is_misspelt(tmp_path: Path, service: Service) -> None:
 
 
 def test_a_shell_asks_without_generated_code(service: Service) -> None:
-    """The page's shell command uses reflection, and prints an answer or the reason of a refusal."""
-    (command,) = [words for words in pages.commands(pages.PYTHON) if words[0] == "buf"]
-    words = [word.replace("127.0.0.1:50551", service.address) for word in command[1:]]
-    curl = [str(Path(sys.executable).with_name("buf")), *words]
-    answer = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
-    assert json.loads(answer)["requirement"]["tier"] == "TIER_BASELINE"
+    """The page's shell commands use reflection, and print an answer or the reason of a refusal."""
+    curl, outcome = [
+        [
+            str(Path(sys.executable).with_name("buf")),
+            *(word.replace("127.0.0.1:50551", service.address) for word in rest),
+        ]
+        for program, *rest in pages.commands(pages.PYTHON)
+        if program == "buf"
+    ]
+    answer = json.loads(subprocess.run(curl, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout)
+    assert answer["requirement"]["tier"] == "TIER_BASELINE"
+    told = [re.sub(r"[0-9a-f]{32}", answer["assessmentId"], word) for word in outcome]
+    taught = subprocess.run(told, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    assert json.loads(taught) == {"taughtUnits": 1}
     spoilt = [word.replace('"journey": "JOURNEY_LOGIN", ', "") for word in curl]
     refusal = subprocess.run(spoilt, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert refusal.returncode

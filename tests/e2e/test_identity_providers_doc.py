@@ -216,18 +216,22 @@ def test_a_live_session_is_assessed_when_it_is_used_again(scene: Scene) -> None:
     assert "code" in browser.authorize()
 
 
+@pytest.mark.parametrize("stolen", [False, True])
 @pytest.mark.parametrize("forms", [0, 1, 2])
-def test_a_sign_in_that_was_not_completed_gives_nothing(scene: Scene, forms: int) -> None:
-    """Whoever leaves the form unsent, or after a wrong password, or before the second factor, is shown it again: with
-    no session, and with one that is in doubt."""
+def test_a_sign_in_that_was_not_completed_gives_nothing(scene: Scene, forms: int, stolen: bool) -> None:
+    """Whoever leaves the form unsent, or after a wrong password, or before the second factor, is shown it again, and
+    needs both: with no session, and with one that is in doubt."""
     owner, thief = scene.browser(), scene.browser(scene.hosted)
     owner.claims("kim")
-    for stolen in ({}, owner.cookies):
-        thief.cookies = {name: value for name, value in stolen.items() if "device" not in name}
-        thief.authorize()
-        for password in ("wrong", PROOFS["pwd"])[:forms]:
-            thief.enter("kim", password)
-        assert list(thief.resume()) == ["login", "password"]
+    if stolen:
+        thief.cookies = {name: value for name, value in owner.cookies.items() if "device" not in name}
+    came = thief.authorize()
+    for password in ("wrong", PROOFS["pwd"])[:forms]:
+        came = thief.enter("kim", password)
+    assert list(came) == (["answer"] if forms == 2 else ["login", "password"])
+    assert list(thief.resume()) == ["login", "password"]
+    assert list(thief.enter("kim", "wrong")) == ["login", "password"]
+    assert list(thief.send(answer=OTP)) == ["login", "password"]
 
 
 def essential(*values: str) -> dict[str, str]:

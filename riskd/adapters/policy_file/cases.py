@@ -18,15 +18,23 @@ from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 
-_FACTS: Final = (
-    *("score", "credential", "tenant", "features", "facts", "gaps", "lists", "counted"),
-    *("attributes", "session", "federation"),
-)
 CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "file": (("domain", "cases"), ()),
     "case": (
         ("description", "journey", "expect"),
-        _FACTS,
+        (
+            "score",
+            "credential",
+            "tenant",
+            "features",
+            "facts",
+            "gaps",
+            "lists",
+            "counted",
+            "attributes",
+            "session",
+            "federation",
+        ),
     ),
     "facts": ((), ("country", "asn", "anonymizer", "browser", "os")),
     "session": ((), ("age", "acr", "amr")),

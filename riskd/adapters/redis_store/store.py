@@ -99,14 +99,16 @@ class RedisStore:
         return False
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
-        """See `HistoryStore`. Reads every record of the place, a few hundred at a time."""
-        deadline, found, cursor = _deadline(PATIENCE), set[bytes](), b"0"
+        """See `HistoryStore`. Reads every record of the place, a few hundred at a time; again from the beginning if the
+        place has moved to another server meanwhile."""
+        deadline, found, cursor, run = _deadline(PATIENCE), set[bytes](), b"0", b""
         while True:
             step = pack(b"EVALSHA", HELD.sha, b"1", _key(place), cursor, repr(now).encode())
             (reply,) = self._servers.call([(_key(place), step)], deadline)
-            cursor, fields = msgspec.convert(reply, tuple[bytes, list[bytes]])
+            after, fields, server = msgspec.convert(reply, tuple[bytes, list[bytes], bytes])
             found.update(fields)
-            if cursor == b"0":
+            cursor, run = (after, server) if run in (b"", server) else (b"0", b"")
+            if cursor == b"0" and run:
                 return [place + field for field in sorted(found)[:limit]]
 
     def erase(self, keys: Sequence[bytes]) -> int:

@@ -82,6 +82,8 @@ def outcome_request(outcome: Outcome) -> risk_pb2.RecordOutcomeRequest:
     if violations := outcome_violations(outcome, time.time()):
         raise InvalidOutcome(violations)
     request = risk_pb2.RecordOutcomeRequest(assessment_id=outcome.assessment_id, tenant=outcome.tenant)
+    if outcome.time is not None:
+        request.event_time.FromMicroseconds(round(outcome.time * 1e6))
     group, _, end = outcome.kind.partition("_")
     if group == "challenge":
         challenge = risk_pb2.Challenge(result=f"RESULT_{end.upper()}", amr=outcome.amr)

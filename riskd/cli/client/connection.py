@@ -28,7 +28,7 @@ PATIENT: Final = (("grpc.service_config", json.dumps({"methodConfig": [{"name": 
 
 
 @contextmanager
-def connect(args: argparse.Namespace, options: Sequence[tuple[str, int]] = ()) -> Iterator[grpc.Channel]:
+def connect(args: argparse.Namespace, options: Sequence[tuple[str, int | str]] = ()) -> Iterator[grpc.Channel]:
     """A channel to `--target`, which need not be up yet. It is plaintext without `--ca` and on a Unix socket.
 
     Raises InvalidSettings for a target without a port, and for certificates and keys that cannot be used.

@@ -22,7 +22,7 @@ from riskd.core.record import AssessmentRecord
 
 _NOWHERE: Final = Network()
 _FORGOTTEN: Final = Missing("history", "unavailable")
-"""Histories are not recorded: the vector holds all that rules and rulings need from them."""
+"""Histories are not recorded: the vector and the counts hold all that rules and rulings need from them."""
 
 
 class Replayed(Struct, frozen=True):
@@ -51,7 +51,7 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
 def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
     """Whether the record lacks the counts of a counter, because nothing was counted yet when it was written."""
     if _FORGOTTEN in record.facts.missing:
-        return False
+        return False  # the store could not be read
     return any(
         record.attributes.get(counter) and f"{counter}.attempts_1h" not in record.facts.counted
         for counter in policy.counters

@@ -39,7 +39,7 @@ class Curve(Struct, frozen=True, kw_only=True):
 
 
 def fit_curve(raw: Floats, fraud: NDArray[np.bool_], weights: Floats) -> Curve:
-    """Fit the calibration of log-odds to weighted labels.
+    """Fit the calibration of log-odds to labels with positive weights.
 
     With fewer than `ENOUGH` frauds: Platt's sigmoid (1999). Otherwise centred isotonic regression (Oron and Flournoy
     2017): a point at the middle of each block instead of a step, so that different scores stay different. Half a fraud

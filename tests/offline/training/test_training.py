@@ -71,11 +71,16 @@ def test_looking_at_the_end_of_time_changes_nothing(days: float) -> None:
 
 
 def test_too_few_labels_are_refused_with_what_to_do() -> None:
-    """A log without fraud, or one shorter than its embargo, is refused with what to do."""
+    """A log without fraud is refused once, not for each part; one shorter than its embargo for the parts that lack
+    rows; both with what to do."""
     honest = rows()
     honest = honest.where(honest.labels == GOOD)
-    with pytest.raises(InvalidFile, match=r"0 fraudulent rows, fewer than 30 .*report more outcomes"):
+    with pytest.raises(InvalidFile, match=r"all rows: 0 fraudulent rows, .*report more outcomes") as caught:
         split(honest, SMALL)
+    assert len(caught.value.problems) == 1
+    with pytest.raises(InvalidFile, match="all rows: 0 good rows") as caught:
+        split(honest.where(honest.times < 0), SMALL)
+    assert len(caught.value.problems) == 2
     with pytest.raises(InvalidFile, match=r"train: 0 good rows.*shorter embargo"):
         split(rows(), replace(SMALL, embargo_days=59.0))
 
