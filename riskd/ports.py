@@ -35,8 +35,9 @@ class HistoryStore(Protocol):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
-        """The histories and the documents under these keys, in order; None where absent or expired at `now`.
+    ) -> tuple[list[History], list[bytes | None]]:
+        """The histories and the documents under these keys, in order. Where nothing is stored, or it has expired at
+        `now`, a history is `EMPTY` and a document None.
 
         Records of one place (keys that share their first `stored.PLACE` bytes) are read atomically. Stores on one
         machine read all keys atomically; Redis reads each place atomically, and all places in one round trip.

@@ -86,7 +86,7 @@ class SlowStore(MemoryStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """As `MemoryStore`, but later."""
         self._take(self.reads, timeout)
         return super().read(histories, documents, now, timeout)
@@ -113,7 +113,7 @@ class FailingStore(MemoryStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """As `MemoryStore`, or Unavailable."""
         if not self.reads:
             raise Unavailable([Problem("store", "down", "wait")])

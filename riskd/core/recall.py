@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import NOTHING, Memory, Remembered
-from riskd.core.history import EMPTY, History
+from riskd.core.history import History
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.stored import PLACE
 
@@ -60,9 +60,9 @@ def history_keys(keys: Keys) -> list[bytes]:
     return found
 
 
-def recall(keys: Keys, histories: Sequence[History | None]) -> Remembered:
-    """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty."""
-    found = iter([history or EMPTY for history in histories])
+def recall(keys: Keys, histories: Iterable[History]) -> Remembered:
+    """Group histories, in the order of `history_keys(keys)`, by entity."""
+    found = iter(histories)
     return Remembered(
         subject=Memory(next(found), next(found)),
         address=Memory(next(found), next(found)),

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from riskd.core import learn, receipts
-from riskd.core.context import NOTHING, Memory, Missing, Remembered
-from riskd.core.history import EMPTY, Delta
+from riskd.core.context import Memory, Missing, Remembered
+from riskd.core.history import Delta
 from riskd.core.learn import Receipt
 from riskd.core.logged import attempt_of, context_of, event_of, keys_of
 from riskd.core.policy import Policy
@@ -65,9 +65,7 @@ class Past:
             return recall(keys, histories)
         own, address = keys.subject + PROFILE, keys.address + PROFILE
         (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
-        return Remembered(
-            subject=Memory(subject) if subject else NOTHING, address=Memory(place) if place else NOTHING, domain=EMPTY
-        )
+        return Remembered(subject=Memory(subject), address=Memory(place))
 
     def write(
         self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, pseudonym: bytes = b""

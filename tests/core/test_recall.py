@@ -55,6 +55,6 @@ def test_each_record_has_its_role(keys: Keys) -> None:
 @given(known)
 def test_absent_records_are_empty(keys: Keys) -> None:
     """Absent records are read as empty histories."""
-    assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
+    assert recall(keys, [EMPTY] * len(history_keys(keys))) == Remembered(
         popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, EMPTY)
     )
