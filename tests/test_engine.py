@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -27,14 +28,15 @@ from riskd.core.errors import InvalidAttempt, InvalidOutcome, Unavailable, Unkno
 from riskd.core.features import NAMES
 from riskd.core.history import History
 from riskd.core.lineup import Lineup
-from riskd.core.recall import RECEIPT, REPLY
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.recall import ACTIVITY, RECEIPT, REPLY
 from riskd.core.retention import REPLY_SECONDS
-from riskd.core.stored import Change
+from riskd.core.stored import PLACE, Change
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
-from tests.bench import ASKED, LOGIN, THREADS, Bench, at_once, parts, release, store
-from tests.cases.world import NOW
-from tests.doubles import FailingStore, ListLog
+from tests.bench import ASKED, GEO, LOGIN, THREADS, Bench, at_once, parts, release, store
+from tests.cases.world import NOW, facts
+from tests.doubles import FailingStore, ListLog, PartialStore
 
 __all__ = ["release", "store"]
 LONG, LONGER, WORD = "x" * 257, "x" * 1025, "x" * 65
@@ -120,6 +122,88 @@ def test_a_failing_store_causes_a_gap_and_is_reported(
     assert answer.causes == line.causes == causes
     assert bench.meter.told["failed", "store"] == 2 - len(works)
     assert bench.meter.told["gap", "history", "unavailable"] == gaps
+
+
+def part(key: bytes) -> Callable[[bytes], bool]:
+    """Whether a place is this key's."""
+    return lambda place: place == key[:PLACE]
+
+
+def test_what_can_be_read_is_used(release: Release) -> None:
+    """If one place cannot be read, only the gap of its source is in the answer and the log, with its posture; the
+    rest is known, and the failure is counted."""
+    store = PartialStore()
+    bench, keys = Bench(release, store), facts(LOGIN, GEO, NOW, store)[0]
+    for _ in range(3):
+        bench.tell(bench.assess(LOGIN), "confirmed_legitimate")
+    for place, lost, names in ((keys.address, "reputation", ("address",)), (keys.subject, "history", ("subject",))):
+        store.unread = part(place)
+        answer = bench.assess(LOGIN)
+        line = record.decode(bench.log.lines[-1])
+        assert isinstance(line, record.AssessmentRecord)
+        assert [gap for gap in answer.gaps if gap.why == "unavailable"] == [Missing(lost, "unavailable")]
+        assert answer.causes == line.causes == (f"{lost}:unavailable",)
+        assert line.facts.unread == names
+        known = {name: value is not None for name, value in zip(NAMES, line.vector, strict=True)}
+        assert known["address_attempts_10m"] == (lost == "history")
+        assert known["subject_attempts_10m"] == known["new_browser"] == (lost == "reputation")
+        assert known["network_attempts_1h"]
+    assert bench.meter.told["failed", "store"] == 2
+    assert bench.meter.told["gap", "history", "unavailable"] == 1
+    assert bench.meter.told["gap", "reputation", "unavailable"] == 1
+
+
+def test_a_count_that_is_lost_is_reported_and_no_more(release: Release) -> None:
+    """If the count of an address cannot be written, the answer, its repeats and the log say so. It is kept: the
+    subject's count is there, and an outcome teaches."""
+    store = PartialStore()
+    bench, keys = Bench(release, store), facts(LOGIN, GEO, NOW, store)[0]
+    store.unwritten = part(keys.address)
+    first = bench.assess(ASKED)
+    again = bench.assess(ASKED)
+    line, repeat = map(record.decode, bench.log.lines)
+
+    assert isinstance(line, record.AssessmentRecord)
+    assert isinstance(repeat, record.RepeatRecord)
+    assert first.causes == line.causes == repeat.causes == ("store:partly_written",)
+    assert again == first
+    assert (bench.tries(), bench.meter.told["failed", "store"]) == (1, 1)
+    assert bench.tell(first, "confirmed_legitimate") == learn.UNITS
+    assert bench.learned().tallies.sign_in is not None
+    assert bench.meter.told["failed", "store"] == 2
+
+
+def test_an_answer_whose_receipt_is_lost_is_not_kept(release: Release) -> None:
+    """If the subject's place cannot be written, the answer is not kept, whatever else was counted."""
+    store = PartialStore()
+    bench, keys = Bench(release, store), facts(LOGIN, GEO, NOW, store)[0]
+    store.unwritten = part(keys.subject)
+    answer = bench.assess(LOGIN)
+    ((address,), _) = store.read((keys.address + ACTIVITY,), (), NOW, 1.0)
+
+    assert answer.causes == ("store:not_written",)
+    assert (bench.tries(), address is not None) == (0, True)
+    with pytest.raises(UnknownAssessment):
+        bench.tell(answer, "session_established")
+
+
+def test_an_outcome_needs_only_the_place_of_its_receipt(release: Release) -> None:
+    """After rotations of the pepper, a receipt may be in one of several places. If it is found, the others need not be
+    read; if it is not, and one could not be read, it may be there."""
+    store, layered = PartialStore(), Pseudonyms(b"the first of the peppers", (b"the second of the peppers",))
+    engine = Engine(parts(store=store, pseudonyms=layered), release)
+    answer = engine.assess(LOGIN, 10.0)
+    here, there = layered.receipt_pseudonyms(answer.id)
+    outcome = Outcome(assessment_id=answer.id, kind="session_established")
+    store.unread = part(there)
+    assert engine.record(outcome, 10.0).taught == 1
+    store.unread = part(here)
+    with pytest.raises(Unavailable):
+        engine.record(outcome, 10.0)
+    store.unread = lambda _: False
+    store.erase([here + RECEIPT])
+    with pytest.raises(UnknownAssessment):
+        engine.record(outcome, 10.0)
 
 
 def test_an_outcome_needs_the_store(release: Release) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
-from riskd.ports import PATIENCE, HistoryStore, Meter
+from riskd.ports import PATIENCE, HistoryStore, IncompleteRead, Meter
 
 SECONDS: Final = 5.0
 """Lifetime of the cache, and so the longest staleness. Common values are counts in the thousands, which one more
@@ -24,6 +24,8 @@ class CachingStore:
 
     Common values (`recall.COMMON`) are how often a country, a browser, an ASN or a whole domain was seen. The cache is
     emptied every `seconds`. A write invalidates its keys, but a concurrent read may put the old state back until then.
+
+    A common value that cannot be read is as it was when it was last in the cache.
     """
 
     def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
@@ -32,6 +34,7 @@ class CachingStore:
         self._seconds = seconds
         self._bound = bound
         self._cache: dict[bytes, History] = {}
+        self._before: dict[bytes, History] = {}
         self._filled_since = 0.0
 
     def read(
@@ -39,29 +42,49 @@ class CachingStore:
     ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`. Common values may be up to `seconds` older than the rest of the snapshot."""
         if not self._filled_since <= now < self._filled_since + self._seconds:
-            self._cache, self._filled_since = {}, now
+            self._start_again(now)
         cache = self._cache
         answer = list(map(cache.get, histories, repeat(_UNKNOWN)))
         unknown = [at for at, history in enumerate(answer) if history is _UNKNOWN]
         asked = [histories[at] for at in unknown]
-        found, contents = self._store.read(asked, documents, now, timeout)
+        failure: IncompleteRead | None = None
+        unread: frozenset[bytes] = frozenset()
+        try:
+            found, contents = self._store.read(asked, documents, now, timeout)
+        except IncompleteRead as error:
+            failure, found, contents, unread = error, error.histories, error.documents, error.unread
         common = {}
         for at, key, history in zip(unknown, asked, found, strict=True):
             answer[at] = history
             if key[-1:] == COMMON:
                 common[key] = history
+        if unread:
+            earlier = {key: self._before[key] for key in unread if key in self._before}
+            answer = [earlier.get(key, history) for key, history in zip(histories, answer, strict=True)]
+            common = {key: history for key, history in common.items() if key not in unread} | earlier
+            unread -= earlier.keys()
         if len(cache) + len(common) > self._bound:
             cache.clear()
         cache.update(common)
         self._meter.recalled(len(histories) - len(asked), len(common))
+        if failure is not None and unread:
+            raise IncompleteRead(failure.problems, answer, contents, unread)
         return answer, contents
+
+    def _start_again(self, now: float) -> None:
+        """Empty the cache."""
+        if len(self._before) + len(self._cache) > self._bound:
+            self._before = {}
+        self._before.update(self._cache)
+        self._cache, self._filled_since = {}, now
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`."""
-        done = self._store.write(deltas, swaps, now, timeout)
-        for delta in deltas:
-            self._cache.pop(delta.key, None)
-        return done
+        try:
+            return self._store.write(deltas, swaps, now, timeout)
+        finally:
+            for delta in deltas:
+                self._cache.pop(delta.key, None)
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`."""
@@ -71,6 +94,7 @@ class CachingStore:
         """See `HistoryStore`."""
         for key in keys:
             self._cache.pop(key, None)
+            self._before.pop(key, None)
         return self._store.erase(keys)
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
@@ -103,4 +127,5 @@ class CachingStore:
     def close(self) -> None:
         """See `HistoryStore`."""
         self._cache.clear()
+        self._before.clear()
         self._store.close()

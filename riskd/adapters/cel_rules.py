@@ -23,8 +23,8 @@ from cel_expr_python import cel
 from msgspec import Struct
 
 from riskd.core.assessment import Hit
+from riskd.core.counters import COUNTED
 from riskd.core.rules import (
-    COUNTED,
     LISTS,
     VARIABLES,
     Evaluate,

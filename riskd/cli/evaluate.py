@@ -162,6 +162,15 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
     return beside if beside.is_dir() else registry.path(domain, version)
 
 
+def _learned(bundle: Path, registry: Registry, domain: str) -> frozenset[str]:
+    """The classes of attack that a bundle, and what it was boosted on, were trained on. Raises InvalidModel."""
+    training = _training(bundle)
+    if training is None:
+        return frozenset()
+    below = _learned(_base(bundle, registry, domain, training.base), registry, domain) if training.base else frozenset()
+    return below | training.attacks.keys()
+
+
 def _training(bundle: Path) -> Training | None:
     """How the model was trained, None if it does not say. Raises InvalidModel."""
     import msgspec
@@ -216,6 +225,7 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
         champion=Contender(version=champion.name, forest=forests[1]),
         material=material,
         recipe=recipe if training and not args.no_left_out else None,
+        learned=_learned(base, shipped, args.domain) if base else frozenset(),
         seed=args.seed,
         resamples=args.resamples,
     )

@@ -20,7 +20,8 @@ or train models. Rules can use each one by its name.
 - **Unit**: counts and distances are not scaled.
 - **Default**: the value when the feature cannot be known. `NaN` means missing. Models have a branch of their own for
   it, so an unknown value is never taken for a usual one. A feature is missing when one of its **sources** is, when its
-  **purpose** was not granted, and, if it compares with the subject's past, until the first proven sign-in.
+  **purpose** was not granted, and, if it compares with the subject's past, until the first proven sign-in. A store of
+  several servers can lose a part of `reputation`; then only the features that need that part are missing.
 - **±**: the direction. `+` means that larger values are riskier, `-` that they are safer, `±` that either may be.
   It is a monotonic constraint of models, except for trees that only raise
   ([decision 0095](decisions/0095-trees-that-only-raise.md)).

@@ -76,9 +76,10 @@ def obtain_peppers(settings: Settings) -> list[bytes]:
             _make(path)
         peppers = split(path.read_bytes())
     except OSError as error:
-        raise InvalidSettings(
-            [Problem("state.dir", f"{path}: {error.strerror}", "let riskd write there, or set RISKD_PEPPER")]
-        ) from error
+        where, remedy = "state.dir", "let riskd write there, or set RISKD_PEPPER"
+        if settings.secrets.pepper_file:
+            where, remedy = "secrets.pepper_file", "let riskd read it"
+        raise InvalidSettings([Problem(where, f"{path}: {error.strerror}", remedy)]) from error
     if problems := pepper_problems(str(path), peppers):
         raise InvalidSettings(problems)
     return peppers

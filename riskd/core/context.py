@@ -126,7 +126,10 @@ class Remembered(Struct, frozen=True, kw_only=True):
     domain: History = EMPTY
     """The history of the whole identity domain."""
     counted: dict[str, History] = {}
-    """By counter, the activity of this attempt's value of its attribute."""
+    """By counter, the activity of this attempt's value of its attribute, if it could be read."""
+    unread: tuple[str, ...] = ()
+    """What could not be read, and is therefore empty: names of fields above, tables of `popularity`, `asn` for how
+    common the network operator is, `operator` for its activity, and `counted.COUNTER`."""
 
 
 class Context(Struct, frozen=True, kw_only=True):

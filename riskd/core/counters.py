@@ -13,6 +13,8 @@ from riskd.core.history import DAY, HOUR, History, distinct, window
 
 MOST: Final = 4
 """Most counters of a policy: each of them adds a record to the read and to the write of an attempt that has it."""
+COUNTED: Final = "counted."
+"""Prefix of a count's name in conditions, before the counter."""
 COUNTS: Final = {
     "attempts_1h": "attempts in the last hour",
     "attempts_24h": "attempts in the last day",

@@ -237,7 +237,8 @@ def with_lateness(receipt: Receipt, now: float) -> Receipt:
 def settle(
     receipt: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
-    """The effect of an outcome: the changed receipt, and deltas to apply.
+    """The effect of an outcome: the changed receipt, and deltas to apply. What it counts, it counts at its own time:
+    reports that waited in a queue are no series of failures of now.
 
     1. Confirmed fraud undoes what the attempt taught. It never teaches afterwards.
     2. A proof teaches once, and a stronger proof later adds the difference. It is a proof if a passed challenge meets
@@ -246,7 +247,8 @@ def settle(
        once for both; no later outcome takes it back.
     """
     receipt = after_challenge(receipt, outcome.kind, outcome.amr)
-    return settle_units(receipt, outcome.kind, max(receipt.taught, _units(receipt, outcome)), now, retention)
+    time, units = now if outcome.time is None else outcome.time, max(receipt.taught, _units(receipt, outcome))
+    return settle_units(receipt, outcome.kind, units, time, retention)
 
 
 def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
@@ -260,9 +262,9 @@ def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receip
 
 
 def settle_units(
-    receipt: Receipt, kind: str, units: int, now: float, retention: Retention = USUAL
+    receipt: Receipt, kind: str, units: int, time: float, retention: Retention = USUAL
 ) -> tuple[Receipt, tuple[Delta, ...]]:
-    """The effect of an outcome after which the assessment has taught `units` in total.
+    """The effect of an outcome of `time`, after which the assessment has taught `units` in total.
 
     `settle` computes the units; a rebuild takes them from the decision log.
     """
@@ -276,11 +278,11 @@ def settle_units(
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
         failed = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
-        deltas = tuple([Delta(key + ACTIVITY, now, now + retention.activity, counts) for key, counts in failed])
+        deltas = tuple([Delta(key + ACTIVITY, time, time + retention.activity, counts) for key, counts in failed])
     if first and kind == "recovery_completed":
-        deltas = (recovery_delta(receipt.lesson.subject, now, retention),)
+        deltas = (recovery_delta(receipt.lesson.subject, time, retention),)
     if unmet:
-        deltas += (unmet_delta(receipt.lesson.subject, now, retention),)
+        deltas += (unmet_delta(receipt.lesson.subject, time, receipt.lesson.time, retention),)
     if gain <= 0 or receipt.fraud:
         return receipt, deltas
     return msgspec.structs.replace(receipt, taught=units), (*deltas, *lesson_deltas(receipt.lesson, gain, retention))
@@ -305,10 +307,11 @@ def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> 
     return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
 
 
-def unmet_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
-    """The delta of a challenge that was not met. Its mark has microseconds, so that several in one second all count."""
-    mark = (int(now), int(now % 1 * 1_000_000))
-    return Delta(subject + ACTIVITY, now, now + retention.activity, (), (("unmet", mark),))
+def unmet_delta(subject: bytes, time: float, attempted: float, retention: Retention = USUAL) -> Delta:
+    """The delta of a challenge that was not met. Its mark has the microseconds at which it was `attempted`, so that
+    several that ended in one second all count."""
+    mark = (int(time), int(attempted % 1 * 1_000_000))
+    return Delta(subject + ACTIVITY, time, time + retention.activity, (), (("unmet", mark),))
 
 
 def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:

@@ -75,6 +75,7 @@ def assessment_record(
             missing=context.missing,
             stale=context.stale,
             counted=dict(context.counted),
+            unread=context.remembered.unread if isinstance(context.remembered, Remembered) else (),
         ),
         vector=tuple(decision.vector),
         log_odds=decision.log_odds,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import NOTHING, Memory, Remembered
+from riskd.core.counters import COUNTED
 from riskd.core.history import History
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.stored import PLACE
@@ -60,8 +61,8 @@ def history_keys(keys: Keys) -> list[bytes]:
     return found
 
 
-def recall(keys: Keys, histories: Iterable[History]) -> Remembered:
-    """Group histories, in the order of `history_keys(keys)`, by entity."""
+def recall(keys: Keys, histories: Iterable[History], unread: tuple[str, ...] = ()) -> Remembered:
+    """Group histories, in the order of `history_keys(keys)`, by entity. `unread`: see `Remembered`."""
     found = iter(histories)
     return Remembered(
         subject=Memory(next(found), next(found)),
@@ -69,11 +70,37 @@ def recall(keys: Keys, histories: Iterable[History]) -> Remembered:
         network=Memory(next(found), next(found)),
         device=Memory(next(found), next(found)) if keys.device else NOTHING,
         fingerprint=Memory(next(found)) if keys.fingerprint else NOTHING,
-        counted={counter: next(found) for counter in keys.counted} if keys.counted else {},
+        counted=_counted(keys, found, unread) if keys.counted else {},
         asn=Memory(activity=next(found), profile=next(found)) if keys.asn else NOTHING,
         domain=next(found),
         popularity=dict(zip(keys.popularity, found, strict=True)),
+        unread=unread,
     )
+
+
+def _counted(keys: Keys, found: Iterator[History], unread: Collection[str]) -> dict[str, History]:
+    return {
+        counter: history
+        for counter, history in zip(keys.counted, found, strict=False)
+        if COUNTED + counter not in unread
+    }
+
+
+def unread(keys: Keys, lost: Collection[bytes]) -> tuple[str, ...]:
+    """The names, as in `Remembered.unread`, of what is stored under the `lost` ones of `history_keys(keys)`."""
+    stored = {
+        "subject": keys.subject + PROFILE,
+        "device": keys.device + PROFILE,
+        "fingerprint": keys.fingerprint + PROFILE,
+        "address": keys.address + PROFILE,
+        "network": keys.network + PROFILE,
+        "operator": keys.asn + ACTIVITY,
+        "asn": keys.asn + COMMON,
+        "domain": keys.domain + COMMON,
+        **{table: key + COMMON for table, key in keys.popularity.items()},
+        **{COUNTED + counter: key + ACTIVITY for counter, key in keys.counted.items()},
+    }
+    return tuple([name for name, key in stored.items() if key in lost])
 
 
 def reply_to(attempt: Attempt, pseudonyms: Pseudonyms, subject: bytes) -> bytes:

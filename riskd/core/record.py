@@ -63,6 +63,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     missing: tuple[Missing, ...]
     stale: tuple[str, ...] = ()
     counted: dict[CountName, Counted] = {}
+    unread: tuple[str, ...] = ()
+    """`Remembered.unread`."""
 
 
 class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

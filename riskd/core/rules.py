@@ -15,7 +15,7 @@ from msgspec import Struct
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Place, Route, coverage
-from riskd.core.counters import COUNTS
+from riskd.core.counters import COUNTED, COUNTS
 from riskd.core.features.span import Span
 from riskd.core.history import SLOTS, cardinality
 from riskd.core.requirement import Tier
@@ -198,8 +198,6 @@ def _count(counter: str, count: str) -> Variable:
     return Variable("double", text, lambda facts: facts.context.counted.get(name), ("reputation",), span)
 
 
-COUNTED: Final = "counted."
-"""Prefix of a count's name in conditions, before the counter."""
 COUNT_SPANS: Final = {
     count: Span(0.0, cardinality(len(SLOTS)) if count == "subjects_24h" else math.inf) for count in COUNTS
 }

@@ -176,10 +176,20 @@ def context(
 
 
 def unremembered(remembered: Remembered | Missing) -> list[Missing]:
-    """The sources among the histories that are missing, each with the reason."""
+    """The sources among the histories that are missing, each with the reason. `reputation` is missing if any history
+    other than the subject's could not be read."""
     if isinstance(remembered, Missing):
         return [remembered, Missing("reputation", remembered.why)]
-    return [] if remembered.subject.profile.tallies.sign_in else [_NONE_YET]
+    gaps: list[Missing] = []
+    if "subject" in remembered.unread:
+        gaps.append(_UNREAD)
+    elif not remembered.subject.profile.tallies.sign_in:
+        gaps.append(_NONE_YET)
+    if remembered.unread not in ((), ("subject",)):
+        gaps.append(_UNREAD_OTHERS)
+    return gaps
 
 
 _NONE_YET: Final = Missing("history", "none_yet")
+_UNREAD: Final = Missing("history", "unavailable")
+_UNREAD_OTHERS: Final = Missing("reputation", "unavailable")

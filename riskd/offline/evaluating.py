@@ -62,6 +62,8 @@ class Question(Struct, frozen=True, kw_only=True):
     champion: Contender
     material: Material
     recipe: Recipe | None
+    learned: frozenset[str] = frozenset()
+    """Classes of attack that the candidate's base was trained on: no training without them is ignorant of them."""
     seed: int = 0
     resamples: int = 200
 
@@ -73,7 +75,7 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
     if lacking:
         remedy = "evaluate on a longer log, or report more outcomes"
         raise InvalidFile([Problem("rows to judge by", f"none is {word}", remedy) for word in lacking])
-    attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST})
+    attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST} - question.learned)
     left_out = attacks if question.recipe else []
     done = begin("scoring", 6 + len(left_out))
     scored: dict[str, Scored] = {}

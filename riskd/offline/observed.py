@@ -34,11 +34,11 @@ from riskd.core.attempt import (
     Session,
 )
 from riskd.core.context import Located, Missing, Place, Route
+from riskd.core.counters import COUNTED
 from riskd.core.features import NAMES
 from riskd.core.history import DAY, WEEK, Delta, History
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import KINDS
-from riskd.core.rules import COUNTED
 from riskd.core.stored import PLACE, Swap
 from riskd.engine import Engine
 from riskd.ports import Parts

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from riskd.core import learn, receipts
-from riskd.core.context import Memory, Missing, Remembered
+from riskd.core.context import NOTHING, Memory, Missing, Remembered
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt
 from riskd.core.logged import attempt_of, context_of, event_of, keys_of
@@ -57,15 +59,18 @@ class Past:
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
         """The histories that the attempt found. Unless `whole`, only those that determine what is learned."""
-        if _UNREAD in line.facts.missing:
+        unread = line.facts.unread
+        if _UNREAD in line.facts.missing and not unread:
             return _UNREAD
         now = written(line)
         if whole:
             histories, _ = self._store.read(history_keys(keys), (), now, PATIENCE)
-            return recall(keys, histories)
-        own, address = keys.subject + PROFILE, keys.address + PROFILE
-        (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
-        return Remembered(subject=Memory(subject), address=Memory(place))
+            found = recall(keys, histories, unread)
+        else:
+            own, address = keys.subject + PROFILE, keys.address + PROFILE
+            (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
+            found = Remembered(subject=Memory(subject), address=Memory(place), unread=unread)
+        return replace(found, subject=NOTHING) if "subject" in unread else found
 
     def write(
         self, line: AssessmentRecord, deltas: tuple[Delta, ...], receipt: Receipt, pseudonym: bytes = b""
@@ -97,6 +102,6 @@ class Past:
         before, tenant = receipts.decode(document, pseudonym[:PLACE], self._pseudonyms)
         retention = self._policies[before.domain].retention
         challenged = learn.after_challenge(before, line.kind, line.amr)
-        after, deltas = learn.settle_units(challenged, line.kind, line.taught, now, retention)
+        after, deltas = learn.settle_units(challenged, line.kind, line.taught, line.time, retention)
         swap = Swap(pseudonym + RECEIPT, document, receipts.encode(after, tenant), after.until(retention))
         self._store.write(deltas, (swap,), now, PATIENCE)

@@ -112,8 +112,8 @@ FAULTS: Final = {
         "The tenant has no such assessment, its receipt has expired (after 90 days, unless the policy says otherwise), "
         "or its subject was erased.",
         "Send the `assessment_id` and the tenant of the answer. Do not retry.",
-        "If the ids are right, the store was lost, or could not be written when riskd answered (see `causes` in that "
-        "answer).",
+        "If the ids are right, the store was lost, or could not be written when riskd answered (`store:not_written` "
+        "among the causes of that answer).",
     ),
     "UNKNOWN_CALLER": Fault(
         StatusCode.UNAUTHENTICATED,
@@ -160,7 +160,7 @@ FAULTS: Final = {
         "The store did not take the outcome, event or erasure in time; or the decision log could not schedule the "
         "erasure; or another activation of a release is in progress. Assessments never fail with this reason.",
         "Retry after the delay in `RetryInfo`, with growing pauses; outcomes, events and erasures are idempotent.",
-        "Check the store: its disk, its latency, its memory.",
+        "Check the store: its disk, its latency, its memory; in a cluster, every master.",
     ),
     "INVALID_FILE": Fault(
         _REFUSED,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.memory import MemoryStore, NullMeter
-from riskd.core.history import Delta
+from riskd.core.history import EMPTY, Delta
 from riskd.core.recall import COMMON, PROFILE
-from riskd.core.stored import Change
-from tests.doubles import CountingMeter
+from riskd.core.stored import PLACE, Change
+from riskd.ports import IncompleteRead, IncompleteWrite
+from tests.doubles import CountingMeter, PartialStore
 
 NOW = 1_800_000_000.0
 ONE = (("sign_in", "", 1),)
 COUNTRY, SUBJECT = b"c" * 16 + COMMON, b"s" * 16 + PROFILE
+OTHER, THIRD = b"o" * 16 + COMMON, b"t" * 16 + COMMON
 
 
 def taught(key: bytes) -> Delta:
@@ -87,3 +91,41 @@ def test_a_clock_that_steps_back_forgets() -> None:
     shared.write((taught(COUNTRY),), (), NOW, 1.0)
 
     assert units(ours, COUNTRY, NOW - 3600) == 1
+
+
+def test_what_cannot_be_read_is_as_it_was() -> None:
+    """A common value whose place cannot be read is as it was when it was last read, hours later too; one that never
+    was read, and what is nobody else's business, are unread. Nothing unread is remembered as absent."""
+    shared = PartialStore()
+    store = CachingStore(shared, NullMeter())
+    shared.write((taught(COUNTRY), taught(OTHER), taught(SUBJECT)), (), NOW, 1.0)
+    ((known,), _) = store.read((COUNTRY,), (), NOW, 1.0)
+    assert known != EMPTY
+    shared.unread = lambda place: place in (COUNTRY[:PLACE], SUBJECT[:PLACE])
+    for quiet in (10.0, 20.0):
+        assert units(store, OTHER, NOW + quiet) == 1
+    for later in (30.0, 60.0, 3600.0):
+        with pytest.raises(IncompleteRead) as part:
+            store.read((SUBJECT, COUNTRY, OTHER), (), NOW + later, 1.0)
+        assert part.value.unread == {SUBJECT}
+        subject, country, other = part.value.histories
+        assert (subject, country, other != EMPTY) == (EMPTY, known, True)
+    shared.unread = lambda place: place == THIRD[:PLACE]
+    shared.write((taught(THIRD),), (), NOW, 1.0)
+    for _ in range(2):
+        with pytest.raises(IncompleteRead) as part:
+            store.read((THIRD, SUBJECT), (), NOW, 1.0)
+        assert part.value.unread == {THIRD}
+    shared.unread = lambda _: False
+    assert units(store, THIRD, NOW) == 1
+
+
+def test_own_changes_are_seen_even_if_the_write_failed() -> None:
+    """After a write that reached only some places, a worker reads common values again."""
+    shared = PartialStore()
+    store = CachingStore(shared, NullMeter())
+    assert units(store, COUNTRY, NOW) == 0
+    shared.unwritten = lambda place: place == OTHER[:PLACE]
+    with pytest.raises(IncompleteWrite):
+        store.write((taught(COUNTRY), taught(OTHER)), (), NOW, 1.0)
+    assert units(store, COUNTRY, NOW) == 1

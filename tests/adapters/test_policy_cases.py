@@ -139,6 +139,13 @@ def test_stale_sources_count_as_present(tmp_path: Path) -> None:
     assert isinstance(one.context.route, Route)
 
 
+def test_reputation_can_be_missing_in_part(tmp_path: Path) -> None:
+    """A case may give features of `reputation` beside its gap: of the address, say, but not of the device."""
+    (one,) = read(tmp_path / "cases.yaml", case(gaps="{reputation: unavailable}", features="{address_subjects_24h: 9}"))
+    assert one.context.missing == (Missing("reputation", "unavailable"),)
+    assert one.features[NAMES.index("address_subjects_24h")] == 9
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """A file that is missing or not text is refused."""
     odd = tmp_path / "odd.yaml"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import socketserver
 import time
-from binascii import crc_hqx
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +20,8 @@ from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.adapters.redis_store.server import PAUSE
+from riskd.adapters.redis_store.servers import ENOUGH, Answers
 from riskd.adapters.rekeying import move as move_record
 from riskd.adapters.rekeying import move_all
 from riskd.core.errors import Problem, Unavailable
@@ -27,7 +29,7 @@ from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
-from riskd.core.stored import FORMAT, Change, Swap
+from riskd.core.stored import Change, Swap
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
@@ -39,7 +41,10 @@ from tests.redis_servers import (
     flush,
     free_port,
     node_id,
+    owned,
+    refusing,
     running,
+    slot,
     until,
     valkey_server,
 )
@@ -50,16 +55,6 @@ UNIT = ("sign_in", "", 1)
 DEADLINE = 0.1
 GRACE = 0.25
 """Seconds beyond the deadline that a busy machine may take to wake up a thread."""
-
-
-def slot(place: bytes) -> int:
-    return crc_hqx(f"riskd:{FORMAT}:{place.hex()}".encode(), 0) % SLOTS
-
-
-def owned(first: int, last: int, number: int) -> list[bytes]:
-    """Places whose slots lie in a range."""
-    found = (place for at in range(10**6) if first <= slot(place := b"%08d" % at) <= last)
-    return [place for place, _ in zip(found, range(number), strict=False)]
 
 
 def attempts(place: bytes) -> Delta:
@@ -159,11 +154,11 @@ def test_a_place_that_moves_is_listed_whole(
     moves = iter([(nodes[0], nodes[1]), (nodes[1], nodes[0])])
     call = store._servers.call
 
-    def called(commands: Sequence[tuple[bytes, bytes]], deadline: float) -> list[object]:
-        replies = call(commands, deadline)
+    def called(commands: Sequence[tuple[bytes, bytes]], deadline: float) -> Answers:
+        answers = call(commands, deadline)
         for source, target in islice(moves, 1):
             move(0, source, target, nodes[:3])
-        return list(replies)
+        return answers
 
     monkeypatch.setattr(store._servers, "call", called)
     assert store.held(place, NOW, 5000) == keys
@@ -192,7 +187,7 @@ def test_other_masters_keep_serving_if_one_without_replica_dies(nodes: list[Redi
     are answered."""
     theirs, others = owned(12_000, SLOTS - 1, 3), owned(0, 10_000, 3)
     nodes[2].kill()
-    load, rest = Load(store, theirs), Load(store, others)
+    load, rest = Load(store, theirs), Load(store, others, timeout=2.0)
     with load.running(), rest.running():
         time.sleep(1.0)
     assert (load.acknowledged, rest.failed) == ({}, {})
@@ -312,16 +307,6 @@ def test_an_erasure_that_was_interrupted_before_a_rotation_subtracts_once(
 def counted(store: RedisStore, key: bytes) -> int:
     ((found,), _) = store.read([key], (), NOW, 5.0)
     return sum(found.tallies.of("attempt").get("", [])[1:])
-
-
-@contextmanager
-def refusing(node: RedisServer, command: str) -> Iterator[None]:
-    """A server refuses a command, so that what needs several servers stops in the middle."""
-    node.ask("ACL", "SETUSER", "default", f"-{command}")
-    try:
-        yield
-    finally:
-        node.ask("ACL", "SETUSER", "default", f"+{command}")
 
 
 def walked(store: RedisStore) -> Iterator[bytes]:
@@ -453,3 +438,29 @@ def isolated(slots: bytes) -> Iterator[Address]:
 def in_step(master: RedisServer) -> bool:
     told = master.ask("WAIT", 1, 1000)
     return told == 1
+
+
+@pytest.mark.slow
+def test_a_dead_master_is_looked_for_with_few_questions(tmp_path: Path) -> None:
+    """While a master is dead, a worker under load asks few servers ten times a second at most who owns its slots,
+    however many there are."""
+    with cluster(tmp_path, masters=8) as nodes:
+        store, places = RedisStore([nodes[0].address], Access()), [*owned(0, 2000, 1), *owned(15_000, SLOTS - 1, 1)]
+        until(lambda: all(works(store, place) for place in owned(0, SLOTS - 1, 40)))
+        nodes[-1].kill()
+        alive = nodes[:-1]
+        before, begun = questions(alive), time.monotonic()
+        while time.monotonic() < begun + 1.0:
+            with pytest.raises(Unavailable):
+                counts(store, places)
+            time.sleep(0.001)
+        rounds = 1 + (time.monotonic() - begun) / PAUSE
+        assert 0 < questions(alive) - before <= ENOUGH * rounds
+        store.close()
+
+
+def questions(nodes: Sequence[RedisServer]) -> int:
+    """How often the nodes were asked who owns which slots."""
+    told = [node.ask("INFO", "commandstats") for node in nodes]
+    found = [re.search(rb"cmdstat_cluster\|slots:calls=(\d+)", each) for each in told if isinstance(each, bytes)]
+    return sum(int(each[1]) for each in found if each)

@@ -17,7 +17,7 @@ from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta, History
 from riskd.core.stored import FORMAT, Change, Swap
-from tests.redis_servers import RedisServer, free_port, running, until
+from tests.redis_servers import RedisServer, free_port, refusing, running, until
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
@@ -75,6 +75,26 @@ def test_flushed_redis_scripts_are_loaded_again(server: RedisServer, store: Redi
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
     assert store.held(SUBJECT[:8], NOW, 9) == [SUBJECT]
     assert count(store, SUBJECT) == 2
+
+
+def test_scripts_that_cannot_be_loaded_again_are_reported(server: RedisServer, store: RedisStore) -> None:
+    """If the scripts are flushed and the user has lost the right to load them, the error names that right."""
+    assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
+    server.ask("SCRIPT", "FLUSH")
+    with refusing(server, "script|load"), pytest.raises(Unavailable, match=r"NOPERM.*script.*docs/scaling.md"):
+        store.write([attempts(SUBJECT)], (), NOW, 1.0)
+    assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
+    assert count(store, SUBJECT) == 2
+
+
+def test_a_key_of_another_type_is_reported(server: RedisServer, store: RedisStore) -> None:
+    """If something else has written a place, reads and writes of it say so, and other places are not affected."""
+    server.ask("SET", f"riskd:{FORMAT}:{SUBJECT[:8].hex()}", "of somebody else")
+    for call in (lambda: store.read((SUBJECT,), (), NOW, 1.0), lambda: store.write([attempts(SUBJECT)], (), NOW, 1.0)):
+        with pytest.raises(Unavailable, match=r"WRONGTYPE.*what else writes keys that begin with riskd:"):
+            call()
+    assert store.write([attempts(DEVICE)], (), NOW, 1.0)
+    assert count(store, DEVICE) == 1
 
 
 def test_the_server_frees_what_has_expired(server: RedisServer, store: RedisStore) -> None:

@@ -184,7 +184,7 @@ class Case:
         for minutes in self.file.recovered:
             store.write((learn.recovery_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
         for minutes in self.file.unmet:
-            store.write((learn.unmet_delta(keys.subject, NOW - minutes * 60),), (), NOW, 1.0)
+            store.write((learn.unmet_delta(keys.subject, NOW - minutes * 60, NOW),), (), NOW, 1.0)
         for entry in self.file.events:
             told: Words = {"domain": self.attempt.domain, "subject": self.attempt.subject, "minutes_ago": 0} | entry
             told["time"] = NOW - told.pop("minutes_ago") * 60

@@ -48,6 +48,7 @@ ASKED: Final = decision(
         route=Route(64496, "Example", anonymizer="tor"),
         agent=None,
         missing=(),
+        unread=("address", "browser"),
         counted={"amount.attempts_1h": 2.0, "amount.subjects_24h": 1.0097},
     ),
 )
@@ -91,6 +92,7 @@ def test_the_text_shows_decision_reasons_and_outcomes(log: Path, capsys: pytest.
         "score 0.0356 (medium), by model m of release r",
         "rules tor, night (in shadow)",
         "degraded rule:odd",
+        "unread address, browser",
         "coverage 75%",
         "place Oslo, NO",
         "operator AS64496 Example, tor",

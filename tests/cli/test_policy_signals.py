@@ -70,6 +70,7 @@ def test_the_counts_agree_with_the_log(log: Path, records: list[Any], capsys: py
             if len(SETS[row["signal"]]) == 1:
                 assert row["came"] == len(ours) - lacked[row["signal"]]
             assert row["moved"] <= row["came"]
+        assert any(row["moved"] for row in each["signals"])
 
 
 def test_a_signal_that_never_came_changes_nothing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,6 +199,23 @@ def test_other_logs_are_judged_whole(
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+def test_what_the_base_was_trained_on_is_not_left_out(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that was boosted on a trained one has no figures for the classes of attack that the latter knows."""
+    base = copytree(bundle, tmp_path / "t1")
+    training = json.loads((base / TRAINING).read_bytes())
+    for path, changes in ((base, {"attacks": {"targeted": 9}}), (tmp_path / "t2", {"base": "t1"})):
+        copytree(bundle, path, dirs_exist_ok=True)
+        seal(path, DEFINITIONS, beside={TRAINING: json.dumps(training | changes).encode()})
+    arguments = ["evaluate", str(tmp_path / "t2"), "--domain", "customer", "--log", str(log), "--resamples", "0"]
+    assert main([*arguments, "--json"]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out, type=Evaluation)
+    assert [each.name for each in found.models["candidate"].left_out] == sorted({*ATTACKS} - {"targeted"})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_with_until_older_attempts_are_judged_by_all_that_was_reported_of_them(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import RekeyingStore
 from riskd.core.pseudonym import Layer, Origins
 from riskd.ports import HistoryStore
-from tests.redis_servers import RedisServer, cluster, flush, running, valkey_server
+from tests.doubles import PartialStore
+from tests.redis_servers import SLOTS, RedisServer, cluster, flush, refusing, running, slot, valkey_server
 
 LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
     "memory": lambda _: MemoryStore(),
@@ -45,6 +46,10 @@ class Deployments:
         flush(servers)
         return RedisStore([servers[0].address], Access())
 
+    def servers(self, name: str) -> list[RedisServer]:
+        """The servers of one that was opened."""
+        return self._running[name]
+
     def _started(self, name: str) -> list[RedisServer]:
         directory = self._directory / name
         if name == "cluster":
@@ -65,6 +70,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, deployments: Deploymen
     name = request.param
     opened = deployments.opened(name) if name in REMOTE else LOCAL[name](tmp_path)
     yield opened
+    opened.close()
+
+
+Losing = Callable[[bytes], AbstractContextManager[object]]
+"""Makes a place unreachable for a while."""
+
+
+@pytest.fixture(params=["cluster", "caching", "double"])
+def partial(request: pytest.FixtureRequest, deployments: Deployments) -> Iterator[tuple[HistoryStore, Losing]]:
+    """Stores of which some places can be unreachable, and what makes them so; and the double that stands for them."""
+    if request.param == "double":
+        double = PartialStore()
+        yield double, double.losing
+        return
+    opened = deployments.opened("cluster")
+    masters = deployments.servers("cluster")
+
+    def lose(place: bytes) -> AbstractContextManager[object]:
+        return refusing(masters[slot(place) * len(masters) // SLOTS], "hmget", "evalsha")
+
+    yield CachingStore(opened, NullMeter()) if request.param == "caching" else opened, lose
     opened.close()
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from random import Random
 from threading import Barrier, Thread
+from typing import Final
 
 import pytest
 
@@ -28,8 +29,9 @@ from riskd.core.history import (
 from riskd.core.marks import MARKS
 from riskd.core.stored import Change, Swap
 from riskd.core.tallies import Tallies
-from riskd.ports import HistoryStore
-from tests.contract.conftest import OPENERS
+from riskd.ports import HistoryStore, IncompleteRead, IncompleteWrite
+from tests.contract.conftest import OPENERS, Losing
+from tests.redis_servers import owned
 
 NOW = 1_800_000_000.0
 LATER = NOW + WEEK
@@ -567,3 +569,69 @@ def test_marks_are_ordered_alike(store: HistoryStore) -> None:
         assert found.marks["reported"] == [(at + 60, 0), (at, 2), (at, 1), (at, 0)]
         assert found.marks["profile_update"] == [(at + 60,), (at,), (at - DAY,)]
         assert all(type(number) is int for kept in found.marks.values() for mark in kept for number in mark)
+
+
+OWN, NEAR, FAR = (place + b"entity..A" for first in (0, 6000, 12_000) for place in owned(first, first + 4000, 1))
+"""Keys of places on each of three masters. What is tested is the place `FAR`, which gets lost."""
+LOST: Final = FAR[: stored.PLACE]
+NEW: Final = [Swap(OWN[:-1] + b"R", None, b"receipt", LATER), Swap(OWN[:-1] + b"Y", None, b"reply", LATER)]
+
+
+def counts(store: HistoryStore) -> tuple[int, ...]:
+    return tuple(count(store, key) for key in (OWN, NEAR, FAR))
+
+
+def test_a_read_returns_what_can_be_read(partial: tuple[HistoryStore, Losing]) -> None:
+    """If one place cannot be reached, a read raises `IncompleteRead` with all that the others hold. If nothing can be
+    read, and for `load`, it is `Unavailable` as a whole."""
+    store, losing = partial
+    everything = [attempts(OWN), attempts(NEAR), attempts(FAR)]
+    assert store.write(everything, NEW, NOW, SOON)
+    (own, near, far), papers = whole = store.read((OWN, NEAR, FAR), [swap.key for swap in NEW], NOW, SOON)
+    assert EMPTY not in (own, near, far)
+    with losing(LOST):
+        with pytest.raises(IncompleteRead) as caught:
+            store.read((OWN, FAR, NEAR), [swap.key for swap in NEW], NOW, SOON)
+        assert (caught.value.histories, caught.value.documents) == ([own, EMPTY, near], papers)
+        assert caught.value.unread == {FAR}
+        assert caught.value.problems
+        assert store.read((OWN, NEAR), (), NOW, SOON) == ([own, near], [])
+        with pytest.raises(Unavailable) as failed:
+            store.read((FAR,), (), NOW, SOON)
+        assert not isinstance(failed.value, IncompleteRead)
+    assert store.read((OWN, NEAR, FAR), [swap.key for swap in NEW], NOW, SOON) == whole
+
+
+@pytest.mark.parametrize("replacing", [False, True], ids=["new documents", "a document replaced"])
+def test_a_write_applies_what_can_be_applied(partial: tuple[HistoryStore, Losing], replacing: bool) -> None:
+    """If a place other than that of the swaps cannot be reached, a write raises `IncompleteWrite`: the swaps, and the
+    deltas of all other places, are applied, once."""
+    store, losing = partial
+    swaps = NEW
+    if replacing:
+        assert store.write((), NEW, NOW, SOON)
+        swaps = [Swap(NEW[0].key, b"receipt", b"taught", LATER)]
+    with losing(LOST), pytest.raises(IncompleteWrite):
+        store.write([attempts(FAR), attempts(OWN), attempts(NEAR)], swaps, NOW, SOON)
+    assert counts(store) == (1, 1, 0)
+    assert [document(store, swap.key) for swap in swaps] == [swap.document for swap in swaps]
+
+
+def test_a_write_whose_documents_are_lost_is_unavailable(partial: tuple[HistoryStore, Losing]) -> None:
+    """If the place of the swaps cannot be reached, the write is `Unavailable` and keeps no document."""
+    store, losing = partial
+    swaps = [Swap(FAR[:-1] + b"R", None, b"receipt", LATER)]
+    with losing(LOST), pytest.raises(Unavailable) as failed:
+        store.write([attempts(OWN), attempts(NEAR), attempts(FAR)], swaps, NOW, SOON)
+    assert not isinstance(failed.value, IncompleteWrite)
+    assert document(store, swaps[0].key) is None
+    assert count(store, FAR) == 0
+
+
+def test_a_refused_write_leaves_no_count_although_a_place_is_lost(partial: tuple[HistoryStore, Losing]) -> None:
+    """A write whose swap is refused returns False and counts nowhere, also while another place cannot be reached."""
+    store, losing = partial
+    assert store.write((), NEW, NOW, SOON)
+    with losing(LOST):
+        assert not store.write([attempts(OWN), attempts(NEAR), attempts(FAR)], NEW, NOW, SOON)
+    assert counts(store) == (0, 0, 0)

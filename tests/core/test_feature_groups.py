@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Final
 
@@ -246,9 +247,13 @@ def test_speed_is_distance_over_time() -> None:
 def test_distance_follows_the_great_circle(
     here: tuple[float, float], there: tuple[float, float], expected: float
 ) -> None:
-    """Distances are right at the poles, between antipodes and across the date line."""
+    """Distances are right at the poles, between antipodes and across the date line; to nowhere there is none."""
     assert distance_km(*here, *there) == pytest.approx(expected, abs=1)
     assert distance_km(*here, *here) == 0
+    for at, nowhere in itertools.product(range(4), (math.nan, math.inf, -math.inf)):
+        places: list[float] = [*here, *there]
+        places[at] = nowhere
+        assert math.isnan(distance_km(*places))
 
 
 TRIES: Final[tuple[tuple[int, str, dict[str, Any]], ...]] = (
@@ -323,7 +328,7 @@ def test_challenges_that_were_not_met_count_for_an_hour(minutes: tuple[int, ...]
     does not. Other accounts are not concerned."""
     world = settled()
     subject = keys_of(sign_in(), {}).subject
-    world.apply(*(unmet_delta(subject, NOW - 60 * each) for each in minutes))
+    world.apply(*(unmet_delta(subject, NOW - 60 * each, NOW) for each in minutes))
 
     assert seen(world, sign_in())["subject_unmet_1h"] == count
     assert seen(world, sign_in(subject="other"))["subject_unmet_1h"] == 0

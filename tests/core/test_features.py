@@ -13,7 +13,8 @@ from riskd.core import signals
 from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Network, ReportedPlace
 from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import FEATURES, GROUPS, NAMES, Feature, schema, vector
-from riskd.core.history import History
+from riskd.core.history import EMPTY, HOUR, History
+from riskd.core.pseudonym import POPULARITY
 from riskd.core.tallies import Tallies
 from tests.core.builders import CHROME, HOME, LAPTOP, NOW, OSLO, World, crowd, settled, sign_in
 
@@ -91,6 +92,54 @@ def test_missing_source_makes_its_features_missing(source: str) -> None:
     assert {name for name in NAMES if math.isnan(found[name])} == gone
 
 
+def crowded() -> World:
+    """A world in which sixty accounts share the owner's address, device and operator, and hundreds of attempts fail."""
+    world = settled(crowd(people=90), weeks=3)
+    for number in range(60):
+        world.prove(sign_in(subject=f"neighbour-{number}"), NOW - HOUR * number)
+        world.try_(sign_in(subject=f"victim-{number}", credential_result="failed"), NOW - 60.0)
+    return world
+
+
+READ: Final = ("subject", "device", "fingerprint", "address", "network", "asn", "operator", "domain", *POPULARITY)
+"""Every name that can be in `Remembered.unread`."""
+
+
+def with_others(remembered: Remembered, name: str, others: Remembered) -> Remembered:
+    """These histories, but one from elsewhere."""
+    if name in remembered.popularity:
+        return replace(remembered, popularity=remembered.popularity | {name: others.popularity[name]})
+    if name in ("asn", "operator"):
+        part = "profile" if name == "asn" else "activity"
+        return replace(remembered, asn=replace(remembered.asn, **{part: getattr(others.asn, part)}))
+    return replace(remembered, **{name: getattr(others, name)})
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_is_unread_changes_no_feature_but_those_that_read_it(name: str) -> None:
+    """Another history changes only features that name it among their reads. If it could not be read,
+    exactly these are missing, and the others keep their values."""
+    whole = WORLD.context(sign_in())
+    assert isinstance(whole.remembered, Remembered)
+    values = vector(sign_in(), whole)
+    reading = {feature.name for feature in FEATURES if name in feature.reads}
+    crowd_s = crowded().context(sign_in()).remembered
+    assert isinstance(crowd_s, Remembered)
+    empty = Remembered(popularity=dict.fromkeys(POPULARITY, EMPTY))
+    changed = set()
+    for others in (crowd_s, empty):
+        again = vector(sign_in(), replace(whole, remembered=with_others(whole.remembered, name, others)))
+        changed |= {one for one, before, now in zip(NAMES, values, again, strict=True) if repr(before) != repr(now)}
+    emptied = replace(with_others(whole.remembered, name, empty), unread=(name,))
+    lost = vector(sign_in(), replace(whole, remembered=emptied))
+
+    assert set() < changed <= reading
+    assert lost == [
+        pytest.approx(feature.missing, nan_ok=True) if feature.name in reading else value
+        for feature, value in zip(FEATURES, values, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("purpose", PURPOSES[1:])
 def test_withheld_purpose_makes_its_features_missing(purpose: str) -> None:
     """A signal without consent is not used even if it was sent; `security` needs no consent."""
@@ -130,6 +179,27 @@ def test_cold_start_is_a_gap() -> None:
             assert math.isnan(found[feature.name])
         if feature.group == "velocity" and feature.name.startswith("subject"):
             assert found[feature.name] == 0
+
+
+@pytest.mark.parametrize(
+    ("subject", "unread", "gaps"),
+    [
+        ("alex", (), set()),
+        ("alex", ("subject",), {"history"}),
+        ("alex", ("device", "browser"), {"reputation"}),
+        ("alex", ("domain",), {"reputation"}),
+        ("alex", ("subject", "operator"), {"history", "reputation"}),
+        ("nobody", ("subject",), {"history"}),
+    ],
+)
+def test_what_is_unread_is_a_gap_of_its_source(subject: str, unread: tuple[str, ...], gaps: set[str]) -> None:
+    """If the subject's history could not be read, `history` is a gap; if any other could not, `reputation` is. An
+    unread history is not an empty one."""
+    remembered = WORLD.context(sign_in(subject=subject)).remembered
+    assert isinstance(remembered, Remembered)
+
+    found = signals.unremembered(replace(remembered, unread=unread))
+    assert found == [Missing(source, "unavailable") for source in ("history", "reputation") if source in gaps]
 
 
 def test_after_a_store_failure_velocity_is_missing() -> None:

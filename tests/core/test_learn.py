@@ -251,7 +251,7 @@ def test_a_challenge_that_was_not_met_is_remembered_once(kept: Receipt, reported
 def test_challenges_that_were_not_met_count_in_any_order(moments: list[int], data: st.DataObject) -> None:
     """Of several challenges that were not met, also within one second, those of the last hour count, up to four; the
     order in which they are reported, and repeating them, do not matter."""
-    deltas = [learn.unmet_delta(SUBJECT, NOW + moment / 1000) for moment in moments]
+    deltas = [learn.unmet_delta(SUBJECT, NOW + moment / 1000, moment / 1000) for moment in moments]
     told = data.draw(st.permutations([*deltas, deltas[0]]))
     in_turn, shuffled = History(), History()
     for delta in deltas:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from riskd.core.context import NOTHING, Memory, Remembered
 from riskd.core.history import EMPTY, History
 from riskd.core.pseudonym import POPULARITY, Keys
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE, history_keys, recall
+from riskd.core.recall import ACTIVITY, COMMON, PROFILE, history_keys, recall, unread
 
 
 def absent_or(name: bytes) -> st.SearchStrategy[bytes]:
@@ -58,3 +58,31 @@ def test_absent_records_are_empty(keys: Keys) -> None:
     assert recall(keys, [EMPTY] * len(history_keys(keys))) == Remembered(
         popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, EMPTY)
     )
+
+
+@given(known, st.data())
+def test_every_lost_record_is_named(keys: Keys, data: st.DataObject) -> None:
+    """If records of some pseudonyms could not be read, exactly those entities and tables are named as unread. What a
+    counter counted is then unknown, not 0."""
+    roles = {
+        **{name: getattr(keys, name) for name in ("subject", "device", "fingerprint", "address", "network", "domain")},
+        "asn": keys.asn,
+        "operator": keys.asn,
+        **keys.popularity,
+        **{f"counted.{counter}": key for counter, key in keys.counted.items()},
+    }
+    lost = data.draw(st.sets(st.sampled_from(sorted(set(roles.values()) - {b""}))))
+    gone = frozenset(key for key in history_keys(keys) if key[:-1] in lost)
+
+    names = unread(keys, gone)
+    assert set(names) == {name for name, key in roles.items() if key in lost}
+    known = recall(keys, [EMPTY] * len(history_keys(keys)), names).counted
+    assert known.keys() == {counter for counter, key in keys.counted.items() if key not in lost}
+
+
+def test_an_operator_whose_popularity_was_cached_is_lost_in_part() -> None:
+    """If only the activity of an operator could not be read, how common it is remains known."""
+    keys = Keys(subject=b"s", domain=b"d", address=b"a", network=b"n", asn=b"asn")
+
+    assert unread(keys, {b"asn" + ACTIVITY}) == ("operator",)
+    assert unread(keys, {b"asn" + COMMON}) == ("asn",)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.core import learn
 from riskd.core.attempt import DOMAINS, Attempt
-from riskd.core.context import Place, Route
+from riskd.core.context import Place, Remembered, Route
 from riskd.core.features import NAMES, vector
 from riskd.core.features.sharing import CROWD
 from riskd.core.history import DAY, HOUR, SLOTS, WEEK, Delta, cardinality
@@ -175,3 +175,16 @@ def test_relays_are_learned_as_networks_and_never_as_places() -> None:
     assert lesson.place == ()
     assert "country" not in lesson.values
     assert {name for ((name, _),) in seen} == {"owner"}
+
+
+def test_no_place_is_learned_of_an_address_that_could_not_be_read() -> None:
+    """If nobody could read how many accounts use the address, a crowd may: its place is not learned, nor is there any
+    motion."""
+    attempt, world = sign_in("198.51.100.9"), settled()
+    context = world.context(attempt, place=NORTH)
+    assert isinstance(context.remembered, Remembered)
+    unread = replace(context, remembered=replace(context.remembered, unread=("address",)))
+
+    assert learn.lesson(attempt, context, keys_of(attempt, context.values)).place != ()
+    assert learn.lesson(attempt, unread, keys_of(attempt, context.values)).place == ()
+    assert math.isnan(vector(attempt, unread)[NAMES.index("speed_kmh")])

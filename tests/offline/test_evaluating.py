@@ -88,7 +88,8 @@ def test_a_goal_is_met_by_the_figures_and_surely_by_their_intervals(judged: Eval
 
 
 def test_without_its_only_class_a_model_is_its_base() -> None:
-    """If the only attack class is left out, nothing is learned, and the model equals its base."""
+    """If the only attack class is left out, nothing is learned, and the model equals its base. A base that was trained
+    on the class cannot be without it, so there is no such figure."""
     whole = rows(9_000, delay_days=0.0)
     other = ~np.isin(whole.attacks, (HONEST, "targeted"))
     one = replace(whole, labels=np.where(other, UNKNOWN, whole.labels).astype(np.int8))
@@ -97,3 +98,5 @@ def test_without_its_only_class_a_model_is_its_base() -> None:
 
     assert [each.name for each in models[CANDIDATE].left_out] == ["targeted"]
     assert models[CANDIDATE].left_out[0].at["1%"].value == models[CHAMPION].classes[0].at["1%"].value
+    taught = question_of(trained, learned=frozenset({"targeted"}))
+    assert evaluate(taught, lambda _, __: lambda _: None).models[CANDIDATE].left_out == ()

@@ -65,6 +65,7 @@ class Town:
         apart: float = 3000.0,
         gossip: float = 0.0,
         release: Release = RELEASE,
+        store: MemoryStore | None = None,
     ) -> None:
         self.now = NOW - 60 * 86_400.0
         self.random = Random(seed)
@@ -73,7 +74,7 @@ class Town:
         self.waiting: list[tuple[str, str]] = []
         self.answers = 0
         self.gossip = gossip
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.engine = Engine(
             parts(
                 store=self.store,

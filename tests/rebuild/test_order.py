@@ -67,3 +67,38 @@ def test_of_many_segments_few_are_open(tmp_path: Path) -> None:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+DAY = 86_400.0
+SOON = st.lists(st.floats(1.0, 600.0), min_size=3, max_size=6)
+
+
+def read(directory: Path, moments: list[float]) -> tuple[list[int], int]:
+    """The numbers of the lines of one segment that are read, and how many are unreadable."""
+    write(directory / "20260101T000000.000000-w0-1.jsonl", *(told(*one) for one in enumerate(moments)))
+    counts = Counts()
+    found = in_order(FileLogArchive(directory, 1.0, 1.0), segments(directory), counts, lambda _: None)
+    return [int(line.assessment_id, 16) for _, line in found if isinstance(line, OutcomeRecord)], counts["unreadable"]
+
+
+@settings(max_examples=40)
+@given(SOON, SOON, st.floats(-30.0, 30.0))
+def test_a_clock_that_is_set_loses_no_line(
+    tmp_path_factory: pytest.TempPathFactory, before: list[float], after: list[float], days: float
+) -> None:
+    """After a step of the clock, forwards or backwards, a line is close to those that follow it; it is no error."""
+    earlier = list(accumulate(before, initial=100 * DAY))
+    moments = [*earlier, *accumulate(after, initial=earlier[-1] + days * DAY)]
+    assert read(tmp_path_factory.mktemp("log"), moments) == (list(range(len(moments))), 0)
+
+
+@settings(max_examples=40)
+@given(SOON, SOON, st.floats(1.1, 30.0), st.sampled_from([-1, 1]))
+def test_a_time_far_from_all_around_it_is_unreadable(
+    tmp_path_factory: pytest.TempPathFactory, before: list[float], after: list[float], days: float, way: int
+) -> None:
+    """A line that is more than a day before, or after, both the lines before it and those behind it is left out."""
+    earlier = list(accumulate(before, initial=100 * DAY))
+    moments = [*earlier, earlier[-1] + way * days * DAY, *accumulate(after, initial=earlier[-1])]
+    odd = len(earlier)
+    assert read(tmp_path_factory.mktemp("log"), moments) == ([at for at in range(len(moments)) if at != odd], 1)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from binascii import crc32
+
 import pytest
+from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.core.attempt import Outcome
+from riskd.core.attempt import Behaviour, Outcome
 from riskd.core.features.sharing import CROWD
-from riskd.core.history import decode
+from riskd.core.history import DAY, decode
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
-from riskd.core.stored import payload
+from riskd.core.stored import PLACE, payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
-from tests.doubles import ListLog
+from tests.doubles import ForgetfulStore, ListLog
 from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import live_through, records
 
@@ -36,6 +39,45 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     assert again == records(before.store, before.now)
     live_through(past, lines)
     assert records(store, before.now) == again
+
+
+def test_tiers_that_a_policy_has_no_longer_are_replayed(town: tuple[Town, list[bytes]]) -> None:
+    """A log of tiers that today's policy does not require of anybody is replayed, with all its records."""
+    before, lines = town
+    without = {domain: replace(policy, ladder={}, tenants={}) for domain, policy in COUNTING.policies.items()}
+    store = MemoryStore()
+    live_through(Past(store, Pseudonyms(PEPPER), without), lines)
+    assert records(store, before.now).keys() == records(before.store, before.now).keys()
+
+
+def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
+    """Histories are restored bit for bit if some could not be read for some attempts, on which their lessons depend."""
+    log, store = ListLog(), ForgetfulStore()
+    town = Town(log, store=store, release=COUNTING)
+    for lost in range(4):
+        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
+        town.live(60)
+    store.unread = lambda _: False
+    again = MemoryStore()
+    live_through(Past(again, Pseudonyms(PEPPER), COUNTING.policies), log.lines)
+    assert records(again, town.now) == records(store, town.now)
+
+
+def test_a_rhythm_that_was_compared_with_nothing_is_taught_as_it_was() -> None:
+    """If the subject's history could not be read, its typing rhythm was not clamped, and is not in a replay."""
+    log, store = ListLog(), ForgetfulStore()
+    town = Town(log, store=store)
+    for interval, lost in ((110.0, False),) * 9 + ((900.0, True), (900.0, False)):
+        town.now += DAY
+        typed = replace(attempt({"subject": "kim"}), behaviour=Behaviour(typing_intervals_ms=(interval,) * 9))
+        place = bytes.fromhex(town.engine.assess(typed, 10.0).id[: 2 * PLACE])
+        store.unread = lambda one, place=place, lost=lost: lost and one == place  # type: ignore[misc]
+        answer = town.engine.assess(typed, 10.0)
+        town.engine.record(Outcome(assessment_id=answer.id, kind="confirmed_legitimate"), 10.0)
+        store.unread = lambda _: False
+    again = MemoryStore()
+    live_through(Past(again, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
+    assert records(again, town.now) == records(store, town.now)
 
 
 def test_a_crowds_address_is_no_place_when_replayed() -> None:

@@ -59,6 +59,16 @@ class Suspicious:
         return tuple(0.0 for _ in vector)
 
 
+class Laborious(threading.Event):
+    """A gate that is open after five milliseconds of work."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = time.perf_counter() + 0.005
+        while time.perf_counter() < until:
+            pass
+        return True
+
+
 class Meter(CountingMeter):
     """Also counts the shadow's moves."""
 
@@ -146,6 +156,20 @@ def test_an_answer_has_left_before_its_shadow_begins() -> None:
         time.sleep(0.001)
     assert at_answer == 1
     assert [type(record.decode(line)).__name__ for line in bench.log.lines] == ["AssessmentRecord", "ShadowRecord"]
+
+
+def test_the_shadow_rests_nine_times_as_long_as_it_works() -> None:
+    """Scoring in shadow takes at most a tenth of the time, however many attempts wait."""
+    bench, took = Bench(suspicious(Laborious())), list[float]()
+    bench.meter.stage = lambda name, seconds: took.append(seconds) if name == "shadow" else None  # type: ignore[method-assign]
+    begun = time.monotonic()
+    for who in WHO[:6]:
+        bench.engine.assess(login(who), 10.0)
+    while len(took) < 6:
+        assert time.monotonic() < begun + 20
+        time.sleep(0.001)
+    assert time.monotonic() - begun >= 10 * sum(took[:-1])
+    bench.engine.close()
 
 
 @pytest.mark.parametrize(

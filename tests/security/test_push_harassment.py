@@ -38,12 +38,12 @@ class Victim:
         self.engine = Engine(parts(store=store, log=self.log, clock=lambda: self.now), release)
 
     def assess(self, device: dict[str, str], **words: object) -> Assessment:
-        self.now += 20.0
+        self.now += 20.1
         return self.engine.assess(attempt({"who": "sam", "device": device, **words}), 10.0)
 
-    def tell(self, answer: Assessment, kind: str, *amr: str) -> int:
+    def tell(self, answer: Assessment, kind: str, *amr: str, time: float | None = None) -> int:
         self.now += 0.001
-        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0).taught
+        return self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr, time=time), 10.0).taught
 
     def hits(self) -> tuple[str, ...]:
         """The rules that the latest attempt hit."""
@@ -86,6 +86,23 @@ def test_an_accepted_prompt_does_not_look_clean(victim: Victim) -> None:
         assert victim.hits() == ("push_harassment",)
 
 
+@pytest.mark.parametrize("kind", NOT_MET)
+def test_slow_prompts_raise_the_score(victim: Victim, kind: str) -> None:
+    """One prompt in 25 minutes is never the third of an hour; but the attempts of a day raise the score, so after the
+    first few hardly any can be accepted."""
+    tiers = []
+    for _ in range(57):
+        answer = victim.assess(STRANGER)
+        assert "push_harassment" not in victim.hits()
+        tiers.append(answer.requirement.tier)
+        victim.now += 60.0
+        victim.tell(answer, kind)
+        victim.now += 24 * 60.0 - 20.1
+
+    assert 5 <= tiers.count(Tier.STEP_UP) <= 8
+    assert min(tiers) is Tier.STEP_UP
+
+
 def test_the_owner_goes_on_as_before(victim: Victim) -> None:
     """While prompts arrive, the owner signs in on the known device with any second factor, and that teaches as ever."""
     victim.prompted(*NOT_MET, *NOT_MET)
@@ -103,6 +120,19 @@ def test_a_key_makes_a_new_device_the_owners(victim: Victim) -> None:
 
     assert victim.assess(STRANGER).requirement.tier is Tier.STEP_UP
     assert victim.hits() == ()
+
+
+@pytest.mark.parametrize(("hours", "tier"), [(0.9, Tier.PHISHING_RESISTANT), (1.1, Tier.STEP_UP)])
+def test_prompts_count_when_they_ended(victim: Victim, hours: float, tier: Tier) -> None:
+    """Reports that waited in a queue say when each prompt ended: those of earlier than the last hour are no series of
+    now."""
+    answers = [victim.assess(STRANGER) for _ in range(3)]
+    ended = victim.now
+    victim.now += hours * 3600
+    for answer, kind in zip(answers, (*NOT_MET, "challenge_failed"), strict=True):
+        victim.tell(answer, kind, time=ended)
+
+    assert victim.assess(STRANGER).requirement.tier is tier
 
 
 def test_an_attempt_counts_once(victim: Victim) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 import sys
 import threading
@@ -10,12 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -26,50 +23,9 @@ from riskd.config import load
 from riskd.core.errors import InvalidAttempt, InvalidSettings
 from riskd.server.tracing import QUEUE, CountingExporter, Tracer
 from tests.e2e.service import ROOT, Service, attempt, eventually, serving
+from tests.security.traces import PARENT, TRACE, Receiver, traced
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-"""The example of W3C Trace Context, section 3.2."""
 STAGES = {"gather", "store_read", "decide", "record", "store_write"}
-
-
-class Receiver(ThreadingHTTPServer):
-    """Receives OTLP/HTTP; it waits `slow` seconds before it answers."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Take)
-        self.raw: list[bytes] = []
-        self.slow = 0.0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1/traces"
-
-    def spans(self) -> list[Span]:
-        return [
-            span
-            for raw in self.raw
-            for resource in ExportTraceServiceRequest.FromString(raw).resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-    def of(self, method: str) -> list[Span]:
-        return [span for span in self.spans() if span.name.endswith(f"/{method}")]
-
-
-class _Take(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        time.sleep(self.server.slow)
-        self.server.raw.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Log nothing."""
 
 
 @pytest.fixture
@@ -78,10 +34,6 @@ def receiver() -> Iterator[Receiver]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
-
-
-def traced(endpoint: str, ratio: float = 1.0) -> dict[str, str]:
-    return {"RISKD_TRACING__ENDPOINT": endpoint, "RISKD_TRACING__RATIO": str(ratio)}
 
 
 def called(service: Service, traceparent: str = "", request: risk_pb2.AssessRequest | None = None) -> None:

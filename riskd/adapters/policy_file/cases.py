@@ -56,6 +56,8 @@ _TIERS: Final = tuple(tier.name for tier in Tier)
 _SOURCE_OF: Final = {"country": "place", "asn": "route", "anonymizer": "route", "browser": "agent", "os": "agent"}
 _KNOWN: Final = ("none_yet", "stale")
 """Gaps beside which features of their source can be known."""
+_IN_PART: Final = "reputation"
+"""The source of which some features can be known while others are missing."""
 _FEATURE: Final = {feature.name: (column, feature) for column, feature in enumerate(FEATURES)}
 
 
@@ -212,7 +214,8 @@ class _CaseReader:
                 continue
             column, feature = _FEATURE[name]
             value = document.number(value_node, name, -1e9, 1e9)
-            gone = next((source for source in feature.sources if gaps.get(source, "none_yet") not in _KNOWN), None)
+            needed = [source for source in feature.sources if source != _IN_PART]
+            gone = next((source for source in needed if gaps.get(source, "none_yet") not in _KNOWN), None)
             if gone is not None:
                 document.wrong(key_node, "known_and_missing", "keep one", what=f"feature '{name}'", source=gone)
             if value is None:

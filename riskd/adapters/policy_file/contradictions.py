@@ -15,9 +15,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.core.counters import COUNTED
 from riskd.core.features import FEATURES
 from riskd.core.features.span import Span
-from riskd.core.rules import COUNT_SPANS, COUNTED, LISTS, VARIABLES, Rule
+from riskd.core.rules import COUNT_SPANS, LISTS, VARIABLES, Rule
 
 SPANS: Final[Mapping[str, Span]] = {feature.name: feature.span for feature in FEATURES} | {
     name: variable.span for name, variable in VARIABLES.items() if variable.span is not None

@@ -75,6 +75,7 @@ _REMEDIES: Final = {
     "WRONGPASS": "set the password (secrets.store_password_file or RISKD_STORE_PASSWORD) and the user in store.url",
     "NOAUTH": "set the password: secrets.store_password_file or RISKD_STORE_PASSWORD",
     "NOPERM": "give the user of store.url the rights that docs/scaling.md lists",
+    "WRONGTYPE": "find out what else writes keys that begin with riskd:",
     "LOADING": "wait until it has loaded its data",
     "READONLY": "wait for the failover, or name the master in store.url",
     "OOM": "give the server more memory; histories must not be evicted (maxmemory-policy noeviction)",

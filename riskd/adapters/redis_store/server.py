@@ -36,6 +36,8 @@ class Server:
         """`connect` opens a connection that is ready for commands, or raises OSError or Unavailable. `limit`: most
         connections."""
         self.address = address
+        self.timeouts = 0
+        """Calls in a row that it did not answer."""
         self._connect = connect
         self._limit = limit
         self._lock = Lock()
@@ -44,7 +46,6 @@ class Server:
         self._count = 0
         self._opening = 0
         self._waiting = 0
-        self._timeouts = 0
         self._fault: Problem | None = None
         self._closed = Event()
 
@@ -53,8 +54,13 @@ class Server:
         """Whether the server is down, so that callers get an error at once."""
         return self._fault is not None
 
+    def idle(self) -> Link | None:
+        """An idle connection for one call, if there is one. `give` it back, or `discard` it."""
+        with self._lock:
+            return self._idle_link()
+
     def take(self, deadline: float) -> Link:
-        """A connection for one call. `give` it back, or `discard` it. Raises Unavailable."""
+        """A connection for one call, as soon as there is one. `give` it back, or `discard` it. Raises Unavailable."""
         with self._lock:
             link = self._idle_link()
             if link is not None:
@@ -94,7 +100,7 @@ class Server:
     def give(self, link: Link) -> None:
         """Return a connection to the pool after a complete reply."""
         with self._lock:
-            self._timeouts = 0
+            self.timeouts = 0
             if self._closed.is_set():
                 self._count -= 1
                 link.close()
@@ -115,8 +121,8 @@ class Server:
 
     def _timed_out(self, begun: float) -> None:
         """Count a timeout of a call that was started at `begun`."""
-        self._timeouts += monotonic() - begun >= HURRY
-        if self._timeouts >= TIMEOUTS:
+        self.timeouts += monotonic() - begun >= HURRY
+        if self.timeouts >= TIMEOUTS:
             self._fail(late(self.address))
 
     def fail(self, problem: Problem) -> None:
@@ -175,7 +181,7 @@ class Server:
             over = self._closed.is_set()
             if link is not None and not over:
                 self._idle.append(link)
-                self._timeouts = 0
+                self.timeouts = 0
             elif link is not None:
                 link.close()
             self._fault = None if link is not None else problem

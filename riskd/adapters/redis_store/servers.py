@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from binascii import crc32, crc_hqx
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter, itemgetter
 from threading import Condition, Event
 from time import monotonic
 from typing import Final
@@ -20,6 +21,8 @@ from riskd.core.errors import Problem, Unavailable
 
 REDIRECTIONS: Final = 8
 """Most redirections that one call follows while slots move."""
+ENOUGH: Final = 3
+"""Most answers of servers that a discovery compares, as long as each of them names servers that are down."""
 SLOTS: Final = 16_384
 """Slots of a cluster."""
 _AWAY: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH")
@@ -30,12 +33,32 @@ _MAP: Final = ((b"CLUSTER", b"SLOTS"),)
 
 
 class _Request(Struct, frozen=True):
-    """A command to send. `number`: its place in the call. `skip`: replies before its own, to commands sent ahead."""
+    """A command to send. `number`: its place in the call. `ahead`: `skip` commands to send before it."""
 
     number: int
     server: Server
     packed: bytes
+    ahead: bytes = b""
     skip: int = 0
+
+
+class Answers(Struct, frozen=True):
+    """What came of a call: the replies to its commands, in order; None where a command failed, see `failures`."""
+
+    replies: list[Reply]
+    failures: dict[int, Unavailable] = {}
+    """By the number of the command."""
+
+    def fail(self, requests: Iterable[_Request], error: Unavailable) -> None:
+        """Note that these requests failed."""
+        for request in requests:
+            self.replies[request.number], self.failures[request.number] = None, error
+
+    def whole(self) -> list[Reply]:
+        """The replies. Raises Unavailable if a command failed."""
+        if self.failures:
+            raise self.failures[min(self.failures)]
+        return self.replies
 
 
 class Servers:
@@ -97,45 +120,49 @@ class Servers:
             raise Unavailable([Problem("redis", "a slot has no server", "run `redis-cli --cluster check`")])
         return server
 
-    def call(self, commands: Sequence[tuple[bytes, bytes]], deadline: float) -> list[Reply]:
-        """Send packed commands, each to the server of the key in front of it, and return the replies. See `ask`."""
+    def call(self, commands: Sequence[tuple[bytes, bytes]], deadline: float) -> Answers:
+        """Send packed commands, each to the server of the key in front of it. Sends to all servers before it waits.
+
+        In a cluster, a server that fails, refuses or is late fails its own commands; others may have executed theirs.
+        Raises Unavailable if a single server fails, or no server is known.
+        """
         if not commands:
-            return []
+            return Answers([])
         if self.clustered(deadline):
-            return self.ask([(self.owner(key), packed) for key, packed in commands], deadline)
+            answers, requests = Answers([None] * len(commands)), list[_Request]()
+            for number, (key, packed) in enumerate(commands):
+                try:
+                    requests.append(_Request(number, self.owner(key), packed))
+                except Unavailable as error:
+                    answers.failures[number] = error
+            self._send(requests, answers, deadline)
+            self._follow(requests, answers, deadline)
+            return answers
         server = self._owners[0]
         assert server is not None
         link = server.take(deadline)
         try:
             link.send(b"".join(map(_packed, commands)), deadline)
-            replies = link.receive(len(commands), deadline)
+            answers = Answers(link.receive(len(commands), deadline))
         except (OSError, hiredis.HiredisError) as error:
             raise server.discard(link, error) from error
         server.give(link)
-        if hiredis.ReplyError in map(type, replies):
-            self._follow([(server, packed) for _, packed in commands], replies, deadline)
-        return replies
+        if hiredis.ReplyError in map(type, answers.replies):
+            requests = [_Request(number, server, packed) for number, (_, packed) in enumerate(commands)]
+            self._follow(requests, answers, deadline)
+            answers.whole()
+        return answers
 
     def ask(self, commands: Sequence[tuple[Server, bytes]], deadline: float) -> list[Reply]:
-        """Send packed commands and return their replies in order. Sends to all servers before it waits for the first.
+        """Send packed commands, each to its server, and return the replies in order.
 
         Raises Unavailable if a server fails, refuses or is late. Other servers may have executed their commands.
         """
-        replies: list[Reply] = [None] * len(commands)
-        self._exchange(_requests(commands), replies, deadline)
-        self._follow(commands, replies, deadline)
-        return replies
-
-    def _follow(self, commands: Sequence[tuple[Server, bytes]], replies: list[Reply], deadline: float) -> None:
-        """Follow redirections: send refused commands again until none is refused. Raises Unavailable."""
-        requests = _requests(commands)
-        for _ in range(REDIRECTIONS):
-            refused = [request for request in requests if isinstance(replies[request.number], hiredis.ReplyError)]
-            if not refused:
-                return
-            requests = list(self._redirected(refused, commands, replies))
-            self._exchange(requests, replies, deadline)
-        raise Unavailable([Problem("redis", "the slot kept moving", "try again")])
+        answers = Answers([None] * len(commands))
+        requests = [_Request(number, server, packed) for number, (server, packed) in enumerate(commands)]
+        self._send(requests, answers, deadline)
+        self._follow(requests, answers, deadline)
+        return answers.whole()
 
     def close(self) -> None:
         """Close the connections to all servers. Idempotent."""
@@ -144,73 +171,95 @@ class Servers:
             for server in self._servers.values():
                 server.close()
 
-    def _exchange(self, requests: Sequence[_Request], replies: list[Reply], deadline: float) -> None:
-        """Send the requests, and store each reply in `replies` at the request's number. Raises Unavailable."""
+    def _send(self, requests: Sequence[_Request], answers: Answers, deadline: float) -> None:
+        """Send each server its requests, and note what came of them.
+
+        Servers with an idle connection get theirs before the first reply is awaited, so a server that does not answer
+        delays no other. Then come those for which a connection has to be waited for, the most reliable first; no other
+        connection is held meanwhile.
+        """
         shares: dict[Server, list[_Request]] = {}
         for request in requests:
             shares.setdefault(request.server, []).append(request)
-        links, failures = self._links(shares, deadline), []
-        for server, share in shares.items():
-            try:
-                links[server].send(b"".join([request.packed for request in share]), deadline)
-            except OSError as error:
-                failures.append(server.discard(links.pop(server), error))
+        before = len(answers.failures)
+        links = {server: link for server in shares if (link := server.idle()) is not None}
+        self._exchange(links, shares, answers, deadline)
+        if len(links) < len(shares):
+            for server in sorted(shares.keys() - links.keys(), key=attrgetter("timeouts")):
+                try:
+                    link = server.take(deadline)
+                except Unavailable as error:
+                    answers.fail(shares[server], error)
+                else:
+                    self._exchange({server: link}, shares, answers, deadline)
+        if len(answers.failures) > before:
+            self._start_discovery()
+
+    @staticmethod
+    def _exchange(
+        links: dict[Server, Link], shares: dict[Server, list[_Request]], answers: Answers, deadline: float
+    ) -> None:
+        """Send over each of these connections the share of its server, then receive the replies."""
+        sent = []
         for server, link in links.items():
+            try:
+                link.send(b"".join([request.ahead + request.packed for request in shares[server]]), deadline)
+                sent.append((server, link))
+            except OSError as error:
+                answers.fail(shares[server], server.discard(link, error))
+        for server, link in sent:
             share = shares[server]
             try:
                 received = link.receive(len(share) + sum([request.skip for request in share]), deadline)
             except (OSError, hiredis.HiredisError) as error:
-                failures.append(server.discard(link, error))
+                answers.fail(share, server.discard(link, error))
                 continue
             server.give(link)
-            at = -1
+            end = 0
             for request in share:
-                at += request.skip + 1
-                replies[request.number] = received[at]
-        if failures:
-            self._start_discovery()
-            raise failures[0]
+                begun, end = end, end + request.skip + 1
+                *ahead, reply = received[begun:end]
+                if isinstance(reply, hiredis.ReplyError):  # perhaps because what was sent ahead was refused
+                    reply = next((one for one in ahead if isinstance(one, hiredis.ReplyError)), reply)
+                answers.replies[request.number] = reply
 
-    def _links(self, servers: Collection[Server], deadline: float) -> dict[Server, Link]:
-        """A connection to each server, taken in a fixed order so that calls cannot deadlock. Raises Unavailable."""
-        links: dict[Server, Link] = {}
-        try:
-            for server in servers if len(servers) == 1 else sorted(servers, key=lambda one: one.address):
-                links[server] = server.take(deadline)
-        except Unavailable:
-            for server, link in links.items():
-                server.give(link)
-            self._start_discovery()
-            raise
-        return links
+    def _follow(self, requests: Sequence[_Request], answers: Answers, deadline: float) -> None:
+        """Follow redirections: send refused requests again until none is refused."""
+        for _ in range(REDIRECTIONS):
+            refused = [one for one in requests if isinstance(answers.replies[one.number], hiredis.ReplyError)]
+            if not refused:
+                return
+            requests = []
+            for request in refused:
+                try:
+                    requests.append(self._redirected(request, answers.replies[request.number]))
+                except Unavailable as error:
+                    answers.fail([request], error)
+            self._send(requests, answers, deadline)
+        answers.fail(requests, Unavailable([Problem("redis", "the slot kept moving", "try again")]))
 
-    def _redirected(
-        self, requests: Iterable[_Request], commands: Sequence[tuple[Server, bytes]], replies: Sequence[Reply]
-    ) -> Iterator[_Request]:
-        """The refused requests, as they have to be sent again. Raises Unavailable for other errors."""
-        for request in requests:
-            reply = replies[request.number]
-            word, _, rest = str(reply).partition(" ")
-            packed = commands[request.number][1]
-            if word == "MOVED" and len(self._owners) == 1:
-                self._start_discovery(again=True)
-                what = "the single server has become part of a cluster"
-                raise Unavailable([Problem(f"redis {request.server.address}", what, "try again")])
-            if word == "MOVED":
-                slot, _, place = rest.partition(" ")
-                server = self._owners[int(slot)] = self._at(place, request.server)
-                self._start_discovery()
-                yield _Request(request.number, server, packed)
-            elif word == "ASK":
-                yield _Request(request.number, self._at(rest.partition(" ")[2], request.server), _ASKING + packed, 1)
-            elif word == "NOSCRIPT":
-                yield _Request(request.number, request.server, _LOADING + request.packed, request.skip + len(LOAD))
-            else:
-                problem = refusal(request.server.address, reply)
-                if word in _AWAY:
-                    request.server.fail(problem)
-                self._start_discovery()
-                raise Unavailable([problem])
+    def _redirected(self, request: _Request, reply: Reply) -> _Request:
+        """A refused request, as it has to be sent again. Raises Unavailable for errors that are no redirection."""
+        number, server, packed = request.number, request.server, request.packed
+        word, _, rest = str(reply).partition(" ")
+        if word == "MOVED" and len(self._owners) == 1:
+            self._start_discovery(again=True)
+            what = "the single server has become part of a cluster"
+            raise Unavailable([Problem(f"redis {server.address}", what, "try again")])
+        if word == "MOVED":
+            slot, _, place = rest.partition(" ")
+            owner = self._owners[int(slot)] = self._at(place, server)
+            self._start_discovery()
+            return _Request(number, owner, packed)
+        if word == "ASK":
+            return _Request(number, self._at(rest.partition(" ")[2], server), packed, _ASKING, 1)
+        if word == "NOSCRIPT":
+            return _Request(number, server, packed, _LOADING + request.ahead, request.skip + len(LOAD))
+        problem = refusal(server.address, reply)
+        if word in _AWAY:
+            server.fail(problem)
+        self._start_discovery()
+        raise Unavailable([problem])
 
     def _at(self, place: str, source: Server) -> Server:
         """The server at `host:port`. An empty host means the host of `source`, the server that named it."""
@@ -252,7 +301,8 @@ class Servers:
             self._discovering = False
 
     def _discover(self) -> Problem | None:
-        """Ask one server after the other until one names servers that are up for all slots, or use the best answer.
+        """Ask one server after the other until one names servers that are up for all slots, or use the best of
+        `ENOUGH` answers.
 
         A node that left the cluster, or lost contact with it, knows no slots, or old ones. Returns the problem of the
         last server if none answers.
@@ -260,8 +310,9 @@ class Servers:
         with self._known:
             for seed in self._seeds:
                 self._server(seed)
-            servers = sorted(self._servers.values(), key=lambda server: server.down)
-        fault, best, least = None, None, SLOTS + 1
+            servers = random.sample(list(self._servers.values()), len(self._servers))
+            servers.sort(key=lambda server: server.down)
+        fault, best, least, answers = None, None, SLOTS + 1, 0
         for server in servers:
             deadline = monotonic() + self._access.seconds
             try:
@@ -282,7 +333,8 @@ class Servers:
             lacking = sum(owners.count(owner) for owner in set(owners) if owner is None or owner.down)
             if lacking < least:
                 best, least = owners, lacking
-            if not lacking:
+            answers += 1
+            if not lacking or answers == ENOUGH:
                 break
         if best is None:
             return fault
@@ -315,10 +367,6 @@ class Servers:
 
 
 _packed: Final = itemgetter(1)
-
-
-def _requests(commands: Sequence[tuple[Server, bytes]]) -> list[_Request]:
-    return [_Request(number, server, packed) for number, (server, packed) in enumerate(commands)]
 
 
 def _ranges(reply: Reply) -> Iterator[tuple[int, int, str]]:

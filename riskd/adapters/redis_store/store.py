@@ -21,12 +21,12 @@ from msgspec import Struct
 from riskd.adapters.redis_store.greeting import Access
 from riskd.adapters.redis_store.link import Address, pack
 from riskd.adapters.redis_store.script import HELD, REPLACE, WRITE
-from riskd.adapters.redis_store.servers import Servers
+from riskd.adapters.redis_store.servers import Answers, Servers
 from riskd.core import stored
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History, inverse
 from riskd.core.stored import PLACE, Change, Swap
-from riskd.ports import PATIENCE
+from riskd.ports import PATIENCE, IncompleteRead, IncompleteWrite
 
 CONNECTIONS: Final = 16
 """Default limit of connections to each server. A call uses one of each."""
@@ -52,6 +52,7 @@ class RedisStore:
 
     **Atomicity.** On one server a write is one script, so it happens completely or not at all. In a cluster that holds
     for each place; see `write` for several places. A read takes one round trip, and is a snapshot of each place.
+    What a server of a cluster cannot do does not keep the others from doing theirs.
 
     **Expiry.** Each record has its own expiry by the callers' clock, and is ignored afterwards. The server deletes a
     place after the expiry of its longest-lived record, and a few expired records at each write to their place.
@@ -64,16 +65,17 @@ class RedisStore:
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`."""
-        records = self._records((*histories, *documents), _deadline(timeout))
+        records, unread, answers = self._records((*histories, *documents), _deadline(timeout))
         try:
-            return (
-                stored.histories(records[: len(histories)], now),
-                [stored.document(record, now) for record in records[len(histories) :]],
-            )
+            found = stored.histories(records[: len(histories)], now)
+            contents = [stored.document(record, now) for record in records[len(histories) :]]
         except (msgspec.DecodeError, struct.error) as error:
             what = f"a record was not written by riskd: {error}"
             remedy = "find out what else writes keys that begin with riskd:"
             raise Unavailable([Problem("redis", what, remedy)]) from error
+        if unread:
+            raise IncompleteRead(_problems(answers), found, contents, unread)
+        return found, contents
 
     def write(self, deltas: Sequence[Delta], swaps: Sequence[Swap], now: float, timeout: float) -> bool:
         """See `HistoryStore`. In a cluster, if deltas are for other places than the swaps:
@@ -81,7 +83,7 @@ class RedisStore:
         1. New documents (no record expected) and all deltas are sent in one round trip. If a swap fails, the deltas in
            other places are undone by a second one, except for slots of sketches.
         2. If a document is replaced, the swaps are sent first, and the deltas in other places once they have succeeded.
-        3. After Unavailable, some places may have changed and others not.
+        3. After Unavailable, some places may have changed and others not; after IncompleteWrite, that of the swaps has.
         """
         deadline = _deadline(timeout)
         if len(swaps) > 1 and len({swap.key[:PLACE] for swap in swaps}) > 1:
@@ -92,11 +94,20 @@ class RedisStore:
         if not (first.swaps and others):
             return self._changed([first, *others], now, deadline)
         if any(swap.expected is not None for swap in swaps):
-            return self._changed([first], now, deadline) and self._changed(others, now, deadline)
-        if self._changed([first, *others], now, deadline):
-            return True
-        self._changed([_Part([], [inverse(delta) for delta in part.deltas]) for part in others], now, deadline)
-        return False
+            if not self._changed([first], now, deadline):
+                return False
+            answers = self._change(others, now, deadline)
+        else:
+            answers = self._change([first, *others], now, deadline)
+            if 0 in answers.failures:
+                raise answers.failures[0]
+            if answers.replies[0] == 0:
+                applied = [part for number, part in enumerate(others, 1) if number not in answers.failures]
+                self._changed([_Part([], list(map(inverse, part.deltas))) for part in applied], now, deadline)
+                return False
+        if answers.failures:
+            raise IncompleteWrite(_problems(answers))
+        return True
 
     def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
         """See `HistoryStore`. Reads every record of the place, a few hundred at a time; again from the beginning if the
@@ -104,7 +115,7 @@ class RedisStore:
         deadline, found, cursor, run = _deadline(PATIENCE), set[bytes](), b"0", b""
         while True:
             step = pack(b"EVALSHA", HELD.sha, b"1", _key(place), cursor, repr(now).encode())
-            (reply,) = self._servers.call([(_key(place), step)], deadline)
+            (reply,) = self._servers.call([(_key(place), step)], deadline).whole()
             after, fields, server = msgspec.convert(reply, tuple[bytes, list[bytes], bytes])
             found.update(fields)
             cursor, run = (after, server) if run in (b"", server) else (b"0", b"")
@@ -121,7 +132,7 @@ class RedisStore:
             for place, fields in places.items()
             for start in range(0, len(fields), _DELETIONS)
         ]
-        replies = self._servers.call(commands, _deadline(PATIENCE))
+        replies = self._servers.call(commands, _deadline(PATIENCE)).whole()
         return sum(reply for reply in replies if isinstance(reply, int))
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
@@ -149,7 +160,9 @@ class RedisStore:
 
     def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
-        return self._records(keys, _deadline(timeout))
+        records, _, answers = self._records(keys, _deadline(timeout))
+        answers.whole()
+        return records
 
     def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
         """See `HistoryStore`. One round trip."""
@@ -158,7 +171,7 @@ class RedisStore:
         parts: dict[bytes, list[Change]] = {}
         for change in changes:
             parts.setdefault(change.key[:PLACE] if spread else b"", []).append(change)
-        return 0 not in self._servers.call(list(map(_replacement, parts.values())), deadline)
+        return 0 not in self._servers.call(list(map(_replacement, parts.values())), deadline).whole()
 
     def atomic(self) -> bool:
         """See `HistoryStore`."""
@@ -192,19 +205,37 @@ class RedisStore:
         """See `HistoryStore`. Acknowledged writes are on the server already."""
         self._servers.close()
 
-    def _records(self, keys: Sequence[bytes], deadline: float) -> list[bytes | None]:
-        """The encoded records, in the order of the keys, with one command for each place."""
+    def _records(self, keys: Sequence[bytes], deadline: float) -> tuple[list[bytes | None], frozenset[bytes], Answers]:
+        """The encoded records, in the order of the keys; the keys that could not be read; and the answers to one
+        command for each place. Raises Unavailable if nothing could be read."""
         ordered, commands = sorted(keys), []
         for place, near in groupby(ordered, _place_of):
             name = _KEY + hexlify(place)
             commands.append((name, pack(b"HMGET", name, *map(_field_of, near))))
-        replies = [reply for reply in self._servers.call(commands, deadline) if isinstance(reply, list)]
+        answers = self._servers.call(commands, deadline)
+        unread: frozenset[bytes] = frozenset()
+        if answers.failures:
+            if len(answers.failures) == len(commands):
+                answers.whole()
+            names = {commands[number][0] for number in answers.failures}
+            unread = frozenset(key for key in keys if _key(key[:PLACE]) in names)
+            ordered = [key for key in ordered if key not in unread]
+        replies = [reply for reply in answers.replies if isinstance(reply, list)]
         found = dict(zip(ordered, chain.from_iterable(replies), strict=True))
-        return [record if isinstance(record, bytes) else None for record in map(found.get, keys)]
+        records = [record if isinstance(record, bytes) else None for record in map(found.get, keys)]
+        return records, unread, answers
 
     def _changed(self, parts: Iterable[_Part], now: float, deadline: float) -> bool:
+        return 0 not in self._change(parts, now, deadline).whole()
+
+    def _change(self, parts: Iterable[_Part], now: float, deadline: float) -> Answers:
         scripts = [_script(part.swaps, part.deltas, now) for part in parts if part.swaps or part.deltas]
-        return 0 not in self._servers.call(scripts, deadline)
+        return self._servers.call(scripts, deadline)
+
+
+def _problems(answers: Answers) -> list[Problem]:
+    """Each problem once: that of a server is the same for all its places."""
+    return list(dict.fromkeys(chain.from_iterable([error.problems for error in answers.failures.values()])))
 
 
 _USED: Final = re.compile(rb"^used_memory:(\d+)", re.MULTILINE)

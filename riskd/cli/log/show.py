@@ -134,6 +134,7 @@ def _facts(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str]]
     yield "score", f"{one.score:.4f} ({one.level}), by model {one.model} of release {one.release}"
     yield "rules", ", ".join((*one.hits, *(f"{name} (in shadow)" for name in one.shadow_hits)))
     yield "degraded", ", ".join(one.causes)
+    yield "unread", ", ".join(facts.unread)
     yield "coverage", f"{one.coverage:.0%}"
     if place := facts.place:
         yield "place", ", ".join(filter(None, (place.city, place.region, place.country)))

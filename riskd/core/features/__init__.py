@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 from riskd.core.attempt import Attempt
-from riskd.core.context import Context
+from riskd.core.context import Context, Remembered
 from riskd.core.features import (
     attestation,
     behaviour,
@@ -69,13 +69,19 @@ def vector(attempt: Attempt, context: Context) -> list[float]:
     values: list[float] = []
     for compute in _COMPUTE:
         values += compute(attempt, context, past)
-    if attempt.consent is None:
-        return values
-    granted = ("security", *attempt.consent)
-    return [
-        value if feature.purpose in granted else feature.missing
-        for feature, value in zip(FEATURES, values, strict=True)
-    ]
+    if attempt.consent is not None:
+        granted = ("security", *attempt.consent)
+        values = [
+            value if feature.purpose in granted else feature.missing
+            for feature, value in zip(FEATURES, values, strict=True)
+        ]
+    if isinstance(context.remembered, Remembered) and context.remembered.unread:
+        unread = frozenset(context.remembered.unread)
+        values = [
+            value if unread.isdisjoint(feature.reads) else feature.missing
+            for feature, value in zip(FEATURES, values, strict=True)
+        ]
+    return values
 
 
 def schema() -> str:

@@ -36,6 +36,7 @@ FEATURES: Final = (
         "drawn towards the usual one",
         text="The typing rhythm is not the account owner's.",
         sources=("behaviour", "history"),
+        reads=("subject",),
         purpose="behaviour",
     ),
     Feature(

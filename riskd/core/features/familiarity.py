@@ -17,6 +17,9 @@ from riskd.core.familiarity import (
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past
 
+_ADDRESS: Final = ("address", "network", "asn", "country")
+_AGENT: Final = ("agent", "browser", "os", "device_class")
+
 
 def _feature(
     name: str,
@@ -25,6 +28,7 @@ def _feature(
     reason: str,
     text: str,
     source: str,
+    reads: tuple[str, ...],
     purpose: str = "device",
     of_address: bool = False,
 ) -> Feature:
@@ -38,6 +42,7 @@ def _feature(
         "with age and use",
         text=text,
         sources=("history", source),
+        reads=("subject", *reads, "domain"),
         purpose=purpose,
         of_address=of_address,
     )
@@ -50,6 +55,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_ADDRESS",
         text="The account is not usually used from this network address.",
         source="reputation",
+        reads=_ADDRESS,
         purpose="security",
         of_address=True,
     ),
@@ -59,6 +65,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_BROWSER",
         text="The account is not usually used with this browser.",
         source="agent",
+        reads=_AGENT,
         purpose="security",
     ),
     _feature(
@@ -67,6 +74,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_DEVICE",
         text="The account is not usually used on this device.",
         source="device_id",
+        reads=("device",),
     ),
     _feature(
         "fingerprint_llr",
@@ -74,6 +82,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_DEVICE",
         text="The device does not look like the ones this account is usually used on.",
         source="fingerprint",
+        reads=("fingerprint",),
     ),
     _feature(
         "language_llr",
@@ -81,6 +90,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_SETTINGS",
         text="The account is not usually used in this language.",
         source="languages",
+        reads=("language",),
     ),
     _feature(
         "timezone_llr",
@@ -88,6 +98,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_SETTINGS",
         text="The account is not usually used in this timezone.",
         source="timezone",
+        reads=("timezone",),
     ),
     _feature(
         "screen_llr",
@@ -95,6 +106,7 @@ FEATURES: Final = (
         reason="UNFAMILIAR_SETTINGS",
         text="The account is not usually used on a screen of this size.",
         source="screen",
+        reads=("screen",),
     ),
 )
 LENIENCE: Final = 1 / 3
@@ -102,8 +114,6 @@ LENIENCE: Final = 1 / 3
 who was challenged yesterday is not challenged again today."""
 _LENIENT: Final = ("device", "fingerprint", "agent")
 _NONE: Final = (math.nan,) * len(FEATURES)
-_ADDRESS: Final = ("address", "network", "asn", "country")
-_AGENT: Final = ("agent", "browser", "os", "device_class")
 _OTHERS: Final = ("device", "fingerprint", "language", "timezone", "screen")
 
 

@@ -14,9 +14,11 @@ class Feature(Struct, frozen=True, kw_only=True):
 
     `missing` is its value if it cannot be computed (NaN, for which models have branches). `direction` is +1 if a
     larger value can only be riskier, -1 if it can only be safer, 0 if either. `sources` are names of
-    `context.SOURCES`; if one of them is Missing, so is the feature. `purpose` is one of `attempt.PURPOSES`; without
-    consent to it the feature is missing. `reason` is a stable reason code. `why` explains the feature in the docs;
-    `text` is the reason given to people. With direction +1, `text` is true of values above `true_above`.
+    `context.SOURCES`; if one of them is Missing, so is the feature, except that `reputation` may be missing in part.
+    `reads` are the histories that its value depends on, by their names in `Remembered.unread`; if one could not be
+    read, the feature is missing. `purpose` is one of `attempt.PURPOSES`; without consent to it the feature is missing.
+    `reason` is a stable reason code. `why` explains the feature in the docs; `text` is the reason given to people.
+    With direction +1, `text` is true of values above `true_above`.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Feature(Struct, frozen=True, kw_only=True):
     why: str
     text: str
     sources: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     purpose: str = "security"
     missing: float = math.nan
     true_above: float = 0.0

@@ -21,6 +21,7 @@ def _feature(
     why: str,
     text: str,
     sources: tuple[str, ...] = ("federation",),
+    reads: tuple[str, ...] = (),
 ) -> Feature:
     return Feature(
         name=name,
@@ -31,6 +32,7 @@ def _feature(
         why=why,
         text=text,
         sources=sources,
+        reads=reads,
     )
 
 
@@ -59,6 +61,7 @@ FEATURES: Final = (
         why="1 until the account has used this issuer since its beginning, repeatedly over weeks, or with a key",
         text="The account has not been used with this issuer.",
         sources=("federation", "history"),
+        reads=("subject",),
     ),
     _feature(
         "federated_strength",

@@ -30,6 +30,7 @@ FEATURES: Final = (
         "address in a country of the account",
         text="Nobody could have travelled here so fast from where the account was last used.",
         sources=("history", "place"),
+        reads=("subject", "address"),
     ),
     Feature(
         name="distance_last_km",
@@ -40,6 +41,7 @@ FEATURES: Final = (
         why="distance beyond both uncertainty radii from the place that `speed_kmh` is measured from",
         text="This is far from where the account was last used.",
         sources=("history", "place"),
+        reads=("subject", "address"),
     ),
     Feature(
         name="distance_known_km",
@@ -51,6 +53,7 @@ FEATURES: Final = (
         "only one: one visit is not a habit",
         text="This is far from every place where the account was used recently.",
         sources=("history", "place"),
+        reads=("subject", "address"),
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)

@@ -31,6 +31,7 @@ def _feature(
         "with a key",
         text=f"The account has not been used with this {noun} before.",
         sources=tuple(dict.fromkeys(("history", source))),
+        reads=("subject",),
         purpose=purpose,
         of_address=of_address,
     )
@@ -56,6 +57,7 @@ FEATURES: Final = (
         "identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
         text="The device identifier is known, but it belongs to a device that looks different.",
         sources=("history", "device_id"),
+        reads=("subject",),
         purpose="device",
     ),
     Feature(
@@ -68,6 +70,7 @@ FEATURES: Final = (
         "fingerprint is, as when an attacker imitates the owner's device; 0 if either is, missing if neither was sent",
         text="The browser looks like one that the account is used with, but the device is not the account's.",
         sources=("history",),
+        reads=("subject",),
         purpose="device",
         revision=2,
     ),

@@ -33,6 +33,7 @@ FEATURES: Final = tuple(
         "stranger's",
         text=f"The account is always used with {what}, but this attempt has none.",
         sources=("history",),
+        reads=("subject",),
     )
     for table, what in VOLUNTARY.items()
 )

@@ -26,6 +26,7 @@ def _feature(what: str, *, word: str, source: str, purpose: str = "security") ->
         "too, not only simulated ones",
         text=f"Very few accounts sign in with this {word}.",
         sources=("reputation", source),
+        reads=(what, "domain"),
         purpose=purpose,
     )
 

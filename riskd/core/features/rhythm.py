@@ -25,6 +25,7 @@ FEATURES: Final = (
         "p(hour) / p(hour | subject)",
         text="The account is not usually used at this time of day.",
         sources=("history",),
+        reads=("subject", "domain"),
         true_above=1.0,
     ),
     Feature(
@@ -37,6 +38,7 @@ FEATURES: Final = (
         "subject)",
         text="The account is not usually used on this day of the week.",
         sources=("history",),
+        reads=("subject",),
         true_above=1.0,
     ),
     Feature(
@@ -48,6 +50,7 @@ FEATURES: Final = (
         why="days since the last proven sign-in: a takeover of a dormant account goes unnoticed",
         text="The account has not been used for a while.",
         sources=("history",),
+        reads=("subject",),
     ),
     Feature(
         name="history_depth",
@@ -58,6 +61,7 @@ FEATURES: Final = (
         why="how many proven sign-ins are remembered: the more there are, the more any surprise counts",
         text="Little is known about this account yet.",
         sources=("history",),
+        reads=("subject",),
     ),
     Feature(
         name="account_weeks",
@@ -68,6 +72,7 @@ FEATURES: Final = (
         why="weeks since the earliest proven sign-in that is still remembered",
         text="The account has been known for only a short time.",
         sources=("history",),
+        reads=("subject",),
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)

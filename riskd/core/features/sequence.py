@@ -27,6 +27,7 @@ def _hours_since(step: str, *, why: str, text: str, reason: str) -> Feature:
         why=why,
         text=text,
         sources=("history",),
+        reads=("subject",),
     )
 
 
@@ -46,6 +47,7 @@ FEATURES: Final = (
         why="recoveries begun in the last day",
         text="Recovery of the account was attempted recently.",
         sources=("history",),
+        reads=("subject",),
     ),
     _hours_since(
         "profile_update",
@@ -68,6 +70,7 @@ FEATURES: Final = (
         why="how many of recovery, profile update and payment were tried in the last day, this attempt included",
         text="Several sensitive steps follow one another.",
         sources=("history",),
+        reads=("subject",),
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)

@@ -16,7 +16,9 @@ CROWD: Final = 40.0
 """Accounts from which on a crowd shares an address; its place then says little about where they are."""
 
 
-def _feature(name: str, *, unit: str, direction: int, reason: str, why: str, text: str) -> Feature:
+def _feature(
+    name: str, *, unit: str, direction: int, reason: str, why: str, text: str, reads: tuple[str, ...]
+) -> Feature:
     return Feature(
         name=name,
         group="sharing",
@@ -26,6 +28,7 @@ def _feature(name: str, *, unit: str, direction: int, reason: str, why: str, tex
         why=why,
         text=text,
         sources=("reputation",),
+        reads=reads,
         of_address=True,
     )
 
@@ -41,6 +44,7 @@ FEATURES: Final = (
         why="accounts proven to come from this address in the last five weeks: few for a home, many for an office or "
         "a carrier's gateway",
         text="Many accounts share this address.",
+        reads=("address",),
     ),
     _feature(
         "network_accounts",
@@ -49,6 +53,7 @@ FEATURES: Final = (
         reason="SHARED_ADDRESS",
         why="accounts proven to come from this /24 or /48 network in the last five weeks",
         text="Many accounts share this network.",
+        reads=("network",),
     ),
     _feature(
         "shared_accounts",
@@ -58,6 +63,7 @@ FEATURES: Final = (
         why="accounts that share the address, or else the network, that is familiar to this account: coming from "
         "where many do proves little; 0 if neither is familiar",
         text="The account is used from this address, but so are many others.",
+        reads=("subject", "address", "network"),
     ),
 )
 _NONE: Final = (math.nan,) * len(FEATURES)
@@ -72,6 +78,8 @@ def compute(_attempt: Attempt, _context: Context, past: Past | None) -> Sequence
 
 
 def crowded(context: Context) -> bool:
-    """Whether a crowd shares the address."""
+    """Whether a crowd shares the address, or may: nobody could read by how many accounts it is used."""
     remembered = context.remembered
-    return not isinstance(remembered, Missing) and owners(remembered.address.profile, context.now) >= CROWD
+    if isinstance(remembered, Missing):
+        return False
+    return "address" in remembered.unread or owners(remembered.address.profile, context.now) >= CROWD

@@ -36,6 +36,7 @@ def _feature(
         why=why,
         text=text,
         sources=sources,
+        reads=(name.partition("_")[0].replace("asn", "operator"),),  # it is named for what it counts the attempts of
         purpose=purpose,
         of_address=of_address,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from binascii import crc32
 from collections import Counter
 
 import pytest
@@ -17,8 +18,8 @@ from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
-from tests.doubles import ListLog
-from tests.offline.town import COUNTING, lived
+from tests.doubles import ForgetfulStore, ListLog
+from tests.offline.town import COUNTING, Town, lived
 
 LINES = 400
 
@@ -57,6 +58,31 @@ def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
     assert len(again) == len(lines)
     for before, after in zip(lines, again, strict=True):
         assert after == before
+
+
+def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:
+    """If histories could not be read for some attempts, the log says which, and a replay gives the same lines."""
+    log, store = ListLog(), ForgetfulStore()
+    town = Town(log, store=store, release=COUNTING)
+    for lost in range(4):
+        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
+        town.live(30)
+    unread = {name for line in map(record.decode, log.lines) if isinstance(line, AssessmentRecord)
+              for name in line.facts.unread}  # fmt: skip
+    assert unread >= {
+        "subject",
+        "address",
+        "network",
+        "device",
+        "domain",
+        "country",
+        "browser",
+        "asn",
+        "operator",
+        "counted.plan",
+    }
+    again = rerun(log.lines)
+    assert again == log.lines
 
 
 def test_every_feature_is_exercised(lines: list[bytes]) -> None:
