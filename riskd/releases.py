@@ -190,8 +190,11 @@ class Releases:
                 folders = self.files.folders(name)
                 release = self._load(*folders)
                 if release.id != name:
-                    what = f"holds release {release.id}: it was changed, or made for other features"
-                    remedy = "create a release with `riskd release create --policies --models`, and activate that"
+                    what = f"holds release {release.id}: it was changed, or made by a riskd with other features"
+                    remedy = (
+                        "create it again from its files (`riskd release create --policies --models`) and activate "
+                        "that, or run `riskd release follow`; first stop other versions of riskd on this release.dir"
+                    )
                     raise InvalidFile([Problem(str(folders[0].parent), what, remedy)])
                 self._known[name] = release
             release = self._known[name] = self._known.pop(name)

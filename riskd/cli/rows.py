@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from riskd.cli import settings
 from riskd.cli.arguments import add_labels, whole_number
 from riskd.cli.extras import require
-from riskd.cli.terminal import report_unreadable
+from riskd.cli.terminal import complain, report_unreadable
 from riskd.core.attempt import DOMAINS
+from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument
@@ -104,8 +105,8 @@ def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
     from riskd.counts import Counts
     from riskd.offline.sources import is_dataset, read_log
 
+    counts = Counts()
     if not is_dataset(str(log.directory)):
-        counts = Counts()
         rows = read_log(log, domain, labels, counts)
         report_unreadable(counts["unreadable"], counts.first)
         return rows
@@ -115,11 +116,14 @@ def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
     from riskd.offline.dataset.target import Target
 
     wanted = Wanted(domain=domain, truth=log.truth, by_truth=labels == "truth")
-    rows = read_rows(Target.open(str(log.directory)), wanted)
+    rows = read_rows(Target.open(str(log.directory)), wanted, counts=counts)
     if not len(rows):
         what = f"has no assessment of domain {domain} with the features of this version of riskd"
         remedy = "name another log; `riskd replay` converts a log of another version"
         raise InvalidFile([Problem(str(log.directory), what, remedy)])
+    if others := counts["other_features"]:
+        many = quantity(others, "decision")
+        complain(f"{log.directory}: leaves out {many} of a version with other features (`riskd replay` converts them)")
     return rows
 
 

@@ -193,7 +193,7 @@ def counter_variables(counter: str) -> dict[str, Variable]:
 
 
 def _count(counter: str, count: str) -> Variable:
-    text, name = f"{COUNTS[count]} with this `{counter}`", f"{counter}.{count}"
+    text, name = f"with this `{counter}`: {COUNTS[count]}", f"{counter}.{count}"
     span = COUNT_SPANS[count]
     return Variable("double", text, lambda facts: facts.context.counted.get(name), ("reputation",), span)
 

@@ -157,12 +157,15 @@ def test_later_lines_are_shown_without_the_assessment(tmp_path: Path, capsys: py
 
 
 def test_a_line_of_other_features_is_shown_without_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If a line has another feature schema, it is shown without features."""
+    """If a line has another feature schema, it is shown without features, and this version is not named to explain
+    it."""
     write(tmp_path / SEGMENT, decision(7, NOON, vector=(1.0,), reasons=("ANONYMIZER",), contributions={"old": 1.5}))
     told = " ".join(shown(capsys, tmp_path, ID).split())
     assert "of another version of riskd" in told
     assert "ANONYMIZER" in told
     assert "old +1.50" in told
+    write(tmp_path / SEGMENT, decision(7, NOON, vector=(1.0,)))
+    assert "riskd model explain" not in shown(capsys, tmp_path, ID)
 
 
 def test_without_contributions_it_says_who_can_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,19 @@ def test_an_older_receipt_is_read(one: tuple[Receipt, str]) -> None:
 
 
 @law
+@given(issued())
+def test_a_newer_receipt_is_read(one: tuple[Receipt, str]) -> None:
+    """A receipt to which a newer riskd on the same store has added fields at the end is read without them."""
+    receipt, tenant = one
+    place = receipt.lesson.subject[:PLACE]
+    fields = [*msgspec.msgpack.decode(receipts.encode(receipt, tenant)), receipt.counted][:19]
+    stored = msgspec.msgpack.encode([*fields, "more", {"than": [b"this"]}])
+
+    assert receipts.decode(stored, place, PSEUDONYMS) == (receipt, tenant)
+    assert receipts.pseudonyms_in(stored, place)[0] == receipt.lesson.subject
+
+
+@law
 @given(issued(), st.binary(min_size=16, max_size=64))
 def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], pepper: bytes) -> None:
     """After adding a layer, each pseudonym is the same one under that layer; absent ones stay absent, and the rest does

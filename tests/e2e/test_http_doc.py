@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -155,6 +156,35 @@ def test_python_asks_and_reports(proxy: Proxy, service: Service, folder: Path, t
     assert unknown == ["", {}]
     assert without == [{"tier": "TIER_STEP_UP", "acr_values": ["mfa"], "satisfied": False}, ""]
     eventually(lambda: told(service, assessment) == ["session_established"])
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n{"])
+def test_an_answer_that_is_cut_short_is_no_answer(
+    proxy: Proxy, folder: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """If the connection ends before an answer or within it, the page's client falls back, as without one."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PROXY_TOKEN", "token")
+    code: dict[str, Any] = {}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        monkeypatch.setenv("PROXY_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread = threading.Thread(target=cut_short, args=(server, sent), daemon=True)
+        thread.start()
+        exec(PYTHON, code)
+        assert code["assess"]("kim", LONDON, 5000) == (code["WITHOUT_ANSWER"], "")
+        thread.join(PATIENCE)
+
+
+def cut_short(server: socket.socket, sent: bytes) -> None:
+    """Answer one request with these bytes only."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65_536):
+            pass
 
 
 def told(service: Service, assessment: str) -> list[str]:

@@ -19,7 +19,7 @@ import pytest
 from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2
 from riskd.core.activation import ActivationRequest
 from riskd.core.record import AssessmentRecord
-from tests.e2e.service import EAGER, Service, attempt, eventually, riskd, serving
+from tests.e2e.service import EAGER, START, Service, attempt, eventually, riskd, serving, told
 from tests.releases.candidates import created, releases
 
 RATE: Final = 1000
@@ -143,6 +143,34 @@ def test_a_refused_release_leaves_the_last_good_one_active(tmp_path: Path) -> No
         assert (done.returncode, done.stdout) == (2, "")
         assert "machine.yaml" in done.stderr
         assert service.assess(attempt()).release == first
+
+
+@pytest.mark.parametrize("way", ["follow", "again"])
+def test_a_service_that_cannot_load_the_active_release_says_how_to_go_on(tmp_path: Path, way: str) -> None:
+    """If the active release has another hash now, because it was edited or this version has other features, a start is
+    refused, and each of the ways that the message names leads on."""
+    state = tmp_path / "s"
+    first = created(state, "2m")
+    releases(state).activate(whole(first))
+    folders = releases(state).files.folders(first)
+    policy = folders[0] / "customer.yaml"
+    policy.write_text(policy.read_text().replace("valid_for: 2m", "valid_for: 3m"))
+    refused = riskd(*START, state=state)
+    assert refused.returncode == 2
+    (said,) = told(refused.stderr)
+    assert "was changed, or made by a riskd with other features" in said
+    assert "first stop other versions of riskd" in said
+    if way == "follow":
+        assert "`riskd release follow`" in said
+        assert riskd("release", "follow", state=state).returncode == 0
+    else:
+        assert "`riskd release create --policies --models`" in said
+        again = ("--policies", str(folders[0]), "--models", str(folders[1]), "--json")
+        made = riskd("release", "create", *again, state=state)
+        assert riskd("release", "activate", json.loads(made.stdout)["release"]["id"], state=state).returncode == 0
+    with serving(state) as service:
+        begun = time.time()
+        assert (lived_for(service.assess(attempt()), begun) == 180) == (way == "again")
 
 
 def test_the_share_of_a_candidate_is_kept(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from os import sysconf
 from pathlib import Path
 from statistics import median
@@ -37,7 +38,7 @@ from tests.e2e.proxy import (
     proxied,
 )
 from tests.e2e.service import EAGER, LONDON, PATIENCE, ROOT, Service, attempt, eventually, serving
-from tests.faults.floods import FLOODS
+from tests.faults.floods import BATCH, DATA, END_HEADERS, FLOODS, HEADERS, Peer, frame, literal
 from tests.faults.witness import MARGIN, OWN
 
 SECONDS: Final = 0.8
@@ -46,6 +47,8 @@ STRANGERS: Final = 3
 """Connections of a flood."""
 HASTE: Final = 0.5
 """Seconds of every time limit of the hasty proxy."""
+HEAP: Final = 64 << 20
+"""Memory of a small proxy, in bytes."""
 CROWD: Final = 30
 """Connections that the hasty proxy takes."""
 CALLS: Final = 10
@@ -177,7 +180,7 @@ def test_a_flood_at_the_proxy_costs_riskd_nothing(
 ) -> None:
     """While strangers flood the proxy over several connections, and connect again whenever it closes one, a known
     caller is answered each time, usually at once, and an answer costs riskd about what it costs without them. (At
-    riskd's own port, most of these floods cost it fifty times as much.)"""
+    riskd's own port, some of these floods cost it fifty times as much.)"""
     with flooding(name, proxy.address, str(proxy.folder / "ca.crt")):
         seen = beside(proxy.address, proxy.authority.trusted_by(), service, token)
     assert seen.errors == []
@@ -253,6 +256,32 @@ def test_a_request_that_does_not_end_is_given_up(said: str, status: int, hasty: 
         one.sendall(said.encode())
         assert one.recv(1 << 16).startswith(f"HTTP/1.1 {status} ".encode())
     assert service.metric("grpc_server_started_total") == before
+
+
+def test_memory_is_limited(service: Service, token: str, tmp_path: Path) -> None:
+    """When unfinished bodies use up the memory, further requests are refused, and answered once those bodies were
+    given up."""
+    fields = {":method": "POST", ":scheme": "https", ":path": f"/{SERVICE}/Assess", ":authority": "riskd"}
+    headers = b"".join(literal(name.encode(), value.encode()) for name, value in fields.items())
+    shown = {"authorization": f"Bearer {token}"}
+
+    def shrink(parsed: Configuration) -> None:
+        _, heap = parsed["overload_manager"]["resource_monitors"]
+        heap["typed_config"]["max_heap_size_bytes"] = HEAP
+        parsed["overload_manager"]["refresh_interval"] = "0.05s"
+
+    with proxied(tmp_path, [service.address], shrink) as proxy, ExitStack() as strangers:
+        assert proxy.post("Assess", LOGIN, shown)[0] == 200
+        for _ in range(20):
+            peer = Peer(proxy.address, tls=tls(proxy))
+            strangers.callback(peer.close)
+            bodies = (
+                frame(HEADERS, END_HEADERS, stream, headers) + frame(DATA, 0, stream, b" " * 16_000) * 4
+                for stream in count(1, 2)
+            )
+            peer.flood(bodies, BATCH, reads=True)
+        assert proxy.post("Assess", LOGIN, shown)[0] == 503
+        eventually(lambda: proxy.post("Assess", LOGIN, shown)[0] == 200)
 
 
 def test_connections_are_limited(hasty: Proxy, token: str) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from typing import Final
 
 import yaml
 
 from riskd.adapters.policy_file.contradictions import counters_in
 from riskd.adapters.policy_file.document import Document
+from riskd.core.bounds import ATTRIBUTE
 from riskd.core.counters import MOST
-
-ATTRIBUTE: Final = r"[a-z][a-z0-9_]{0,62}"
-"""Matches names of attributes, as the settings do."""
 
 
 def read_counters(document: Document, node: yaml.Node | None, declared: Collection[str] | None) -> dict[str, yaml.Node]:

@@ -103,7 +103,7 @@ def _print(record: OnRecord, log: str) -> None:
         )
         print_section(("gap", "why"), [(gap.source, gap.why) for gap in one.gaps])
         print_section(("feature", "value", "log-odds"), list(_features(one, record)))
-        if one.contributions is None:
+        if one.contributions is None and record.features is not None:
             explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
             print(f"\nContributions of features were not recorded. With the model at hand, compute them:\n  {explain}")
     print_section(

@@ -49,15 +49,20 @@ class Wanted(Struct, frozen=True, kw_only=True):
     by_truth: bool = False
 
 
-def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES) -> Rows:
+def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES, *, counts: Counts | None = None) -> Rows:
     """The rows of a dataset with these features, sorted by time and id.
 
-    A feature without a column in a file is NaN there. Rows with another feature schema are left out; `riskd replay`
-    computes these features for them. With `as_of`, later attempts and outcomes do not count, and labels are those of
-    that time. Besides the result, it needs memory for some batches. Raises InvalidFile.
+    A feature without a column in a file is NaN there. Rows with another feature schema are left out, and counted in
+    `counts` as `other_features`; `riskd replay` computes these features for them. With `as_of`, later attempts and
+    outcomes do not count, and labels are those of that time. Besides the result, it needs memory for some batches.
+    Raises InvalidFile.
     """
     with target.readable():
-        return _rows(target, required(target), wanted, names)
+        manifest = required(target)
+        if counts is not None:
+            others = (ds.field("domain") == wanted.domain) & ~ds.field("has_features") & _during(wanted)
+            counts["other_features"] += table(target, manifest, "assessments").count_rows(filter=others)
+        return _rows(target, manifest, wanted, names)
 
 
 def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[str]) -> Rows:

@@ -85,7 +85,7 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
     InvalidModel."""
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
     if is_dataset(source.log):
-        for domain, batch in _stored(source, "decisions"):
+        for domain, batch in _stored(source, "decisions", total.left_out):
             _add(total.bins[domain], batch, against[domain])
         return total
     paths = segments_of(Path(source.log))
@@ -101,7 +101,7 @@ def count(source: Source, against: Mapping[str, Against]) -> Counted:
 def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     """At most `most` rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
     drawn: dict[str, list[Batch]] = {}
-    for domain, batch in _stored(source, "reference") if is_dataset(source.log) else _read(source):
+    for domain, batch in _stored(source, "reference", Counts()) if is_dataset(source.log) else _read(source):
         parts = drawn.setdefault(domain, [])
         parts.append(batch)
         if sum(len(part.times) for part in parts) > 2 * most:
@@ -109,12 +109,12 @@ def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     return {domain: next(thinned(parts, most)) for domain, parts in drawn.items()}
 
 
-def _stored(source: Source, step: str) -> Iterator[tuple[str, Batch]]:
+def _stored(source: Source, step: str, left_out: Counts) -> Iterator[tuple[str, Batch]]:
     from riskd.offline.drift import stored  # noqa: PLC0415 - Arrow is an extra that logs do not need
 
     progress = source.begin(step, stored.rows(source.log))
     span = source.span
-    yield from stored.batches(source.log, span.domains, span.since, span.until, progress)
+    yield from stored.batches(source.log, span.domains, span.since, span.until, progress, left_out=left_out)
 
 
 def _read(source: Source) -> Iterator[tuple[str, Batch]]:

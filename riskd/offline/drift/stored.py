@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from riskd.core.features import NAMES
+from riskd.counts import Counts
 from riskd.offline.dataset.manifest import required
 from riskd.offline.dataset.reading import BATCH, table
 from riskd.offline.dataset.target import Target
@@ -21,22 +22,23 @@ def rows(name: str) -> int:
 
 
 def batches(
-    name: str, domains: tuple[str, ...], since: float, until: float, progress: Progress
+    name: str, domains: tuple[str, ...], since: float, until: float, progress: Progress, *, left_out: Counts
 ) -> Iterator[tuple[str, Batch]]:
     """The assessments of these domains in a dataset, from `since` on and before `until` (epoch seconds).
 
-    A feature without a column in a file is missing there. Raises InvalidFile, InvalidSettings.
+    A feature without a column in a file is missing there. Rows with another feature schema are counted in `left_out`.
+    Raises InvalidFile, InvalidSettings.
     """
     target = Target.open(name)
     manifest = required(target)
     features = [feature for feature in NAMES if feature in manifest.features]
     assessments = table(target, manifest, "assessments")
     for domain in domains:
-        chosen = (ds.field("domain") == domain) & ds.field("has_features")
-        chosen &= (ds.field("time") >= since) & (ds.field("time") < until)
+        chosen = (ds.field("domain") == domain) & (ds.field("time") >= since) & (ds.field("time") < until)
+        left_out["other_features"] += assessments.count_rows(filter=chosen & ~ds.field("has_features"))
         for batch in assessments.to_batches(
             columns=["time", "subject", *features],
-            filter=chosen,
+            filter=chosen & ds.field("has_features"),
             batch_size=BATCH,
             batch_readahead=2,
             fragment_readahead=1,

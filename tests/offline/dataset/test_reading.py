@@ -27,7 +27,7 @@ from riskd.offline.dataset.reading import Wanted, in_order, read_rows
 from riskd.offline.dataset.target import Target
 from riskd.offline.labels import label, labelled
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
-from tests.decision_log import SEGMENT, write
+from tests.decision_log import SEGMENT, decision, write
 from tests.doubles import ListLog
 from tests.offline.town import lived
 
@@ -184,3 +184,16 @@ def test_a_log_and_its_dataset_give_the_same_rows(kept: Kept) -> None:
     assert labels == "outcomes"
     assert rows[0].digest() == rows[1].digest()
     assert names == ["log", "set"]
+
+
+def test_rows_of_other_features_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training and evaluation say how many decisions of a dataset they leave out because of other features."""
+    others = [decision(number, 1.9e9, vector=(1.0,)) for number in range(3)]
+    write(tmp_path / "log" / SEGMENT, decision(7, 1.9e9), *others, decision(8, 1.9e9, domain="machine", vector=()))
+    archive = FileLogArchive(tmp_path / "log", 1.0, 1.0)
+    Dataset(Target.open(str(tmp_path / "set")), tmp_path / "log", archive, 4).compact({}, lambda _: None)
+    rows, _, _ = read([tmp_path / "set"], None, None, "customer", lambda _step, _total: lambda _: None)
+    assert rows[0].ids.tolist() == [f"{7:032x}"]
+    said = capsys.readouterr().err
+    assert "leaves out 3 decisions of a version with other features" in said
+    assert "riskd replay" in said

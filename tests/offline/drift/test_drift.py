@@ -25,6 +25,8 @@ from riskd.offline.drift.log import Against, Source, Span, count, sample
 from riskd.offline.drift.page import HEAD, cells, page
 from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, design_effects, holm, since
 from riskd.offline.page import are_figures
+from tests import decision_log
+from tests.decision_log import decision
 from tests.offline.drift.world import BEGIN, BUNDLE, MODEL, Shift, rows, write
 
 CUSTOMERS = Span(domains=("customer",))
@@ -254,6 +256,20 @@ def test_a_dataset_is_read_as_its_log(usual: Reference, tmp_path: Path) -> None:
     assert found[0].rows == found[1].rows == found[2].rows > 700
     assert found[0].histograms() == found[1].histograms() == found[2].histograms()
     assert sorted(drawn[0].times.tolist()) == sorted(drawn[1].times.tolist())
+
+
+def test_a_dataset_leaves_out_what_its_log_leaves_out(usual: Reference, tmp_path: Path) -> None:
+    """Decisions of a version with other features are counted as such, in a log and in its dataset."""
+    log = write(tmp_path / "decisions", rows(31, 300))
+    others = [decision(10**6 + at, BEGIN + at * DAY, vector=(1.0,)) for at in range(12)]
+    others.append(decision(9, BEGIN + DAY, domain="machine", vector=()))
+    decision_log.write(log / "20240101T000009.000000-x.jsonl", *others)
+    archive = FileLogArchive(log, 1.0, 1.0)
+    Dataset(Target.open(str(tmp_path / "set")), log, archive, 4).compact({}, lambda _: None)
+    against = {"customer": Against(reference=usual, bundle=BUNDLE)}
+    span = Span(domains=("customer",), since=BEGIN + DAY, until=BEGIN + 9 * DAY)
+    for place in (log, tmp_path / "set"):
+        assert count(Source(log=str(place), span=span), against).left_out["other_features"] == 8
 
 
 def test_a_span_of_days_is_a_span_of_days(usual: Reference, tmp_path: Path) -> None:

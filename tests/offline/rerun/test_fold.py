@@ -114,6 +114,22 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
     assert any(b'"store:not_written"' in line and gone in line for line in with_it)
 
 
+def test_an_attempt_that_the_log_has_twice_counts_once_in_histories(lines: list[bytes]) -> None:
+    """A line that comes again is counted, whether its subject is of this share or another, and changes nothing that
+    comes after it."""
+    firsts = lines[:200]
+    at = next(at for at, line in enumerate(firsts) if at > 50 and line.startswith(b'{"type":"assessment"'))
+    for share in (Share(), Share(0, 2), Share(1, 2)):
+        once, twice = Fold(COUNTING, share), Fold(COUNTING, share)
+        plain = rerun(firsts, fold=once)
+        again = rerun([*firsts[: at + 1], firsts[at], *firsts[at + 1 :]], fold=twice)
+        assert (once.counts["twice"], twice.counts["twice"]) == (0, 1)
+        assert set(again) >= set(plain)
+        assert [line for line in again if firsts[at][22:60] not in line] == [
+            line for line in plain if firsts[at][22:60] not in line
+        ]
+
+
 def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> None:
     """Lines without signals are skipped with their outcomes and counted; security events need none and are kept."""
     old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line

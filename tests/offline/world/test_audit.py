@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from riskd.cli.simulate.audit import report
 from riskd.core.attempt import Attempt, Network
 from riskd.core.features import FEATURES
+from riskd.offline.rows import HONEST
 from riskd.offline.truth import Truth
 from riskd.offline.world.addresses import text
 from riskd.offline.world.attacks import ATTACKS, CLASSES, Attack
@@ -138,6 +139,29 @@ def test_the_first_attempts_of_visits_are_compared() -> None:
     assert set(sample.steps[rows]) == {0}
     assert attacked.sum() >= FEWEST
     assert (sample.attacks[rows[attacked]] == "targeted").all()
+
+
+def test_a_class_with_campaigns_is_compared_with_the_owners_of_its_days() -> None:
+    """Owners who came before, between or after the campaigns of a class are not compared with it: what changes with
+    time would give it away."""
+    plain = traits(LIVED)
+    flood = next(each for each in ATTACKS if each.days and not each.batch and "customer" in each.domains)
+    days, ours = (plain.times - plain.times.min()) // 86_400, plain.attacks == "targeted"
+    campaigns = np.select([ours & (days >= 5) & (days < 8), ours & (days >= 20) & (days < 24)], ["early", "late"], "")
+    flooded = replace(
+        plain,
+        attacks=np.where(campaigns != "", flood.name, np.where(plain.attacks == HONEST, HONEST, "another class")),
+        campaigns=campaigns,
+    )
+    rows, attacked = compared(flooded, flood, "customer")
+    active = {day for day, campaign in zip(days, campaigns, strict=True) if campaign}
+    owners = days[rows[~attacked]]
+    assert min(active) < 8
+    assert max(active) >= 20
+    assert {*owners} <= {5.0, 6.0, 7.0, 20.0, 21.0, 22.0, 23.0}
+    assert (owners < 8).any()
+    assert (owners >= 20).any()
+    assert attacked.sum() == (flooded.attacks[rows] == flood.name).sum() > 0
 
 
 def test_addresses_are_read_as_they_are_written() -> None:

@@ -128,14 +128,26 @@ def test_few_attackers_turn_nothing() -> None:
 
 
 def test_worlds_are_compared_together() -> None:
-    """Pooling three worlds keeps the shares and narrows the intervals."""
+    """Pooling three worlds keeps the shares, and narrows the intervals if they have people of their own: the same
+    people three times prove no more than once."""
     sample = seen(lived())
-    one = {(each.attack, each.feature, each.failed): each for each in directions(sample, (STUFFING,))}
-    for each in directions(pooled([sample] * 3), (STUFFING,)):
-        alone = one.get((each.attack, each.feature, each.failed))
-        if alone:
-            assert each.rows == 3 * alone.rows
-            assert each.ratio == pytest.approx(alone.ratio)
+    others = [
+        replace(sample, **{name: np.char.add(getattr(sample, name), f" {world}") for name in ("subjects", "campaigns")})
+        for world in range(3)
+    ]
+    one, same, more = (
+        {(each.attack, each.feature, each.failed, each.cut): each for each in directions(pooled(worlds), (STUFFING,))}
+        for worlds in ([sample], [sample] * 3, others)
+    )
+    assert one
+    for key, alone in one.items():
+        assert alone.ratio < alone.high
+        for together, narrowed in ((same.get(key), 1.0), (more.get(key), 0.9)):
+            if together:
+                assert together.rows == 3 * alone.rows
+                assert together.ratio == pytest.approx(alone.ratio)
+                assert together.ratio < together.high <= alone.high * narrowed + 1e-9
+    assert one.keys() & same.keys() & more.keys()
 
 
 def test_a_difference_is_the_ratio_of_shares() -> None:
