@@ -77,7 +77,7 @@ class Facts(Struct, frozen=True):
     address: Address
     plain: dict[str, str]
     keys: Keys
-    histories: list[History | None]
+    histories: list[History]
     context: Context
 
 

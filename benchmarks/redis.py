@@ -65,7 +65,7 @@ class Listening(RedisStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """Record a read."""
         self._last = (histories, documents)
         return super().read(histories, documents, now, timeout)

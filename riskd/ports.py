@@ -27,13 +27,13 @@ PATIENCE: Final = 5.0
 
 
 class IncompleteRead(Unavailable):
-    """Only some places could be read. `histories` and `documents` are as `HistoryStore.read` returns them, with None
-    for the keys in `unread`."""
+    """Only some places could be read. `histories` and `documents` are as `HistoryStore.read` returns them, as if
+    nothing were stored under the keys in `unread`."""
 
     def __init__(
         self,
         problems: Sequence[Problem],
-        histories: list[History | None],
+        histories: list[History],
         documents: list[bytes | None],
         unread: frozenset[bytes],
     ) -> None:
@@ -57,8 +57,9 @@ class HistoryStore(Protocol):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
-        """The histories and the documents under these keys, in order; None where absent or expired at `now`.
+    ) -> tuple[list[History], list[bytes | None]]:
+        """The histories and the documents under these keys, in order. Where nothing is stored, or it has expired at
+        `now`, a history is `EMPTY` and a document None.
 
         Records of one place (keys that share their first `stored.PLACE` bytes) are read atomically. Stores on one
         machine read all keys atomically; Redis reads each place atomically, and all places in one round trip. If only

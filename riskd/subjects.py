@@ -14,7 +14,6 @@ from msgspec import Struct
 from riskd.core import receipts
 from riskd.core.dossier import Summary, described, summary, without_share
 from riskd.core.errors import UNDECODABLE, InvalidSubject, Problem, Unavailable
-from riskd.core.history import EMPTY
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, ASIDE, KINDS, PROFILE, RECEIPT, REPLY, SHARE
 from riskd.core.stored import PLACE, expired, expiry, history, payload
@@ -91,7 +90,7 @@ class Subjects:
                 for key, record in zip(found, parts.store.load(found), strict=True)
                 if record is not None
             ]
-            return summary(history(profile, now) or EMPTY, history(activity, now) or EMPTY, opened, now)
+            return summary(history(profile, now), history(activity, now), opened, now)
 
     def export(self, subject: Subject, size: int, token: bytes) -> Page:
         """A page of up to `size` records: first those of the store, then those of the decision log.

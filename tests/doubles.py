@@ -13,7 +13,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.errors import Problem, Unavailable
-from riskd.core.history import Delta, History
+from riskd.core.history import EMPTY, Delta, History
 from riskd.core.learn import Receipt
 from riskd.core.record import Record, decode
 from riskd.core.stored import PLACE, Swap
@@ -98,7 +98,7 @@ class PartialStore(MemoryStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """As `MemoryStore`, or what is in the other places."""
         lost = frozenset(key for key in (*histories, *documents) if self.unread(key[:PLACE]))
         found, contents = super().read(histories, documents, now, timeout)
@@ -106,7 +106,7 @@ class PartialStore(MemoryStore):
             return found, contents
         if len(lost) == len({*histories, *documents}):
             raise Unavailable([Problem("store", "down", "wait")])
-        known = [None if key in lost else history for key, history in zip(histories, found, strict=True)]
+        known = [EMPTY if key in lost else history for key, history in zip(histories, found, strict=True)]
         papers = [None if key in lost else content for key, content in zip(documents, contents, strict=True)]
         raise IncompleteRead([Problem("store", "partly down", "wait")], known, papers, lost)
 
@@ -127,7 +127,7 @@ class ForgetfulStore(PartialStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """As `PartialStore` if histories are read."""
         if not histories:
             return MemoryStore.read(self, (), documents, now, timeout)
@@ -144,7 +144,7 @@ class SlowStore(MemoryStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """As `MemoryStore`, but later."""
         self._take(self.reads, timeout)
         return super().read(histories, documents, now, timeout)
@@ -171,7 +171,7 @@ class FailingStore(MemoryStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """As `MemoryStore`, or Unavailable."""
         if not self.reads:
             raise Unavailable([Problem("store", "down", "wait")])

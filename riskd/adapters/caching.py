@@ -33,13 +33,13 @@ class CachingStore:
         self._meter = meter
         self._seconds = seconds
         self._bound = bound
-        self._cache: dict[bytes, History | None] = {}
-        self._before: dict[bytes, History | None] = {}
+        self._cache: dict[bytes, History] = {}
+        self._before: dict[bytes, History] = {}
         self._filled_since = 0.0
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`. Common values may be up to `seconds` older than the rest of the snapshot."""
         if not self._filled_since <= now < self._filled_since + self._seconds:
             self._start_again(now)

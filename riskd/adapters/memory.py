@@ -32,7 +32,7 @@ class MemoryStore:
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`."""
         with self._locked(timeout):
             get = self._records.get

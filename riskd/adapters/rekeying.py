@@ -147,7 +147,7 @@ class RekeyingStore:
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`."""
         left = self._move((*histories, *documents), timeout)
         return self._store.read(histories, documents, now, left)

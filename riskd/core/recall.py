@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from riskd.core.attempt import Attempt
 from riskd.core.context import NOTHING, Memory, Remembered
 from riskd.core.counters import COUNTED
-from riskd.core.history import EMPTY, History
+from riskd.core.history import History
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.stored import PLACE
 
@@ -61,10 +61,9 @@ def history_keys(keys: Keys) -> list[bytes]:
     return found
 
 
-def recall(keys: Keys, histories: Sequence[History | None], unread: tuple[str, ...] = ()) -> Remembered:
-    """Group histories, in the order of `history_keys(keys)`, by entity. Absent ones are empty. `unread`: see
-    `Remembered`."""
-    found = iter([history or EMPTY for history in histories])
+def recall(keys: Keys, histories: Iterable[History], unread: tuple[str, ...] = ()) -> Remembered:
+    """Group histories, in the order of `history_keys(keys)`, by entity. `unread`: see `Remembered`."""
+    found = iter(histories)
     return Remembered(
         subject=Memory(next(found), next(found)),
         address=Memory(next(found), next(found)),

@@ -77,16 +77,14 @@ def document(record: bytes | None, now: float) -> bytes | None:
     return record[_HEAD:]
 
 
-def history(record: bytes | None, now: float) -> History | None:
-    """The history in a record; None if there is no record or it has expired. Raises msgspec.DecodeError."""
-    if record is None or _unpack(record)[0] <= now:
-        return None
-    return decode(record[_HEAD:])
+def history(record: bytes | None, now: float) -> History:
+    """The history in a record; `EMPTY` if there is no record or it has expired. Raises msgspec.DecodeError."""
+    return EMPTY if record is None or _unpack(record)[0] <= now else decode(record[_HEAD:])
 
 
-def histories(records: Iterable[bytes | None], now: float) -> list[History | None]:
+def histories(records: Iterable[bytes | None], now: float) -> list[History]:
     """`history` of each record."""
-    return [None if record is None or _unpack(record)[0] <= now else decode(record[_HEAD:]) for record in records]
+    return [EMPTY if record is None or _unpack(record)[0] <= now else decode(record[_HEAD:]) for record in records]
 
 
 def folded(record: bytes | None, deltas: Iterable[Delta], now: float) -> bytes | None:

@@ -169,7 +169,7 @@ class _Store(MemoryStore):
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         read, contents = super().read(histories, documents, now, timeout)
         if self.withheld is None:
             return read, contents
@@ -178,9 +178,7 @@ class _Store(MemoryStore):
         return [_without(one, content) if of == owner else one for one, of in zip(read, owners, strict=True)], contents
 
 
-def _without(history: History | None, content: Content) -> History | None:
-    if history is None:
-        return None
+def _without(history: History, content: Content) -> History:
     if content.form == "count":
         return replace(history, tallies=replace(history.tallies, **{content.name: None}))
     field = "marks" if content.form == "moments" else "sketches"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
-from riskd.core.history import EMPTY, Delta
+from riskd.core.history import Delta
 from riskd.core.learn import Receipt
 from riskd.core.logged import attempt_of, context_of, event_of, keys_of
 from riskd.core.policy import Policy
@@ -69,12 +69,7 @@ class Past:
         else:
             own, address = keys.subject + PROFILE, keys.address + PROFILE
             (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
-            found = Remembered(
-                subject=Memory(subject) if subject else NOTHING,
-                address=Memory(place) if place else NOTHING,
-                domain=EMPTY,
-                unread=unread,
-            )
+            found = Remembered(subject=Memory(subject), address=Memory(place), unread=unread)
         return replace(found, subject=NOTHING) if "subject" in unread else found
 
     def write(

@@ -19,7 +19,7 @@ from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
 from riskd.adapters.lmdb_store.file import refused
 from riskd.adapters.lmdb_store.layout import inside
 from riskd.core.errors import DamagedStore, InvalidStore, Unavailable
-from riskd.core.history import WEEK, Delta
+from riskd.core.history import EMPTY, WEEK, Delta
 from riskd.core.stored import Swap
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_a_reopened_store_has_the_same_records(tmp_path: Path) -> None:
     second = LmdbStore(tmp_path)
 
     assert second.size()[0] == 2
-    assert second.read((KEY,), (), NOW, 1.0)[0][0] is not None
+    assert second.read((KEY,), (), NOW, 1.0)[0] != [EMPTY]
     second.close()
 
 
@@ -348,7 +348,7 @@ def test_a_busy_writer_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> 
     release.set()
     holder.join()
 
-    assert store.read((KEY,), (), NOW, 1.0)[0] == [None]
+    assert store.read((KEY,), (), NOW, 1.0)[0] == [EMPTY]
     store.close()
 
 

@@ -35,8 +35,8 @@ def count(store: RedisStore, key: bytes) -> int:
     return total(found)
 
 
-def total(history: History | None) -> int:
-    return sum(history.tallies.of("attempt")[""][1:]) if history else 0
+def total(history: History) -> int:
+    return sum(history.tallies.of("attempt").get("", [])[1:])
 
 
 @pytest.fixture

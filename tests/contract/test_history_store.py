@@ -12,7 +12,20 @@ import pytest
 
 from riskd.core import stored
 from riskd.core.errors import Unavailable
-from riskd.core.history import DAY, HOUR, PROFILE_TABLES, SKETCH, SLOTS, TABLES, WEEK, Delta, History, fold, inverse
+from riskd.core.history import (
+    DAY,
+    EMPTY,
+    HOUR,
+    PROFILE_TABLES,
+    SKETCH,
+    SLOTS,
+    TABLES,
+    WEEK,
+    Delta,
+    History,
+    fold,
+    inverse,
+)
 from riskd.core.marks import MARKS
 from riskd.core.stored import Change, Swap
 from riskd.core.tallies import Tallies
@@ -34,7 +47,7 @@ def attempts(key: bytes, n: int = 1, expires: float = LATER) -> Delta:
     return Delta(key, NOW, expires, (("attempt", "", n),))
 
 
-def history(store: HistoryStore, key: bytes, now: float = NOW) -> History | None:
+def history(store: HistoryStore, key: bytes, now: float = NOW) -> History:
     (found,), _ = store.read((key,), (), now, SOON)
     return found
 
@@ -45,13 +58,12 @@ def document(store: HistoryStore, key: bytes, now: float = NOW) -> bytes | None:
 
 
 def count(store: HistoryStore, key: bytes) -> int:
-    found = history(store, key)
-    return sum(found.tallies.of("attempt")[""][1:]) if found else 0
+    return sum(history(store, key).tallies.of("attempt").get("", [])[1:])
 
 
 def test_an_empty_store_remembers_nothing(store: HistoryStore) -> None:
-    """Before any write, a read gives None for each key, and a read without keys gives nothing."""
-    assert store.read((KEY, OTHER), (KEY,), NOW, SOON) == ([None, None], [None])
+    """Before any write, a read gives an empty history or None for each key, and a read without keys gives nothing."""
+    assert store.read((KEY, OTHER), (KEY,), NOW, SOON) == ([EMPTY, EMPTY], [None])
     assert store.read((), (), NOW, SOON) == ([], [])
 
 
@@ -79,8 +91,7 @@ def test_writes_are_read_back(store: HistoryStore) -> None:
     (other, absent, found), documents = store.read((OTHER, b"Pabsent", KEY), (PAPER, SECOND), NOW, SOON)
 
     assert found == expected
-    assert absent is None
-    assert other is not None
+    assert absent == EMPTY
     assert other.tallies == Tallies(attempt={"": [int(NOW // 600), 3]})
     assert documents == [b"\0text\xff", None]
 
@@ -96,9 +107,9 @@ def test_records_end_at_their_expiry(store: HistoryStore) -> None:
     store.write([attempts(KEY, expires=LATER)], (Swap(PAPER, None, b"text", LATER),), NOW, SOON)
     before = LATER - 2**-20
 
-    assert history(store, KEY, before) is not None
+    assert history(store, KEY, before) != EMPTY
     assert document(store, PAPER, before) == b"text"
-    assert history(store, KEY, LATER) is None
+    assert history(store, KEY, LATER) == EMPTY
     assert document(store, PAPER, LATER) is None
 
 
@@ -117,18 +128,18 @@ def test_a_history_lives_as_long_as_its_latest_delta(store: HistoryStore, expiri
     for seconds in expiries:
         store.write([attempts(KEY, expires=NOW + seconds)], (), NOW, SOON)
 
-    assert history(store, KEY, NOW + 19.9) is not None
-    assert history(store, KEY, NOW + 20) is None
+    assert history(store, KEY, NOW + 19.9) != EMPTY
+    assert history(store, KEY, NOW + 20) == EMPTY
 
 
 def test_a_shorter_keep_moves_the_expiry_forward(store: HistoryStore) -> None:
     """A delta with `keep` brings a later expiry forward, but never before its own expiry, and delays no earlier one."""
     for expires, keep, end in ((LATER, math.inf, LATER), (NOW + 5, 10.0, NOW + 10), (NOW + 8, 60.0, NOW + 10)):
         store.write([Delta(KEY, NOW, expires, (("attempt", "", 1),), keep=keep)], (), NOW, SOON)
-        assert history(store, KEY, end - 2**-20) is not None
-        assert history(store, KEY, end) is None
+        assert history(store, KEY, end - 2**-20) != EMPTY
+        assert history(store, KEY, end) == EMPTY
     store.write([Delta(KEY, NOW, NOW + 30, (("attempt", "", 1),), keep=1.0)], (), NOW, SOON)
-    assert history(store, KEY, NOW + 29) is not None
+    assert history(store, KEY, NOW + 29) != EMPTY
 
 
 def test_a_delta_drops_what_is_past_its_retention(store: HistoryStore) -> None:
@@ -147,7 +158,6 @@ def test_a_delta_drops_what_is_past_its_retention(store: HistoryStore) -> None:
         time = (began + weeks - 1) * WEEK + 2 * HOUR
         store.write([Delta(KEY, time, LATER, (("sign_in", "", 1),), keep=keep)], (), NOW, SOON)
         found = history(store, KEY)
-        assert found is not None
         assert found.tallies.of("sign_in")[""][0] == began + gone
         assert found.tallies.of("typing").get("n", [began + 4, 1])[0] == began + gone
         assert ("SE" in found.tallies.of("country")) == (gone < 3)
@@ -155,7 +165,6 @@ def test_a_delta_drops_what_is_past_its_retention(store: HistoryStore) -> None:
 
     store.write([Delta(OTHER, NOW + 2 * WEEK, LATER, (("attempt", "", 1),), keep=WEEK)], (), NOW, SOON)
     left = history(store, OTHER)
-    assert left is not None
     assert left.marks == {"recovered": [(NOW + 2 * WEEK,)]}
 
 
@@ -169,7 +178,6 @@ def test_nothing_read_is_shared_with_the_store(store: HistoryStore) -> None:
     """Changing a history that was read does not affect the next reader."""
     store.write([attempts(KEY)], (), NOW, SOON)
     first = history(store, KEY)
-    assert first is not None
     first.tallies.of("attempt")[""][1] = 99
     first.marks["visit"] = [(NOW,)]
 
@@ -194,7 +202,7 @@ def test_taking_back_everything_leaves_no_record(store: HistoryStore) -> None:
     store.write([delta], (), NOW, SOON)
     store.write([inverse(delta)], (), NOW, SOON)
 
-    assert history(store, KEY) is None
+    assert history(store, KEY) == EMPTY
     assert store.size()[0] == 0
 
 
@@ -205,7 +213,7 @@ def test_taking_back_from_what_is_gone_changes_nothing(store: HistoryStore) -> N
     store.erase([KEY])
 
     assert store.write([inverse(delta)], (), NOW, SOON)
-    assert history(store, KEY) is None
+    assert history(store, KEY) == EMPTY
 
 
 def test_a_swap_replaces_what_was_read(store: HistoryStore) -> None:
@@ -225,7 +233,7 @@ def test_a_failed_swap_changes_nothing(store: HistoryStore, expected: bytes | No
 
     assert not store.write([attempts(KEY), attempts(OTHER)], swaps, NOW, SOON)
     assert count(store, KEY) == 1
-    assert history(store, OTHER) is None
+    assert history(store, OTHER) == EMPTY
     assert document(store, PAPER) == b"one"
     assert document(store, SECOND) is None
 
@@ -304,8 +312,8 @@ def test_erased_is_gone(store: HistoryStore) -> None:
     store.write([attempts(KEY), attempts(OTHER)], [Swap(PAPER, None, b"text", LATER)], NOW, SOON)
 
     assert store.erase([KEY, PAPER, b"Pabsent", KEY]) == 2
-    assert history(store, KEY) is None
-    assert history(store, OTHER) is not None
+    assert history(store, KEY) == EMPTY
+    assert history(store, OTHER) != EMPTY
     assert document(store, PAPER) is None
     assert store.erase([KEY]) == 0
     assert store.size()[0] == 1
@@ -336,7 +344,7 @@ def test_records_are_replaced_whole(store: HistoryStore) -> None:
     assert (stored.expiry(record), stored.history(record, NOW)) == (LATER, history(store, KEY))
 
     assert store.replace([Change(OTHER, None, record), Change(KEY, record, None)])
-    assert (count(store, OTHER), history(store, KEY)) == (3, None)
+    assert (count(store, OTHER), history(store, KEY)) == (3, EMPTY)
     assert store.load((KEY, OTHER)) == [None, record]
 
 
@@ -362,7 +370,7 @@ def test_a_failed_replacement_changes_no_place(store: HistoryStore) -> None:
 
     assert not store.replace([Change(PAPER, stored.pack(LATER, b"text"), None), Change(KEY, record, None)])
     assert not store.replace([Change(SECOND, b"", b"new"), Change(OTHER, None, record)])
-    assert (count(store, KEY), document(store, PAPER), history(store, OTHER)) == (2, b"text", None)
+    assert (count(store, KEY), document(store, PAPER), history(store, OTHER)) == (2, b"text", EMPTY)
 
 
 def test_sweeping_removes_only_expired_records(sweeping_store: HistoryStore) -> None:
@@ -373,7 +381,7 @@ def test_sweeping_removes_only_expired_records(sweeping_store: HistoryStore) -> 
     assert sweeping_store.sweep(NOW, 1000) == 0
     assert sweeping_store.sweep(NOW + 1, 1000) == 76
     assert sweeping_store.size()[0] == 75
-    assert history(sweeping_store, b"P001") is not None
+    assert history(sweeping_store, b"P001") != EMPTY
 
 
 def test_sweeping_continues_where_it_stopped(sweeping_store: HistoryStore) -> None:
@@ -403,7 +411,6 @@ def test_one_record_stays_small(store: HistoryStore) -> None:
         store.write([Delta(KEY, time, LATER, counts, marks, (("address", SLOTS[number % len(SLOTS)]),))], (), NOW, SOON)
 
     found = history(store, KEY)
-    assert found is not None
     for name, table in PROFILE_TABLES.items():
         assert len(found.tallies.of(name)) <= table.capacity
     assert len(found.marks["place"]) == MARKS
@@ -428,7 +435,6 @@ def test_values_are_kept_as_they_are(store: HistoryStore, value: str) -> None:
     store.write([Delta(KEY, NOW, LATER, (("country", value, 1),))], (), NOW, SOON)
     found = history(store, KEY)
 
-    assert found is not None
     assert list(found.tallies.of("country")) == [value]
 
 
@@ -449,7 +455,7 @@ def test_no_time_left_is_unavailable(store: HistoryStore) -> None:
             store.read((KEY,), (), NOW, timeout)
         with pytest.raises(Unavailable):
             store.write([attempts(KEY)], (), NOW, timeout)
-    assert history(store, KEY) is None
+    assert history(store, KEY) == EMPTY
 
 
 def test_closing_twice_is_closing_once(store: HistoryStore) -> None:
@@ -560,7 +566,6 @@ def test_marks_are_ordered_alike(store: HistoryStore) -> None:
                 [Delta(OTHER, mark[0], LATER, (), (("reported", mark), ("profile_update", mark[:1])))], (), NOW, SOON
             )
         found = history(store, OTHER)
-        assert found is not None
         assert found.marks["reported"] == [(at + 60, 0), (at, 2), (at, 1), (at, 0)]
         assert found.marks["profile_update"] == [(at + 60,), (at,), (at - DAY,)]
         assert all(type(number) is int for kept in found.marks.values() for mark in kept for number in mark)
@@ -583,11 +588,11 @@ def test_a_read_returns_what_can_be_read(partial: tuple[HistoryStore, Losing]) -
     everything = [attempts(OWN), attempts(NEAR), attempts(FAR)]
     assert store.write(everything, NEW, NOW, SOON)
     (own, near, far), papers = whole = store.read((OWN, NEAR, FAR), [swap.key for swap in NEW], NOW, SOON)
-    assert None not in (own, near, far)
+    assert EMPTY not in (own, near, far)
     with losing(LOST):
         with pytest.raises(IncompleteRead) as caught:
             store.read((OWN, FAR, NEAR), [swap.key for swap in NEW], NOW, SOON)
-        assert (caught.value.histories, caught.value.documents) == ([own, None, near], papers)
+        assert (caught.value.histories, caught.value.documents) == ([own, EMPTY, near], papers)
         assert caught.value.unread == {FAR}
         assert caught.value.problems
         assert store.read((OWN, NEAR), (), NOW, SOON) == ([own, near], [])

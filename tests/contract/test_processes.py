@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from riskd.adapters.lmdb_store import LmdbStore
+from riskd.core.history import EMPTY
 from tests.contract.hammer import NOW, SHARED, counted, own
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def start(tmp_path: Path, store: LmdbStore) -> Iterator[Start]:
 
 def counts(store: LmdbStore, *keys: bytes) -> list[int]:
     histories, _ = store.read(keys, (), NOW, 1.0)
-    return [sum(found.tallies.of("attempt")[""][1:]) if found else 0 for found in histories]
+    return [sum(found.tallies.of("attempt").get("", [])[1:]) for found in histories]
 
 
 def acknowledged(process: subprocess.Popen[str]) -> int:
@@ -96,7 +97,7 @@ def test_a_writer_killed_in_its_turn_leaves_it_to_the_next(store: LmdbStore, sta
     kill(victim)
 
     assert store.write(counted(SHARED[0]), (), NOW, 1.0)
-    assert store.read((own("victim"),), (), NOW, 1.0) == ([None], [])
+    assert store.read((own("victim"),), (), NOW, 1.0) == ([EMPTY], [])
     assert counts(store, SHARED[0]) == [1]
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from riskd.core import learn, signals
 from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, Outside, ReportedPlace, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
-from riskd.core.history import DAY, HOUR, Delta, History, fold, inverse
+from riskd.core.history import DAY, EMPTY, HOUR, Delta, History, fold, inverse
 from riskd.core.pseudonym import POPULARITY, Keys
 from riskd.core.recall import history_keys, recall
 
@@ -133,7 +133,7 @@ class World:
             fold(self.histories.setdefault(delta.key, History()), delta)
 
     def _recall(self, keys: Keys) -> Remembered:
-        return recall(keys, [self.histories.get(key) for key in history_keys(keys)])
+        return recall(keys, [self.histories.get(key, EMPTY) for key in history_keys(keys)])
 
     @staticmethod
     def _values(

@@ -55,7 +55,7 @@ def test_each_record_has_its_role(keys: Keys) -> None:
 @given(known)
 def test_absent_records_are_empty(keys: Keys) -> None:
     """Absent records are read as empty histories."""
-    assert recall(keys, [None] * len(history_keys(keys))) == Remembered(
+    assert recall(keys, [EMPTY] * len(history_keys(keys))) == Remembered(
         popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, EMPTY)
     )
 
@@ -76,7 +76,7 @@ def test_every_lost_record_is_named(keys: Keys, data: st.DataObject) -> None:
 
     names = unread(keys, gone)
     assert set(names) == {name for name, key in roles.items() if key in lost}
-    known = recall(keys, [None] * len(history_keys(keys)), names).counted
+    known = recall(keys, [EMPTY] * len(history_keys(keys)), names).counted
     assert known.keys() == {counter for counter, key in keys.counted.items() if key not in lost}
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from riskd.adapters.lmdb_store import LmdbStore, due_until, open_or_begin
 from riskd.core.errors import InvalidStore, Unavailable
-from riskd.core.history import DAY
+from riskd.core.history import DAY, EMPTY
 from riskd.core.stored import Swap
 from tests.contract.hammer import NOW, SHARED, counted
 from tests.e2e.service import ROOT, Service, eventually, serving
@@ -295,7 +295,7 @@ def test_a_store_file_that_cannot_grow(tmp_path: Path) -> None:
             fill(store, NOW + DAY)
             with pytest.raises(Unavailable, match="check that the disk has space"):
                 store.write((), (Swap(b"large one", None, bytes(200_000), NOW + DAY),), NOW, 1.0)
-            assert store.read(SHARED[:1], (), NOW, 1.0)[0] != [None]
+            assert store.read(SHARED[:1], (), NOW, 1.0)[0] != [EMPTY]
         eventually(lambda: works(store))
 
 
@@ -308,7 +308,7 @@ def test_more_readers_than_reader_slots(tmp_path: Path) -> None:
             other.send_signal(signal.SIGSTOP)
             one.kill()
             one.wait()
-            assert store.read(SHARED, (), NOW, 1.0) == ([None] * len(SHARED), [])
+            assert store.read(SHARED, (), NOW, 1.0) == ([EMPTY] * len(SHARED), [])
         assert store.write(counted(*SHARED), (), NOW, 1.0)
 
 

@@ -19,7 +19,7 @@ from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.errors import InvalidFile, Problem, Unavailable
-from riskd.core.history import DAY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
+from riskd.core.history import DAY, EMPTY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
 from riskd.core.learn import UNITS
 from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE
 from riskd.core.stored import Swap, history
@@ -129,7 +129,7 @@ def learned(store: MemoryStore, *kinds: bytes) -> dict[bytes, History]:
     """All histories of these kinds."""
     wanted = kinds or (PROFILE, COMMON)
     found = {key: history(kept, NOW) for key, kept in store._records.items() if key[-1:] in wanted}
-    return {key: kept for key, kept in found.items() if kept is not None}
+    return {key: kept for key, kept in found.items() if kept != EMPTY}
 
 
 def life(count: int = 150, came: tuple[str, ...] = EVERY_WAY) -> list[Past]:

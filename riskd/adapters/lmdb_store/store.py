@@ -99,10 +99,10 @@ class LmdbStore:
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`."""
 
-        def fetch(transaction: Transaction) -> tuple[list[History | None], list[bytes | None]]:
+        def fetch(transaction: Transaction) -> tuple[list[History], list[bytes | None]]:
             get = transaction.get
             return (
                 stored.histories([get(key[-1:] + key[:-1]) for key in histories], now),

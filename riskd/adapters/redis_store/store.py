@@ -63,7 +63,7 @@ class RedisStore:
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
-    ) -> tuple[list[History | None], list[bytes | None]]:
+    ) -> tuple[list[History], list[bytes | None]]:
         """See `HistoryStore`."""
         records, unread, answers = self._records((*histories, *documents), _deadline(timeout))
         try:
