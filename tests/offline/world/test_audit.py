@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,11 @@ from riskd.offline.world.traits import GROUPS, NAMES, traits
 from tests.offline.world.small import attempts
 
 TARGETED: Final = replace(next(each for each in ATTACKS if each.name == "targeted"), domains=("customer",))
-LIVED: Final = attempts(users=250, days=40, seed=8, attack_share=0.3, domains=("customer",))
+
+
+@cache
+def lived() -> list[tuple[Attempt, Truth]]:
+    return attempts(users=250, days=40, seed=8, attack_share=0.3, domains=("customer",))
 
 
 def found(sample: Sample, attack: Attack = TARGETED) -> list[Finding]:
@@ -32,7 +37,7 @@ def found(sample: Sample, attack: Attack = TARGETED) -> list[Finding]:
 
 def planted(change: Callable[[Attempt], Attempt]) -> Sample:
     """The same attempts, with a change to those of attackers."""
-    return traits([(change(attempt) if truth.attack else attempt, truth) for attempt, truth in LIVED])
+    return traits([(change(attempt) if truth.attack else attempt, truth) for attempt, truth in lived()])
 
 
 def late(attempt: Attempt) -> Attempt:
@@ -63,7 +68,7 @@ def longer(attempt: Attempt) -> Attempt:
 
 def test_a_trait_of_only_one_person_can_be_audited() -> None:
     """A trait that only one person has, and that is missing in a whole fold, causes no failure."""
-    sample = traits(LIVED)
+    sample = traits(lived())
     whose = sample.subjects == sample.subjects[np.flatnonzero(sample.attacks == "targeted")[0]]
     values = sample.values.copy()
     values[:, 0] = np.where(whose, np.arange(len(values)), np.nan)
@@ -91,7 +96,7 @@ def test_a_planted_leak_is_found_and_named(change: Callable[[Attempt], Attempt],
 
 def test_nothing_is_found_where_nothing_was_planted() -> None:
     """The shipped world passes, with exit code 0."""
-    findings = found(traits(LIVED))
+    findings = found(traits(lived()))
     assert findings
     assert not [each for each in findings if each.fails]
     assert report(findings, (), as_json=False) == 0
@@ -99,7 +104,7 @@ def test_nothing_is_found_where_nothing_was_planted() -> None:
 
 def test_a_leak_in_what_the_engine_sees_is_found() -> None:
     """Features are audited like traits: attackers with other hours than owners are found."""
-    plain = traits(LIVED)
+    plain = traits(lived())
     random = np.random.default_rng(1)
     hours = random.normal(size=len(plain.times)) + 2.0 * (plain.attacks == "targeted")
     sample = replace(plain, names=("hour_llr",), groups=("rhythm",), values=hours[:, None])
@@ -108,7 +113,7 @@ def test_a_leak_in_what_the_engine_sees_is_found() -> None:
 
 def test_a_trait_that_defines_a_class_is_not_audited() -> None:
     """Traits that are declared to define a class are not audited for it."""
-    plain = traits(LIVED)
+    plain = traits(lived())
     told = (plain.attacks == "targeted").astype(float)[:, None]
     for name, group in (("device_llr", "familiarity"), ("typing_deviation", "behaviour")):
         assert not found(replace(plain, names=(name,), groups=(group,), values=told))
@@ -116,7 +121,7 @@ def test_a_trait_that_defines_a_class_is_not_audited() -> None:
 
 def test_too_few_are_said_to_be_too_few() -> None:
     """With too few attackers the finding is listed without a verdict."""
-    few = [one for number, one in enumerate(LIVED) if not one[1].attack or number % 40 == 0]
+    few = [one for number, one in enumerate(lived()) if not one[1].attack or number % 40 == 0]
     findings = found(traits(few))
     assert findings
     assert all(np.isnan(each.auc) and each.rows < FEWEST and not each.fails for each in findings)
@@ -133,7 +138,7 @@ def test_the_declared_table_names_only_what_exists() -> None:
 
 def test_the_first_attempts_of_visits_are_compared() -> None:
     """The audit compares the first attempt of each visit on one journey, and none on non-existent accounts."""
-    sample = traits(LIVED)
+    sample = traits(lived())
     rows, attacked = compared(sample, TARGETED, "customer")
     assert set(sample.journeys[rows]) == {"login"}
     assert set(sample.steps[rows]) == {0}
@@ -144,7 +149,7 @@ def test_the_first_attempts_of_visits_are_compared() -> None:
 def test_a_class_with_campaigns_is_compared_with_the_owners_of_its_days() -> None:
     """Owners who came before, between or after the campaigns of a class are not compared with it: what changes with
     time would give it away."""
-    plain = traits(LIVED)
+    plain = traits(lived())
     flood = next(each for each in ATTACKS if each.days and not each.batch and "customer" in each.domains)
     days, ours = (plain.times - plain.times.min()) // 86_400, plain.attacks == "targeted"
     campaigns = np.select([ours & (days >= 5) & (days < 8), ours & (days >= 20) & (days < 24)], ["early", "late"], "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from math import isnan
 from typing import Final
 
@@ -19,6 +20,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, Attempt
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
+from riskd.offline.truth import Truth
 from riskd.offline.world.assumptions import DEFAULTS, TABLE, varied
 from riskd.offline.world.attacks import ATTACKS, CLASSES, NOBODY
 from riskd.offline.world.devices import updated
@@ -26,7 +28,6 @@ from riskd.offline.world.traits import TRAITS
 from riskd.offline.world.world import OpenDoor
 from tests.offline.world.small import POOLS, TABLES, attempts, world
 
-LIVED: Final = attempts(users=150, days=40, seed=5, attack_share=0.25)
 BESIDE: Final = ("targeted", "stolen_cookie", "recovery_takeover")
 """Attack classes that use lines of the victim's country, as owners do."""
 PEOPLE: Final = [each.name for each in ATTACKS if each.visit != "machine"]
@@ -43,14 +44,19 @@ def _block(attempt: Attempt) -> int:
     return address.value & ~255
 
 
-OWN: Final = {
-    subject: Counter(countries).most_common(1)[0][0]
-    for subject, countries in (
-        (who, [POOLS.owner(_block(one))[1].country for one, truth in LIVED if one.subject == who and not truth.attack])
-        for who in {attempt.subject for attempt, truth in LIVED if not truth.attack}
-    )
-}
-"""The country in which each account's owner mostly is."""
+@cache
+def lived() -> list[tuple[Attempt, Truth]]:
+    return attempts(users=150, days=40, seed=5, attack_share=0.25)
+
+
+@cache
+def homes() -> dict[str, str]:
+    """The country in which each account's owner mostly is."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for attempt, truth in lived():
+        if not truth.attack:
+            seen[attempt.subject][POOLS.owner(_block(attempt))[1].country] += 1
+    return {subject: countries.most_common(1)[0][0] for subject, countries in seen.items()}
 
 
 def fields(value: object, path: str = "") -> Iterator[str]:
@@ -67,7 +73,7 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 def test_every_attempt_is_one_that_riskd_accepts() -> None:
     """Every attempt is valid, and times never run backwards."""
     before = 0.0
-    for attempt, _ in LIVED:
+    for attempt, _ in lived():
         assert attempt.time is not None
         assert attempt.time >= before
         before = attempt.time
@@ -77,7 +83,7 @@ def test_every_attempt_is_one_that_riskd_accepts() -> None:
 def test_attackers_carry_no_field_that_owners_never_carry() -> None:
     """By domain, inside and outside of sessions: every field that an attacker sets is also set by some owner."""
     seen: dict[tuple[str, bool, bool], set[str]] = defaultdict(set)
-    for attempt, truth in LIVED:
+    for attempt, truth in lived():
         inside = attempt.journey in ("session", "payment", "profile_update")
         seen[attempt.domain, inside, bool(truth.attack)].update(fields(attempt))
     for (domain, inside, attacked), found in list(seen.items()):
@@ -93,7 +99,7 @@ def test_unrelated_traits_are_distributed_alike(name: str, trait: str) -> None:
     values = {
         attacked: [
             NUISANCE[trait](attempt)
-            for attempt, truth in LIVED
+            for attempt, truth in lived()
             if truth.attack == (name if attacked else "") and attempt.domain == "customer"
         ]
         for attacked in (True, False)
@@ -121,7 +127,7 @@ def test_a_form_counts_its_failures_until_it_succeeds() -> None:
     """A sign-in carries the number of failed tries before it in the same visit."""
     failed: Counter[str] = Counter()
     carried = 0
-    for attempt, truth in LIVED:
+    for attempt, truth in lived():
         if truth.step == 0:
             failed[attempt.subject] = 0
         if attempt.journey != "login" or attempt.domain == "machine":
@@ -137,9 +143,9 @@ def test_a_form_counts_its_failures_until_it_succeeds() -> None:
 def test_there_are_careful_and_careless_of_a_class(name: str) -> None:
     """In each class, some attackers use the victim's country and timezone and some do not."""
     met = [
-        (spot.country == OWN[attempt.subject], attempt.device.timezone == spot.timezone)
-        for attempt, truth in LIVED
-        if truth.attack == name and attempt.device and attempt.subject in OWN
+        (spot.country == homes()[attempt.subject], attempt.device.timezone == spot.timezone)
+        for attempt, truth in lived()
+        if truth.attack == name and attempt.device and attempt.subject in homes()
         for spot in [POOLS.owner(_block(attempt))[1]]
     ]
     for at in (0, 1):
@@ -178,18 +184,18 @@ def test_new_lines_of_owners_and_attackers_are_equally_shared() -> None:
 
 def test_every_class_is_there_where_it_belongs() -> None:
     """Each class appears, only in its own domains; campaigns name their class, and owners have none."""
-    seen = Counter((attempt.domain, truth.attack) for attempt, truth in LIVED)
+    seen = Counter((attempt.domain, truth.attack) for attempt, truth in lived())
     assert {attack for _, attack in seen} == {*CLASSES, ""}
     for attack in ATTACKS:
         assert {domain for domain, name in seen if name == attack.name} <= set(attack.domains)
     assert all(
-        truth.campaign.startswith(f"{truth.attack}-") if truth.attack else not truth.campaign for _, truth in LIVED
+        truth.campaign.startswith(f"{truth.attack}-") if truth.attack else not truth.campaign for _, truth in lived()
     )
 
 
 def test_the_share_of_attacks_is_about_what_was_asked_for() -> None:
     """The share of attacks is within a factor of two of the requested one, and zero for zero."""
-    share = sum(bool(truth.attack) for _, truth in LIVED) / len(LIVED)
+    share = sum(bool(truth.attack) for _, truth in lived()) / len(lived())
     assert 0.125 < share < 0.5
     assert not any(truth.attack for _, truth in attempts(users=20, days=20, attack_share=0.0))
 
