@@ -14,11 +14,14 @@ from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import InvalidAttempt, InvalidFile, Problem, RiskdError, Unavailable, UnknownAssessment
+from riskd.ports import IncompleteRead
 from riskd.server import faults
 from riskd.server.identity import callers_file
 from riskd.server.status import internal, status
 
 Detail = TypeVar("Detail", bound=Message)
+FURTHER: dict[type[RiskdError], tuple[object, ...]] = {IncompleteRead: ([], [], frozenset())}
+"""What an error needs besides its problems."""
 HEADER_BYTES = 8192
 """What clients accept of metadata by default."""
 
@@ -44,7 +47,7 @@ def detail(made: Status, kind: type[Detail]) -> Detail | None:
 def test_every_error_has_its_row(kind: type[RiskdError]) -> None:
     """Every error class has a row in the table of faults and gives its status."""
     assert kind.reason in faults.FAULTS
-    made = status(kind([Problem("here", "wrong")]))
+    made = status(kind([Problem("here", "wrong")], *FURTHER.get(kind, ())))
     info = detail(made, ErrorInfo)
     assert info is not None
     assert (info.reason, info.domain) == (kind.reason, "riskd.dev")
