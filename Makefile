@@ -33,7 +33,7 @@ train-demo: $(DEV) ## Simulate two worlds, train a model, judge it, promote it, 
 .PHONY: test
 test: lint servers ## Run every gate, then every test
 	@echo "pytest"
-	@$(BIN)/pytest -n 3 --dist worksteal --quiet
+	@$(BIN)/pytest -n 4 --dist worksteal --quiet
 
 # Tests start servers of their own; Valkey comes with the requirements. Prometheus is unpacked and not installed: its
 # package would start a service, and put a user and a web interface on the machine.
