@@ -197,13 +197,13 @@ def test_only_the_hung_worker_is_replaced() -> None:
 
 def test_a_pause_of_the_whole_tree_is_no_hang() -> None:
     """If all processes are paused together, as in a frozen virtual machine, none is killed."""
-    with running("serve", "serve", hung=3.0) as tree:
+    with running("serve", "serve", hung=6.0) as tree:  # a check each second, of which two in a row must fail
         tree.wait_ready()
         everybody = [*tree.facts["pids"].values(), tree.process.pid]
-        for order in (signal.SIGSTOP, signal.SIGCONT):
+        for order, seconds in ((signal.SIGSTOP, 7.0), (signal.SIGCONT, 4.0)):
             for pid in everybody:
                 os.kill(pid, order)
-            time.sleep(5.0)
+            time.sleep(seconds)
         assert all(alive(pid) for pid in everybody)
         assert tree.metric("riskd_worker_restarts_total") == 0
 
