@@ -27,6 +27,12 @@ _WORD: Final = re.compile(r"\s*(?:(?:[^\s_]|\s%)+_*|_+)")
 _STYLES: Final = {"ok": "green", "NO": "bold red"}
 
 
+def show_count(number: int, what: str) -> None:
+    """Show on stderr how many things there are so far, if it is a terminal. What is printed next replaces it."""
+    if sys.stderr.isatty():
+        print(f"{quantity(number, what)}\r", end="", file=sys.stderr, flush=True)
+
+
 def print_json(value: object, file: TextIO | None = None) -> None:
     """Print a value as indented JSON, to stdout unless another file is given."""
     import msgspec

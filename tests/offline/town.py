@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 from typing import Final
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -31,6 +32,7 @@ from riskd.ports import DecisionLog
 from riskd.wiring import load_release
 from tests.bench import counting, parts
 from tests.cases.world import NOW, WORLD, TableGeo, attempt
+from tests.doubles import ForgetfulStore
 
 RELEASE: Final = load_release(Settings())
 COUNTING: Final = counting(RELEASE, "plan")
@@ -196,6 +198,14 @@ class Town:
             said = Federation(issuer="https://idp.example", protocol="oidc", amr=("otp",), issue_time=now - 30)
             one = replace(one, federation=replace(said, authentication_time=random.choice([None, now - 3600])))
         return one
+
+
+def live_with_losses(town: Town, store: ForgetfulStore, attempts: int) -> None:
+    """Four times this many attempts, each time with another quarter of all places unread."""
+    for lost in range(4):
+        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
+        town.live(attempts)
+    store.unread = lambda _: False
 
 
 def lived(log: DecisionLog, attempts: int, seed: int = 1, gossip: float = 0.0, release: Release = RELEASE) -> Town:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import crc32
-
 import pytest
 from msgspec.structs import replace
 
@@ -17,7 +15,7 @@ from riskd.core.stored import PLACE, payload
 from riskd.rebuild.past import Past
 from tests.cases.world import attempt
 from tests.doubles import ForgetfulStore, ListLog
-from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, lived
+from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, live_with_losses, lived
 from tests.rebuild.world import live_through, records
 
 
@@ -54,10 +52,7 @@ def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
     """Histories are restored bit for bit if some could not be read for some attempts, on which their lessons depend."""
     log, store = ListLog(), ForgetfulStore()
     town = Town(log, store=store, release=COUNTING)
-    for lost in range(4):
-        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
-        town.live(60)
-    store.unread = lambda _: False
+    live_with_losses(town, store, 60)
     again = MemoryStore()
     live_through(Past(again, Pseudonyms(PEPPER), COUNTING.policies), log.lines)
     assert records(again, town.now) == records(store, town.now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -15,7 +14,7 @@ from msgspec import Struct
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd.cli.client.assess import BAD_INPUT, explained, failed, outcome_request
 from riskd.cli.client.connection import PATIENT, call_metadata, connect
-from riskd.cli.terminal import complain, print_json
+from riskd.cli.terminal import complain, print_json, show_count
 from riskd.core.attempt import Outcome
 from riskd.core.errors import UNDECODABLE, InvalidOutcome, Problem
 from riskd.offline.importers.event import moment
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace, lines: Iterable[str]) -> int:
         try:
             for number, request in _requests(lines, report):
                 calls.add(number, request)
-                _tell(number)
+                show_count(number, "line")
             calls.finish()
         except grpc.RpcError as met:
             error = met
@@ -141,9 +140,3 @@ def _outcome(line: str) -> Outcome:
     if time is None and read.time is not None:
         raise InvalidOutcome([Problem("time", f"{read.time!r} is not a time", "write it as 2026-01-31T12:00:00Z")])
     return Outcome(**{**msgspec.structs.asdict(read), "time": time})
-
-
-def _tell(number: int) -> None:
-    """Print the number of lines to stderr if that is a terminal."""
-    if sys.stderr.isatty():
-        print(f"  {number:,}\r", end="", file=sys.stderr, flush=True)

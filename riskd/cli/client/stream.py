@@ -22,7 +22,7 @@ from riskd.cli.client.assess import BAD_INPUT, details_of, failed
 from riskd.cli.client.backlog import Backlog
 from riskd.cli.client.connection import call_metadata, connect
 from riskd.cli.client.request import assess_request
-from riskd.cli.terminal import complain
+from riskd.cli.terminal import complain, show_count
 from riskd.core.errors import InvalidAttempt, Problem
 
 
@@ -75,18 +75,13 @@ def _one_stream(stream: Stream, backlog: Backlog, patience: float) -> grpc.RpcEr
             for result in response.results:
                 print(MessageToJson(result, indent=None, always_print_fields_with_no_presence=True))
             sys.stdout.flush()
-            _tell(backlog)
+            if not sys.stdout.isatty():
+                show_count(backlog.answered, "answer")
     except grpc.RpcError as error:
         return error
     finally:
         done.set()
     return None
-
-
-def _tell(backlog: Backlog) -> None:
-    """Print the number of answers to stderr if that is a terminal and standard output is not."""
-    if sys.stderr.isatty() and not sys.stdout.isatty():
-        print(f"  {backlog.answered}\r", end="", file=sys.stderr, flush=True)
 
 
 def _over(error: grpc.RpcError) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from binascii import crc32
 from collections import Counter
 
 import pytest
@@ -19,7 +18,7 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventReco
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
 from tests.doubles import ForgetfulStore, ListLog
-from tests.offline.town import COUNTING, Town, lived
+from tests.offline.town import COUNTING, Town, live_with_losses, lived
 
 LINES = 400
 
@@ -64,9 +63,7 @@ def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> Non
     """If histories could not be read for some attempts, the log says which, and a replay gives the same lines."""
     log, store = ListLog(), ForgetfulStore()
     town = Town(log, store=store, release=COUNTING)
-    for lost in range(4):
-        store.unread = lambda place, lost=lost: crc32(place) % 4 == lost  # type: ignore[misc]
-        town.live(30)
+    live_with_losses(town, store, 30)
     unread = {name for line in map(record.decode, log.lines) if isinstance(line, AssessmentRecord)
               for name in line.facts.unread}  # fmt: skip
     assert unread >= {
