@@ -7,9 +7,6 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Final
-
-INTERRUPTED: Final = 130
 
 
 def run() -> int:
@@ -29,7 +26,8 @@ def run() -> int:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
+    """Leave with the code that shells report for Ctrl-C."""
+    os._exit(128 + signal.SIGINT)
 
 
 def _prepare_streams() -> None:

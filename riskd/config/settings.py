@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from riskd.config.secret import Secret
+from riskd.core.bounds import ATTRIBUTE
 
 DERIVED: Final = ""
 """Default of a path that follows from another setting; its documentation says which."""
@@ -358,7 +359,7 @@ class Attributes(Struct, frozen=True, kw_only=True):
     """Custom facts for policy rules."""
 
     names: Annotated[
-        tuple[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$")], ...],
+        tuple[Annotated[str, Meta(pattern=f"^{ATTRIBUTE}$")], ...],
         Meta(
             max_length=64,
             description="Custom attributes that attempts may carry; others are refused. Values go to the decision log. "

@@ -26,7 +26,7 @@ Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 Counted = Annotated[float, Meta(ge=0, le=1e15)]
 """How often something was counted, or estimated."""
 ATTRIBUTE: Final = "[a-z][a-z0-9_]{0,62}"
-"""Matches names of custom attributes, as the settings do."""
+"""Matches names of custom attributes."""
 CountName = Annotated[str, Meta(pattern=rf"^{ATTRIBUTE}\.[a-z0-9_]{{1,20}}\Z")]
 """A count of a counter, `COUNTER.COUNT`."""
 Units = Annotated[int, Meta(ge=0, le=100)]
