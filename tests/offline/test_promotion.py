@@ -12,6 +12,7 @@ from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
 from riskd.offline.evaluation.document import (
     CANDIDATE,
+    CHAMPION,
     Difference,
 )
 from riskd.offline.evaluation.table import markdown
@@ -97,6 +98,30 @@ def test_fraud_that_is_not_reported_yet_is_pointed_out(share: float, *, told: bo
     for text in (first.said, markdown(found)):
         assert ("About 41% of the fraud is probably not reported yet" in text) == told
     assert first.passed
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "passes", "said"),
+    [
+        (0.0, 0.0, True, "no model was trained on any of them"),
+        (0.41, 0.0, False, "candidate (41.00%). Evaluate on others."),
+        (0.0, 0.41, True, "champion (41.00%)."),
+        (None, 0.0, True, "Not known to be trained on other rows only: candidate."),
+    ],
+    ids=["new rows", "of the candidate", "of the champion", "unknown"],
+)
+def test_a_model_is_not_promoted_on_the_rows_that_trained_it(
+    candidate: float | None, champion: float | None, *, passes: bool, said: str
+) -> None:
+    """A candidate that was trained on judged rows fails; where its bundle does not say, or only the champion was, that
+    is said. The report says it, too."""
+    found = evaluation()
+    seen = {CANDIDATE: candidate, CHAMPION: champion}
+    found = replace(found, models={name: replace(each, seen=seen[name]) for name, each in found.models.items()})
+    check = next(check for check in judged(found, "new", "old", "1%") if check.name == "new rows")
+    assert check.passed == passes
+    assert check.said.endswith(said)
+    assert (said.removesuffix(" Evaluate on others.") in markdown(found)) == (seen != {CANDIDATE: 0.0, CHAMPION: 0.0})
 
 
 @pytest.mark.parametrize(("ece", "passes"), [(0.0, True), (0.01, True), (0.011, False)])

@@ -99,6 +99,9 @@ class Reliability(Struct, frozen=True, kw_only=True):
 class Judged(Struct, frozen=True, kw_only=True):
     """The figures of one model. `version` is that of a bundle, '' for a baseline.
 
+    `seen` is the share of the judged rows that the model, or one that it was boosted on, was trained or calibrated on;
+    None if that is not known. Above 0, the figures are better than they will be on other rows.
+
     `thresholds` are the raw scores at which `RATES` are met. Rows above the threshold are challenged, and rows at it by
     lot, so that models with few distinct scores are judged at the same rate. `left_out` is the recall of each class by
     a model that was trained without it, and empty if none was trained. `reliability` is None and `operating` is empty
@@ -106,6 +109,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     """
 
     version: str
+    seen: float | None = None
     thresholds: dict[str, float]
     overall: Recall
     classes: tuple[Recall, ...]

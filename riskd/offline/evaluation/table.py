@@ -42,7 +42,8 @@ def markdown(evaluation: Evaluation) -> str:
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
             f" {date(data.first)} to {date(data.last)}:"
             f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
-            f" Intervals: 95 %, {evaluation.resamples} bootstraps of subjects, and of days of attacks.{late(data)}"
+            f" Intervals: 95 %, {evaluation.resamples} bootstraps of subjects, and of days of attacks."
+            f"{late(data)}{trained_on(models)}"
         ),
         "",
         *_section("Recall by class of attack", recalls(models)),
@@ -65,6 +66,15 @@ def late(data: Data) -> str:
         f" About {data.unreported:.0%} of the fraud is probably not reported yet: it counts as good, and recall is "
         "better than it looks, above all at 0.1 %. Judge older attempts: --until leaves out the latest."
     )
+
+
+def trained_on(models: Mapping[str, Judged]) -> str:
+    """Sentences, each after a space, on models that were trained on some of the judged rows, and on bundles of which
+    this is not known; '' if there are none."""
+    some = [f"{NAMES[name]} ({model.seen:.2%})" for name, model in models.items() if model.seen]
+    unknown = [NAMES[name] for name in (CANDIDATE, CHAMPION) if name in models and models[name].seen is None]
+    told = f" Trained on some of these rows, and so better here than on others: {', '.join(some)}." if some else ""
+    return told + (f" Not known to be trained on other rows only: {', '.join(unknown)}." if unknown else "")
 
 
 def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:

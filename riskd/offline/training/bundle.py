@@ -22,6 +22,7 @@ from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 from riskd.offline.sources import attacks_of
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training
+from riskd.offline.training.seen import sample
 from riskd.offline.training.train import Trained
 
 RESAMPLES: Final = 100
@@ -71,6 +72,7 @@ def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
             for name, label in _LABELS.items()
         },
         attacks={name: rows for name, rows in attacks_of(counted).items() if name not in recipe.without},
+        seen=sample((material.train, material.tuning)),
     )
 
 
