@@ -133,13 +133,12 @@ def _room(directory: Path) -> None:
 def show(evaluation: Evaluation) -> None:
     """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
-    from riskd.offline.evaluation.table import figures, late, trained_on
+    from riskd.offline.evaluation.table import figures, notes
 
     data = evaluation.data
     print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{late(data)}"
-        f"{trained_on(evaluation.models)}"
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}"
     )
     for rate in RATES:
         print_table(*figures(evaluation, rate))
@@ -246,6 +245,7 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
         material=material,
         recipe=recipe if training and not args.no_left_out else None,
         learned=frozenset(name for below in trainings[1:] if below for name in below.attacks),
+        prior=training.recipe.prior if training else None,
         seed=args.seed,
         resamples=args.resamples,
     )

@@ -71,6 +71,8 @@ class Question(Struct, frozen=True, kw_only=True):
     recipe: Recipe | None
     learned: frozenset[str] = frozenset()
     """Classes of attack that the candidate's base was trained on: no training without them is ignorant of them."""
+    prior: float | None = None
+    """The share of attempts that are fraud where the candidate will serve; None: as in the rows."""
     seed: int = 0
     resamples: int = 200
 
@@ -90,7 +92,14 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
         scored[name] = score_model()
         done(1)
     judged = begin("judging", 1)
-    models, differences = judge(rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
+    models, differences = judge(
+        rows,
+        scored,
+        seed=question.seed,
+        resamples=question.resamples,
+        candidate=CANDIDATE,
+        prior=question.prior,
+    )
     judged(1)
     learnt = share(sample((question.material.train,)), rows)
     seen = {CANDIDATE: question.candidate.seen(rows), CHAMPION: question.champion.seen(rows)}
@@ -161,6 +170,7 @@ def _data(question: Question) -> Data:
         good=int(np.count_nonzero(rows.labels == GOOD)),
         fraud=int(np.count_nonzero(fraud)),
         unknown=int(np.count_nonzero(rows.labels == UNKNOWN)),
+        prior=question.prior,
         unreported=round(unreported(rows, question.ages, question.material.delay), 6),
         subjects=len(np.unique(rows.subjects)),
         first=float(rows.times.min()),

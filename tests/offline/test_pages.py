@@ -36,6 +36,7 @@ from riskd.offline.evaluation.document import (
     Reliability,
 )
 from riskd.offline.evaluation.examples import Example, Importance
+from riskd.offline.evaluation.table import notes
 from riskd.offline.outcomes import LABELS
 from riskd.offline.page import STYLE, Cell, table
 from riskd.offline.policies import page as backtest_page
@@ -230,6 +231,13 @@ def _points(mark: ET.Element) -> Iterator[tuple[float, float]]:
     elif kind == "polyline" or text.startswith("translate"):
         numbers = [float(each) for each in re.findall(r"-?[\d.]+", text)]
         yield from zip(numbers[::2], numbers[1::2], strict=True)
+
+
+def test_an_evaluation_says_what_makes_its_figures_better_or_worse() -> None:
+    """The page of an evaluation has the remarks of its report."""
+    remarks = notes(_evaluation()).strip()
+    assert "Attackers who were stopped" in remarks
+    assert f"<p>{remarks}</p>" in evaluated()
 
 
 def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:

@@ -17,6 +17,7 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.table import markdown
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
+from riskd.offline.outcomes import LabelSource
 from tests.offline.drift.world import MODEL
 from tests.offline.made_evaluation import BETTER, EQUAL, LOST, NOTHING, UNSURE, about, difference, evaluation, model
 
@@ -122,6 +123,14 @@ def test_a_model_is_not_promoted_on_the_rows_that_trained_it(
     assert check.passed == passes
     assert check.said.endswith(said)
     assert (said.removesuffix(" Evaluate on others.") in markdown(found)) == (seen != {CANDIDATE: 0.0, CHAMPION: 0.0})
+
+
+@pytest.mark.parametrize(("labels", "told"), [("outcomes", True), ("truth", False)])
+def test_attackers_who_were_stopped_are_pointed_out(labels: LabelSource, *, told: bool) -> None:
+    """A report by outcomes says that they leave out attackers who were stopped, and whom that favours."""
+    found = evaluation()
+    found = replace(found, data=replace(found.data, labels=labels))
+    assert ("Attackers who were stopped are mostly unlabelled" in markdown(found)) == told
 
 
 @pytest.mark.parametrize(("ece", "passes"), [(0.0, True), (0.01, True), (0.011, False)])

@@ -76,7 +76,8 @@ class Reauthentication(Struct, frozen=True, kw_only=True):
 
 
 class Point(Struct, frozen=True):
-    """The rows in one bin of probability: how many, the mean predicted probability, and the share that were attacks."""
+    """The rows in one bin of probability: how many, the mean predicted probability, and the share that were attacks,
+    weighed as in `Reliability`."""
 
     rows: int
     said: float
@@ -87,7 +88,8 @@ class Reliability(Struct, frozen=True, kw_only=True):
     """How well predicted probabilities match observed shares.
 
     `ece` is the expected calibration error over the `points`, bins of equally many rows; `brier` the mean squared
-    error; `reference` the Brier score of a model that predicts the base rate for every row.
+    error; `reference` the Brier score of a model that predicts the base rate for every row. Frauds are weighed to
+    `Data.prior`, if there is one.
     """
 
     ece: float
@@ -156,7 +158,8 @@ class Data(Struct, frozen=True, kw_only=True):
     """The evaluated rows. `sha256` is over all their columns; `first` and `last` are epoch seconds.
 
     `labels`: from the `truth` of a simulation or the `outcomes` of a log. `unreported`: the share of all fraud that is
-    probably not reported yet, and counts as good. `attacks` and `segments` count rows by name;
+    probably not reported yet, and counts as good. `prior`: the share of fraud at which probabilities were judged, that
+    where the candidate will serve; None: as in the rows. `attacks` and `segments` count rows by name;
     `schema` names the feature schema.
     """
 
@@ -167,6 +170,7 @@ class Data(Struct, frozen=True, kw_only=True):
     good: int
     fraud: int
     unknown: int
+    prior: float | None = None
     unreported: float = 0.0
     subjects: int
     first: float
