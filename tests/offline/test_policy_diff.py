@@ -75,9 +75,9 @@ EDITS: Final = {
     ),
     TEXT[TEXT.index("  HARDWARE_BOUND:\n") : TEXT.index("  IDENTITY_PROOF:\n    aal")]: (
         "",
-        "terms STEP_UP: amr pin+sc no longer meets it\n"
+        ("terms STEP_UP: amr pin+sc no longer meets it\n"
         "terms PHISHING_RESISTANT: amr pin+sc no longer meets it\n"
-        "terms HARDWARE_BOUND: is no longer in the tier table", "tightens",
+        "terms HARDWARE_BOUND: is no longer in the tier table"), "tightens",
     ),
     "    when: tor == 1.0\n    then: STEP_UP": (
         "    when: vpn == 1.0\n    then: STEP_UP", "rule tor: when vpn == 1.0, was tor == 1.0", "either"
@@ -121,8 +121,8 @@ EDITS: Final = {
     ),
     "# Per source: note lists": (
         "tenants: {acme: {journeys: {login: {floor: STEP_UP}}}}\n# Per source: note lists",
-        "floor login of tenant acme: always requires STEP_UP, was BASELINE\n"
-        "band login of tenant acme: STEP_UP has no band, was from 0.02", "tightens",
+        ("floor login of tenant acme: always requires STEP_UP, was BASELINE\n"
+        "band login of tenant acme: STEP_UP has no band, was from 0.02"), "tightens",
     ),
     "# What each tier means": (
         "lists: {office: {networks: [192.0.2.0/24]}}\ntrusted_networks: [office]\n# What each tier means",
