@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from riskd.cli.policy import backtest, calibrate, diff, signals, test, variables
 from riskd.cli.terminal import print_json
+from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.features import NAMES
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,12 +28,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _check(args: argparse.Namespace) -> int:
-    import time
-
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import load_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     compiler, right, problems = CelCompiler(NAMES), [], []
     for given in args.files:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.terminal import print_json
+from riskd.config import data_directory
+from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
 
 if TYPE_CHECKING:
     from riskd.adapters.policy_file import Case
-    from riskd.core.policy import Policy
     from riskd.offline.policies.cases import CaseReport, Result
 
 _POLICY: Final = (
@@ -48,7 +51,6 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import data_directory
     from riskd.offline.policies.cases import run_cases
 
     begun = time.perf_counter()
@@ -66,8 +68,6 @@ def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[C
     """The policy and the cases of every file. Raises InvalidPolicy with the mistakes of all of them."""
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import load_cases, load_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     compiler, known, loaded = CelCompiler(NAMES), {}, []
     problems: dict[Problem, None] = {}
