@@ -82,11 +82,17 @@ def test_pages_may_be_cut_anywhere(file: Path, chunk: int, monkeypatch: pytest.M
 
 
 def test_lines_are_counted(file: Path) -> None:
-    """A record's line is where it begins, in every format."""
+    """A record's line is where it begins, in every format, also if the file begins with blank lines."""
     array = "[\n" + LINES.replace("}\n", "},\n").rstrip(",\n") + "\n]"
-    assert [record.line for record in read(file, LINES)] == list(range(1, 40))
-    assert [record.line for record in read(file, array)] == list(range(2, 41))
-    assert [record.line for record in read(file, 'a,b\n1,"x\ny"\n2,z\n')] == [2, 4]
+    for blank in range(3):
+        for text, lines, expected in (
+            (LINES, False, list(range(1, 40))),
+            (array, False, list(range(2, 41))),
+            ('a,b\n1,"x\ny"\n\n2,z\n', False, [2, 5]),
+            ("a\n\nb\n", True, [1, 3]),
+        ):
+            found = read(file, "\n" * blank + text, lines=lines)
+            assert [record.line - blank for record in found] == expected
 
 
 DAMAGES: Final[dict[str, tuple[str | bytes, list[object], int, str]]] = {
