@@ -104,6 +104,12 @@ DAMAGES: Final[dict[str, tuple[str | bytes, list[object], int, str]]] = {
     "an array with something else": ('[{"n":1},\n2,\n{"n":3}]', [1, None, 3], 2, "not a JSON object"),
     "an array with damage": ('[{"n":1},\n}oops', [1, None], 2, "not JSON"),
     "something after an array": ('[{"n":1}]\noops', [1, None], 2, "neither an array"),
+    "something behind the events of an object": (
+        '{"value": [{"n":1}],\n oops}',
+        [1, None],
+        1,
+        "more follows the array",
+    ),
     "a last line that is half written": ('{"n":1}\n{"n":2', [1, None], 2, "cut short"),
     "a row": ("n,m\n1,2\n3\n4,5\n", ["1", None, "4"], 3, "1 columns, where the header has 2"),
     "a row that is not UTF-8": (b"n,m\n1,2\n\xff,4\n5,6\n", ["1", None, "5"], 3, "not UTF-8"),
