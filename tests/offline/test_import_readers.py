@@ -189,3 +189,16 @@ def test_examples_are_few_and_different() -> None:
     for line in range(1, 9):
         count = count.one_more(line, f"error {line // 2}")
     assert count == Count(8, ((1, "error 0"), (2, "error 1"), (4, "error 2")))
+
+
+def test_a_change_without_success_teaches_nothing() -> None:
+    """Okta's owner who did not manage to reset the password did not recover the account."""
+    okta = SOURCES["okta"]
+    resets = [row for row in rows(okta) if row.get("eventType") == "user.account.reset_password"]
+    found = [
+        okta.read(replaced(row, ("outcome", "result"), result), "id")
+        for row in resets
+        for result in ("SUCCESS", "FAILURE")
+    ]
+    assert [one.outcome for one in found if isinstance(one, Event)] == ["recovery_completed"]
+    assert Skipped("other_event", "user.account.reset_password without success") in found
