@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from riskd.cli import settings
 from riskd.cli.policy import backtest, calibrate, diff, signals, test, variables
 from riskd.cli.terminal import complain, print_json
+from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.features import NAMES
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,12 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _check(args: argparse.Namespace) -> int:
-    import time
-
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import attributes_of, load_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     declared = settings.declared(args)
     compiler, right, problems, unchecked = CelCompiler(NAMES), [], [], set[str]()

@@ -11,13 +11,16 @@ from riskd.cli import settings
 from riskd.cli.arguments import add_labels, add_span, log_of
 from riskd.cli.model import opening
 from riskd.cli.terminal import report_unreadable
+from riskd.config import release_folders
 from riskd.core.attempt import DOMAINS, JOURNEYS
+from riskd.core.errors import InvalidFile, InvalidPolicy, InvalidSettings, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.progress import Begin
 
 if TYPE_CHECKING:
-    from riskd.core.policy import Policy
     from riskd.offline.policies.backtest import Models, Source
     from riskd.offline.policies.tally import Tally
-    from riskd.progress import Begin
 
 _LEFT_OUT: Final = {
     "not_chosen": "decisions outside the selection",
@@ -57,8 +60,6 @@ def add_models(parser: argparse.ArgumentParser, default: str) -> None:
 def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
     """The model of each policy's domain that the flags name, else the champion. Each is loaded once to check it, as a
     service would. Raises InvalidModel, InvalidSettings."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     values, registry = opening.opened(args)
     if args.model and len(policies) != 1:
         what, remedy = "is a version of one domain, and several are decided", "name that one: --domain customer"
@@ -74,8 +75,6 @@ def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
 
 def policies_of(args: argparse.Namespace) -> Path:
     """Where the policies are that the flags name, else those of the settings. Raises InvalidSettings."""
-    from riskd.config import release_folders
-
     return args.policies or release_folders(settings.given(args).settings)[0]
 
 
@@ -89,8 +88,6 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 
     It also reports unreadable lines.
     """
-    from riskd.core.errors import InvalidFile, Problem
-
     report_unreadable(tally.counts["unreadable"], tally.counts.first)
     if tally.counts["replayed"]:
         return
@@ -143,8 +140,6 @@ def read_policies(
     """
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import policy_text, read_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     compiler = CelCompiler(NAMES)
     problems: list[Problem] = []

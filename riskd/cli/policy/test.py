@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli import settings
 from riskd.cli.terminal import print_json
+from riskd.config import data_directory
+from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
 
 if TYPE_CHECKING:
     from riskd.adapters.policy_file import Case
-    from riskd.core.policy import Policy
     from riskd.offline.policies.cases import CaseReport, Result
 
 _POLICY: Final = (
@@ -50,7 +53,6 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import data_directory
     from riskd.offline.policies.cases import run_cases
 
     begun = time.perf_counter()
@@ -73,8 +75,6 @@ def _load(
     """
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import load_cases, load_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     compiler, known, loaded = CelCompiler(NAMES), {}, []
     problems: dict[Problem, None] = {}
