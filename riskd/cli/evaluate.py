@@ -12,7 +12,7 @@ import msgspec
 
 from riskd.cli import rows, settings
 from riskd.cli.arguments import moment, whole_number
-from riskd.cli.terminal import print_table, progress, save
+from riskd.cli.terminal import console, print_table, progress, save
 from riskd.cli.version import version
 from riskd.config import data_directory, release_folders
 from riskd.core.errors import UNDECODABLE, InvalidModel, InvalidSettings, Problem
@@ -138,7 +138,7 @@ def show(evaluation: Evaluation) -> None:
     from riskd.offline.evaluation.table import figures, notes
 
     data = evaluation.data
-    print(
+    console().print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
         f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}"
     )
