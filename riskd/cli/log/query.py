@@ -39,11 +39,12 @@ SELECT operator, device_class, count(*) AS good, count(*) FILTER (NOT satisfied)
        mode(list_extract(reasons, 1)) FILTER (NOT satisfied) AS first_reason
 FROM labelled WHERE label = 'good' AND journey = 'login'
 GROUP BY ALL ORDER BY challenged DESC LIMIT 20""",
-    "Which frauds were not challenged, and what do they share?": """\
-SELECT journey, operator, network, browser, os, count(DISTINCT subject) AS accounts, count(*) AS attempts,
-       round(max(score), 4) AS highest_score, min(id) AS one_of_them
-FROM labelled WHERE label = 'fraud' AND satisfied
-GROUP BY ALL ORDER BY accounts DESC, attempts DESC LIMIT 20""",
+    "What do frauds of several accounts share, and were they challenged?": """\
+SELECT shared, pseudonym, count(DISTINCT subject) AS accounts, count(*) AS attempts,
+       count(*) FILTER (satisfied) AS not_challenged, mode(operator) AS operator, min(id) AS one_of_them
+FROM (UNPIVOT (SELECT * FROM labelled WHERE label = 'fraud')
+      ON device, fingerprint, address INTO NAME shared VALUE pseudonym)
+GROUP BY ALL HAVING accounts > 1 ORDER BY accounts DESC, attempts DESC LIMIT 20""",
     "What became of the challenges of each rule, and how long did they take?": """\
 SELECT rule, tier,
        count(*) FILTER (kind = 'challenge_passed') AS passed, count(*) FILTER (kind = 'challenge_failed') AS failed,

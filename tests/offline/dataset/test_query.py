@@ -85,6 +85,16 @@ def test_the_questions_of_the_help_are_answered(
     assert [list(row) for row in printed] == [list(row) for row in rows]
 
 
+def test_what_accounts_share_has_columns(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Device, fingerprint and address are the pseudonyms of the line, and null where the attempt had none."""
+    assert asked.query("SELECT id, device, fingerprint, address FROM labelled", "--json") == 0
+    found = {row.pop("id"): row for row in said(capsys)}
+    lines = [each for line in asked.lines if isinstance(each := record.decode(line), AssessmentRecord)]
+    names = ("device", "fingerprint", "address")
+    assert found == {each.id: {name: each.facts.values.get(name) for name in names} for each in lines}
+    assert len({row["address"] for row in found.values()} - {None}) > 1
+
+
 def test_labels_in_sql_are_those_of_rows(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """The view `labelled` gives the same labels as reading rows, now and as of an earlier time."""
     times = sorted(record.decode(line).time for line in asked.lines)
