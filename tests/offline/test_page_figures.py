@@ -7,12 +7,15 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from typing import Final
 
 import pytest
 
 from riskd.core.attempt import JOURNEYS
-from riskd.offline import charts
+from riskd.offline.charts import date
 from riskd.offline.evaluation.table import NAMES
+from riskd.offline.intervals import Share
+from riskd.offline.policies import charts
 from tests.offline.made_pages import SVG, backtest, backtested, drifted, evaluated, parsed, words
 
 
@@ -34,6 +37,21 @@ def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:
     by_index = sorted(days, key=lambda day: float(re.findall(r"index ([\d.]+)", day[2])[0]))
     assert [y for _, y, _ in by_index] == pytest.approx(sorted((y for _, y, _ in days), reverse=True), abs=0.2)
     assert by_index[-1][1] < by_index[0][1] - 50
+
+
+def keys(page: str, title: str) -> list[str]:
+    """The names in the legend of a chart."""
+    (figure,) = (each for each in parsed(page).iter("figure") if words(next(each.iter("figcaption"))) == title)
+    return [words(each) for each in figure.iter("li")]
+
+
+def test_legends_name_what_is_drawn() -> None:
+    """The legend of a chart names both sides of a backtest, all models, or what is good and what is fraud."""
+    assert keys(backtest(), "Share of decisions challenged, by day") == ["recorded", "candidate"]
+    curve = keys(evaluated(), "Attacks found (up) by share of good ones challenged (across)")
+    assert [name.partition(" (")[0] for name in curve] == [*NAMES.values()]
+    scores = keys(backtest(), "login: decisions by score, good and fraud each on its own scale")
+    assert [name.partition(",")[0] for name in scores] == ["good", "fraud"]
 
 
 def pictures(page: str) -> dict[str, ET.Element]:
@@ -97,6 +115,25 @@ def test_shares_are_read_off_their_axis(title: str, figure: str) -> None:
     assert told == list(itertools.product(shown, ("recorded", "candidate")))
 
 
+@pytest.mark.parametrize(
+    ("high", "end"),
+    [(0.7, "100"), (0.5004, "50"), (0.3, "50"), (0.11, "20"), (0.1, "10"), (0.0021, "0.5"), (0.0, "0.0001")],
+)
+def test_an_axis_ends_at_a_round_share(high: float, end: str) -> None:
+    """The axis of shares ends at 1, 2 or 5 times a power of ten that no bound exceeds by more than a thousandth."""
+    share = Share(0, 9, 0.0, 0.0, high)
+    picture = ET.fromstring(charts.shares("t", [("a", share, share), ("b", NOBODY, NOBODY)])).find(
+        f".//{SVG}svg[@role]"
+    )
+    assert picture is not None
+    labels = [words(each) for each in picture.iter(f"{SVG}text")]
+    assert labels[2] == f"{end} %"
+    assert labels[3:] == ["a", "0 %", "0 %"]
+
+
+NOBODY: Final = Share(0, 0, None, 0.0, 1.0)
+
+
 def odds(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
@@ -116,6 +153,9 @@ def test_scores_and_bands_are_read_off_their_axis(journey: str) -> None:
             assert (height, y + height) == pytest.approx((tallest * count / most, bars[0][0][1] + bars[0][0][3]))
     edges = [x for (x, *_), _ in shapes(picture, "path", "e")]
     assert edges == pytest.approx([at(odds(edge)) for edge in scores.edges.values()], abs=0.2)
+    named = {words(each): float(each.get("x", "")) for each in picture.iter(f"{SVG}text") if "from" in words(each)}
+    assert [*named] == [f"{tier} from {edge:g}" for tier, edge in scores.edges.items()]
+    assert all(abs(x - edge) < 5 for x, edge in zip(named.values(), edges, strict=True))
 
 
 def test_days_are_drawn_as_their_figures_say() -> None:
@@ -124,7 +164,7 @@ def test_days_are_drawn_as_their_figures_say() -> None:
     picture = pictures(backtest())["Share of decisions challenged, by day"]
     ((left, base, right, _, top, _), _), *_ = shapes(picture, "path", "a")
     highest, _, first, last = (words(each) for each in picture.iter(f"{SVG}text"))
-    assert [first, last] == [charts.date(int(groups[at].value) * 86_400) for at in (0, -1)]
+    assert [first, last] == [date(int(groups[at].value) * 86_400) for at in (0, -1)]
     for kind, side in (("lr", "recorded"), ("lc", "candidate")):
         ((line, _),) = shapes(picture, "polyline", kind)
         shares = [100 * getattr(group, side).challenged / group.decisions for group in groups]
