@@ -68,7 +68,12 @@ def active_release(settings: Settings) -> Release:
 
     Raises InvalidFile with all problems.
     """
-    return _lineup(settings, open_releases(settings)).active
+    return lineup_in_use(settings).active
+
+
+def lineup_in_use(settings: Settings) -> Lineup:
+    """The releases that are in use on this host, as `active_release`."""
+    return _lineup(settings, open_releases(settings))
 
 
 def load_release(settings: Settings) -> Release:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -114,7 +114,7 @@ def source(
     from riskd.offline.policies.backtest import Choice, Source
     from riskd.offline.sources import labels_of, log_at
 
-    policies, texts = read_policies(given, args.domain)
+    policies, texts = read_policies(given, args.domain, settings.declared(args))
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
     directory = Path(log_of(args))
     log = log_at(directory, args.truth)
@@ -132,9 +132,12 @@ def source(
 
 
 def read_policies(
-    given: Sequence[Path], domains: Sequence[str] | None
+    given: Sequence[Path], domains: Sequence[str] | None, attributes: Collection[str] | None = None
 ) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
-    """The policies in files or directories, with their texts, each read once. Raises InvalidPolicy."""
+    """The policies in files or directories, with their texts, each read once.
+
+    `attributes`: those that they may name, if that is known. Raises InvalidPolicy.
+    """
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import policy_text, read_policy
 
@@ -144,7 +147,7 @@ def read_policies(
     for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
         try:
             text = policy_text(path)
-            policy = read_policy(str(path), text, compiler)
+            policy = read_policy(str(path), text, compiler, attributes=attributes)
         except InvalidPolicy as error:
             problems += error.problems
         else:
