@@ -16,7 +16,7 @@ from riskd.offline.charts import date
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
 from riskd.offline.policies import charts
-from tests.offline.made_pages import SVG, backtest, backtested, drifted, evaluated, parsed, words
+from tests.offline.made_pages import ODD, SVG, backtest, backtested, drifted, evaluated, parsed, words
 
 
 def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:
@@ -231,6 +231,54 @@ def tables(page: str) -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
+def tiles(page: str) -> list[list[list[str]]]:
+    """Each group of highlighted figures, with what they are."""
+    groups = (each for each in parsed(page).iter("ul") if each.get("class") == "tiles")
+    return [[[*figure.itertext()] for figure in group] for group in groups]
+
+
+def test_an_evaluation_begins_with_its_main_figures() -> None:
+    """The figures at the top say what was judged, what was found beside the champion, and which goals were reached."""
+    assert words(next(parsed(evaluated()).iter("h1"))) == f"Evaluation of {ODD}, customer"
+    assert tiles(evaluated()) == [
+        [
+            ["1,000", "assessments, 1970-01-01 to 1970-01-02"],
+            ["100", "attacks by outcomes, 900 good ones"],
+            ["50.0 % (40.0 to 60.0)", "of attacks found at 1% false positives; the champion 40.0 % (30.0 to 50.0)"],
+            ["30.0 % (20.0 to 40.0)", "of attacks found at 0.1% false positives; the champion 30.0 % (20.0 to 40.0)"],
+            ["1 of 2", "goals reached"],
+        ]
+    ]
+    curve = keys(evaluated(), "Attacks found (up) by share of good ones challenged (across)")
+    assert curve[:2] == [f"candidate ({ODD})", "champion"]
+
+
+def test_a_backtest_begins_with_its_main_figures() -> None:
+    """The figures at the top say how much was decided again, what differs, what was left out, and what comes of it."""
+    root = parsed(backtest())
+    assert words(next(root.iter("h1"))) == f"Backtest of {ODD}"
+    assert words(next(root.iter("h2"))) == f"customer: candidate {ODD}, scored by {ODD}"
+    whole, domain = (
+        [[*each.itertext()] for each in tiles] for tiles in root.iter("ul") if tiles.get("class") == "tiles"
+    )
+    assert whole == [
+        ["90", "decisions, 2027-01-15 to 2027-02-15"],
+        ["17", "differ from the recorded ones (18.9 %)"],
+        ["1,075", "outcomes; labels are from the outcomes"],
+        ["12", "left out: not chosen"],
+        ["1", "left out: unreadable"],
+        ["3", "older than a counter"],
+    ]
+    assert [[figure.partition(" (")[0], what] for figure, what in domain] == [
+        ["69 → 68", "challenged"],
+        ["11 / 6", "stricter / laxer tiers"],
+        ["88.6 %", "friction on 35 good ones"],
+        ["70 %", "recall of 20 frauds"],
+    ]
+    several = "Several releases made these decisions, which may explain differences: "
+    assert f"{several}r (80), {ODD} (10)." in [words(each) for each in root.iter("p")]
+
+
 def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
     """The tables of a backtest have each figure in the row and column that name it."""
     shown = tables(backtest())
@@ -239,6 +287,9 @@ def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
         "refused": "11 → 9", "unproven": "15 → 14", "friction on good": "82.9 → 88.6 %",
         "recall of fraud": "80 → 70 %", "precision": "35.6 → 31.1 %",
     }  # fmt: skip
+    (note,) = {each.get("title") for each in parsed(backtest()).iter("td") if words(each) == "82.9 → 88.6 %"} - {None}
+    assert note is not None
+    assert re.fullmatch(r"82.9 % \(.+\) → 88.6 % \(.+\) of 35", note)
     (moves,) = (rows for caption, rows in shown.items() if caption.startswith("Recorded tier (down)"))
     assert {name: {to: said for to, said in row.items() if said} for name, row in moves.items()} == {
         "BASELINE": {"BASELINE": "17", "PHISHING_RESISTANT": "4 ↑"},
