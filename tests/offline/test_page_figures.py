@@ -10,12 +10,19 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from riskd.core.attempt import JOURNEYS
 from riskd.offline.charts import date
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
+from riskd.offline.outcomes import FRAUD
 from riskd.offline.policies import charts
+from riskd.offline.policies.page import page
+from riskd.offline.policies.replay import replay
+from riskd.offline.policies.report import report
+from riskd.offline.policies.tally import Tally
+from tests.offline.drawn import SHIPPED, assessment
 from tests.offline.made_pages import ODD, SVG, backtest, backtested, drifted, evaluated, parsed, words
 
 
@@ -312,3 +319,14 @@ def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
         "day": "2027-01-16", "journey": "payment", "country": "", "score": "0.0010",
         "tier": "BASELINE → PHISHING_RESISTANT", "why": "band", "outcome": "good",
     }  # fmt: skip
+
+
+def test_a_candidate_that_challenges_nobody_has_no_precision() -> None:
+    """Without challenges there is a recall, of nothing, and no precision to compare."""
+    login = SHIPPED.journeys["login"]
+    lax = replace(login, bands=replace(login.bands, edges=(0.97, 0.98, 0.99)))
+    candidate = replace(SHIPPED, journeys={**SHIPPED.journeys, "login": lax})
+    tally, one = Tally(), assessment(1, score=0.2)
+    tally.add(candidate, one, replay(candidate, one), FRAUD)
+    shown = tables(page(report("log", tally, [candidate])))["By journey"]["login"]
+    assert (shown["challenged"], shown["recall of fraud"], shown["precision"]) == ("1 → 0", "100 → 0 %", "-")
