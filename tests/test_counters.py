@@ -277,8 +277,24 @@ def test_a_service_refuses_a_counter_of_an_undeclared_attribute(tmp_path: Path) 
     with pytest.raises(InvalidFile) as caught:
         load_release(replace(settings, attributes=Attributes(names=("phone", "payee"))))
     (problem,) = caught.value.problems
-    assert str(problem).endswith("counter 'payee_id' is no attribute that the settings declare (did you mean payee?)")
+    assert str(problem).endswith("'payee_id' is no attribute that the settings declare (did you mean payee?)")
     load_release(replace(settings, attributes=Attributes(names=("phone", "payee_id"))))
+
+
+def test_a_service_refuses_a_condition_on_an_undeclared_attribute(tmp_path: Path) -> None:
+    """A release with a condition on an attribute that the settings do not declare does not load: the service refuses
+    attempts with the attribute, so the rule would never hit."""
+    for source in data_directory("policies").glob("*.yaml"):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    rule = RULE.format(when="'amuont' in attributes").replace("DENY", "STEP_UP")
+    text = (tmp_path / "customer.yaml").read_text()
+    (tmp_path / "customer.yaml").write_text(text.replace("rules:\n", f"rules:{rule}", 1))
+    settings = replace(Settings(), release=replace(Settings().release, policies=str(tmp_path)))
+    with pytest.raises(InvalidFile) as caught:
+        load_release(replace(settings, attributes=Attributes(names=("amount",))))
+    (problem,) = caught.value.problems
+    assert str(problem).endswith("'amuont' is no attribute that the settings declare (did you mean amount?)")
+    load_release(replace(settings, attributes=Attributes(names=("amuont",))))
 
 
 def test_the_log_decides_again() -> None:

@@ -8,16 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from riskd.cli import rows, settings
 from riskd.cli.arguments import moment, whole_number
 from riskd.cli.terminal import print_table, progress, save
+from riskd.cli.version import version
+from riskd.config import data_directory, release_folders
+from riskd.core.errors import UNDECODABLE, InvalidModel, InvalidSettings, Problem
+from riskd.core.features import DEFINITIONS
+from riskd.progress import Begin
 
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
     from riskd.offline.evaluating import Question
     from riskd.offline.evaluation.document import Evaluation
     from riskd.offline.training.recipe import Training
-    from riskd.progress import Begin
 
 MISSED = 1
 _from_0 = partial(whole_number, least=0)
@@ -78,8 +84,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     rows.prepare()
-    import msgspec
-
     from riskd.offline.evaluating import evaluate
     from riskd.offline.evaluation.document import CANDIDATE
     from riskd.offline.evaluation.table import markdown
@@ -119,8 +123,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _room(directory: Path) -> None:
     """Check that the output can be written, before the work begins. Raises InvalidSettings."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -151,7 +153,6 @@ def show(evaluation: Evaluation) -> None:
 def _keep(bundle: Path, raw: bytes) -> None:
     """Raises InvalidModel for a bundle that cannot be written."""
     from riskd.adapters.model_file import EVALUATION, seal
-    from riskd.core.features import DEFINITIONS
 
     seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
 
@@ -173,10 +174,7 @@ def _learned(bundle: Path, registry: Registry, domain: str) -> frozenset[str]:
 
 def _training(bundle: Path) -> Training | None:
     """How the model was trained, None if it does not say. Raises InvalidModel."""
-    import msgspec
-
     from riskd.adapters.model_file import TRAINING, read_training
-    from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
     from riskd.offline.training.recipe import Training
 
     raw = read_training(bundle)
@@ -191,9 +189,6 @@ def _training(bundle: Path) -> Training | None:
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
-    from riskd.cli.version import version
-    from riskd.config import data_directory, release_folders
-    from riskd.core.features import DEFINITIONS
     from riskd.offline.evaluating import Contender, Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe

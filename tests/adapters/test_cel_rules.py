@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from threading import Thread
 from typing import Final
@@ -13,6 +14,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.core.assessment import Hit
 from riskd.core.attempt import JOURNEYS, Attempt, Network
+from riskd.core.bounds import ATTRIBUTE, WORDS
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.requirement import Tier
 from riskd.core.rules import Evaluate, Facts, Flaw, Rule, RuleResults
@@ -255,6 +257,22 @@ def test_flaws(when: str, flaw: Flaw) -> None:
         flaw.line,
         flaw.column,
     )
+
+
+IDENTIFIERS: Final = [
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let",
+    "loop", "namespace", "null", "package", "return", "true", "var", "void", "while", "all", "exists",
+    "filter", "has", "map", "matches", "size", "attempts_1h",
+]  # fmt: skip
+"""The reserved words of CEL, and names of its functions."""
+
+
+@pytest.mark.parametrize("name", IDENTIFIERS)
+def test_a_name_can_be_any_word_but_those_that_are_reserved(name: str) -> None:
+    """Attributes, counters and lists can have every name that conditions can write, and no other."""
+    found = COMPILER([rule(f"counted.{name}.attempts_1h > 1.0 && lists.{name}")], lists=[name], counters=[name])
+    assert isinstance(found, list) == (name in WORDS)
+    assert bool(re.fullmatch(ATTRIBUTE, name)) == (name not in WORDS)
 
 
 def test_threads_share_the_compiled_rules() -> None:

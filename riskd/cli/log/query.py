@@ -9,12 +9,14 @@ import math
 import sys
 from collections.abc import Iterator
 from datetime import datetime, time
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import moment, stdin, whole_number
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import plain
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -84,8 +86,6 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.core.errors import InvalidSettings, Problem
-
     target = given(args, {"log.dataset": args.target}).settings.log.dataset
     if not target:
         remedy = "`riskd log compact --to TARGET` makes one; name it with --from or in log.dataset"
@@ -119,8 +119,6 @@ def _objects(answer: Answer) -> Iterator[str]:
 
 
 def _print(answer: Answer) -> None:
-    from itertools import islice
-
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text

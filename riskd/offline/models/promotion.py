@@ -78,7 +78,7 @@ def _compared(each: Difference, old: Judged, new: Judged) -> Check:
     higher."""
     worse = 1.0 if each.part == "segment" else -1.0
     what = "step-ups" if each.part == "segment" else "recall"
-    name = " ".join(filter(None, (what, each.part, each.name if each.name != each.part else "")))
+    name = f"{what} {each.part} {each.name}"
     figure = each.difference
     if figure.value is None or figure.low is None or figure.high is None:
         return Check(name, True, "no rows")
