@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from benchmarks import program
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core import learn, receipts, signals
 from riskd.core.address import Address, parse
@@ -36,6 +36,7 @@ from riskd.core.pseudonym import Keys
 from riskd.core.recall import history_keys, recall
 from riskd.core.score import Scorer
 from riskd.core.validation import violations
+from riskd.meter_memory import MeterMemory
 from riskd.ports import Parts
 from riskd.wiring import open_engine
 
@@ -192,7 +193,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as state:
         flags = {"state.dir": state}
         settings = load(flags=flags)
-        with open_engine(settings, NullMeter()) as engine:
+        with open_engine(settings, PrometheusMeter(MeterMemory(1), 0)) as engine:
             seed(engine.parts, options.subjects, time.time())
             sample = list(islice(attempts(options.subjects, seed=3), options.calls))
             timed(engine.assess, sample[:500])

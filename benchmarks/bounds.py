@@ -25,9 +25,10 @@ from benchmarks.assess import PAUSE, timed, timed_after_idling
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd import gather, recording
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core import assess, learn, receipts, record, stored
+from riskd.meter_memory import MeterMemory
 from riskd.wiring import open_engine
 
 Work = Callable[..., object]
@@ -102,7 +103,7 @@ def child(state: Path, free: int, subjects: int, end: Connection) -> None:
         for module, name, instead in functions:
             setattr(module, name, instead(getattr(module, name)))
     sample = attempts(subjects, seed=3)
-    with open_engine(load(flags={"state.dir": str(state)}), NullMeter()) as engine:
+    with open_engine(load(flags={"state.dir": str(state)}), PrometheusMeter(MeterMemory(1), 0)) as engine:
         timed(engine.assess, islice(sample, WARM))
         while (count := end.recv()) > 0:
             run = timed_after_idling if count == IDLE else timed
@@ -140,7 +141,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="riskd-bench-") as directory, ExitStack() as running:
         seeded = Path(directory, "seeded")
-        with open_engine(load(flags={"state.dir": str(seeded)}), NullMeter()) as engine:
+        with open_engine(load(flags={"state.dir": str(seeded)}), PrometheusMeter(MeterMemory(1), 0)) as engine:
             seed(engine.parts, options.subjects, time.time())
         ends = []
         for free in range(len(PARTS) + 1):

@@ -23,11 +23,13 @@ from msgspec.structs import replace
 from benchmarks import program
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core.address import Address
 from riskd.core.context import Located, Place, Route
 from riskd.engine import Engine
+from riskd.meter_memory import MeterMemory
 from riskd.wiring import open_engine
 
 NOW: Final = 1_800_000_000.0
@@ -70,7 +72,7 @@ def count(subjects: int = SUBJECTS, warm: int = WARM, counted: int = COUNTED) ->
     environ = {"RISKD_PEPPER": "benchmarks-benchmarks-benchmarks"}
     with (
         tempfile.TemporaryDirectory(prefix="riskd-bench-") as state,
-        open_engine(load(environ=environ, flags={"state.dir": state}), NullMeter()) as opened,
+        open_engine(load(environ=environ, flags={"state.dir": state}), PrometheusMeter(MeterMemory(1), 0)) as opened,
     ):
         parts = replace(opened.parts, store=MemoryStore(), geo=TableGeo(), clock=lambda: NOW)
         engine = Engine(parts, opened.release)

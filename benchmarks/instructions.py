@@ -26,10 +26,11 @@ from benchmarks import program
 from benchmarks.bytecodes import NOW
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core.attempt import Attempt
 from riskd.engine import Engine
+from riskd.meter_memory import MeterMemory
 from riskd.wiring import open_engine
 
 SUBJECTS: Final = 5_000
@@ -50,7 +51,7 @@ def assess(calls: int) -> None:
     environ = {"RISKD_PEPPER": "benchmarks-benchmarks-benchmarks"}
     with (
         tempfile.TemporaryDirectory(prefix="riskd-bench-") as state,
-        open_engine(load(environ=environ, flags={"state.dir": state}), NullMeter()) as opened,
+        open_engine(load(environ=environ, flags={"state.dir": state}), PrometheusMeter(MeterMemory(1), 0)) as opened,
     ):
         parts = replace(opened.parts, clock=lambda: NOW)
         engine = Engine(parts, opened.release)

@@ -68,7 +68,12 @@ def active_release(settings: Settings) -> Release:
 
     Raises InvalidFile with all problems.
     """
-    return _lineup(settings, open_releases(settings)).active
+    return lineup_in_use(settings).active
+
+
+def lineup_in_use(settings: Settings) -> Lineup:
+    """The releases that are in use on this host, as `active_release`."""
+    return _lineup(settings, open_releases(settings))
 
 
 def load_release(settings: Settings) -> Release:
@@ -83,12 +88,12 @@ def load_release(settings: Settings) -> Release:
     problems: list[Problem] = []
     policies, scorers = {}, {}
     for domain in DOMAINS:
+        policy_file = policies_dir / f"{domain}.yaml"
         try:
-            policy_file = policies_dir / f"{domain}.yaml"
             policies[domain] = load_policy(policy_file, compiler, attributes=settings.attributes.names)
             digest.update(policies[domain].digest.encode())
         except InvalidPolicy as error:
-            problems += error.problems
+            problems += _missing(policy_file) or error.problems
         try:
             bundle = registry.champion(domain)
             scorers[domain] = load_model(bundle, DEFINITIONS, domain=domain, trusted=settings.models.trusted_keys)
@@ -99,6 +104,18 @@ def load_release(settings: Settings) -> Release:
     if problems:
         raise InvalidFile(problems)
     return Release(digest.hexdigest(), policies, scorers)
+
+
+def _missing(policy_file: Path) -> list[Problem]:
+    """That there is no such file; empty if there is one, or nobody can tell."""
+    try:
+        policy_file.lstat()
+    except FileNotFoundError:
+        remedy = f"the directory needs a policy for each domain: copy the shipped one from {data_directory('policies')}"
+        return [Problem(str(policy_file), "is missing", remedy)]
+    except OSError:
+        pass
+    return []
 
 
 def open_geo(settings: Settings) -> GeoIp:

@@ -93,6 +93,12 @@ MISTAKES: dict[str, Case] = {
         {},
         "RISKD_ATTRIBUTES__NAMES: attributes.names",
     ),
+    "attribute that no condition could count": (
+        '[attributes]\nnames = ["in"]\n',
+        {},
+        {},
+        "{file}:2:1: attributes.names cannot be ['in'] (use a list of names in lower case (letters, digits and _, 63",
+    ),
     "flag": ("", {}, {"metrics.port": "many"}, "flag metrics.port: metrics.port cannot be 'many'"),
     "short pepper": ("", {"RISKD_PEPPER": "hush"}, {}, "RISKD_PEPPER: the pepper has 4 bytes"),
     "file that is not there": ("", {"RISKD_GEO__CITY": "/no/city.mmdb"}, {}, "geo.city: /no/city.mmdb is not a file"),
@@ -161,6 +167,20 @@ def refused(file: Path, environ: Mapping[str, str], flags: Mapping[str, str]) ->
     with pytest.raises(InvalidSettings) as caught:
         explain(str(file), environ, flags)
     return [str(problem) for problem in caught.value.problems]
+
+
+def test_settings_of_another_machine_are_read_without_its_files(tmp_path: Path) -> None:
+    """Settings that are not of this machine may name files, homes and sockets that it does not have; everything else
+    is checked."""
+    file = tmp_path / "riskd.toml"
+    file.write_text(
+        f'[server]\ntls_cert = "/no/a.pem"\ntls_key = "/no/b.pem"\n[state]\ndir = "/{"s" * 120}"\n'
+        '[release]\npolicies = "~nobody-of-that-name/policies"\n[attributes]\nnames = ["payee_id"]\n'
+    )
+    assert len(refused(file, {}, {})) == 6
+    assert explain(str(file), {}, {}, here=False).settings.attributes.names == ("payee_id",)
+    with pytest.raises(InvalidSettings, match="needs its key"):
+        explain(str(file), {"RISKD_SERVER__TLS_KEY": ""}, {}, here=False)
 
 
 @pytest.mark.parametrize("case", MISTAKES)

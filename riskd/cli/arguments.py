@@ -13,6 +13,8 @@ from typing import Final, TextIO
 
 from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidSubject
+from riskd.core.validation import subject_violations
 
 CONNECTION: Final = {
     "ca": "PEM certificates of the authorities that sign the server's certificate; without it, plaintext",
@@ -95,9 +97,6 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
 
 def subject_of(args: argparse.Namespace) -> str:
     """The account identifier: SUBJECT, or the first line of standard input. Raises InvalidSubject."""
-    from riskd.core.errors import InvalidSubject
-    from riskd.core.validation import subject_violations
-
     subject = stdin().readline().rstrip("\r\n") if args.subject == "-" else args.subject
     if wrong := subject_violations(args.tenant, args.domain, subject):
         raise InvalidSubject(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,16 +13,16 @@ from riskd.cli.model.opening import add_models, loaded, opened
 from riskd.cli.policy.log import left_out
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, save
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import NAMES
+from riskd.progress import Begin
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from riskd.adapters.model_registry import Registry
     from riskd.offline.drift.bins import Batch
     from riskd.offline.drift.compare import Drift, Origin
     from riskd.offline.drift.log import Against
-    from riskd.progress import Begin
 
 DRIFTED: Final = 1
 _ROWS: Final = 8
@@ -167,7 +168,6 @@ def _bundles(args: argparse.Namespace, registry: Registry) -> dict[str, Path]:
 
 def _referred(rows: Mapping[str, Batch], bundles: Mapping[str, Path], since: float = 0.0) -> dict[str, Against]:
     """References made from rows, for the domains that have some."""
-    from riskd.core.features import NAMES
     from riskd.offline.drift.bins import reference
     from riskd.offline.drift.log import Against, forest
 
@@ -208,6 +208,4 @@ def _print(args: argparse.Namespace, drifts: Sequence[Drift], passed_over: Mappi
 
 
 def _refused(where: object, what: str, remedy: str = _REPLAY) -> Exception:
-    from riskd.core.errors import InvalidFile, Problem
-
     return InvalidFile([Problem(str(where), what, remedy)])

@@ -8,16 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from riskd.cli import rows, settings
 from riskd.cli.arguments import moment, whole_number
-from riskd.cli.terminal import print_table, progress, save
+from riskd.cli.terminal import console, print_table, progress, save
+from riskd.cli.version import version
+from riskd.config import data_directory, release_folders
+from riskd.core.errors import UNDECODABLE, InvalidModel, InvalidSettings, Problem
+from riskd.core.features import DEFINITIONS
+from riskd.progress import Begin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from riskd.adapters.model_registry import Registry
-    from riskd.offline.evaluating import Question
+    from riskd.core.forest import Forest
+    from riskd.offline.evaluating import Contender, Question
     from riskd.offline.evaluation.document import Evaluation
     from riskd.offline.training.recipe import Training
-    from riskd.progress import Begin
 
 MISSED = 1
 _from_0 = partial(whole_number, least=0)
@@ -78,8 +87,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     rows.prepare()
-    import msgspec
-
     from riskd.offline.evaluating import evaluate
     from riskd.offline.evaluation.document import CANDIDATE
     from riskd.offline.evaluation.table import markdown
@@ -119,8 +126,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _room(directory: Path) -> None:
     """Check that the output can be written, before the work begins. Raises InvalidSettings."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -130,12 +135,12 @@ def _room(directory: Path) -> None:
 def show(evaluation: Evaluation) -> None:
     """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
-    from riskd.offline.evaluation.table import figures, late
+    from riskd.offline.evaluation.table import figures, notes
 
     data = evaluation.data
-    print(
+    console().print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{late(data)}"
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}"
     )
     for rate in RATES:
         print_table(*figures(evaluation, rate))
@@ -151,7 +156,6 @@ def show(evaluation: Evaluation) -> None:
 def _keep(bundle: Path, raw: bytes) -> None:
     """Raises InvalidModel for a bundle that cannot be written."""
     from riskd.adapters.model_file import EVALUATION, seal
-    from riskd.core.features import DEFINITIONS
 
     seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
 
@@ -162,21 +166,33 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
     return beside if beside.is_dir() else registry.path(domain, version)
 
 
-def _learned(bundle: Path, registry: Registry, domain: str) -> frozenset[str]:
-    """The classes of attack that a bundle, and what it was boosted on, were trained on. Raises InvalidModel."""
+def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training | None]:
+    """How a bundle was trained, and what it was boosted on; None where that is not known. Raises InvalidModel."""
+    from riskd.adapters.model_file import read_manifest
+    from riskd.core.errors import InvalidModel
+
     training = _training(bundle)
     if training is None:
-        return frozenset()
-    below = _learned(_base(bundle, registry, domain, training.base), registry, domain) if training.base else frozenset()
-    return below | training.attacks.keys()
+        return [None] if read_manifest(bundle).kind == "trained" else []
+    if not training.base:
+        return [training]
+    try:
+        base = _base(bundle, registry, domain, training.base)
+    except InvalidModel:
+        return [training, None]
+    return [training, *_trainings(base, registry, domain)]
+
+
+def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
+    from riskd.offline.evaluating import Contender
+
+    samples = tuple([training.seen if training else "" for training in trainings])
+    return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
 
 
 def _training(bundle: Path) -> Training | None:
     """How the model was trained, None if it does not say. Raises InvalidModel."""
-    import msgspec
-
     from riskd.adapters.model_file import TRAINING, read_training
-    from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
     from riskd.offline.training.recipe import Training
 
     raw = read_training(bundle)
@@ -191,10 +207,7 @@ def _training(bundle: Path) -> Training | None:
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
-    from riskd.cli.version import version
-    from riskd.config import data_directory, release_folders
-    from riskd.core.features import DEFINITIONS
-    from riskd.offline.evaluating import Contender, Question
+    from riskd.offline.evaluating import Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe
     from riskd.offline.training.split import ages_of
@@ -203,7 +216,8 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     shipped, served = Registry(data_directory("models")), Registry(release_folders(settings.given(args).settings)[1])
     champion = Path(args.champion) if args.champion else served.champion(args.domain)
     forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
-    training = _training(args.bundle)
+    trainings = _trainings(args.bundle, shipped, args.domain)
+    training = trainings[0] if trainings else None
     recipe = training.recipe if training else Recipe()
     base = _base(args.bundle, shipped, args.domain, training.base) if training and training.base else None
     parts, _, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
@@ -221,11 +235,12 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
         rows=judged.where(early),
         ages=ages[early],
         labels=labels,
-        candidate=Contender(version=args.bundle.name, forest=forests[0]),
-        champion=Contender(version=champion.name, forest=forests[1]),
+        candidate=_contender(args.bundle, forests[0], trainings),
+        champion=_contender(champion, forests[1], _trainings(champion, shipped, args.domain)),
         material=material,
         recipe=recipe if training and not args.no_left_out else None,
-        learned=_learned(base, shipped, args.domain) if base else frozenset(),
+        learned=frozenset(name for below in trainings[1:] if below for name in below.attacks),
+        prior=training.recipe.prior if training else None,
         seed=args.seed,
         resamples=args.resamples,
     )

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import bars, complain, print_json, print_table
+from riskd.config import Settings
+from riskd.core.address import parse
+from riskd.core.context import Missing
+from riskd.core.errors import InvalidGeo, Problem, RiskdError, Unavailable
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
-    from riskd.config import Settings
-    from riskd.core.errors import RiskdError
 
 OK: Final = 0
 REFUSED: Final = 2
@@ -59,8 +61,6 @@ def _action(
 
 
 def _run(work: Callable[[argparse.Namespace, Settings], int], args: argparse.Namespace) -> int:
-    from riskd.core.errors import InvalidGeo, Unavailable
-
     settings = given(args, {"geo.dir": args.dir}).settings
     try:
         return work(args, settings)
@@ -131,8 +131,6 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _lookup(args: argparse.Namespace, settings: Settings) -> int:
-    from riskd.core.address import parse
-    from riskd.core.context import Missing
     from riskd.offline.geo.install import ATTRIBUTION_FILE
 
     address = parse(args.address)
@@ -159,7 +157,6 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
 
 def _open(args: argparse.Namespace, settings: Settings) -> GeoIp:
     """The databases in `--dir`, which a service need not use yet, else those of the settings. Raises Unavailable."""
-    from riskd.core.errors import Problem, Unavailable
     from riskd.wiring import geo_files, open_databases
 
     paths = sorted(Path(args.dir).glob("*.mmdb")) if args.dir else geo_files(settings)

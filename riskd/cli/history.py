@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import add_form
 from riskd.cli.terminal import aligned, markdown_table, print_json
+from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES
 from riskd.core.history import DAY, HOUR, TABLES, WEEK, sketch
@@ -57,7 +58,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import Settings
     from riskd.offline.observed import observe
     from riskd.wiring import load_release
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from riskd.cli.arguments import moment, whole_number
 from riskd.cli.rebuild import add_source
@@ -118,8 +121,6 @@ def _run(source: Source, args: argparse.Namespace) -> int:
 
 
 def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: Options) -> Iterator[Summary]:
-    from msgspec.structs import replace
-
     from riskd.offline.importers.run import Import
     from riskd.wiring import open_learner
 
@@ -138,8 +139,6 @@ def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: O
 @contextmanager
 def _progress(file: str) -> Iterator[Report]:
     """On a terminal, a progress line on stderr: records, records per second, and the time left if the size is known."""
-    from pathlib import Path
-
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (

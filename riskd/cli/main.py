@@ -13,28 +13,28 @@ from typing import Final
 from riskd.cli import (
     assess,
     caller,
-    demo,
     drift,
     errors,
     evaluate,
-    events,
     features,
     geo,
     history,
     imports,
-    log,
     metrics,
-    model,
     pepper,
-    policy,
     release,
     replay,
     serve,
     settings,
-    simulate,
     subject,
     train,
 )
+from riskd.cli.demo import command as demo
+from riskd.cli.events import command as events
+from riskd.cli.log import command as log
+from riskd.cli.model import command as model
+from riskd.cli.policy import command as policy
+from riskd.cli.simulate import command as simulate
 from riskd.cli.terminal import complain
 from riskd.cli.version import version
 from riskd.core.errors import Problem, RiskdError

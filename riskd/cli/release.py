@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import deadline, user
 from riskd.cli.model.opening import add_models
+from riskd.cli.policy.diff import compared, show
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, when
+from riskd.config import release_folders
+from riskd.core.activation import Activation, ActivationRequest, StoredRelease
+from riskd.core.errors import Problem, UnknownRelease
 
 if TYPE_CHECKING:
-    from riskd.core.activation import Activation, StoredRelease
     from riskd.releases import Activated, Releases
 
 _EXIT: Final = """\
@@ -78,7 +82,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import release_folders
     from riskd.releases import FollowRequest
     from riskd.wiring import open_releases
 
@@ -114,8 +117,6 @@ def named(releases: Releases, beginning: str) -> str:
 
 
 def _activate(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.core.activation import ActivationRequest
-
     request = ActivationRequest(
         release=named(releases, args.release),
         percent=args.percent,
@@ -131,10 +132,7 @@ def _shadow(releases: Releases, folders: tuple[Path, Path], args: argparse.Names
 
     Raises InvalidModel if no domain has a challenger, and what `Releases.activate` raises.
     """
-    from tempfile import TemporaryDirectory
-
     from riskd.adapters.model_registry import stage
-    from riskd.core.activation import ActivationRequest
 
     policies, models = folders
     with TemporaryDirectory(prefix="riskd-") as staged:
@@ -189,8 +187,6 @@ def _list(releases: Releases, args: argparse.Namespace) -> None:
 
 
 def _show(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.core.errors import Problem, UnknownRelease
-
     active = releases.active()
     if not args.release and not (active and active.release):
         what = "none is active: the policy and model directories of the settings decide"
@@ -217,8 +213,6 @@ def _print_release(releases: Releases, release: StoredRelease, args: argparse.Na
 
 
 def _diff(releases: Releases, args: argparse.Namespace) -> None:
-    from riskd.cli.policy.diff import compared, show
-
     old, new = (releases.files.find(named(releases, name)) for name in (args.old, args.new))
     models = {
         domain: [old.models.get(domain, ""), new.models.get(domain, "")]

@@ -12,9 +12,9 @@ from riskd.cli.extras import require
 from riskd.cli.release import named
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress, report_unreadable
+from riskd.config import Settings
 
 if TYPE_CHECKING:
-    from riskd.config import Settings
     from riskd.offline.buckets import Share
     from riskd.rebuild.order import Source
 

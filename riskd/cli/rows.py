@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,11 @@ from riskd.cli import settings
 from riskd.cli.arguments import add_labels, whole_number
 from riskd.cli.extras import require
 from riskd.cli.terminal import complain, report_unreadable
+from riskd.config import Settings, data_directory
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import DEFINITIONS
+from riskd.progress import Begin
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
     from riskd.offline.outcomes import LabelSource
     from riskd.offline.rows import Rows
     from riskd.offline.sources import Log
-    from riskd.progress import Begin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,9 +72,6 @@ def logs(args: argparse.Namespace, begin: Begin) -> Iterator[list[Path]]:
 
 def _replayed(file: Path, out: Path, args: argparse.Namespace, begin: Begin) -> Path:
     """Replay a data set into a log, in a directory with its name."""
-    import sys
-
-    from riskd.config import Settings
     from riskd.offline.rba_log import replay
     from riskd.wiring import load_release
 
@@ -111,7 +112,6 @@ def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
         report_unreadable(counts["unreadable"], counts.first)
         return rows
     require("pyarrow", "a dataset is Parquet files")
-    from riskd.core.errors import InvalidFile, Problem
     from riskd.offline.dataset.reading import Wanted, read_rows
     from riskd.offline.dataset.target import Target
 
@@ -131,8 +131,6 @@ def base_at(given: str, domain: str) -> tuple[str, ForestDocument | None]:
     """Version and forest of the bundle that `given` names: a directory, '' for the domain's champion, or `none`."""
     from riskd.adapters.model_file import load_model, read_forest
     from riskd.adapters.model_registry import Registry
-    from riskd.config import data_directory
-    from riskd.core.features import DEFINITIONS
 
     if given == "none":
         return "", None

@@ -48,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = None) -> Loaded:
-    """The settings that the arguments ask for. `short`: values of settings that have a flag of their own.
+def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = None, *, here: bool = True) -> Loaded:
+    """The settings that the arguments ask for. `short`: values of settings that have a flag of their own; `here`: see
+    `explain`.
 
     Raises InvalidSettings.
     """
@@ -62,7 +63,15 @@ def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = Non
             malformed.append(Problem("--set", f"{pair!r} has no `=`", "write --set server.port=50551"))
     if malformed:
         raise InvalidSettings(malformed)
-    return explain(args.config, os.environ, flags)
+    return explain(args.config, os.environ, flags, here=here)
+
+
+def declared(args: argparse.Namespace) -> tuple[str, ...] | None:
+    """The custom attributes that the settings declare; None without settings, that is, neither a file of them nor the
+    attributes. The other settings may be those of another machine. Raises InvalidSettings."""
+    loaded = given(args, here=False)
+    known = args.config or os.environ.get("RISKD_CONFIG") or loaded.origins["attributes.names"] != "default"
+    return loaded.settings.attributes.names if known else None
 
 
 def _run(args: argparse.Namespace) -> int:

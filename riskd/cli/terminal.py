@@ -10,6 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
+import msgspec
+
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.files import SHARED, cause, put
 from riskd.progress import Begin, Progress
 from riskd.wording import quantity
 
@@ -17,8 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import ProgressColumn
-
-    from riskd.core.errors import Problem
 
 WIDE: Final = 160
 """Columns to use in a pipe or a file, which have no width."""
@@ -35,8 +37,6 @@ def show_count(number: int, what: str) -> None:
 
 def print_json(value: object, file: TextIO | None = None) -> None:
     """Print a value as indented JSON, to stdout unless another file is given."""
-    import msgspec
-
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), file=file)
 
 
@@ -157,8 +157,6 @@ def when(moment: float) -> str:
 
 def save(path: Path, text: str) -> None:
     """Write a text file atomically. Raises InvalidSettings if it cannot be written."""
-    from riskd.files import SHARED, put
-
     with writing(path):
         put(path, text.encode(), SHARED)
 
@@ -166,9 +164,6 @@ def save(path: Path, text: str) -> None:
 @contextmanager
 def reading(file: object) -> Iterator[None]:
     """Turns an error of reading a file into InvalidSettings."""
-    from riskd.core.errors import InvalidSettings, Problem
-    from riskd.files import cause
-
     try:
         yield
     except (OSError, UnicodeDecodeError) as error:
@@ -178,8 +173,6 @@ def reading(file: object) -> Iterator[None]:
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an error of writing a file into InvalidSettings."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     try:
         yield
     except OSError as error:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from riskd.cli import rows
 from riskd.cli.arguments import class_weight
 from riskd.cli.terminal import complain, print_json, progress
+from riskd.cli.version import version
+from riskd.core.errors import InvalidModel, InvalidSettings, Problem
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -100,8 +102,6 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     rows.prepare()
-    from riskd.cli.version import version
-    from riskd.core.errors import InvalidModel, Problem
     from riskd.offline.charts import date
     from riskd.offline.sources import digest
     from riskd.offline.training.bundle import Origin, save
@@ -135,7 +135,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _refuse_unknown(recipe: Recipe, parts: Sequence[Rows]) -> None:
     """Refuse to leave out or weigh a class of attack that no row has: a misspelt name, or a log without classes."""
-    from riskd.core.errors import InvalidSettings, Problem
     from riskd.offline.sources import attacks_of
 
     known = sorted({name for part in parts for name in attacks_of(part)})

@@ -20,11 +20,15 @@ SOCKET_BYTES: Final = 107
 _PAIR: Final = "set both tls_cert and tls_key, or neither"
 
 
-def problems_of(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
-    """Everything that is wrong with settings that are valid one by one. `origins`: where each comes from, by key."""
-    yield from _unknown_homes(settings, origins)
+def problems_of(settings: Settings, origins: Mapping[str, str], *, here: bool) -> Iterator[Problem]:
+    """Everything that is wrong with settings that are valid one by one. `origins`: where each comes from, by key;
+    `here`: whether they are settings of this machine."""
+    if here:
+        yield from _unknown_homes(settings, origins)
     yield from _conflicts(settings)
-    yield from _unreadable(settings, origins)
+    if here:
+        yield from _long_sockets(settings)
+        yield from _unreadable(settings, origins)
 
 
 def _unknown_homes(settings: Settings, origins: Mapping[str, str]) -> Iterator[Problem]:
@@ -91,7 +95,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _exposed(settings: Settings) -> Iterator[Problem]:
-    """Ports and sockets that are not secure, or that cannot be served."""
+    """Ports and sockets that are not secure."""
     server = settings.server
     loopback = is_loopback(server.host)
     if not loopback and not server.tls_cert and not server.insecure:
@@ -116,6 +120,10 @@ def _exposed(settings: Settings) -> Iterator[Problem]:
                 f"`port` would let every client that reaches {server.host} {work}",
                 "set server.callers or server.tls_client_ca, or serve it on the `socket`",
             )
+
+
+def _long_sockets(settings: Settings) -> Iterator[Problem]:
+    for section, chosen in (("subjects", settings.subjects), ("release", settings.release)):
         if chosen.serve == "socket" and len(os.fsencode(chosen.socket)) > SOCKET_BYTES:
             what, remedy = f"{chosen.socket} is too long for a socket", f"use at most {SOCKET_BYTES} bytes"
             yield Problem(f"{section}.socket", what, remedy)

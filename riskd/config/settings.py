@@ -364,7 +364,10 @@ class Attributes(Struct, frozen=True, kw_only=True):
             max_length=64,
             description="Custom attributes that attempts may carry; others are refused. Values go to the decision log. "
             "Conditions read them, and a policy can count them.",
-            extra={"accepts": "a list of names in lower case (letters, digits and _, 63 at most)"},
+            extra={
+                "accepts": "a list of names in lower case (letters, digits and _, 63 at most), except false, in, "
+                "null and true"
+            },
         ),
     ] = ()
 

@@ -61,11 +61,12 @@ def load(
     return explain(config, os.environ if environ is None else environ, flags or {}).settings
 
 
-def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
+def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, str], *, here: bool = True) -> Loaded:
     """The settings from all sources, and their origins.
 
     `config`: the TOML file; None means `RISKD_CONFIG`, and no file if that is unset. `flags`: text by key
-    (`server.port`). Raises InvalidSettings with every problem, also in values that another source overrides.
+    (`server.port`). `here`: they are settings of this machine, so the files that they name must be there.
+    Raises InvalidSettings with every problem, also in values that another source overrides.
     """
     problems: list[Problem] = []
     path = config if config is not None else environ.get("RISKD_CONFIG", "")
@@ -89,7 +90,7 @@ def explain(config: str | None, environ: Mapping[str, str], flags: Mapping[str, 
             problems.append(_invalid(field, one))
     problems += _misspelt(environ)
     settings = _built(_derived(values))
-    problems += problems_of(settings, origins)
+    problems += problems_of(settings, origins, here=here)
     settings = _with_secrets(settings, environ, problems)
     if problems:
         raise InvalidSettings(problems)

@@ -25,7 +25,9 @@ Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 """A feature or a contribution; the limits are far beyond any of them."""
 Counted = Annotated[float, Meta(ge=0, le=1e15)]
 """How often something was counted, or estimated."""
-ATTRIBUTE: Final = "[a-z][a-z0-9_]{0,62}"
+WORDS: Final = ("false", "in", "null", "true")
+"""Words of the language of conditions (CEL) that cannot be part of a name there."""
+ATTRIBUTE: Final = rf"(?!(?:{'|'.join(WORDS)})\b)[a-z][a-z0-9_]{{0,62}}"
 """Matches names of custom attributes."""
 CountName = Annotated[str, Meta(pattern=rf"^{ATTRIBUTE}\.[a-z0-9_]{{1,20}}\Z")]
 """A count of a counter, `COUNTER.COUNT`."""

@@ -1,13 +1,12 @@
 """Replays recorded attempts, outcomes and security events into histories with the engine's own code.
 
-Nothing is assessed. Histories learn what the log says was learned, whatever the policy was; the current policies
-determine how long it is kept, and which attributes are counted. A line that comes twice changes nothing: a second
-attempt finds its receipt, and a second outcome is already in the receipt.
+Nothing is assessed. Histories learn what the log says was learned, whatever the policy was; the active policies
+determine how long it is kept, and those of all releases in use which attributes are counted. A line that comes twice
+changes nothing: a second attempt finds its receipt, and a second outcome is already in the receipt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,8 +15,8 @@ from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt
+from riskd.core.lineup import Lineup
 from riskd.core.logged import attempt_of, context_of, event_of, keys_of
-from riskd.core.policy import Policy
 from riskd.core.pseudonym import Keys, Pseudonyms
 from riskd.core.recall import PROFILE, RECEIPT, history_keys, recall
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
@@ -36,10 +35,11 @@ _NOTHING: Final = Signals()
 class Past:
     """Replays lines into a store, in the order of writing."""
 
-    def __init__(self, store: HistoryStore, pseudonyms: Pseudonyms, policies: Mapping[str, Policy]) -> None:
+    def __init__(self, store: HistoryStore, pseudonyms: Pseudonyms, lineup: Lineup) -> None:
         self._store = store
         self._pseudonyms = pseudonyms
-        self._policies = policies
+        self._lineup = lineup
+        self._policies = lineup.active.policies
 
     def attempt(self, line: AssessmentRecord, pseudonym: bytes = b"") -> bool:
         """Apply what a recorded attempt changed. Returns False if the store has it already.
@@ -49,7 +49,7 @@ class Past:
         """
         signals = line.signals or _NOTHING
         policy = self._policies[line.domain].of(line.tenant)
-        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms, policy.counters)
+        attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms, self._lineup.counters(line.domain))
         context = context_of(line.facts, self.remembered(line, keys, whole=False), signals)
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)

@@ -38,7 +38,7 @@ from riskd.rebuild.order import Source
 from riskd.rebuild.past import Past
 from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
-from riskd.wiring import active_release, open_archive
+from riskd.wiring import lineup_in_use, open_archive
 
 LINES, RECORDS = "lines", "records"
 """The two halves of the work: replaying lines, then merging records."""
@@ -208,7 +208,7 @@ class _Rebuild:
     def _replay(self, staging: LmdbStore, staged: _Staged, pseudonyms: Pseudonyms, total: int) -> None:
         """Replay the lines that are not in the staging store yet. Lines before its bookmark were counted by an earlier
         run."""
-        past = Past(staging, pseudonyms, active_release(self._settings).policies)
+        past = Past(staging, pseudonyms, lineup_in_use(self._settings))
         others, before, latest, done = Counts(), Counter(staged.counts), 0.0, 0
         fresh = Counter[str]()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.adapters.policy_file.contradictions import contradictions, implied_by
+from riskd.adapters.policy_file.contradictions import attributes_in, contradictions, implied_by
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import FEATURES
 from riskd.core.requirement import Tier
@@ -73,6 +73,23 @@ def test_reported_contradictions_are_true(name: str, several: list[tuple[str, fl
     assert not (codes & {"never_true", "excluded"} and any(met))
     assert codes != {"always_true"} or len(several) > 1 or all(met)
     assert not span.values or len(several) > 1 or codes or len(set(met)) == 2
+
+
+@pytest.mark.parametrize(
+    ("when", "named"),
+    [
+        ('"a" in attributes && double(attributes["b"]) > 5.0', {1: "a", 40: "b"}),
+        ("'a' in attributes || attributes . b == 'c' || has(attributes.c)", {1: "a", 34: "b", 61: "c"}),
+        ("attributes.exists(k, k == 'a') && size(attributes) > 1", {}),
+        ("""country == '"a" in attributes' || 'x' == 'y'""", {}),
+        ('"a" in gaps && my.attributes.b == "" && "attributes[1]" == tenant', {}),
+        ('"" in attributes && attributes[tenant] == "a"', {}),
+        ('"a" in attributes // attributes["b"]', {}),
+    ],
+)
+def test_attributes_are_found_where_a_condition_names_them(when: str, named: dict[int, str]) -> None:
+    """Every attribute that a condition names is found with its place, and nothing that only resembles one."""
+    assert attributes_in(when) == named
 
 
 @pytest.mark.parametrize(

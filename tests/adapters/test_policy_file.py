@@ -26,7 +26,7 @@ from riskd.shared_signals.streams_file import read_streams
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
 MISTAKEN: Final = sorted((ROOT / "tests" / "policy_errors").glob("*.yaml"))
-WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many", "undeclared_counter"}
+WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many", "undeclared_attribute"}
 NOW: Final = 1_790_000_000.0
 COMPILER: Final = CelCompiler(NAMES)
 SCHEMA: Final = json.loads((POLICIES / "policy.schema.json").read_text())

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.bytecodes import COUNTED, Cost, count
 
-BYTECODES: Final = 13_600
+BYTECODES: Final = 14_300
 """Bytecodes in Python 3.11."""
-CALLS: Final = 360
+CALLS: Final = 366
 TOLERANCE: Final = 0.02
 """Assessments differ: one in sixteen is explained. A change that costs more than this is a choice: raise the figure in
 the same commit, and say there what it buys. Lower the figure with a change that saves cost."""

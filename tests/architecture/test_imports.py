@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_the_command_line_starts_light() -> None:
     agents."""
     code = "import sys; from riskd.cli.main import build_parser; build_parser(); print(*sys.modules)"
     assert (HEAVY | {"ua_parser"}) & set(run(sys.executable, "-c", code).stdout.split()) == set()
+
+
+def test_a_function_of_the_command_line_imports_only_what_would_slow_its_start() -> None:
+    """An import inside a function is of a module that the start does not load; all others are at the top."""
+    loaded = run(sys.executable, "-c", "import sys, riskd.cli.main; print(*sys.modules)").stdout.split()
+    early = [
+        f"{path}:{each.lineno}: {each.module}"
+        for path in sorted((ROOT / "riskd" / "cli").rglob("*.py"))
+        if "client" not in path.parts
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for each in ast.walk(function)
+        if isinstance(each, ast.ImportFrom) and each.module in loaded
+        if not any(exists(f"{each.module}.{name.name}") for name in each.names)
+    ]
+    assert early == []
 
 
 def test_generated_code_is_current() -> None:

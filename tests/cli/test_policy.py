@@ -51,6 +51,43 @@ def test_a_place_without_policies_is_a_mistake(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.count("riskd: ") == 2
 
 
+RULES = """counters: [payee_id]
+rules:
+  - name: large
+    when: '"amount" in attributes && double(attributes["amount"]) > 500.0 && new_device == 1.0'
+    then: STEP_UP
+    reason: LARGE
+    text: A large amount.
+    journeys: [payment]
+  - name: mule
+    when: counted.payee_id.subjects_24h >= 4.0
+    then: STEP_UP
+    reason: MULE
+    text: Many accounts paid this payee.
+    journeys: [payment]
+"""
+COUNTED = """domain: customer
+cases:
+  - description: Both hit.
+    journey: payment
+    features: {new_device: 1}
+    attributes: {amount: "600"}
+    counted: {payee_id.subjects_24h: 5}
+    credential: succeeded
+    expect: {tier: STEP_UP, hits: [large, mule]}
+"""
+
+
+def counting(folder: Path) -> Path:
+    """The shipped policies with two more rules: one reads an attribute, the other one's counter. One case has both."""
+    tests = folder / "tests"
+    tests.mkdir(parents=True)
+    text = (SHIPPED / "customer.yaml").read_text(encoding="utf-8")
+    (folder / "customer.yaml").write_text(text.replace("rules:\n", RULES, 1), encoding="utf-8")
+    (tests / "customer.yaml").write_text(COUNTED, encoding="utf-8")
+    return folder
+
+
 CASES = """domain: customer
 cases:
   - description: Tor is asked.
@@ -155,3 +192,66 @@ def test_mistakes_of_cases_and_policies_are_reported_together(
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == len(set(err.splitlines()))
+
+
+@pytest.mark.parametrize("way", ["file", "variable of a file", "variable", "flag"])
+def test_attributes_are_checked_against_the_settings(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check` and `test` refuse an attribute that the settings do not declare, wherever a counter, a condition or a
+    case names it, and accept those that they declare. The files of the settings need not be here."""
+    folder, file = counting(tmp_path / "policies"), tmp_path / "riskd.toml"
+
+    def settings(*names: str) -> list[str]:
+        file.write_text(f'[attributes]\nnames = {json.dumps(names)}\n[server]\ncallers = "/not/here.toml"\n')
+        if way.startswith("variable"):
+            of_file = way == "variable of a file"
+            monkeypatch.setenv(
+                *(("RISKD_CONFIG", str(file)) if of_file else ("RISKD_ATTRIBUTES__NAMES", ",".join(names)))
+            )
+            return []
+        return ["--config", str(file)] if way == "file" else ["--set", f"attributes.names={','.join(names)}"]
+
+    right = settings("payee_id", "amount")
+    assert main(["policy", "check", str(folder), *right]) == 0
+    assert main(["policy", "test", str(folder), *right]) == 0
+    assert capsys.readouterr().err == ""
+
+    wrong, policy, cases = settings("payee", "amounts"), folder / "customer.yaml", folder / "tests" / "customer.yaml"
+    at = (SHIPPED / "customer.yaml").read_text(encoding="utf-8").partition("rules:\n")[0].count("\n") + 1
+    counter = f"{policy}:{at}:12: 'payee_id' is no attribute that the settings declare (did you mean payee?)"
+    read = [f"{policy}:{at + 3}:{column}: 'amount' is no attribute" for column in (13, 57)]
+    assert main(["policy", "check", str(folder), *wrong]) == 2
+    for line, told in zip(errors(capsys), [counter, *read], strict=True):
+        assert line.startswith(f"riskd: {told}")
+    assert main(["policy", "test", str(folder), *wrong]) == 2
+    assert all(str(policy) in line for line in errors(capsys))
+    policy.write_bytes((SHIPPED / "customer.yaml").read_bytes())
+    cases.write_text(COUNTED.partition("    counted")[0] + "    expect: {tier: BASELINE}\n", encoding="utf-8")
+    assert main(["policy", "test", str(folder), *wrong]) == 2
+    (line,) = errors(capsys)
+    assert line.startswith(f"riskd: {cases}:6:18: 'amount' is no attribute that the settings declare")
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_without_settings_a_line_says_what_was_not_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without settings, `check` accepts every attribute, and names those that a service may refuse."""
+    folder = counting(tmp_path)
+    assert main(["policy", "check", str(folder)]) == 0
+    (line,) = errors(capsys)
+    assert line.startswith("riskd: not checked whether these attributes are declared: amount, payee_id (")
+    assert main(["policy", "check", "--json", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["unchecked_attributes"] == ["amount", "payee_id"]
+    assert main(["policy", "check", "--json", str(SHIPPED)]) == 0
+    assert json.loads(capsys.readouterr().out)["unchecked_attributes"] == []
+
+
+def test_settings_that_declare_nothing_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A settings file without attributes is that of a service that refuses all of them."""
+    file = tmp_path / "riskd.toml"
+    file.write_text("[server]\nport = 1\n")
+    assert main(["policy", "check", str(counting(tmp_path / "p")), "--config", str(file)]) == 2
+    assert len(errors(capsys)) == 3

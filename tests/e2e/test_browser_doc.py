@@ -52,22 +52,27 @@ import grpc
 from google.protobuf import json_format
 from riskd.v1 import risk_pb2, risk_pb2_grpc
 from browser import ask, describe
-from client import connect
+from client import assess, connect
 given = json.load(sys.stdin)
 request = json_format.ParseDict(given["request"], risk_pb2.AssessRequest())
 describe(request, *(given[name] for name in ("headers", "device_id", "posted", "granted")))
-answer = ask(risk_pb2_grpc.RiskServiceStub(connect(given["target"])), request, 5.0)
-print(json.dumps([answer.assessment_id, {gap.source: gap.why for gap in answer.gaps}]))
+answers = []
+keeping = lambda *words: answers.append(ask(*words)) or answers[0]
+_, assessment = assess(risk_pb2_grpc.RiskServiceStub(connect(given["target"])), request, 5.0, keeping)
+print(json.dumps([assessment, {gap.source: gap.why for gap in answers[0].gaps}]))
 """,
     "node": """
 import { readFileSync } from "node:fs";
 import { ask, describe } from "./browser.mjs";
-import { connect } from "./client.mjs";
+import { assess, connect } from "./client.mjs";
 const { target, request, headers, device_id, posted, granted } = JSON.parse(readFileSync(0, "utf8"));
 const risk = connect(target);
-const answer = await ask(risk, { ...request, ...describe(risk, headers, device_id, posted, granted) }, 5000);
+let answer;
+const keeping = async (...words) => (answer = await ask(...words));
+const attempt = { ...request, ...describe(risk, headers, device_id, posted, granted) };
+const [, assessment] = await assess(risk, attempt, 5000, keeping);
 const gaps = Object.fromEntries(answer.gaps.map(({ source, why }) => [source, why]));
-console.log(JSON.stringify([answer.assessment_id, gaps]));
+console.log(JSON.stringify([assessment, gaps]));
 risk.close();
 """,
 }

@@ -27,11 +27,11 @@ from riskd.core import record
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
 from tests.e2e.clients.pages import App
-from tests.e2e.service import LONDON, PATIENCE, Service, attempt, eventually, serving
+from tests.e2e.service import LONDON, PATIENCE, ROOT, Service, attempt, eventually, serving
 from tests.security.authority import Authority
 
 APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "node": pages.node_app}
-SCRIPT: Final = "python-requests/2.32.3"
+SCRIPT: Final = {"user_agent": "python-requests/2.32.3"}
 WITHOUT_ANSWER: Final = {"tier": "TIER_STEP_UP", "acr_values": ["mfa"], "assessment": ""}
 PATIENT: Final = 5.0
 """Seconds for a call that must succeed, even on a busy machine."""
@@ -60,9 +60,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
         yield running, authority, token
 
 
-def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, user_agent: str = "") -> dict[str, object]:
+def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, **more: object) -> dict[str, object]:
     """A step: an attempt with a correct password, and the methods to use if challenged."""
-    given = {"subject": subject, "attempt": request_id, "address": address, "user_agent": user_agent}
+    given = {"subject": subject, "attempt": request_id, "address": address, "more": more}
     return {"do": "sign_in", "amr": amr, **given}
 
 
@@ -100,8 +100,8 @@ def test_the_file_of_the_page_runs_as_it_stands(tmp_path: Path, service: Service
 def test_a_challenge_is_made_and_its_outcome_reported(app: App, service: Service) -> None:
     """A script is challenged once; without methods the challenge fails, with both it passes, and it is abandoned if
     nobody answers."""
-    steps = [sign_in("lee", f"{app.folder}-b{len(amr)}", *amr, user_agent=SCRIPT) for amr in ((), ("pwd", "otp"))]
-    silent = {**sign_in("lee", f"{app.folder}-b", user_agent=SCRIPT), "amr": None}
+    steps = [sign_in("lee", f"{app.folder}-b{len(amr)}", *amr, device=SCRIPT) for amr in ((), ("pwd", "otp"))]
+    silent = {**sign_in("lee", f"{app.folder}-b", device=SCRIPT), "amr": None}
     failed, passed, ignored = app.play(service.address, *steps, silent, deadline=PATIENT)
     assert [(each["challenged"], each["established"]) for each in (failed, passed)] == [(1, False), (1, True)]
     assert (ignored["challenged"], ignored["established"]) == (1, False)
@@ -113,15 +113,79 @@ def test_a_challenge_is_made_and_its_outcome_reported(app: App, service: Service
 def test_deny_is_final(app: App, service: Service) -> None:
     """A denied attempt gets no challenge, no session and no outcome."""
     stuffer = "2.125.160.216"
-    stuffing = [attempt(stuffer, subject=f"{app.folder}-{number}", user_agent=SCRIPT) for number in range(40)]
+    stuffing = [attempt(stuffer, subject=f"{app.folder}-{number}", **SCRIPT) for number in range(40)]
     for each in stuffing:
         each.credential_result = attempt_pb2.CREDENTIAL_RESULT_FAILED
     with service.stub() as stub:
         stub.BatchAssess(risk_pb2.BatchAssessRequest(requests=stuffing), timeout=PATIENT)
-    step = sign_in("max", f"{app.folder}-c", "pwd", "otp", address=stuffer, user_agent=SCRIPT)
+    step = sign_in("max", f"{app.folder}-c", "pwd", "otp", address=stuffer, device=SCRIPT)
     (denied,) = app.play(service.address, step, deadline=PATIENT)
     assert (denied["tier"], denied["challenged"], denied["established"]) == ("TIER_DENY", 0, False)
     assert told(service, denied["assessment"]) == []
+
+
+def test_a_session_satisfies_by_what_it_says_of_its_authentication(app: App, service: Service) -> None:
+    """A payment is challenged if its session says nothing of methods and time, and is not once it does."""
+    shared = f"{app.folder}-pia"
+    mfa = {"id": "s", "amr": ["pwd", "otp"], "authentication_time": {"seconds": int(time.time())}}
+    journey = {"journey": "JOURNEY_PAYMENT", "credential_result": "CREDENTIAL_RESULT_NOT_CHECKED"}
+    paying = [
+        sign_in(shared, f"{shared}-{len(each)}", "pwd", "otp", **journey, session=each) for each in ({"id": "s"}, mfa)
+    ]
+    came = app.play(service.address, sign_in(shared, f"{shared}-a"), *paying, deadline=PATIENT)
+    assert [(each["challenged"], each["established"]) for each in came] == [(0, True), (1, True), (0, True)]
+
+
+JOURNEYS: Final = ("REGISTRATION", "LOGIN", "RECOVERY", "PROFILE_UPDATE", "PAYMENT", "SESSION")
+FORCED: Final = {
+    "of-anybody": "TIER_BASELINE",
+    "test-step-up----------": "TIER_STEP_UP",
+    "test-resistant--------": "TIER_PHISHING_RESISTANT",
+    "test-deny-------------": "TIER_DENY",
+}
+
+
+@pytest.fixture(scope="module")
+def forced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the policy for tests, made ready as the page says."""
+    folder = tmp_path_factory.mktemp("forced")
+    (folder / "testing").mkdir()
+    (policy,) = pages.blocks(pages.PYTHON, "yaml")
+    (folder / "testing" / "customer.yaml").write_text(policy)
+    (copy,) = [words for words in pages.commands(pages.PYTHON) if words[0] == "cp"]
+    subprocess.run([*copy[:-1], folder / copy[-1]], cwd=ROOT, check=True)
+    with serving(folder / "state", settings={"RISKD_RELEASE__POLICIES": str(folder / "testing")}) as running:
+        yield running
+
+
+def test_the_policy_for_tests_answers_by_the_device(app: App, forced: Service) -> None:
+    """Whatever the step, and however suspicious the rest, the device alone chooses the tier."""
+    steps = [
+        sign_in(
+            "tia",
+            f"{app.folder}-{journey}-{device}",
+            journey=f"JOURNEY_{journey}",
+            device=SCRIPT | {"device_id": device},
+        )
+        for device in FORCED
+        for journey in JOURNEYS
+    ]
+    came = app.play(forced.address, *steps, deadline=PATIENT)
+    assert [each["tier"] for each in came] == [tier for tier in FORCED.values() for _ in JOURNEYS]
+
+
+def test_a_code_by_mail_proves_a_recovery_whose_floor_is_baseline(service: Service, forced: Service) -> None:
+    """Where the policy requires two factors, a single code teaches nothing."""
+    taught = []
+    for each in (service, forced):
+        with each.stub() as stub:
+            asked = attempt(subject="una")
+            asked.journey = attempt_pb2.JOURNEY_RECOVERY
+            assessment = stub.Assess(asked, timeout=PATIENT).assessment_id
+            challenge = risk_pb2.Challenge(result=risk_pb2.Challenge.RESULT_PASSED, amr=["otp"])
+            outcome = risk_pb2.RecordOutcomeRequest(assessment_id=assessment, challenge=challenge)
+            taught.append(stub.RecordOutcome(outcome, timeout=PATIENT).taught_units)
+    assert taught == [0, 1]
 
 
 def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:

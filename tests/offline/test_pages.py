@@ -6,130 +6,19 @@ import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Final
 
 import pytest
-from msgspec.structs import replace
 
-from riskd.core.attempt import JOURNEYS
-from riskd.core.features import NAMES
-from riskd.core.policy import Bands
-from riskd.core.requirement import Tier
 from riskd.offline import charts
-from riskd.offline.drift import page as drift_page
-from riskd.offline.drift.bins import bins_for, reference, scored
-from riskd.offline.drift.compare import compare
-from riskd.offline.evaluation import page as evaluation_page
-from riskd.offline.evaluation.document import (
-    CANDIDATE,
-    CHAMPION,
-    MODELS,
-    Estimate,
-    Evaluation,
-    Goal,
-    Judged,
-    OperatingPoint,
-    Point,
-    Reauthentication,
-    Recall,
-    Reliability,
-)
-from riskd.offline.evaluation.examples import Example, Importance
-from riskd.offline.outcomes import LABELS
+from riskd.offline.evaluation.document import MODELS
 from riskd.offline.page import STYLE, Cell, table
-from riskd.offline.policies import page as backtest_page
-from riskd.offline.policies.replay import replay
-from riskd.offline.policies.report import report
-from riskd.offline.policies.tally import Tally
-from tests.offline.drawn import SHIPPED, assessment
-from tests.offline.drift.world import MODEL, Shift, rows
-from tests.offline.made_evaluation import evaluation, model
+from tests.offline.made_pages import SVG, backtest, drifted, evaluated, parsed, words
 
-_SVG: Final = "{http://www.w3.org/2000/svg}"
 _LETTER: Final = {"": 0.6 * 13, "n": 0.6 * 12}
 """The width of a letter for each class of label, in a wide font (DejaVu Sans is 0.6 em on average)."""
-_ODD: Final = "<b>&\"'_</b>"
-
-
-@cache
-def backtest() -> str:
-    """A month of decisions on every journey with some fraud, and bands far to the right that are close together."""
-    bands = Bands((0.94, 0.945, 0.949), (Tier.BASELINE, Tier.PHISHING_RESISTANT, Tier.IDENTITY_PROOF, Tier.DENY))
-    session = replace(SHIPPED.journeys["session"], bands=bands)
-    candidate = replace(SHIPPED, version=_ODD, journeys={**SHIPPED.journeys, "session": session})
-    tally = Tally()
-    for number in range(90):
-        score = (0.001, 0.03, 0.2, 0.7)[number % 4]
-        one = assessment(number * 30_000, JOURNEYS[number % 6], score=score)
-        tally.add(candidate, one, replay(candidate, one), number % len(LABELS))
-    tally.counts["replayed"] = 90
-    return backtest_page.page(report(_ODD, tally, [candidate]))
-
-
-@cache
-def drifted() -> str:
-    """One signal that moved on the last days, one that is often missing, and unchanged ones."""
-    bins = bins_for(reference("customer", NAMES, MODEL, [rows(1, 2000)]), NAMES)
-    batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
-    bins.add(batch, scored(MODEL, batch.vectors))
-    found = compare(reference("customer", NAMES, MODEL, [rows(1, 2000)]), bins, _ODD)
-    assert found.drifted
-    return drift_page.page(_ODD, [found])
-
-
-@cache
-def evaluated() -> str:
-    """Six models, with long class and feature names, and missing figures."""
-    names = sorted(NAMES, key=len)[-20:]
-    moves = tuple((name, 1234.5, -2.25) for name in names[:5])
-    return evaluation_page.page(
-        _evaluation(),
-        [Importance(feature=name, good=3.0 / (at + 1), fraud=99.0 / (at + 1)) for at, name in enumerate(names)],
-        [Example(id="a" * 32, attack=_ODD, found=True, probability=0.5, moves=moves)],
-    )
-
-
-def _evaluation() -> Evaluation:
-    found = evaluation()
-    goals = (Goal(name="as the champion", attack="spraying", margin=-0.5, met=False, sure=True),)
-    return replace(found, models={name: _judged(name) for name in MODELS}, goals=goals)
-
-
-def _judged(name: str) -> Judged:
-    figures = (Estimate(123_456, 1.0, 0.0, 1.0), Estimate(7, 0.0, 0.0, 0.5), Estimate(0, None, None, None))
-    groups = tuple(
-        Recall(each, {"1%": figure, "0.1%": figure})
-        for each, figure in zip(("stuffing_residential", "spraying", _ODD), figures, strict=True)
-    )
-    cost = Reauthentication(recall=0.5, median=0.0, mean=0.25, share=0.01)
-    points = (Point(10, 0.0, 0.0), Point(10, 1.0, 1.0))
-    bands = tuple(
-        OperatingPoint(journey=journey, score=0.02, friction=figures[0], recall=figures[1], precision=figures[2])
-        for journey in ("", _ODD)
-    )
-    return replace(
-        model(_ODD if name == "candidate" else ""),
-        operating=bands if name in (CANDIDATE, CHAMPION) else (),
-        classes=groups,
-        depths=groups,
-        left_out=groups[:1],
-        reauthentications=(cost,),
-        reliability=Reliability(ece=0.1, brier=0.1, reference=0.2, points=points),
-        curve=((0.0001, 0.0), (0.01, 0.5), (1.0, 1.0)),
-    )
-
-
 PAGES: Final[dict[str, Callable[[], str]]] = {"backtest": backtest, "drift": drifted, "evaluation": evaluated}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
-
-
-def parsed(page: str) -> ET.Element:
-    return ET.fromstring(page.partition("\n")[2])
-
-
-def words(element: ET.Element) -> str:
-    return "".join(element.itertext())
 
 
 @every_page
@@ -144,10 +33,11 @@ def test_a_page_loads_nothing_and_runs_nothing(page: Callable[[], str]) -> None:
 
 @every_page
 def test_a_page_can_be_found_ones_way_in(page: Callable[[], str]) -> None:
-    """The page has a language, one main element and one first heading, and no heading skips a level."""
+    """The page has a language, one main element and one first heading, its title, and no heading skips a level."""
     root = parsed(page())
     assert root.get("lang") == "en"
     assert len(list(root.iter("main"))) == 1
+    assert words(next(root.iter("title"))) == words(next(root.iter("h1")))
     levels = [int(each.tag[1]) for each in root.iter() if re.fullmatch("h[1-6]", each.tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -163,7 +53,7 @@ def test_each_picture_and_table_says_what_it_shows(page: Callable[[], str]) -> N
     assert figures
     for figure in figures:
         (caption,) = figure.iter("figcaption")
-        (picture,) = (each for each in figure.iter(f"{_SVG}svg") if each.get("role") == "img")
+        (picture,) = (each for each in figure.iter(f"{SVG}svg") if each.get("role") == "img")
         assert words(caption).strip()
         assert picture.get("aria-label") == words(caption)
     for each in root.iter("table"):
@@ -180,15 +70,17 @@ def test_wide_tables_and_pictures_scroll_by_themselves(page: Callable[[], str]) 
     wide = [each for each in root.iter() if each.tag == "table" or each.get("role") == "img"]
     assert wide
     assert all(id(each) in inside for each in wide)
-    assert all(part.get("tabindex") == "0" and part.get("role") and part.get("aria-label") for part in parts)
+    for part in parts:
+        (named,) = [words(each) for each in part.iter("caption")] or [each.get("aria-label", "") for each in part]
+        assert (part.get("tabindex"), part.get("role"), part.get("aria-label")) == ("0", "group", named)
 
 
 @every_page
 def test_labels_lie_within_their_picture(page: Callable[[], str]) -> None:
     """Labels lie within their picture, also in a wide font, and do not overlap."""
-    for picture in parsed(page()).iter(f"{_SVG}svg"):
+    for picture in parsed(page()).iter(f"{SVG}svg"):
         width, height = map(float, (picture.get("viewBox") or "").split()[2:])
-        boxes = [(words(each), *_box(each)) for each in picture.iter(f"{_SVG}text")]
+        boxes = [(words(each), *_box(each)) for each in picture.iter(f"{SVG}text")]
         for said, left, top, right, bottom in boxes:
             assert left >= -1, said
             assert right <= width + 1, said
@@ -211,7 +103,7 @@ def _box(label: ET.Element) -> tuple[float, float, float, float]:
 @every_page
 def test_marks_lie_within_their_picture(page: Callable[[], str]) -> None:
     """Bars, points and lines lie within their picture; bars have no negative size."""
-    for picture in parsed(page()).iter(f"{_SVG}svg"):
+    for picture in parsed(page()).iter(f"{SVG}svg"):
         width, height = map(float, (picture.get("viewBox") or "").split()[2:])
         for x, y in (point for each in picture.iter() for point in _points(each)):
             assert -1 <= x <= width + 1
@@ -220,7 +112,7 @@ def test_marks_lie_within_their_picture(page: Callable[[], str]) -> None:
 
 def _points(mark: ET.Element) -> Iterator[tuple[float, float]]:
     """The corners of a bar, the middle of a point, and the points of a line."""
-    kind, text = mark.tag.removeprefix(_SVG), mark.get("points", "") or mark.get("transform", "")
+    kind, text = mark.tag.removeprefix(SVG), mark.get("points", "") or mark.get("transform", "")
     if kind == "rect":
         x, y, wide, high = (float(mark.get(name, "0")) for name in ("x", "y", "width", "height"))
         assert min(wide, high) >= 0
@@ -232,34 +124,12 @@ def _points(mark: ET.Element) -> Iterator[tuple[float, float]]:
         yield from zip(numbers[::2], numbers[1::2], strict=True)
 
 
-def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:
-    """Bars are as high as their shares, days go from left to right, and a point is the higher the larger its index."""
-    histogram, by_day = (each for each in parsed(drifted()).iter(f"{_SVG}svg") if each.get("role") == "img")
-    bars = [
-        (float(re.findall(r"([\d.]+)%", words(each))[-1]), float(each.get("height", "")), float(each.get("y", "")))
-        for each in histogram.iter(f"{_SVG}rect")
-    ]
-    tallest = max(bars)
-    assert len(bars) > 10
-    for share, height, top in bars:
-        assert height == pytest.approx(tallest[1] * share / tallest[0], abs=0.2)
-        assert top + height == pytest.approx(tallest[1] + tallest[2], abs=0.2)
-    days = [
-        (float(each.get("cx", "")), float(each.get("cy", "")), words(each)) for each in by_day.iter(f"{_SVG}circle")
-    ]
-    assert [x for x, _, _ in days] == sorted(x for x, _, _ in days)
-    assert [said[:10] for _, _, said in days] == sorted(said[:10] for _, _, said in days)
-    by_index = sorted(days, key=lambda day: float(re.findall(r"index ([\d.]+)", day[2])[0]))
-    assert [y for _, y, _ in by_index] == pytest.approx(sorted((y for _, y, _ in days), reverse=True), abs=0.2)
-    assert by_index[-1][1] < by_index[0][1] - 50
-
-
 @every_page
 def test_each_series_has_a_matching_key(page: Callable[[], str]) -> None:
     """Each key's sample has the class and shape of the marks that it explains."""
     keyed = 0
     for figure in parsed(page()).iter("figure"):
-        (picture,) = (each for each in figure.iter(f"{_SVG}svg") if each.get("role") == "img")
+        (picture,) = (each for each in figure.iter(f"{SVG}svg") if each.get("role") == "img")
         samples = {mark for each in figure.iter("li") for mark in _marks(each)}
         drawn = {mark for mark in _marks(picture) if re.match(r"[rcgfm]\d?$|l[rc]$|s s", mark[0])}
         keyed += bool(samples)
@@ -271,8 +141,13 @@ def test_each_series_has_a_matching_key(page: Callable[[], str]) -> None:
 def _marks(part: ET.Element) -> Iterator[tuple[str, str]]:
     for each in part.iter():
         kind = each.get("class", "")
-        if each.tag.removeprefix(_SVG) in ("rect", "path", "polyline") and kind:
+        if each.tag.removeprefix(SVG) in ("rect", "path", "polyline") and kind:
             yield kind, (each.get("d") or "") if kind.startswith("m") else ""
+
+
+def test_an_evaluation_says_what_makes_its_figures_better_or_worse() -> None:
+    """The page of an evaluation has the remarks of its report."""
+    assert "Attackers who were stopped are mostly unlabelled" in evaluated()
 
 
 def test_no_two_series_differ_in_colour_alone() -> None:
@@ -335,6 +210,18 @@ def _contrast(one: Colour, other: Colour) -> float:
         for colour in (one, other)
     )
     return (high + 0.05) / (low + 0.05)
+
+
+def test_long_words_get_a_wide_column() -> None:
+    """A column with more than fifty characters in a cell is wide; a table without rows is left out."""
+    head = ("name", "w", "long")
+    html = table("c", head, [("a", "x" * 50, "x"), ("b", "x", "x" * 51), ("c", "x", "x")])
+    assert [each.get("class") for each in ET.fromstring(html).iter("th") if each.get("scope") == "col"] == [
+        "w",
+        "w",
+        "w long",
+    ]
+    assert table("c", head, []) == ""
 
 
 def test_figures_are_right_aligned_and_words_left_aligned() -> None:

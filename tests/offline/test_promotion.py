@@ -10,12 +10,10 @@ from msgspec.structs import replace
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
-from riskd.offline.evaluation.document import (
-    CANDIDATE,
-    Difference,
-)
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Estimate, Part, Recall, StepUp
 from riskd.offline.evaluation.table import markdown
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
+from riskd.offline.outcomes import LabelSource
 from tests.offline.drift.world import MODEL
 from tests.offline.made_evaluation import BETTER, EQUAL, LOST, NOTHING, UNSURE, about, difference, evaluation, model
 
@@ -99,10 +97,80 @@ def test_fraud_that_is_not_reported_yet_is_pointed_out(share: float, *, told: bo
     assert first.passed
 
 
-@pytest.mark.parametrize(("ece", "passes"), [(0.0, True), (0.01, True), (0.011, False)])
-def test_probabilities_stay_probabilities(ece: float, passes: bool) -> None:
+@pytest.mark.parametrize(
+    ("candidate", "champion", "passes", "said"),
+    [
+        (0.0, 0.0, True, "no model was trained on any of them"),
+        (0.41, 0.0, False, "candidate (41.00%). Evaluate on others."),
+        (0.0, 0.41, True, "champion (41.00%)."),
+        (None, 0.0, True, "Not known to be trained on other rows only: candidate."),
+    ],
+    ids=["new rows", "of the candidate", "of the champion", "unknown"],
+)
+def test_a_model_is_not_promoted_on_the_rows_that_trained_it(
+    candidate: float | None, champion: float | None, *, passes: bool, said: str
+) -> None:
+    """A candidate that was trained on judged rows fails; where its bundle does not say, or only the champion was, that
+    is said. The report says it, too."""
+    found = evaluation()
+    seen = {CANDIDATE: candidate, CHAMPION: champion}
+    found = replace(found, models={name: replace(each, seen=seen[name]) for name, each in found.models.items()})
+    check = next(check for check in judged(found, "new", "old", "1%") if check.name == "new rows")
+    assert check.passed == passes
+    assert check.said.endswith(said)
+    assert (said.removesuffix(" Evaluate on others.") in markdown(found)) == (seen != {CANDIDATE: 0.0, CHAMPION: 0.0})
+
+
+@pytest.mark.parametrize(("labels", "told"), [("outcomes", True), ("truth", False)])
+def test_attackers_who_were_stopped_are_pointed_out(labels: LabelSource, *, told: bool) -> None:
+    """A report by outcomes says that they leave out attackers who were stopped, and whom that favours."""
+    found = evaluation()
+    found = replace(found, data=replace(found.data, labels=labels))
+    assert ("Attackers who were stopped are mostly unlabelled" in markdown(found)) == told
+
+
+@pytest.mark.parametrize(
+    ("champion", "ece", "passes"),
+    [(0.005, 0.01, True), (0.005, 0.011, False), (0.02, 0.02, True), (0.02, 0.021, False), (None, 0.011, False)],
+)
+def test_probabilities_stay_probabilities(champion: float | None, ece: float, passes: bool) -> None:
     """The calibration error may be at most the champion's, or one percentage point."""
-    assert (failed([*judged(evaluation(ece=ece), "new", "old", "1%")]) == []) == passes
+    found = evaluation(ece=ece)
+    old = model("old", champion or 0.0)
+    old = old if champion else replace(old, reliability=None)
+    checks = judged(replace(found, models={**found.models, CHAMPION: old}), "new", "old", "1%")
+    assert failed([*checks]) == ([] if passes else ["calibration"])
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "said"),
+    [
+        ("overall", "all", "10.0 % -> 50.0 %"),
+        ("class", "spraying", "20.0 % -> 50.0 %"),
+        ("depth", "below 3", "30.0 % -> 50.0 %"),
+        ("left_out", "spraying", "40.0 % -> 50.0 %"),
+        ("segment", "vpn", "60.0 % -> 50.0 %"),
+        ("class", "stuffing", "- -> -"),
+    ],
+)
+def test_the_figures_of_both_models_are_of_what_was_compared(part: Part, name: str, said: str) -> None:
+    """A check says the champion's figure and the candidate's, of the group that it is about."""
+
+    def at(share: float) -> dict[str, Estimate]:
+        return {"1%": about(share, 0.0, 1.0)}
+
+    old = replace(
+        model("old"),
+        overall=Recall("all", at(0.1)),
+        classes=(Recall("other", at(0.9)), Recall("spraying", at(0.2))),
+        depths=(Recall("below 3", at(0.3)),),
+        left_out=(Recall("spraying", at(0.4)),),
+        segments=(StepUp("vpn", at(0.6)),),
+    )
+    found = evaluation(difference(part, name, EQUAL))
+    first, _, compared, _ = judged(replace(found, models={**found.models, CHAMPION: old}), "new", "old", "1%")
+    assert first.said == "1,000 rows of 50 subjects, 100 frauds, labels from outcomes."
+    assert compared.said == f"{said} at 1%, +0.0 (-2.0 to +2.0) of 900"
 
 
 def test_a_model_is_no_slower_than_itself() -> None:

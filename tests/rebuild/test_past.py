@@ -9,6 +9,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.core.attempt import Behaviour, Outcome
 from riskd.core.features.sharing import CROWD
 from riskd.core.history import DAY, decode
+from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
 from riskd.core.stored import PLACE, payload
@@ -30,7 +31,7 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     attributes, late and repeated outcomes, fraud and security events. Replaying twice changes nothing."""
     before, lines = town
     store = MemoryStore()
-    past = Past(store, Pseudonyms(PEPPER), COUNTING.policies)
+    past = Past(store, Pseudonyms(PEPPER), Lineup(COUNTING))
     live_through(past, lines)
     again = records(store, before.now)
     assert {key[-1:] for key in again} == {b"P", b"A", b"C", b"D", b"R"}
@@ -44,7 +45,7 @@ def test_tiers_that_a_policy_has_no_longer_are_replayed(town: tuple[Town, list[b
     before, lines = town
     without = {domain: replace(policy, ladder={}, tenants={}) for domain, policy in COUNTING.policies.items()}
     store = MemoryStore()
-    live_through(Past(store, Pseudonyms(PEPPER), without), lines)
+    live_through(Past(store, Pseudonyms(PEPPER), Lineup(replace(COUNTING, policies=without))), lines)
     assert records(store, before.now).keys() == records(before.store, before.now).keys()
 
 
@@ -54,7 +55,7 @@ def test_attempts_that_could_read_only_a_part_taught_the_same() -> None:
     town = Town(log, store=store, release=COUNTING)
     live_with_losses(town, store, 60)
     again = MemoryStore()
-    live_through(Past(again, Pseudonyms(PEPPER), COUNTING.policies), log.lines)
+    live_through(Past(again, Pseudonyms(PEPPER), Lineup(COUNTING)), log.lines)
     assert records(again, town.now) == records(store, town.now)
 
 
@@ -71,7 +72,7 @@ def test_a_rhythm_that_was_compared_with_nothing_is_taught_as_it_was() -> None:
         town.engine.record(Outcome(assessment_id=answer.id, kind="confirmed_legitimate"), 10.0)
         store.unread = lambda _: False
     again = MemoryStore()
-    live_through(Past(again, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
+    live_through(Past(again, Pseudonyms(PEPPER), Lineup(RELEASE)), log.lines)
     assert records(again, town.now) == records(store, town.now)
 
 
@@ -85,7 +86,7 @@ def test_a_crowds_address_is_no_place_when_replayed() -> None:
         for kind in ("challenge_passed", "session_established"):
             town.engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0)
     store = MemoryStore()
-    live_through(Past(store, Pseudonyms(PEPPER), RELEASE.policies), log.lines)
+    live_through(Past(store, Pseudonyms(PEPPER), Lineup(RELEASE)), log.lines)
     again = records(store, town.now)
     assert again == records(town.store, town.now)
     homes = sum(

@@ -23,9 +23,11 @@ from riskd.adapters.rekeying import Mark, move_all, write_mark
 from riskd.config import Settings, data_directory
 from riskd.config.settings import Attributes
 from riskd.core import record
+from riskd.core.activation import ActivationRequest
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidSettings, RiskdError
 from riskd.core.history import DAY, TABLES, Delta, History, decode
+from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Layer, Pseudonyms
 from riskd.core.recall import ACTIVITY, RECEIPT
 from riskd.core.record import AssessmentRecord, written
@@ -45,7 +47,7 @@ from riskd.rebuild.run import RECORDS, Report, rebuild
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
-from riskd.wiring import load_release
+from riskd.wiring import lineup_in_use, open_releases
 from tests.cases.world import NOW
 from tests.decision_log import types
 from tests.doubles import ListLog
@@ -162,8 +164,9 @@ def test_histories_are_restored_on_redis(tmp_path: Path, town: tuple[Town, list[
     assert found == records(before.store, now)
 
 
-def test_what_counters_counted_is_restored(tmp_path: Path) -> None:
-    """With the policies of the settings, the records of counted attributes are restored, too."""
+@pytest.mark.parametrize("role", ["files", "candidate", "shadow"])
+def test_what_counters_counted_is_restored(role: str, tmp_path: Path) -> None:
+    """The records of counted attributes are restored, too, whichever of the releases in use counts them."""
     policies = tmp_path / "policies"
     policies.mkdir()
     rule = (
@@ -176,7 +179,16 @@ def test_what_counters_counted_is_restored(tmp_path: Path) -> None:
     chosen = replace(made.release, policies=str(policies))
     settings = replace(made, release=chosen, attributes=Attributes(names=("plan",)))
     log = ListLog()
-    before = Town(log, apart=30.0, release=load_release(settings))
+    before = Town(log, apart=30.0)
+    if role != "files":
+        releases = open_releases(settings)
+        for folder, wish in (
+            (data_directory("policies"), {}),
+            (policies, {"shadow": True} if role == "shadow" else {"percent": 5.0}),
+        ):
+            release = releases.create(folder, data_directory("models"), "test", "").id
+            releases.activate(ActivationRequest(release=release, actor="test", **wish))
+    before.engine.install(lineup_in_use(settings))
     before.now = time.time() - 3600.0
     before.live(100)
     logged(settings, log.lines)
@@ -483,7 +495,7 @@ def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[b
     until = written(record.decode(lines[200]))
     summary = rebuilt(settings, until=until)
     store = MemoryStore()
-    live_through(Past(store, Pseudonyms(PEPPER), RELEASE.policies), lines[:200])
+    live_through(Past(store, Pseudonyms(PEPPER), Lineup(RELEASE)), lines[:200])
     assert summary.counts["later"] == len(lines) - 200
     assert held(settings, time.time()) == records(store, time.time())
 

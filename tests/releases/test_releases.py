@@ -18,6 +18,7 @@ import pytest
 
 from riskd.adapters.release_store import FileReleases, Member, Statement, members
 from riskd.adapters.release_store.store import FILES
+from riskd.config import data_directory
 from riskd.core.activation import Activation, ActivationRequest, StoredRelease
 from riskd.core.assess import Release
 from riskd.core.errors import (
@@ -116,6 +117,8 @@ def test_bad_candidates_are_refused_whole(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile) as refused:
         releases(tmp_path).create(folder, MODELS, "test", "")
     assert {Path(problem.where).name for problem in refused.value.problems} == {"customer.yaml", "machine.yaml"}
+    (missing,) = [each for each in refused.value.problems if each.where.endswith("machine.yaml")]
+    assert (missing.what, str(data_directory("policies")) in missing.remedy) == ("is missing", True)
     with pytest.raises(InvalidFile, match="is not a directory"):
         releases(tmp_path).create(tmp_path / "nowhere", MODELS, "test", "")
     (folder / "workforce.yaml").unlink()

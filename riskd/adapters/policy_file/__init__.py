@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from riskd.adapters.policy_file.cases import CASE_KEYS, CASE_MISTAKES, Case, Expected, load_cases
+from riskd.adapters.policy_file.counters import attributes_of
 from riskd.adapters.policy_file.document import MISTAKES
 from riskd.adapters.policy_file.edit import with_bands
 from riskd.adapters.policy_file.reader import KEYS, load_policy, policy_text, read_policy
@@ -14,6 +15,7 @@ __all__ = [
     "MISTAKES",
     "Case",
     "Expected",
+    "attributes_of",
     "load_cases",
     "load_policy",
     "policy_text",

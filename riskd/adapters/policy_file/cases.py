@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -87,23 +87,33 @@ class Case(Struct, frozen=True, kw_only=True):
     """Whether the attempt is on each list that the case names."""
 
 
-def load_cases(path: Path, policy_of: Callable[[str], Policy]) -> tuple[Policy, list[Case]]:
+def load_cases(
+    path: Path, policy_of: Callable[[str], Policy], attributes: Collection[str] | None = None
+) -> tuple[Policy, list[Case]]:
     """The cases in a file, and their policy, which `policy_of` returns for the identity domain that the file names.
 
-    Raises InvalidPolicy with every mistake, and whatever `policy_of` raises.
+    `attributes`: those that attempts can carry, if that is known. Raises InvalidPolicy with every
+    mistake, and whatever `policy_of` raises.
     """
     document = Document.of(path, {**MISTAKES, **CASE_MISTAKES})
-    found = _CaseReader(document, str(path), policy_of).cases()
+    found = _CaseReader(document, str(path), policy_of, attributes).cases()
     if found is not None:
         return found
     raise InvalidPolicy(document.sorted_problems())
 
 
 class _CaseReader:
-    def __init__(self, document: Document, where: str, policy_of: Callable[[str], Policy]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        where: str,
+        policy_of: Callable[[str], Policy],
+        attributes: Collection[str] | None,
+    ) -> None:
         self.document = document
         self._where = where
         self._policy_of = policy_of
+        self._declared = attributes
 
     def cases(self) -> tuple[Policy, list[Case]] | None:
         """The policy and its cases, or None if there are problems."""
@@ -271,6 +281,8 @@ class _CaseReader:
 
     def _attributes(self, node: yaml.Node | None) -> dict[str, str]:
         entries = self.document.entries(node, "attributes")
+        for name, key, _ in entries:
+            self.document.attribute(name, self._declared, key.start_mark.line + 1, key.start_mark.column + 1)
         texts = {name: self.document.text(value, name) for name, _, value in entries}
         return {name: value for name, value in texts.items() if value is not None}
 

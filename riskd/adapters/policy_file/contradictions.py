@@ -33,6 +33,12 @@ _COMPARISON: Final = re.compile(
 )
 _LISTS: Final = re.compile(rf"(?<!\w){LISTS[:-1]}\s*\.\s*(\w+)")
 _COUNTERS: Final = re.compile(rf"(?<!\w){COUNTED[:-1]}\s*\.\s*(\w+)")
+_STRING: Final = '"(?P<{}>_+)"'
+_ATTRIBUTES: Final = re.compile(
+    rf"{_STRING.format('asked')}\s*in\s+attributes\b"
+    rf"|(?<![\w.])attributes\s*(?:\[\s*{_STRING.format('read')}\s*\]|\.\s*(?P<selected>\w+)(?!\w|\s*\())"
+)
+"""Matches the three ways to name an attribute, in a condition whose strings are blanked."""
 
 
 class Comparison(Struct, frozen=True):
@@ -66,6 +72,13 @@ def lists_in(when: str) -> frozenset[str]:
 def counters_in(when: str) -> frozenset[str]:
     """The counters that a condition names."""
     return frozenset(_COUNTERS.findall(_without_texts(when)))
+
+
+def attributes_in(when: str) -> dict[int, str]:
+    """By position, the attributes that a condition names. A condition with comments is not searched."""
+    blank = _without_texts(when)
+    spans = [match.span(match.lastgroup or 0) for match in _ATTRIBUTES.finditer(blank)] if "//" not in blank else []
+    return {begin: when[begin:end] for begin, end in spans}
 
 
 def contradictions(when: str) -> list[Contradiction]:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
+from riskd.core.bounds import WORDS
 from riskd.core.errors import Problem
 from riskd.files import cause
 
@@ -67,7 +68,8 @@ MISTAKES: Final = {
     "list_unreadable": "list file '{file}' cannot be read: {why}",
     "unused_list": "list '{name}' is not used",
     "unused_counter": "counter '{name}' is not used",
-    "undeclared_counter": "counter '{name}' is no attribute that the settings declare",
+    "undeclared_attribute": "'{name}' is no attribute that the settings declare",
+    "reserved": "{what} cannot be called '{name}', which is a word of the language of conditions",
     "trusts_no_network": "list '{name}' has {kind}: only networks can be trusted",
     "never_true": "'{comparison}' is never true: {name} is {span}",
     "always_true": "'{comparison}' is true whenever the value is known: {name} is {span}",
@@ -245,6 +247,21 @@ class Document:
             self.wrong(node, "wrong_format", what=what, value=node.value[:60], expected=expected)
             return None
         return str(node.value)
+
+    def word(self, node: yaml.Node, what: str, pattern: str, expected: str) -> str | None:
+        """A name that conditions use, as `text`."""
+        if isinstance(node, yaml.ScalarNode) and node.value in WORDS:
+            self.wrong(node, "reserved", "choose another name", what=what, name=node.value)
+            return None
+        return self.text(node, what, pattern, expected)
+
+    def attribute(self, name: str, declared: Collection[str] | None, line: int, column: int) -> None:
+        """Note an attribute that attempts cannot carry, at a place in the file. `declared`: those that they can; None
+        if that is unknown."""
+        if declared is not None and name not in declared:
+            near = get_close_matches(name, declared, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "add it to attributes.names in the settings"
+            self.note("undeclared_attribute", line, column, remedy, name=name)
 
     def texts(self, node: yaml.Node | None, what: str, pattern: str, expected: str) -> tuple[str, ...]:
         """A list of strings that match a pattern."""

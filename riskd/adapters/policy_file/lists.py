@@ -45,9 +45,9 @@ class ListReader:
         if node is not None and len(entries) > MOST_LISTS:
             document.wrong(node, "too_many", "join some of them", what="lists", limit=MOST_LISTS)
         for name, key_node, value_node in entries:
-            document.text(key_node, "a list", LIST_NAME, "a name in lower_snake_case")
+            known = document.word(key_node, "a list", LIST_NAME, "a name in lower_snake_case")
             each = self._list(name, value_node)
-            if each is not None:
+            if known and each is not None:
                 found[name] = each, key_node
         return found
 

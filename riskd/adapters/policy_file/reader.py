@@ -54,8 +54,8 @@ def load_policy(
 ) -> Policy:
     """The policy in a file, with the lists in files beside it. Raises InvalidPolicy with every mistake.
 
-    `now` (epoch seconds), if given, also reports settings that have ended by then; `attributes`, if given, counters
-    that are not among these attributes.
+    `now` (epoch seconds), if given, also reports settings that have ended by then; `attributes`, if given, other
+    attributes than these.
     """
     return read_policy(str(path), policy_text(path), compiler, now=now, attributes=attributes)
 
@@ -135,7 +135,7 @@ class _Reader:
             ),
         )
         own = frozenset(_keys(top.get("lists"))), frozenset(counters)
-        reader = RuleReader(document, self._compiler, self._tier, own)
+        reader = RuleReader(document, self._compiler, self._tier, own, self._attributes)
         rules = reader.rules(top.get("rules"))
         reader.compare(rules, policy.journeys)
         tenants = self._tenants(top, policy, lists)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import yaml
 from msgspec import Struct
 
-from riskd.adapters.policy_file.contradictions import contradictions, implied_by
+from riskd.adapters.policy_file.contradictions import attributes_in, contradictions, implied_by
 from riskd.adapters.policy_file.document import Document
 from riskd.core.attempt import JOURNEYS
 from riskd.core.policy import Journey
@@ -32,7 +32,7 @@ class WrittenRule(Struct, frozen=True):
 
 class RuleReader:
     """Reads rules. `tier` reads a tier of the policy's table; `own`: the policy's lists and counters, which conditions
-    may name."""
+    may name; `attributes`: those that they may name, if that is known."""
 
     def __init__(
         self,
@@ -40,11 +40,13 @@ class RuleReader:
         compiler: Compiler,
         tier: Callable[[yaml.Node | None, str], Tier | None],
         own: tuple[frozenset[str], frozenset[str]],
+        attributes: Collection[str] | None = None,
     ) -> None:
         self.document = document
         self._compiler = compiler
         self._tier = tier
         self._own = own
+        self._attributes = attributes
 
     def rules(self, node: yaml.Node | None) -> list[WrittenRule]:
         found = [self._rule(item) for item in self.document.items(node, "rules")]
@@ -71,6 +73,8 @@ class RuleReader:
         if when is None or not isinstance(node, yaml.ScalarNode):
             return None
         rule = Rule(name="", when=when, tier=Tier.DENY, reason="", text="", journeys=())
+        for at, name in attributes_in(when).items():
+            self.document.attribute(name, self._attributes, *self._place(node, when, at))
         flaws = self._compiler([rule], *self._own)
         if isinstance(flaws, list):
             for flaw in flaws:
@@ -78,10 +82,14 @@ class RuleReader:
                 self.document.note("condition", line, column, flaw.remedy, what=flaw.what)
             return when
         for each in contradictions(when):
-            before = when[: each.at]
-            line, column = self.document.locate(node, before.count("\n") + 1, each.at - before.rfind("\n"))
+            line, column = self._place(node, when, each.at)
             self.document.note(each.code, line, column, "correct it, or remove it", **each.parts)
         return when
+
+    def _place(self, node: yaml.ScalarNode, when: str, at: int) -> tuple[int, int]:
+        """The line and column in the file of a position in a condition."""
+        before = when[:at]
+        return self.document.locate(node, before.count("\n") + 1, at - before.rfind("\n"))
 
     def _applies(self, node: yaml.Node | None) -> tuple[str, ...]:
         document = self.document

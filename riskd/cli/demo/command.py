@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from riskd.core.errors import InvalidSettings, Problem
+
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 15
 _DATABASES: Final = ("RISKD_GEO__CITY", "RISKD_GEO__ASN", "RISKD_GEO__ANONYMOUS")
@@ -89,7 +91,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from riskd.cli.demo import train
-    from riskd.core.errors import InvalidSettings, Problem
 
     try:
         if not args.no_geo:

@@ -14,8 +14,10 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
+from riskd.config import data_directory
 from riskd.wording import quantity
 
 VERSION: Final = "demo-1"
@@ -44,8 +46,6 @@ class Failed(Exception):
 
 def run(out: Path, size: Size, service: Service) -> int:
     """Run all steps, into directory `out`. Returns the exit code. Raises OSError if `out` cannot be made."""
-    from riskd.config import data_directory
-
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=False)
     models, report = out / "models", out / "report"
@@ -132,8 +132,6 @@ def _swap(environment: dict[str, str], target: str) -> None:
 
 def _release(environment: dict[str, str], reason: str) -> None:
     """Create a release from the directories, and activate it."""
-    import msgspec
-
     command = _command("release", "create", "--reason", reason, "--json")
     _tell(command)
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, check=False)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,10 +13,8 @@ from msgspec.structs import replace
 from riskd.cli.arguments import add_connection
 from riskd.cli.extras import require
 from riskd.cli.terminal import print_json, print_table
+from riskd.shared_signals.stream import Away, Poll, Stream
 from riskd.wording import quantity
-
-if TYPE_CHECKING:
-    from riskd.shared_signals.stream import Stream
 
 SILENT = 1
 WHY = "tokens of transmitters are verified by joserfc"
@@ -91,7 +88,6 @@ def _asked(stream: Stream) -> Row:
     from riskd.shared_signals.bearer import Bearer
     from riskd.shared_signals.keys import Keys
     from riskd.shared_signals.poll import ask
-    from riskd.shared_signals.stream import Away, Poll
     from riskd.shared_signals.web import Web
 
     web, answers = Web(stream.ca_file), True

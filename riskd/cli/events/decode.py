@@ -6,15 +6,14 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
 
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
 from riskd.cli.terminal import aligned, complain, print_json, reading, when
 from riskd.core.errors import InvalidSettings, Problem
-
-if TYPE_CHECKING:
-    from riskd.shared_signals.stream import Stream
+from riskd.shared_signals.stream import Away, Stream
 
 REFUSED = 1
 NO_KEYS = 3
@@ -41,12 +40,9 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     require("joserfc", WHY, extra="events")
-    from msgspec import to_builtins
-
     from riskd.shared_signals.intake import REFUSED as NOT_TAKEN
     from riskd.shared_signals.intake import understand
     from riskd.shared_signals.keys import Keys
-    from riskd.shared_signals.stream import Away
     from riskd.shared_signals.streams_file import read_streams
     from riskd.shared_signals.web import Web
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from riskd.cli.arguments import add_connection, whole_number
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
+from riskd.config import is_loopback
 from riskd.core.errors import InvalidSettings, Problem
 
 BROKEN = 1
@@ -72,7 +73,6 @@ def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
 def _run(args: argparse.Namespace) -> int:
     require("joserfc", WHY, extra="events")
     from riskd.cli.client import connection, events
-    from riskd.config import is_loopback
     from riskd.server import json_log
     from riskd.shared_signals.receiver import Address, Receiver
     from riskd.shared_signals.streams_file import read_streams

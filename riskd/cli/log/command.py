@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from riskd.cli.arguments import add_processes, whole_number
 from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import bars, print_json, progress, report_unreadable, when
+from riskd.config import Settings
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from riskd.config import Settings
     from riskd.offline.dataset.compact import Filed
 
 BUSY = 1
@@ -38,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Rewrite finished segments without the lines of erased subjects and without lines older than the "
         "retention of their policy. A running service does the same every `log.compact_minutes`. With --to, or the "
         "setting log.dataset, finished segments are also added to a dataset of Parquet files, and erased and expired "
-        "rows are removed from it; that needs riskd[train].",
+        "rows are removed from it; that needs the extra `train`.",
         epilog="exit codes: 0 done; 1 another process is compacting; 2 refused: a problem with the settings, a policy "
         "or the directory",
     )
@@ -69,8 +73,6 @@ def _buckets(text: str) -> int:
 
 
 def _state(args: argparse.Namespace) -> int:
-    from msgspec.structs import asdict
-
     from riskd.wiring import open_archive
 
     settings = given(args).settings
@@ -88,12 +90,8 @@ def _state(args: argparse.Namespace) -> int:
 
 
 def _compact(args: argparse.Namespace) -> int:
-    from threading import Event
-
-    from msgspec.structs import asdict
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-    from riskd.core.errors import InvalidSettings, Problem
     from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from riskd.core.record import SecurityEventRecord
+from riskd.core.record import SecurityEventRecord
 
 
 def particulars(one: SecurityEventRecord) -> str:

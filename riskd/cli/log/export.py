@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress, report_unreadable, writing
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.files import atomically
+from riskd.locks import exclusive
+from riskd.progress import ignore_progress
 
 if TYPE_CHECKING:
     from riskd.counts import Counts
@@ -92,8 +96,6 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from riskd.core.errors import InvalidSettings, Problem
-
     problems = [
         Problem(f"--{flag}", "needs a log in a directory, not standard input", "name the directory, or leave it out")
         for flag in ("follow", "bookmark")
@@ -110,8 +112,6 @@ def _check(args: argparse.Namespace) -> None:
 
 @contextmanager
 def _output(to: Path | None) -> Iterator[BinaryIO]:
-    from riskd.files import atomically
-
     if to is None:
         yield sys.stdout.buffer
         return
@@ -122,9 +122,6 @@ def _output(to: Path | None) -> Iterator[BinaryIO]:
 @contextmanager
 def _alone(bookmark: Path | None) -> Iterator[None]:
     """Holds the lock of a bookmark, if there is one. Raises InvalidSettings if another export holds it."""
-    from riskd.core.errors import InvalidSettings, Problem
-    from riskd.locks import exclusive
-
     with ExitStack() as held:
         if bookmark is not None:
             with writing(bookmark):
@@ -145,7 +142,6 @@ def _stream(to: Path | None, converter: Converter) -> None:
 
 def _export(args: argparse.Namespace, converter: Converter) -> None:
     from riskd.offline.siem.feed import Feed, located
-    from riskd.progress import ignore_progress
     from riskd.wiring import open_archive
 
     named = str(located(Path(args.log))) if args.log else None

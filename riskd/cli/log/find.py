@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ from riskd.cli.arguments import add_log, add_subject, subject_of, whole_number
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, when
+from riskd.config import obtain_peppers, pepper_file
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.record import SecurityEventRecord
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from riskd.core.record import SecurityEventRecord
     from riskd.offline.on_record import Listed
 
 UNKNOWN = 1
@@ -47,8 +49,6 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import obtain_peppers, pepper_file
-    from riskd.core.pseudonym import Pseudonyms
     from riskd.counts import Counts
     from riskd.offline.on_record import account
 
@@ -70,7 +70,8 @@ def _run(args: argparse.Namespace) -> int:
         _print_assessments(listed.assessments[: args.last])
     else:
         print(f"{settings.log.dir} has nothing about this account.")
-        print("Check the settings and the tenant. Its lines may also have been erased, or have expired.")
+        print("Check its spelling, the tenant and the settings. If there are several replicas, each has its own log.")
+        print("Its lines may also have been erased, or have expired.")
     if not args.json and len(every) > args.last:
         print(f"and {len(every) - args.last:,} older (--last)")
     if not args.json and not args.events and listed.events:
@@ -104,8 +105,6 @@ def _print_events(events: list[SecurityEventRecord]) -> None:
 
 def _refuse_to_make_one(pepper: Path | None) -> None:
     """A new pepper would find nobody. Raises InvalidSettings if there is none yet."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     if pepper is not None and not pepper.exists():
         remedy = "run this with the settings and as the user of the service that wrote the log"
         raise InvalidSettings([Problem("secrets.pepper_file", f"{pepper} does not exist", remedy)])

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import asdict
 
 from riskd.cli.arguments import add_log, log_of
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable, when
+from riskd.config import obtain_peppers, pepper_file
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.pseudonym import Pseudonyms
+from riskd.core.record import AssessmentRecord, Authentication
 from riskd.wording import figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from riskd.core.pseudonym import Pseudonyms
-    from riskd.core.record import AssessmentRecord, Authentication
     from riskd.offline.on_record import OnRecord
 
 UNKNOWN = 1
@@ -46,11 +50,6 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from msgspec.structs import asdict
-
-    from riskd.core.errors import InvalidSettings, Problem
     from riskd.counts import Counts
     from riskd.offline.on_record import on_record
 
@@ -74,10 +73,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
     """The service's pseudonyms, if its pepper is there. A log named with --log may be a copy, and is shown without."""
-    from riskd.config import obtain_peppers, pepper_file
-    from riskd.core.errors import InvalidSettings
-    from riskd.core.pseudonym import Pseudonyms
-
     try:
         settings = given(args).settings
         path = pepper_file(settings)

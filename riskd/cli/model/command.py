@@ -7,10 +7,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskd.cli.arguments import add_log, add_times, log_of
 from riskd.cli.model import explain, listing, promote
 from riskd.cli.settings import add_arguments
 from riskd.cli.terminal import markdown_table, progress
+from riskd.core.errors import InvalidFile, Problem
+from riskd.core.features import DEFINITIONS, NAMES
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -53,11 +57,7 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _reference(args: argparse.Namespace) -> int:
-    import msgspec
-
     from riskd.adapters.model_file import REFERENCE, read_manifest, seal
-    from riskd.core.errors import InvalidFile, Problem
-    from riskd.core.features import DEFINITIONS, NAMES
     from riskd.offline.drift.bins import reference
     from riskd.offline.drift.log import Source, Span, forest, sample
 
@@ -83,7 +83,6 @@ def _weights(args: argparse.Namespace) -> int:
 
 def _seal(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_card, read_forest, seal
-    from riskd.core.features import DEFINITIONS
 
     for path in args.bundles:
         card = written(read_card(path), WEIGHTS, table(read_forest(path)))

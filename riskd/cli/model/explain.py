@@ -7,15 +7,19 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskd.cli.arguments import add_log, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
 from riskd.cli.terminal import print_json, print_table, reading, report_unreadable
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import UNDECODABLE, InvalidFile, InvalidSettings, Problem
+from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord
 from riskd.wording import figure, quantity
 
 if TYPE_CHECKING:
     from riskd.core.forest import Forest
-    from riskd.core.record import AssessmentRecord
     from riskd.offline.models.diff import Shift
     from riskd.offline.models.explanation import Explained
 
@@ -90,11 +94,6 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _vector(file: Path, forest: Forest) -> list[float]:
     """The features in a file; those it does not name have their usual value. Raises InvalidFile, InvalidSettings."""
-    import msgspec
-
-    from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
-    from riskd.core.features import NAMES
-
     with reading(file):
         content = file.read_bytes()
     try:
@@ -182,6 +181,4 @@ def _print_shift(moved: Shift) -> None:
 
 
 def _refused(where: str, what: str, remedy: str) -> Exception:
-    from riskd.core.errors import InvalidSettings, Problem
-
     return InvalidSettings([Problem(where, what, remedy)])

@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,13 +13,12 @@ from msgspec import Struct
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
 from riskd.cli.terminal import print_json, print_table, when
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidModel, Problem
+from riskd.core.score import schema_of
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from riskd.adapters.model_registry import Act
-
 
 REFUSED: Final = 2
 
@@ -104,7 +104,6 @@ def _since(history: Sequence[Act], role: str, version: str) -> float | None:
 
 def _show(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_forest, read_manifest, read_signature
-    from riskd.core.score import schema_of
 
     settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
@@ -149,7 +148,6 @@ def history_line(act: Act) -> str:
 
 def _verify(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_signature
-    from riskd.core.errors import InvalidModel, Problem
 
     settings, registry = opened(args)
     problems: list[Problem] = []

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.settings import add_arguments, given
+from riskd.config import Settings, release_folders
 from riskd.core.attempt import DOMAINS
+from riskd.core.features import DEFINITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from riskd.adapters.model_registry import Registry
-    from riskd.config import Settings
     from riskd.core.forest import Forest
 
 
@@ -47,7 +47,6 @@ def add_name(parser: argparse.ArgumentParser, default: str) -> None:
 def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
     """The settings, and the models that they name."""
     from riskd.adapters.model_registry import Registry
-    from riskd.config import release_folders
 
     settings = given(args, {"release.models": args.models}).settings
     return settings, Registry(release_folders(settings)[1])
@@ -56,6 +55,5 @@ def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:
 def loaded(trusted: Sequence[str], path: Path, domain: str = "") -> Forest:
     """A bundle, loaded as by a service that trusts these keys. Raises InvalidModel."""
     from riskd.adapters.model_file import load_model
-    from riskd.core.features import DEFINITIONS
 
     return load_model(path, DEFINITIONS, domain=domain, trusted=trusted)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from riskd.cli.arguments import user
 from riskd.cli.model.listing import history_line
 from riskd.cli.model.opening import add_action, loaded, opened
 from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import UNDECODABLE, InvalidModel, Problem, RiskdError
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from riskd.core.errors import RiskdError
     from riskd.offline.evaluation.document import Evaluation
     from riskd.offline.models.promotion import Check
 
@@ -146,9 +147,6 @@ def _evaluation(file: Path | None, bundle: Path) -> bytes | None:
 
 
 def _decoded(file: Path | None, document: bytes | None) -> Evaluation | None:
-    import msgspec
-
-    from riskd.core.errors import UNDECODABLE
     from riskd.offline.evaluation.document import Evaluation
 
     try:
@@ -158,8 +156,6 @@ def _decoded(file: Path | None, document: bytes | None) -> Evaluation | None:
 
 
 def _no_evaluation(file: Path | None, what: str) -> RiskdError:
-    from riskd.core.errors import InvalidModel, Problem
-
     return InvalidModel([Problem(str(file or "evaluation.json"), what, "riskd evaluate --out DIR makes one")])
 
 
@@ -189,6 +185,4 @@ def _rollback(args: argparse.Namespace) -> int:
 
 
 def _refused(what: str) -> RiskdError:
-    from riskd.core.errors import InvalidModel, Problem
-
     return InvalidModel([Problem("model promote", what, "riskd model list says who has which role")])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy import log
 from riskd.cli.terminal import console, print_json, print_table, progress, save
+from riskd.core.requirement import Tier
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -187,7 +188,5 @@ def _row(name: str, group: Group) -> Sequence[str]:
 
 
 def _tiers(domain: DomainReport) -> list[str]:
-    from riskd.core.requirement import Tier
-
     used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
     return [tier.name for tier in Tier if tier.name in used]

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from riskd.cli.policy import log
 from riskd.cli.terminal import print_json, progress, save
+from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from riskd.core.policy import Policy
     from riskd.offline.policies.calibrate import Calibration
 
 
@@ -76,8 +78,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Policy, str, float]]:
     """The journeys to calibrate, each with its budget. Raises InvalidSettings if none has one."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     chosen = [
         (policy, name, budget)
         for policy in policies
@@ -92,8 +92,6 @@ def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Poli
 
 
 def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
-    from riskd.core.errors import InvalidSettings, Problem
-
     if file is not None and file.exists():
         raise InvalidSettings([Problem("--write", f"{file} is there already", "name a new file, then compare them")])
     if file is not None and len(policies) != 1:
@@ -103,7 +101,6 @@ def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
 def _write(file: Path, policy: tuple[str, str], calibrations: list[Calibration]) -> None:
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import read_policy, with_bands
-    from riskd.core.features import NAMES
 
     text = with_bands(*policy, {one.journey: one.new for one in calibrations if one.new})
     read_policy(policy[0], text, CelCompiler(NAMES))

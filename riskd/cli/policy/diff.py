@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy.log import read_policies
 from riskd.cli.terminal import print_json
+from riskd.core.errors import InvalidPolicy, Problem
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def compared(old_files: Path, new_files: Path) -> list[Comparison]:
     """Compare the policies of two files or directories. Raises InvalidPolicy."""
-    from riskd.core.errors import InvalidPolicy, Problem
     from riskd.offline.policies.diff import pair
 
     old, new = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,13 +11,16 @@ from riskd.cli import settings
 from riskd.cli.arguments import add_labels, add_span, log_of
 from riskd.cli.model import opening
 from riskd.cli.terminal import report_unreadable
+from riskd.config import release_folders
 from riskd.core.attempt import DOMAINS, JOURNEYS
+from riskd.core.errors import InvalidFile, InvalidPolicy, InvalidSettings, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
+from riskd.progress import Begin
 
 if TYPE_CHECKING:
-    from riskd.core.policy import Policy
     from riskd.offline.policies.backtest import Models, Source
     from riskd.offline.policies.tally import Tally
-    from riskd.progress import Begin
 
 _LEFT_OUT: Final = {
     "not_chosen": "decisions outside the selection",
@@ -57,8 +60,6 @@ def add_models(parser: argparse.ArgumentParser, default: str) -> None:
 def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
     """The model of each policy's domain that the flags name, else the champion. Each is loaded once to check it, as a
     service would. Raises InvalidModel, InvalidSettings."""
-    from riskd.core.errors import InvalidSettings, Problem
-
     values, registry = opening.opened(args)
     if args.model and len(policies) != 1:
         what, remedy = "is a version of one domain, and several are decided", "name that one: --domain customer"
@@ -74,8 +75,6 @@ def models_of(args: argparse.Namespace, policies: Sequence[Policy]) -> Models:
 
 def policies_of(args: argparse.Namespace) -> Path:
     """Where the policies are that the flags name, else those of the settings. Raises InvalidSettings."""
-    from riskd.config import release_folders
-
     return args.policies or release_folders(settings.given(args).settings)[0]
 
 
@@ -89,8 +88,6 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 
     It also reports unreadable lines.
     """
-    from riskd.core.errors import InvalidFile, Problem
-
     report_unreadable(tally.counts["unreadable"], tally.counts.first)
     if tally.counts["replayed"]:
         return
@@ -117,7 +114,7 @@ def source(
     from riskd.offline.policies.backtest import Choice, Source
     from riskd.offline.sources import labels_of, log_at
 
-    policies, texts = read_policies(given, args.domain)
+    policies, texts = read_policies(given, args.domain, settings.declared(args))
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
     directory = Path(log_of(args))
     log = log_at(directory, args.truth)
@@ -135,13 +132,14 @@ def source(
 
 
 def read_policies(
-    given: Sequence[Path], domains: Sequence[str] | None
+    given: Sequence[Path], domains: Sequence[str] | None, attributes: Collection[str] | None = None
 ) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
-    """The policies in files or directories, with their texts, each read once. Raises InvalidPolicy."""
+    """The policies in files or directories, with their texts, each read once.
+
+    `attributes`: those that they may name, if that is known. Raises InvalidPolicy.
+    """
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import policy_text, read_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     compiler = CelCompiler(NAMES)
     problems: list[Problem] = []
@@ -149,7 +147,7 @@ def read_policies(
     for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
         try:
             text = policy_text(path)
-            policy = read_policy(str(path), text, compiler)
+            policy = read_policy(str(path), text, compiler, attributes=attributes)
         except InvalidPolicy as error:
             problems += error.problems
         else:

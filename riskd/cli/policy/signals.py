@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy import log
 from riskd.cli.terminal import print_json, print_table, progress, when
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from riskd.offline.policies.tally import Tally
     from riskd.offline.policies.worth import Worth, Worths
 

@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli import settings
 from riskd.cli.terminal import print_json
+from riskd.config import data_directory
+from riskd.core.errors import InvalidPolicy, Problem
+from riskd.core.features import NAMES
+from riskd.core.policy import Policy
 
 if TYPE_CHECKING:
     from riskd.adapters.policy_file import Case
-    from riskd.core.policy import Policy
     from riskd.offline.policies.cases import CaseReport, Result
 
 _POLICY: Final = (
@@ -43,18 +47,18 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         type=Path,
         help="policies to test (default: those in the directory above the cases)",
     )
+    settings.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(handler=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.config import data_directory
     from riskd.offline.policies.cases import run_cases
 
     begun = time.perf_counter()
     own = sorted((data_directory("policies") / "tests").glob("*.yaml"))
     there = [file for file in own if args.policies is None or (args.policies / file.name).exists()]
-    report = run_cases(_load(args.paths or there or own, args.policies))
+    report = run_cases(_load(args.paths or there or own, args.policies, settings.declared(args)))
     if args.json:
         print_json(report)
     else:
@@ -62,12 +66,15 @@ def _run(args: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
-def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[Case]]]:
-    """The policy and the cases of every file. Raises InvalidPolicy with the mistakes of all of them."""
+def _load(
+    given: list[Path], policies: Path | None, attributes: tuple[str, ...] | None
+) -> list[tuple[Policy, list[Case]]]:
+    """The policy and the cases of every file. `attributes`: those that they may name, if that is known.
+
+    Raises InvalidPolicy with the mistakes of all of them.
+    """
     from riskd.adapters.cel_rules import CelCompiler
     from riskd.adapters.policy_file import load_cases, load_policy
-    from riskd.core.errors import InvalidPolicy, Problem
-    from riskd.core.features import NAMES
 
     compiler, known, loaded = CelCompiler(NAMES), {}, []
     problems: dict[Problem, None] = {}
@@ -83,11 +90,11 @@ def _load(given: list[Path], policies: Path | None) -> list[tuple[Policy, list[C
                     what = f"has cases of the policy {source}, which is not there"
                     raise InvalidPolicy([Problem(str(cases), what, "name the directory of policies: --policies DIR")])
                 if source not in known:
-                    known[source] = load_policy(source, compiler)
+                    known[source] = load_policy(source, compiler, attributes=attributes)
                 return known[source]
 
             try:
-                loaded.append(load_cases(file, policy_of))
+                loaded.append(load_cases(file, policy_of, attributes))
             except InvalidPolicy as error:
                 problems |= dict.fromkeys([Problem(str(file), *_POLICY)] if _is_policy(file) else error.problems)
     if problems:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
 from riskd.cli.arguments import add_form
 from riskd.cli.terminal import aligned, markdown_table, print_json
-
-if TYPE_CHECKING:
-    from riskd.core.policy import Policy
+from riskd.core.context import AGEING, SOURCES
+from riskd.core.features import FEATURES, NAMES
+from riskd.core.lists import KINDS
+from riskd.core.policy import Policy
+from riskd.core.rules import LISTS, VARIABLES, counter_variables
 
 _INTRODUCTION: Final = """\
 # What conditions may name
@@ -63,7 +65,6 @@ def _run(args: argparse.Namespace) -> int:
     if args.file is not None:
         from riskd.adapters.cel_rules import CelCompiler
         from riskd.adapters.policy_file import load_policy
-        from riskd.core.features import NAMES
 
         policy = load_policy(args.file, CelCompiler(NAMES))
     variables = list(rows(policy))
@@ -78,11 +79,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def rows(policy: Policy | None = None) -> Iterator[Row]:
     """Every variable: of the attempt, the sources, the features, and the counters and lists of a policy."""
-    from riskd.core.context import AGEING, SOURCES
-    from riskd.core.features import FEATURES
-    from riskd.core.lists import KINDS
-    from riskd.core.rules import LISTS, VARIABLES, counter_variables
-
     for name, variable in VARIABLES.items():
         values = str(variable.span or "")
         yield Row(name, _TYPES[variable.kind], values, variable.text, variable.sources, "attempt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -13,13 +14,12 @@ from riskd.cli.arguments import class_weight
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import console, print_json, print_table, progress
+from riskd.cli.version import version
 from riskd.core.attempt import DOMAINS
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from riskd.core.errors import Problem
     from riskd.offline.world.assumptions import Values
     from riskd.offline.world.run import Made
 
@@ -122,8 +122,6 @@ def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
 
 
 def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tuple[Made, float]:
-    from riskd.cli.version import version
-    from riskd.core.errors import InvalidSettings, Problem
     from riskd.offline.world.open import open_world
     from riskd.offline.world.run import run
     from riskd.offline.world.world import Settings
@@ -169,7 +167,6 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
 
 def _weights(options: list[str]) -> tuple[dict[str, float], list[Problem]]:
     """The weights by class of attack, and the problems of invalid ones."""
-    from riskd.core.errors import Problem
     from riskd.offline.world.attacks import CLASSES
 
     weights: dict[str, float] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import gmtime, strftime
 from typing import Final
@@ -15,11 +16,11 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, skipped_as, written
+from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, skipped_as, written
 from riskd.counts import Counts
 from riskd.offline.buckets import bucket
-from riskd.offline.dataset.manifest import Part
-from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, event_table, outcome_table
+from riskd.offline.dataset.manifest import TABLES, Part
+from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, plain_table
 from riskd.offline.dataset.target import Target
 from riskd.rebuild.order import records
 
@@ -28,6 +29,11 @@ CHUNK: Final = 4096
 FLUSH: Final = 50_000
 """How many assessments are held as columns: about 150 MB, and as much again while they are sorted."""
 DAY: Final = 86_400
+_TABLE: Final[dict[type[Record], str]] = {
+    AssessmentRecord: "assessments",
+    OutcomeRecord: "outcomes",
+    SecurityEventRecord: "events",
+}
 
 
 class Taken(Struct, frozen=True, kw_only=True):
@@ -64,17 +70,14 @@ def name_of(path: Path) -> str:
 
 
 class _Taking:
+    """Lines on their way to files: by table, first as records, then as columns."""
+
     def __init__(self, target: Target, buckets: int) -> None:
         self.counts = Counts()
         self._target = target
         self._buckets = buckets
-        self._assessed: list[tuple[AssessmentRecord, Origin]] = []
-        self._outcomes: list[tuple[OutcomeRecord, Origin]] = []
-        self._events: list[tuple[SecurityEventRecord, Origin]] = []
-        self._chunks: list[pa.Table] = []
-        self._outcome_tables: list[pa.Table] = []
-        self._event_tables: list[pa.Table] = []
-        self._rows = 0
+        self._lines: dict[str, list[tuple[Record, Origin]]] = {table: [] for table in TABLES}
+        self._chunks: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
         self._parts: list[Part] = []
 
     def read(self, archive: FileLogArchive, path: Path) -> None:
@@ -82,17 +85,13 @@ class _Taking:
         latest, name = 0.0, name_of(path)
         for row, line, record in records(archive, path, self.counts):
             latest = max(latest, written(record))
-            origin = Origin(latest, name, row, line)
-            if isinstance(record, AssessmentRecord):
-                self._assessed.append((record, origin))
-                if len(self._assessed) == CHUNK:
-                    self._chunk()
-            elif isinstance(record, OutcomeRecord):
-                self._outcomes.append((record, origin))
-            elif isinstance(record, SecurityEventRecord):
-                self._events.append((record, origin))
-            else:
+            table = _TABLE.get(type(record))
+            if table is None:
                 self.counts[skipped_as(record)] += 1
+                continue
+            self._lines[table].append((record, Origin(latest, name, row, line)))
+            if len(self._lines["assessments"]) == CHUNK:
+                self._chunk()
         self._chunk()
 
     def done(self) -> list[Part]:
@@ -101,29 +100,21 @@ class _Taking:
         return self._parts
 
     def _chunk(self) -> None:
-        if self._assessed:
-            self._chunks.append(assessment_table(*zip(*self._assessed, strict=True)))
-            self._rows += len(self._assessed)
-            self.counts["assessments"] += len(self._assessed)
-            self._assessed = []
-        if self._outcomes:
-            self._outcome_tables.append(outcome_table(*zip(*self._outcomes, strict=True)))
-            self.counts["outcomes"] += len(self._outcomes)
-            self._outcomes = []
-        if self._events:
-            self._event_tables.append(event_table(*zip(*self._events, strict=True)))
-            self.counts["events"] += len(self._events)
-            self._events = []
-        if self._rows >= FLUSH:
+        for table, lines in self._lines.items():
+            if lines:
+                rows, origins = zip(*lines, strict=True)
+                columns = assessment_table if table == "assessments" else partial(plain_table, table)
+                self._chunks[table].append(columns(rows, origins))
+                self.counts[table] += len(lines)
+                lines.clear()
+        if sum(chunk.num_rows for chunk in self._chunks["assessments"]) >= FLUSH:
             self._flush()
 
     def _flush(self) -> None:
-        for (table, name), chunks in zip(
-            WHOSE.items(), (self._chunks, self._outcome_tables, self._event_tables), strict=True
-        ):
+        for table, chunks in self._chunks.items():
             if chunks:
-                self._parts += spread(self._target, table, pa.concat_tables(chunks), name, self._buckets)
-        self._chunks, self._outcome_tables, self._event_tables, self._rows = [], [], [], 0
+                self._parts += spread(self._target, table, pa.concat_tables(chunks), WHOSE[table], self._buckets)
+                chunks.clear()
 
 
 def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) -> list[Part]:

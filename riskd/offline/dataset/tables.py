@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.core.context import Missing
 from riskd.core.features import NAMES
-from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, encode
+from riskd.core.record import AssessmentRecord, Record, encode
 
 _TEXT, _NUMBER, _YES, _WORDS = pa.string(), pa.float64(), pa.bool_(), pa.list_(pa.string())
 _Column = tuple[pa.DataType, Callable[[AssessmentRecord], object]]
@@ -43,6 +43,7 @@ COLUMNS: Final[dict[str, _Column]] = {
     "missing": (_WORDS, lambda line: _named(line.facts.missing)),
     "causes": (_WORDS, lambda line: line.causes),
     "lists": (_WORDS, lambda line: line.lists),
+    "counted": (pa.map_(_TEXT, _NUMBER), lambda line: list(line.facts.counted.items())),
     "coverage": (_NUMBER, lambda line: line.coverage),
     "release": (_TEXT, lambda line: line.release),
     "model": (_TEXT, lambda line: line.model),
@@ -168,35 +169,17 @@ def bare(line: bytes, record: AssessmentRecord) -> bytes:
     return before + begin + rest[rest.index(_END) :]
 
 
-def outcome_table(records: Sequence[OutcomeRecord], origins: Sequence[Origin]) -> pa.Table:
-    """Outcomes as a table."""
-    return pa.Table.from_arrays(
-        [
-            pa.array([one.assessment_id for one in records], _TEXT),
-            pa.array([one.time for one in records], _NUMBER),
-            pa.array([one.tenant for one in records], _TEXT),
-            pa.array([one.domain for one in records], _TEXT),
-            pa.array([one.journey for one in records], _TEXT),
-            pa.array([one.kind for one in records], _TEXT),
-            pa.array([one.amr for one in records], _WORDS),
-            pa.array([one.seconds for one in records], _NUMBER),
-            pa.array([one.taught for one in records], pa.int64()),
-            *_origins(origins, [origin.line for origin in origins]),
-        ],
-        schema=OUTCOMES,
-    )
-
-
-def event_table(records: Sequence[SecurityEventRecord], origins: Sequence[Origin]) -> pa.Table:
-    """Security events as a table."""
+def plain_table(table: str, records: Sequence[Record], origins: Sequence[Origin]) -> pa.Table:
+    """Outcomes or security events as a table: each column is a field of the records, or of `ORIGIN`."""
+    columns = _OTHERS[table]
     return pa.Table.from_arrays(
         [
             *[
                 pa.array([getattr(one, field.name) for one in records], field.type)
-                for field in EVENTS
+                for field in columns
                 if field.name not in ORIGIN.names
             ],
             *_origins(origins, [origin.line for origin in origins]),
         ],
-        schema=EVENTS,
+        schema=columns,
     )

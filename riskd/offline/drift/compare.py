@@ -73,7 +73,7 @@ class Drift(Struct, frozen=True, kw_only=True):
 def compare(
     reference: Reference, bins: Bins, model: str, threshold: float = THRESHOLD, origin: Origin = "model"
 ) -> Drift:
-    """Compare a reference with counts on its bins. Without rows, nothing has drifted."""
+    """Compare a reference with counts on its bins, of at least one row."""
     before = reference.features | {SCORE: reference.score}
     now = bins.histograms()
     indices = {name: stability_index(before[name].counts, each.counts) for name, each in now.items()}
@@ -120,7 +120,7 @@ def _signal(
         since=None if begun is None else begun * DAY,
         distance=distance(before.counts, now.counts),
         missing_before=before.counts[0] / max(sum(before.counts), 1),
-        missing_now=now.counts[0] / max(sum(now.counts), 1),
+        missing_now=now.counts[0] / sum(now.counts),
         drifted=begun is not None and shift >= threshold,
         before=before,
         now=now.counts,
@@ -131,4 +131,4 @@ def _signal(
 def _day(before: Histogram, day: int, counts: Counts) -> Day:
     rows = int(counts.sum())
     index = stability_index(before.counts, counts.tolist())
-    return Day(day * DAY, rows, index, float(counts[0]) / max(rows, 1))
+    return Day(day * DAY, rows, index, float(counts[0]) / rows)

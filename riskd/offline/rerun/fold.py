@@ -14,6 +14,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
+from riskd.core.lineup import Lineup
 from riskd.core.logged import assessment_record, attempt_of, context_of, keys_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
@@ -39,7 +40,7 @@ class Fold:
         self._share = share
         self._store = MemoryStore()
         self._pseudonyms = Pseudonyms(b"of a store that is forgotten")
-        self._past = Past(self._store, self._pseudonyms, release.policies)
+        self._past = Past(self._store, self._pseudonyms, Lineup(release))
         self._lines, self._latest = 0, 0.0
 
     def assess(self, line: AssessmentRecord) -> AssessmentRecord | None:

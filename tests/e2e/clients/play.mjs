@@ -11,10 +11,10 @@ const play = {
     return page.example(risk, subject, address, async () => amr, attempt);
   },
 
-  async sign_in(risk, { amr, ...attempt }) {
+  async sign_in(risk, { amr, attempt, subject, address, more }) {
     const begun = performance.now();
     const challenges = [];
-    const [requirement, assessment] = await page.assess(risk, attempt, limit);
+    const [requirement, assessment] = await page.assess(risk, { attempt, subject, address, ...more }, limit);
     const seconds = (performance.now() - begun) / 1000;
     const established = await page.signIn(risk, requirement, assessment, async (asked) => {
       challenges.push(asked);

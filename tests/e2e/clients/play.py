@@ -30,8 +30,8 @@ def sign_in(risk: object, step: Step) -> object:
         challenges.append(requirement)
         return step["amr"]
 
-    words = step["attempt"], step["subject"], step["address"]
-    requirement, assessment = page.assess(risk, *words, user_agent=step.get("user_agent", ""), **limit)
+    request = page.attempt(step["attempt"], step["subject"], step["address"], **step["more"])
+    requirement, assessment = page.assess(risk, request, **limit)
     seconds = time.monotonic() - begun
     established = page.sign_in(risk, requirement, assessment, challenge)
     return {

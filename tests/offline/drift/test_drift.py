@@ -56,14 +56,20 @@ SHIFTS = {
 
 @pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS.keys())
 def test_a_shifted_signal_is_named_with_its_day(usual: Reference, shift: Shift) -> None:
-    """Only the shifted signal is named, besides the score that depends on it, with the day on which the shift began."""
+    """Only the shifted signal is named, besides the score that depends on it, with the day on which the shift began.
+    From the first day on, the shift is the index less chance; from a later one on, it is larger than that."""
     found = drift(usual, rows(77, 12_000, users=1500, shift=shift))
 
     named = {signal.name: signal for signal in found.drifted}
     assert named.keys() - {SCORE} == {shift.signal}
-    assert named[shift.signal].since == BEGIN + shift.day * DAY
+    one = named[shift.signal]
+    assert one.since == BEGIN + shift.day * DAY
     if shift.missing:
-        assert named[shift.signal].missing_now > named[shift.signal].missing_before + 0.1
+        assert one.missing_now > one.missing_before + 0.1
+    if shift.day == 0:
+        assert one.shift == pytest.approx(one.index - one.noise)
+    else:
+        assert one.shift > one.index
 
 
 @pytest.mark.parametrize(
@@ -207,21 +213,25 @@ def test_every_value_has_one_place(values: list[float]) -> None:
 
 
 def test_parts_add_up(usual: Reference) -> None:
-    """Counts of parts add up to those of the whole, in any order."""
+    """Counts of parts add up to those of the whole, in any order, whether they are counted together or apart."""
     whole = rows(9, 2000)
-    halves = [
-        Batch(whole.times[cut], whole.subjects[cut], whole.vectors[cut]) for cut in (slice(1000), slice(1000, 2000))
-    ]
+    moment = float(whole.times[700])
+    parts = [whole.between(0.0, moment), whole.between(moment), whole.between(math.inf)]
+    assert [len(part.times) for part in parts] == [700, 1300, 0]
     found = []
-    for order in ([whole], halves, halves[::-1]):
-        total = bins_for(usual, NAMES)
+    for order in ([whole], parts, parts[::-1]):
+        apart, together = bins_for(usual, NAMES), bins_for(usual, NAMES)
         for part in order:
             bins = bins_for(usual, NAMES)
-            bins.add(part, scored(MODEL, part.vectors))
-            total += bins
-        found.append((total.histograms(), {day: counts.tolist() for day, counts in sorted(total.days.items())}))
+            for each in (bins, together):
+                each.add(part, scored(MODEL, part.vectors))
+            apart += bins
+        for total in (apart, together):
+            days = {day: counts.tolist() for day, counts in sorted(total.days.items())}
+            found.append((total.histograms(), days, total.rows, total.began, total.ended))
 
-    assert found[0] == found[1] == found[2]
+    assert all(each == found[0] for each in found)
+    assert found[0][2:] == (2000, whole.times[0], whole.times[-1])
 
 
 def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
