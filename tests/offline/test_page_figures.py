@@ -11,8 +11,8 @@ from collections.abc import Callable
 import pytest
 
 from riskd.core.attempt import JOURNEYS
-from riskd.offline import charts
 from riskd.offline.evaluation.table import NAMES
+from riskd.wording import date
 from tests.offline.made_pages import SVG, backtest, backtested, drifted, evaluated, parsed, words
 
 
@@ -124,7 +124,7 @@ def test_days_are_drawn_as_their_figures_say() -> None:
     picture = pictures(backtest())["Share of decisions challenged, by day"]
     ((left, base, right, _, top, _), _), *_ = shapes(picture, "path", "a")
     highest, _, first, last = (words(each) for each in picture.iter(f"{SVG}text"))
-    assert [first, last] == [charts.date(int(groups[at].value) * 86_400) for at in (0, -1)]
+    assert [first, last] == [date(int(groups[at].value) * 86_400) for at in (0, -1)]
     for kind, side in (("lr", "recorded"), ("lc", "candidate")):
         ((line, _),) = shapes(picture, "polyline", kind)
         shares = [100 * getattr(group, side).challenged / group.decisions for group in groups]

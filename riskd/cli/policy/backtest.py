@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.policy import log
 from riskd.cli.terminal import console, print_json, print_table, progress, save
 from riskd.core.requirement import Tier
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +94,6 @@ def _rules(args: argparse.Namespace) -> int:
 
 
 def _heading(out: Console, report: Report, seconds: float) -> None:
-    from riskd.offline.charts import date
 
     counts = report.counts
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)

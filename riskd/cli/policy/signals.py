@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy import log
-from riskd.cli.terminal import print_json, print_table, progress, when
+from riskd.cli.terminal import print_json, print_table, progress
+from riskd.wording import when
 
 if TYPE_CHECKING:
     from riskd.offline.policies.tally import Tally
