@@ -108,6 +108,7 @@ def gather(
         device_offset_min=offset,
         measured_from=parts.edge,
         stale=observed.stale,
+        kept=policy.retention.profile,
     )
     reply = documents[0] if documents else None
     return Gathered(attempt, parts, release, address, keys, assessment_id, context, reply_key, seal, reply)

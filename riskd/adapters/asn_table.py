@@ -13,6 +13,7 @@ from riskd.wording import quantity
 USES: Final = ("hosting", "vpn", "relay", "satellite")
 _HEADER: Final = ["asn", "use", "name"]
 _LARGEST: Final = 2**32 - 1
+_DIGITS: Final = len(str(_LARGEST))
 
 
 def read_asn_table(path: Path) -> dict[int, str]:
@@ -27,7 +28,7 @@ def read_asn_table(path: Path) -> dict[int, str]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#") or (number == 1 and line.split(",") == _HEADER):
             continue
-        mistake = _add(table, next(csv.reader([line])))
+        mistake = _add(table, line)
         if mistake:
             problems.append(Problem(str(path), *mistake, line=number, column=1))
     if problems:
@@ -35,11 +36,15 @@ def read_asn_table(path: Path) -> dict[int, str]:
     return table
 
 
-def _add(table: dict[int, str], row: list[str]) -> tuple[str, str] | None:
+def _add(table: dict[int, str], line: str) -> tuple[str, str] | None:
+    try:
+        row = next(csv.reader([line]))
+    except csv.Error as error:
+        return f"not CSV: {error}", "write asn,use,name"
     if len(row) != len(_HEADER):
         return f"the line has {quantity(len(row), 'field')}", "write asn,use,name"
     number, use = row[0].strip(), row[1].strip()
-    if not (number.isascii() and number.isdigit() and 0 < int(number) <= _LARGEST):
+    if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS and 0 < int(number) <= _LARGEST):
         return f"{number!r} is not an AS number", f"write a whole number from 1 to {_LARGEST}"
     if use not in USES:
         return f"there is no use {use!r}", "write one of " + ", ".join(USES)

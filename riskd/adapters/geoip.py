@@ -196,17 +196,17 @@ class GeoIp:
         if find_spec("maxminddb.extension") is None:
             remedy = "reinstall it from a wheel; pure Python is 10 times slower"
             raise InvalidGeo([Problem("maxminddb", "was built without its C extension", remedy)])
-        files: list[_File] = []
+        files: dict[Path, _File] = {}
         problems: list[Problem] = []
-        for path in paths:
+        for path in dict.fromkeys(paths):
             try:
-                files.append(_open(path))
+                files[path] = _open(path)
             except InvalidGeo as error:
                 problems += error.problems
         problems += _duplicates(files)
         if problems:
             raise InvalidGeo(problems)
-        return cls(files, asn_uses, zones, stale_after)
+        return cls(files.values(), asn_uses, zones, stale_after)
 
     def databases(self) -> tuple[Database, ...]:
         """Descriptions of the open files, for metrics and `riskd geo status`."""
@@ -360,13 +360,14 @@ def _require_text_keys(value: object) -> None:
             _require_text_keys(inner)
 
 
-def _duplicates(files: Iterable[_File]) -> list[Problem]:
+def _duplicates(files: Mapping[Path, _File]) -> list[Problem]:
     problems = []
-    first: dict[tuple[str, int], str] = {}
-    for database in (file.database for file in files):
-        for family in database.families:
-            other = first.setdefault((database.kind, family), database.name)
-            if other is not database.name:
-                what = f"is a second {database.kind} database for IPv{family}, in addition to {other}"
-                problems.append(Problem(database.name, what, "use only one of the two"))
+    first: dict[tuple[str, int], Path] = {}
+    for path, file in files.items():
+        kind = file.database.kind
+        for family in file.database.families:
+            other = first.setdefault((kind, family), path)
+            if other != path:
+                what = f"is a second {kind} database for IPv{family}, in addition to {other}"
+                problems.append(Problem(str(path), what, "use only one of the two"))
     return problems

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.bounds import Asn, Latitude, Longitude, Offset, Radius
-from riskd.core.history import EMPTY, History
+from riskd.core.history import EMPTY, PROFILE_SECONDS, History
 
 SOURCES: Final = {
     "place": "city and coordinates of the address, from the city database",
@@ -152,6 +152,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """The sources of `AGEING` whose facts above come from data older than the settings allow."""
     counted: Mapping[str, float] = {}
     """What counters counted before this attempt, see `counters.counts`. Counts that are unknown are absent."""
+    kept: float = PROFILE_SECONDS
+    """For how many seconds the policy keeps what sign-ins taught: a profile says nothing of earlier."""
 
 
 def coverage(gaps: int, expected: int) -> float:

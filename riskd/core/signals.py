@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from riskd.core.attempt import OPTIONAL, RISK_LEVELS, Attempt, Device, Outside
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.counters import counts
-from riskd.core.history import History, newest
+from riskd.core.history import PROFILE_SECONDS, History, newest
 from riskd.core.marks import Mark
 
 PURPOSE: Final = {
@@ -153,6 +153,7 @@ def context(
     device_offset_min: int | None,
     measured_from: Place | None = None,
     stale: tuple[str, ...] = (),
+    kept: float = PROFILE_SECONDS,
 ) -> Context:
     """The context of an attempt: all its facts, and which of them are missing or stale."""
     gaps = missing(attempt)
@@ -172,6 +173,7 @@ def context(
         missing=tuple(gaps),
         stale=stale,
         counted=counted,
+        kept=kept,
     )
 
 

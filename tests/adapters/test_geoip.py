@@ -174,10 +174,18 @@ def test_each_family_has_its_file(write: Write) -> None:
     assert geo(six).locate(address("1.1.1.1"), JULY)[0] == Missing("place", "not_installed")
 
 
-def test_two_files_for_one_question_are_refused(write: Write) -> None:
-    """A second city database for the same addresses is refused, since the answer must not depend on their order."""
-    with pytest.raises(InvalidGeo, match=r"second city database for IPv4, in addition to GeoIP2-City-Test\.mmdb"):
-        geo(CITY, write("city ipv4", {"1.1.1.0/24": OSLO}))
+def test_two_files_for_one_question_are_refused(tmp_path: Path) -> None:
+    """A second city database for the same addresses is refused, whatever its name is, since the answer must not depend
+    on their order. The same file may be named twice."""
+    for name in ("city.mmdb", CITY.name):
+        (tmp_path / name).write_bytes(CITY.read_bytes())
+        with pytest.raises(InvalidGeo) as caught:
+            geo(CITY, tmp_path / name)
+        assert [(problem.where, problem.what) for problem in caught.value.problems] == [
+            (str(tmp_path / name), f"is a second city database for IPv{family}, in addition to {CITY}")
+            for family in (4, 6)
+        ]
+    assert len(geo(CITY, ASN, Path(str(CITY))).databases()) == 2
 
 
 def test_asn() -> None:
@@ -262,6 +270,16 @@ def test_bad_geo_files_are_refused_with_a_remedy(path: Path) -> None:
     assert problem.where == str(path)
     assert problem.what
     assert problem.remedy
+
+
+@pytest.mark.parametrize("deep", [{"city": {"somewhat": "x"}}, {"subdivisions": [{"somewhat": "x"}]}], ids=str)
+def test_a_field_without_a_textual_name_is_refused(write: Write, deep: dict[str, Any]) -> None:
+    """A file whose fields are not named by text is refused, however deep they are: the C reader would not check it."""
+    file = write("city", {"1.1.1.0/24": {"country": {"iso_code": "NO"}} | deep})
+    text, other = (bytes([kind << 5 | len("somewhat")]) + b"somewhat" for kind in (2, 4))
+    file.write_bytes(file.read_bytes().replace(text, other))
+    with pytest.raises(InvalidGeo, match="a field is named b'somewhat'"):
+        geo(file)
 
 
 def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:

@@ -281,8 +281,24 @@ def test_status_and_lookup_show_what_is_stale(
         monkeypatch.setenv("RISKD_GEO__STALE_DAYS", days)
         assert run("lookup", "1.0.0.1", "--json", "--dir", str(tmp_path)) == OK
         assert json.loads(capsys.readouterr().out)["stale"] == stale
-        assert run("lookup", "1.0.0.1", "--dir", str(tmp_path)) == run("status", "--dir", str(tmp_path)) == OK
-        assert ("stale" in capsys.readouterr().out) is bool(stale)
+        for words in (("lookup", "1.0.0.1"), ("status",)):
+            assert run(*words, "--dir", str(tmp_path)) == OK
+            assert ("stale" in capsys.readouterr().out) is bool(stale)
+
+
+def test_a_directory_stands_for_all_geo_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--dir`, databases that the settings name are ignored. `status` says when each one was built."""
+    for folder in ("named", "given"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}-city.mmdb").write_bytes(city())
+    monkeypatch.setenv("RISKD_GEO__CITY", str(tmp_path / "named" / "named-city.mmdb"))
+    assert run("status", "--dir", str(tmp_path / "given")) == OK
+    shown = capsys.readouterr().out
+    assert "given-city.mmdb" in shown
+    assert "named-city.mmdb" not in shown
+    assert "2026-05-28" in shown
 
 
 def test_nothing_installed_is_not_available(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from riskd.cli.main import main
 from riskd.core.context import Missing, Place, Route
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.pseudonym import Pseudonyms, short
-from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord
+from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord, encode
 from tests.decision_log import SEGMENT, UNKNOWN, WHENCE, decision, outcome, security_event, write
 
 NOON: Final = 1_795_780_800.0
@@ -212,7 +212,8 @@ def test_earlier_security_events_are_shown_with_their_issuer(
 
 def test_security_events_from_before_a_rotation_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Security events under any number of layers are shown, but none of other accounts, domains or peppers; without a
-    pepper, those that can be found."""
+    pepper, those that can be found. Lines that cannot be read are counted, and a line may have its fields in any
+    order."""
     peppers = [b"a pepper of sixteen bytes", b"another of sixteen bytes", b"a third of sixteen bytes.."]
 
     def named(who: str, layers: int, domain: str = "customer") -> dict[str, str]:
@@ -223,6 +224,7 @@ def test_security_events_from_before_a_rotation_are_shown(tmp_path: Path, capsys
     subject = named("alex", 2)["subject"]
     asked = decision(7, NOON, id=subject[:16] + f"{7:016x}", subject=subject)
     foreign = short(Pseudonyms(bytes(16)).digest("", "customer", "domain", ""))
+    reordered = dict(reversed(json.loads(encode(decision(6, NOON))).items()))
     write(
         tmp_path / SEGMENT.replace("jsonl", "jsonl.gz"),
         security_event(7, NOON - 400, "account_disabled", **named("alex", 0)),
@@ -231,6 +233,8 @@ def test_security_events_from_before_a_rotation_are_shown(tmp_path: Path, capsys
         security_event(7, NOON - 100, "credential_change", **named("kim", 1)),
         security_event(7, NOON - 100, "credential_change", **named("alex", 1, "workforce")),
         security_event(7, NOON - 100, "credential_change", **named("alex", 1) | {"keyed": foreign}),
+        b'{"type":"security_event","id":1}',
+        json.dumps(reordered).encode(),
         asked,
     )
     pepper = tmp_path / "pepper"
@@ -243,6 +247,7 @@ def test_security_events_from_before_a_rotation_are_shown(tmp_path: Path, capsys
     found = json.loads(shown(capsys, tmp_path, asked.id, *settings))
     assert [each["kind"] for each in found["events"]] == kinds
     assert [each["subject"] for each in found["events"]] == [named("alex", layers)["subject"] for layers in range(3)]
+    assert [each["line"] for each in found["first_unreadable"]] == [7]
 
 
 def test_events_alone_are_no_assessment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from riskd.core.attempt import DOMAINS, Attempt, Behaviour, Device
 from riskd.core.context import Agent, Place, Route
 from riskd.core.features import vector
-from riskd.core.features.past import standing
-from riskd.core.history import DAY, WEEK
+from riskd.core.features.past import FORGOTTEN, beginning, standing
+from riskd.core.history import DAY, PROFILE_SECONDS, WEEK
 from riskd.core.learn import UNITS
 from riskd.core.left_out import impute_left_out
 from tests.core.builders import (
@@ -203,28 +203,28 @@ def test_failing_buys_nothing(
 )
 def test_how_many_weak_passes_settle_a_value(weeks: list[int], settled: bool) -> None:
     """It takes six weak passes within a week, four across two weeks, or three across three, to settle a value."""
-    account = [2900, *[1] * 26]
     tally = [3000, *[weeks.count(week) for week in range(weeks[-1] + 1)]]
 
-    assert standing(tally, account, (3000 + weeks[-1]) * WEEK)[1] == settled
+    assert standing(tally, FORGOTTEN, (3000 + weeks[-1]) * WEEK)[1] == settled
 
 
 def test_one_pass_with_a_key_settles_and_no_two_without_ever_do() -> None:
     """One pass with a key settles a value at once; two passes without one never do, at any distance."""
-    account = [2900, *[1] * 26]
-
-    assert standing([3000, UNITS], account, 3000 * WEEK)[1]
+    assert standing([3000, UNITS], FORGOTTEN, 3000 * WEEK)[1]
     for second in range(26):
         tally = [3000, 2] if not second else [3000, 1, *[0] * (second - 1), 1]
-        assert not any(standing(tally, account, (3000 + week) * WEEK)[1] for week in range(second, 60))
+        assert not any(standing(tally, FORGOTTEN, (3000 + week) * WEEK)[1] for week in range(second, 60))
 
 
 def test_an_early_value_is_forgotten_when_the_first_weeks_expire() -> None:
-    """A value used once, long ago, does not become the account's own when the account's first weeks expire."""
-    account = [3000, *[1] * 26]
-
-    assert not standing([3000, 1], account, 3025 * WEEK)[1]
-    assert standing([3000, 1], account[:9], 3008 * WEEK)[1]
+    """A value used once, long ago, does not become the account's own when the account's first weeks expire, be it that
+    the table is full or that the policy keeps less."""
+    for kept in (PROFILE_SECONDS, 9 * WEEK):
+        weeks = kept // WEEK
+        account = [3000, *[1] * weeks]
+        for week in range(weeks + 1):
+            now = (3000 + week) * WEEK
+            assert standing([3000, 1], beginning(account, now, kept), now)[1] == (week < weeks - (weeks == 26))
 
 
 ROWS: Final = re.compile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -29,7 +30,7 @@ from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, record
 def sampled(log: list[record.AssessmentRecord], policy: Policy = SHIPPED, label: int = GOOD) -> Samples:
     samples = Samples()
     for one in log:
-        samples.add(policy, replay(policy, one), one.score, label)
+        samples.add(policy, one, replay(policy, one), label)
     return samples
 
 
@@ -76,9 +77,10 @@ def without_bands(name: str) -> str:
 @given(st.lists(st.floats(0.0001, 0.9), min_size=300, max_size=500), st.sampled_from([0.02, 0.05, 0.2]))
 def test_the_bands_are_the_strictest_within_the_budget(scores: list[float], budget: float) -> None:
     """Lowering the first band by one more score could exceed the budget."""
-    samples, replayed = Samples(), replay(SHIPPED, assessment(0))
+    samples, plain = Samples(), assessment(0)
+    replayed = replay(SHIPPED, plain)
     for score in scores:
-        samples.add(SHIPPED, replayed, score, GOOD)
+        samples.add(SHIPPED, replace(plain, score=score), replayed, GOOD)
     found = calibrate(samples, SHIPPED, "login", budget)
     assert found.new is not None
     assert found.friction is not None
@@ -103,47 +105,57 @@ def test_the_distances_of_bands_are_kept() -> None:
 def test_the_true_friction_is_within_the_budget_as_often_as_promised() -> None:
     """Over 400 samples of a known distribution, the budget is exceeded in about one of twenty."""
     random, budget, trials = Random(7), 0.05, 400
-    exceeded, replayed = 0, replay(SHIPPED, assessment(0))
+    exceeded, plain = 0, assessment(0)
+    replayed = replay(SHIPPED, plain)
     for _ in range(trials):
         samples = Samples()
         for _ in range(200):
-            samples.add(SHIPPED, replayed, random.random(), GOOD)
+            samples.add(SHIPPED, replace(plain, score=random.random()), replayed, GOOD)
         found = calibrate(samples, SHIPPED, "login", budget)
         assert found.new is not None
         exceeded += 1 - found.new["STEP_UP"] > budget
     assert exceeded / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
+
+
+ALIKE: Final[dict[str, Callable[[record.AssessmentRecord, int], record.AssessmentRecord]]] = {
+    "account": lambda one, number: replace(one, subject=f"{number:032x}"),
+    "network": lambda one, number: replace(one, facts=replace(one.facts, network=f"192.0.{number}.0/24")),
+    "day": lambda one, number: replace(one, time=NOW + number * 86_400),
+}
+"""Makes a decision one of this account, network or day."""
 
 
 @pytest.mark.slow
 def test_alike_decisions_of_one_account_are_no_further_evidence() -> None:
     """Also where every account has ten decisions, all alike, the budget is exceeded in about one of twenty samples."""
     random, budget, trials = Random(7), 0.1, 200
-    plain = replay(SHIPPED, assessment(0))
-    accounts = [replace(plain, attempt=replace(plain.attempt, subject=f"{number:032x}")) for number in range(150)]
+    replayed = replay(SHIPPED, assessment(0))
+    accounts = [ALIKE["account"](assessment(0), number) for number in range(150)]
     exceeded = 0
     for _ in range(trials):
         samples = Samples()
-        for replayed in accounts:
-            score = random.random()
+        for account in accounts:
+            one = replace(account, score=random.random())
             for _ in range(10):
-                samples.add(SHIPPED, replayed, score, GOOD)
+                samples.add(SHIPPED, one, replayed, GOOD)
         found = calibrate(samples, SHIPPED, "login", budget)
         assert found.new is not None
         exceeded += 1 - found.new["STEP_UP"] > budget
     assert exceeded / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
-def test_alike_decisions_that_are_too_few_are_counted_as_what_they_are_worth() -> None:
-    """A log that would do if its decisions were independent is refused if those of an account are alike; it says how
-    many there are in effect, and a log of as many more is enough."""
-    plain = replay(SHIPPED, assessment(0))
+@pytest.mark.parametrize("kind", ALIKE)
+def test_alike_decisions_that_are_too_few_are_counted_as_what_they_are_worth(kind: str) -> None:
+    """A log that would do if its decisions were independent is refused if those of an account, of a network or of a day
+    are alike; it says how many there are in effect, and a log of as many more is enough."""
+    replayed = replay(SHIPPED, assessment(0))
 
-    def of(accounts: int) -> Calibration:
+    def of(many: int) -> Calibration:
         samples = Samples()
-        for number in range(accounts):
-            one = replace(plain, attempt=replace(plain.attempt, subject=f"{number:032x}"))
+        for number in range(many):
+            one = ALIKE[kind](assessment(0, score=0.9 if number % 100 == 0 else 0.001), number)
             for _ in range(10):
-                samples.add(SHIPPED, one, 0.9 if number % 100 == 0 else 0.001, GOOD)
+                samples.add(SHIPPED, one, replayed, GOOD)
         return calibrate(samples, SHIPPED, "login", 0.02)
 
     refused = of(100)
@@ -161,11 +173,12 @@ def test_too_little_data_is_refused_and_what_is_needed_is_enough(budget: float) 
     assert refused.new is None
     assert refused.refused
     grown = sampled(log)
-    replayed = replay(SHIPPED, assessment(99))
+    one = assessment(99)
+    replayed = replay(SHIPPED, one)
     for _ in range(refused.needed - 1):
-        grown.add(SHIPPED, replayed, 0.001, GOOD)
+        grown.add(SHIPPED, one, replayed, GOOD)
     assert calibrate(grown, SHIPPED, "login", budget).needed == 1
-    grown.add(SHIPPED, replayed, 0.001, GOOD)
+    grown.add(SHIPPED, one, replayed, GOOD)
     assert calibrate(grown, SHIPPED, "login", budget).new is not None
 
 

@@ -25,7 +25,8 @@ from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE
 from riskd.core.stored import Swap, history
 from riskd.engine import Engine
 from riskd.offline.importers import SOURCES
-from riskd.offline.importers.learner import Scope
+from riskd.offline.importers.event import Event
+from riskd.offline.importers.learner import WINDOW, Learner, Scope
 from riskd.offline.importers.run import BATCH, Import, Options, Summary
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release
@@ -494,3 +495,14 @@ def test_a_file_that_is_not_there_is_refused(release: Release, tmp_path: Path) -
     """A missing file is refused by name."""
     with pytest.raises(InvalidFile, match="No such file"):
         imported(engine(release, MemoryStore()), str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("apart", [WINDOW, WINDOW + 1])
+def test_what_is_far_from_the_beginning_of_its_sign_in_is_another_one(release: Release, apart: int) -> None:
+    """A step belongs to a sign-in that began at most `WINDOW` records ago, also if no other sign-in came between."""
+    learner = Learner(engine(release, MemoryStore()), SCOPE)
+    event = Event(
+        time=NOW - 60, subject="ann", address=HOMES[0], user_agent=AGENT, outcome="session_established", sign_in="s"
+    )
+    first, again = learner.deltas(event, 0, NOW), learner.deltas(event, apart, NOW)
+    assert (again == first) == (apart > WINDOW)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, OUTCOMES
 from riskd.offline.importers import SOURCES
 from riskd.offline.importers.event import REASONS, Event, Skipped, Source, methods, moment, number
 from riskd.offline.importers.records import open_input
+from riskd.offline.importers.tally import Count
 
 FOLDER: Final = Path(__file__).parents[1] / "data" / "imports"
 EXPECTED: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "expected.yaml").read_text(encoding="utf-8"))
@@ -153,8 +156,49 @@ def test_any_text_is_a_moment_or_none(words: str) -> None:
     assert isinstance(number(words), float | None)
 
 
-def test_moments() -> None:
-    """Times may have seven fractional digits, a timezone or none, and a space or a T."""
+@pytest.fixture
+def abroad(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose own timezone is not UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_moments(abroad: None) -> None:
+    """Times may have seven fractional digits, a timezone or none, and a space or a T. Without one they are in UTC."""
     expected = datetime(2026, 10, 5, 16, 3, 35, 852714, UTC).timestamp()
     for words in ("2026-10-05T16:03:35.8527147Z", "2026-10-05 18:03:35.852714+02:00", "2026-10-05 16:03:35,852714"):
         assert moment(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(7, 7.0), (" -1.5 ", -1.5), (True, None), ("nan", None), ("-inf", None), (10**400, None), ("7 ms", None)],
+    ids=lambda value: str(value)[:5],
+)
+def test_numbers(value: object, expected: float | None) -> None:
+    """A number is finite, and given as a number or as text."""
+    assert number(value) == expected
+
+
+def test_examples_are_few_and_different() -> None:
+    """Each reason has at most three examples, the first of their kind."""
+    count = Count()
+    for line in range(1, 9):
+        count = count.one_more(line, f"error {line // 2}")
+    assert count == Count(8, ((1, "error 0"), (2, "error 1"), (4, "error 2")))
+
+
+def test_a_change_without_success_teaches_nothing() -> None:
+    """Okta's owner who did not manage to reset the password did not recover the account."""
+    okta = SOURCES["okta"]
+    resets = [row for row in rows(okta) if row.get("eventType") == "user.account.reset_password"]
+    found = [
+        okta.read(replaced(row, ("outcome", "result"), result), "id")
+        for row in resets
+        for result in ("SUCCESS", "FAILURE")
+    ]
+    assert [one.outcome for one in found if isinstance(one, Event)] == ["recovery_completed"]
+    assert Skipped("other_event", "user.account.reset_password without success") in found

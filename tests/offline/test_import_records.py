@@ -82,11 +82,17 @@ def test_pages_may_be_cut_anywhere(file: Path, chunk: int, monkeypatch: pytest.M
 
 
 def test_lines_are_counted(file: Path) -> None:
-    """A record's line is where it begins, in every format."""
+    """A record's line is where it begins, in every format, also if the file begins with blank lines."""
     array = "[\n" + LINES.replace("}\n", "},\n").rstrip(",\n") + "\n]"
-    assert [record.line for record in read(file, LINES)] == list(range(1, 40))
-    assert [record.line for record in read(file, array)] == list(range(2, 41))
-    assert [record.line for record in read(file, 'a,b\n1,"x\ny"\n2,z\n')] == [2, 4]
+    for blank in range(3):
+        for text, lines, expected in (
+            (LINES, False, list(range(1, 40))),
+            (array, False, list(range(2, 41))),
+            ('a,b\n1,"x\ny"\n\n2,z\n', False, [2, 5]),
+            ("a\n\nb\n", True, [1, 3]),
+        ):
+            found = read(file, "\n" * blank + text, lines=lines)
+            assert [record.line - blank for record in found] == expected
 
 
 DAMAGES: Final[dict[str, tuple[str | bytes, list[object], int, str]]] = {
@@ -98,6 +104,12 @@ DAMAGES: Final[dict[str, tuple[str | bytes, list[object], int, str]]] = {
     "an array with something else": ('[{"n":1},\n2,\n{"n":3}]', [1, None, 3], 2, "not a JSON object"),
     "an array with damage": ('[{"n":1},\n}oops', [1, None], 2, "not JSON"),
     "something after an array": ('[{"n":1}]\noops', [1, None], 2, "neither an array"),
+    "something behind the events of an object": (
+        '{"value": [{"n":1}],\n oops}',
+        [1, None],
+        1,
+        "more follows the array",
+    ),
     "a last line that is half written": ('{"n":1}\n{"n":2', [1, None], 2, "cut short"),
     "a row": ("n,m\n1,2\n3\n4,5\n", ["1", None, "4"], 3, "1 columns, where the header has 2"),
     "a row that is not UTF-8": (b"n,m\n1,2\n\xff,4\n5,6\n", ["1", None, "5"], 3, "not UTF-8"),

@@ -19,7 +19,7 @@ from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, dept
 from riskd.offline.evaluation.judging import SCORES as SCORES_OF_BANDS
 from riskd.offline.evaluation.operating import Floats, Ranked
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
-from tests.offline.made_rows import ATTACKS, rows
+from tests.offline.made_rows import ATTACKS, BEGAN, rows
 
 SCORES = st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0]), min_size=1, max_size=40)
 
@@ -156,12 +156,15 @@ def test_depths_are_cut_where_they_say() -> None:
     assert set(depth_of(rows(500))) <= set(DEPTHS)
 
 
-def test_intervals_are_of_subjects_and_not_of_rows() -> None:
-    """Ten copies of a row under one subject count as one observation, under ten subjects as ten."""
+def test_intervals_are_of_subjects_and_of_days_and_not_of_rows() -> None:
+    """Ten copies of a row under one subject or on one day count as one observation; under ten subjects on ten days, as
+    ten."""
     made = rows(600)
-    together = made.where(np.repeat(np.arange(600), 10))
-    together = replace(together, subjects=np.repeat(made.ids, 10))
-    apart = replace(together, subjects=np.arange(6_000).astype(str))
+    copies = made.where(np.repeat(np.arange(600), 10))
+    subjects, days = np.arange(6_000).astype(str), np.tile(np.arange(10) * 61 * 86_400.0, 600)
+    apart = replace(copies, subjects=subjects, times=copies.times + days)
+    of_one_subject = replace(apart, subjects=np.repeat(made.ids, 10))
+    on_one_day = replace(apart, times=np.repeat(np.arange(600) * 86_400.0, 10))
 
     def width(which: Rows) -> float:
         scores = np.nan_to_num(which.vectors[:, which.names.index("address_llr")])
@@ -172,7 +175,8 @@ def test_intervals_are_of_subjects_and_not_of_rows() -> None:
         assert at.low <= at.value <= at.high
         return at.high - at.low
 
-    assert width(together) > 2 * width(apart)
+    assert width(of_one_subject) > 2 * width(apart)
+    assert width(on_one_day) > 1.5 * width(apart)
 
 
 @pytest.mark.parametrize("resamples", [1, 2, 3])
@@ -195,19 +199,24 @@ def test_a_group_that_no_bootstrap_draws_could_be_anything(resamples: int) -> No
     assert (0.0, 1.0) in widths
 
 
-@pytest.mark.parametrize(("subjects", "sure"), [(1, False), (2, False), (3, False), (40, True)])
-def test_the_attacks_on_a_few_subjects_prove_nothing(subjects: int, sure: bool) -> None:
+@pytest.mark.parametrize("what", ["subjects", "days"])
+@pytest.mark.parametrize(("many", "sure"), [(1, False), (2, False), (3, False), (40, True)])
+def test_the_attacks_on_a_few_subjects_or_days_prove_nothing(what: str, many: int, sure: bool) -> None:
     """Where one model finds every attack of a class and the other none, the interval of the difference excludes zero
-    only if the class hit more than three subjects, however many attacks there were."""
+    only if the class hit more than three subjects, on more than three days, however many attacks there were. That of
+    the recall is then exact."""
     made = rows(2_000)
-    rare, attacked = "targeted", [f"{number:032x}" for number in range(subjects)]
+    rare = "targeted"
     of_class = np.flatnonzero(made.attacks == rare)
-    names = made.subjects.copy()
-    names[of_class] = np.resize(attacked, len(of_class))
+    names, times = made.subjects.copy(), made.times.copy()
+    if what == "subjects":
+        names[of_class] = np.resize([f"{number:032x}" for number in range(many)], len(of_class))
+    else:
+        times[of_class] = np.resize(BEGAN + 86_400.0 * np.arange(many), len(of_class))
     base = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
     blind, seeing = (np.where(made.attacks == rare, score, base) for score in (-99.0, 99.0))
     models, differences = judge(
-        replace(made, subjects=names),
+        replace(made, subjects=names, times=times),
         {"candidate": Scored(scores=blind), "champion": Scored(scores=seeing)},
         seed=1,
         resamples=200,
@@ -218,7 +227,8 @@ def test_the_attacks_on_a_few_subjects_prove_nothing(subjects: int, sure: bool) 
 
     assert (told.value, recall.value) == (-1.0, 1.0)
     assert (told.low, told.high) == ((-1.0, -1.0) if sure else (-1.0, 1.0))
-    assert (recall.low, recall.high) == ((1.0, 1.0) if sure else (0.0, 1.0))
+    exact = 0.025 ** (1 / len(of_class))
+    assert (recall.low, recall.high) == pytest.approx((exact if sure else 0.0, 1.0), abs=1e-6)
 
 
 def test_a_difference_to_oneself_is_nothing() -> None:

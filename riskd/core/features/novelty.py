@@ -114,7 +114,7 @@ def _upgraded(past: Past, table: str, value: str, now: float) -> bool:
     """Whether another version of the same browser or system is settled: browsers update every few weeks."""
     product = value.rpartition(" ")[0]
     return any(
-        standing(known or past.account, past.account, now)[1]
+        standing(known or past.account, past.began, now)[1]
         for other, known in (getattr(past.profile.tallies, table) or UNCOUNTED).items()
         if product and other.rpartition(" ")[0] == product
     )

@@ -15,10 +15,15 @@ SETTLED: Final = 2.0
 """Trusted units from which a value is settled: taught by one proof with a key, or six weaker ones; fewer over weeks."""
 
 
+FORGOTTEN: Final = -1
+"""The beginning of an account of which only later weeks are remembered: no value is as old as that."""
+
+
 class Past(Struct, frozen=True):
     """What proven sign-ins taught, with regard to one attempt.
 
     - `account`: the tally of the subject's sign-ins; `total`: their decayed units, 0 at a cold start.
+    - `began`: the week of the account's first sign-in, `FORGOTTEN` if earlier ones may have been dropped.
     - `settled`: by table, the units of sign-ins with this attempt's value, 0 if the value is not settled (see
       `standing`). Empty at a cold start.
     - `probation`: by table, the trusted units of a known value that is not settled.
@@ -31,6 +36,7 @@ class Past(Struct, frozen=True):
     profile: History
     account: list[int]
     total: float
+    began: int
     settled: dict[str, float]
     probation: dict[str, float]
     domain: Tallies
@@ -58,17 +64,28 @@ def read_past(context: Context) -> Past | None:
     }
     popularity = {table: counted_since(history.tallies.sign_in, "", since) for table, history in shared.items()}
     account = profile.tallies.account
-    total = units(account, now)
-    settled, probation = _trust(profile.tallies, context.values, account, total, now) if total else ({}, {})
+    total, began = units(account, now), beginning(account, now, context.kept)
+    settled, probation = _trust(profile.tallies, context.values, began, total, now) if total else ({}, {})
     everyone = counted_since(domain.tallies.sign_in, "", since)
     at_address, at_network = owners(remembered.address.profile, now), owners(remembered.network.profile, now)
     return Past(
-        profile, account, total, settled, probation, domain.tallies, everyone, popularity, since, at_address, at_network
+        profile,
+        account,
+        total,
+        began,
+        settled,
+        probation,
+        domain.tallies,
+        everyone,
+        popularity,
+        since,
+        at_address,
+        at_network,
     )
 
 
 def _trust(
-    tallies: Tallies, values: dict[str, str], account: list[int], total: float, now: float
+    tallies: Tallies, values: dict[str, str], began: int, total: float, now: float
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Compute `settled` and `probation` of a `Past`."""
     found, probation = {}, {}
@@ -79,21 +96,29 @@ def _trust(
         elif not known:
             found[table] = total
         elif table not in RHYTHM:
-            own, settled = standing(known, account, now)
+            own, settled = standing(known, began, now)
             found[table] = own if settled else 0.0
             if not settled:
                 probation[table] = own
     return found, probation
 
 
-def standing(known: list[int], account: list[int], now: float) -> tuple[float, bool]:
+def beginning(account: list[int], now: float, kept: float) -> int:
+    """The week in which an account with this tally of sign-ins began; `FORGOTTEN` if earlier weeks may have been
+    dropped, because the table is full or the profile is `kept` no longer."""
+    if not account or account[0] <= int(now // WEEK) - OLDEST + 1 or account[0] <= (now - kept) // WEEK:
+        return FORGOTTEN
+    return account[0]
+
+
+def standing(known: list[int], began: int, now: float) -> tuple[float, bool]:
     """The trusted units of a value with the tally `known`, and whether it is settled: regarded as the account's own.
 
     Values that an account started with are settled at once, as long as its start is remembered; so the first login
     after a registration is nothing new. Later values are on probation until they have `SETTLED` trusted units. Age
     alone does not settle them: a single sign-in by a thief never makes the thief's device the owner's.
     """
-    if known[0] <= account[0] > int(now // WEEK) - OLDEST + 1:
+    if known[0] <= began:
         own = units(known, now)
         return own, own > 0
     own = trusted(known, now)

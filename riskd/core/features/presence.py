@@ -58,7 +58,7 @@ def _always(past: Past, table: str, now: float) -> bool:
     The table must have values.
     """
     without = _without(past.account, list(getattr(past.profile.tallies, table).values()))
-    return not without or not standing(without, past.account, now)[1]
+    return not without or not standing(without, past.began, now)[1]
 
 
 def _without(account: list[int], values: list[list[int]]) -> list[int]:

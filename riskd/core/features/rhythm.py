@@ -105,10 +105,10 @@ def _hour(past: Past, hour: str, now: float) -> float:
 def _llr(tallies: list[list[int] | None], past: Past, now: float, population: float) -> float:
     """The log-likelihood ratio of the values with these tallies. If none of them is settled, they count as never used,
     as a guard against poisoning."""
-    account, total, own = past.account, past.total, 0.0
+    began, total, own = past.began, past.total, 0.0
     for known in tallies:
         if known:
-            own += standing(known, account, now)[0]
-    if own < SETTLED and not any(standing(known, account, now)[1] for known in tallies if known):
+            own += standing(known, began, now)[0]
+    if own < SETTLED and not any(standing(known, began, now)[1] for known in tallies if known):
         own = 0.0
     return bounded(population / smoothed(min(own / total, 1.0), total, population))

@@ -84,7 +84,7 @@ def _ending(base: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def _rows(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
     with target.readable():
         for batch in result.to_arrow_reader(ROWS):
-            yield from zip(*[column.to_pylist() for column in batch.columns], strict=True)
+            yield from zip(*[column.to_pylist(maps_as_pydicts="strict") for column in batch.columns], strict=True)
 
 
 def _views(as_of: float) -> Iterator[str]:

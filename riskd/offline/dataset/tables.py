@@ -43,6 +43,7 @@ COLUMNS: Final[dict[str, _Column]] = {
     "missing": (_WORDS, lambda line: _named(line.facts.missing)),
     "causes": (_WORDS, lambda line: line.causes),
     "lists": (_WORDS, lambda line: line.lists),
+    "counted": (pa.map_(_TEXT, _NUMBER), lambda line: list(line.facts.counted.items())),
     "coverage": (_NUMBER, lambda line: line.coverage),
     "release": (_TEXT, lambda line: line.release),
     "model": (_TEXT, lambda line: line.model),

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from riskd.core.drift import Histogram, Reference
 from riskd.core.forest import Forest
+from riskd.offline.clusters import GROUPS, group
 from riskd.offline.drift.statistics import Counts, design_effects
 
-GROUPS: Final = 64
-"""Random groups of subjects from which the design effect is estimated."""
 SCORE: Final = "score"
 """The name of the signal that is the model's log-odds."""
 DAY: Final = 86_400.0
@@ -66,13 +65,13 @@ class Bins:
         if not len(batch.times):
             return
         days, day = np.unique((batch.times // DAY).astype(np.int64), return_inverse=True)
-        group = np.array([zlib.crc32(subject.encode()) % GROUPS for subject in batch.subjects])
+        groups = np.array([group(subject) for subject in batch.subjects])
         by_day = np.zeros((len(days), len(self.cuts), self.size), dtype=np.int64)
         for row, (name, cuts) in enumerate(self.cuts.items()):
             values = log_odds if name == SCORE else batch.vectors[:, self._columns[name]]
             place = np.where(np.isnan(values), 0, np.searchsorted(cuts, values) + 1)
             by_day[:, row] = _counted(day, place, len(days), self.size)
-            self.groups[:, row] += _counted(group, place, GROUPS, self.size)
+            self.groups[:, row] += _counted(groups, place, GROUPS, self.size)
         for number, counts in zip(days.tolist(), by_day, strict=True):
             self.days[number] = self.days[number] + counts if number in self.days else counts
         self.rows += len(batch.times)

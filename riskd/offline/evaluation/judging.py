@@ -1,12 +1,13 @@
 """Compares scores on the same rows: recall at a false-positive rate, by class and history, and step-ups by segment.
 
-Every figure is computed once over all rows, and again over each bootstrap sample of their subjects. All models use the
-same samples, so that differences between two models have intervals of their own.
+Every figure is computed once over all rows, and again over each bootstrap sample. A sample draws subjects with all
+their rows. Attacks of one campaign resemble each other, too, so they are drawn again by day, and the wider interval
+counts. All models use the same samples, so that differences between two models have intervals of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,7 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.document import Reauthentication as Cost
 from riskd.offline.evaluation.operating import Floats, Ranked, shares
+from riskd.offline.intervals import share
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 
 DEPTHS: Final = {"none": 0.0, "1 to 4": 5.0, "5 to 19": 20.0, "20 and more": np.inf}
@@ -44,7 +46,10 @@ ANY: Final = "fraud"
 """The name for attacks of unknown class."""
 Counts = NDArray[np.uint8]
 """How often each row was drawn, in one byte: 200 samples of a million rows are held at once."""
+Figures = NDArray[np.float64]
+"""A figure over all rows, then over each sample; shape (2, 1 + samples), with frauds by subject and by day."""
 _LEVEL: Final = (0.025, 0.975)
+_DAY: Final = 86_400.0
 
 
 class Scored(Struct, frozen=True, kw_only=True):
@@ -71,6 +76,13 @@ class _Key(Struct, frozen=True):
     rate: str
 
 
+class _Draw(Struct, frozen=True):
+    """How often each good row and each fraud was drawn: good rows by subject, frauds by subject and by day."""
+
+    good: Counts
+    frauds: tuple[Counts, Counts]
+
+
 def judge(
     rows: Rows, scored: Mapping[str, Scored], *, seed: int, resamples: int, candidate: str
 ) -> tuple[dict[str, Judged], tuple[Difference, ...]]:
@@ -79,7 +91,7 @@ def judge(
     Rows whose label is unknown are ignored. There must be at least one good and one fraudulent row.
     """
     frame = _Frame(rows)
-    draws = [frame.everybody(), *(frame.draw(seed, number) for number in range(resamples))]
+    draws = [frame.everything(), *(frame.draw(seed, number) for number in range(resamples))]
     figures = {
         name: {key: values for part in _parts(frame, one, draws) for key, values in part.items()}
         for name, one in scored.items()
@@ -101,13 +113,13 @@ def judge(
     return models, differences
 
 
-def _counterpart(figures: Mapping[_Key, Floats], key: _Key) -> Floats:
+def _counterpart(figures: Mapping[_Key, Figures], key: _Key) -> Figures:
     """The same figure of another model. For a class left out of training, a model that was not trained without it is
     represented by its usual recall of that class."""
     return figures[key] if key in figures else figures[_Key("class", key.name, key.rate)]
 
 
-def _parts(frame: _Frame, one: Scored, draws: list[Counts]) -> list[dict[_Key, Floats]]:
+def _parts(frame: _Frame, one: Scored, draws: list[_Draw]) -> list[dict[_Key, Figures]]:
     parts = [frame.figures(one.scores, draws, frame.keys)]
     for attack, scores in one.left_out.items():
         if attack in frame.attacks:
@@ -124,6 +136,7 @@ class _Frame:
         self.good, self.fraud = np.flatnonzero(chosen), np.flatnonzero(fraud)
         _, subjects = np.unique(rows.subjects, return_inverse=True)
         self.subjects: NDArray[np.intp] = subjects
+        _, self._days = np.unique(rows.times[self.fraud] // _DAY, return_inverse=True)
         attacks = np.where(rows.attacks[self.fraud] == HONEST, ANY, rows.attacks[self.fraud])
         depths = depth_of(rows)[self.fraud]
         self.attacks = tuple(map(str, np.unique(attacks)))
@@ -157,65 +170,85 @@ class _Frame:
         """The number of rows in a figure's denominator."""
         return int(self._groups[key.part][key.name].sum())
 
-    def everybody(self) -> Counts:
+    def everything(self) -> _Draw:
         """Each row once."""
-        return np.ones(len(self.subjects), dtype=np.uint8)
+        frauds = np.ones(len(self.fraud), dtype=np.uint8)
+        return _Draw(np.ones(len(self.good), dtype=np.uint8), (frauds, frauds))
 
-    def draw(self, seed: int, number: int) -> Counts:
-        """How often each row is in a bootstrap sample: as many subjects as there are, drawn with replacement, with all
-        their rows."""
-        count = int(self.subjects.max()) + 1
-        drawn = np.random.default_rng((seed, number)).integers(count, size=count)
-        often: Counts = np.minimum(np.bincount(drawn, minlength=count), 255).astype(np.uint8)[self.subjects]
-        return often
+    def draw(self, seed: int, number: int) -> _Draw:
+        """How often each row is in a bootstrap sample: as many subjects (or days) as there are, drawn with replacement,
+        with all their rows."""
+        random = np.random.default_rng((seed, number))
+        by_subject, by_day = _often(random, self.subjects), _often(random, self._days)
+        return _Draw(by_subject[self.good], (by_subject[self.fraud], by_day))
 
-    def figures(self, scores: Floats, draws: list[Counts], keys: list[_Key]) -> dict[_Key, Floats]:
+    def figures(self, scores: Floats, draws: list[_Draw], keys: list[_Key]) -> dict[_Key, Figures]:
         """Each figure over each sample."""
         good, fraud = scores[self.good], scores[self.fraud]
         ranked = Ranked(good)
-        estimates = {key: np.full(len(draws), np.nan) for key in keys}
-        for rate, share in RATES.items():
+        estimates = {key: np.full((2, len(draws)), np.nan) for key in keys}
+        for rate, wanted in RATES.items():
             of_rate = [key for key in keys if key.rate == rate]
             honest = [key for key in of_rate if key.part == "segment"]
             attacks = [key for key in of_rate if key.part != "segment"]
-            for chosen, rows, values in ((honest, self.good, good), (attacks, self.fraud, fraud)):
-                if not chosen:
-                    continue
-                groups = np.stack([self._groups[key.part][key.name] for key in chosen])
-                for number, often in enumerate(draws):
-                    chances = ranked.threshold(share, often[self.good].astype(np.float64)).challenged(values)
-                    group_shares = shares(chances, often[rows].astype(np.float64), groups)
-                    for key, value in zip(chosen, group_shares, strict=True):
-                        estimates[key][number] = value
+            honest_groups, attack_groups = (
+                np.array([self._groups[key.part][key.name] for key in chosen]) for chosen in (honest, attacks)
+            )
+            for number, draw in enumerate(draws):
+                threshold = ranked.threshold(wanted, draw.good.astype(np.float64))
+                if honest:
+                    chances = threshold.challenged(good)
+                    found = shares(chances, draw.good.astype(np.float64), honest_groups)
+                    for key, value in zip(honest, found, strict=True):
+                        estimates[key][:, number] = value
+                chances = threshold.challenged(fraud)
+                for way, often in enumerate(draw.frauds):
+                    found = shares(chances, often.astype(np.float64), attack_groups)
+                    for key, value in zip(attacks, found, strict=True):
+                        estimates[key][way, number] = value
         return estimates
 
-    def operating(self, probabilities: Floats, draws: list[Counts]) -> tuple[OperatingPoint, ...]:
+    def operating(self, probabilities: Floats, draws: list[_Draw]) -> tuple[OperatingPoint, ...]:
         """The operating points of all journeys, then of each, at each of `SCORES`."""
-        hits, totals = [], []
-        for rows, groups in ((self.good, self._good_on), (self.fraud, self._fraud_on)):
-            beyond = (probabilities[rows, None] >= np.array(SCORES)).astype(np.float64)
-            weighted = (groups * often[rows] for often in draws)
-            sums = [(each @ beyond, each.sum(axis=1, keepdims=True)) for each in weighted]
-            hits.append(np.array([inside for inside, _ in sums]))
-            totals.append(np.array([whole.repeat(len(SCORES), axis=1) for _, whole in sums]))
-        good, fraud = hits
+        good, everyone = _beyond(probabilities[self.good], self._good_on, (draw.good for draw in draws))
+        both = [
+            _beyond(probabilities[self.fraud], self._fraud_on, (draw.frauds[way] for draw in draws)) for way in (0, 1)
+        ]
+        fraud, attacks = (np.stack(each) for each in zip(*both, strict=True))
 
         def estimate(part: Floats, whole: Floats, place: tuple[int, int]) -> Estimate:
-            at = (slice(None), *place)
+            part, whole = (np.broadcast_to(each, fraud.shape)[..., place[0], place[1]] for each in (part, whole))
             with np.errstate(invalid="ignore"):
-                return _estimate(int(whole[0][place]), part[at] / whole[at])
+                return _estimate(int(whole[0, 0]), part / whole)
 
         return tuple(
             OperatingPoint(
                 journey=journey,
                 score=score,
-                friction=estimate(good, totals[0], (row, column)),
-                recall=estimate(fraud, totals[1], (row, column)),
+                friction=estimate(good, everyone, (row, column)),
+                recall=estimate(fraud, attacks, (row, column)),
                 precision=estimate(fraud, good + fraud, (row, column)),
             )
             for row, journey in enumerate(self._journeys)
             for column, score in enumerate(SCORES)
         )
+
+
+def _often(random: np.random.Generator, clusters: NDArray[np.intp]) -> Counts:
+    """How often each row is drawn with its cluster, if as many clusters as there are are drawn with replacement."""
+    count = int(clusters.max()) + 1
+    drawn = np.bincount(random.integers(count, size=count), minlength=count)
+    often: Counts = np.minimum(drawn, 255).astype(np.uint8)[clusters]
+    return often
+
+
+def _beyond(probabilities: Floats, groups: Floats, often: Iterable[Counts]) -> tuple[Floats, Floats]:
+    """How many rows of each group have at least each of `SCORES`, and how many there are, over each sample; shape
+    (samples, groups, scores)."""
+    beyond = (probabilities[:, None] >= np.array(SCORES)).astype(np.float64)
+    sums = [(each @ beyond, each.sum(axis=1, keepdims=True)) for each in (groups * weights for weights in often)]
+    hits, totals = (np.array(each) for each in zip(*sums, strict=True))
+    return hits, totals
 
 
 def depth_of(rows: Rows) -> NDArray[np.str_]:
@@ -228,20 +261,30 @@ def depth_of(rows: Rows) -> NDArray[np.str_]:
     return named
 
 
-def _estimate(total: int, values: Floats, least: float = 0.0) -> Estimate:
+def _estimate(total: int, values: Figures, least: float = 0.0) -> Estimate:
     """The figure over all rows, which is the first value, and quantiles of the others, those of the bootstraps.
 
     A bootstrap that drew nobody of the group says nothing, so it counts as the least possible value for the lower bound
     and as the largest, 1, for the upper one. Otherwise the attacks on one subject would give an interval of no width.
+    Of the two ways to draw, the wider interval counts. A share of 0 or 1 in every sample has the exact interval of so
+    many independent rows (Clopper and Pearson 1934).
     """
-    if not total or np.isnan(values[0]):
+    value = float(values[0, 0])
+    if not total or np.isnan(value):
         return Estimate(total, None, None, None)
-    drawn = values[1:] if len(values) > 1 else values
-    bounds = (np.quantile(np.nan_to_num(drawn, nan=end), at) for at, end in zip(_LEVEL, (least, 1.0), strict=True))
-    return Estimate(total, *(float(np.round(value, 6)) for value in (values[0], *bounds)))
+    drawn = values[:, 1:] if values.shape[1] > 1 else values
+    lows, highs = (
+        np.quantile(np.nan_to_num(drawn, nan=end), at, axis=1) for at, end in zip(_LEVEL, (least, 1.0), strict=True)
+    )
+    wider = int(np.argmax(highs - lows))
+    low, high = float(lows[wider]), float(highs[wider])
+    if low == high == value in (0.0, 1.0) and least == 0.0:
+        exact = share(round(value * total), total)
+        low, high = exact.low, exact.high
+    return Estimate(total, *(float(np.round(each, 6)) for each in (value, low, high)))
 
 
-def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Floats], draws: list[Counts]) -> Judged:
+def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Figures], draws: list[_Draw]) -> Judged:
     def estimates(part: Part) -> dict[str, dict[str, Estimate]]:
         by_name: dict[str, dict[str, Estimate]] = {}
         for key, values in figures.items():

@@ -21,13 +21,13 @@ _TOP: Final = 24
 _WORDS: Final = """
 <p><small>An attack is <b>found</b> when it scores above the threshold that this share of good rows exceeds (<b>false
 positives</b>). Rows at the threshold are drawn by lot, so that models with few distinct scores are judged at the same
-rate. Intervals are 95 % bootstraps over subjects; attacks of one campaign resemble each other, so true intervals are
-wider. Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of
-thumb count a new device, a new country and impossible travel. Large boosted trees are 400 trees on the same rows
-without riskd's limits. <b>Friction</b>, <b>recall</b> and <b>precision</b> of a band are the shares of good rows and of
-attacks with at least its score, and of attacks among both; where attacks are rarer than in these rows, precision is
-lower. Simulated attackers are not real ones: use these figures to compare models, and expect lower
-ones in production.</small></p>
+rate. Intervals are 95 % bootstraps: of subjects and, because attacks of one campaign resemble each other, of the days
+of attacks; the wider counts. Freeman is the published formula over address and user agent, from riskd's own
+log-likelihood ratios. Rules of thumb count a new device, a new country and impossible travel. Large boosted trees are
+400 trees on the same rows without riskd's limits. <b>Friction</b>, <b>recall</b> and <b>precision</b> of a band are
+the shares of good rows and of attacks with at least its score, and of attacks among both; where attacks are rarer
+than in these rows, precision is lower. Simulated attackers are not real ones: use these figures to compare models,
+and expect lower ones in production.</small></p>
 """
 
 

@@ -41,7 +41,7 @@ def markdown(evaluation: Evaluation) -> str:
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
             f" {date(data.first)} to {date(data.last)}:"
             f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
-            f" Intervals: 95 %, {evaluation.resamples} bootstraps of the subjects.{late(data)}"
+            f" Intervals: 95 %, {evaluation.resamples} bootstraps of subjects, and of days of attacks.{late(data)}"
         ),
         "",
         *_section("Recall by class of attack", recalls(models)),

@@ -57,7 +57,7 @@ class Learner:
             return Skipped("outside_window")
         if time <= now - PROFILE_SECONDS:
             return Skipped("too_old")
-        _, known = self._open.get(event.sign_in, (0, None)) if event.sign_in else (0, None)
+        first, known = self._known(event.sign_in, at)
         deltas: tuple[Delta, ...] = ()
         begins = known is None
         if known is None:
@@ -70,7 +70,7 @@ class Learner:
             known, more = learn.settle(known, outcome, time)
             deltas += more
         if event.sign_in:
-            self._keep(event.sign_in, at, known)
+            self._open[event.sign_in] = first, known
         left = tuple([delta for delta in deltas if delta.expires > now])
         return Skipped("too_old") if begins and not left else left
 
@@ -107,11 +107,9 @@ class Learner:
         remembered = time > now - SEQUENCE_SECONDS
         return receipt, learn.attempt_deltas(attempt, seen.keys, time) if remembered else ()
 
-    def _keep(self, sign_in: str, at: int, receipt: learn.Receipt) -> None:
-        """Remember a sign-in in progress, and forget those that began more than `WINDOW` records ago."""
-        begun, _ = self._open.get(sign_in, (at, receipt))
-        self._open[sign_in] = begun, receipt
-        oldest = next(iter(self._open))
-        while self._open[oldest][0] < at - WINDOW:
-            del self._open[oldest]
-            oldest = next(iter(self._open))
+    def _known(self, sign_in: str, at: int) -> tuple[int, learn.Receipt | None]:
+        """Where a sign-in began, and its receipt; None if it begins here. Forgets those that began more than `WINDOW`
+        records ago."""
+        while self._open and next(iter(self._open.values()))[0] < at - WINDOW:
+            del self._open[next(iter(self._open))]
+        return self._open.get(sign_in, (at, None))

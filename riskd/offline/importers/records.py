@@ -264,12 +264,12 @@ def _log(text: _Text) -> Iterator[Record]:
 
 def _table(text: _Text) -> Iterator[Record]:
     """CSV (RFC 4180) with a header, separated by commas or semicolons."""
-    lines = text.lines()
+    begun, lines = text.line, text.lines()
     header = next(lines, "")
     rows = csv.reader(_before(header, lines), delimiter=";" if header.count(";") > header.count(",") else ",")
     columns: list[str] = []
     while True:
-        number = rows.line_num + 1
+        number = begun + rows.line_num
         try:
             row = next(rows, None)
         except csv.Error as error:

@@ -6,13 +6,12 @@ scores. So there is one number to find, a threshold, and every good decision has
 
 The threshold is an order statistic of those scores. So the true share beyond it is within the budget with the
 confidence of the one-sided Clopper-Pearson bound (1934), whatever the distribution of scores: it is the tolerance limit
-of Wilks (1941). Decisions on one account resemble each other, so they count as fewer: divided by their design effect.
+of Wilks (1941). Decisions resemble each other, so they count as fewer: divided by their design effect (`clusters`).
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,8 @@ from msgspec.structs import replace
 from riskd.core.decide import decide, satisfied
 from riskd.core.policy import Journey, Policy
 from riskd.core.record import AssessmentRecord
-from riskd.offline.drift.bins import GROUPS
-from riskd.offline.drift.statistics import Counts, design_effects
+from riskd.offline import clusters
+from riskd.offline.clusters import KINDS, SIZE, Counts
 from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
 from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
@@ -45,12 +44,12 @@ class Sample:
 
     `unavoidable` decisions are challenged whatever the bands are: by rules, gaps or cold start. The score of every
     other decision is in the list of the laxest band whose tier it does not satisfy; decisions that satisfy every tier
-    are in no list. All are counted by random group of accounts; `groups` has the group of each score.
+    are in no list. All are counted by group (`clusters`); `groups` has the places of each score.
     """
 
     def __init__(self, bands: int) -> None:
-        self.totals = np.zeros(GROUPS, dtype=np.int64)
-        self.unavoidable = np.zeros(GROUPS, dtype=np.int64)
+        self.totals = np.zeros(SIZE, dtype=np.int64)
+        self.unavoidable = np.zeros(SIZE, dtype=np.int64)
         self.scores = [array("d") for _ in range(bands)]
         self.groups = [array("B") for _ in range(bands)]
 
@@ -67,26 +66,22 @@ class Sample:
     @property
     def total(self) -> int:
         """The number of decisions."""
-        return int(self.totals.sum())
+        return clusters.total(self.totals)
 
     def challenged(self, edges: Sequence[float]) -> Share:
         """The share that is challenged if the bands begin at these scores. Each bound is one-sided at `TAIL`."""
-        hits = self._hits(edges)
-        return share(int(hits.sum()), self.total, 1 - 2 * TAIL, self._effect(hits))
+        return clusters.share_of(self._hits(edges), self.totals, 1 - 2 * TAIL)
 
     def effect(self, edges: Sequence[float]) -> float:
-        """The design effect of that share: how many decisions count as one, because those on an account are alike."""
-        return self._effect(self._hits(edges))
+        """The design effect of that share: how many decisions count as one, because some are alike."""
+        return clusters.effect(self._hits(edges), self.totals)
 
     def _hits(self, edges: Sequence[float]) -> Counts:
         hits = self.unavoidable.copy()
         for scores, groups, edge in zip(self.scores, self.groups, edges, strict=True):
-            beyond = np.frombuffer(groups, np.uint8)[np.frombuffer(scores) >= edge]
-            hits += np.bincount(beyond, minlength=GROUPS)
+            beyond = np.frombuffer(groups, np.uint8).reshape(-1, KINDS)[np.frombuffer(scores) >= edge]
+            hits += np.bincount(beyond.ravel(), minlength=SIZE)
         return hits
-
-    def _effect(self, hits: Counts) -> float:
-        return design_effects(np.stack([hits, self.totals - hits], axis=1))[0]
 
 
 class Samples:
@@ -104,17 +99,17 @@ class Samples:
         self.tally += other.tally
         return self
 
-    def add(self, policy: Policy, replayed: Replayed, score: float, label: int) -> None:
+    def add(self, policy: Policy, record: AssessmentRecord, replayed: Replayed, label: int) -> None:
         """Add one decision of known outcome."""
-        name = replayed.attempt.journey
+        name, score = record.journey, record.score
         journey = policy.journeys[name]
         sample = self.by_journey.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
         attempt, context = replayed.attempt, replayed.context
-        group = zlib.crc32(attempt.subject.encode()) % GROUPS
-        sample.totals[group] += 1
+        places = list(clusters.groups(record))
+        sample.totals[places] += 1
         without = decide(policy, attempt, context, BELOW, replayed.hits)
         if without.raised and not without.requirement.satisfied:
-            sample.unavoidable[group] += 1
+            sample.unavoidable[places] += 1
             return
         for scores, groups, tier in zip(sample.scores, sample.groups, journey.bands.tiers[1:], strict=True):
             suspect = name == "session" and tier > journey.floor
@@ -122,9 +117,9 @@ class Samples:
             if tier > without.tier and not met:
                 if score < 1.0:
                     scores.append(score)
-                    groups.append(group)
+                    groups.extend(places)
                 else:
-                    sample.unavoidable[group] += 1  # beyond every band
+                    sample.unavoidable[places] += 1  # beyond every band
                 return
 
 
@@ -165,7 +160,7 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
         elif not _by_its_bands(policy, record):
             samples.tally.counts["tenants_own_bands"] += 1
         elif label in (GOOD, FRAUD):
-            samples.add(policy.of(record.tenant), replay(policy, record), record.score, label)
+            samples.add(policy.of(record.tenant), record, replay(policy, record), label)
             _count(samples.tally, record)
         else:
             samples.tally.counts["without_verdict"] += 1
@@ -204,7 +199,7 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
         refused, needed = _refused(good, journey, budget, effect)
         if refused:
             return replace(calibration, refused=refused, needed=needed)
-        allowed = most_hits(good.total, budget, TAIL, effect) - int(good.unavoidable.sum())
+        allowed = most_hits(good.total, budget, TAIL, effect) - clusters.total(good.unavoidable)
         edges = _edges(good, journey, allowed)
         found = good.effect(edges)
     return replace(
@@ -227,7 +222,7 @@ def _refused(good: Sample, journey: Journey, budget: float, effect: float) -> tu
         known = f"{quantity(good.total, 'good decision')}{alike}"
         what = f"{known} cannot show that at most {budget * 100:.3g} % of them are challenged"
         return what, fewest - good.total
-    unavoidable = int(good.unavoidable.sum())
+    unavoidable = clusters.total(good.unavoidable)
     if unavoidable <= most_hits(good.total, budget, TAIL, effect):
         return "", 0
     others = share(unavoidable, good.total, effect=effect)

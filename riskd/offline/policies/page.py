@@ -20,8 +20,9 @@ _HEAD: Final = (
 _WORDS: Final = """
 <p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
 <b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of fraud that is challenged.
-<b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are exact (Clopper
-and Pearson 1934) at 95 %. The scores are those of the log, unless a model is named.
+<b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are those of
+Clopper and Pearson (1934) at 95 %; decisions of one account, from one network and of one day resemble each other, so
+they count as fewer. The scores are those of the log, unless a model is named.
 """
 _LABELS: Final = {
     "outcomes": """<b>Good</b>: confirmed legitimate, or a challenge, a recovery or the sign-in was passed and nobody

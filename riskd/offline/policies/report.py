@@ -13,7 +13,8 @@ from msgspec import Struct
 from riskd.core.errors import Problem
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
-from riskd.offline.intervals import Share, share
+from riskd.offline.clusters import Cells, Counts, added, share_of, total
+from riskd.offline.intervals import Share
 from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN, LabelSource
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
 
@@ -21,7 +22,7 @@ VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""
 _BASELINE: Final = state(Tier.BASELINE, satisfied=True)
 _DENY: Final = state(Tier.DENY, satisfied=False)
-Codes = Mapping[int, int]
+Codes = Cells[int]
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -146,8 +147,8 @@ def report(
         counts={name: count for name, count in sorted(tally.counts.items()) if count},
         first_unreadable=tally.counts.first,
         differences=sum(
-            count
-            for (_, dimension, _, code), count in tally.cells.items()
+            total(cell)
+            for (_, dimension, _, code), cell in tally.cells.items()
             if dimension == "all" and before(code) != after(code)
         ),
         domains=domains,
@@ -175,32 +176,35 @@ def challenged(state: int) -> bool:
 
 
 def _side(codes: Codes, state_of: Mapping[int, int]) -> Side:
-    challenges = {code: count for code, count in codes.items() if challenged(state_of[code])}
-    known = Counter({name: _sum(codes, name) for name in (GOOD, FRAUD)})
-    met = Counter({name: _sum(challenges, name) for name in (GOOD, FRAUD, UNPROVEN)})
+    challenges = Cells({code: cell for code, cell in codes.items() if challenged(state_of[code])})
+    good, fraud = _labelled(challenges, GOOD), _labelled(challenges, FRAUD)
     return Side(
-        challenged=sum(challenges.values()),
-        refused=sum(count for code, count in challenges.items() if state_of[code] == _DENY),
-        unproven=met[UNPROVEN],
-        friction=share(met[GOOD], known[GOOD]),
-        recall=share(met[FRAUD], known[FRAUD]),
-        precision=share(met[FRAUD], met[FRAUD] + met[GOOD]),
+        challenged=_number(challenges),
+        refused=sum(total(cell) for code, cell in challenges.items() if state_of[code] == _DENY),
+        unproven=total(_labelled(challenges, UNPROVEN)),
+        friction=share_of(good, _labelled(codes, GOOD)),
+        recall=share_of(fraud, _labelled(codes, FRAUD)),
+        precision=share_of(fraud, fraud + good),
     )
 
 
-def _sum(codes: Codes, wanted: int) -> int:
-    return sum(count for code, count in codes.items() if label(code) == wanted)
+def _labelled(codes: Codes, wanted: int) -> Counts:
+    return added(cell for code, cell in codes.items() if label(code) == wanted)
+
+
+def _number(codes: Codes) -> int:
+    return sum(map(total, codes.values()))
 
 
 def group(value: str, codes: Codes) -> Group:
     """The figures of the cells of one value."""
     return Group(
         value=value,
-        decisions=sum(codes.values()),
-        good=_sum(codes, GOOD),
-        fraud=_sum(codes, FRAUD),
-        stricter=sum(count for code, count in codes.items() if after(code) // 2 > before(code) // 2),
-        laxer=sum(count for code, count in codes.items() if after(code) // 2 < before(code) // 2),
+        decisions=_number(codes),
+        good=total(_labelled(codes, GOOD)),
+        fraud=total(_labelled(codes, FRAUD)),
+        stricter=sum(total(cell) for code, cell in codes.items() if after(code) // 2 > before(code) // 2),
+        laxer=sum(total(cell) for code, cell in codes.items() if after(code) // 2 < before(code) // 2),
         recorded=_side(codes, {code: before(code) for code in codes}),
         candidate=_side(codes, {code: after(code) for code in codes}),
     )
@@ -208,10 +212,10 @@ def group(value: str, codes: Codes) -> Group:
 
 def _domain(tally: Tally, policy: Policy, model: str) -> DomainReport:
     domain = policy.domain
-    cells: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
-    for (owner, dimension, value, code), count in tally.cells.items():
+    cells: dict[str, dict[str, Codes]] = defaultdict(lambda: defaultdict(Cells))
+    for (owner, dimension, value, code), cell in tally.cells.items():
         if owner == domain:
-            cells[dimension][value][code] += count
+            cells[dimension][value][code] = cell
     rules = _rules(policy, cells)
     return DomainReport(
         domain=domain,
@@ -235,8 +239,8 @@ def _domain(tally: Tally, policy: Policy, model: str) -> DomainReport:
 
 def _moves(codes: Codes) -> dict[str, dict[str, int]]:
     moves: dict[str, Counter[str]] = defaultdict(Counter)
-    for code, count in codes.items():
-        moves[_tier(before(code))][_tier(after(code))] += count
+    for code, cell in codes.items():
+        moves[_tier(before(code))][_tier(after(code))] += total(cell)
     return {tier.name: dict(moves[tier.name]) for tier in Tier if tier.name in moves}
 
 
@@ -245,10 +249,10 @@ def _tier(of: int) -> str:
 
 
 def _values(values: Mapping[str, Codes]) -> tuple[Group, ...]:
-    ranked = sorted(values, key=lambda value: (-sum(values[value].values()), value))
-    rest: Counter[int] = Counter()
+    ranked = sorted(values, key=lambda value: (-_number(values[value]), value))
+    rest: Codes = Cells()
     for value in ranked[VALUES:]:
-        rest.update(values[value])
+        rest += values[value]
     largest = [group(value, values[value]) for value in ranked[:VALUES]]
     return tuple([*largest, group(f"{len(ranked) - VALUES} others", rest)] if rest else largest)
 
@@ -258,22 +262,22 @@ def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[Ru
     rules = {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
     uses = []
     for name, rule in rules.items():
-        hits = cells["rule"].get(name, {})
-        fraud, good = _sum(hits, FRAUD), _sum(hits, GOOD)
-        judged = sum(_sum(cells["journey"].get(journey, {}), FRAUD) for journey in rule.journeys)
+        hits = cells["rule"].get(name, Cells())
+        fraud, good = _labelled(hits, FRAUD), _labelled(hits, GOOD)
+        judged = sum((_labelled(cells["journey"].get(journey, Cells()), FRAUD) for journey in rule.journeys), added(()))
         uses.append(
             RuleUse(
                 name=name,
                 tier=rule.tier.name,
                 shadow=rule.shadow,
                 journeys=rule.journeys,
-                hits=sum(hits.values()),
-                alone=sum(cells["alone"].get(name, {}).values()),
-                good=good,
-                fraud=fraud,
-                unproven=_sum(hits, UNPROVEN),
-                precision=share(fraud, fraud + good),
-                recall=share(fraud, judged),
+                hits=_number(hits),
+                alone=_number(cells["alone"].get(name, Cells())),
+                good=total(good),
+                fraud=total(fraud),
+                unproven=total(_labelled(hits, UNPROVEN)),
+                precision=share_of(fraud, fraud + good),
+                recall=share_of(fraud, judged),
             )
         )
     return tuple(sorted(uses, key=lambda use: -use.hits))
@@ -290,8 +294,8 @@ def _overlaps(tally: Tally, domain: str, hits: Mapping[str, int]) -> tuple[Overl
 
 
 def _scores(policy: Policy, journey: str, values: Mapping[str, Codes]) -> Scores:
-    bins = [values.get(f"{journey} {number}", {}) for number in range(BINS)]
-    known = [(_sum(codes, GOOD), _sum(codes, FRAUD), sum(codes.values())) for codes in bins]
+    bins = [values.get(f"{journey} {number}", Cells()) for number in range(BINS)]
+    known = [(total(_labelled(codes, GOOD)), total(_labelled(codes, FRAUD)), _number(codes)) for codes in bins]
     bands = policy.journeys[journey].bands
     return Scores(
         journey,

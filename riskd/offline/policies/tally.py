@@ -2,7 +2,7 @@
 
 Every count is a cell: identity domain, dimension, value of the dimension, and a code that combines the outcome, the
 recorded state and the candidate's. All figures of the reports are sums of cells. So the tallies of segments can be
-added, and a new figure needs no new counting.
+added, and a new figure needs no new counting. A cell counts by group, because decisions resemble each other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.requirement import Tier
 from riskd.counts import Counts
+from riskd.offline.clusters import Cells, groups
 from riskd.offline.outcomes import LABELS
 from riskd.offline.policies.replay import Replayed
 
@@ -70,7 +71,7 @@ class Tally:
     """Additive counts. `counts`: lines of the log by what was done with them."""
 
     def __init__(self) -> None:
-        self.cells: Counter[tuple[str, str, str, int]] = Counter()
+        self.cells: Cells[tuple[str, str, str, int]] = Cells()
         self.pairs: Counter[tuple[str, str, str]] = Counter()
         self.counts = Counts()
         self.releases: Counter[tuple[str, str]] = Counter()
@@ -80,7 +81,7 @@ class Tally:
 
     def __iadd__(self, other: Tally) -> Tally:
         """Add the counts of another part."""
-        self.cells.update(other.cells)
+        self.cells += other.cells
         self.pairs.update(other.pairs)
         self.counts.add(other.counts)
         self.releases.update(other.releases)
@@ -95,14 +96,14 @@ class Tally:
         after = state(ruling.tier, satisfied=ruling.requirement.satisfied)
         before = state(Tier[record.tier], satisfied=record.satisfied)
         code = (label * STATES + before) * STATES + after
-        domain, cells = record.domain, self.cells
+        domain, count, places = record.domain, self.cells.count, groups(record)
         for dimension, value in self._segments(record, replayed.context, attack):
-            cells[domain, dimension, value, code] += 1
+            count((domain, dimension, value, code), places)
         causes = _causes(policy, record.score, replayed) if ruling.raised else ()
         for cause in causes:
-            cells[domain, "cause", cause, code] += 1
+            count((domain, "cause", cause, code), places)
         if replayed.hits:
-            self._rules(domain, policy, record, replayed, code)
+            self._rules(policy, record, replayed, code, places)
         if before != after:
             self._example(record, replayed, causes, LABELS[label])
         names = [hit.rule for hit in replayed.hits if not hit.shadow]
@@ -136,18 +137,20 @@ class Tally:
         self._tenants.add(tenant)
         return tenant
 
-    def _rules(self, domain: str, policy: Policy, record: AssessmentRecord, replayed: Replayed, code: int) -> None:
+    def _rules(
+        self, policy: Policy, record: AssessmentRecord, replayed: Replayed, code: int, places: tuple[int, ...]
+    ) -> None:
         """Count each hit, whether it is the only reason for the tier (for a shadow rule: would be), and pairs of
         hits."""
-        hits, cells = replayed.hits, self.cells
+        hits, domain, count = replayed.hits, record.domain, self.cells.count
         acting = [hit for hit in hits if not hit.shadow]
         without = decide(policy, replayed.attempt, replayed.context, record.score, ()).tier if acting else None
         for hit in hits:
-            cells[domain, "rule", hit.rule, code] += 1
+            count((domain, "rule", hit.rule, code), places)
             tier = replayed.ruling.tier if hit.shadow or without is None else without
             others = max([tier, *(other.tier for other in acting if other is not hit)])
             if hit.tier > others:
-                cells[domain, "alone", hit.rule, code] += 1
+                count((domain, "alone", hit.rule, code), places)
         for at, hit in enumerate(hits):
             for other in hits[at + 1 :]:
                 self.pairs[domain, hit.rule, other.rule] += 1

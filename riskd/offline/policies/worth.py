@@ -23,6 +23,7 @@ from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.signals import PURPOSE
+from riskd.offline.clusters import Cells, groups
 from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready, scored
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import Side, group
@@ -91,7 +92,7 @@ class Weighed:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.cells: dict[tuple[str, str], Counter[int]] = {}
+        self.cells: dict[tuple[str, str], Cells[int]] = {}
         self.came: Counter[tuple[str, str]] = Counter()
         self.moved: Counter[tuple[str, str]] = Counter()
 
@@ -99,7 +100,8 @@ class Weighed:
         """Add the counts of another part."""
         self.tally += other.tally
         for key, cells in other.cells.items():
-            self.cells.setdefault(key, Counter()).update(cells)
+            mine = self.cells.setdefault(key, Cells())
+            mine += cells
         self.came.update(other.came)
         self.moved.update(other.moved)
         return self
@@ -124,7 +126,7 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
     policy = policy.of(record.tenant)
     expected = policy.journeys[record.journey].postures
     before = _state(policy, record)
-    absent = {gap.source for gap in record.facts.missing}
+    absent, places = {gap.source for gap in record.facts.missing}, groups(record)
     for name, sources in SETS.items():
         imagined = without(record, sources)
         if imagined != record or not sources.isdisjoint(expected):
@@ -133,7 +135,8 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
         else:
             after = before
         key = record.domain, name
-        weighed.cells.setdefault(key, Counter())[(label * STATES + before) * STATES + after] += 1
+        code = (label * STATES + before) * STATES + after
+        weighed.cells.setdefault(key, Cells()).count(code, places)
         if not sources <= absent:
             weighed.came[key] += 1
             weighed.moved[key] += abs(imagined.log_odds - record.log_odds) >= NOTICEABLE
@@ -172,7 +175,7 @@ def _unasked(policy: Policy, name: str, sources: frozenset[str]) -> Policy:
 
 def worths(weighed: Weighed, domain: str, model: str) -> Worths:
     """The figures of a domain, one row per signal."""
-    groups = {name: group(name, weighed.cells.get((domain, name), {})) for name in SETS}
+    groups = {name: group(name, weighed.cells.get((domain, name), Cells())) for name in SETS}
     whole = groups["all of these"]
     return Worths(
         domain=domain,

@@ -302,6 +302,7 @@ def _unmapped(one: AssessmentRecord, facts: Facts) -> Unmapped:
         causes=one.causes,
         contributions={name: value for name, value in (one.contributions or {}).items() if value},
         attributes=one.attributes,
+        counted=dict(facts.counted),
         request_id=one.request_id,
         session=one.session,
         federation=one.federation,

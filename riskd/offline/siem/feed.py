@@ -229,11 +229,8 @@ def _arriving(descriptor: int) -> Iterator[list[bytes]]:
     rest = b""
     while chunk := os.read(descriptor, CHUNK):
         first, *lines = chunk.split(b"\n")
-        rest = (rest + first)[: LONGEST + 1]
-        if lines:
-            *whole, last = rest, *lines
-            yield whole
-            rest = last
+        *whole, rest = (rest + first)[: LONGEST + 1], *lines
+        yield whole
     if rest:
         yield [rest]
 

@@ -163,6 +163,7 @@ class Unmapped(Struct, frozen=True, kw_only=True, omit_defaults=True):
     contributions: dict[str, float] = {}
     """Contributions other than 0."""
     attributes: dict[str, str] = {}
+    counted: dict[str, float] = {}
     request_id: str = ""
     session: Authenticated | None = None
     federation: Authenticated | None = None

@@ -27,6 +27,7 @@ from riskd.core.record import AssessmentRecord
 from riskd.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
+from riskd.offline.dataset import reading, tables
 from riskd.offline.dataset.compact import Dataset, Filed
 from riskd.offline.dataset.manifest import TABLES, commit, required
 from riskd.offline.dataset.tables import WHOSE
@@ -251,6 +252,21 @@ def test_features_that_come_later_have_columns_from_then_on(desk: Desk) -> None:
     }
     assert "feature_of_the_future" in columns
     assert required(desk.target).features == names
+
+
+def test_a_column_of_a_newer_version_is_null_in_older_rows(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset that was begun without a column is read, extended and rewritten with it; older rows are null there."""
+    with monkeypatch.context() as older:
+        older.delitem(tables.COLUMNS, "counted")
+        desk.compact()
+    first = record.decode(desk.lines[0])
+    assert isinstance(first, AssessmentRecord)
+    newer = replace(first, id=f"{first.id[:16]}{'f' * 16}", facts=replace(first.facts, counted={"a.attempts_1h": 2.0}))
+    write(desk.log / "20390101T000000.000000-w0-9.jsonl", record.encode(newer))
+    desk.compact()
+    counted = reading.table(desk.target, required(desk.target), "assessments").to_table()["counted"].to_pylist()
+    assert [each for each in counted if each is not None] == [[("a.attempts_1h", 2.0)]]
+    assert len(counted) > 1
 
 
 def test_lines_that_only_another_version_can_read_are_taken_in_by_it(

@@ -26,7 +26,7 @@ from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
 from tests.decision_log import SEGMENT, types, write
 from tests.doubles import ListLog
-from tests.offline.town import lived
+from tests.offline.town import COUNTING, lived
 
 
 class Asked:
@@ -35,7 +35,7 @@ class Asked:
     def __init__(self, directory: Path) -> None:
         self.log, self.place = directory / "log", directory / "set"
         log = ListLog()
-        lived(log, 100, seed=4, gossip=0.3)
+        lived(log, 100, seed=4, gossip=0.3, release=COUNTING)
         self.lines = log.lines
         write(self.log / SEGMENT, *log.lines)
         self.settings = ["--set", f"state.dir={directory}", "--set", f"log.dir={self.log}"]
@@ -122,6 +122,18 @@ def test_a_query_shows_values_unchanged(asked: Asked, capsys: pytest.CaptureFixt
     ]
     assert asked.query("SELECT id FROM assessments WHERE false", "--json") == 0
     assert said(capsys) == []
+
+
+def test_counts_can_be_queried(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """What counters counted is a column by the names that conditions use; unknown counts are null."""
+    lines = [line for line in map(record.decode, asked.lines) if isinstance(line, AssessmentRecord)]
+    sql = "SELECT counted, counted['plan.subjects_24h'] AS accounts FROM assessments ORDER BY written, row"
+    assert asked.query(sql, "--json") == 0
+    rows = said(capsys)
+    counted = [dict(line.facts.counted) for line in lines]
+    assert [row["counted"] for row in rows] == counted
+    assert [row["accounts"] for row in rows] == [each.get("plan.subjects_24h") for each in counted]
+    assert 0 < sum(map(bool, counted)) < len(counted)
 
 
 def test_security_events_can_be_queried(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ WHOLE: Final = replace(
         route=Route(64500, "Example Hosting", hosting=True, anonymizer="vpn"),
         agent=Agent("Chrome", "142", "Windows", "11", "desktop", automated=True),
         missing=(Missing("fingerprint", "not_sent"),),
+        counted={"payee_id.subjects_24h": 3.0},
     ),
     log_odds=-0.3216,
     score=0.4203,

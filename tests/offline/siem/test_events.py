@@ -137,6 +137,30 @@ def test_each_outcome_of_a_login_has_its_event(kind: str) -> None:
     assert (said["class_uid"], said["activity_id"], said.get("status_id")) == CAME[kind]
 
 
+@pytest.mark.parametrize(
+    ("amr", "several"),
+    [
+        ((), None),
+        (("pwd",), None),
+        (("pwd", "kba"), None),
+        (("pwd", "otp"), True),
+        (("hwk", "pin"), True),
+        (("mfa",), True),
+        (("pwd", "unheard"), None),
+    ],
+)
+def test_several_factors_are_of_several_kinds(amr: tuple[str, ...], several: bool | None) -> None:
+    """`is_mfa` is said of methods of different kinds, or of the claim itself; else nothing is said."""
+    assert written(told("challenge_passed", amr=amr)).get("is_mfa") is several
+
+
+def test_messages_say_what_happened() -> None:
+    """The message of an outcome and the title of a finding say what happened, and to what kind of attempt."""
+    passed, fraud = (written(told(kind, journey="profile_update")) for kind in ("challenge_passed", FRAUD))
+    assert passed["message"] == "Challenge passed: profile update of customer"
+    assert fraud["message"] == fraud["finding_info"]["title"] == "Confirmed fraud: profile update of customer"
+
+
 def test_no_assessment_is_a_logon() -> None:
     """An assessment is never exported as a logon; only outcomes say whether somebody logged on."""
     assert {written(record)["activity_name"] for record, _ in ANSWERS.values()} == {"Preauth", "Payment"}

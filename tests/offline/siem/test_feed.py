@@ -323,7 +323,7 @@ def test_a_line_of_a_stream_is_exported_at_once(pipe: tuple[int, int]) -> None:
 
 
 def test_an_endless_line_takes_bounded_memory(pipe: tuple[int, int]) -> None:
-    """An endless line is dropped, the next one is read, and a truncated last line is counted."""
+    """An endless line is dropped, the next one is read, and a truncated last line is counted; both are named."""
     reading, writing = pipe
     one = encode(decision(1, TIME))
 
@@ -337,3 +337,4 @@ def test_an_endless_line_takes_bounded_memory(pipe: tuple[int, int]) -> None:
     assert uids([event for batch in streamed(reading, converter) for event in batch]) == ["0001"]
     writer.join()
     assert converter.counts == {"assessments": 1, "unreadable": 2}
+    assert [(one.where, one.line) for one in converter.counts.first] == [("the stream", 1), ("the stream", 3)]

@@ -1,0 +1,90 @@
+"""Counts of decisions that resemble each other, and intervals of their shares.
+
+Decisions of one account resemble each other, and so do those from one network and those of one day: an office, an
+attack, an outage. They count as fewer: divided by the design effect of the share (Kish 1965), the largest of these
+three kinds. It is estimated from random groups of accounts, of networks and of days (Wolter 2007, *Introduction to
+Variance Estimation*).
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskd.core.record import AssessmentRecord
+from riskd.offline.intervals import LEVEL, Share, share
+
+GROUPS: Final = 64
+"""Random groups of each kind."""
+KINDS: Final = 3
+"""Groups of accounts, of networks and of days."""
+SIZE: Final = KINDS * GROUPS
+_DAY: Final = 86_400.0
+Counts = NDArray[np.int64]
+"""Decisions in each group, shape (`SIZE`,): of each kind, one after the other. Every kind counts every decision."""
+Key = TypeVar("Key")
+
+
+def group(name: str) -> int:
+    """The random group of an account or a network."""
+    return zlib.crc32(name.encode()) % GROUPS
+
+
+def groups(record: AssessmentRecord) -> tuple[int, ...]:
+    """The places of a decision in `Counts`, one of each kind."""
+    of_kind = group(record.subject), group(record.facts.network), int(record.time // _DAY) % GROUPS
+    return tuple([kind * GROUPS + one for kind, one in enumerate(of_kind)])
+
+
+class Cells(dict[Key, "array[int]"]):
+    """Counts by key. Those of several parts of a log can be added."""
+
+    def count(self, key: Key, places: Iterable[int]) -> None:
+        """Count one decision, given its places in `Counts`."""
+        cell = self.get(key)
+        if cell is None:
+            cell = self[key] = array("q", bytes(8 * SIZE))
+        for place in places:
+            cell[place] += 1
+
+    def __iadd__(self, other: Mapping[Key, array[int]]) -> Cells[Key]:
+        """Add the counts of another part."""
+        for key, cell in other.items():
+            mine = self.get(key)
+            self[key] = cell[:] if mine is None else array("q", added((mine, cell)).tobytes())
+        return self
+
+
+def added(cells: Iterable[array[int]]) -> Counts:
+    """The counts of several cells together."""
+    counts: Counts = sum((np.frombuffer(cell, np.int64) for cell in cells), np.zeros(SIZE, np.int64))
+    return counts
+
+
+def total(counts: array[int] | Counts) -> int:
+    """The number of decisions."""
+    return int(sum(counts[:GROUPS]))
+
+
+def share_of(hits: Counts, whole: Counts, level: float = LEVEL) -> Share:
+    """The share of the hits in the whole, with the interval of as many independent decisions as these are worth."""
+    return share(total(hits), total(whole), level, effect(hits, whole))
+
+
+def effect(hits: Counts, whole: Counts) -> float:
+    """How many decisions count as one: the largest design effect of the share over the kinds of groups, at least 1.
+
+    That of one kind is the mean of `statistics.design_effects` of hits and misses.
+    """
+    part, many = total(hits), total(whole)
+    if not 0 < part < many:
+        return 1.0
+    off = (hits - part / many * whole).reshape(KINDS, GROUPS)
+    filled = np.count_nonzero(whole.reshape(KINDS, GROUPS), axis=1)
+    varied = filled / np.maximum(filled - 1, 1) * (off**2).sum(axis=1)
+    return max(1.0, float(varied.max()) / (part * (1 - part / many)))

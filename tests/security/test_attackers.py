@@ -1,0 +1,140 @@
+"""Attackers who take their time: what histories that others can write gain them, and what those cost the owner.
+
+Each attack is played against an engine with the shipped policies and models and a clock of its own. The victim has
+signed in on one device at home for eight weeks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from riskd.adapters.memory import MemoryStore
+from riskd.core import learn
+from riskd.core.assess import Release
+from riskd.core.assessment import Assessment
+from riskd.core.attempt import Outcome
+from riskd.core.history import DAY, HOUR
+from riskd.core.requirement import Tier
+from riskd.engine import Engine
+from tests.bench import parts, release
+from tests.cases.world import NOW, TableGeo, attempt, facts
+
+__all__ = ["release"]
+HOMES: Final[dict[str, dict[str, Any]]] = {
+    "alex": {"who": "alex", "with": "laptop", "from": "home"},
+    "sam": {"who": "sam", "with": "laptop", "from": "home"},
+    "batch": {"who": "batch", "with": "service", "from": "cloud"},
+}
+"""How each owner always came."""
+THIEF: Final = {"with": "copied_browser", "from": "london_proxy"}
+"""A copy of the owner's browser on a line in the owner's country."""
+
+
+class Service:
+    """An engine, its clock, and accounts with eight weeks of sign-ins."""
+
+    def __init__(self, release: Release) -> None:
+        self.now, store = NOW, MemoryStore()
+        for day in range(56, 0, -2):
+            for home in HOMES.values():
+                keys, context = facts(attempt(home), TableGeo({}), NOW - day * DAY, store)
+                store.write(learn.lesson_deltas(learn.lesson(attempt(home), context, keys), 1), (), NOW, 1.0)
+        self._engine = Engine(parts(store=store, clock=lambda: self.now), release)
+
+    def assess(self, **words: object) -> Assessment:
+        self.now += 0.01
+        return self._engine.assess(attempt(words), 10.0)
+
+    def passes(self, **words: object) -> Assessment:
+        """Somebody does what is required, and it is reported."""
+        answer = self.assess(**words)
+        self._tell(answer, "challenge_passed")
+        self._tell(answer, "session_established")
+        return answer
+
+    def _tell(self, answer: Assessment, kind: str) -> None:
+        self.now += 0.01
+        self._engine.record(Outcome(assessment_id=answer.id, kind=kind), 10.0)
+
+    def owner(self, who: str, journey: str) -> Assessment:
+        """The owner at home, within an hour-old session if the journey needs one."""
+        words: dict[str, Any] = HOMES[who] | {"journey": journey}
+        if journey == "recovery":
+            words["credential_result"] = "not_checked"
+        elif journey != "login":
+            words["session"] = {"start_time": "1h ago", "authentication_time": "1h ago", "amr": ["pwd"]}
+        return self.assess(**words)
+
+
+def guesses(service: Service, who: str) -> None:
+    """Two hundred wrong passwords at once, from a hundred addresses."""
+    for number in range(200):
+        address = {"client_ip": f"5.9.{number % 100}.10"}
+        service.assess(who=who, **{"from": "hosting", "with": "script"}, network=address, credential_result="failed")
+
+
+def recoveries(service: Service, who: str) -> None:
+    """Forty recoveries of the account, none of them completed."""
+    for _ in range(40):
+        service.assess(who=who, **THIEF, journey="recovery", credential_result="not_checked")
+
+
+ATTACKS: Final[Mapping[str, Callable[[Service, str], None]]] = {"guesses": guesses, "recoveries": recoveries}
+JOURNEYS: Final = ("login", "recovery", "profile_update", "payment", "session")
+ASKED: Final = {("alex", "payment"): Tier.STEP_UP}
+"""Where guesses or recoveries by others cost the owner more than the floor: one code."""
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("who", HOMES)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_nobody_can_keep_the_owner_out(release: Release, attack: str, who: str, journey: str) -> None:
+    """Whoever has no password and is elsewhere may guess and begin recoveries as often as he likes: on the owner's own
+    device at home every journey asks for its floor, but for a customer's payment, which asks for a code."""
+    service = Service(release)
+    floor = service.owner(who, journey).requirement.tier
+    ATTACKS[attack](service, who)
+
+    assert service.owner(who, journey).requirement.tier in (floor, ASKED.get((who, journey)))
+
+
+@pytest.mark.parametrize("who", HOMES)
+def test_attempts_of_others_are_forgotten_within_a_day(release: Release, who: str) -> None:
+    """Twenty-six hours after the last attempt the owner's score is what it would be without any."""
+    attacked, quiet = Service(release), Service(release)
+    for attack in ATTACKS.values():
+        attack(attacked, who)
+    attacked.now = quiet.now = attacked.now + 26 * HOUR
+
+    assert attacked.owner(who, "login").score == quiet.owner(who, "login").score
+
+
+@pytest.mark.parametrize("strange", [{"with": "new_phone"}, {"device": {"device_id": ""}}])
+def test_guessing_is_still_seen_on_a_strange_device(release: Release, strange: dict[str, Any]) -> None:
+    """The owner's known device is spared, not the account: on another device, or without one, the right password that
+    follows five wrong ones is asked for more."""
+    service = Service(release)
+    guesses(service, "alex")
+
+    assert "PASSWORD_GUESSING" in {reason.code for reason in service.assess(**HOMES["alex"] | strange).reasons}
+
+
+@pytest.mark.parametrize("days", [30, 60, 90, 182])
+def test_one_pass_gains_little_however_short_the_retention(release: Release, days: int) -> None:
+    """One pass with a code does not make a thief's device the owner's, also not when all that is remembered of the
+    account is as young as that pass."""
+    policy = release.policies["customer"]
+    policy = replace(policy, retention=replace(policy.retention, profile=days * DAY))
+    service = Service(replace(release, policies={**release.policies, "customer": policy}))
+    first = service.passes(**THIEF)
+    scores = []
+    for _ in range(0, days + 14, 2):
+        service.now += 2 * DAY
+        service.passes()
+        scores.append(service.assess(**THIEF).score)
+
+    assert min(scores) > first.score / 2
