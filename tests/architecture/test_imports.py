@@ -69,7 +69,7 @@ def test_a_function_of_the_command_line_imports_only_what_would_slow_its_start()
     """An import inside a function is of a module that the start does not load; all others are at the top."""
     loaded = set(run(sys.executable, "-c", "import sys, riskd.cli.main; print(*sys.modules)").stdout.split())
     early = [
-        f"{path}:{each.lineno}"
+        f"{path}: {function.name}: {imported(each)}"
         for path in sorted((ROOT / "riskd" / "cli").rglob("*.py"))
         if "client" not in path.parts
         for function in ast.walk(ast.parse(path.read_text()))
