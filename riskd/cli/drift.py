@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import add_span, log_of, moment, number
 from riskd.cli.extras import require
 from riskd.cli.model.opening import add_models, loaded, opened
-from riskd.cli.policy.log import left_out
+from riskd.cli.policy.decisions import left_out
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, save
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem
