@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -27,6 +26,7 @@ from riskd.core.policy import Bands, Journey, Policy, ladder
 from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler, Evaluate, Rule
+from riskd.wording import date
 
 _TENANT_KEYS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_networks", "learning_until")
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -223,8 +223,7 @@ class _Reader:
     def _learning(self, node: yaml.Node | None) -> float:
         until = self.document.date(node, "learning_until")
         if node is not None and self._now is not None and 0.0 < until <= self._now:
-            date = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
-            self.document.wrong(node, "learning_ended", "remove it, or set a later day", date=date)
+            self.document.wrong(node, "learning_ended", "remove it, or set a later day", date=date(until))
         return until
 
     def _levels(self, node: yaml.Node | None) -> tuple[float, float] | None:
