@@ -12,7 +12,7 @@ import msgspec
 
 from riskd.cli import rows, settings
 from riskd.cli.arguments import moment, whole_number
-from riskd.cli.terminal import print_table, progress, save
+from riskd.cli.terminal import console, print_table, progress, save
 from riskd.cli.version import version
 from riskd.config import data_directory, release_folders
 from riskd.core.errors import UNDECODABLE, InvalidModel, InvalidSettings, Problem
@@ -20,8 +20,11 @@ from riskd.core.features import DEFINITIONS
 from riskd.progress import Begin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from riskd.adapters.model_registry import Registry
-    from riskd.offline.evaluating import Question
+    from riskd.core.forest import Forest
+    from riskd.offline.evaluating import Contender, Question
     from riskd.offline.evaluation.document import Evaluation
     from riskd.offline.training.recipe import Training
 
@@ -132,12 +135,12 @@ def _room(directory: Path) -> None:
 def show(evaluation: Evaluation) -> None:
     """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
-    from riskd.offline.evaluation.table import figures, late
+    from riskd.offline.evaluation.table import figures, notes
 
     data = evaluation.data
-    print(
+    console().print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{late(data)}"
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}"
     )
     for rate in RATES:
         print_table(*figures(evaluation, rate))
@@ -163,13 +166,28 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
     return beside if beside.is_dir() else registry.path(domain, version)
 
 
-def _learned(bundle: Path, registry: Registry, domain: str) -> frozenset[str]:
-    """The classes of attack that a bundle, and what it was boosted on, were trained on. Raises InvalidModel."""
+def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training | None]:
+    """How a bundle was trained, and what it was boosted on; None where that is not known. Raises InvalidModel."""
+    from riskd.adapters.model_file import read_manifest
+    from riskd.core.errors import InvalidModel
+
     training = _training(bundle)
     if training is None:
-        return frozenset()
-    below = _learned(_base(bundle, registry, domain, training.base), registry, domain) if training.base else frozenset()
-    return below | training.attacks.keys()
+        return [None] if read_manifest(bundle).kind == "trained" else []
+    if not training.base:
+        return [training]
+    try:
+        base = _base(bundle, registry, domain, training.base)
+    except InvalidModel:
+        return [training, None]
+    return [training, *_trainings(base, registry, domain)]
+
+
+def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
+    from riskd.offline.evaluating import Contender
+
+    samples = tuple([training.seen if training else "" for training in trainings])
+    return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
 
 
 def _training(bundle: Path) -> Training | None:
@@ -189,7 +207,7 @@ def _training(bundle: Path) -> Training | None:
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
-    from riskd.offline.evaluating import Contender, Question
+    from riskd.offline.evaluating import Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe
     from riskd.offline.training.split import ages_of
@@ -198,7 +216,8 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     shipped, served = Registry(data_directory("models")), Registry(release_folders(settings.given(args).settings)[1])
     champion = Path(args.champion) if args.champion else served.champion(args.domain)
     forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
-    training = _training(args.bundle)
+    trainings = _trainings(args.bundle, shipped, args.domain)
+    training = trainings[0] if trainings else None
     recipe = training.recipe if training else Recipe()
     base = _base(args.bundle, shipped, args.domain, training.base) if training and training.base else None
     parts, _, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
@@ -216,11 +235,12 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
         rows=judged.where(early),
         ages=ages[early],
         labels=labels,
-        candidate=Contender(version=args.bundle.name, forest=forests[0]),
-        champion=Contender(version=champion.name, forest=forests[1]),
+        candidate=_contender(args.bundle, forests[0], trainings),
+        champion=_contender(champion, forests[1], _trainings(champion, shipped, args.domain)),
         material=material,
         recipe=recipe if training and not args.no_left_out else None,
-        learned=_learned(base, shipped, args.domain) if base else frozenset(),
+        learned=frozenset(name for below in trainings[1:] if below for name in below.attacks),
+        prior=training.recipe.prior if training else None,
         seed=args.seed,
         resamples=args.resamples,
     )

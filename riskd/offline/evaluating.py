@@ -33,6 +33,7 @@ from riskd.offline.evaluation.operating import Floats
 from riskd.offline.outcomes import LabelSource
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
+from riskd.offline.training.seen import sample, share
 from riskd.offline.training.train import Fitted, Material, base_log_odds, fit
 from riskd.offline.training.weights import unreported, weights
 from riskd.progress import Begin, Progress
@@ -42,10 +43,16 @@ TOLERANCE: Final = 0.02
 
 
 class Contender(Struct, frozen=True, kw_only=True):
-    """A bundle to judge."""
+    """A bundle to judge. `samples`: of the rows that it, and what it was boosted on, were trained on (`seen.sample`);
+    None if one of these does not say."""
 
     version: str
     forest: Forest
+    samples: tuple[str, ...] | None = None
+
+    def seen(self, rows: Rows) -> float | None:
+        """The share of these rows that it was trained on."""
+        return None if self.samples is None else max((share(each, rows) for each in self.samples), default=0.0)
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -64,6 +71,8 @@ class Question(Struct, frozen=True, kw_only=True):
     recipe: Recipe | None
     learned: frozenset[str] = frozenset()
     """Classes of attack that the candidate's base was trained on: no training without them is ignorant of them."""
+    prior: float | None = None
+    """The share of attempts that are fraud where the candidate will serve; None: as in the rows."""
     seed: int = 0
     resamples: int = 200
 
@@ -83,15 +92,25 @@ def evaluate(question: Question, begin: Begin) -> Evaluation:
         scored[name] = score_model()
         done(1)
     judged = begin("judging", 1)
-    models, differences = judge(rows, scored, seed=question.seed, resamples=question.resamples, candidate=CANDIDATE)
+    models, differences = judge(
+        rows,
+        scored,
+        seed=question.seed,
+        resamples=question.resamples,
+        candidate=CANDIDATE,
+        prior=question.prior,
+    )
     judged(1)
+    learnt = share(sample((question.material.train,)), rows)
+    seen = {CANDIDATE: question.candidate.seen(rows), CHAMPION: question.champion.seen(rows)}
+    seen |= {FREEMAN: 0.0, RULES: 0.0, ISOLATION_FOREST: learnt, LARGE_BOOSTED: learnt}
     return Evaluation(
         domain=question.domain,
         code=question.code,
         seed=question.seed,
         resamples=question.resamples,
         data=_data(question),
-        models=models,
+        models={name: replace(model, seen=seen[name]) for name, model in models.items()},
         differences=differences,
         goals=tuple(_goals(models, differences)),
     )
@@ -151,6 +170,7 @@ def _data(question: Question) -> Data:
         good=int(np.count_nonzero(rows.labels == GOOD)),
         fraud=int(np.count_nonzero(fraud)),
         unknown=int(np.count_nonzero(rows.labels == UNKNOWN)),
+        prior=question.prior,
         unreported=round(unreported(rows, question.ages, question.material.delay), 6),
         subjects=len(np.unique(rows.subjects)),
         first=float(rows.times.min()),

@@ -142,6 +142,7 @@ def test_an_evaluation_is_a_document_a_table_and_a_page(
     assert [each.name for each in found.models["candidate"].left_out] == list(ATTACKS)
     assert found.models["candidate"].version == "t1"
     assert found.models["champion"].version == "hand-set-2"
+    assert {model.seen for model in found.models.values()} == {0.0}
     assert {goal.attack for goal in found.goals} == set(ATTACKS)
     assert found.data.labels == "truth"
     assert read_evaluation(bundle) == (out / "evaluation.json").read_bytes()
@@ -188,13 +189,32 @@ def test_other_logs_are_judged_whole(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With `--trained-on`, every row of `--log` is evaluated."""
-    fresh = write(tmp_path / "world-2", rows(400, seed=7))
+    fresh = write(tmp_path / "world-2", rows(400, seed=7), first=3_000)
     arguments = ["--domain", "customer", "--log", str(fresh), "--trained-on", str(log), "--resamples", "0"]
     assert main(["evaluate", str(bundle), *arguments, "--no-left-out", "--json"]) == 0
     found = msgspec.json.decode(capsys.readouterr().out, type=Evaluation)
 
     assert found.data.rows == 400
     assert found.models["candidate"].left_out == ()
+    assert {model.seen for model in found.models.values()} == {0.0}
+
+
+def test_rows_that_a_model_was_trained_on_are_known_again(
+    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the log of a training is judged as a whole, the report has the share of it that trained each model; of a
+    bundle from before that was kept it is not known."""
+    silent = copytree(bundle, tmp_path / "silent")
+    training = {**json.loads((bundle / TRAINING).read_bytes()), "seen": ""}
+    seal(silent, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
+    arguments = ["--domain", "customer", "--log", str(log), "--trained-on", str(log), "--champion", str(silent)]
+    assert main(["evaluate", str(bundle), *arguments, "--resamples", "0", "--no-left-out", "--json"]) == 0
+    models = msgspec.json.decode(capsys.readouterr().out, type=Evaluation).models
+
+    assert models["champion"].seen is None
+    assert models["candidate"].seen == pytest.approx(0.7, abs=0.05)
+    assert models["large_boosted"].seen == pytest.approx(0.57, abs=0.05)
+    assert models["freeman"].seen == 0.0
 
 
 @pytest.mark.slow
@@ -288,7 +308,7 @@ def test_without_the_learner_the_extra_is_named(
     monkeypatch.setattr("riskd.cli.extras.find_spec", lambda _: None)
     for command in (["train", "--out", str(tmp_path / "t1")], ["evaluate", str(tmp_path / "t1")]):
         assert main([*command, "--domain", "customer", "--log", str(log)]) == 2
-        assert "pip install 'riskd[train]'" in capsys.readouterr().err
+        assert "pip install '.[train]'" in capsys.readouterr().err
 
 
 def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,15 +14,15 @@ from tests import decision_log
 from tests.decision_log import SEGMENT, decision, outcome
 
 
-def write(directory: Path, rows: Rows, domain: str = "customer") -> Path:
-    """Write `decisions/` with one segment, and `truth.jsonl`. Good rows have a session, fraud is confirmed when
-    known."""
+def write(directory: Path, rows: Rows, domain: str = "customer", first: int = 0) -> Path:
+    """Write `decisions/` with one segment, and `truth.jsonl`. Good rows have a session, fraud is confirmed when known.
+    Assessment ids count from `first`."""
     lines: list[record.Record] = []
     truths = []
     for at in range(len(rows)):
         time, known = float(rows.times[at]), float(rows.known[at])
         one = decision(
-            at,
+            first + at,
             time,
             domain=domain,
             journey=str(rows.journeys[at]),
@@ -31,7 +31,7 @@ def write(directory: Path, rows: Rows, domain: str = "customer") -> Path:
         )
         fraud = rows.labels[at] == FRAUD
         told = (known, "confirmed_fraud") if fraud else (time, "session_established")
-        lines += [one, outcome(at, *told, domain=domain)]
+        lines += [one, outcome(first + at, *told, domain=domain)]
         truths.append(
             Truth(assessment_id=one.id, attack=str(rows.attacks[at]), segments=tuple(str(rows.segments[at]).split()))
         )

@@ -312,6 +312,25 @@ def test_honest_probabilities_are_reliable_and_bold_ones_are_not() -> None:
     assert sum(point.rows for point in honest.points) == 40_000
 
 
+def test_probabilities_are_judged_at_the_share_of_fraud_where_they_serve() -> None:
+    """Probabilities that are right where fraud is rare are as reliable in rows with much of it as in others, if these
+    are judged at that prior; the figures equal those of rows in which frauds are as rare."""
+    random = np.random.default_rng(0)
+    odds = random.normal(-5, 1.5, 400_000)
+    said = 1 / (1 + np.exp(-odds))
+    fraud = random.random(400_000) < said
+    rare = float(fraud.mean())
+    some = np.flatnonzero(~fraud)[::10]  # ten times as much fraud
+    naive, judged_there = reliability(said[some], said[fraud]), reliability(said[some], said[fraud], rare)
+    everywhere = reliability(said[~fraud], said[fraud])
+
+    assert naive.ece > 0.05
+    assert judged_there.ece < 0.005
+    assert judged_there.brier == pytest.approx(everywhere.brier, rel=0.05)
+    assert judged_there.reference == pytest.approx(everywhere.reference)
+    assert reliability(said[~fraud], said[fraud], rare).ece == pytest.approx(everywhere.ece)
+
+
 def test_few_distinct_probabilities_are_as_reliable_as_many() -> None:
     """Labels drawn from four probabilities give almost no calibration error, in whatever order the rows are."""
     random = np.random.default_rng(0)

@@ -145,6 +145,11 @@ def _marks(part: ET.Element) -> Iterator[tuple[str, str]]:
             yield kind, (each.get("d") or "") if kind.startswith("m") else ""
 
 
+def test_an_evaluation_says_what_makes_its_figures_better_or_worse() -> None:
+    """The page of an evaluation has the remarks of its report."""
+    assert "Attackers who were stopped are mostly unlabelled" in evaluated()
+
+
 def test_no_two_series_differ_in_colour_alone() -> None:
     """Series differ in mark shape, dash or fill, not only in colour."""
     shapes = {re.sub(r"m\d", "", charts.mark(number, 0, 0)) for number in range(len(MODELS))}

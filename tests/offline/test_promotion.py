@@ -13,6 +13,7 @@ from riskd.core.model import ForestDocument, Steps
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Estimate, Part, Recall, StepUp
 from riskd.offline.evaluation.table import markdown
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
+from riskd.offline.outcomes import LabelSource
 from tests.offline.drift.world import MODEL
 from tests.offline.made_evaluation import BETTER, EQUAL, LOST, NOTHING, UNSURE, about, difference, evaluation, model
 
@@ -97,6 +98,38 @@ def test_fraud_that_is_not_reported_yet_is_pointed_out(share: float, *, told: bo
 
 
 @pytest.mark.parametrize(
+    ("candidate", "champion", "passes", "said"),
+    [
+        (0.0, 0.0, True, "no model was trained on any of them"),
+        (0.41, 0.0, False, "candidate (41.00%). Evaluate on others."),
+        (0.0, 0.41, True, "champion (41.00%)."),
+        (None, 0.0, True, "Not known to be trained on other rows only: candidate."),
+    ],
+    ids=["new rows", "of the candidate", "of the champion", "unknown"],
+)
+def test_a_model_is_not_promoted_on_the_rows_that_trained_it(
+    candidate: float | None, champion: float | None, *, passes: bool, said: str
+) -> None:
+    """A candidate that was trained on judged rows fails; where its bundle does not say, or only the champion was, that
+    is said. The report says it, too."""
+    found = evaluation()
+    seen = {CANDIDATE: candidate, CHAMPION: champion}
+    found = replace(found, models={name: replace(each, seen=seen[name]) for name, each in found.models.items()})
+    check = next(check for check in judged(found, "new", "old", "1%") if check.name == "new rows")
+    assert check.passed == passes
+    assert check.said.endswith(said)
+    assert (said.removesuffix(" Evaluate on others.") in markdown(found)) == (seen != {CANDIDATE: 0.0, CHAMPION: 0.0})
+
+
+@pytest.mark.parametrize(("labels", "told"), [("outcomes", True), ("truth", False)])
+def test_attackers_who_were_stopped_are_pointed_out(labels: LabelSource, *, told: bool) -> None:
+    """A report by outcomes says that they leave out attackers who were stopped, and whom that favours."""
+    found = evaluation()
+    found = replace(found, data=replace(found.data, labels=labels))
+    assert ("Attackers who were stopped are mostly unlabelled" in markdown(found)) == told
+
+
+@pytest.mark.parametrize(
     ("champion", "ece", "passes"),
     [(0.005, 0.01, True), (0.005, 0.011, False), (0.02, 0.02, True), (0.02, 0.021, False), (None, 0.011, False)],
 )
@@ -135,7 +168,7 @@ def test_the_figures_of_both_models_are_of_what_was_compared(part: Part, name: s
         segments=(StepUp("vpn", at(0.6)),),
     )
     found = evaluation(difference(part, name, EQUAL))
-    first, compared, _ = judged(replace(found, models={**found.models, CHAMPION: old}), "new", "old", "1%")
+    first, _, compared, _ = judged(replace(found, models={**found.models, CHAMPION: old}), "new", "old", "1%")
     assert first.said == "1,000 rows of 50 subjects, 100 frauds, labels from outcomes."
     assert compared.said == f"{said} at 1%, +0.0 (-2.0 to +2.0) of 900"
 

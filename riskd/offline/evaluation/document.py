@@ -76,7 +76,8 @@ class Reauthentication(Struct, frozen=True, kw_only=True):
 
 
 class Point(Struct, frozen=True):
-    """The rows in one bin of probability: how many, the mean predicted probability, and the share that were attacks."""
+    """The rows in one bin of probability: how many, the mean predicted probability, and the share that were attacks,
+    weighed as in `Reliability`."""
 
     rows: int
     said: float
@@ -87,7 +88,8 @@ class Reliability(Struct, frozen=True, kw_only=True):
     """How well predicted probabilities match observed shares.
 
     `ece` is the expected calibration error over the `points`, bins of equally many rows; `brier` the mean squared
-    error; `reference` the Brier score of a model that predicts the base rate for every row.
+    error; `reference` the Brier score of a model that predicts the base rate for every row. Frauds are weighed to
+    `Data.prior`, if there is one.
     """
 
     ece: float
@@ -99,6 +101,9 @@ class Reliability(Struct, frozen=True, kw_only=True):
 class Judged(Struct, frozen=True, kw_only=True):
     """The figures of one model. `version` is that of a bundle, '' for a baseline.
 
+    `seen` is the share of the judged rows that the model, or one that it was boosted on, was trained or calibrated on;
+    None if that is not known. Above 0, the figures are better than they will be on other rows.
+
     `thresholds` are the raw scores at which `RATES` are met. Rows above the threshold are challenged, and rows at it by
     lot, so that models with few distinct scores are judged at the same rate. `left_out` is the recall of each class by
     a model that was trained without it, and empty if none was trained. `reliability` is None and `operating` is empty
@@ -106,6 +111,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     """
 
     version: str
+    seen: float | None = None
     thresholds: dict[str, float]
     overall: Recall
     classes: tuple[Recall, ...]
@@ -152,7 +158,8 @@ class Data(Struct, frozen=True, kw_only=True):
     """The evaluated rows. `sha256` is over all their columns; `first` and `last` are epoch seconds.
 
     `labels`: from the `truth` of a simulation or the `outcomes` of a log. `unreported`: the share of all fraud that is
-    probably not reported yet, and counts as good. `attacks` and `segments` count rows by name;
+    probably not reported yet, and counts as good. `prior`: the share of fraud at which probabilities were judged, that
+    where the candidate will serve; None: as in the rows. `attacks` and `segments` count rows by name;
     `schema` names the feature schema.
     """
 
@@ -163,6 +170,7 @@ class Data(Struct, frozen=True, kw_only=True):
     good: int
     fraud: int
     unknown: int
+    prior: float | None = None
     unreported: float = 0.0
     subjects: int
     first: float

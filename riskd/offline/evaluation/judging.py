@@ -84,11 +84,18 @@ class _Draw(Struct, frozen=True):
 
 
 def judge(
-    rows: Rows, scored: Mapping[str, Scored], *, seed: int, resamples: int, candidate: str
+    rows: Rows,
+    scored: Mapping[str, Scored],
+    *,
+    seed: int,
+    resamples: int,
+    candidate: str,
+    prior: float | None = None,
 ) -> tuple[dict[str, Judged], tuple[Difference, ...]]:
     """The figures of each model, and the differences of `candidate` from each other model.
 
-    Rows whose label is unknown are ignored. There must be at least one good and one fraudulent row.
+    Rows whose label is unknown are ignored. There must be at least one good and one fraudulent row. `prior`: the share
+    of fraud at which probabilities are judged; None: as in the rows.
     """
     frame = _Frame(rows)
     draws = [frame.everything(), *(frame.draw(seed, number) for number in range(resamples))]
@@ -96,7 +103,7 @@ def judge(
         name: {key: values for part in _parts(frame, one, draws) for key, values in part.items()}
         for name, one in scored.items()
     }
-    models = {name: _judged(frame, one, figures[name], draws) for name, one in scored.items()}
+    models = {name: _judged(frame, one, figures[name], draws, prior) for name, one in scored.items()}
     differences = tuple(
         Difference(
             other=other,
@@ -284,7 +291,9 @@ def _estimate(total: int, values: Figures, least: float = 0.0) -> Estimate:
     return Estimate(total, *(float(np.round(each, 6)) for each in (value, low, high)))
 
 
-def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Figures], draws: list[_Draw]) -> Judged:
+def _judged(
+    frame: _Frame, one: Scored, figures: Mapping[_Key, Figures], draws: list[_Draw], prior: float | None
+) -> Judged:
     def estimates(part: Part) -> dict[str, dict[str, Estimate]]:
         by_name: dict[str, dict[str, Estimate]] = {}
         for key, values in figures.items():
@@ -305,7 +314,7 @@ def _judged(frame: _Frame, one: Scored, figures: Mapping[_Key, Figures], draws: 
         reauthentications=tuple(cost(good, fraud, frame.subjects[frame.good], recall) for recall in RECALLS),
         reliability=None
         if one.probabilities is None
-        else reliability(one.probabilities[frame.good], one.probabilities[frame.fraud]),
+        else reliability(one.probabilities[frame.good], one.probabilities[frame.fraud], prior),
         operating=() if one.probabilities is None else frame.operating(one.probabilities, draws),
         curve=tuple((rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6)) for rate in CURVE),
     )
@@ -324,25 +333,31 @@ def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float)
     )
 
 
-def reliability(good: Floats, fraud: Floats) -> Reliability:
+def reliability(good: Floats, fraud: Floats, prior: float | None = None) -> Reliability:
     """How well probabilities match observed shares, in bins of equally many rows.
 
-    Rows with the same probability may be in two bins; each counts as the share of attacks among all of them.
+    Rows with the same probability may be in two bins; each counts as the share of attacks among all of them. With a
+    prior, frauds are weighed so that they are this share of all rows.
     """
     predicted = np.concatenate([good, fraud])
     observed = np.concatenate([np.zeros(len(good)), np.ones(len(fraud))])
+    odds = 1.0 if prior is None else prior / (1 - prior) * len(good) / len(fraud)
+    weights = np.where(observed == 1.0, odds, 1.0)
     _, tie = np.unique(predicted, return_inverse=True)
-    alike = (np.bincount(tie, observed) / np.bincount(tie))[tie]
+    alike = (np.bincount(tie, observed * weights) / np.bincount(tie, weights))[tie]
     order = np.argsort(predicted, kind="stable")
+    parts = [part for part in np.array_split(order, BINS) if len(part)]
     points = [
-        Point(len(part), float(predicted[part].mean()), float(alike[part].mean()))
-        for part in np.array_split(order, BINS)
-        if len(part)
+        Point(len(part), *(float(np.average(each[part], weights=weights[part])) for each in (predicted, alike)))
+        for part in parts
     ]
-    base = float(observed.mean())
+    misses = [
+        float(weights[part].sum()) * abs(point.said - point.found) for part, point in zip(parts, points, strict=True)
+    ]
+    base = float(np.average(observed, weights=weights))
     return Reliability(
-        ece=sum(point.rows * abs(point.said - point.found) for point in points) / len(predicted),
-        brier=float(np.mean((predicted - observed) ** 2)),
+        ece=sum(misses) / float(weights.sum()),
+        brier=float(np.average((predicted - observed) ** 2, weights=weights)),
         reference=base * (1 - base),
         points=tuple(points),
     )

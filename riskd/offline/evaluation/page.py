@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
@@ -33,11 +34,13 @@ and expect lower ones in production.</small></p>
 def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Sequence[Example]) -> str:
     """The evaluation as an HTML document. Everything that comes from logs or bundles is escaped."""
     candidate, models = evaluation.models[CANDIDATE], evaluation.models
+    notes = tables.notes(evaluation).strip()
     return document(
         f"Evaluation of {candidate.version}, {evaluation.domain}",
         "".join(
             [
                 tiles(_figures(evaluation)),
+                f"<p>{escape(notes)}</p>" if notes else "",
                 _WORDS,
                 "<h2>Attacks that are found</h2>",
                 _recall_curve(models),
@@ -54,7 +57,7 @@ def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Se
                 "<h2>Where bands may begin</h2>",
                 _bands(models),
                 "<h2>Whether probabilities hold</h2>",
-                _calibration(models),
+                _calibration(evaluation),
                 "<h2>What moves scores</h2>",
                 _contributions(importances),
                 _examples(examples),
@@ -157,8 +160,9 @@ def _bands(models: Mapping[str, Judged]) -> str:
     )
 
 
-def _calibration(models: Mapping[str, Judged]) -> str:
+def _calibration(evaluation: Evaluation) -> str:
     """Predicted probability and observed share of each bin, both on a logarithmic axis."""
+    models = evaluation.models
     calibrated = [(at, model.reliability) for at, model in enumerate(models.values()) if model.reliability]
     left, width, base, tall, low = 60, 320, 250, 230, 1e-4
 
@@ -178,7 +182,7 @@ def _calibration(models: Mapping[str, Judged]) -> str:
             parts.append(mark(number, *at_point(point), label))
     key = [sample for sample, model in zip(_key(models, line=False), models.values(), strict=True) if model.reliability]
     picture = figure("Probability predicted (across) and share of attacks found (up)", base + 28, parts, key)
-    return picture + table("Probabilities", *tables.reliability(models))
+    return picture + table(f"Probabilities{tables.where(evaluation.data)}", *tables.reliability(models))
 
 
 def _contributions(importances: Sequence[Importance]) -> str:

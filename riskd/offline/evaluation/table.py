@@ -42,7 +42,8 @@ def markdown(evaluation: Evaluation) -> str:
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
             f" {date(data.first)} to {date(data.last)}:"
             f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
-            f" Intervals: 95 %, {evaluation.resamples} bootstraps of subjects, and of days of attacks.{late(data)}"
+            f" Intervals: 95 %, {evaluation.resamples} bootstraps of subjects, and of days of attacks."
+            f"{notes(evaluation)}"
         ),
         "",
         *_section("Recall by class of attack", recalls(models)),
@@ -50,11 +51,21 @@ def markdown(evaluation: Evaluation) -> str:
         *_section("With the class left out of training", table(*left_out(evaluation))),
         *_section("Honest attempts above the threshold, by segment", table(*segments(models))),
         *_section(f"What finding more costs: {COSTS}", table(*costs(models))),
-        *_section("Probabilities", table(*reliability(models))),
+        *_section(f"Probabilities{where(data)}", table(*reliability(models))),
         *_section("What a band that begins at a score would do", table(*bands(models))),
         *_section("Goals at 1 % false positives", table(*goals(evaluation))),
     ]
     return "\n".join(lines)
+
+
+def notes(evaluation: Evaluation) -> str:
+    """Sentences, each after a space, on what makes the figures better or worse than they would be on other rows."""
+    stopped = (
+        " Attackers who were stopped are mostly unlabelled: recall is that of what the model of the time let through, "
+        "and favours a model that differs from it."
+    )
+    by_outcomes = evaluation.data.labels == "outcomes"
+    return late(evaluation.data) + trained_on(evaluation.models) + (stopped if by_outcomes else "")
 
 
 def late(data: Data) -> str:
@@ -65,6 +76,20 @@ def late(data: Data) -> str:
         f" About {data.unreported:.0%} of the fraud is probably not reported yet: it counts as good, and recall is "
         "better than it looks, above all at 0.1 %. Judge older attempts: --until leaves out the latest."
     )
+
+
+def where(data: Data) -> str:
+    """Where probabilities were judged; '' for the rows as they are."""
+    return "" if data.prior is None else f", where {data.prior * 100:.3g} % of attempts are attacks"
+
+
+def trained_on(models: Mapping[str, Judged]) -> str:
+    """Sentences, each after a space, on models that were trained on some of the judged rows, and on bundles of which
+    this is not known; '' if there are none."""
+    some = [f"{NAMES[name]} ({model.seen:.2%})" for name, model in models.items() if model.seen]
+    unknown = [NAMES[name] for name in (CANDIDATE, CHAMPION) if name in models and models[name].seen is None]
+    told = f" Trained on some of these rows, and so better here than on others: {', '.join(some)}." if some else ""
+    return told + (f" Not known to be trained on other rows only: {', '.join(unknown)}." if unknown else "")
 
 
 def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:

@@ -15,7 +15,7 @@ from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split
 from riskd.core.score import Scorer
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
-from riskd.offline.evaluation.table import late
+from riskd.offline.evaluation.table import late, trained_on
 from riskd.wording import quantity
 
 MISCALIBRATED: Final = 0.01
@@ -55,11 +55,20 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
     if mismatch:
         return
     old, new = evaluation.models[CHAMPION], evaluation.models[CANDIDATE]
+    yield _unseen(evaluation)
     paired = [each for each in evaluation.differences if each.other == CHAMPION and each.rate == rate]
     if not paired:
         yield Check("recall", False, f"the evaluation compares nothing at {rate}")
     yield from (_compared(each, old, new) for each in paired)
     yield _calibrated(old, new)
+
+
+def _unseen(evaluation: Evaluation) -> Check:
+    """The candidate must not have been trained on judged rows. If its bundle does not say, that is said; a champion
+    that was trained on some only looks better than it is."""
+    said = trained_on(evaluation.models).strip() or "no model was trained on any of them"
+    seen = evaluation.models[CANDIDATE].seen
+    return Check("new rows", not seen, said + (" Evaluate on others." if seen else ""))
 
 
 def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:

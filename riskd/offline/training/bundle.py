@@ -22,6 +22,7 @@ from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 from riskd.offline.sources import attacks_of
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training
+from riskd.offline.training.seen import sample
 from riskd.offline.training.train import Trained
 
 RESAMPLES: Final = 100
@@ -71,20 +72,22 @@ def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
             for name, label in _LABELS.items()
         },
         attacks={name: rows for name, rows in attacks_of(counted).items() if name not in recipe.without},
+        seen=sample((material.train, material.tuning)),
     )
 
 
-def on_holdout(trained: Trained, seed: int) -> dict[str, Judged]:
+def on_holdout(trained: Trained, recipe: Recipe) -> dict[str, Judged]:
     """The figures on the holdout of the candidate and its base, by their served forests."""
     rows = trained.material.holdout
     documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.base} if trained.base else {})
     scored = {name: scored_by(Forest(document, rows.names), rows) for name, document in documents.items()}
-    return judge(rows, scored, seed=seed, resamples=RESAMPLES, candidate=CANDIDATE)[0]
+    figures, _ = judge(rows, scored, seed=recipe.seed, resamples=RESAMPLES, candidate=CANDIDATE, prior=recipe.prior)
+    return figures
 
 
 def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report:
     """Write the bundle to directory `path`. Raises InvalidModel if it could not be served, or exists already."""
-    training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe.seed)
+    training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe)
     judged = models[CANDIDATE]
     manifest = Manifest(
         name=f"{origin.domain} {path.name}",

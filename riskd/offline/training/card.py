@@ -127,7 +127,7 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
             f" Calibrated by {trained.curve.method} regression."
         )
     if training.recipe.prior is not None:
-        yield f"They assume that {training.recipe.prior:.3%} of attempts are fraud, not the share in these rows."
+        yield f"They assume that {training.recipe.prior:.3%} of attempts are fraud; the rows are weighed to that share."
     if base is not None:
         at = ", ".join(f"{_share(base.overall.at[rate])} at {rate}" for rate in RATES)
         yield f"{training.base} by itself finds {at}."

@@ -258,7 +258,7 @@ def test_the_base_is_judged_as_it_is_served_whatever_is_kept_of_it(trained: Trai
     """The champion is evaluated as a whole, whatever share of it the candidate keeps."""
     none = train([rows()], replace(SMALL, base_share=0.0), BASE)
 
-    assert on_holdout(none, 0)[CHAMPION] == on_holdout(trained, 0)[CHAMPION]
+    assert on_holdout(none, SMALL)[CHAMPION] == on_holdout(trained, SMALL)[CHAMPION]
 
 
 def test_boosting_on_nothing_needs_no_base() -> None:
