@@ -79,7 +79,6 @@ def drifted() -> str:
     batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
     bins.add(batch, scored(MODEL, batch.vectors))
     found = compare(reference("customer", NAMES, MODEL, [rows(1, 2000)]), bins, ODD)
-    assert found.drifted
     return drift_page.page(ODD, [found])
 
 

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.core.attempt import JOURNEYS
+from riskd.core.features import NAMES as FEATURES
 from riskd.offline.charts import WIDTH, date
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
@@ -210,6 +211,50 @@ def test_probabilities_are_read_off_their_axes() -> None:
         predicted, found, _ = numbers(said)
         assert x == pytest.approx(at(math.log10(predicted)), abs=0.1)
         assert (base - y) / (base - top) == pytest.approx((at(math.log10(found)) - left) / (right - left), abs=0.001)
+
+
+def test_a_drift_report_begins_with_its_main_figures() -> None:
+    """The figures at the top say how many signals have drifted, and what was compared with what."""
+    assert words(next(parsed(drifted()).iter("h2"))) == f"customer: model {ODD}"
+    assert tiles(drifted()) == [
+        [
+            [f"1 of {len(FEATURES) + 1}", "signals have drifted, by 0.1 or more"],
+            ["3,000", "decisions, 2024-10-04 to 2024-10-17"],
+            ["2,000", "decisions compared with, 2024-10-04 to 2024-10-17: the reference of the model"],
+        ]
+    ]
+
+
+def test_each_signal_is_in_one_table_with_its_figures() -> None:
+    """Signals that have drifted come first, with the day on which it began; the others have no such day."""
+    shown = tables(drifted())
+    assert [*shown] == ["Signals that have drifted", "Signals that have not"]
+    (moved,), others = shown.values()
+    assert {moved, *others} == {*FEATURES, "score"}
+    row = shown["Signals that have drifted"][moved]
+    assert (moved, row["drifted"], row["since"]) == ("device_llr", "yes", "2024-10-15")
+    figures = [row[name] for name in ("shift", "index", "by chance", "chance", "K-S", "missing")]
+    assert figures == ["3.412", "0.2025", "0.0129", "< 0.0001", "0.128", "0.0% → 0.0%"]
+    assert {(row["drifted"], row["since"], row["shift"]) for row in others.values()} == {("", "", "")}
+
+
+def test_a_drifted_signal_has_its_bins_and_its_day() -> None:
+    """Both sides of each bin stand above its name, and a line marks the day on which the change began."""
+    bins, by_day = pictures(drifted()).values()
+    names = [words(each) for each in bins.iter(f"{SVG}text") if each.get("text-anchor") == "middle"]
+    assert names[0] == "missing"
+    assert names[-1] == names[-2].replace("≤", ">")
+    said = [(kind, words(each)) for each in bins.iter(f"{SVG}rect") if (kind := each.get("class"))]
+    for kind, side in (("r", "in the reference"), ("c", "now")):
+        labels = [label for of, label in said if of == kind]
+        assert [label.partition(":")[0] for label in labels] == names
+        assert all(label.endswith(f"% {side}") for label in labels)
+        assert sum(numbers(label)[-1] for label in labels) == pytest.approx(100, abs=0.1)
+    assert keys(drifted(), "device_llr: share of each range of values") == ["reference", "now"]
+    days = {words(each)[:10]: float(each.get("cx", "")) for each in by_day.iter(f"{SVG}circle")}
+    (((line, *_), _),) = shapes(by_day, "path", "e")
+    assert line == pytest.approx(days["2024-10-15"], abs=0.1)
+    assert [words(each) for each in by_day.iter(f"{SVG}text")][2:] == ["since 2024-10-15", min(days), max(days)]
 
 
 def test_the_recall_curve_is_read_off_its_axes() -> None:
