@@ -18,7 +18,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Outcome
 from riskd.core.errors import InvalidFile, InvalidPolicy
 from riskd.core.features import NAMES
-from riskd.core.history import DAY, HOUR
+from riskd.core.history import DAY, HOUR, SLOTS, cardinality
 from riskd.core.lineup import Lineup
 from riskd.core.policy import Policy
 from riskd.core.recall import ACTIVITY
@@ -96,6 +96,18 @@ def test_counts_come_before_the_attempt() -> None:
     assert (again["failures_1h"], again["failures_24h"]) == (1.0, 1.0)
     assert again["subjects_24h"] == pytest.approx(2, 0.1)
     assert desk.counted(payee="grandma") == nothing
+
+
+def test_the_estimate_of_accounts_is_as_good_as_the_page_says() -> None:
+    """docs/policy.md: twelve accounts are taken for 9.8 to 13.7 in 98 cases of 100, and so for nine or more."""
+    slots, likely = len(SLOTS), {0: 1.0}
+    for _ in range(12):  # the number of slots in use, after one more account
+        grown: dict[int, float] = {}
+        for used, chance in likely.items():
+            grown[used] = grown.get(used, 0.0) + chance * used / slots
+            grown[used + 1] = grown.get(used + 1, 0.0) + chance * (1 - used / slots)
+        likely = grown
+    assert 0.98 < sum(chance for used, chance in likely.items() if 9.8 <= cardinality(used) <= 13.7) < 0.99
 
 
 def test_a_condition_reads_the_counts() -> None:

@@ -23,12 +23,24 @@ from riskd.core.errors import InvalidSettings
 from riskd.core.history import Delta
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
+from riskd.core.stored import Change, pack
 from riskd.ports import HistoryStore
 from riskd.stores import checks, first_mark, with_peppers
 from tests.cases.world import NOW
 
 PATIENCE = 10.0
 PEPPERS = [b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."]
+
+
+class Told(NullMeter):
+    """Keeps when the log was last compacted, as it is told."""
+
+    def __init__(self) -> None:
+        self.compacted: list[float] = []
+
+    def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
+        """Keep it."""
+        self.compacted.append(compacted)
 
 
 def test_a_compaction_that_fails_says_why(
@@ -55,8 +67,27 @@ def test_a_compaction_that_fails_says_why(
     assert str(damaged) in problem.what
 
 
+@pytest.mark.parametrize(
+    ("ago_s", "again"), [(None, True), (3700.0, True), (3500.0, False)], ids=["never", "long ago", "lately"]
+)
+def test_the_log_is_compacted_when_it_is_due(tmp_path: Path, ago_s: float | None, again: bool) -> None:
+    """The log is compacted once `log.compact_minutes` have passed since the last time. A log that never was counts, in
+    the metrics, from the start of the process, so that no alert fires at once."""
+    meter, began = Told(), time.time()
+    engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=meter), release=SimpleNamespace(policies={}))
+    if ago_s is not None:
+        FileLogArchive(tmp_path, 3600.0, 3600.0, lambda: began - ago_s).compact({}, threading.Event())
+    archive = FileLogArchive(tmp_path, 3600.0, 3600.0)
+    settings = Settings()
+    settings = replace(settings, log=replace(settings.log, compact_minutes=60))
+    housekeeping._Compactor(settings, engine, archive).look(threading.Event())
+    assert (archive.state().compacted >= began) == again
+    (compacted,) = meter.compacted
+    assert compacted >= began if ago_s is None else compacted == began - ago_s
+
+
 def kept(directory: Path, store: MemoryStore, mark: Mark, peppers: Sequence[bytes]) -> list[HistoryStore]:
-    """One round of housekeeping. Returns the stores to which it switched."""
+    """Two rounds of housekeeping. Returns the stores to which it switched."""
     file = directory / "pepper"
     file.write_bytes(b"\n".join(peppers))
     settings = Settings()
@@ -66,7 +97,9 @@ def kept(directory: Path, store: MemoryStore, mark: Mark, peppers: Sequence[byte
         parts=SimpleNamespace(meter=NullMeter()), rekey=lambda store, _pseudonyms: switched.append(store)
     )
     known = housekeeping.PepperState(mark, list(peppers))
-    housekeeping._Keeper(settings, engine, store, known).look(threading.Event())
+    keeper = housekeeping._Keeper(settings, engine, store, known)
+    for _ in range(2):
+        keeper.look(threading.Event())
     return switched
 
 
@@ -88,6 +121,16 @@ def test_a_store_that_is_emptied_under_a_service_keeps_its_note_on_the_peppers(
     assert read_mark(store) == mark == first_mark(store, PEPPERS)
     with_peppers(store, PEPPERS, mark, NullMeter())
     assert caplog.records == []
+
+
+def test_what_has_expired_is_swept(tmp_path: Path) -> None:
+    """Housekeeping deletes expired records, and leaves the others."""
+    store = MemoryStore()
+    written(store)
+    (key,), expired = store.walk(b"", 9)[0], b"of bert.the rest" + PROFILE
+    assert store.replace([Change(expired, None, pack(1.0, b""))])
+    kept(tmp_path, store, Mark(), PEPPERS[:1])
+    assert [record is None for record in store.load((key, expired))] == [False, True]
 
 
 def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,8 @@ from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
 from riskd.core.recall import ACTIVITY, PROFILE, SHARE
 from riskd.core.rekey import moved_key
+from riskd.core.stored import Change
+from riskd.ports import PATIENCE
 from riskd.subjects import empty
 from tests.cases.world import NOW
 from tests.interleaved import Cluster, Process, run
@@ -60,6 +62,26 @@ def test_a_move_counts_once_for_any_number_of_movers(order: list[int], dying: li
         pass
     assert units(store, NEW) == 8
     assert len(store.walk(b"", 9)[0]) <= 1 + sum(after < 13 for after in dying), "only who died left a note"
+
+
+def test_all_calls_of_a_move_end_by_one_deadline() -> None:
+    """The store gets no more time for a call than what its caller's timeout has left."""
+    given: list[float] = []
+
+    class Timed(Cluster):
+        def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
+            given.append(timeout)
+            return super().load(keys, timeout)
+
+        def replace(self, changes: Sequence[Change], timeout: float = PATIENCE) -> bool:
+            given.append(timeout)
+            return super().replace(changes, timeout)
+
+    store = Timed()
+    teach(store, OLD)
+    assert move(store, OLD, LAYER, 1.0) == 1
+    assert given == sorted(given, reverse=True)
+    assert given[0] <= 1.0
 
 
 @pytest.mark.parametrize("begun", range(10))

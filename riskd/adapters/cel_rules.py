@@ -150,7 +150,7 @@ class _Environment:
         try:
             alone = self._env.compile(rule.when)
         except RuntimeError as error:
-            return self._flaws(rule.name, str(error))
+            return self._flaws(rule, str(error))
         kind = alone.return_type().name()
         if kind != "BOOL":
             return [Flaw(rule.name, f"the condition is of type {kind}, not a boolean", "compare it with something")]
@@ -164,23 +164,29 @@ class _Environment:
             return [Flaw(rule.name, f"the condition cannot be evaluated: {_reason(str(tried))}", remedy)]
         return _Compiled(rule.name, Hit(rule.name, rule.tier, rule.reason, rule.shadow, rule.text), alone, names)
 
-    def _flaws(self, rule: str, message: str) -> list[Flaw]:
+    def _flaws(self, rule: Rule, message: str) -> list[Flaw]:
         return [
-            Flaw(rule, _NOISE.sub("", what), self._remedy(what), int(line), int(column))
+            Flaw(rule.name, _NOISE.sub("", what), self._remedy(what, rule.when), int(line), int(column))
             for line, column, what in _ERROR.findall(message)
-        ] or [Flaw(rule, _reason(message))]
+        ] or [Flaw(rule.name, _reason(message))]
 
-    def _remedy(self, what: str) -> str:
+    def _remedy(self, what: str, when: str) -> str:
         unknown = _UNDECLARED.search(what)
         if unknown:
+            if re.search(rf"attributes\s*\[\s*{re.escape(unknown[1])}\s*\]", when):
+                return f'write attributes["{unknown[1]}"]'
             prefix = unknown[1].partition(".")[0] + "."
             own = [name for name in self._variables if name.startswith(prefix)]
             if prefix in _UNDEFINED and not own:
                 return _UNDEFINED[prefix]
+            if below := [name for name in own if name.startswith(f"{unknown[1]}.")]:
+                return f"known: {', '.join(below)}"
             near = get_close_matches(unknown[1], own or self._placeholders, n=1)
             if near:
                 return f"did you mean {near[0]}?"
             return f"known: {', '.join(own)}" if own else "name a feature, or one of " + ", ".join(VARIABLES)
+        if "string" in what and ("double" in what or "int" in what):
+            return 'write texts in quotes, and read a number as double(attributes["amount"])'
         if "double" in what and "int" in what:
             return "write doubles as 1.0, and whole numbers (asn) as 1"
         return ""

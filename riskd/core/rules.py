@@ -172,7 +172,9 @@ VARIABLES: Final = {
     "browser": Variable("string", "browser family", _browser, ("agent",)),
     "os": Variable("string", "operating system family", _os, ("agent",)),
     "attributes": Variable(
-        "table", "custom attributes of the attempt, by name", lambda facts: facts.attempt.attributes
+        "table",
+        "custom attributes of the attempt, by name, of those that the settings declare",
+        lambda facts: facts.attempt.attributes,
     ),
 }
 """The variables of conditions, in addition to the features."""

@@ -74,7 +74,7 @@ def _subject(request: Request) -> Subject:
 def _token(text: str) -> bytes:
     try:
         return b64decode(text.encode(), altchars=b"-_", validate=True)
-    except (Base64Error, ValueError):
+    except Base64Error:
         raise InvalidSubject(
             [Problem("page_token", "is not a token of an export", "send the last one unchanged")]
         ) from None

@@ -16,6 +16,7 @@ from riskd.core.assessment import Hit
 from riskd.core.attempt import JOURNEYS, Attempt, Network
 from riskd.core.bounds import ATTRIBUTE, WORDS
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.counters import COUNTS
 from riskd.core.requirement import Tier
 from riskd.core.rules import Evaluate, Facts, Flaw, Rule, RuleResults
 
@@ -243,6 +244,12 @@ def test_many_rules_are_fused_in_several_expressions() -> None:
         ("attributes['k'] == 'v'", Flaw("it", "the condition cannot be evaluated: Key not found",
                                         'check first that the key exists: '
                                         '"k" in attributes && attributes["k"] == ...')),
+        ("attributes[amount] == '5'", Flaw("it", "undeclared reference", 'write attributes["amount"]', 1, 12)),
+        ("attributes['k'] > 5.0", Flaw("it", "found no matching overload",
+                                       'write texts in quotes, and read a number as double(attributes["amount"])',
+                                       1, 17)),
+        ("country == 47", Flaw("it", "found no matching overload",
+                               'write texts in quotes, and read a number as double(attributes["amount"])', 1, 9)),
         ("[score > 0.1, true", Flaw("it", "Syntax error", "", 1, 19)),
     ],
 )  # fmt: skip
@@ -273,6 +280,13 @@ def test_a_name_can_be_any_word_but_those_that_are_reserved(name: str) -> None:
     found = COMPILER([rule(f"counted.{name}.attempts_1h > 1.0 && lists.{name}")], lists=[name], counters=[name])
     assert isinstance(found, list) == (name in WORDS)
     assert bool(re.fullmatch(ATTRIBUTE, name)) == (name not in WORDS)
+
+
+def test_a_counter_without_a_count_is_told_its_counts() -> None:
+    """A condition that names a counter alone is told what it counts, and nothing of other counters."""
+    flaws = COMPILER([rule("counted.payee > 1.0")], counters=["payee", "payee_id"])
+    assert isinstance(flaws, list)
+    assert flaws[0].remedy == f"known: {', '.join(f'counted.payee.{count}' for count in COUNTS)}"
 
 
 def test_threads_share_the_compiled_rules() -> None:

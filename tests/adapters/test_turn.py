@@ -76,3 +76,11 @@ def test_a_short_timed_out_wait_does_not_shorten_others(tmp_path: Path) -> None:
         threading.Timer(2 * LONG_S, other.kill).start()
         assert turn.take(10.0)
     turn.give()
+
+
+def test_a_turn_that_is_dropped_closes_its_file(tmp_path: Path) -> None:
+    """A store that is reopened again and again, because its disk fails, does not run out of open files."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(9):
+        Turn(tmp_path / "turn")
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

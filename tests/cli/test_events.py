@@ -352,4 +352,4 @@ def test_without_the_extra_it_is_named(
     """Without the `events` extra, the command says what to install."""
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
     assert main(["events", action, "--streams", streams]) == 2
-    assert "pip install 'riskd[events]'" in capsys.readouterr().err
+    assert "pip install '.[events]'" in capsys.readouterr().err

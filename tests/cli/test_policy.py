@@ -242,7 +242,7 @@ def test_without_settings_a_line_says_what_was_not_checked(tmp_path: Path, capsy
     folder = counting(tmp_path)
     assert main(["policy", "check", str(folder)]) == 0
     (line,) = errors(capsys)
-    assert line.startswith("riskd: not checked whether the service knows the attributes amount, payee_id (")
+    assert line.startswith("riskd: not checked whether these attributes are declared: amount, payee_id (")
     assert main(["policy", "check", "--json", str(folder)]) == 0
     assert json.loads(capsys.readouterr().out)["unchecked_attributes"] == ["amount", "payee_id"]
     assert main(["policy", "check", "--json", str(SHIPPED)]) == 0

@@ -308,7 +308,7 @@ def test_without_the_learner_the_extra_is_named(
     monkeypatch.setattr("riskd.cli.extras.find_spec", lambda _: None)
     for command in (["train", "--out", str(tmp_path / "t1")], ["evaluate", str(tmp_path / "t1")]):
         assert main([*command, "--domain", "customer", "--log", str(log)]) == 2
-        assert "pip install 'riskd[train]'" in capsys.readouterr().err
+        assert "pip install '.[train]'" in capsys.readouterr().err
 
 
 def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

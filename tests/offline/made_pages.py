@@ -41,7 +41,7 @@ from tests.offline.drift.world import MODEL, Shift, rows
 from tests.offline.made_evaluation import evaluation, model
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
-_ODD: Final = "<b>&\"'_</b>"
+ODD: Final = "<b>&\"'_</b>"
 
 
 def backtest() -> str:
@@ -56,19 +56,20 @@ def backtested() -> Report:
     tiers = (Tier.BASELINE, Tier.PHISHING_RESISTANT, Tier.IDENTITY_PROOF, Tier.DENY)
     session = replace(SHIPPED.journeys["session"], bands=Bands((0.94, 0.945, 0.949), tiers))
     payment = replace(SHIPPED.journeys["payment"], bands=Bands((0.0005, 0.08, 0.5), tiers))
-    candidate = replace(SHIPPED, version=_ODD, journeys={**SHIPPED.journeys, "session": session, "payment": payment})
+    candidate = replace(SHIPPED, version=ODD, journeys={**SHIPPED.journeys, "session": session, "payment": payment})
     tally = Tally()
     for number in range(90):
         vector = list(assessment(0).vector)
         for name, every in (("tor", 5), ("hosting", 10)):
             vector[NAMES.index(name)] = float(number % every == 0)
         score = (0.001, 0.03, 0.2, 0.7)[number % 7 % 4]
-        one = assessment(number * 30_000, JOURNEYS[number % 6], score=score, vector=tuple(vector))
+        release = "r" if number % 9 else ODD
+        one = assessment(number * 30_000, JOURNEYS[number % 6], score=score, vector=tuple(vector), release=release)
         tally.add(
             candidate, one, replay(candidate, one), GOOD if one.journey == "recovery" else number // 6 % len(LABELS)
         )
-    tally.counts["replayed"] = 90
-    return report(_ODD, tally, [candidate])
+    tally.counts.update(outcomes=1075, events=8, not_chosen=12, unreadable=1, uncounted=3)
+    return report(ODD, tally, [candidate], models={"customer": ODD})
 
 
 @cache
@@ -77,9 +78,9 @@ def drifted() -> str:
     bins = bins_for(reference("customer", NAMES, MODEL, [rows(1, 2000)]), NAMES)
     batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
     bins.add(batch, scored(MODEL, batch.vectors))
-    found = compare(reference("customer", NAMES, MODEL, [rows(1, 2000)]), bins, _ODD)
+    found = compare(reference("customer", NAMES, MODEL, [rows(1, 2000)]), bins, ODD)
     assert found.drifted
-    return drift_page.page(_ODD, [found])
+    return drift_page.page(ODD, [found])
 
 
 @cache
@@ -90,14 +91,19 @@ def evaluated() -> str:
     return evaluation_page.page(
         _evaluation(),
         [Importance(feature=name, good=3.0 / (at + 1), fraud=99.0 / (at + 1)) for at, name in enumerate(names)],
-        [Example(id="a" * 32, attack=_ODD, found=True, probability=0.5, moves=moves)],
+        [Example(id="a" * 32, attack=ODD, found=True, probability=0.5, moves=moves)],
     )
 
 
 def _evaluation() -> Evaluation:
     found = evaluation()
-    goals = (Goal(name="as the champion", attack="spraying", margin=-0.5, met=False, sure=True),)
-    return replace(found, models={name: _judged(name) for name in MODELS}, goals=goals)
+    goals = tuple(
+        Goal(name="as the champion", attack="spraying", margin=-0.5, met=met, sure=True) for met in (True, False)
+    )
+    models = {name: _judged(name) for name in MODELS}
+    at = {"1%": Estimate(900, 0.4, 0.3, 0.5), "0.1%": Estimate(900, 0.3, 0.2, 0.4)}
+    models[CHAMPION] = replace(models[CHAMPION], overall=Recall("all", at))
+    return replace(found, models=models, goals=goals, data=replace(found.data, last=100_000.0))
 
 
 def _judged(name: str) -> Judged:
@@ -107,7 +113,7 @@ def _judged(name: str) -> Judged:
     groups = tuple(
         Recall(each, {"1%": figure, "0.1%": figure})
         for each, figure in zip(
-            ("stuffing_residential", "spraying", _ODD), (*figures, Estimate(0, None, None, None)), strict=True
+            ("stuffing_residential", "spraying", ODD), (*figures, Estimate(0, None, None, None)), strict=True
         )
     )
     cost = Reauthentication(recall=0.5, median=0.0, mean=0.25, share=0.01)
@@ -116,10 +122,10 @@ def _judged(name: str) -> Judged:
         OperatingPoint(
             journey=journey, score=0.02, friction=figures[0], recall=figures[1], precision=groups[2].at["1%"]
         )
-        for journey in ("", _ODD)
+        for journey in ("", ODD)
     )
     return replace(
-        model(_ODD if name == "candidate" else ""),
+        model(ODD if name == "candidate" else ""),
         operating=bands if name in (CANDIDATE, CHAMPION) else (),
         classes=groups,
         depths=groups,

@@ -7,13 +7,23 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from riskd.core.attempt import JOURNEYS
-from riskd.offline import charts
+from riskd.offline.charts import date
 from riskd.offline.evaluation.table import NAMES
-from tests.offline.made_pages import SVG, backtest, backtested, drifted, evaluated, parsed, words
+from riskd.offline.intervals import Share
+from riskd.offline.outcomes import FRAUD
+from riskd.offline.policies import charts
+from riskd.offline.policies.page import page
+from riskd.offline.policies.replay import replay
+from riskd.offline.policies.report import report
+from riskd.offline.policies.tally import Tally
+from tests.offline.drawn import SHIPPED, assessment
+from tests.offline.made_pages import ODD, SVG, backtest, backtested, drifted, evaluated, parsed, words
 
 
 def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:
@@ -34,6 +44,21 @@ def test_a_drifted_signal_is_drawn_as_its_figures_say() -> None:
     by_index = sorted(days, key=lambda day: float(re.findall(r"index ([\d.]+)", day[2])[0]))
     assert [y for _, y, _ in by_index] == pytest.approx(sorted((y for _, y, _ in days), reverse=True), abs=0.2)
     assert by_index[-1][1] < by_index[0][1] - 50
+
+
+def keys(page: str, title: str) -> list[str]:
+    """The names in the legend of a chart."""
+    (figure,) = (each for each in parsed(page).iter("figure") if words(next(each.iter("figcaption"))) == title)
+    return [words(each) for each in figure.iter("li")]
+
+
+def test_legends_name_what_is_drawn() -> None:
+    """The legend of a chart names both sides of a backtest, all models, or what is good and what is fraud."""
+    assert keys(backtest(), "Share of decisions challenged, by day") == ["recorded", "candidate"]
+    curve = keys(evaluated(), "Attacks found (up) by share of good ones challenged (across)")
+    assert [name.partition(" (")[0] for name in curve] == [*NAMES.values()]
+    scores = keys(backtest(), "login: decisions by score, good and fraud each on its own scale")
+    assert [name.partition(",")[0] for name in scores] == ["good", "fraud"]
 
 
 def pictures(page: str) -> dict[str, ET.Element]:
@@ -97,6 +122,25 @@ def test_shares_are_read_off_their_axis(title: str, figure: str) -> None:
     assert told == list(itertools.product(shown, ("recorded", "candidate")))
 
 
+@pytest.mark.parametrize(
+    ("high", "end"),
+    [(0.7, "100"), (0.5004, "50"), (0.3, "50"), (0.11, "20"), (0.1, "10"), (0.0021, "0.5"), (0.0, "0.0001")],
+)
+def test_an_axis_ends_at_a_round_share(high: float, end: str) -> None:
+    """The axis of shares ends at 1, 2 or 5 times a power of ten that no bound exceeds by more than a thousandth."""
+    share = Share(0, 9, 0.0, 0.0, high)
+    picture = ET.fromstring(charts.shares("t", [("a", share, share), ("b", NOBODY, NOBODY)])).find(
+        f".//{SVG}svg[@role]"
+    )
+    assert picture is not None
+    labels = [words(each) for each in picture.iter(f"{SVG}text")]
+    assert labels[2] == f"{end} %"
+    assert labels[3:] == ["a", "0 %", "0 %"]
+
+
+NOBODY: Final = Share(0, 0, None, 0.0, 1.0)
+
+
 def odds(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
@@ -116,6 +160,9 @@ def test_scores_and_bands_are_read_off_their_axis(journey: str) -> None:
             assert (height, y + height) == pytest.approx((tallest * count / most, bars[0][0][1] + bars[0][0][3]))
     edges = [x for (x, *_), _ in shapes(picture, "path", "e")]
     assert edges == pytest.approx([at(odds(edge)) for edge in scores.edges.values()], abs=0.2)
+    named = {words(each): float(each.get("x", "")) for each in picture.iter(f"{SVG}text") if "from" in words(each)}
+    assert [*named] == [f"{tier} from {edge:g}" for tier, edge in scores.edges.items()]
+    assert all(abs(x - edge) < 5 for x, edge in zip(named.values(), edges, strict=True))
 
 
 def test_days_are_drawn_as_their_figures_say() -> None:
@@ -124,7 +171,7 @@ def test_days_are_drawn_as_their_figures_say() -> None:
     picture = pictures(backtest())["Share of decisions challenged, by day"]
     ((left, base, right, _, top, _), _), *_ = shapes(picture, "path", "a")
     highest, _, first, last = (words(each) for each in picture.iter(f"{SVG}text"))
-    assert [first, last] == [charts.date(int(groups[at].value) * 86_400) for at in (0, -1)]
+    assert [first, last] == [date(int(groups[at].value) * 86_400) for at in (0, -1)]
     for kind, side in (("lr", "recorded"), ("lc", "candidate")):
         ((line, _),) = shapes(picture, "polyline", kind)
         shares = [100 * getattr(group, side).challenged / group.decisions for group in groups]
@@ -191,6 +238,54 @@ def tables(page: str) -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
+def tiles(page: str) -> list[list[list[str]]]:
+    """Each group of highlighted figures, with what they are."""
+    groups = (each for each in parsed(page).iter("ul") if each.get("class") == "tiles")
+    return [[[*figure.itertext()] for figure in group] for group in groups]
+
+
+def test_an_evaluation_begins_with_its_main_figures() -> None:
+    """The figures at the top say what was judged, what was found beside the champion, and which goals were reached."""
+    assert words(next(parsed(evaluated()).iter("h1"))) == f"Evaluation of {ODD}, customer"
+    assert tiles(evaluated()) == [
+        [
+            ["1,000", "assessments, 1970-01-01 to 1970-01-02"],
+            ["100", "attacks by outcomes, 900 good ones"],
+            ["50.0 % (40.0 to 60.0)", "of attacks found at 1% false positives; the champion 40.0 % (30.0 to 50.0)"],
+            ["30.0 % (20.0 to 40.0)", "of attacks found at 0.1% false positives; the champion 30.0 % (20.0 to 40.0)"],
+            ["1 of 2", "goals reached"],
+        ]
+    ]
+    curve = keys(evaluated(), "Attacks found (up) by share of good ones challenged (across)")
+    assert curve[:2] == [f"candidate ({ODD})", "champion"]
+
+
+def test_a_backtest_begins_with_its_main_figures() -> None:
+    """The figures at the top say how much was decided again, what differs, what was left out, and what comes of it."""
+    root = parsed(backtest())
+    assert words(next(root.iter("h1"))) == f"Backtest of {ODD}"
+    assert words(next(root.iter("h2"))) == f"customer: candidate {ODD}, scored by {ODD}"
+    whole, domain = (
+        [[*each.itertext()] for each in tiles] for tiles in root.iter("ul") if tiles.get("class") == "tiles"
+    )
+    assert whole == [
+        ["90", "decisions, 2027-01-15 to 2027-02-15"],
+        ["17", "differ from the recorded ones (18.9 %)"],
+        ["1,075", "outcomes; labels are from the outcomes"],
+        ["12", "left out: not chosen"],
+        ["1", "left out: unreadable"],
+        ["3", "older than a counter"],
+    ]
+    assert [[figure.partition(" (")[0], what] for figure, what in domain] == [
+        ["69 → 68", "challenged"],
+        ["11 / 6", "stricter / laxer tiers"],
+        ["88.6 %", "friction on 35 good ones"],
+        ["70 %", "recall of 20 frauds"],
+    ]
+    several = "Several releases made these decisions, which may explain differences: "
+    assert f"{several}r (80), {ODD} (10)." in [words(each) for each in root.iter("p")]
+
+
 def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
     """The tables of a backtest have each figure in the row and column that name it."""
     shown = tables(backtest())
@@ -199,6 +294,9 @@ def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
         "refused": "11 → 9", "unproven": "15 → 14", "friction on good": "82.9 → 88.6 %",
         "recall of fraud": "80 → 70 %", "precision": "35.6 → 31.1 %",
     }  # fmt: skip
+    (note,) = {each.get("title") for each in parsed(backtest()).iter("td") if words(each) == "82.9 → 88.6 %"} - {None}
+    assert note is not None
+    assert re.fullmatch(r"82.9 % \(.+\) → 88.6 % \(.+\) of 35", note)
     (moves,) = (rows for caption, rows in shown.items() if caption.startswith("Recorded tier (down)"))
     assert {name: {to: said for to, said in row.items() if said} for name, row in moves.items()} == {
         "BASELINE": {"BASELINE": "17", "PHISHING_RESISTANT": "4 ↑"},
@@ -221,3 +319,14 @@ def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
         "day": "2027-01-16", "journey": "payment", "country": "", "score": "0.0010",
         "tier": "BASELINE → PHISHING_RESISTANT", "why": "band", "outcome": "good",
     }  # fmt: skip
+
+
+def test_a_candidate_that_challenges_nobody_has_no_precision() -> None:
+    """Without challenges there is a recall, of nothing, and no precision to compare."""
+    login = SHIPPED.journeys["login"]
+    lax = replace(login, bands=replace(login.bands, edges=(0.97, 0.98, 0.99)))
+    candidate = replace(SHIPPED, journeys={**SHIPPED.journeys, "login": lax})
+    tally, one = Tally(), assessment(1, score=0.2)
+    tally.add(candidate, one, replay(candidate, one), FRAUD)
+    shown = tables(page(report("log", tally, [candidate])))["By journey"]["login"]
+    assert (shown["challenged"], shown["recall of fraud"], shown["precision"]) == ("1 → 0", "100 → 0 %", "-")

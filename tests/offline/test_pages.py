@@ -33,10 +33,11 @@ def test_a_page_loads_nothing_and_runs_nothing(page: Callable[[], str]) -> None:
 
 @every_page
 def test_a_page_can_be_found_ones_way_in(page: Callable[[], str]) -> None:
-    """The page has a language, one main element and one first heading, and no heading skips a level."""
+    """The page has a language, one main element and one first heading, its title, and no heading skips a level."""
     root = parsed(page())
     assert root.get("lang") == "en"
     assert len(list(root.iter("main"))) == 1
+    assert words(next(root.iter("title"))) == words(next(root.iter("h1")))
     levels = [int(each.tag[1]) for each in root.iter() if re.fullmatch("h[1-6]", each.tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -69,7 +70,9 @@ def test_wide_tables_and_pictures_scroll_by_themselves(page: Callable[[], str]) 
     wide = [each for each in root.iter() if each.tag == "table" or each.get("role") == "img"]
     assert wide
     assert all(id(each) in inside for each in wide)
-    assert all(part.get("tabindex") == "0" and part.get("role") and part.get("aria-label") for part in parts)
+    for part in parts:
+        (named,) = [words(each) for each in part.iter("caption")] or [each.get("aria-label", "") for each in part]
+        assert (part.get("tabindex"), part.get("role"), part.get("aria-label")) == ("0", "group", named)
 
 
 @every_page
@@ -207,6 +210,18 @@ def _contrast(one: Colour, other: Colour) -> float:
         for colour in (one, other)
     )
     return (high + 0.05) / (low + 0.05)
+
+
+def test_long_words_get_a_wide_column() -> None:
+    """A column with more than fifty characters in a cell is wide; a table without rows is left out."""
+    head = ("name", "w", "long")
+    html = table("c", head, [("a", "x" * 50, "x"), ("b", "x", "x" * 51), ("c", "x", "x")])
+    assert [each.get("class") for each in ET.fromstring(html).iter("th") if each.get("scope") == "col"] == [
+        "w",
+        "w",
+        "w long",
+    ]
+    assert table("c", head, []) == ""
 
 
 def test_figures_are_right_aligned_and_words_left_aligned() -> None:

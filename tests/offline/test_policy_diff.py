@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from riskd.adapters.policy_file import read_policy
 from riskd.core import record
 from riskd.core.errors import InvalidPolicy
-from riskd.core.policy import Policy
+from riskd.core.policy import Journey, Policy
+from riskd.core.requirement import Terms
+from riskd.core.rules import Rule
 from riskd.offline.policies.diff import KINDS, Comparison, compare
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import challenged
@@ -32,6 +35,8 @@ EDITS: Final = {
     "explicit_consent: false": (
         "explicit_consent: true", "consent explicit_consent: signals need a purpose granted by name", "either"
     ),
+    "  profile: 182d": ("  profile: 30d", "retention profile: kept for 30d, was 182d", "either"),
+    "  reply: 24h": ("  reply: 1m", "retention reply: kept for 1m, was 1d", "neither"),
     "STEP_UP: 0.02 #": ("STEP_UP: 0.05 #", "band login: STEP_UP from 0.05, was from 0.02", "loosens"),
     "DENY: 0.8 #": ("DENY: 0.7 #", "band registration: DENY from 0.7, was from 0.8", "tightens"),
     "      PHISHING_RESISTANT: 0.08 # 1 in 12: half of login's threshold, as for the step before\n": (
@@ -133,6 +138,7 @@ EDITS: Final = {
 REVERSE: Final = {"tightens": "loosens", "loosens": "tightens", "either": "either", "neither": "neither"}
 
 
+@cache
 def edited(*pieces: str) -> Policy:
     text = TEXT
     for piece in pieces:
@@ -245,18 +251,55 @@ def test_entries_of_lists_are_compared(old: str, new: str) -> None:
     assert (said, found.way) == LISTS[old, new]
 
 
+COUNTING: Final = (
+    "counters: [payee]\nrules:\n"
+    "  - {name: it, when: counted.payee.attempts_1h > 5.0, then: DENY, reason: A, text: B., journeys: all}\n"
+)
+
+
 def test_counters_are_compared() -> None:
     """A counter that is new or gone is named before the rules; it moves no decision by itself."""
-    rule = "  - {name: it, when: counted.payee.attempts_1h > 5.0, then: DENY, reason: A, text: B., journeys: all}\n"
-    counting = read_policy("p", TEXT.replace("rules:\n", f"counters: [payee]\nrules:\n{rule}", 1), COMPILER)
     for old, new, what, way in (
-        (SHIPPED, counting, "is counted now", "tightens"),
-        (counting, SHIPPED, "is no longer counted", "loosens"),
+        ("rules:\n", COUNTING, "is counted now", "tightens"),
+        (COUNTING, "rules:\n", "is no longer counted", "loosens"),
     ):
-        found = compare(old, new)
-        counter, changed = found.changes
+        found = changed("rules:\n", old, new)
+        counter, rule = found.changes
         assert (counter.kind, counter.where, counter.what, counter.way) == ("counter", "payee", what, "neither")
-        assert (changed.kind, found.way) == ("rule", way)
+        assert (rule.kind, found.way) == ("rule", way)
+
+
+def test_no_part_of_a_policy_is_left_out() -> None:
+    """Each field of a policy, of a journey, of a tier's terms and of a rule is changed by an edit of these tests, and
+    so is compared."""
+    counting = read_policy("p", TEXT.replace("rules:\n", COUNTING, 1), COMPILER)
+    candidates = [counting, *(edited(piece) for piece in EDITS)]
+    for parts in (whole, journeys, terms, rules):
+        names = parts(SHIPPED)[0].__struct_fields__
+        differ = {
+            name
+            for candidate in candidates
+            for old, new in zip(parts(SHIPPED), parts(candidate), strict=False)
+            for name in names
+            if getattr(old, name) != getattr(new, name)
+        }
+        assert differ | {"name"} == {*names} | {"name"}
+
+
+def whole(policy: Policy) -> list[Policy]:
+    return [policy]
+
+
+def journeys(policy: Policy) -> list[Journey]:
+    return [*policy.journeys.values()]
+
+
+def terms(policy: Policy) -> list[Terms]:
+    return [rung.met.terms for rung in policy.ladder.values()]
+
+
+def rules(policy: Policy) -> list[Rule]:
+    return [rule for journey in journeys(policy) for rule in journey.rules]
 
 
 def test_a_baseline_that_begins_to_list_its_methods_may_go_either_way() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
+from riskd import shadow
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core import record
@@ -145,16 +146,15 @@ def test_answers_do_not_wait_for_the_shadow() -> None:
     assert len(bench.lines(record.ShadowRecord)) == offered - dropped
 
 
-def test_an_answer_has_left_before_its_shadow_begins() -> None:
-    """The shadow's line follows the decision's, after the caller has its answer."""
-    bench = Bench(suspicious())
+def test_an_answer_has_left_before_its_shadow_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shadow's line follows the decision's, after a pause in which the caller gets its answer."""
+    monkeypatch.setattr(shadow, "AFTER", 0.1)
+    bench, begun = Bench(suspicious()), time.monotonic()
     bench.engine.assess(login("anne"), 10.0)
-    at_answer = len(bench.log.lines)
-    deadline = time.monotonic() + 10
     while len(bench.log.lines) < 2:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < begun + 10
         time.sleep(0.001)
-    assert at_answer == 1
+    assert time.monotonic() - begun >= 0.1
     assert [type(record.decode(line)).__name__ for line in bench.log.lines] == ["AssessmentRecord", "ShadowRecord"]
 
 

@@ -38,12 +38,17 @@ class Service:
     """An engine, its clock, and accounts with eight weeks of sign-ins."""
 
     def __init__(self, release: Release) -> None:
-        self.now, store = NOW, MemoryStore()
+        self.now, self._store = NOW, MemoryStore()
         for day in range(56, 0, -2):
             for home in HOMES.values():
-                keys, context = facts(attempt(home), TableGeo({}), NOW - day * DAY, store)
-                store.write(learn.lesson_deltas(learn.lesson(attempt(home), context, keys), 1), (), NOW, 1.0)
-        self._engine = Engine(parts(store=store, clock=lambda: self.now), release)
+                self.teach(home, day)
+        self._engine = Engine(parts(store=self._store, clock=lambda: self.now), release)
+
+    def teach(self, words: dict[str, Any], days_ago: float) -> None:
+        """A proven sign-in of earlier."""
+        one, then = attempt(words), NOW - days_ago * DAY
+        keys, context = facts(one, TableGeo({}), then, self._store)
+        self._store.write(learn.lesson_deltas(learn.lesson(one, context, keys), 1), (), NOW, 1.0)
 
     def assess(self, **words: object) -> Assessment:
         self.now += 0.01
@@ -83,6 +88,16 @@ def recoveries(service: Service, who: str) -> None:
         service.assess(who=who, **THIEF, journey="recovery", credential_result="not_checked")
 
 
+def beside(service: Service, who: str) -> None:
+    """Somebody behind the owner's address fails on a hundred accounts, on the owner's, and in its recoveries."""
+    here = {"from": HOMES[who]["from"], "with": "script", "credential_result": "failed"}
+    for number in range(200):
+        service.assess(who=who, **here, subject=f"other-{number % 100}")
+    for journey in ("login", "recovery"):
+        for _ in range(60):
+            service.assess(who=who, **here, journey=journey)
+
+
 ATTACKS: Final[Mapping[str, Callable[[Service, str], None]]] = {"guesses": guesses, "recoveries": recoveries}
 JOURNEYS: Final = ("login", "recovery", "profile_update", "payment", "session")
 ASKED: Final = {("alex", "payment"): Tier.STEP_UP}
@@ -102,11 +117,25 @@ def test_nobody_can_keep_the_owner_out(release: Release, attack: str, who: str, 
     assert service.owner(who, journey).requirement.tier in (floor, ASKED.get((who, journey)))
 
 
+@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("who", ["alex", "sam"])
+def test_where_many_are_known_nothing_is_denied(release: Release, who: str, journey: str) -> None:
+    """Whoever has no password but shares the owner's address with a hundred others gets nothing denied to the owner on
+    the known device."""
+    service = Service(release)
+    for number in range(100):
+        name = f"colleague-{number}"
+        service.teach(HOMES[who] | {"subject": name, "device": {"device_id": name, "fingerprint": name}}, 5)
+    beside(service, who)
+
+    assert service.owner(who, journey).requirement.tier is not Tier.DENY
+
+
 @pytest.mark.parametrize("who", HOMES)
 def test_attempts_of_others_are_forgotten_within_a_day(release: Release, who: str) -> None:
     """Twenty-six hours after the last attempt the owner's score is what it would be without any."""
     attacked, quiet = Service(release), Service(release)
-    for attack in ATTACKS.values():
+    for attack in (*ATTACKS.values(), beside):
         attack(attacked, who)
     attacked.now = quiet.now = attacked.now + 26 * HOUR
 

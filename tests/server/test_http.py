@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
-from riskd.listener import TEXT, Listener, Reply, monitoring
+from riskd.listener import TEXT, Listener, Reply, Request, monitoring
 from riskd.server.json_log import JsonFormatter
 from riskd.server.processes.http import CONNECTIONS, SECONDS
+from tests.security.authority import Authority
 
 
 def page(accept: str) -> tuple[str, bytes]:
@@ -26,10 +29,12 @@ def page(accept: str) -> tuple[str, bytes]:
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A running endpoint; gives its address."""
     reply = monitoring(page, lambda: Reply(HTTPStatus.OK))
-    with Listener("127.0.0.1", 0, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS) as server:
+    with Listener(
+        "127.0.0.1", 0, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS, tls=tls
+    ) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/metrics"
@@ -68,6 +73,45 @@ def test_silent_connections_do_not_delay_others() -> None:
             one = crowd.enter_context(connected(address))
             one.sendall(b"GET /metrics HTTP/1.1\r\nHost:"[: number % 25])
         assert asked(address) == b"ok\n"
+
+
+def test_with_tls_a_silent_connection_does_not_delay_others(tmp_path: Path) -> None:
+    """With a certificate, requests come by TLS only, and a connection that begins no handshake holds up no other."""
+    authority, serving = Authority(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(*authority.issue("page", hosts=["127.0.0.1"]).put(tmp_path, "page"))
+    asking = ssl.create_default_context(cadata=authority.certificate.decode())
+    with served(serving) as address, connected(address):
+        secure = address.replace("http://", "https://")
+        with urllib.request.urlopen(secure, timeout=5, context=asking) as answer:
+            assert answer.read() == b"ok\n"
+        with pytest.raises((urllib.error.URLError, OSError)):
+            asked(address)
+
+
+def test_a_stop_does_not_wait_for_a_place() -> None:
+    """While every place is taken, a stop ends the connections that wait for one; who has asked is still answered."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def reply(_: Request) -> Reply:
+        reached.set()
+        go_on.wait(30)
+        return Reply(HTTPStatus.OK, b"ok\n")
+
+    with Listener("127.0.0.1", 0, reply, setting="metrics.port", places=1, seconds=SECONDS) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/metrics"
+        with connected(address) as served_, connected(address) as waiting:
+            served_.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert reached.wait(5)
+            server.shutdown()
+            thread.join()
+            go_on.set()
+            server.finish()
+            assert served_.makefile("rb").read().endswith(b"ok\n")
+            server.server_close()
+            with suppress(ConnectionResetError):  # where the stop came before its connection
+                assert waiting.recv(1) == b""
 
 
 @pytest.mark.parametrize(

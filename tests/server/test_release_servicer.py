@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
+from google.protobuf.json_format import MessageToDict
+from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.activation import WHOLE, Activation, ActivationRequest, StoredRelease
@@ -138,3 +140,40 @@ def test_no_share_means_all_subjects(percent: float, wished: float) -> None:
     ((wish, _),) = releases.wishes
     assert wish == ActivationRequest(release=NAMES[0], percent=wished, shadow=True, actor="sre", reason="why")
     assert (answer.activation.number, list(answer.late_processes)) == (ACTIVE.number, ["worker-2"])
+
+
+def test_a_release_and_its_roles_are_shown_in_full() -> None:
+    """A page shows who stored each release, when, why and with which models, and every role, by whom, when and why."""
+
+    class Kept(Asked):
+        def find(self, release: str) -> StoredRelease:
+            return StoredRelease(id=release, created=2.0, actor="ci", reason="new", models={"machine": "1.2.0"})
+
+        def active(self) -> Activation:
+            told = Activation(number=7, key="k", release="a", actor="sre", reason="canary", time=3.0)
+            return replace(told, candidate="b", percent=5.0, shadow="c", restores=4)
+
+    servicer = ReleaseServicer(Kept(["a"]))
+    release = {
+        "releaseId": "a",
+        "createTime": "1970-01-01T00:00:02Z",
+        "actor": "ci",
+        "reason": "new",
+        "models": {"machine": "1.2.0"},
+    }
+    assert MessageToDict(servicer.list_releases(release_pb2.ListReleasesRequest(), Left())) == {
+        "releases": [release],
+        "activation": {
+            "number": "7",
+            "activeReleaseId": "a",
+            "candidateReleaseId": "b",
+            "percent": 5.0,
+            "shadowReleaseId": "c",
+            "actor": "sre",
+            "reason": "canary",
+            "activateTime": "1970-01-01T00:00:03Z",
+            "restoredNumber": "4",
+        },
+    }
+    found = servicer.get_release(release_pb2.GetReleaseRequest(release_id="a"), Left())
+    assert MessageToDict(found) == {"release": release}

@@ -110,4 +110,4 @@ def _private_key(file: Path) -> Ed25519PrivateKey:
 
 def _not_installed() -> InvalidModel:
     what = "signatures need the package cryptography, which is not installed"
-    return InvalidModel([Problem("models.trusted_keys", what, "run: pip install 'riskd[sign]'")])
+    return InvalidModel([Problem("models.trusted_keys", what, "in riskd's repository: pip install '.[sign]'")])

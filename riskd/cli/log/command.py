@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Rewrite finished segments without the lines of erased subjects and without lines older than the "
         "retention of their policy. A running service does the same every `log.compact_minutes`. With --to, or the "
         "setting log.dataset, finished segments are also added to a dataset of Parquet files, and erased and expired "
-        "rows are removed from it; that needs riskd[train].",
+        "rows are removed from it; that needs the extra `train`.",
         epilog="exit codes: 0 done; 1 another process is compacting; 2 refused: a problem with the settings, a policy "
         "or the directory",
     )

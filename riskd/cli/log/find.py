@@ -70,7 +70,8 @@ def _run(args: argparse.Namespace) -> int:
         _print_assessments(listed.assessments[: args.last])
     else:
         print(f"{settings.log.dir} has nothing about this account.")
-        print("Check the settings and the tenant. Its lines may also have been erased, or have expired.")
+        print("Check its spelling, the tenant and the settings. If there are several replicas, each has its own log.")
+        print("Its lines may also have been erased, or have expired.")
     if not args.json and len(every) > args.last:
         print(f"and {len(every) - args.last:,} older (--last)")
     if not args.json and not args.events and listed.events:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import moment, stdin, whole_number
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import plain
+from riskd.cli.terminal import print_table
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.wording import quantity
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 200
 """How many rows a table shows; `--json` and `--csv` print all."""
-NARROW: Final = 8
-"""With fewer characters per column than this, borders included, each row is printed as a list."""
 EXAMPLES: Final = {
     "How strict was each week, and on whom?": """\
 SELECT date_trunc('week', moment) AS week, domain, tier, count(*) AS assessments,
@@ -35,10 +33,18 @@ FROM assessments GROUP BY ALL ORDER BY week, domain, assessments DESC""",
 SELECT label, count(*) AS attempts, round(avg(new_device), 3) AS new_device,
        round(avg(hosting), 3) AS hosting, round(median(score), 4) AS median_score
 FROM labelled GROUP BY label ORDER BY label""",
-    "Whom did we challenge although it was the owner?": """\
-SELECT country, device_class, count(*) AS challenged, mode(list_extract(reasons, 1)) AS first_reason
-FROM labelled WHERE label = 'good' AND NOT satisfied
-GROUP BY country, device_class ORDER BY challenged DESC LIMIT 20""",
+    "Which owners do we challenge most, and why?": """\
+SELECT operator, device_class, count(*) AS good, count(*) FILTER (NOT satisfied) AS challenged,
+       round(100 * challenged / good, 1) AS percent,
+       mode(list_extract(reasons, 1)) FILTER (NOT satisfied) AS first_reason
+FROM labelled WHERE label = 'good' AND journey = 'login'
+GROUP BY ALL ORDER BY challenged DESC LIMIT 20""",
+    "What do frauds of several accounts share, and were they challenged?": """\
+SELECT shared, pseudonym, count(DISTINCT subject) AS accounts, count(*) AS attempts,
+       count(*) FILTER (satisfied) AS not_challenged, mode(operator) AS operator, min(id) AS one_of_them
+FROM (UNPIVOT (SELECT * FROM labelled WHERE label = 'fraud')
+      ON device, fingerprint, address INTO NAME shared VALUE pseudonym)
+GROUP BY ALL HAVING accounts > 1 ORDER BY accounts DESC, attempts DESC LIMIT 20""",
     "What became of the challenges of each rule, and how long did they take?": """\
 SELECT rule, tier,
        count(*) FILTER (kind = 'challenge_passed') AS passed, count(*) FILTER (kind = 'challenge_failed') AS failed,
@@ -66,8 +72,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     query = actions.add_parser(
         "query",
         help="query the log's dataset in SQL",
-        description="Run one SQL query on the log's dataset (DuckDB; needs riskd[train]). The query can read only the "
-        "four views below; it cannot change anything or load extensions.",
+        description="Run one SQL query on the log's dataset (DuckDB; needs the extra `train`). The query can read only "
+        "the four views below; it cannot change anything or load extensions.",
         epilog=f"{_VIEWS}{shown}\n\n{_EXIT}",
     )
     query.add_argument("sql", metavar="SQL", help="one SELECT; - reads it from standard input")
@@ -119,36 +125,18 @@ def _objects(answer: Answer) -> Iterator[str]:
 
 
 def _print(answer: Answer) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    console = Console()
-    shown = list(islice(answer.rows, SHOWN))
+    rows = [[_cell(value) for value in row] for row in islice(answer.rows, SHOWN)]
     more = sum(1 for _ in answer.rows)
-    if not shown:
-        print("no rows")
-    elif len(answer.columns) * NARROW > console.width:
-        table = Table("column", Column("value", overflow="fold"))
-        for row in shown:
-            for name, value in zip(answer.columns, row, strict=True):
-                table.add_row(Text(name), Text(_cell(value)))
-            table.add_section()
-        console.print(table)
+    if rows:
+        print_table(answer.columns, rows)
     else:
-        table = Table()
-        for name, values in zip(answer.columns, zip(*shown, strict=True), strict=True):
-            numbers = all(value is None or (isinstance(value, int | float) and value is not True) for value in values)
-            table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
-        for row in shown:
-            table.add_row(*(Text(_cell(value)) for value in row))
-        console.print(table)
+        print("no rows")
     if more:
-        console.print(f"and {quantity(more, 'row')} more: --json and --csv print all")
+        print(f"and {quantity(more, 'row')} more: --json and --csv print all")
 
 
 def _cell(value: object) -> str:
-    """A value for people: a time at midnight is shown as its date."""
-    if isinstance(value, datetime) and value.time() == time.min:
-        return value.date().isoformat()
-    return "" if value is None else plain(str(value))
+    """A value for people: a time to the second, or as its date if it is midnight."""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time.min else value.isoformat(" ", "seconds")
+    return "" if value is None else str(value)

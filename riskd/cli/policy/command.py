@@ -58,8 +58,8 @@ def _check(args: argparse.Namespace) -> int:
     for one in right:
         print("{file}: {domain} {version}".format(**one))
     if unchecked:
-        remedy = "for that, give the settings of the service: --config FILE"
-        complain(f"not checked whether the service knows the attributes {', '.join(sorted(unchecked))} ({remedy})")
+        remedy = "give the settings of the service: --config FILE"
+        complain(f"not checked whether these attributes are declared: {', '.join(sorted(unchecked))} ({remedy})")
     if problems:
         raise InvalidPolicy(problems)
     return 0

@@ -81,7 +81,7 @@ group of features, and traits that no engine sees (`presence` of optional fields
 A group **fails** if the cross-validated AUC, with people and campaigns kept together, is above 0.6, and above 0.55 by
 three of its standard errors (bootstrap over people), on average over five ways to fold. The command then names class,
 group and numbers, and its exit code is 1. It lists classes with fewer than 30 attempts as not judged. It needs
-`riskd[train]`.
+the extra `train`.
 
 **Looking riskier must not prove honesty.** If it did, anybody who knows a model of such a world would look riskier on
 purpose; and a model with monotonic constraints cannot learn it, so its recall would be understated. So for every

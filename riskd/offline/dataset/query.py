@@ -20,6 +20,8 @@ from riskd.offline.outcomes import PASSED
 
 ROWS: Final = 1000
 """How many rows are fetched at a time."""
+SHARED: Final = ("device", "fingerprint", "address")
+"""What different accounts may share: columns with its pseudonyms, read from the line."""
 
 
 class Answer(Struct, frozen=True):
@@ -89,10 +91,13 @@ def _rows(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[o
 
 def _views(as_of: float) -> Iterator[str]:
     """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow the rule of `labels.label`."""
+    shared = "".join(f", line->>'$.facts.values.{name}' AS {name}" for name in SHARED)
     when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
     passed = ", ".join(f"'{kind}'" for kind in PASSED)
     for name in TABLES:
-        yield f"CREATE VIEW {name} AS SELECT *, make_timestamp(CAST(time * 1e6 AS BIGINT)) AS moment FROM _{name}{when}"  # noqa: S608 - our own words
+        more = shared if name == "assessments" else ""
+        moment = f"make_timestamp(CAST(time * 1e6 AS BIGINT)) AS moment{more}"
+        yield f"CREATE VIEW {name} AS SELECT *, {moment} FROM _{name}{when}"  # noqa: S608 - our own words
     yield f"""
         CREATE VIEW labelled AS
         SELECT assessments.*, coalesce(fraud, good) AS known,

@@ -17,9 +17,10 @@ _SIDES: Final = ("recorded", "candidate")
 
 
 def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
-    """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale."""
-    known = [row for row in rows if row[1].share is not None or row[2].share is not None]
-    top = _nice(max((share.high for _, *both in known for share in both if share.share is not None), default=1.0))
+    """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale. Both are of the
+    same decisions; a row without any is left out."""
+    known = [row for row in rows if row[1].total]
+    top = _nice(max((share.high for _, *both in known for share in both), default=1.0))
     left = room(name for name, *_ in known)
     width, height = WIDTH - left - 80, len(known) * _ROW + 30
     parts = [_ticks(top, left, width, height)]
@@ -27,16 +28,15 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
         y = number * _ROW + 8
         parts.append(text(left - 8, y + 15, name, "end"))
         for side, share, offset in zip(_SIDES, both, (0, 13), strict=True):
-            if share.share is None:
-                continue
-            low, middle, high = (left + width * min(value / top, 1) for value in (share.low, share.share, share.high))
+            found = share.hits / share.total
+            low, middle, high = (left + width * value / top for value in (share.low, found, share.high))
             label = escape(f"{name}, {side}: {share} of {share.total:,}")
             parts.append(
                 f'<rect class="{BARS[side]}" x="{left}" y="{y + offset}" width="{middle - left:.1f}"'
                 f' height="10"><title>{label}</title></rect>'
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
-            parts.append(text(high + 6, y + offset + 9, f"{share.share * 100:.3g} %", "start", "n"))
+            parts.append(text(high + 6, y + offset + 9, f"{found * 100:.3g} %", "start", "n"))
     return figure(title, height, parts, bars(*_SIDES))
 
 

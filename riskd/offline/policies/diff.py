@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from riskd.core.policy import Issuer, Journey, Policy
 from riskd.core.requirement import Requirement, Tier
+from riskd.core.retention import BOUNDS
 from riskd.core.rules import Rule
 
 Way = Literal["tightens", "loosens", "either", "neither"]
@@ -20,7 +21,7 @@ Way = Literal["tightens", "loosens", "either", "neither"]
 none."""
 KINDS: Final = (
     "domain", "floor", "learning", "terms", "issuer", "trust", "list", "counter", "rule", "band", "gap", "cold_start",
-    "consent", "valid_for", "level", "budget", "text", "version",
+    "consent", "retention", "valid_for", "level", "budget", "text", "version",
 )  # fmt: skip
 """What can change, the most important first."""
 
@@ -59,6 +60,7 @@ def compare(old: Policy, new: Policy) -> Comparison:
 def _changes(old: Policy, new: Policy) -> list[Change]:
     return [
         *_scalars(old, new),
+        *_retention(old, new),
         *_issuers(old, new),
         *_lists(old, new),
         *_counters(old, new),
@@ -98,6 +100,18 @@ def _scalars(old: Policy, new: Policy) -> Iterator[Change]:
             yield Change(kind="level", where=name, what=f"begins at {after:g}, was {before:g}", way="neither")
     if old.version != new.version:
         yield Change(kind="version", where="version", what=f"{old.version} -> {new.version}", way="neither")
+
+
+def _retention(old: Policy, new: Policy) -> Iterator[Change]:
+    """How long data are kept. Histories, and receipts, without which nothing is learned, decide about later attempts;
+    replies and the log do not."""
+    for name in BOUNDS:
+        before, after = getattr(old.retention, name), getattr(new.retention, name)
+        if before != after:
+            what = f"kept for {_duration(after)}, was {_duration(before)}"
+            yield Change(
+                kind="retention", where=name, what=what, way="neither" if name in ("reply", "log") else "either"
+            )
 
 
 def _issuers(old: Policy, new: Policy) -> Iterator[Change]:

@@ -90,8 +90,8 @@ def _too_few(name: str, rows: Rows) -> list[Problem]:
     return [
         Problem(name, f"{quantity(count, f'{word} row')}, fewer than {LEAST}", remedy)
         for word, label, remedy in (
-            ("good", GOOD, "give a longer log or a shorter embargo"),
-            ("fraudulent", FRAUD, "report more outcomes, or give a longer log or a shorter embargo"),
+            ("good", GOOD, "give a longer log, or fewer --embargo-days"),
+            ("fraudulent", FRAUD, "report more outcomes, or give a longer log, or fewer --embargo-days"),
         )
         if (count := int(np.count_nonzero(rows.labels == label))) < LEAST
     ]

@@ -85,7 +85,8 @@ def _open_meter(settings: Settings, memory: MeterMemory, index: int) -> tuple[Pr
         from riskd.server import tracing  # noqa: PLC0415 - an extra, and 0.3 s
     except ImportError as error:
         what = f"tracing needs a package that is not installed: {error.name}"
-        raise InvalidSettings([Problem("tracing.endpoint", what, "install riskd[trace]")]) from error
+        remedy = "in riskd's repository: pip install '.[trace]'"
+        raise InvalidSettings([Problem("tracing.endpoint", what, remedy)]) from error
     meter = tracing.TracedMeter(memory, index)
     meter.tracer = tracing.Tracer(tracing.otlp_exporter(chosen.endpoint), chosen.ratio, meter)
     return meter, meter.tracer

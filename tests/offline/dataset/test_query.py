@@ -76,13 +76,23 @@ def test_the_questions_of_the_help_are_answered(
 ) -> None:
     """Each example query returns rows as table, JSON and CSV."""
     assert asked.query(EXAMPLES[question]) == 0
-    assert "\u2503" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[1:], "a head, and rows"
     assert asked.query(EXAMPLES[question], "--json") == 0
     rows = said(capsys)
     assert rows
     assert asked.query(EXAMPLES[question], "--csv") == 0
     printed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [list(row) for row in printed] == [list(row) for row in rows]
+
+
+def test_what_accounts_share_has_columns(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Device, fingerprint and address are the pseudonyms of the line, and null where the attempt had none."""
+    assert asked.query("SELECT id, device, fingerprint, address FROM labelled", "--json") == 0
+    found = {row.pop("id"): row for row in said(capsys)}
+    lines = [each for line in asked.lines if isinstance(each := record.decode(line), AssessmentRecord)]
+    names = ("device", "fingerprint", "address")
+    assert found == {each.id: {name: each.facts.values.get(name) for name in names} for each in lines}
+    assert len({row["address"] for row in found.values()} - {None}) > 1
 
 
 def test_labels_in_sql_are_those_of_rows(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +201,7 @@ def test_a_missing_package_names_the_extra(
         monkeypatch.setattr(extras, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name))
         assert asked.query("SELECT 1") == 2
         assert f"{package}: is not installed" in (told := capsys.readouterr().err)
-        assert "riskd[train]" in told
+        assert "pip install '.[train]'" in told
 
 
 def test_a_question_may_come_from_standard_input(
@@ -206,22 +216,22 @@ def test_a_question_may_come_from_standard_input(
 def test_wide_rows_are_printed_column_by_column(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """A row with too many columns for the terminal is printed one column per line."""
     assert asked.query("SELECT * FROM assessments LIMIT 2") == 0
-    told = capsys.readouterr().out
-    assert told.count("│ journey ") == 2
-    assert "│ customer " in told
+    told = capsys.readouterr().out.splitlines()
+    assert len([line for line in told if line.split()[:1] == ["journey"]]) == 2
 
 
 def test_a_table_cuts_nothing_and_puts_figures_below_each_other(
     asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long cells are wrapped, figures are right-aligned, and a time at midnight is printed as a date."""
+    """Figures are right-aligned, a time has seconds, and one at midnight is printed as a date. A file or a pipe, whose
+    width is not that of a terminal, gets rows on one line."""
     monkeypatch.setenv("COLUMNS", "50")
     sql = "SELECT 'PHISHING_RESISTANT_AND_MORE' AS tier, 7 AS n, TIMESTAMP '2026-06-01' AS day, 12345 AS cases"
-    assert asked.query(f"{sql} UNION ALL SELECT 'DENY', 1000, NULL, 1") == 0
-    told = capsys.readouterr().out
-    assert "…" not in told
-    assert "│    7 │ 2026-06-01 │ 12345 │" in told
-    assert "│ 1000 │            │     1 │" in told
+    more = "SELECT 'DENY', 1000, TIMESTAMP '2026-06-01 09:30:05.25', 1"
+    assert asked.query(f"{sql} UNION ALL {more} UNION ALL SELECT NULL, NULL, NULL, NULL") == 0
+    first, second = capsys.readouterr().out.splitlines()[1:3]
+    assert first.endswith("MORE     7           2026-06-01  12345")
+    assert second.endswith("  1000  2026-06-01 09:30:05      1")
 
 
 def test_a_result_without_rows_is_stated(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
