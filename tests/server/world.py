@@ -38,6 +38,19 @@ ASSESSMENT = Assessment(
 ANYWHERE = Options(address="127.0.0.1:0", queue_s=20.0, standing_queue_s=20.0)
 
 
+class Left:
+    """A call context with this many seconds left."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.seconds = seconds
+
+    def time_remaining(self) -> float:
+        return self.seconds
+
+    def is_active(self) -> bool:
+        return True
+
+
 class FakeEngine:
     """Keeps what it was asked; `answer` may raise."""
 
