@@ -92,7 +92,7 @@ def _merged(metric: Metric, first: int, workers: Sequence[Sequence[float]]) -> l
 def _family(metric: Metric, rows: Iterable[_Row]) -> Family:
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(metric.name, metric.doc, labels=metric.labels)
-        names = (*(_go_float(bound) for bound in metric.bounds), "+Inf")
+        names = (*map(repr, metric.bounds), "+Inf")
         for row, cells in rows:
             histogram.add_metric(row, list(zip(names, itertools.accumulate(cells[:-1]), strict=True)), cells[-1])
         return histogram
@@ -101,8 +101,3 @@ def _family(metric: Metric, rows: Iterable[_Row]) -> Family:
     for row, cells in rows:
         family.add_metric(row, cells[0])
     return family
-
-
-def _go_float(value: float) -> str:
-    """A bucket's bound as Prometheus writes it, so that both exposition formats agree."""
-    return repr(value) if value >= 0.0001 else f"{value:g}"

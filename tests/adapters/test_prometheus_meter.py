@@ -59,6 +59,7 @@ def test_a_call_counts_under_the_names_of_grpc_dashboards() -> None:
     assert value(found, "grpc_server_handling_seconds_count", **call) == 1
     assert value(found, "grpc_server_handling_seconds_bucket", **call, le="0.0002") == 0
     assert value(found, "grpc_server_handling_seconds_bucket", **call, le="0.0005") == 1
+    assert value(found, "grpc_server_handling_seconds_bucket", **call, le="1.0") == 1
 
 
 @pytest.mark.parametrize("status", grpc.StatusCode, ids=lambda status: status.name)
@@ -123,6 +124,8 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     assert len([name for name, _ in found if name == "riskd_release_info"]) == 3
     assert value(found, "riskd_rollout_assessments_total", role="candidate", domain="customer", tier="DENY") == 1
     assert value(found, "riskd_stage_seconds_sum", stage="gather") == 0.00002
+    assert value(found, "riskd_stage_seconds_bucket", stage="gather", le="1e-05") == 0
+    assert value(found, "riskd_stage_seconds_bucket", stage="gather", le="2.5e-05") == 1
     assert value(found, "riskd_assessment_seconds_sum", **login) == 0.0004
     assert value(found, "riskd_friction_budget", domain="customer", journey="payment") == 0.02
     assert value(found, "riskd_outcomes_total", **login, tier="STEP_UP", kind="confirmed_fraud") == 1
@@ -142,6 +145,15 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     assert value(found, "riskd_log_erasure_asked_timestamp_seconds") == 1.5e9
     assert value(found, "riskd_geo_build_timestamp_seconds", database="city") == 1.7e9
     assert value(found, "riskd_release_info", release="r1", domain="machine", model="m2", role="active") == 1
+
+
+def test_the_oldest_of_all_workers_counts() -> None:
+    """Of data that each worker loads for itself, the metric shows the oldest in use; a worker that has none yet does
+    not count."""
+    memory = MeterMemory(2)
+    for worker, built in ((1, 1.7e9), (0, 1.6e9)):
+        PrometheusMeter(memory, worker).geo_built("city", built)
+        assert value(samples(memory), "riskd_geo_build_timestamp_seconds", database="city") == built
 
 
 def test_an_answer_changes_these_metrics() -> None:

@@ -37,6 +37,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "no methods": (f'[web]\ntoken_sha256 = ["{DIGEST}"]\ntenants = [""]\n', "[web] methods: is missing (list roles"),
     "no tenants": (f'[web]\ntoken_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\n', "[web] tenants: is missing"),
+    "an empty list": (f"[web]\n{GOOD}".replace('["acme"]', "[]"), "[web] tenants: is missing"),
     "a misspelt role": (
         f"[web]\n{GOOD}".replace("assessor", "asessor"),
         "'asessor' is neither a role nor a method (did you mean assessor?)",
