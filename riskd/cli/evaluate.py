@@ -169,7 +169,6 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
 def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training | None]:
     """How a bundle was trained, and what it was boosted on; None where that is not known. Raises InvalidModel."""
     from riskd.adapters.model_file import read_manifest
-    from riskd.core.errors import InvalidModel
 
     training = _training(bundle)
     if training is None:

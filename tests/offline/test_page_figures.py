@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES as FEATURES
-from riskd.offline.charts import WIDTH, date
+from riskd.offline.charts import WIDTH
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
 from riskd.offline.outcomes import FRAUD
@@ -23,6 +23,7 @@ from riskd.offline.policies.page import page
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
+from riskd.wording import date
 from tests.offline.drawn import SHIPPED, assessment
 from tests.offline.made_pages import ODD, SVG, backtest, backtested, drifted, evaluated, parsed, words
 
