@@ -22,7 +22,6 @@ from multiprocessing.connection import Connection
 from typing import Final, TypeVar
 
 import grpc
-from msgspec import Struct
 
 from benchmarks import program
 from riskd._proto.riskd.v1 import risk_pb2
@@ -30,6 +29,7 @@ from riskd.core.assessment import Assessment, Reason
 from riskd.core.attempt import Attempt, Device, Network, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
+from riskd.reports import Recorded
 from riskd.server import translate
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.identity.callers import Caller, Callers, token_hash
@@ -72,12 +72,6 @@ ASSESSMENT: Final = Assessment(
 )
 
 
-class Taught(Struct, frozen=True):
-    """The effect of an outcome in the fixed engine: none."""
-
-    taught: int = 0
-
-
 class FixedEngine:
     """An engine that returns the same assessment at once."""
 
@@ -85,9 +79,9 @@ class FixedEngine:
         """The fixed assessment."""
         return ASSESSMENT
 
-    def record(self, outcome: Outcome, timeout: float) -> Taught:
+    def record(self, outcome: Outcome, timeout: float) -> Recorded:
         """Nothing."""
-        return Taught()
+        return Recorded(outcome.assessment_id, 0)
 
     def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
         """Nothing."""

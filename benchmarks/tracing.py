@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from benchmarks import program
 from benchmarks.rpc import ASSESSMENT
 from riskd._proto.riskd.v1 import risk_pb2
+from riskd.adapters.memory import NullMeter
 from riskd.server.tracing import Tracer
 from riskd.server.translate import Answers
 
@@ -33,13 +34,6 @@ class Nobody(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-class NoMeter:
-    """A meter that counts nothing."""
-
-    def failed(self, part: str) -> None:
-        """Do nothing."""
-
-
 class Call:
     """A gRPC context with this metadata."""
 
@@ -54,7 +48,7 @@ class Call:
 def microseconds(ratio: float, metadata: tuple[tuple[str, str], ...], calls: int) -> float:
     """Microseconds of a call, in the best of seven rounds."""
     tracer, answer, request = (
-        Tracer(Nobody(), ratio, NoMeter()),
+        Tracer(Nobody(), ratio, NullMeter()),
         Answers().response(ASSESSMENT),
         risk_pb2.AssessRequest(),
     )

@@ -25,7 +25,7 @@ HIDDEN: Final = "."
 
 def private(path: Path) -> BinaryIO:
     """Create or truncate a file that only riskd's user can access. Raises OSError, as all functions here do."""
-    return _empty(path, 0o600)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 @contextmanager
@@ -157,7 +157,3 @@ def _copy_ownership(path: Path, descriptor: int) -> None:
         there = path.stat()
         os.fchown(descriptor, there.st_uid, there.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
-
-
-def _empty(path: Path, mode: int) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb")

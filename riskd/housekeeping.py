@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -14,14 +14,16 @@ from msgspec import Struct
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.rekeying import Mark, restore_mark
 from riskd.background import every
+from riskd.clock import Clock, since_boot
 from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidSettings, Unavailable
 from riskd.engine import Engine
-from riskd.ports import HistoryStore
+from riskd.ports import HistoryStore, Meter
 from riskd.stores import with_peppers
-from riskd.sweeper import Sweeper
 
+SWEEP: Final = 2_000
+"""Records checked per sweep: a few milliseconds of work."""
 DUE_SECONDS: Final = 30.0
 """Seconds between checks whether the log is due for compaction."""
 _LOG: Final = logging.getLogger("riskd.housekeeping")
@@ -50,6 +52,35 @@ def housekeeping(
     keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
     with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
         yield
+
+
+class Sweeper:
+    """Sweeps a store and reports its size.
+
+    After the clock was stepped, nothing is deleted for an hour, so that an operator has time to correct it. Until
+    then, records that a wrong clock makes look expired are only ignored.
+    """
+
+    def __init__(
+        self,
+        store: HistoryStore,
+        meter: Meter,
+        wall: Callable[[], float] = time.time,
+        since_boot: Callable[[], float] = since_boot,
+    ) -> None:
+        """`wall`, `since_boot`: as for `Clock`."""
+        self._store = store
+        self._meter = meter
+        self._clock = Clock(wall, since_boot)
+
+    def sweep(self) -> None:
+        """Report the store's size, and delete some expired records if the clock is trusted. Raises Unavailable."""
+        now = self._clock.wall()
+        if self._clock.stepped(now):
+            self._meter.failed("clock")
+        self._meter.stored(*self._store.size())
+        if self._clock.trusted(now):
+            self._store.sweep(now, SWEEP)
 
 
 class _Keeper:

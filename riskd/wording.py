@@ -1,6 +1,8 @@
-"""Formats numbers for people."""
+"""Formats numbers and times for people."""
 
 from __future__ import annotations
+
+import time
 
 
 def quantity(count: float, noun: str, nouns: str = "") -> str:
@@ -11,3 +13,18 @@ def quantity(count: float, noun: str, nouns: str = "") -> str:
 def figure(value: float | None) -> str:
     """The value of a feature or metric, to six digits; `missing` if there is none."""
     return "missing" if value is None else f"{value:.6g}"
+
+
+def date(moment: float) -> str:
+    """The UTC date of an epoch time: 2026-11-26."""
+    return time.strftime("%Y-%m-%d", time.gmtime(moment))
+
+
+def when(moment: float) -> str:
+    """An epoch time to the minute: 2026-11-26 14:05Z."""
+    return time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(moment))
+
+
+def second(moment: float) -> str:
+    """An epoch time to the second, as ISO 8601: 2026-11-26T14:05:09Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

@@ -1,4 +1,4 @@
-"""Counts in messages agree with their nouns."""
+"""Counts in messages agree with their nouns, and times are in UTC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 import riskd
-from riskd.wording import quantity
+from riskd.wording import date, quantity, second, when
 
 CODE: Final = Path(riskd.__file__).parent
 NOUNS: Final = "decision outcome row record line segment erasure assessment attempt release"
@@ -39,3 +39,11 @@ def test_commands_count_by_one_way(path: Path) -> None:
     words = "|".join(f"{noun}s" for noun in NOUNS.split())
     plural = re.compile(rf"\{{(?!quantity)[^{{}}\"]+\}} (?:[a-z]+ )?(?:{words})\b(?!/s)")
     assert [line for line in path.read_text(encoding="utf-8").splitlines() if plural.search(line)] == []
+
+
+def test_times_are_in_utc_to_the_day_the_minute_or_the_second() -> None:
+    """They are cut, not rounded."""
+    moment = 1_795_701_909.9
+    assert date(moment) == "2026-11-26"
+    assert when(moment) == "2026-11-26 14:05Z"
+    assert second(moment) == "2026-11-26T14:05:09Z"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli.arguments import add_span, log_of, moment, number
 from riskd.cli.extras import require
 from riskd.cli.model.opening import add_models, loaded, opened
-from riskd.cli.policy.log import left_out
+from riskd.cli.policy.decisions import left_out
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, save
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.progress import Begin
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Registry
@@ -189,7 +189,6 @@ def _refuse_lacking(args: argparse.Namespace, known: Collection[str], log: str) 
 
 
 def _print(args: argparse.Namespace, drifts: Sequence[Drift], passed_over: Mapping[str, int]) -> None:
-    from riskd.offline.charts import date
     from riskd.offline.drift.page import HEAD, REFERENCES, cells
 
     for drift in drifts:

@@ -14,7 +14,7 @@ from riskd.config import Settings
 from riskd.core.address import parse
 from riskd.core.context import Missing
 from riskd.core.errors import InvalidGeo, Problem, RiskdError, Unavailable
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
@@ -112,7 +112,6 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    from riskd.offline.charts import date
 
     directory, stale_days = settings.geo.dir, settings.geo.stale_days
     databases = _open(args, settings).databases()

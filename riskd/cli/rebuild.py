@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,7 @@ from riskd.cli.arguments import moment
 from riskd.cli.replay import source_of
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import bars, print_json, report_unreadable
-from riskd.wording import quantity
+from riskd.wording import quantity, second
 
 if TYPE_CHECKING:
     from riskd.rebuild.messages import Summary
@@ -92,7 +91,7 @@ def _progress() -> Iterator[Report]:
 def _print(summary: Summary) -> None:
     from riskd.rebuild.run import COUNTED
 
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(summary.until))
+    until = second(summary.until)
     if summary.done_before:
         print(f"nothing to do: the store has the log until {until}")
         return

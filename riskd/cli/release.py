@@ -11,10 +11,11 @@ from riskd.cli.arguments import deadline, user
 from riskd.cli.model.opening import add_models
 from riskd.cli.policy.diff import compared, show
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, when
+from riskd.cli.terminal import print_json, print_table
 from riskd.config import release_folders
 from riskd.core.activation import Activation, ActivationRequest, StoredRelease
 from riskd.core.errors import Problem, UnknownRelease
+from riskd.wording import when
 
 if TYPE_CHECKING:
     from riskd.releases import Activated, Releases

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -148,11 +147,6 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines) + "\n"
-
-
-def when(moment: float) -> str:
-    """Epoch seconds for people: 2026-11-26 14:05Z."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def save(path: Path, text: str) -> None:

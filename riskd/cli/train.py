@@ -13,7 +13,7 @@ from riskd.cli.arguments import class_weight
 from riskd.cli.terminal import complain, print_json, progress
 from riskd.cli.version import version
 from riskd.core.errors import InvalidModel, InvalidSettings, Problem
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 if TYPE_CHECKING:
     from riskd.offline.rows import Rows
@@ -102,7 +102,6 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     rows.prepare()
-    from riskd.offline.charts import date
     from riskd.offline.sources import digest
     from riskd.offline.training.bundle import Origin, save
     from riskd.offline.training.train import train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
@@ -23,11 +22,6 @@ _MARKS: Final = (
 )
 BARS: Final = {"recorded": "r", "candidate": "c", "reference": "r", "now": "c", "good": "g", "fraud": "f"}
 """CSS class of the bar for each name that a legend may have."""
-
-
-def date(moment: float) -> str:
-    """The UTC date of an epoch time: 2026-11-26."""
-    return time.strftime("%Y-%m-%d", time.gmtime(moment))
 
 
 def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:

@@ -39,6 +39,7 @@ from riskd.rebuild.past import Past
 from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
 from riskd.wiring import lineup_in_use, open_archive
+from riskd.wording import second
 
 LINES, RECORDS = "lines", "records"
 """The two halves of the work: replaying lines, then merging records."""
@@ -169,7 +170,7 @@ class _Rebuild:
     def _until(self, until: float | None, known: Rebuilt | None) -> float:
         if known is not None:
             if until is not None and until > known.until:
-                what = f"is too late: the store has the lines until {_moment(known.until)}, and has been in use since"
+                what = f"is too late: the store has the lines until {second(known.until)}, and has been in use since"
                 raise InvalidSettings([Problem("--until", what, "leave it out: later lines would count twice")])
             return known.until
         chosen = until if until is not None else due_until(Path(self._settings.store.path))
@@ -309,7 +310,3 @@ def _opened(path: Path, size: int) -> tuple[LmdbStore | None, _Staged | None]:
 def _write(staging: LmdbStore, staged: _Staged) -> None:
     (before,) = staging.load((_KEY,))
     staging.replace([Change(_KEY, before, pack(float("inf"), msgspec.msgpack.encode(staged)))])
-
-
-def _moment(time_: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_))

@@ -9,21 +9,13 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import Problem, RiskdError
+from riskd.reports import Recorded
 from riskd.server import translate
 from riskd.server.faults import CallerGone, DeadlinePassed, InvalidRequest
 from riskd.server.status import status
 
 BATCH: Final = 500
 """Most attempts in a batch. They take one worker about 0.2 s, during which single sign-ins compete for the CPU."""
-
-
-class Recorded(Protocol):
-    """The effect of an outcome."""
-
-    @property
-    def taught(self) -> int:
-        """Units that the assessment has taught so far, this outcome included."""
-        ...
 
 
 class Engine(Protocol):

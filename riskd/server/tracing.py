@@ -28,7 +28,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.background import start_thread
 from riskd.core.errors import RiskdError
 from riskd.meter_memory import MeterMemory
-from riskd.server.watch import FailureMeter
+from riskd.ports import Meter
 
 QUEUE: Final = 2048
 """Most spans that wait to be sent. Further ones are dropped and counted."""
@@ -66,7 +66,7 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
 class Tracer:
     """Makes the spans of one worker. Never waits for the collector."""
 
-    def __init__(self, exporter: SpanExporter, ratio: float, meter: FailureMeter) -> None:
+    def __init__(self, exporter: SpanExporter, ratio: float, meter: Meter) -> None:
         """`ratio`: share of calls to trace among those whose caller has not decided (by `traceparent`)."""
         resource = Resource({"service.name": "riskd"})
         self._provider = TracerProvider(ParentBasedTraceIdRatio(ratio), resource, shutdown_on_exit=False)
@@ -159,7 +159,7 @@ class TracedMeter(PrometheusMeter):
 class CountingExporter(SpanExporter):
     """Wraps an exporter, bounds how many spans wait, and counts the spans that are lost."""
 
-    def __init__(self, exporter: SpanExporter, meter: FailureMeter) -> None:
+    def __init__(self, exporter: SpanExporter, meter: Meter) -> None:
         self._exporter = exporter
         self._meter = meter
         self._lock = threading.Lock()

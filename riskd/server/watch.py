@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from riskd.background import every
 from riskd.core.errors import RiskdError
+from riskd.ports import Meter
 from riskd.server.file_changes import FileChanges
 
 POLL_SECONDS: Final = 1.0
@@ -19,18 +20,10 @@ POLL_SECONDS: Final = 1.0
 _LOG: Final = logging.getLogger("riskd.watch")
 
 
-class FailureMeter(Protocol):
-    """Counts failures."""
-
-    def failed(self, part: str) -> None:
-        """Count a failure of this part."""
-        ...
-
-
 class Watched:
     """Some files and the function that reloads them."""
 
-    def __init__(self, part: str, files: Sequence[str], reload: Callable[[], None], meter: FailureMeter) -> None:
+    def __init__(self, part: str, files: Sequence[str], reload: Callable[[], None], meter: Meter) -> None:
         """`part`: the files' name in metrics and events. `reload` raises RiskdError if it refuses the files, and then
         keeps the previous version."""
         self._part = part

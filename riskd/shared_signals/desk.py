@@ -12,12 +12,32 @@ from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.counts import Counts
 from riskd.shared_signals.intake import REFUSED, Taken, take, understand
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.pace import Pace
 from riskd.shared_signals.stream import PACE, Away, Stream
 
+MINUTE: Final = 60.0
 QUIET_SECONDS: Final = 10.0
 """At least this long between two log lines about tokens refused with the same code."""
 _LOG: Final = logging.getLogger("riskd.events")
+
+
+class Pace:
+    """At most `most` events a minute, so that whoever has a transmitter's key cannot flood the decision log. A minute
+    begins with the first event after the previous one ended. Thread-safe."""
+
+    def __init__(self, most: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._now = now
+        self._lock = threading.Lock()
+        self._began = -MINUTE
+        self._count = 0
+
+    def admits(self) -> bool:
+        """Whether one more event may be reported now. It counts."""
+        with self._lock:
+            if self._now() - self._began >= MINUTE:
+                self._began, self._count = self._now(), 0
+            self._count += 1
+            return self._count <= self._most
 
 
 class Desk:

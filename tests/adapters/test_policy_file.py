@@ -26,7 +26,7 @@ from riskd.shared_signals.streams_file import read_streams
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
 MISTAKEN: Final = sorted((ROOT / "tests" / "policy_errors").glob("*.yaml"))
-WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many", "undeclared_attribute"}
+WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many", "undeclared_attribute", "other_domain"}
 NOW: Final = 1_790_000_000.0
 COMPILER: Final = CelCompiler(NAMES)
 SCHEMA: Final = json.loads((POLICIES / "policy.schema.json").read_text())
@@ -125,6 +125,19 @@ def test_a_garbled_policy_is_parsed_or_refused_with_problems(at: int, removed: i
     except InvalidPolicy as error:
         problems = error.problems or (Problem("policy", "refused without a reason"),)
     assert all(1 <= problem.line <= text.count("\n") + 2 for problem in problems)
+
+
+@pytest.mark.parametrize(("named", "right"), [("workforce", True), ("customer", False), ("candidate", True)])
+def test_a_file_that_is_named_for_a_domain_has_its_policy(named: str, right: bool, tmp_path: Path) -> None:
+    """A service takes the policy of a domain from the file of its name: a file with another domain's is refused."""
+    file = tmp_path / f"{named}.yaml"
+    file.write_text(EXAMPLE)
+    if right:
+        assert load_policy(file, COMPILER).domain == "workforce"
+        return
+    (problem,) = mistakes(str(file), EXAMPLE)
+    told = "4:9: a policy of workforce in a file that is named for customer (write customer, or rename the file)"
+    assert problem == f"{file}:{told}"
 
 
 def test_a_policy_is_read_as_written() -> None:

@@ -178,7 +178,7 @@ def loading(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
     """The server was restarted and is loading its data."""
     server = RedisServer(directory)
     with running(server):
-        for number in range(50):
+        for number in range(25):
             server.ask("SET", f"key {number}", bytes(2048))
         server.ask("SAVE")
         server.kill()

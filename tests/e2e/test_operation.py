@@ -15,7 +15,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core import record
+from riskd.core.errors import InvalidSettings
 from riskd.labels import METHODS, OTHER
+from riskd.server.processes.supervisor import reserved
 from tests.e2e.service import Service, attempt, eventually, riskd, serving
 
 SERVICE = "riskd.v1.RiskService"
@@ -48,6 +50,20 @@ def test_a_draining_service_is_not_ready_before_it_refuses_calls(tmp_path: Path)
         assert service.assess(attempt()).assessment_id
         states.cancel()
         assert service.process.wait(20) == 0
+
+
+def test_a_service_listens_on_ipv6(tmp_path: Path) -> None:
+    """Calls and metrics are served on IPv6 addresses, which are named as clients need them, and are held against
+    others."""
+    settings = {"RISKD_SERVER__HOST": "::1", "RISKD_METRICS__HOST": "::1"}
+    with serving(tmp_path, settings=settings) as service:
+        assert service.address.startswith("[::1]:")
+        assert service.metrics.startswith("http://[::1]:")
+        assert service.assess(attempt()).assessment_id
+        assert service.get("/readyz") == (200, "ready\n")
+        port = int(service.address.rpartition(":")[2])
+        with pytest.raises(InvalidSettings, match=r"server\.port: cannot listen"), reserved("::1", port):
+            pass
 
 
 def test_readyz_stays_200_without_the_store_and_reports_it(tmp_path: Path) -> None:

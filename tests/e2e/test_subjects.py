@@ -58,6 +58,8 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
     assessment = lived(running, ANNE)
     lived(running, "bert")
     assert subject(running, "show")["taughtUnits"] == str(UNITS)
+    shown = riskd("subject", "show", ANNE, "--domain", "customer", state=running.state).stdout
+    assert "known since   the week of 20" in shown, "riskd knows no day"
     done = riskd("subject", "export", ANNE, "--domain", "customer", state=running.state)
     records = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [record["kind"] for record in records]

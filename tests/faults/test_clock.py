@@ -13,8 +13,8 @@ from riskd.clock import CLOCK_REST
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
+from riskd.housekeeping import Sweeper
 from riskd.ports import HistoryStore
-from riskd.sweeper import Sweeper
 from tests.bench import LOGIN, Bench, release, store
 from tests.cases.world import NOW
 from tests.contract.hammer import SHARED, counted

@@ -106,6 +106,29 @@ def test_no_record_breaks_a_reader(source: Source, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+@pytest.mark.parametrize("field", ["address", "subject"])
+def test_an_event_has_an_address_and_an_account(source: Source, field: str) -> None:
+    """A record whose client address or account is empty is skipped for that reason."""
+    reasons = set()
+    for row in rows(source):
+        found = source.read(row, source.subjects[0])
+        emptied = without(row, getattr(found, field)) if isinstance(found, Event) else row
+        if emptied != row:
+            skipped = source.read(emptied, source.subjects[0])
+            assert isinstance(skipped, Skipped)
+            reasons.add(skipped.reason)
+    assert reasons == {"no_address" if field == "address" else "no_subject"}
+
+
+def without(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """A record in which this text is empty, wherever it stands."""
+    return {
+        name: without(value, text) if isinstance(value, dict) else "" if value == text else value
+        for name, value in row.items()
+    }
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 @given(row=st.dictionaries(st.text(max_size=10), ANYTHING, max_size=5))
 def test_a_record_of_something_else_is_skipped(source: Source, row: dict[str, Any]) -> None:
     """A record that is not of this source is skipped."""

@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.core.attempt import JOURNEYS
-from riskd.offline.charts import date
+from riskd.core.features import NAMES as FEATURES
+from riskd.offline.charts import WIDTH
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
 from riskd.offline.outcomes import FRAUD
@@ -22,6 +23,7 @@ from riskd.offline.policies.page import page
 from riskd.offline.policies.replay import replay
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
+from riskd.wording import date
 from tests.offline.drawn import SHIPPED, assessment
 from tests.offline.made_pages import ODD, SVG, backtest, backtested, drifted, evaluated, parsed, words
 
@@ -193,12 +195,17 @@ def test_recall_is_read_off_its_axis() -> None:
         assert (x, low, high) == pytest.approx((at(share), at(lower), at(upper)), abs=0.1)
         assert (line, number) == (y, f"{share:.1f} %")
     assert [said.partition(":")[0] for _, said in marks] == [*NAMES.values()] * 2
+    drawn = [each.get("class", "") for each in picture.iter(f"{SVG}path")]
+    assert [kind for kind in drawn if re.match(r"m\d", kind)] == [f"m{number}" for number in range(len(NAMES))] * 2
 
 
 def test_probabilities_are_read_off_their_axes() -> None:
     """A mark of the calibration chart lies at its prediction and at what was found, and on the diagonal if they are
-    equal."""
-    picture = pictures(evaluated())["Probability predicted (across) and share of attacks found (up)"]
+    equal. Models without probabilities have none."""
+    title = "Probability predicted (across) and share of attacks found (up)"
+    calibrated = [name for model, name in NAMES.items() if model != "rules"]
+    assert [name.partition(" (")[0] for name in keys(evaluated(), title)] == calibrated
+    picture = pictures(evaluated())[title]
     at = scale(picture, lambda said: math.log10(float(said)))
     ((left, base, right, top), _), *_ = shapes(picture, "path", "e")
     for (x, y, *_), said in shapes(picture, "path", r"m\d"):
@@ -207,17 +214,60 @@ def test_probabilities_are_read_off_their_axes() -> None:
         assert (base - y) / (base - top) == pytest.approx((at(math.log10(found)) - left) / (right - left), abs=0.001)
 
 
+def test_a_drift_report_begins_with_its_main_figures() -> None:
+    """The figures at the top say how many signals have drifted, and what was compared with what."""
+    assert words(next(parsed(drifted()).iter("h2"))) == f"customer: model {ODD}"
+    assert tiles(drifted()) == [
+        [
+            [f"1 of {len(FEATURES) + 1}", "signals have drifted, by 0.1 or more"],
+            ["3,000", "decisions, 2024-10-04 to 2024-10-17"],
+            ["2,000", "decisions compared with, 2024-10-04 to 2024-10-17: the reference of the model"],
+        ]
+    ]
+
+
+def test_each_signal_is_in_one_table_with_its_figures() -> None:
+    """Signals that have drifted come first, with the day on which it began; the others have no such day."""
+    shown = tables(drifted())
+    assert [*shown] == ["Signals that have drifted", "Signals that have not"]
+    (moved,), others = shown.values()
+    assert {moved, *others} == {*FEATURES, "score"}
+    row = shown["Signals that have drifted"][moved]
+    assert (moved, row["drifted"], row["since"]) == ("device_llr", "yes", "2024-10-15")
+    figures = [row[name] for name in ("shift", "index", "by chance", "chance", "K-S", "missing")]
+    assert figures == ["3.412", "0.2025", "0.0129", "< 0.0001", "0.128", "0.0% → 0.0%"]
+    assert {(row["drifted"], row["since"], row["shift"]) for row in others.values()} == {("", "", "")}
+
+
+def test_a_drifted_signal_has_its_bins_and_its_day() -> None:
+    """Both sides of each bin stand above its name, and a line marks the day on which the change began."""
+    bins, by_day = pictures(drifted()).values()
+    names = [words(each) for each in bins.iter(f"{SVG}text") if each.get("text-anchor") == "middle"]
+    assert names[0] == "missing"
+    assert names[-1] == names[-2].replace("≤", ">")
+    said = [(kind, words(each)) for each in bins.iter(f"{SVG}rect") if (kind := each.get("class"))]
+    for kind, side in (("r", "in the reference"), ("c", "now")):
+        labels = [label for of, label in said if of == kind]
+        assert [label.partition(":")[0] for label in labels] == names
+        assert all(label.endswith(f"% {side}") for label in labels)
+        assert sum(numbers(label)[-1] for label in labels) == pytest.approx(100, abs=0.1)
+    assert keys(drifted(), "device_llr: share of each range of values") == ["reference", "now"]
+    days = {words(each)[:10]: float(each.get("cx", "")) for each in by_day.iter(f"{SVG}circle")}
+    (((line, *_), _),) = shapes(by_day, "path", "e")
+    assert line == pytest.approx(days["2024-10-15"], abs=0.1)
+    assert [words(each) for each in by_day.iter(f"{SVG}text")][2:] == ["since 2024-10-15", min(days), max(days)]
+
+
 def test_the_recall_curve_is_read_off_its_axes() -> None:
     """The curve of each model goes through its points."""
     picture = pictures(evaluated())["Attacks found (up) by share of good ones challenged (across)"]
     at = scale(picture, lambda said: math.log10(float(said)))
     ((_, base, *_, top, _), _), *_ = shapes(picture, "path", "a")
-    curves = [line for line, _ in shapes(picture, "polyline", r"s s\d")]
-    for number, line in enumerate(curves):
+    curves = [shapes(picture, "polyline", f"s s{number}") for number in range(len(NAMES))]
+    for number, ((line, _),) in enumerate(curves):
         assert line[::2] == pytest.approx([at(math.log10(percent)) for percent in (0.01, 1, 100)], abs=0.1)
         heights = [(base - y) / (base - top) for y in line[1::2]]
         assert heights == pytest.approx([0.0, 0.5 - number / 20, 1.0], abs=0.001)
-    assert len(curves) == len(NAMES)
 
 
 def test_contributions_are_as_long_as_their_numbers() -> None:
@@ -227,6 +277,7 @@ def test_contributions_are_as_long_as_their_numbers() -> None:
     written = [float(words(each)) for each in picture.iter(f"{SVG}text") if each.get("class") == "n"]
     assert bars == pytest.approx([max(bars) * number / max(written) for number in written], abs=0.1)
     assert written[:4] == [3.0, 99.0, 1.5, 49.5]
+    assert WIDTH / 2 < max(bars) < WIDTH
 
 
 def tables(page: str) -> dict[str, dict[str, dict[str, str]]]:
@@ -321,12 +372,24 @@ def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
     }  # fmt: skip
 
 
+def test_examples_of_an_evaluation_are_explained() -> None:
+    """An example says what it was, whether it was found, its score, and what moved it."""
+    (example,) = tables(evaluated())["A dozen decisions, drawn by lot, explained"].values()
+    assert (example["class"], example["at 1% false positives"], example["score"]) == (ODD, "challenged", "0.5000")
+    assert example["what moved it most, log-odds"].startswith("address_attempts_10m = 1.23e+03: -2.25, ")
+
+
 def test_a_candidate_that_challenges_nobody_has_no_precision() -> None:
     """Without challenges there is a recall, of nothing, and no precision to compare."""
-    login = SHIPPED.journeys["login"]
-    lax = replace(login, bands=replace(login.bands, edges=(0.97, 0.98, 0.99)))
+    journey = SHIPPED.journeys["login"]
+    lax = replace(journey, bands=replace(journey.bands, edges=(0.97, 0.98, 0.99)))
     candidate = replace(SHIPPED, journeys={**SHIPPED.journeys, "login": lax})
     tally, one = Tally(), assessment(1, score=0.2)
     tally.add(candidate, one, replay(candidate, one), FRAUD)
-    shown = tables(page(report("log", tally, [candidate])))["By journey"]["login"]
-    assert (shown["challenged"], shown["recall of fraud"], shown["precision"]) == ("1 → 0", "100 → 0 %", "-")
+    html = page(report("log", tally, [candidate]))
+    login, *_ = tables(html)["By journey"].values()
+    assert (login["challenged"], login["recall of fraud"], login["precision"]) == ("1 → 0", "100 → 0 %", "-")
+    (moves,) = (rows for caption, rows in tables(html).items() if caption.startswith("Recorded tier (down)"))
+    assert [*moves] == ["BASELINE", "PHISHING_RESISTANT"]
+    assert words(next(parsed(html).iter("h2"))) == f"customer: candidate {SHIPPED.version}"
+    assert "Several releases" not in html

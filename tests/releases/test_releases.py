@@ -20,6 +20,7 @@ from riskd.adapters.release_store import FileReleases, Member, Statement, member
 from riskd.adapters.release_store.store import FILES
 from riskd.config import data_directory
 from riskd.core.activation import Activation, ActivationRequest, StoredRelease
+from riskd.core.assess import Release
 from riskd.core.errors import (
     InvalidFile,
     InvalidRelease,
@@ -80,6 +81,22 @@ def test_a_release_is_what_was_loaded(host: tuple[Path, str, str]) -> None:
     (state / f"candidate-{PAIR[0]}" / "customer.yaml").write_text("")
     assert releases(state).lineup(releases(state).activate(whole(first)).activation).active.id == first
     assert [kept.id for kept in releases(state).files.all()] == [second, first]
+
+
+def test_few_releases_stay_loaded(host: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process does not load again what it used last, and does not keep every release that it ever used."""
+    state, first, second = host
+    monkeypatch.setattr("riskd.releases.LOADED", 1)
+    ours, loaded = releases(state), list[str]()
+    load = ours._load
+
+    def counted(policies: Path, models: Path) -> Release:
+        loaded.append(policies.parent.name)
+        return load(policies, models)
+
+    monkeypatch.setattr(ours, "_load", counted)
+    assert [ours.release(name).id for name in (first, first, second, first)] == [first, first, second, first]
+    assert loaded == [first, second, first]
 
 
 def test_a_changed_release_is_refused(host: tuple[Path, str, str]) -> None:
@@ -163,12 +180,14 @@ def _break(follower: Follower) -> None:
 
 
 def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """A live process that does not answer in time blocks the activation and is named; a dead one is not waited for."""
+    """A live process that does not answer in time blocks the activation, which is withdrawn, and is named; a dead one
+    is not waited for."""
     state, first, _ = host
     silent = Member(state / "releases" / "members", "silent")
     with pytest.raises(RefusedRelease, match=r"within 0\.2 s"):
         releases(state).activate(whole(first), timeout=0.2)
     assert releases(state).active() is None
+    assert releases(state).files.proposed() is None
     os.close(silent._descriptor)  # as the kernel does when a process dies
     assert releases(state).activate(whole(first)).late == ()
 

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
 from riskd._proto.riskd.v1 import risk_pb2
+from riskd.adapters.memory import NullMeter
 from riskd.config import load
 from riskd.core.errors import InvalidAttempt, InvalidSettings
 from riskd.server.tracing import QUEUE, CountingExporter, Tracer
@@ -173,7 +174,7 @@ class Broken(SpanExporter):
         raise TimeoutError
 
 
-class Losses:
+class Losses(NullMeter):
     def __init__(self) -> None:
         self.count = 0
 

@@ -7,8 +7,9 @@ import pytest
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
+from riskd.reports import Recorded
 from riskd.server.calls.handlers import Turns
-from tests.server.world import ASSESSMENT, Running, Taught
+from tests.server.world import ASSESSMENT, Running
 
 
 class Brake:
@@ -28,9 +29,9 @@ class Brake:
         self.order.append(attempt.subject)
         return ASSESSMENT
 
-    def _record(self, outcome: Outcome, timeout: float) -> Taught:
+    def _record(self, outcome: Outcome, timeout: float) -> Recorded:
         self.order.append(outcome.assessment_id)
-        return Taught(0)
+        return Recorded(outcome.assessment_id, 0)
 
     def go(self) -> None:
         self._held = False

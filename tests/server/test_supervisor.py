@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from riskd.core.errors import InvalidSettings
+from riskd.server.processes import tree as processes
 from riskd.server.processes.supervisor import reserved
+from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, Board, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -132,6 +135,23 @@ def test_a_failed_fork_is_tried_again(times: int) -> None:
         eventually(lambda: tree.metric("riskd_workers_serving") == 2)
         assert alive(pids["worker-1"])
         assert len(children(tree.process.pid)) == 3
+
+
+def test_restarts_come_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that keeps dying is restarted after pauses that double up to a bound. After one that has lived for a
+    while, they begin anew."""
+    now = 1000.0
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: now))
+    tree = ProcessTree([Task("worker-0", print)], Board(["worker-0"]), 0.0, print)
+    tree._was_ready = True
+    (child,), pauses = tree._children, list[float]()
+    for lived in [0.0] * 9 + [SETTLED_SECONDS, 0.0]:
+        child.started_at, now = now, now + lived
+        tree._restart_later(child, CRASHED, {})
+        pauses.append(child.backoff)
+        assert child.start_at == now + child.backoff
+    first, most = BACKOFF_SECONDS
+    assert pauses == [*(first * 2**number for number in range(7)), most, most, first, 2 * first]
 
 
 def test_killed_monitor_is_replaced() -> None:

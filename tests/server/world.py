@@ -15,6 +15,7 @@ from riskd.core.context import Missing
 from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.engine import Engine
+from riskd.reports import Recorded
 from riskd.server.grpc_server import Options, Service, build_server
 from riskd.server.identity.guard import Guard
 
@@ -37,10 +38,6 @@ ASSESSMENT = Assessment(
 ANYWHERE = Options(address="127.0.0.1:0", queue_s=20.0, standing_queue_s=20.0)
 
 
-class Taught(Struct, frozen=True):
-    taught: int
-
-
 class FakeEngine:
     """Keeps what it was asked; `answer` may raise."""
 
@@ -56,11 +53,11 @@ class FakeEngine:
         self.attempts.append((attempt, timeout))
         return self.answer(attempt)
 
-    def record(self, outcome: Outcome, timeout: float) -> Taught:
+    def record(self, outcome: Outcome, timeout: float) -> Recorded:
         self.outcomes.append((outcome, timeout))
         if outcome.assessment_id != ASSESSMENT.id:
             raise UnknownAssessment([Problem("assessment_id", "no such assessment")])
-        return Taught(3)
+        return Recorded(outcome.assessment_id, 3)
 
     def record_event(self, event: SecurityEvent, timeout: float, caller: str) -> None:
         self.events.append((event, timeout))

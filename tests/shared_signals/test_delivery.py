@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
-from riskd.shared_signals import keys, pace, poll, receiver
+from riskd.shared_signals import desk, keys, poll, receiver
 from riskd.shared_signals.push import BODY_BYTES, PLACES
 from riskd.shared_signals.receiver import Address, Receiver
 from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
@@ -417,7 +417,7 @@ def test_events_beyond_the_rate_limit_wait_unacknowledged(
 ) -> None:
     """A stream's events are recorded at its maximum rate; the rest waits unacknowledged, nothing is lost, and other
     streams continue."""
-    monkeypatch.setattr(pace, "MINUTE", 3600.0)
+    monkeypatch.setattr(desk, "MINUTE", 3600.0)
     delivery = Push("/idp", bearer_file(tmp_path)) if way == "push" else polled(transmitter, tmp_path).delivery
     slow = replace(stream(transmitter.issuer, delivery), most=3)
     other = replace(stream(transmitter.issuer, Push("/other", bearer_file(tmp_path))), name="other")
@@ -432,7 +432,7 @@ def test_events_beyond_the_rate_limit_wait_unacknowledged(
         eventually(lambda: 'riskd_events_failures_total{part="pace",stream="idp"}' in running.metrics())
         assert subjects(riskd) == ["u0@example.com", "u1@example.com", "u2@example.com"]
         assert running.push(sign(claims(transmitter.issuer)), path="/other")[0] == 202
-        monkeypatch.setattr(pace, "MINUTE", 0.0)
+        monkeypatch.setattr(desk, "MINUTE", 0.0)
         if way == "push":
             assert [running.push(token)[0] for token in sent[3:]] == [202] * 7
         eventually(lambda: len(riskd.events) == 11)
@@ -447,17 +447,17 @@ def test_a_pace_is_kept_whenever_they_come(most: int, pauses: list[float]) -> No
     """In any minute at most twice the average rate passes; after a minute of silence an event always passes."""
     moments = list(accumulate(pauses))
     time_now = [0.0]
-    kept = pace.Pace(most, lambda: time_now[0])
+    kept = desk.Pace(most, lambda: time_now[0])
     went = []
     for number, moment in enumerate(moments):
         time_now[0] = moment
         if kept.admits():
             went.append(moment)
         else:
-            assert moment - moments[number - 1] < pace.MINUTE
+            assert moment - moments[number - 1] < desk.MINUTE
     for moment in went:
-        assert sum(moment <= each < moment + pace.MINUTE for each in went) <= 2 * most
-        assert sum(moment <= each < moment + 10 * pace.MINUTE for each in went) <= 11 * most
+        assert sum(moment <= each < moment + desk.MINUTE for each in went) <= 2 * most
+        assert sum(moment <= each < moment + 10 * desk.MINUTE for each in went) <= 11 * most
 
 
 def test_a_failure_is_logged_once(

@@ -43,6 +43,7 @@ MISTAKES: Final = {
     "unknown_key": "unknown key '{key}' in {what}",
     "missing_key": "'{key}' is missing in {what}",
     "wrong_type": "{what} must be {expected}, not {found}",
+    "other_domain": "a policy of {domain} in a file that is named for {named}",
     "wrong_format": "{what} '{value}' is not {expected}",
     "unknown_value": "unknown {what} '{value}'",
     "out_of_range": "{what} must be between {low:g} and {high:g}",

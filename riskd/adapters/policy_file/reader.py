@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from riskd.adapters.policy_file.counters import check_counters, read_counters
 from riskd.adapters.policy_file.document import METHOD, SYMBOL, Document, span
 from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
-from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader
+from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader, with_rules
 from riskd.adapters.policy_file.tenants import MOST_TENANTS, TENANT_NAME, changed, looser, overlaid, values
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
@@ -26,7 +25,8 @@ from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Journey, Policy, ladder
 from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
 from riskd.core.retention import BOUNDS, Retention
-from riskd.core.rules import Compiler, Evaluate, Rule
+from riskd.core.rules import Compiler
+from riskd.wording import date
 
 _TENANT_KEYS: Final = ("trusted_issuers", "explicit_consent", "lists", "trusted_networks", "learning_until")
 KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -116,7 +116,7 @@ class _Reader:
         top = self._fields(document.root(), "policy", "the policy")
         self._format(top.get("format"))
         version = document.text(top.get("version"), "version", SYMBOL, "a version")
-        self._domain = document.choice(top.get("domain"), "domain", DOMAINS) or ""
+        self._domain = self._domain_in(top.get("domain"))
         levels = self._levels(top.get("levels"))
         retention = self._retention(top.get("retention"))
         lists = self._lists(top)
@@ -148,7 +148,7 @@ class _Reader:
             return None
         compiled = reader.compiled(rules)
         return replace(
-            _with_rules(policy, compiled), tenants={name: _with_rules(each, compiled) for name, each in tenants.items()}
+            with_rules(policy, compiled), tenants={name: with_rules(each, compiled) for name, each in tenants.items()}
         )
 
     def _effective(self, top: Mapping[str, yaml.Node], lists: _Lists, base: Policy) -> Policy:
@@ -214,6 +214,12 @@ class _Reader:
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
         return self.document.fields(node, what, *KEYS[kind])
 
+    def _domain_in(self, node: yaml.Node | None) -> str:
+        named, domain = Path(self.document.where).stem, self.document.choice(node, "domain", DOMAINS)
+        if node is not None and named in DOMAINS and domain in DOMAINS and domain != named:
+            self.document.wrong(node, "other_domain", f"write {named}, or rename the file", domain=domain, named=named)
+        return domain or ""
+
     def _format(self, node: yaml.Node | None) -> None:
         written = self.document.number(node, "format", 0, 1000)
         if node is not None and written not in (None, FORMAT):
@@ -223,8 +229,7 @@ class _Reader:
     def _learning(self, node: yaml.Node | None) -> float:
         until = self.document.date(node, "learning_until")
         if node is not None and self._now is not None and 0.0 < until <= self._now:
-            date = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
-            self.document.wrong(node, "learning_ended", "remove it, or set a later day", date=date)
+            self.document.wrong(node, "learning_ended", "remove it, or set a later day", date=date(until))
         return until
 
     def _levels(self, node: yaml.Node | None) -> tuple[float, float] | None:
@@ -382,14 +387,6 @@ class _Reader:
                 found[source] = None if posture not in _TIERS else self._tier(value_node, "posture")
                 self._check_floor(value_node, f"posture on {source}", found[source], floor)
         return found
-
-
-def _with_rules(policy: Policy, compiled: Mapping[str, tuple[tuple[Rule, ...], Evaluate]]) -> Policy:
-    journeys = {
-        name: replace(journey, rules=compiled[name][0], evaluate=compiled[name][1])
-        for name, journey in policy.journeys.items()
-    }
-    return replace(policy, journeys=journeys)
 
 
 def _keys(node: yaml.Node | None) -> list[str]:

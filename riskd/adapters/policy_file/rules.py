@@ -7,11 +7,12 @@ from typing import Final
 
 import yaml
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import attributes_in, contradictions, implied_by
 from riskd.adapters.policy_file.document import Document
 from riskd.core.attempt import JOURNEYS
-from riskd.core.policy import Journey
+from riskd.core.policy import Journey, Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Compiler, Evaluate, Rule, no_rules
 
@@ -140,3 +141,12 @@ class RuleReader:
             assert not isinstance(evaluate, list), "each condition compiled by itself"
             compiled[journey] = chosen, evaluate
         return compiled
+
+
+def with_rules(policy: Policy, compiled: Mapping[str, tuple[tuple[Rule, ...], Evaluate]]) -> Policy:
+    """The policy with the compiled rules of each journey."""
+    journeys = {
+        name: replace(journey, rules=compiled[name][0], evaluate=compiled[name][1])
+        for name, journey in policy.journeys.items()
+    }
+    return replace(policy, journeys=journeys)

@@ -41,7 +41,8 @@ def _show(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -
         print(MessageToJson(known, always_print_fields_with_no_presence=True))
         return
     console, grid = Console(), Table.grid(padding=(0, 2))
-    grid.add_row("known since", _day(known.known_since_time) if known.HasField("known_since_time") else "unknown")
+    since = f"the week of {_day(known.known_since_time)}" if known.HasField("known_since_time") else "unknown"
+    grid.add_row("known since", since)
     if known.HasField("last_sign_in_time"):
         grid.add_row("last sign-in", _minute(known.last_sign_in_time))
     grid.add_row("taught", quantity(known.taught_units, "unit"))

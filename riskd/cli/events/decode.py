@@ -11,9 +11,10 @@ from msgspec import to_builtins
 
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
-from riskd.cli.terminal import aligned, complain, print_json, reading, when
+from riskd.cli.terminal import aligned, complain, print_json, reading
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.shared_signals.stream import Away, Stream
+from riskd.wording import when
 
 REFUSED = 1
 NO_KEYS = 3

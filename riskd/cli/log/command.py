@@ -13,10 +13,10 @@ from riskd.cli.arguments import add_processes, whole_number
 from riskd.cli.extras import require
 from riskd.cli.log import export, find, query, show
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import bars, print_json, progress, report_unreadable, when
+from riskd.cli.terminal import bars, print_json, progress, report_unreadable
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.wording import quantity
+from riskd.wording import quantity, when
 
 if TYPE_CHECKING:
     from riskd.offline.dataset.compact import Filed

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from riskd.cli.arguments import add_log, add_subject, subject_of, whole_number
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, progress, report_unreadable, when
+from riskd.cli.terminal import print_json, print_table, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import SecurityEventRecord
-from riskd.wording import quantity
+from riskd.wording import quantity, when
 
 if TYPE_CHECKING:
     from riskd.offline.on_record import Listed

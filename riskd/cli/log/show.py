@@ -14,12 +14,12 @@ from msgspec.structs import asdict
 from riskd.cli.arguments import add_log, log_of
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable, when
+from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, Authentication
-from riskd.wording import figure
+from riskd.wording import figure, when
 
 if TYPE_CHECKING:
     from riskd.offline.on_record import OnRecord

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
-from riskd.cli.terminal import print_json, print_table, when
+from riskd.cli.terminal import print_json, print_table
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidModel, Problem
 from riskd.core.score import schema_of
-from riskd.wording import quantity
+from riskd.wording import quantity, when
 
 if TYPE_CHECKING:
     from riskd.adapters.model_registry import Act

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.policy import log
+from riskd.cli.policy import decisions
 from riskd.cli.terminal import console, print_json, print_table, progress, save
 from riskd.core.requirement import Tier
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,8 +36,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="exit codes: 0 done; 1 with --exit-code, a decision differs; 2 refused: a policy, or the log",
     )
     backtest.add_argument("candidate", metavar="CANDIDATE", type=Path, help="policy file, or a directory of them")
-    log.add_models(backtest, log.RECORDED)
-    log.add_arguments(backtest)
+    decisions.add_models(backtest, decisions.RECORDED)
+    decisions.add_arguments(backtest)
     backtest.add_argument("--html", metavar="FILE", type=Path, help="write a report with charts")
     backtest.add_argument(
         "--exit-code", action="store_true", help="exit code 1 if a decision differs from the recorded one"
@@ -45,9 +45,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     backtest.set_defaults(handler=_backtest)
     purpose = "show what each rule of a policy does on a decision log: hits, precision, overlap"
     rules = actions.add_parser("rules", help=purpose, description=f"Judge rules: {purpose}.")
-    log.add_policies(rules)
-    log.add_models(rules, log.RECORDED)
-    log.add_arguments(rules)
+    decisions.add_policies(rules)
+    decisions.add_models(rules, decisions.RECORDED)
+    decisions.add_arguments(rules)
     rules.set_defaults(handler=_rules)
 
 
@@ -57,9 +57,9 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 
     begun = time.perf_counter()
     with progress() as begin:
-        source, policies = log.source(args, [given], begin)
+        source, policies = decisions.source(args, [given], begin)
         tally = run(source)
-    log.refuse_nothing(source.log, tally)
+    decisions.refuse_nothing(source.log, tally)
     models = {domain: path.name for domain, path in source.models}
     figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes", models)
     return figures, time.perf_counter() - begun
@@ -81,7 +81,7 @@ def _backtest(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
-    report, seconds = _replayed(args, log.policies_of(args))
+    report, seconds = _replayed(args, decisions.policies_of(args))
     if args.json:
         print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in report.domains})
         return 0
@@ -94,7 +94,6 @@ def _rules(args: argparse.Namespace) -> int:
 
 
 def _heading(out: Console, report: Report, seconds: float) -> None:
-    from riskd.offline.charts import date
 
     counts = report.counts
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
@@ -102,7 +101,7 @@ def _heading(out: Console, report: Report, seconds: float) -> None:
     labels = "labels from the simulation's truth" if report.labels == "truth" else quantity(outcomes, "outcome")
     out.print(f"{report.log}: {quantity(replayed, 'decision')}{span}, {labels}")
     out.print(f"replayed in {seconds:.1f} s, {replayed / seconds:,.0f} a second", style="dim")
-    for reason in log.left_out(counts):
+    for reason in decisions.left_out(counts):
         out.print(f"left out: {reason}", style="yellow")
 
 
@@ -181,9 +180,9 @@ def _row(name: str, group: Group) -> Sequence[str]:
         name,
         *(f"{count:,}" for count in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
         f"{recorded.challenged:,} -> {candidate.challenged:,}",
-        log.moved(recorded.friction.share, candidate.friction.share),
-        log.moved(recorded.recall.share, candidate.recall.share),
-        log.moved(recorded.precision.share, candidate.precision.share),
+        decisions.moved(recorded.friction.share, candidate.friction.share),
+        decisions.moved(recorded.recall.share, candidate.recall.share),
+        decisions.moved(recorded.precision.share, candidate.precision.share),
     )
 
 

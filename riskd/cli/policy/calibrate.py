@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli.policy import log
+from riskd.cli.policy import decisions
 from riskd.cli.terminal import print_json, progress, save
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.features import NAMES
@@ -27,9 +27,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description=f"Calibrate policies: {purpose}.",
         epilog="exit codes: 0 done; 1 the log is too small for a journey; 2 refused: a policy, the log or a flag",
     )
-    log.add_policies(parser)
-    log.add_models(parser, log.RECORDED)
-    log.add_arguments(parser)
+    decisions.add_policies(parser)
+    decisions.add_models(parser, decisions.RECORDED)
+    decisions.add_arguments(parser)
     parser.add_argument(
         "--budget",
         metavar="SHARE",
@@ -57,15 +57,15 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.backtest import passes
     from riskd.offline.policies.calibrate import Samples, calibrate, collect
 
-    given = log.policies_of(args)
+    given = decisions.policies_of(args)
     with progress() as begin:
-        source, policies = log.source(args, [given], begin)
+        source, policies = decisions.source(args, [given], begin)
         _refuse_to_write(args.write, policies)
         chosen = _chosen(args, policies)
         samples = Samples()
         for part in passes(source, partial(collect, presumed=args.presume_good)):
             samples += part
-    log.refuse_nothing(source.log, samples.tally)
+    decisions.refuse_nothing(source.log, samples.tally)
     calibrations = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
         print_json(calibrations)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.policy.log import read_policies
+from riskd.cli.policy.decisions import read_policies
 from riskd.cli.terminal import print_json
 from riskd.core.errors import InvalidPolicy, Problem
 from riskd.wording import quantity

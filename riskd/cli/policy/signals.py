@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.policy import log
-from riskd.cli.terminal import print_json, print_table, progress, when
+from riskd.cli.policy import decisions
+from riskd.cli.terminal import print_json, print_table, progress
+from riskd.wording import when
 
 if TYPE_CHECKING:
     from riskd.offline.policies.tally import Tally
@@ -28,9 +29,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "been asked for a signal, by the champions and policies in use. A signal that moves nothing need not be "
         "collected. One signal may stand in for another, so the last rows leave several out together.",
     )
-    log.add_policies(parser)
-    log.add_models(parser, "champions")
-    log.add_arguments(parser)
+    decisions.add_policies(parser)
+    decisions.add_models(parser, "champions")
+    decisions.add_arguments(parser)
     parser.set_defaults(handler=_run)
 
 
@@ -39,11 +40,11 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.worth import Weighed, weigh_segment, worths
 
     with progress() as begin:
-        source, _ = log.source(args, [log.policies_of(args)], begin, scored=True)
+        source, _ = decisions.source(args, [decisions.policies_of(args)], begin, scored=True)
         weighed = Weighed()
         for part in passes(source, weigh_segment):
             weighed += part
-    log.refuse_nothing(source.log, weighed.tally)
+    decisions.refuse_nothing(source.log, weighed.tally)
     every = [worths(weighed, domain, path.name) for domain, path in source.models]
     known = [each for each in every if each.decisions]
     if args.json:
@@ -57,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _heading(place: Path, tally: Tally) -> None:
     print(f"{place}: decided again {tally.counts['replayed']:,}, from {when(tally.first)} to {when(tally.last)}")
-    for reason in log.left_out(tally.counts):
+    for reason in decisions.left_out(tally.counts):
         print(f"left out: {reason}")
 
 
@@ -69,16 +70,16 @@ def _print(worths: Worths) -> None:
     print_table(_HEAD, [_row(each, worths.decisions) for each in worths.signals])
 
 
-def _row(each: Worth, decisions: int) -> tuple[str, ...]:
+def _row(each: Worth, replayed: int) -> tuple[str, ...]:
     before, after = each.with_it, each.without_it
     return (
         each.signal,
         each.purpose,
-        f"{each.came / decisions:.1%}",
+        f"{each.came / replayed:.1%}",
         f"{each.moved / each.came:.1%}" if each.came else "",
         f"{each.stricter:,}",
         f"{each.laxer:,}",
         f"{before.challenged:,} -> {after.challenged:,}",
-        log.moved(before.friction.share, after.friction.share),
-        log.moved(before.recall.share, after.recall.share),
+        decisions.moved(before.friction.share, after.friction.share),
+        decisions.moved(before.recall.share, after.recall.share),
     )

@@ -113,7 +113,8 @@ def _audit(args: argparse.Namespace, values: Values) -> int:
 
 def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
     from riskd.cli.simulate.audit import report
-    from riskd.offline.world.audits import CLASSES, audited
+    from riskd.offline.world.attacks import CLASSES
+    from riskd.offline.world.audit import audited
 
     with progress() as begin:
         advance = begin("audit", 4 * len(CLASSES) * len(directories))

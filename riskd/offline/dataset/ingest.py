@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import gmtime, strftime
 from typing import Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from riskd.offline.dataset.manifest import TABLES, Part
 from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, plain_table
 from riskd.offline.dataset.target import Target
 from riskd.rebuild.order import records
+from riskd.wording import date
 
 CHUNK: Final = 4096
 """How many lines are decoded before they become columns."""
@@ -127,8 +127,8 @@ def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) 
     edges = np.flatnonzero((np.diff(days) != 0) | (np.diff(shares) != 0)) + 1
     parts = []
     for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), len(days)], strict=True):
-        date = strftime("%Y-%m-%d", gmtime(int(days[begin]) * DAY))
-        parts.append(put(target, table, date, int(shares[begin]), rows.slice(begin, end - begin)))
+        day = date(int(days[begin]) * DAY)
+        parts.append(put(target, table, day, int(shares[begin]), rows.slice(begin, end - begin)))
     return parts
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from riskd.offline import charts
 from riskd.offline.drift.compare import Drift, Origin, Signal
 from riskd.offline.page import document, table, tiles
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 PICTURES: Final = 12
 """How many signals of a domain get a chart."""
@@ -36,8 +36,8 @@ def page(log: str, found: Sequence[Drift]) -> str:
 
 
 def _domain(drift: Drift) -> str:
-    span = f"{charts.date(drift.began)} to {charts.date(drift.ended)}"
-    beside = f"{charts.date(drift.reference_began)} to {charts.date(drift.reference_ended)}"
+    span = f"{date(drift.began)} to {date(drift.ended)}"
+    beside = f"{date(drift.reference_began)} to {date(drift.reference_ended)}"
     figures = [
         (f"{len(drift.drifted)} of {len(drift.signals)}", f"signals have drifted, by {drift.threshold:g} or more"),
         (f"{drift.rows:,}", f"decisions, {span}"),
@@ -62,7 +62,7 @@ def cells(signal: Signal) -> tuple[str, ...]:
     return (
         signal.name,
         "yes" if signal.drifted else "",
-        charts.date(signal.since) if signal.since is not None else "",
+        date(signal.since) if signal.since is not None else "",
         f"{signal.shift:.3f}" if signal.since is not None else "",
         f"{signal.index:.4f}",
         f"{signal.noise:.4f}",
@@ -117,18 +117,16 @@ def _days(signal: Signal) -> str:
         f'<polyline class="lc" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>',
     ]
     for (x, y), day in zip(points, signal.days, strict=True):
-        label = (
-            f"{charts.date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
-        )
+        label = f"{date(day.time)}: index {day.index:.3f}, {day.missing:.1%} missing, {quantity(day.rows, 'row')}"
         parts.append(f'<circle class="c" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(label)}</title></circle>')
         if day.time == signal.since:
             late = x > charts.WIDTH / 2
-            label = f"since {charts.date(day.time)}"
+            label = f"since {date(day.time)}"
             parts.append(f'<path class="e" d="M{x:.1f} 0V{base}"/>')
             parts.append(charts.text(x - 4 if late else x + 4, 12, label, "end" if late else "start", "n"))
     for at in {0, len(points) - 1}:
         anchor = "start" if at == 0 else "end"
-        parts.append(charts.text(points[at][0], base + 16, charts.date(signal.days[at].time), anchor, "n"))
+        parts.append(charts.text(points[at][0], base + 16, date(signal.days[at].time), anchor, "n"))
     return charts.figure(f"{signal.name}: index by day", base + 24, parts)
 
 

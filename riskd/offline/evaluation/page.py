@@ -9,12 +9,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from riskd.offline.charts import WIDTH, bars, date, figure, mark, room, text
+from riskd.offline.charts import WIDTH, bars, figure, mark, room, text
 from riskd.offline.evaluation import table as tables
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
 from riskd.offline.evaluation.examples import Example, Importance
 from riskd.offline.evaluation.table import NAMES, share
 from riskd.offline.page import document, table, tiles
+from riskd.wording import date
 
 _TOP: Final = 24
 """How many features the chart of contributions shows."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from riskd.offline.charts import date
 from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
@@ -17,7 +16,7 @@ from riskd.offline.evaluation.document import (
     Judged,
     Recall,
 )
-from riskd.wording import quantity
+from riskd.wording import date, quantity
 
 NAMES: Final = {
     "candidate": "candidate",

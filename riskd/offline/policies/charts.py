@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from riskd.offline.charts import BARS, WIDTH, bars, date, figure, lines, room, text
+from riskd.offline.charts import BARS, WIDTH, bars, figure, lines, room, text
 from riskd.offline.intervals import Share
 from riskd.offline.page import Cell, table
 from riskd.offline.policies.report import Group, Scores
+from riskd.wording import date
 
 _ROW: Final = 34
 _SIDES: Final = ("recorded", "candidate")

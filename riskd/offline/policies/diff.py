@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -15,6 +14,7 @@ from riskd.core.policy import Issuer, Journey, Policy
 from riskd.core.requirement import Requirement, Tier
 from riskd.core.retention import BOUNDS
 from riskd.core.rules import Rule
+from riskd.wording import date
 
 Way = Literal["tightens", "loosens", "either", "neither"]
 """The direction in which a change can move the requirement or what satisfies it: stricter only, laxer only, both, or
@@ -306,7 +306,7 @@ def _journey(name: str, old: Journey, new: Journey) -> Iterator[Change]:
 
 
 def _day(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" if seconds else "no day"
+    return date(seconds) if seconds else "no day"
 
 
 def _bands(name: str, old: Journey, new: Journey) -> Iterator[Change]:

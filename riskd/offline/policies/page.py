@@ -7,11 +7,11 @@ from html import escape
 from typing import Final
 
 from riskd.core.requirement import Tier
-from riskd.offline.charts import date
 from riskd.offline.intervals import Share
 from riskd.offline.page import Cell, document, table, tiles
 from riskd.offline.policies import charts
 from riskd.offline.policies.report import DomainReport, Group, Report
+from riskd.wording import date
 
 _HEAD: Final = (
     "decisions", "good", "fraud", "stricter", "laxer", "challenged", "refused", "unproven", "friction on good",

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from riskd.offline.charts import date
 from riskd.offline.evaluation.document import RATES, Estimate, Judged, Recall
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import Trained
+from riskd.wording import date
 
 _SIMULATED = (
     "**Trained on a simulation.** It knows simulated attackers only. Published models that were fitted to simulated"

@@ -8,7 +8,9 @@ divided into folds four more times and judged by its mean rank, because one divi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,11 +22,22 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
+from riskd.adapters.decision_log import DECISIONS
+from riskd.config import Settings
+from riskd.core.attempt import Attempt
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.offline.rows import HONEST
 from riskd.offline.training.boosting import fillable
+from riskd.offline.truth import FILE, Truth
 from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
 from riskd.offline.world.defined import DEFINED, JOURNEYS
-from riskd.offline.world.sample import Sample
+from riskd.offline.world.directions import Turned, directions
+from riskd.offline.world.open import open_world
+from riskd.offline.world.run import read_made, truth_of
+from riskd.offline.world.sample import Sample, features, pooled
+from riskd.offline.world.traits import traits
+from riskd.offline.world.world import Asked, OpenDoor, World
+from riskd.progress import Progress
 
 WORST: Final = 0.6
 SURELY: Final = 0.55
@@ -35,7 +48,6 @@ MOST: Final = 3000
 _FOLDS, _FOLDINGS, _RESAMPLED, _TOLD = 3, 5, 200, 3
 _BY_CAMPAIGN: Final = {each.name: bool(each.days) for each in ATTACKS}
 """Whether one attacker makes many attempts of a class: then they stay together in a fold."""
-Progress = Callable[[int], None]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -173,3 +185,35 @@ def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
         auc = roc_auc_score(attacked[known], values[known])
         best = max(best, auc, 1 - auc)
     return float(best)
+
+
+def audited(settings: Settings, directories: Sequence[Path], progress: Progress) -> tuple[list[Finding], list[Turned]]:
+    """What reveals each class of attack in each world, and where looking riskier is safer in all worlds together.
+
+    A world is audited by the features that the engine computed, and by the raw attempts, which are generated again. A
+    single world has too few travellers to show where looking riskier is safer. `progress` is called for one class at a
+    time: for each world, once per domain and once for the raw attempts. Raises InvalidFile and InvalidSettings for a
+    directory that is not a world, or one that these databases do not reproduce.
+    """
+    findings: list[Finding] = []
+    lived: dict[str, list[Sample]] = defaultdict(list)
+    for directory in directories:
+        made = read_made(directory)
+        world, _ = open_world(settings, made.settings, made.assumptions)
+        if world.town.pools.digest() != made.addresses:
+            what = "was made with other geo databases than those installed, so its attempts cannot be reproduced"
+            raise InvalidSettings([Problem(str(directory), what, "simulate it again, then audit it")])
+        for domain in made.settings.domains:
+            sample = features(directory / DECISIONS, directory / FILE, domain)
+            lived[domain].append(sample)
+            findings += [each for each in audit(sample, progress) if each.domain == domain]
+        raw = audit(traits(attempts(world)), progress)
+        findings += [each for each in raw if each.domain in made.settings.domains]
+    return findings, [each for samples in lived.values() for each in directions(pooled(samples))]
+
+
+def attempts(world: World) -> Iterator[tuple[Attempt, Truth]]:
+    """What everybody would try if everybody were let in."""
+    for event in world.play(OpenDoor()):
+        if isinstance(event, Asked):
+            yield event.ask.attempt, truth_of(event)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,3 +199,21 @@ def test_rows_of_other_features_are_reported(tmp_path: Path, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "leaves out 3 decisions of a version with other features" in said
     assert "riskd replay" in said
+
+
+def test_lines_that_this_version_cannot_read_are_named(tmp_path: Path) -> None:
+    """A line that another version of riskd took in is left out of the log, and named by its segment and line."""
+    write(tmp_path / "log" / SEGMENT, *(decision(number, 1e9 + number) for number in range(3)))
+    target, archive = Target.open(str(tmp_path / "set")), FileLogArchive(tmp_path / "log", 1.0, 1.0)
+    Dataset(target, tmp_path / "log", archive, 1).compact({}, lambda _: None)
+    (file,) = (tmp_path / "set").rglob("*.parquet")
+    rows = pq.read_table(file)
+    first, _, last = rows["line"].to_pylist()
+    lines = pa.array([first, '{"type":"of a newer riskd"}', last])
+    pq.write_table(rows.set_column(rows.schema.get_field_index("line"), "line", lines), file)
+    counts, done = Counts(), list[int]()
+
+    found = [line.decode() for line, _ in in_order(target, counts, done.append)]
+    assert found == [first, last]
+    assert (counts, sum(done)) == ({"unreadable": 1}, 3)
+    assert [(one.where, one.line) for one in counts.first] == [(f"{target.name}, {SEGMENT}", 2)]
