@@ -15,6 +15,7 @@ from riskd.core.errors import InvalidRelease
 from riskd.releases import Activated
 from riskd.server.faults import DeadlinePassed
 from riskd.server.release_servicer import ACTOR, MARGIN, PAGE, REASON, ReleaseServicer
+from tests.server.world import Left
 
 NAMES: Final = [f"{number:016x}" for number in range(PAGE + 3)]
 ACTIVE: Final = Activation(number=7, key="k", release=NAMES[1], actor="sre", reason="", time=1.0)
@@ -44,19 +45,6 @@ class Asked:
     def rollback(self, actor: str, reason: str, timeout: float) -> Activated:
         self.wishes.append(((actor, reason), timeout))
         return Activated(ACTIVE)
-
-
-class Left:
-    """A call context with this many seconds left."""
-
-    def __init__(self, seconds: float = 10.0) -> None:
-        self.seconds = seconds
-
-    def time_remaining(self) -> float:
-        return self.seconds
-
-    def is_active(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, PAGE, PAGE + 1, PAGE + 3])

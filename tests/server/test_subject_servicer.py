@@ -14,7 +14,7 @@ from riskd.core.errors import InvalidSubject
 from riskd.server.faults import DeadlinePassed
 from riskd.server.subject_servicer import SECONDS, SubjectServicer
 from riskd.subjects import Erased, Exported, Page, Subject
-from tests.server.test_release_servicer import Left
+from tests.server.world import Left
 
 WHO = Subject("acme", "machine", "robot")
 NAMED: Final[dict[str, Any]] = {"tenant": "acme", "domain": IDENTITY_DOMAIN_MACHINE, "subject": "robot"}
