@@ -15,7 +15,7 @@ from riskd.cli.arguments import moment, whole_number
 from riskd.cli.terminal import console, print_table, progress, save
 from riskd.cli.version import version
 from riskd.config import data_directory, release_folders
-from riskd.core.errors import UNDECODABLE, InvalidModel, InvalidSettings, Problem
+from riskd.core.errors import InvalidModel, InvalidSettings, Problem
 from riskd.core.features import DEFINITIONS
 from riskd.progress import Begin
 
@@ -169,8 +169,9 @@ def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
 def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training | None]:
     """How a bundle was trained, and what it was boosted on; None where that is not known. Raises InvalidModel."""
     from riskd.adapters.model_file import read_manifest
+    from riskd.offline.training.seen import training_of
 
-    training = _training(bundle)
+    training = training_of(bundle)
     if training is None:
         return [None] if read_manifest(bundle).kind == "trained" else []
     if not training.base:
@@ -187,20 +188,6 @@ def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None
 
     samples = tuple([training.seen if training else "" for training in trainings])
     return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
-
-
-def _training(bundle: Path) -> Training | None:
-    """How the model was trained, None if it does not say. Raises InvalidModel."""
-    from riskd.adapters.model_file import TRAINING, read_training
-    from riskd.offline.training.recipe import Training
-
-    raw = read_training(bundle)
-    try:
-        return msgspec.json.decode(raw, type=Training) if raw else None
-    except UNDECODABLE as error:
-        what = f"does not describe a training: {error}"
-        remedy = "train the model again, or remove the file and seal the bundle"
-        raise InvalidModel([Problem(str(bundle / TRAINING), what, remedy)]) from error
 
 
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:

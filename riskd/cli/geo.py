@@ -19,7 +19,6 @@ from riskd.wording import date, quantity
 if TYPE_CHECKING:
     from riskd.adapters.geoip import GeoIp
 
-OK: Final = 0
 REFUSED: Final = 2
 NOT_AVAILABLE: Final = 3
 _EXIT_CODES: Final = (
@@ -91,7 +90,7 @@ def _install(args: argparse.Namespace, settings: Settings) -> int:
     else:
         what = "Already installed (--force downloads them again)" if there else "Installed"
         print(f"{what}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}", end="")
-    return OK
+    return 0
 
 
 def _install_visibly(directory: Path) -> None:
@@ -112,12 +111,11 @@ def _install_visibly(directory: Path) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-
     directory, stale_days = settings.geo.dir, settings.geo.stale_days
     databases = _open(args, settings).databases()
     if args.json:
         print_json({"directory": directory, "databases": databases, "stale_days": stale_days})
-        return OK
+        return 0
     rows = []
     for database in databases:
         families = " ".join(f"IPv{family}" for family in database.families)
@@ -126,7 +124,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         age = quantity(seconds // _DAY, "day") + (", stale" if 0 < stale_days * _DAY < seconds else "")
         rows.append((database.name, database.kind, families, database.type, built, age))
     print_table(("file", "kind", "answers", "type", "built", "age"), rows, directory)
-    return OK
+    return 0
 
 
 def _lookup(args: argparse.Namespace, settings: Settings) -> int:
@@ -139,7 +137,7 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
     place, route, stale = _open(args, settings).locate(address, time.time())
     if args.json:
         print_json({"address": address, "place": place, "route": route, "stale": stale})
-        return OK
+        return 0
     rows = []
     for fact in (place, route):
         if isinstance(fact, Missing):
@@ -151,7 +149,7 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
     print_table(("fact", "value"), rows, address.text)
     if (sources := Path(settings.geo.dir) / ATTRIBUTION_FILE).is_file():
         print(f"Sources: {sources}")
-    return OK
+    return 0
 
 
 def _open(args: argparse.Namespace, settings: Settings) -> GeoIp:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from riskd.offline.importers.learner import Scope
     from riskd.offline.importers.run import Options, Report, Summary
 
-OK: Final = 0
 DAMAGED: Final = 1
 NOT_AVAILABLE: Final = 3
 _EXIT_CODES: Final = """\
@@ -106,7 +105,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
     if args.files.count("-") > 1:
         raise InvalidFile([Problem("-", "standard input is named more than once", "name it once")])
     summaries: list[Summary] = []
-    code = OK
+    code = 0
     try:
         for summary in _imported(source, args, scope, options):
             summaries.append(summary)
@@ -117,7 +116,7 @@ def _run(source: Source, args: argparse.Namespace) -> int:
         code = NOT_AVAILABLE
     if args.json:
         print_json(summaries)
-    return code or (DAMAGED if any(summary.tally.unreadable.records for summary in summaries) else OK)
+    return code or (DAMAGED if any(summary.tally.unreadable.records for summary in summaries) else 0)
 
 
 def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: Options) -> Iterator[Summary]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from riskd.rebuild.messages import Summary
     from riskd.rebuild.run import Report
 
-OK: Final = 0
 LEFT_OUT: Final = 1
 _MISSED: Final = ("outcomes_of_nothing", "other_pepper", "unreadable")
 _DESCRIPTION: Final = """\
@@ -68,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print(summary)
     report_unreadable(summary.counts.get("unreadable", 0), summary.first_unreadable)
-    return LEFT_OUT if any(summary.counts.get(kind) for kind in _MISSED) else OK
+    return LEFT_OUT if any(summary.counts.get(kind) for kind in _MISSED) else 0
 
 
 @contextmanager

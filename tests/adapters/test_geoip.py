@@ -249,6 +249,22 @@ def test_a_record_of_another_shape_is_unreadable(write: Write, damage: dict[str,
     assert place(lookup, "1.1.1.1").city == "Oslo"
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("asn", {"autonomous_system_number": 64500}, {"autonomous_system_number": "many"}),
+        ("anonymous", {"is_anonymous_vpn": True}, {"is_anonymous_vpn": "sometimes"}),
+    ],
+)
+def test_a_route_of_another_shape_is_unreadable(
+    write: Write, name: str, good: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    """A malformed record of an operator or anonymizer is unreadable for its own addresses only."""
+    lookup = geo(write(name, {"1.1.1.0/24": good, "2.2.2.0/24": bad}))
+    assert lookup.locate(address("2.2.2.2"), JULY)[1] == Missing("route", "unreadable")
+    assert route(lookup, "1.1.1.1") in (Route(64500), Route(0, "", anonymizer="vpn"))
+
+
 def test_a_corrupt_record_behind_the_probe_is_unreadable(write: Write) -> None:
     """Damage that was not found at open becomes a gap when a request meets it."""
     towns = {f"1.{second}.{third}.0/24": f"Town {second}.{third}" for second in range(5) for third in range(256)}

@@ -9,15 +9,17 @@ import sys
 import time
 import xml.dom.minidom
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from random import Random
+from shutil import copytree
 from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
 
 from benchmarks.traffic import attempts
-from riskd.adapters.model_file import load_model
+from riskd.adapters.model_file import TRAINING, load_model, seal
 from riskd.cli.main import main
 from riskd.config import data_directory, load
 from riskd.core import record
@@ -188,6 +190,33 @@ def test_a_log_is_scored_again_by_the_models_that_the_flags_name(
         for each in (flags, flags[:4])
     ]
     assert calibrated[0] != calibrated[1]
+
+
+def test_decisions_that_the_model_was_trained_on_are_pointed_out(
+    written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the bundle of a model says that it was trained on decisions of the log, every command that scores them again
+    says how many it knows of."""
+    lines = map(record.decode, read_segments(written.log))
+    trained = [one for one in lines if isinstance(one, record.AssessmentRecord) and one.domain == "customer"][:30]
+    logins = sum(one.journey == "login" for one in trained)
+    models = copytree(data_directory("models"), tmp_path / "models")
+    bundle = models / "customer" / "simulated-5"
+    training = json.loads((bundle / TRAINING).read_bytes())
+    training["seen"] = "".join(sorted(sha256(one.id.encode()).hexdigest()[:12] for one in trained))
+    seal(bundle, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
+    flags = ["--log", str(written.log), "--domain", "customer", "--model", "simulated-5"]
+    policies = ["--policies", str(written.policies)]
+    for command, known in (
+        (["backtest", str(written.policies)], 30),
+        (["rules", *policies], 30),
+        (["signals", *policies], 30),
+        (["calibrate", *policies, "--journey", "login", "--budget", "0.9"], logins),
+    ):
+        assert main(["policy", *command, *flags, "--models", str(models)]) == 0
+        assert f"the model was trained on {known} of these decisions or more" in capsys.readouterr().err
+    assert main(["policy", "backtest", str(written.policies), *flags]) == 0
+    assert "was trained on" not in capsys.readouterr().err
 
 
 def test_a_version_is_of_one_domain(written: Written, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from riskd.core.policy import Bands
 from riskd.core.requirement import Tier
 from riskd.offline.drift import page as drift_page
 from riskd.offline.drift.bins import bins_for, reference, scored
-from riskd.offline.drift.compare import compare
+from riskd.offline.drift.compare import Drift, compare
 from riskd.offline.evaluation import page as evaluation_page
 from riskd.offline.evaluation.document import (
     CANDIDATE,
@@ -74,12 +74,18 @@ def backtested() -> Report:
 
 @cache
 def drifted() -> str:
+    """The page of the drift."""
+    return drift_page.page(ODD, [drift()])
+
+
+@cache
+def drift() -> Drift:
     """One signal that moved on the last days, one that is often missing, and unchanged ones."""
-    bins = bins_for(reference("customer", NAMES, MODEL, [rows(1, 2000)]), NAMES)
+    before = reference("customer", NAMES, MODEL, [rows(1, 2000)])
+    bins = bins_for(before, NAMES)
     batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
     bins.add(batch, scored(MODEL, batch.vectors))
-    found = compare(reference("customer", NAMES, MODEL, [rows(1, 2000)]), bins, ODD)
-    return drift_page.page(ODD, [found])
+    return compare(before, bins, ODD)
 
 
 @cache

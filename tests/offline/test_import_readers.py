@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 
 from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, OUTCOMES
 from riskd.offline.importers import SOURCES
-from riskd.offline.importers.event import REASONS, Event, Skipped, Source, methods, moment, number
+from riskd.offline.importers.event import REASONS, Event, Skipped, Source, inside, methods, moment, number
 from riskd.offline.importers.records import open_input
 from riskd.offline.importers.tally import Count
 
@@ -122,10 +122,14 @@ def test_an_event_has_an_address_and_an_account(source: Source, field: str) -> N
 
 def without(row: dict[str, Any], text: str) -> dict[str, Any]:
     """A record in which this text is empty, wherever it stands."""
-    return {
-        name: without(value, text) if isinstance(value, dict) else "" if value == text else value
-        for name, value in row.items()
-    }
+    changed = row
+    for path in paths(row):
+        value = inside(row, *path)
+        if value == text:
+            changed = replaced(changed, path, "")
+        elif isinstance(value, list):
+            changed = replaced(changed, path, [without(one, text) for one in value if isinstance(one, dict)])
+    return changed
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)

@@ -1,4 +1,4 @@
-"""Attackers who take their time: what histories that others can write gain them, and what those cost the owner.
+"""Attackers who take their time: what their attempts gain them later, and what they cost the owner.
 
 Each attack is played against an engine with the shipped policies and models and a clock of its own. The victim has
 signed in on one device at home for eight weeks.

@@ -16,7 +16,7 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.shared_signals.stream import Away, Stream
 from riskd.wording import when
 
-REFUSED = 1
+WOULD_BE_REFUSED = 1
 NO_KEYS = 3
 
 
@@ -41,8 +41,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     require("joserfc", WHY, extra="events")
-    from riskd.shared_signals.intake import REFUSED as NOT_TAKEN
-    from riskd.shared_signals.intake import understand
+    from riskd.shared_signals.intake import REFUSED, understand
     from riskd.shared_signals.keys import Keys
     from riskd.shared_signals.streams_file import read_streams
     from riskd.shared_signals.web import Web
@@ -67,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
         if taken.of is not None:
             rows.append(("status", taken.of.status))
         print(aligned([row for row in rows if row[1]]))
-    return REFUSED if taken.result == NOT_TAKEN else 0
+    return WOULD_BE_REFUSED if taken.result == REFUSED else 0
 
 
 def _stream(args: argparse.Namespace, streams: list[Stream]) -> Stream:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from riskd.counts import Counts
     from riskd.offline.siem.feed import Converter, Mark
 
-OK: Final = 0
 DAMAGED: Final = 1
 LOOK_SECONDS: Final = 1.0
 """Between two reads of a log that is followed. A bookmark is written at most this often."""
@@ -92,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:
         _print(converter.counts, sys.stderr, as_json=args.json)
         raise
     _print(converter.counts, sys.stdout if args.to else sys.stderr, as_json=args.json)
-    return DAMAGED if converter.counts["unreadable"] else OK
+    return DAMAGED if converter.counts["unreadable"] else 0
 
 
 def _check(args: argparse.Namespace) -> None:

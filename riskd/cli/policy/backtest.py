@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from riskd.cli.policy import decisions
 from riskd.cli.terminal import console, print_json, print_table, progress, save
-from riskd.core.requirement import Tier
 from riskd.wording import date, quantity
 
 if TYPE_CHECKING:
@@ -94,7 +93,6 @@ def _rules(args: argparse.Namespace) -> int:
 
 
 def _heading(out: Console, report: Report, seconds: float) -> None:
-
     counts = report.counts
     replayed, outcomes = counts.get("replayed", 0), counts.get("outcomes", 0)
     span = f" from {date(report.first)} to {date(report.last)}" if replayed else ""
@@ -124,7 +122,7 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
     classes = [_row(group.value, group) for group in domain.segments.get("class of attack", ())]
     if classes:
         print_table(("class of attack", *_COLUMNS), classes, "\nattacks")
-    tiers = _tiers(domain)
+    tiers = domain.tiers
     moves = [(tier, *(f"{row[each]:,}" if each in row else "" for each in tiers)) for tier, row in domain.moves.items()]
     print_table(("recorded \\ candidate", *tiers), moves, "\ntiers")
     moved = sorted(
@@ -158,14 +156,9 @@ def _print_domain(out: Console, domain: DomainReport) -> None:
 
 
 def _print_rules(out: Console, domain: DomainReport) -> None:
-    columns = ("tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
-    rows = []
-    for rule in domain.rules:
-        name, known = f"{rule.name}{' (shadow)' if rule.shadow else ''}", (rule.good, rule.fraud, rule.unproven)
-        numbers = [f"{number:,}" for number in (rule.hits, rule.alone, *known)]
-        if rule.hits:
-            rows.append((name, rule.tier, *numbers, str(rule.precision), str(rule.recall)))
-    print_table(("rule", *columns), rows, f"\nrules of {domain.domain}")
+    from riskd.offline.policies.page import RULES, rule_cells
+
+    print_table(RULES, [rule_cells(rule) for rule in domain.rules if rule.hits], f"\nrules of {domain.domain}")
     never = [rule.name for rule in domain.rules if not rule.hits]
     if never:
         out.print(f"never hit: {', '.join(never)}", style="yellow")
@@ -184,8 +177,3 @@ def _row(name: str, group: Group) -> Sequence[str]:
         decisions.moved(recorded.recall.share, candidate.recall.share),
         decisions.moved(recorded.precision.share, candidate.precision.share),
     )
-
-
-def _tiers(domain: DomainReport) -> list[str]:
-    used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
-    return [tier.name for tier in Tier if tier.name in used]

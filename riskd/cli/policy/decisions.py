@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskd.cli import settings
 from riskd.cli.arguments import add_labels, add_span, log_of
 from riskd.cli.model import opening
-from riskd.cli.terminal import report_unreadable
+from riskd.cli.terminal import complain, report_unreadable
 from riskd.config import release_folders
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.errors import InvalidFile, InvalidPolicy, InvalidSettings, Problem
@@ -86,9 +86,14 @@ def left_out(counts: Mapping[str, int]) -> list[str]:
 def refuse_nothing(log: Path, tally: Tally) -> None:
     """Raise InvalidFile if no decision was replayed: an empty selection must not pass as "no difference".
 
-    It also reports unreadable lines.
+    It also reports unreadable lines, and decisions that trained the model.
     """
     report_unreadable(tally.counts["unreadable"], tally.counts.first)
+    if known := tally.counts["trained_on"]:
+        complain(
+            f"the model was trained on {known:,} of these decisions or more, and looks better here than on others: "
+            "choose later ones with --since"
+        )
     if tally.counts["replayed"]:
         return
     left = "; ".join(left_out(tally.counts))

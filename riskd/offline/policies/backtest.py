@@ -24,6 +24,7 @@ from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.replay import replay, uncounted, vector_of
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
+from riskd.offline.training.seen import Seen, training_of
 from riskd.offline.truth import Truths
 from riskd.progress import Begin, ignore_progress
 
@@ -156,7 +157,12 @@ def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRec
                 policy, forest = policies.get(record.domain), forests.get(record.domain)
                 if policy is not None and uncounted(policy, record):
                     tally.counts["uncounted"] += 1
-                yield scored(record, forest) if forest is not None else record
+                if forest is None:
+                    yield record
+                    continue
+                if trained_on(plan.models)[record.domain].has(record.id):
+                    tally.counts["trained_on"] += 1
+                yield scored(record, forest)
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
@@ -176,6 +182,12 @@ def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes | Truths]:
     policies = [read_policy(where, text, compiler) for where, text in plan.policies]
     labels = Truths(plan.truth) if plan.truth else Outcomes(plan.outcomes)
     return {policy.domain: policy for policy in policies}, labels
+
+
+@lru_cache(1)
+def trained_on(models: Models) -> dict[str, Seen]:
+    """The rows that each model was trained on, by domain; none if its bundle does not say."""
+    return {domain: Seen(training.seen if (training := training_of(path)) else "") for domain, path in models}
 
 
 @lru_cache(1)

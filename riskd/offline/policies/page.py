@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from riskd.core.requirement import Tier
 from riskd.offline.intervals import Share
 from riskd.offline.page import Cell, document, table, tiles
 from riskd.offline.policies import charts
-from riskd.offline.policies.report import DomainReport, Group, Report
+from riskd.offline.policies.report import DomainReport, Group, Report, RuleUse
 from riskd.wording import date
 
 _HEAD: Final = (
     "decisions", "good", "fraud", "stricter", "laxer", "challenged", "refused", "unproven", "friction on good",
     "recall of fraud", "precision"
 )  # fmt: skip
+RULES: Final = ("rule", "tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
 _WORDS: Final = """
 <p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
 <b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of fraud that is challenged.
@@ -63,7 +63,6 @@ def _domain(domain: DomainReport) -> str:
         (str(good), f"friction on {total.good:,} good ones"),
         (str(fraud), f"recall of {total.fraud:,} frauds"),
     ]
-    used = {tier for row in domain.moves.values() for tier in row} | domain.moves.keys()
     journeys = domain.journeys
     return "".join(
         [
@@ -81,7 +80,7 @@ def _domain(domain: DomainReport) -> str:
             charts.days("Share of decisions challenged, by day", domain.days) if domain.days else "",
             _groups("By journey", (*journeys, total)),
             "<h3>Tiers</h3>",
-            charts.moves(domain.moves, [tier.name for tier in Tier if tier.name in used]),
+            charts.moves(domain.moves, domain.tiers),
             _groups("What set the candidate's tier", domain.causes),
             "<h3>Scores, and where the candidate's bands begin</h3>",
             *(
@@ -108,23 +107,23 @@ def _releases(domain: DomainReport) -> str:
     return f"<p>Several releases made these decisions, which may explain differences: {releases}.</p>"
 
 
+def rule_cells(rule: RuleUse) -> tuple[str, ...]:
+    """What a rule did, as a row of a table."""
+    return (
+        rule.name + (" (shadow)" if rule.shadow else ""),
+        rule.tier,
+        *(f"{number:,}" for number in (rule.hits, rule.alone, rule.good, rule.fraud, rule.unproven)),
+        str(rule.precision),
+        str(rule.recall),
+    )
+
+
 def _rules(domain: DomainReport) -> str:
-    rows = [
-        (
-            rule.name + (" (shadow)" if rule.shadow else ""),
-            rule.tier,
-            *(f"{number:,}" for number in (rule.hits, rule.alone, rule.good, rule.fraud, rule.unproven)),
-            str(rule.precision),
-            str(rule.recall),
-        )
-        for rule in domain.rules
-    ]
-    head = ("rule", "tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
     overlaps = [
         (f"{one.rule} and {one.other}", f"{one.together:,}", f"{one.share * 100:.3g} %") for one in domain.overlaps
     ]
     caption = "Alone: hits without which the tier would be lower (of a shadow rule: would be higher)"
-    return table(caption, head, rows) + table(
+    return table(caption, RULES, [rule_cells(rule) for rule in domain.rules]) + table(
         "Rules that hit together", ("rules", "together", "of the rarer one's hits"), overlaps
     )
 

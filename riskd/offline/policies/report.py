@@ -115,6 +115,12 @@ class DomainReport(Struct, frozen=True, kw_only=True):
     examples: tuple[Example, ...]
     releases: Mapping[str, int]
 
+    @property
+    def tiers(self) -> list[str]:
+        """The tiers in `moves`, the laxest first."""
+        used = {tier for row in self.moves.values() for tier in row} | self.moves.keys()
+        return [tier.name for tier in Tier if tier.name in used]
+
 
 class Report(Struct, frozen=True, kw_only=True):
     """A backtest. `differences`: how many decisions have another tier or satisfaction than recorded."""
