@@ -122,16 +122,3 @@ def served(
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))
     service.server.stop(0).wait()
-
-
-class Left:
-    """A call context with this many seconds left."""
-
-    def __init__(self, seconds: float = 10.0) -> None:
-        self.seconds = seconds
-
-    def time_remaining(self) -> float:
-        return self.seconds
-
-    def is_active(self) -> bool:
-        return True
