@@ -7,13 +7,14 @@ import getpass
 import io
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Final, TextIO
 
 from riskd.cli import settings
 from riskd.core.attempt import DOMAINS
-from riskd.core.errors import InvalidSubject
+from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.validation import subject_violations
 
 CONNECTION: Final = {
@@ -23,6 +24,7 @@ CONNECTION: Final = {
     "token-file": "file that holds the caller's token",
 }
 """The flags that secure a client's connection. Each has an environment variable as its default."""
+_ASSESSMENT_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def moment(text: str) -> float:
@@ -111,6 +113,14 @@ def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decis
 def log_of(args: argparse.Namespace) -> str:
     """The directory that --log names, else the setting log.dir. Raises InvalidSettings."""
     return args.log or settings.given(args).settings.log.dir
+
+
+def assessment_id(text: str, where: str) -> str:
+    """The id of an assessment, which the argument `where` gives. Raises InvalidSettings."""
+    if not _ASSESSMENT_ID.fullmatch(text):
+        remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
+        raise InvalidSettings([Problem(where, f"{text!r:.80} is not an assessment id", remedy)])
+    return text
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.model_file import EVALUATION, load_model, read_forest, read_reference, seal
 from riskd.cli.main import main
 from riskd.core.features import DEFINITIONS, NAMES
@@ -249,8 +250,17 @@ def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> N
     code, told = cli("explain", "machine", "--log", log, "--id", f"{7:032x}")
     assert code == 2
     assert f"riskd model explain customer --id {7:032x}" in told
-    code, told = cli("explain", "customer", "--log", log, "--id", "00")
-    assert (code, "has no assessment '00'" in told) == (2, True)
+    for wrong, why in (("00", "'00' is not an assessment id"), (f"{99:032x}", "has no assessment 00")):
+        code, told = cli("explain", "customer", "--log", log, "--id", wrong)
+        assert (code, why in told) == (2, True)
+
+
+def test_the_erased_are_not_explained(cli: Cli, tmp_path: Path) -> None:
+    """After an erasure was requested, `explain` does not find its lines, even if they are still on disk."""
+    log, found = write(tmp_path / "log", rows(3, 50)), f"{7:032x}"
+    assert cli("explain", "customer", "--log", log, "--id", found)[0] == 0
+    FileLogArchive(log, 1.0, 1.0).forget([bytes.fromhex(found)])
+    assert "has no assessment" in cli("explain", "customer", "--log", log, "--id", found)[1]
 
 
 def test_a_vector_is_explained(cli: Cli, tmp_path: Path) -> None:

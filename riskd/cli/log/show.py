@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import asdict
 
-from riskd.cli.arguments import add_log, log_of
+from riskd.cli.arguments import add_log, assessment_id, log_of
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
-from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.errors import InvalidSettings
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, Authentication
 from riskd.wording import figure, when
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from riskd.offline.on_record import OnRecord
 
 UNKNOWN = 1
-_FORM: Final = re.compile(r"[0-9a-f]{32}")
 _NOTICEABLE: Final = 0.1
 """Features that moved the log-odds less than this are not listed for people; `--json` has all."""
 
@@ -54,12 +52,9 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.on_record import on_record
 
     log = log_of(args)
-    if not _FORM.fullmatch(args.id):
-        remedy = "give the assessment_id of an answer: 32 hexadecimal digits in lower case"
-        raise InvalidSettings([Problem("ID", f"{args.id!r:.80} is not an assessment id", remedy)])
-    counts = Counts()
+    wanted, counts = assessment_id(args.id, "ID"), Counts()
     with progress() as begin:
-        record = on_record(Path(log), args.id, begin, counts, _pseudonyms(args))
+        record = on_record(Path(log), wanted, begin, counts, _pseudonyms(args))
     report_unreadable(counts["unreadable"], counts.first)
     if args.json:
         print_json(record and {**asdict(record), "first_unreadable": counts.first})

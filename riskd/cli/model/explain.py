@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskd.cli.arguments import add_log, log_of, whole_number
+from riskd.cli.arguments import add_log, assessment_id, log_of, whole_number
 from riskd.cli.model.opening import add_action, add_name, loaded, opened
-from riskd.cli.terminal import print_json, print_table, reading, report_unreadable
+from riskd.cli.terminal import print_json, print_table, progress, reading, report_unreadable
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE, InvalidFile, InvalidSettings, Problem
 from riskd.core.features import NAMES
@@ -67,7 +67,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from riskd.offline.models.explanation import explained, find, importance, vector_of
+    from riskd.offline.models.explanation import explained, importance, vector_of
 
     settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
@@ -77,10 +77,7 @@ def _explain(args: argparse.Namespace) -> int:
     if args.vector:
         _print(explained(forest, _vector(args.vector, forest)), args)
     elif args.id:
-        record = find(Path(log_of(args)), args.id)
-        if record.domain != args.domain:
-            remedy = f"riskd model explain {record.domain} --id {args.id}"
-            raise _refused("--id", f"{args.id} is an assessment of the domain {record.domain}", remedy)
+        record = _recorded(args)
         _print(explained(forest, vector_of(record), record), args)
     else:
         features = importance(forest, [vector_of(record) for record in _sampled(args)])
@@ -90,6 +87,28 @@ def _explain(args: argparse.Namespace) -> int:
             rows = [(each.feature, f"{each.moves:.3f}", f"{each.mean:+.3f}", f"{each.share:.1%}") for each in features]
             print_table(("feature", "moves log-odds by", "mean", "of rows"), rows)
     return 0
+
+
+def _recorded(args: argparse.Namespace) -> AssessmentRecord:
+    """The assessment that --id names. Raises InvalidFile, InvalidSettings."""
+    from riskd.counts import Counts
+    from riskd.offline.on_record import on_record
+
+    wanted, log, counts = assessment_id(args.id, "--id"), log_of(args), Counts()
+    with progress() as begin:
+        found = on_record(Path(log), wanted, begin, counts)
+    report_unreadable(counts["unreadable"], counts.first)
+    record = found.assessment if found else None
+    if record is None:
+        what = f"has no assessment {wanted}"
+        raise InvalidFile([Problem(log, what, "name another log, or an assessment that was not erased")])
+    if record.domain != args.domain:
+        remedy = f"riskd model explain {record.domain} --id {wanted}"
+        raise _refused("--id", f"{wanted} is an assessment of the domain {record.domain}", remedy)
+    if len(record.vector) != len(NAMES):
+        what = f"has {len(record.vector)} features; this version of riskd has {len(NAMES)}"
+        raise InvalidFile([Problem(wanted, what, "explain it with the version of riskd that assessed it")])
+    return record
 
 
 def _vector(file: Path, forest: Forest) -> list[float]:

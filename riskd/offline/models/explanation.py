@@ -104,21 +104,6 @@ def importance(forest: Forest, vectors: Sequence[Sequence[float]]) -> list[Impor
     return sorted(importances, key=lambda each: -each.moves)
 
 
-def find(log: Path, assessment_id: str) -> AssessmentRecord:
-    """One assessment of a decision log. Raises InvalidFile if it is not there, or has other features."""
-    wanted = assessment_id.encode()
-    for path in segments_of(log):
-        for line in _lines(path):
-            if wanted in line and (record := _decoded(line)) and record.id == assessment_id:
-                if len(record.vector) != len(NAMES):
-                    what = f"has {len(record.vector)} features; this version of riskd has {len(NAMES)}"
-                    remedy = "explain it with the version of riskd that assessed it"
-                    raise InvalidFile([Problem(assessment_id, what, remedy)])
-                return record
-    remedy = "`riskd log` prints where the log is"
-    raise InvalidFile([Problem(str(log), f"has no assessment {assessment_id!r:.80}", remedy)])
-
-
 def sample(log: Path, domain: str, most: int, counts: Counts) -> list[AssessmentRecord]:
     """At most `most` assessments of a domain, spread evenly over the log. `counts` counts unreadable lines.
 
@@ -162,14 +147,6 @@ def _lines(path: Path) -> Iterator[bytes]:
         for line in read_segment(path):
             if not line.startswith(_OTHERS):
                 yield line
-
-
-def _decoded(line: bytes) -> AssessmentRecord | None:
-    try:
-        record = decode(line)
-    except msgspec.DecodeError:
-        return None
-    return record if isinstance(record, AssessmentRecord) else None
 
 
 def _known(value: float) -> float | None:
