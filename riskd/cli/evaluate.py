@@ -140,7 +140,8 @@ def show(evaluation: Evaluation) -> None:
     data = evaluation.data
     console().print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}"
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}",
+        markup=False,
     )
     for rate in RATES:
         print_table(*figures(evaluation, rate))

@@ -326,3 +326,12 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     for group in (*found.models["candidate"].classes, *found.models["candidate"].depths):
         assert re.search(rf"^(?:depth )?{group.name} +[\d,]+ +\d+\.\d ", tables, re.MULTILINE)
     assert all(f": {goal.attack}, " in told for goal in found.goals if not goal.met)
+
+
+def test_the_name_of_a_bundle_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name in brackets is no style of the terminal."""
+    shipped = data_directory("models") / "customer" / "simulated-5"
+    found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
+    named = replace(found.models["candidate"], version="mine[bold]")
+    show(replace(found, models={**found.models, "candidate": named}))
+    assert capsys.readouterr().out.startswith("mine[bold], customer: ")
