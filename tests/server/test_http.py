@@ -9,7 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -90,28 +90,34 @@ def test_with_tls_a_silent_connection_does_not_delay_others(tmp_path: Path) -> N
 
 def test_a_stop_does_not_wait_for_a_place() -> None:
     """While every place is taken, a stop ends the connections that wait for one; who has asked is still answered."""
-    reached, go_on = threading.Event(), threading.Event()
+    accepted, reached, go_on = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    class Noticing(Listener):
+        def verify_request(self, request: object, client_address: object) -> bool:
+            accepted.release()
+            return True
 
     def reply(_: Request) -> Reply:
         reached.set()
         go_on.wait(30)
         return Reply(HTTPStatus.OK, b"ok\n")
 
-    with Listener("127.0.0.1", 0, reply, setting="metrics.port", places=1, seconds=SECONDS) as server:
+    with Noticing("127.0.0.1", 0, reply, setting="metrics.port", places=1, seconds=10.0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}/metrics"
-        with connected(address) as served_, connected(address) as waiting:
-            served_.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            assert reached.wait(5)
-            server.shutdown()
-            thread.join()
+        with connected(address) as asking:
+            asking.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert reached.wait(30)
+            with connected(address) as waiting:
+                assert accepted.acquire(timeout=30)
+                assert accepted.acquire(timeout=30)
+                server.shutdown()
+                assert waiting.recv(1) == b""
             go_on.set()
             server.finish()
-            assert served_.makefile("rb").read().endswith(b"ok\n")
-            server.server_close()
-            with suppress(ConnectionResetError):  # where the stop came before its connection
-                assert waiting.recv(1) == b""
+            assert asking.makefile("rb").read().endswith(b"ok\n")
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_batch_is_answered_without_another_thread(running: Running) -> None:
 
 def test_a_stream_without_a_thread_is_refused(running: Running) -> None:
     """If no thread can be started for it, a new stream is refused with RESOURCE_EXHAUSTED, so that its caller can go
-    elsewhere. Calls are answered, and so is the next stream once there are threads."""
+    elsewhere. Calls are answered, and so is the next stream once there are threads; the refused one is over."""
     peer = Peer(f"127.0.0.1:{running.service.port}")
     with no_threads():
         headers = call("/riskd.v1.RiskService/StreamAssess")
@@ -87,6 +87,8 @@ def test_a_stream_without_a_thread_is_refused(running: Running) -> None:
     asked = iter([risk_pb2.StreamAssessRequest(request=LOGIN)])
     (answered,) = running.stub.StreamAssess(asked, timeout=10)
     assert len(answered.results) == 1
+    streams = [code for method, *_, code in running.meter.codes if method.endswith("StreamAssess")]
+    assert streams == ["RESOURCE_EXHAUSTED", "OK"]
 
 
 def test_a_hanging_call_gets_a_substitute_thread_later() -> None:

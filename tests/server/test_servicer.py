@@ -28,7 +28,7 @@ from riskd.server import grpc_server
 from riskd.server.faults import DeadlinePassed
 from riskd.server.grpc_server import Options
 from riskd.server.servicer import BATCH, RiskServicer
-from tests.server.world import ASSESSMENT, FakeEngine, Running, served
+from tests.server.world import ASSESSMENT, FakeEngine, Left, Running, served
 
 Detail = TypeVar("Detail", bound=Message)
 LOGIN = risk_pb2.AssessRequest(
@@ -37,26 +37,6 @@ LOGIN = risk_pb2.AssessRequest(
     journey=attempt_pb2.JOURNEY_LOGIN,
     network=attempt_pb2.Network(client_ip="192.0.2.7"),
 )
-
-
-class Waiting:
-    """The context of a call with a distant deadline."""
-
-    def time_remaining(self) -> float:
-        return 10.0
-
-    def is_active(self) -> bool:
-        return True
-
-
-class Gone:
-    """A caller whose deadline has passed."""
-
-    def time_remaining(self) -> float:
-        return 0.0
-
-    def is_active(self) -> bool:
-        return True
 
 
 @pytest.fixture
@@ -116,10 +96,10 @@ def test_batches_and_streams_give_way() -> None:
     """Before each attempt of a batch or stream, waiting sign-ins go first; a single sign-in does not give way."""
     engine, asked = FakeEngine(), list[int]()
     servicer = RiskServicer(engine, 0.1, lambda: asked.append(len(engine.attempts)))
-    servicer.assess(LOGIN, Waiting())
+    servicer.assess(LOGIN, Left())
     assert asked == []
-    servicer.batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * 3), Waiting())
-    servicer.assess_streamed(LOGIN, Waiting())
+    servicer.batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN] * 3), Left())
+    servicer.assess_streamed(LOGIN, Left())
     assert asked == [1, 2, 3, 4]
 
 
@@ -127,9 +107,9 @@ def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
     """A call whose deadline passed in the queue is not assessed or counted."""
     engine = FakeEngine()
     with pytest.raises(DeadlinePassed):
-        RiskServicer(engine, 0.1).assess(LOGIN, Gone())
+        RiskServicer(engine, 0.1).assess(LOGIN, Left(0.0))
     with pytest.raises(DeadlinePassed):
-        RiskServicer(engine, 0.1).batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN]), Gone())
+        RiskServicer(engine, 0.1).batch_assess(risk_pb2.BatchAssessRequest(requests=[LOGIN]), Left(0.0))
     assert not engine.attempts
 
 

@@ -53,13 +53,18 @@ class Streams(ThreadPoolExecutor):
         inbox = Inbox(event.call, state)  # type: ignore[attr-defined]  # of cygrpc, published without types
         self._open[inbox] = monotonic()
         try:
-            done = super().submit(fn, finish, event, state, behaviour, lambda: inbox, *codecs)
+            done = super().submit(self._run, inbox, fn, finish, event, state, behaviour, lambda: inbox, *codecs)
         except RuntimeError:
             log_no_thread("stream")
             del self._open[inbox]
             raise
         done.add_done_callback(lambda _: self._open.pop(inbox))
         return done
+
+    def _run(self, inbox: Inbox, fn: Callable[..., object], *args: object) -> object:
+        """Run a stream, unless it was refused: the pool keeps what it could start no thread for, and gives it to a
+        later one."""
+        return fn(*args) if inbox in self._open else None
 
     def groups(self, inbox: Inbox) -> Iterator[list[bytes]]:
         """The stream's messages, in groups of those that waited, until its client ends it or cancels.
