@@ -187,7 +187,7 @@ def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training |
 def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
     from riskd.offline.evaluating import Contender
 
-    samples = tuple([training.seen if training else "" for training in trainings])
+    samples = tuple([training.sample if training else "" for training in trainings])
     return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
 
 

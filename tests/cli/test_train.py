@@ -205,7 +205,7 @@ def test_rows_that_a_model_was_trained_on_are_known_again(
     """If the log of a training is judged as a whole, the report has the share of it that trained each model; of a
     bundle from before that was kept it is not known."""
     silent = copytree(bundle, tmp_path / "silent")
-    training = {**json.loads((bundle / TRAINING).read_bytes()), "seen": ""}
+    training = {**json.loads((bundle / TRAINING).read_bytes()), "sample": ""}
     seal(silent, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
     arguments = ["--domain", "customer", "--log", str(log), "--trained-on", str(log), "--champion", str(silent)]
     assert main(["evaluate", str(bundle), *arguments, "--resamples", "0", "--no-left-out", "--json"]) == 0
