@@ -199,13 +199,14 @@ def test_other_logs_are_judged_whole(
     assert {model.seen for model in found.models.values()} == {0.0}
 
 
+@pytest.mark.parametrize("unknown", [{"sample": ""}, {"base": "gone-1"}], ids=["old bundle", "no base"])
 def test_rows_that_a_model_was_trained_on_are_known_again(
-    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unknown: dict[str, str], log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If the log of a training is judged as a whole, the report has the share of it that trained each model; of a
-    bundle from before that was kept it is not known."""
+    bundle from before that was kept, or whose base is gone, it is not known."""
     silent = copytree(bundle, tmp_path / "silent")
-    training = {**json.loads((bundle / TRAINING).read_bytes()), "sample": ""}
+    training = {**json.loads((bundle / TRAINING).read_bytes()), **unknown}
     seal(silent, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
     arguments = ["--domain", "customer", "--log", str(log), "--trained-on", str(log), "--champion", str(silent)]
     assert main(["evaluate", str(bundle), *arguments, "--resamples", "0", "--no-left-out", "--json"]) == 0

@@ -112,7 +112,7 @@ def test_fraud_that_is_not_reported_yet_is_pointed_out(share: float, *, told: bo
         (0.0, 0.0, True, "neither model was trained on any of them"),
         (0.41, 0.0, False, "candidate (41.00%). Evaluate on others."),
         (0.0, 0.41, True, "champion (41.00%)."),
-        (None, 0.0, True, "Not known to be trained on other rows only: candidate."),
+        (None, 0.0, True, "Unknown whether trained on these rows: candidate."),
     ],
     ids=["new rows", "of the candidate", "of the champion", "unknown"],
 )
