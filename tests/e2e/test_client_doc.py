@@ -26,8 +26,8 @@ from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core import record
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
-from tests.e2e.clients.pages import App
-from tests.e2e.service import LONDON, PATIENCE, ROOT, Service, attempt, eventually, serving
+from tests.e2e.clients.pages import App, sign_in
+from tests.e2e.service import PATIENCE, ROOT, Service, attempt, eventually, serving
 from tests.security.authority import Authority
 
 APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "node": pages.node_app}
@@ -58,12 +58,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
     settings = {"RISKD_SERVER__TLS_CERT": cert, "RISKD_SERVER__TLS_KEY": key, "RISKD_SERVER__CALLERS": str(callers)}
     with serving(folder / "state", settings=settings) as running:
         yield running, authority, token
-
-
-def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, **more: object) -> dict[str, object]:
-    """A step: an attempt with a correct password, and the methods to use if challenged."""
-    given = {"subject": subject, "attempt": request_id, "address": address, "more": more}
-    return {"do": "sign_in", "amr": amr, **given}
 
 
 def tell(assessment: str) -> dict[str, object]:

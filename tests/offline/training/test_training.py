@@ -81,7 +81,7 @@ def test_too_few_labels_are_refused_with_what_to_do() -> None:
     with pytest.raises(InvalidFile, match="all rows: 0 good rows") as caught:
         split(honest.where(honest.times < 0), SMALL)
     assert len(caught.value.problems) == 2
-    with pytest.raises(InvalidFile, match=r"train: 0 good rows.*shorter embargo"):
+    with pytest.raises(InvalidFile, match=r"train: 0 good rows.*fewer --embargo-days"):
         split(rows(), replace(SMALL, embargo_days=59.0))
 
 
