@@ -20,8 +20,8 @@ ROOT: Final = "root-component"
 
 
 def told_by(*command: str) -> dict[str, Any]:
-    """The output of cyclonedx-py, made reproducible. It is not validated, which takes 20 seconds, for it is only a part
-    of the bill."""
+    """The output of cyclonedx-py, made reproducible. It is only a part of the bill, so it is not validated: that
+    would take 20 seconds."""
     tool = Path(sys.executable).with_name("cyclonedx-py")
     how = ("--pyproject", "pyproject.toml", "--output-reproducible", "--no-validate", "--of", "JSON")
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}

@@ -140,7 +140,8 @@ def show(evaluation: Evaluation) -> None:
     data = evaluation.data
     console().print(
         f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}"
+        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}",
+        markup=False,
     )
     for rate in RATES:
         print_table(*figures(evaluation, rate))
@@ -186,7 +187,7 @@ def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training |
 def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
     from riskd.offline.evaluating import Contender
 
-    samples = tuple([training.seen if training else "" for training in trainings])
+    samples = tuple([training.sample if training else "" for training in trainings])
     return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
 
 

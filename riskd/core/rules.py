@@ -173,7 +173,7 @@ VARIABLES: Final = {
     "os": Variable("string", "operating system family", _os, ("agent",)),
     "attributes": Variable(
         "table",
-        "custom attributes of the attempt, by name, of those that the settings declare",
+        "custom attributes of the attempt, by name; the settings declare which are accepted",
         lambda facts: facts.attempt.attributes,
     ),
 }

@@ -85,6 +85,7 @@ def test_reported_contradictions_are_true(name: str, several: list[tuple[str, fl
         ('"a" in gaps && my.attributes.b == "" && "attributes[1]" == tenant', {}),
         ('"" in attributes && attributes[tenant] == "a"', {}),
         ('"a" in attributes // attributes["b"]', {}),
+        ('"a" + "b" in attributes || attributes["a" + "b"] == ""', {}),
     ],
 )
 def test_attributes_are_found_where_a_condition_names_them(when: str, named: dict[int, str]) -> None:

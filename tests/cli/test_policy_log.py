@@ -203,7 +203,7 @@ def test_decisions_that_the_model_was_trained_on_are_pointed_out(
     models = copytree(data_directory("models"), tmp_path / "models")
     bundle = models / "customer" / "simulated-5"
     training = json.loads((bundle / TRAINING).read_bytes())
-    training["seen"] = "".join(sorted(sha256(one.id.encode()).hexdigest()[:12] for one in trained))
+    training["sample"] = "".join(sorted(sha256(one.id.encode()).hexdigest()[:12] for one in trained))
     seal(bundle, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
     flags = ["--log", str(written.log), "--domain", "customer", "--model", "simulated-5"]
     policies = ["--policies", str(written.policies)]

@@ -199,13 +199,14 @@ def test_other_logs_are_judged_whole(
     assert {model.seen for model in found.models.values()} == {0.0}
 
 
+@pytest.mark.parametrize("unknown", [{"sample": ""}, {"base": "gone-1"}], ids=["old bundle", "no base"])
 def test_rows_that_a_model_was_trained_on_are_known_again(
-    log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unknown: dict[str, str], log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If the log of a training is judged as a whole, the report has the share of it that trained each model; of a
-    bundle from before that was kept it is not known."""
+    bundle from before that was kept, or whose base is gone, it is not known."""
     silent = copytree(bundle, tmp_path / "silent")
-    training = {**json.loads((bundle / TRAINING).read_bytes()), "seen": ""}
+    training = {**json.loads((bundle / TRAINING).read_bytes()), **unknown}
     seal(silent, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
     arguments = ["--domain", "customer", "--log", str(log), "--trained-on", str(log), "--champion", str(silent)]
     assert main(["evaluate", str(bundle), *arguments, "--resamples", "0", "--no-left-out", "--json"]) == 0
@@ -326,3 +327,12 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     for group in (*found.models["candidate"].classes, *found.models["candidate"].depths):
         assert re.search(rf"^(?:depth )?{group.name} +[\d,]+ +\d+\.\d ", tables, re.MULTILINE)
     assert all(f": {goal.attack}, " in told for goal in found.goals if not goal.met)
+
+
+def test_the_name_of_a_bundle_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name in brackets is no style of the terminal."""
+    shipped = data_directory("models") / "customer" / "simulated-5"
+    found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
+    named = replace(found.models["candidate"], version="mine[bold]")
+    show(replace(found, models={**found.models, "candidate": named}))
+    assert capsys.readouterr().out.startswith("mine[bold], customer: ")

@@ -10,7 +10,16 @@ from msgspec.structs import replace
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
-from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Estimate, Part, Recall, StepUp
+from riskd.offline.evaluation.document import (
+    CANDIDATE,
+    CHAMPION,
+    LARGE_BOOSTED,
+    Difference,
+    Estimate,
+    Part,
+    Recall,
+    StepUp,
+)
 from riskd.offline.evaluation.table import markdown
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
 from riskd.offline.outcomes import LabelSource
@@ -100,10 +109,10 @@ def test_fraud_that_is_not_reported_yet_is_pointed_out(share: float, *, told: bo
 @pytest.mark.parametrize(
     ("candidate", "champion", "passes", "said"),
     [
-        (0.0, 0.0, True, "no model was trained on any of them"),
+        (0.0, 0.0, True, "neither model was trained on any of them"),
         (0.41, 0.0, False, "candidate (41.00%). Evaluate on others."),
         (0.0, 0.41, True, "champion (41.00%)."),
-        (None, 0.0, True, "Not known to be trained on other rows only: candidate."),
+        (None, 0.0, True, "Unknown whether trained on these rows: candidate."),
     ],
     ids=["new rows", "of the candidate", "of the champion", "unknown"],
 )
@@ -119,6 +128,18 @@ def test_a_model_is_not_promoted_on_the_rows_that_trained_it(
     assert check.passed == passes
     assert check.said.endswith(said)
     assert (said.removesuffix(" Evaluate on others.") in markdown(found)) == (seen != {CANDIDATE: 0.0, CHAMPION: 0.0})
+
+
+def test_the_gate_says_nothing_of_baselines() -> None:
+    """Baselines that were trained on judged rows are a matter of the report: the gate compares two models."""
+    models = {
+        CANDIDATE: replace(model("new"), seen=0.0),
+        CHAMPION: replace(model("old"), seen=0.0),
+        LARGE_BOOSTED: replace(model(""), seen=0.57),
+    }
+    found = replace(evaluation(), models=models)
+    check = next(check for check in judged(found, "new", "old", "1%") if check.name == "new rows")
+    assert check == Check("new rows", True, "neither model was trained on any of them")
 
 
 @pytest.mark.parametrize(("labels", "told"), [("outcomes", True), ("truth", False)])

@@ -108,7 +108,7 @@ ASKED: Final = {("alex", "payment"): Tier.STEP_UP}
 @pytest.mark.parametrize("who", HOMES)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nobody_can_keep_the_owner_out(release: Release, attack: str, who: str, journey: str) -> None:
-    """Whoever has no password and is elsewhere may guess and begin recoveries as often as he likes: on the owner's own
+    """Whoever has no password and is elsewhere may guess and begin recoveries without end: on the owner's own
     device at home every journey asks for its floor, but for a customer's payment, which asks for a code."""
     service = Service(release)
     floor = service.owner(who, journey).requirement.tier

@@ -139,7 +139,7 @@ def test_a_failed_fork_is_tried_again(times: int) -> None:
 
 def test_restarts_come_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that keeps dying is restarted after pauses that double up to a bound. After one that has lived for a
-    while, they begin anew."""
+    while, they start again from the shortest."""
     now = 1000.0
     monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: now))
     tree = ProcessTree([Task("worker-0", print)], Board(["worker-0"]), 0.0, print)

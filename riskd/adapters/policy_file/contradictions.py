@@ -35,10 +35,11 @@ _LISTS: Final = re.compile(rf"(?<!\w){LISTS[:-1]}\s*\.\s*(\w+)")
 _COUNTERS: Final = re.compile(rf"(?<!\w){COUNTED[:-1]}\s*\.\s*(\w+)")
 _STRING: Final = '"(?P<{}>_+)"'
 _ATTRIBUTES: Final = re.compile(
-    rf"{_STRING.format('asked')}\s*in\s+attributes\b"
+    rf"(?:\+\s*\"_+\"|{_STRING.format('asked')})\s*in\s+attributes\b"
     rf"|(?<![\w.])attributes\s*(?:\[\s*{_STRING.format('read')}\s*\]|\.\s*(?P<selected>\w+)(?!\w|\s*\())"
 )
-"""Matches the three ways to name an attribute, in a condition whose strings are blanked."""
+"""Matches the three ways to name an attribute, in a condition whose strings are blanked, and without a name a string
+that is only the end of one."""
 
 
 class Comparison(Struct, frozen=True):
@@ -77,7 +78,8 @@ def counters_in(when: str) -> frozenset[str]:
 def attributes_in(when: str) -> dict[int, str]:
     """By position, the attributes that a condition names. A condition with comments is not searched."""
     blank = _without_texts(when)
-    spans = [match.span(match.lastgroup or 0) for match in _ATTRIBUTES.finditer(blank)] if "//" not in blank else []
+    found = _ATTRIBUTES.finditer(blank) if "//" not in blank else ()
+    spans = [match.span(match.lastgroup) for match in found if match.lastgroup]
     return {begin: when[begin:end] for begin, end in spans}
 
 

@@ -23,8 +23,8 @@ class Estimate(Struct, frozen=True):
     """A figure with its 95 % interval: the wider of two percentile bootstraps. One draws subjects with all their rows;
     the other draws good rows like that, and attacks by day.
 
-    A bootstrap that drew nobody of the group counts for both ends, so a group of one, two or three subjects or days
-    has the widest interval. A share of 0 or 1 without any variation has the exact interval of independent rows.
+    A bootstrap that drew nobody of the group counts for both ends, so a group of one, two or three of many subjects
+    or days has the widest interval. A share of 0 or 1 without any variation has the exact interval of independent rows.
     `total` is the number of rows in the denominator. The figures are None if it is 0.
     """
 

@@ -88,7 +88,7 @@ def trained_on(models: Mapping[str, Judged]) -> str:
     some = [f"{NAMES[name]} ({model.seen:.2%})" for name, model in models.items() if model.seen]
     unknown = [NAMES[name] for name in (CANDIDATE, CHAMPION) if name in models and models[name].seen is None]
     told = f" Trained on some of these rows, and so better here than on others: {', '.join(some)}." if some else ""
-    return told + (f" Not known to be trained on other rows only: {', '.join(unknown)}." if unknown else "")
+    return told + (f" Unknown whether trained on these rows: {', '.join(unknown)}." if unknown else "")
 
 
 def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:

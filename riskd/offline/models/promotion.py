@@ -66,7 +66,8 @@ def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: s
 def _unseen(evaluation: Evaluation) -> Check:
     """The candidate must not have been trained on judged rows. If its bundle does not say, that is said; a champion
     that was trained on some only looks better than it is."""
-    said = trained_on(evaluation.models).strip() or "no model was trained on any of them"
+    both = {name: evaluation.models[name] for name in (CANDIDATE, CHAMPION)}
+    said = trained_on(both).strip() or "neither model was trained on any of them"
     seen = evaluation.models[CANDIDATE].seen
     return Check("new rows", not seen, said + (" Evaluate on others." if seen else ""))
 

@@ -187,7 +187,7 @@ def ready(plan: Plan) -> tuple[dict[str, Policy], Outcomes | Truths]:
 @lru_cache(1)
 def trained_on(models: Models) -> dict[str, Seen]:
     """The rows that each model was trained on, by domain; none if its bundle does not say."""
-    return {domain: Seen(training.seen if (training := training_of(path)) else "") for domain, path in models}
+    return {domain: Seen(training.sample if (training := training_of(path)) else "") for domain, path in models}
 
 
 @lru_cache(1)

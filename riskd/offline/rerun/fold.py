@@ -59,6 +59,7 @@ class Fold:
         policy = self._release.policy(attempt)
         keys = keys_of(line, self._pseudonyms, policy.counters)
         context = context_of(line.facts, self._past.remembered(line, keys, whole=True), signals)
+        context = replace(context, kept=policy.retention.profile)
         decision = assess(
             attempt,
             context,

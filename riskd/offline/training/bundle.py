@@ -72,7 +72,7 @@ def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
             for name, label in _LABELS.items()
         },
         attacks={name: rows for name, rows in attacks_of(counted).items() if name not in recipe.without},
-        seen=sample((material.train, material.tuning)),
+        sample=sample((material.train, material.tuning)),
     )
 
 

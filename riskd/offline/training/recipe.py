@@ -113,6 +113,6 @@ class Training(Struct, frozen=True, kw_only=True):
     """Number of rows by part (`train`, `tuning`, `holdout`) and label."""
     attacks: dict[str, int]
     """Number of training rows of each class of attack, where classes are known."""
-    seen: str = ""
+    sample: str = ""
     """A sample of the rows that trees or calibration have seen (`seen.sample`), by which `riskd evaluate` knows them
     again; '' if the bundle is from before it was kept."""

@@ -25,7 +25,7 @@ _DIGITS: Final = 12
 
 def sample(parts: Sequence[Rows]) -> str:
     """The smallest hashes of the ids of all labelled rows, in ascending order: 12 hexadecimal digits each."""
-    return "".join(sorted(_hash(each) for rows in parts for each in _ids(rows))[:KEPT])
+    return "".join(sorted({_hash(each) for rows in parts for each in _ids(rows)})[:KEPT])
 
 
 class Seen:
@@ -42,7 +42,7 @@ class Seen:
 
 
 def share(sample: str, rows: Rows) -> float:
-    """The share of the labelled rows that are among those of a sample: exact if these were at most `KEPT`, else an
+    """The share of the labelled rows that are among those of a sample: exact if these were fewer than `KEPT`, else an
     estimate. If it is above 0, some certainly are."""
     seen = Seen(sample)
     found = [told for name in _ids(rows) if (told := seen.has(name)) is not None]

@@ -14,6 +14,7 @@ from riskd.core import record
 from riskd.core.attempt import OUTCOMES
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import _hints_mismatch, systems
+from riskd.core.history import DAY, HOUR
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.offline.buckets import Share
 from riskd.offline.rerun.fold import Fold
@@ -57,6 +58,18 @@ def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
     assert len(again) == len(lines)
     for before, after in zip(lines, again, strict=True):
         assert after == before
+
+
+def test_a_log_under_a_short_retention_is_replayed_as_it_was() -> None:
+    """If a policy keeps profiles for less than the tables could, a replay forgets an account's beginning when the
+    service did."""
+    policies = {
+        domain: replace(policy, retention=replace(policy.retention, profile=14 * DAY))
+        for domain, policy in COUNTING.policies.items()
+    }
+    log, release = ListLog(), replace(COUNTING, policies=policies)
+    Town(log, apart=4 * HOUR, release=release).live(LINES)
+    assert rerun(log.lines, fold=Fold(release)) == log.lines
 
 
 def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:

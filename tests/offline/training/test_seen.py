@@ -42,6 +42,15 @@ def test_of_many_rows_the_share_is_estimated_and_none_is_none() -> None:
     assert share(kept, made.where(np.arange(15_000, 20_000))) == 0.0
 
 
+def test_rows_that_two_logs_have_are_one() -> None:
+    """If two of the logs of a training have the same rows, the share is as of one of them."""
+    made = rows(2_000)
+    trained = made.where(np.arange(600))
+    assert share(sample((trained, trained)), made) == 0.3
+    many = made.where(np.arange(1_500))
+    assert sample((many, many)) == sample((many,))
+
+
 def test_rows_without_a_label_teach_and_judge_nothing() -> None:
     """A row without a label is neither in the sample nor in the share."""
     silent = replace(MADE, labels=np.where(np.arange(400) < 200, UNKNOWN, MADE.labels).astype(np.int8))
