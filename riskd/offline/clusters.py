@@ -8,6 +8,7 @@ Variance Estimation*).
 
 from __future__ import annotations
 
+import math
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from riskd.core.history import DAY
 from riskd.core.record import AssessmentRecord
 from riskd.offline.intervals import LEVEL, Share, share
 
@@ -24,7 +26,6 @@ GROUPS: Final = 64
 KINDS: Final = 3
 """Groups of accounts, of networks and of days."""
 SIZE: Final = KINDS * GROUPS
-_DAY: Final = 86_400.0
 Counts = NDArray[np.int64]
 """Decisions in each group, shape (`SIZE`,): of each kind, one after the other. Every kind counts every decision."""
 Key = TypeVar("Key")
@@ -37,7 +38,7 @@ def group(name: str) -> int:
 
 def groups(record: AssessmentRecord) -> tuple[int, ...]:
     """The places of a decision in `Counts`, one of each kind."""
-    of_kind = group(record.subject), group(record.facts.network), int(record.time // _DAY) % GROUPS
+    of_kind = group(record.subject), group(record.facts.network), int(record.time // DAY) % GROUPS
     return tuple([kind * GROUPS + one for kind, one in enumerate(of_kind)])
 
 
@@ -77,14 +78,28 @@ def share_of(hits: Counts, whole: Counts, level: float = LEVEL) -> Share:
 
 
 def effect(hits: Counts, whole: Counts) -> float:
-    """How many decisions count as one: the largest design effect of the share over the kinds of groups, at least 1.
+    """How many decisions count as one: the largest design effect of the share over the kinds of groups, at least 1."""
+    both = np.stack([hits, whole - hits], axis=1).reshape(KINDS, GROUPS, 2)
+    return max(design_effects(kind)[0] for kind in both)
 
-    That of one kind is the mean of `statistics.design_effects` of hits and misses.
+
+def design_effects(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean and root mean square of the design effects, from counts by random group, shape (groups, bins).
+
+    The effects are the eigenvalues of the covariance of the shares, estimated from the groups, relative to that of
+    independent rows (Rao and Scott 1981). Their mean is at least 1, and at most the root mean square.
     """
-    part, many = total(hits), total(whole)
-    if not 0 < part < many:
-        return 1.0
-    off = (hits - part / many * whole).reshape(KINDS, GROUPS)
-    filled = np.count_nonzero(whole.reshape(KINDS, GROUPS), axis=1)
-    varied = filled / np.maximum(filled - 1, 1) * (off**2).sum(axis=1)
-    return max(1.0, float(varied.max()) / (part * (1 - part / many)))
+    filled = counts[counts.sum(axis=1) > 0]
+    filled = filled[:, filled.sum(axis=0) > 0]
+    size, bins = filled.shape
+    if size < 2 or bins < 2:
+        return 1.0, 1.0
+    rows = float(filled.sum())
+    shares = filled.sum(axis=0) / rows
+    residuals = (filled - np.outer(filled.sum(axis=1), shares)) / np.sqrt(shares)
+    covariance = size / (size - 1) * (residuals.T @ residuals) / rows
+    whole = float(np.trace(covariance))
+    # Corrects the upward bias that a finite number of groups gives the estimate of the squares.
+    squares = float((covariance**2).sum()) - whole**2 / (size - 1)
+    mean = max(1.0, whole / (bins - 1))
+    return mean, max(mean, math.sqrt(max(squares, 0.0) / (bins - 1)))

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.offline.clusters import GROUPS, KINDS, Cells, Counts, added, effect, groups, share_of
-from riskd.offline.drift.statistics import design_effects
+from riskd.offline.clusters import GROUPS, KINDS, Cells, Counts, added, design_effects, effect, groups, share_of
 from riskd.offline.intervals import share
 from tests.offline.drawn import NOW, assessment
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from riskd.core.drift import Histogram, Reference
 from riskd.core.forest import Forest
-from riskd.offline.clusters import GROUPS, group
-from riskd.offline.drift.statistics import Counts, design_effects
+from riskd.offline.clusters import GROUPS, design_effects, group
+from riskd.offline.drift.statistics import Counts
 
 SCORE: Final = "score"
 """The name of the signal that is the model's log-odds."""

@@ -50,28 +50,6 @@ def _own(counts: Counts) -> float:
     return float((filled * np.log(filled / filled.sum())).sum())
 
 
-def design_effects(groups: Counts) -> tuple[float, float]:
-    """Mean and root mean square of the design effects, from counts by random group of subjects, shape (groups, bins).
-
-    The effects are the eigenvalues of the covariance of the shares, estimated from the groups, relative to that of
-    independent rows (Rao and Scott 1981). Their mean is at least 1, and at most the root mean square.
-    """
-    filled = groups[groups.sum(axis=1) > 0]
-    filled = filled[:, filled.sum(axis=0) > 0]
-    size, bins = filled.shape
-    if size < 2 or bins < 2:
-        return 1.0, 1.0
-    total = float(filled.sum())
-    shares = filled.sum(axis=0) / total
-    residuals = (filled - np.outer(filled.sum(axis=1), shares)) / np.sqrt(shares)
-    covariance = size / (size - 1) * (residuals.T @ residuals) / total
-    whole = float(np.trace(covariance))
-    # Corrects the upward bias that a finite number of groups gives the estimate of the squares.
-    squares = float((covariance**2).sum()) - whole**2 / (size - 1)
-    mean = max(1.0, whole / (bins - 1))
-    return mean, max(mean, math.sqrt(max(squares, 0.0) / (bins - 1)))
-
-
 def chance_of(index: float, before: Histogram, now: Histogram) -> tuple[float, float]:
     """The average of the stability index without drift, and the probability that it is then at least this large.
 

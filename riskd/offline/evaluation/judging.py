@@ -15,6 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.core.forest import Forest
+from riskd.core.history import DAY
 from riskd.offline.evaluation.document import (
     RATES,
     Difference,
@@ -49,7 +50,6 @@ Counts = NDArray[np.uint8]
 Figures = NDArray[np.float64]
 """A figure over all rows, then over each sample; shape (2, 1 + samples), with frauds by subject and by day."""
 _LEVEL: Final = (0.025, 0.975)
-_DAY: Final = 86_400.0
 
 
 class Scored(Struct, frozen=True, kw_only=True):
@@ -143,7 +143,7 @@ class _Frame:
         self.good, self.fraud = np.flatnonzero(chosen), np.flatnonzero(fraud)
         _, subjects = np.unique(rows.subjects, return_inverse=True)
         self.subjects: NDArray[np.intp] = subjects
-        _, self._days = np.unique(rows.times[self.fraud] // _DAY, return_inverse=True)
+        _, self._days = np.unique(rows.times[self.fraud] // DAY, return_inverse=True)
         attacks = np.where(rows.attacks[self.fraud] == HONEST, ANY, rows.attacks[self.fraud])
         depths = depth_of(rows)[self.fraud]
         self.attacks = tuple(map(str, np.unique(attacks)))

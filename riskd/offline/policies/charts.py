@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
+from riskd.core.history import DAY
 from riskd.offline.charts import BARS, WIDTH, bars, figure, lines, room, text
 from riskd.offline.intervals import Share
 from riskd.offline.page import Cell, table
@@ -88,7 +89,7 @@ def days(title: str, groups: Sequence[Group]) -> str:
         parts.append(f'<polyline class="l{kind}" points="{points}"/>')
     for at in {0, len(groups) - 1}:
         anchor = "start" if at == 0 else "end"
-        parts.append(text(left + at * step, base + 16, date(int(groups[at].value) * 86_400.0), anchor, "n"))
+        parts.append(text(left + at * step, base + 16, date(int(groups[at].value) * DAY), anchor, "n"))
     return figure(title, height, parts, lines(*_SIDES))
 
 

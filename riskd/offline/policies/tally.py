@@ -17,6 +17,7 @@ from msgspec import Struct
 from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import NAMES
+from riskd.core.history import DAY
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord
 from riskd.core.requirement import Tier
@@ -122,7 +123,7 @@ class Tally:
         yield "new device", _yes_no(vector[_NEW_DEVICE])
         yield "history", _depth(vector[_DEPTH], context)
         yield "device class", facts.agent.device_class if facts.agent else "unknown"
-        yield "day", str(int(record.time // 86_400))
+        yield "day", str(int(record.time // DAY))
         yield "score", f"{record.journey} {bin_of(record.score)}"
         if attack:
             yield "class of attack", attack

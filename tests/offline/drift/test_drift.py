@@ -17,13 +17,14 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.core.drift import Histogram, Reference, stability_index
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
+from riskd.offline.clusters import design_effects
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.target import Target
 from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, scored, thinned
 from riskd.offline.drift.compare import Drift, compare
 from riskd.offline.drift.log import Against, Source, Span, count, sample
 from riskd.offline.drift.page import HEAD, cells, page
-from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, design_effects, holm, since
+from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, holm, since
 from riskd.offline.page import are_figures
 from tests import decision_log
 from tests.decision_log import decision
