@@ -18,6 +18,8 @@ from tests.e2e.service import Service, attempt, eventually, serving
 CLIENTS = 4
 BEFORE, AFTER = 40, 40
 """Calls of each client before and after the worker's death."""
+PATIENT = {"RISKD_SERVER__DEFAULT_TIMEOUT_MS": "5000", "RISKD_LOG__SLOW_MS": "5000"}
+"""On a busy machine, slow writes are no failures."""
 
 
 class Client:
@@ -69,7 +71,7 @@ def load(service: Service) -> list[Client]:
 @pytest.mark.slow
 def test_answered_calls_survive_a_killed_worker(tmp_path: Path) -> None:
     """Each answer is in the decision log and has its receipt, counters continue, and the service ends cleanly."""
-    with serving(tmp_path, workers=2) as service:
+    with serving(tmp_path, workers=2, settings=PATIENT) as service:
         clients = load(service)
         answers = [answer for client in clients for answer in client.answered.values()]
         ids = {answer.assessment_id for answer in answers}
@@ -77,7 +79,7 @@ def test_answered_calls_survive_a_killed_worker(tmp_path: Path) -> None:
 
         eventually(lambda: service.metric("riskd_workers_serving") == 2)
         assert service.metric("riskd_worker_restarts_total") == 1
-        assert service.metric("riskd_failures_total") == 0
+        assert service.metric("riskd_failures_total") == 0, service.samples("riskd_failures_total")
         tries = sum(client.tries for client in clients)
         assert len(answers) - 2 * CLIENTS <= service.metric("riskd_assessments_total") <= tries
 
