@@ -39,7 +39,7 @@ from riskd.offline.buckets import Share
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
-from riskd.offline.rerun.run import Plan, run
+from riskd.offline.replay.run import Plan, run
 from riskd.ports import Parts
 from riskd.rebuild.order import LogSource
 from riskd.wiring import load_release, open_geo

@@ -80,7 +80,7 @@ def _bucket(text: str) -> Share:
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.buckets import MOST, Share
-    from riskd.offline.rerun.run import Plan, run
+    from riskd.offline.replay.run import Plan, run
     from riskd.wiring import open_releases
 
     short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}

@@ -50,7 +50,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     rules.set_defaults(handler=_rules)
 
 
-def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
+def _backtested(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
     from riskd.offline.policies.backtest import run
     from riskd.offline.policies.report import report
 
@@ -65,7 +65,7 @@ def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 
 
 def _backtest(args: argparse.Namespace) -> int:
-    report, seconds = _replayed(args, args.candidate)
+    report, seconds = _backtested(args, args.candidate)
     if args.html:
         from riskd.offline.policies.page import page
 
@@ -80,7 +80,7 @@ def _backtest(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
-    report, seconds = _replayed(args, decisions.policies_of(args))
+    report, seconds = _backtested(args, decisions.policies_of(args))
     if args.json:
         print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in report.domains})
         return 0

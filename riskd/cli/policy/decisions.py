@@ -1,4 +1,4 @@
-"""What the commands that replay decisions share: the flags that choose decisions and policies, and reading them."""
+"""What the commands that decide recorded attempts again share: the flags that choose decisions and policies."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def left_out(counts: Mapping[str, int]) -> list[str]:
 
 
 def refuse_nothing(log: Path, tally: Tally) -> None:
-    """Raise InvalidFile if no decision was replayed: an empty selection must not pass as "no difference".
+    """Raise InvalidFile if no decision was decided again: an empty selection must not pass as "no difference".
 
     It also reports unreadable lines, and decisions that trained the model.
     """
@@ -112,7 +112,7 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
 def source(
     args: argparse.Namespace, given: Sequence[Path], begin: Begin, *, scored: bool = False
 ) -> tuple[Source, list[Policy]]:
-    """What to replay, and the policies. `scored`: always score again, else only by models that the flags name.
+    """What to decide again, and the policies. `scored`: always score again, else only by models that the flags name.
 
     Raises InvalidPolicy with every mistake of every file, InvalidFile, InvalidModel and InvalidSettings.
     """

@@ -1,4 +1,4 @@
-"""Replays a decision log with candidate policies, segment by segment."""
+"""Decides the decisions of a log again with candidate policies, segment by segment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.replay import replay, uncounted, vector_of
+from riskd.offline.policies.redecide import redecide, uncounted, vector_of
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.training.seen import Seen, training_of
@@ -35,7 +35,7 @@ _NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """Which decisions to replay: from `since` on and before `until` (epoch seconds).
+    """Which decisions to decide again: from `since` on and before `until` (epoch seconds).
 
     `release` and `journeys` limit them further; empty means all.
     """
@@ -46,7 +46,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     journeys: tuple[str, ...] = ()
 
     def takes(self, record: AssessmentRecord) -> bool:
-        """Whether to replay a decision."""
+        """Whether a decision is chosen."""
         return (
             self.since <= record.time < self.until
             and (not self.release or record.release == self.release)
@@ -55,7 +55,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What to replay, with which policies (file name and text of each), and with how many processes.
+    """What to decide again, with which policies (file name and text of each), and with how many processes.
 
     `truth`: the simulation's truth that labels decisions; None if outcomes do. `models` score decisions again; without
     one, decisions of a domain keep their recorded score.
@@ -81,9 +81,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def run(source: Source) -> Tally:
-    """Replay a log. Raises InvalidFile if there is none, or a segment cannot be read."""
+    """Decide a log again. Raises InvalidFile if there is none, or a segment cannot be read."""
     total = Tally()
-    for part in passes(source, replay_segment):
+    for part in passes(source, redecide_segment):
         total += part
     return total
 
@@ -124,8 +124,8 @@ def outcomes_of(path: Path) -> bytes:
     return bytes(packed)
 
 
-def replay_segment(plan: Plan, path: Path) -> Tally:
-    """Replay the decisions of one segment."""
+def redecide_segment(plan: Plan, path: Path) -> Tally:
+    """Decide the decisions of one segment again."""
     policies, labels = ready(plan)
     tally = Tally()
     for record in decisions_of(path, plan, tally):
@@ -134,7 +134,7 @@ def replay_segment(plan: Plan, path: Path) -> Tally:
             tally.counts["other_domain"] += 1
         else:
             label, attack = labels.label(record.id), labels.attack(record.id)
-            tally.add(policy, record, replay(policy, record), label, attack)
+            tally.add(policy, record, redecide(policy, record), label, attack)
     return tally
 
 

@@ -9,8 +9,8 @@ import pytest
 from riskd.adapters.decision_log import DECISIONS
 from riskd.config import load
 from riskd.offline.buckets import Share
-from riskd.offline.rerun.run import Plan
-from riskd.offline.rerun.run import run as rerun
+from riskd.offline.replay.run import Plan
+from riskd.offline.replay.run import run as rerun
 from riskd.offline.world.run import run
 from riskd.rebuild.order import LogSource
 from tests.decision_log import read_segments

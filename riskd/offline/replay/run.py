@@ -21,7 +21,7 @@ from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
 from riskd.counts import Counts
 from riskd.offline.buckets import Share
 from riskd.offline.output import filling
-from riskd.offline.rerun.fold import Fold
+from riskd.offline.replay.fold import Fold
 from riskd.offline.segments import deaf_to_interrupts, end_with_parent
 from riskd.progress import Progress
 from riskd.rebuild.order import Source

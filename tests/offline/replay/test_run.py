@@ -20,8 +20,8 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.offline.buckets import Share
-from riskd.offline.rerun.fold import Fold
-from riskd.offline.rerun.run import Plan, run
+from riskd.offline.replay.fold import Fold
+from riskd.offline.replay.run import Plan, run
 from riskd.progress import Progress
 from riskd.rebuild.order import Line
 from tests.decision_log import read_segments, types, write
