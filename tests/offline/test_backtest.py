@@ -22,7 +22,7 @@ from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
 from riskd.offline.outcomes import GOOD, LABELS
-from riskd.offline.policies.backtest import Choice, Source, run
+from riskd.offline.policies.backtest import Backtest, Choice, run
 from riskd.offline.policies.page import page
 from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import report
@@ -146,7 +146,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def backtest(log: Path, text: str = TEXT, workers: int = 1, choice: Choice | None = None) -> Tally:
-    return run(Source(log=log, policies=(("customer.yaml", text),), choice=choice or Choice(), workers=workers))
+    return run(Backtest(log=log, policies=(("customer.yaml", text),), choice=choice or Choice(), workers=workers))
 
 
 def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:

@@ -20,7 +20,7 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.offline.intervals import most_hits
 from riskd.offline.outcomes import FRAUD, GOOD
-from riskd.offline.policies.backtest import Source, passes
+from riskd.offline.policies.backtest import Backtest, passes
 from riskd.offline.policies.calibrate import TAIL, Calibration, Samples, calibrate, collect
 from riskd.offline.policies.redecide import redecide
 from tests.decision_log import outcome, write
@@ -216,11 +216,11 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
         outcome(1, NOW, "confirmed_fraud"),
         outcome(2, NOW, "challenge_failed"),
     )
-    source = Source(log=tmp_path, policies=(("customer.yaml", TEXT),))
-    (samples,) = passes(source, collect)
+    backtest = Backtest(log=tmp_path, policies=(("customer.yaml", TEXT),))
+    (samples,) = passes(backtest, collect)
     assert {key[2]: sample.total for key, sample in samples.by_journey.items()} == {GOOD: 1, FRAUD: 1}
     assert samples.tally.counts["without_verdict"] == 2
-    (presumed,) = passes(source, lambda plan, path: collect(plan, path, presumed=True))
+    (presumed,) = passes(backtest, lambda plan, path: collect(plan, path, presumed=True))
     assert {key[2]: sample.total for key, sample in presumed.by_journey.items()} == {GOOD: 2, FRAUD: 1}
 
 

@@ -56,11 +56,11 @@ def _backtested(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 
     begun = time.perf_counter()
     with progress() as begin:
-        source, policies = decisions.source(args, [given], begin)
-        tally = run(source)
-    decisions.refuse_nothing(source.log, tally)
-    models = {domain: path.name for domain, path in source.models}
-    figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes", models)
+        backtest, policies = decisions.backtest(args, [given], begin)
+        tally = run(backtest)
+    decisions.refuse_nothing(backtest.log, tally)
+    models = {domain: path.name for domain, path in backtest.models}
+    figures = report(str(backtest.log), tally, policies, "truth" if backtest.truth else "outcomes", models)
     return figures, time.perf_counter() - begun
 
 

@@ -54,7 +54,7 @@ class Choice(Struct, frozen=True, kw_only=True):
         )
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Backtest(Struct, frozen=True, kw_only=True):
     """What to decide again, with which policies (file name and text of each), and with how many processes.
 
     `truth`: the simulation's truth that labels decisions; None if outcomes do. `models` score decisions again; without
@@ -80,34 +80,34 @@ class Plan(Struct, frozen=True, kw_only=True):
     choice: Choice
 
 
-def run(source: Source) -> Tally:
+def run(backtest: Backtest) -> Tally:
     """Decide a log again. Raises InvalidFile if there is none, or a segment cannot be read."""
     total = Tally()
-    for part in passes(source, redecide_segment):
+    for part in passes(backtest, redecide_segment):
         total += part
     return total
 
 
-def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
+def passes(backtest: Backtest, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
     """Two passes over a log: the first collects outcomes, the second yields what `work` returns for each segment.
 
     With a truth, the first pass is left out.
 
     Raises InvalidFile as `run`.
     """
-    paths = segments_of(source.log)
+    paths = segments_of(backtest.log)
     whole = size(paths)
-    with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
+    with crew(backtest.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
         plan = Plan(
-            policies=source.policies,
+            policies=backtest.policies,
             outcomes=Path(directory) / "outcomes",
-            truth=source.truth,
-            models=source.models,
-            choice=source.choice,
+            truth=backtest.truth,
+            models=backtest.models,
+            choice=backtest.choice,
         )
-        if not source.truth:
-            write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
-        yield from each_segment(paths, partial(work, plan), pool, source.begin("decisions", whole))
+        if not backtest.truth:
+            write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, backtest.begin("outcomes", whole)))
+        yield from each_segment(paths, partial(work, plan), pool, backtest.begin("decisions", whole))
 
 
 def outcomes_of(path: Path) -> bytes:

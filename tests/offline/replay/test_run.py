@@ -141,7 +141,7 @@ class Fatal(Struct, frozen=True):
 @pytest.mark.slow
 def test_a_killed_process_ends_the_replay(replayed: Replayed) -> None:
     """If a process is killed, the replay ends with an error and leaves nothing behind."""
-    plan = Plan(source=Fatal(), settings=Settings(), out=replayed.out, named=True)
+    plan = Plan(reader=Fatal(), settings=Settings(), out=replayed.out, named=True)
     with pytest.raises(InvalidFile, match="a process that was replaying died"):
         run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
     assert not replayed.out.exists() or list(replayed.out.iterdir()) == []
