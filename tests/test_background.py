@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from riskd import background, releases, shadow
+from riskd import background, releases
 from riskd.adapters.decision_log import writer
 from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
@@ -25,7 +25,7 @@ from riskd.core.activation import ActivationRequest
 from riskd.core.errors import Unavailable
 from riskd.core.history import Delta
 from riskd.core.lineup import Lineup
-from riskd.engine import Engine
+from riskd.engine import Engine, shadow
 from riskd.releases import Follower, following
 from riskd.server import json_log
 from riskd.wiring import load_release
