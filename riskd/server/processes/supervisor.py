@@ -174,7 +174,7 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
         )
         host, port = settings.metrics.host, settings.metrics.port
         server = running.enter_context(
-            Listener(host, port, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS)
+            Listener(host, port, reply, setting="metrics.port", connections=CONNECTIONS, seconds=SECONDS)
         )
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name
