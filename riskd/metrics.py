@@ -102,6 +102,14 @@ METRICS: Final = (
         sparse=False,
     ),
     Metric(
+        "riskd_rule_hits_total",
+        "counter",
+        "Attempts that a rule hit, whether or not it set the tier. `shadow`: whether the rule is in shadow. Has every "
+        "rule of the releases that decide, also at 0.",
+        ("domain", "rule", "shadow"),
+        merge="rules",
+    ),
+    Metric(
         "riskd_restricted_total",
         "counter",
         "Sign-ins that depend on a phone call or a text message: assessments whose requirement nothing else "
