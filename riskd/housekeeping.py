@@ -96,15 +96,15 @@ class _Keeper:
 
     def look(self, stop: threading.Event) -> None:
         """Do one round. Failures are logged and counted."""
-        try:
-            self._sweeper.sweep()
-            self._rekey()
-        except Unavailable as error:
-            self._meter.failed("store")
-            _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
-        except InvalidSettings as error:
-            self._meter.failed("reload")
-            _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
+        for work in (self._rekey, self._sweeper.sweep):
+            try:
+                work()
+            except Unavailable as error:
+                self._meter.failed("store")
+                _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
+            except InvalidSettings as error:
+                self._meter.failed("reload")
+                _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
 
     def _rekey(self) -> None:
         peppers = obtain_peppers(self._settings)

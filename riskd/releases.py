@@ -156,10 +156,10 @@ class Releases:
             if late:
                 what = f"has not loaded the release within {timeout:g} s"
                 raise RefusedRelease([Problem(name, what, "see its log, and try again") for name in late])
+            self.files.activate(activation)
         except RiskdError:
             self.files.withdraw()
             raise
-        self.files.activate(activation)
         late = self._wait_for(lambda statement: statement.installed == activation.key, "", deadline)
         return Activated(activation, late)
 

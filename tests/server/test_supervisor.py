@@ -189,6 +189,12 @@ def test_a_stop_is_no_refusal() -> None:
         assert tree.end() == (0, "")
 
 
+def test_what_is_told_to_stop_is_never_ready() -> None:
+    """A tree that is told to stop while a worker loads does not become ready when that worker serves."""
+    with running("late") as tree:
+        assert tree.end() == (0, "")
+
+
 def test_crash_at_every_start_ends_the_start() -> None:
     """If a worker never comes up, the supervisor gives up after some tries."""
     with running("crash") as tree:

@@ -58,6 +58,15 @@ def crash(_: PrometheusMeter, report: Report) -> None:
     raise ValueError(report)
 
 
+def late(meter: PrometheusMeter, report: Report) -> None:
+    """Takes long to load, so that the service is told to stop before this worker is a good one."""
+    time.sleep(1)
+    os.kill(os.getppid(), signal.SIGTERM)
+    while signal.SIGTERM not in signal.sigpending():
+        time.sleep(0.01)
+    serve(meter, report)
+
+
 def hang(_: PrometheusMeter, report: Report) -> None:
     """Serves, and does not hear that it should stop."""
     report.send(Serving())
@@ -98,6 +107,7 @@ KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "refuse": refuse,
     "refuse_again": refuse_again,
     "crash": crash,
+    "late": late,
     "hang": hang,
 }
 

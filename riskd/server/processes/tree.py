@@ -343,7 +343,7 @@ class ProcessTree:
         if isinstance(message, Serving):
             _LOG.info("serving", extra={"fields": {"process": child.task.name, "pid": child.pid}})
             self._facts.update(message.facts)
-            if not self._was_ready and all(other.serving for other in self._children):
+            if not self._was_ready and not self._stopping and all(other.serving for other in self._children):
                 self._was_ready = True
                 self._board.open(takes_calls=True)
                 self._ready(self._facts)
