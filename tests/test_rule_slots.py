@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,19 +49,19 @@ def shown(*workers: Worker) -> dict[tuple[str, ...], float]:
 
 
 @given(st.lists(st.tuples(st.integers(0, WORKERS - 1), _STEPS), max_size=40))
-def test_totals_are_all_hits_of_the_rules_in_use(steps: list[tuple[int, tuple[str, object]]]) -> None:
+def test_totals_are_all_hits_of_the_rules_in_use(steps: list[tuple[int, tuple[str, Any]]]) -> None:
     """Whatever releases workers install, and whenever they die, each rule that a release has is shown with all hits
     that any worker counted for it, so no total falls; a rule that no release has is not shown."""
     workers, hits = [Worker() for _ in range(WORKERS)], Counter[Rule]()
     for which, (what, about) in steps:
         worker = workers[which]
         if what == "install":
-            worker.install(about)  # type: ignore[arg-type]  # the strategy's pairs
+            worker.install(about)
         elif what == "die":
             worker.start()
         elif about in {rule for rule, _ in worker.noted}:
-            worker.hit(about)  # type: ignore[arg-type]
-            hits[about] += 1  # type: ignore[index]
+            worker.hit(about)
+            hits[about] += 1
         used = {rule for worker in workers for rule, in_use in worker.noted if in_use}
         assert shown(*workers) == {(rule[0], rule[1], str(rule[2]).lower()): hits[rule] for rule in used}
 
