@@ -10,7 +10,7 @@ from riskd.cli.arguments import add_form
 from riskd.cli.terminal import markdown_table, print_json
 from riskd.metrics import METRICS
 from riskd.series import Metric
-from riskd.shared_signals.counts import METRICS as RECEIVER
+from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 _INTRODUCTION: Final = """\
 # Metrics

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from riskd.metrics import METRICS
-from riskd.shared_signals.counts import METRICS as RECEIVED
+from riskd.shared_signals.metrics import METRICS as RECEIVED
 from riskd.shared_signals.stream import PARTS
 from tests.e2e.service import ROOT
 from tests.monitoring.panels import DASHBOARDS, returned
