@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -170,21 +170,24 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     else:
         lineup = _lineup(settings, follower.releases)
     peppers = obtain_peppers(settings)
-    base = open_store(settings, meter)
-    mark = first_mark(base, peppers)
-    store, pseudonyms = with_peppers(base, peppers, mark, meter)
-    parts = Parts(
-        store=store,
-        geo=geo,
-        agents=AgentParser(),
-        log=FileDecisionLog(Path(settings.log.dir), worker, meter, _bounds(settings.log)),
-        meter=meter,
-        pseudonyms=pseudonyms,
-        clock=time.time,
-        attributes=frozenset(settings.attributes.names),
-        edge=_edge(settings),
-        signals=settings.log.signals == "granted",
-    )
+    with ExitStack() as failed:
+        base = open_store(settings, meter)
+        failed.callback(base.close)
+        mark = first_mark(base, peppers)
+        store, pseudonyms = with_peppers(base, peppers, mark, meter)
+        parts = Parts(
+            store=store,
+            geo=geo,
+            agents=AgentParser(),
+            log=FileDecisionLog(Path(settings.log.dir), worker, meter, _bounds(settings.log)),
+            meter=meter,
+            pseudonyms=pseudonyms,
+            clock=time.time,
+            attributes=frozenset(settings.attributes.names),
+            edge=_edge(settings),
+            signals=settings.log.signals == "granted",
+        )
+        failed.pop_all()
     announce_geo(geo, meter)
     _announce_roles(lineup, meter)
     meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
@@ -252,9 +255,12 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         what = "what is learned into `memory` is lost when the import ends"
         raise InvalidSettings([Problem("store.kind", what, "name the store of the service, such as `lmdb`")])
     lineup, geo = _load(settings, open_releases(settings))
-    base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
+    with ExitStack() as failed:
+        base = MemoryStore() if trial else open_store(settings)
+        failed.callback(base.close)
+        store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
+        failed.pop_all()
     parts = Parts(
         store=store,
         geo=geo,
