@@ -255,12 +255,9 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         what = "what is learned into `memory` is lost when the import ends"
         raise InvalidSettings([Problem("store.kind", what, "name the store of the service, such as `lmdb`")])
     lineup, geo = _load(settings, open_releases(settings))
+    base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    with ExitStack() as failed:
-        base = MemoryStore() if trial else open_store(settings)
-        failed.callback(base.close)
-        store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
-        failed.pop_all()
+    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
     parts = Parts(
         store=store,
         geo=geo,
