@@ -30,7 +30,7 @@ from riskd.core.record import HistoryRecord, OutcomeRecord, SecurityEventRecord,
 from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
-from riskd.locks import exclusive
+from riskd.host.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.messages import Summary
