@@ -20,7 +20,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Metrics
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
 from riskd.server.processes.supervisor import MONITOR, _monitor

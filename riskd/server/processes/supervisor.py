@@ -22,7 +22,7 @@ from typing import Final
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.host.locks import exclusive
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
 
