@@ -12,7 +12,7 @@ import grpc
 from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.background import counting
+from riskd.background import counting, surviving
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
@@ -67,7 +67,8 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
             for _ in report.reloads():
                 reload(settings, engine, releases, meter, leads=not index)
                 for each in watched:
-                    each.reload()
+                    with surviving("watch"):
+                        each.reload()
         report.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in on_sockets]:
