@@ -15,7 +15,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
-from riskd.host.background import counting
+from riskd.host.background import counting, surviving
 from riskd.meter_memory import MeterMemory
 from riskd.server.calls.boundary import Tracer
 from riskd.server.grpc_server import (
@@ -67,7 +67,8 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
             for _ in report.reloads():
                 reload(settings, engine, releases, meter, leads=not index)
                 for each in watched:
-                    each.reload()
+                    with surviving("watch"):
+                        each.reload()
         report.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in on_sockets]:
