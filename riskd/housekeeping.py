@@ -13,12 +13,12 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.rekeying import Mark, restore_mark
-from riskd.background import every
-from riskd.clock import Clock, since_boot
 from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidSettings, Unavailable
 from riskd.engine import Engine
+from riskd.host.background import every
+from riskd.host.clock import Clock, since_boot
 from riskd.ports import HistoryStore, Meter
 from riskd.stores import with_peppers
 
@@ -96,15 +96,15 @@ class _Keeper:
 
     def look(self, stop: threading.Event) -> None:
         """Do one round. Failures are logged and counted."""
-        try:
-            self._sweeper.sweep()
-            self._rekey()
-        except Unavailable as error:
-            self._meter.failed("store")
-            _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
-        except InvalidSettings as error:
-            self._meter.failed("reload")
-            _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
+        for work in (self._rekey, self._sweeper.sweep):
+            try:
+                work()
+            except Unavailable as error:
+                self._meter.failed("store")
+                _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
+            except InvalidSettings as error:
+                self._meter.failed("reload")
+                _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
 
     def _rekey(self) -> None:
         peppers = obtain_peppers(self._settings)

@@ -19,7 +19,7 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
 from riskd.config import Settings
-from riskd.core.errors import InvalidSettings
+from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.history import Delta
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
@@ -123,13 +123,14 @@ def test_a_store_that_is_emptied_under_a_service_keeps_its_note_on_the_peppers(
     assert caplog.records == []
 
 
-def test_what_has_expired_is_swept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peppers", [PEPPERS[:1], [b"short"]], ids=["known peppers", "refused peppers"])
+def test_what_has_expired_is_swept(tmp_path: Path, peppers: list[bytes]) -> None:
     """Housekeeping deletes expired records, and leaves the others."""
     store = MemoryStore()
     written(store)
     (key,), expired = store.walk(b"", 9)[0], b"of bert.the rest" + PROFILE
     assert store.replace([Change(expired, None, pack(1.0, b""))])
-    kept(tmp_path, store, Mark(), PEPPERS[:1])
+    kept(tmp_path, store, Mark(), peppers)
     assert [record is None for record in store.load((key, expired))] == [False, True]
 
 
@@ -143,9 +144,19 @@ def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:
     assert isinstance(moving._store, RekeyingStore)
 
 
-def test_a_note_that_is_there_stays(tmp_path: Path) -> None:
-    """The note of a rotation that ended meanwhile is not replaced by the one that a worker knew before."""
-    store, ended = MemoryStore(), Mark(2, checks(PEPPERS))
+class Evicting(MemoryStore):
+    """A store that says at each sweep that it may evict histories."""
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Refuse it."""
+        raise Unavailable([Problem("store", "may evict histories", "set noeviction")])
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, Evicting])
+def test_a_note_that_is_there_stays(tmp_path: Path, kind: type[MemoryStore]) -> None:
+    """A service takes up a rotation that ended meanwhile, and does not replace the note on it by the one that it knew
+    before, also if its store cannot be swept."""
+    store, ended = kind(), Mark(2, checks(PEPPERS))
     write_mark(store, ended)
     assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS)) == 1
     assert read_mark(store) == ended
