@@ -16,7 +16,7 @@ from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import UNMET
 from riskd.labels import CAUSES, CODES, DATABASES, METHODS, OTHER, PARTS, STAGES, TIERS, met
-from riskd.series import CALL_SECONDS, SCORES, SHARES, STAGE_SECONDS, Metric
+from riskd.series import CALL_SECONDS, RULES, SCORES, SHARES, STAGE_SECONDS, Metric
 
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
 _METHODS: Final = tuple(method for _, _, method in METHODS if method != OTHER)
@@ -100,6 +100,15 @@ METRICS: Final = (
         ("cause",),
         _rows(CAUSES),
         sparse=False,
+    ),
+    Metric(
+        "riskd_rule_hits_total",
+        "counter",
+        "Attempts that a rule hit, whether or not it set the tier; `shadow`: whether the rule is in shadow. `rule` has "
+        f"the rules of the releases that decide, the candidate's included: {RULES} at most, the others are `other`.",
+        ("domain", "rule", "shadow"),
+        _rows(DOMAINS, (), _BOOLEANS),
+        merge="rules",
     ),
     Metric(
         "riskd_restricted_total",

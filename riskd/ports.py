@@ -248,6 +248,10 @@ class Meter(Protocol):
         """
         ...
 
+    def ruled_by(self, rules: Sequence[tuple[str, str, bool]]) -> None:
+        """The releases that decide have these rules: domain, name, whether in shadow. `assessed` counts their hits."""
+        ...
+
     def shadowed(self, domain: str, move: str) -> None:
         """A release in shadow answered with the `same`, a `stricter` or a `looser` tier, or the case was `dropped`."""
         ...

@@ -216,8 +216,8 @@ def _follow(follower: Follower, active: Activation | None, engine: Engine) -> No
     meter = engine.parts.meter
 
     def install(lineup: Lineup) -> None:
-        engine.install(lineup)
         _announce_roles(lineup, meter)
+        engine.install(lineup)
 
     def refuse(problems: Sequence[Problem]) -> None:
         meter.failed("reload")
@@ -310,6 +310,9 @@ def _announce_roles(lineup: Lineup, meter: Meter) -> None:
     for role, release in lineup.roles():
         models = {domain: scorer.version for domain, scorer in release.scorers.items()} if release else {}
         meter.installed(role, release.id if release else "", models)
+    deciding = [release for release in (lineup.active, lineup.candidate) if release]
+    policies = [policy for release in deciding for policy in release.policies.values()]
+    meter.ruled_by([(policy.domain, rule.name, rule.shadow) for policy in policies for rule in policy.rules().values()])
 
 
 def _edge(settings: Settings) -> Place | None:

@@ -177,6 +177,9 @@ class NullMeter:
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
         """See `Meter`."""
 
+    def ruled_by(self, rules: Sequence[tuple[str, str, bool]]) -> None:
+        """See `Meter`."""
+
     def shadowed(self, domain: str, move: str) -> None:
         """See `Meter`."""
 

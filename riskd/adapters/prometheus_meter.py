@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from riskd.core.assess import NOTICEABLE, Decision
 from riskd.core.assessment import Assessment
@@ -18,8 +19,10 @@ from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import RESTRICTED
 from riskd.labels import METHODS, OTHER, met
-from riskd.meter_memory import MeterMemory
+from riskd.meter_memory import MeterMemory, Note
 from riskd.metrics import METRICS
+from riskd.rule_slots import Rule, RuleSlots
+from riskd.series import RULES
 
 COMBINATIONS: Final = 4096
 """Most combinations of absent signals whose slots are cached. Finding them again takes about 1 ms."""
@@ -93,7 +96,10 @@ class PrometheusMeter:
         self._learned = self._places("riskd_learned_units_total")
         self._rolled = self._places("riskd_rollout_assessments_total")
         self._shadowed = self._places("riskd_shadow_assessments_total")
-        self._roles: dict[str, list[list[str]]] = {}
+        self._roles: dict[str, list[tuple[str, ...]]] = {}
+        self._hits = memory.first["riskd_rule_hits_total"]
+        self._note = memory.read_note(worker) or Note()
+        self._rules = RuleSlots(self._slots[self._hits : self._hits + RULES + 1], self._note.rules)
         self._failure = self._named("riskd_failures_total")
         self._failed_at = self._named("riskd_failure_timestamp_seconds")
         self._common = self._named("riskd_store_common_reads_total")
@@ -156,6 +162,8 @@ class PrometheusMeter:
         satisfied = "true" if requirement.satisfied else "false"
         places = [self._assessed[domain, journey, requirement.tier.name, satisfied]]
         places += [self._gap[domain, gap.source, gap.why] for gap in answer.gaps]
+        if decision.hits:
+            places += [self._hits + self._rules.number((domain, hit.rule, hit.shadow)) for hit in decision.hits]
         if decision.withheld is not None:
             places.append(self._withheld[domain, journey, decision.withheld.name])
         if requirement.satisfied and RESTRICTED_METHOD in answer.reasons:
@@ -293,8 +301,12 @@ class PrometheusMeter:
 
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
         """A release has this role from now on. `models` maps domains to models; empty if no release has the role."""
-        self._roles[role] = [[release, *pair, role] for pair in models.items()]
-        self._memory.write_note(self._worker, json.dumps([row for rows in self._roles.values() for row in rows]))
+        self._roles[role] = [(release, *pair, role) for pair in models.items()]
+        self._tell(releases=tuple(row for rows in self._roles.values() for row in rows))
+
+    def ruled_by(self, rules: Sequence[Rule]) -> None:
+        """These are the rules of the releases that decide: domain, name, whether in shadow."""
+        self._tell(rules=self._rules.assign(rules))
 
     def shadowed(self, domain: str, move: str) -> None:
         """A release in shadow was scored with this result (`move`), or the attempt was dropped."""
@@ -303,6 +315,10 @@ class PrometheusMeter:
     def decided(self, role: str, domain: str, tier: str) -> None:
         """During a rollout: the release with this role answered with this tier."""
         self._add(self._rolled[role, domain, tier])
+
+    def _tell(self, **changes: object) -> None:
+        self._note = replace(self._note, **changes)
+        self._memory.write_note(self._worker, self._note)
 
     def _places(self, name: str) -> _Places:
         metric, first = self._metrics[name], self._memory.first[name]

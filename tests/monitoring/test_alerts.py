@@ -56,18 +56,31 @@ def test_alerts_fire_when_they_should_and_not_otherwise(cases: Path, tmp_path: P
     """All cases of each file pass, including labels and texts."""
     document = yaml.safe_load(cases.read_text())
     assert {(cases.parent / file).resolve() for file in document["rule_files"]} == set(RULES.glob("*.rules.yaml"))
-    asked = {each["alertname"] for case in document["tests"] for each in case["alert_rule_test"]}
+    asked = {each["alertname"] for case in document["tests"] for each in case.get("alert_rule_test", ())}
+    asked |= {word for expr in expressions(document) for word in re.findall(r"[\w:]+", expr)}
     rules, own = tmp_path / "rules.yaml", tmp_path / "cases.yaml"
     rules.write_text(yaml.safe_dump({"groups": needed(asked)}, sort_keys=False))
     own.write_text(yaml.safe_dump({**document, "rule_files": [rules.name]}, sort_keys=False))
     promtool("test", "rules", own)
 
 
-def needed(alerts: set[str]) -> list[dict[str, Any]]:
-    """The groups of rules, with only these alerts and what they are computed from: all rules take three times as
+def expressions(document: dict[str, Any]) -> list[str]:
+    """The queries that a file of cases tests."""
+    return [each["expr"] for case in document["tests"] for each in case.get("promql_expr_test", ())]
+
+
+def test_a_query_with_a_case_is_on_a_page() -> None:
+    """Each query that has a case stands in the page on policies."""
+    tested = [expr for path in CASES for expr in expressions(yaml.safe_load(path.read_text()))]
+    found = re.findall(r"```promql\n(.*)\n```", (ROOT / "docs" / "policy.md").read_text())
+    assert found == tested != []
+
+
+def needed(rules_and_alerts: set[str]) -> list[dict[str, Any]]:
+    """The groups of rules, with only these and what they are computed from: all rules take three times as
     long."""
     rules = {name(rule): rule for group in GROUPS for rule in group["rules"]}
-    chosen, waiting = set[str](), [*alerts]
+    chosen, waiting = set[str](), [*rules_and_alerts]
     while waiting:
         word = waiting.pop()
         if word in rules and word not in chosen:
@@ -92,7 +105,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     seen: dict[str, set[bool]] = {}
     for path in CASES:
         for case in yaml.safe_load(path.read_text())["tests"]:
-            for asked in case["alert_rule_test"]:
+            for asked in case.get("alert_rule_test", ()):
                 seen.setdefault(asked["alertname"], set()).add(bool(asked["exp_alerts"]))
     assert seen == {alert: {True, False} for alert in ALERTS}
 

@@ -221,6 +221,16 @@ def test_only_the_hung_worker_is_replaced() -> None:
         assert alive(pids["monitor"])
 
 
+def test_a_hung_worker_that_does_not_die_does_not_serve() -> None:
+    """A worker that hangs and cannot be killed, because it waits for a dead disk, no longer counts as serving: alerts
+    and probes would take the service for a healthy one."""
+    with running("serve", "stuck", hung=3.0) as tree:
+        tree.wait_ready()
+        eventually(lambda: tree.get("/readyz") == (200, "ready, without: store, worker-1\n"))
+        assert tree.metric("riskd_workers_serving") == 1
+        assert alive(tree.facts["pids"]["worker-1"])
+
+
 def test_a_pause_of_the_whole_tree_is_no_hang() -> None:
     """If all processes are paused together, as in a frozen virtual machine, none is killed."""
     with running("serve", "serve", hung=6.0) as tree:  # a check each second, of which two in a row must fail

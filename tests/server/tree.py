@@ -74,6 +74,11 @@ def hang(_: PrometheusMeter, report: Report) -> None:
         time.sleep(60)
 
 
+def stuck(meter: PrometheusMeter, report: Report) -> None:
+    """Waits for a dead disk: `main` sees to it that signals do not end it."""
+    hang(meter, report)
+
+
 class Changes(FileChanges):
     """Nothing changes; counts how often somebody asks when to look."""
 
@@ -109,6 +114,7 @@ KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "crash": crash,
     "late": late,
     "hang": hang,
+    "stuck": stuck,
 }
 
 
@@ -133,6 +139,8 @@ def main(grace: str, *kinds: str) -> int:
 
         if refused:
             os.fork, processes.BACKOFF_SECONDS = refusing(int(refused)), (1e-6, 1e-5)  # type: ignore[misc]  # final, but here
+        if "stuck" in kinds:
+            os.kill = lambda *_: None
 
     drain, hung, refused, *_ = f"{grace}//".split("/")
     tree = ProcessTree(tasks, board, float(drain), announce, changes, hung=float(hung or HUNG_SECONDS))

@@ -315,12 +315,15 @@ class ProcessTree:
 
     def _kill_hung(self) -> None:
         """Kill processes without a heartbeat in two checks in a row. After a pause of the whole machine, all of them
-        miss one check although none hangs."""
+        miss one check although none hangs. One that waits for a dead disk dies only once the disk answers, so a process
+        counts as not serving from the signal on."""
         for child in self._children:
             silent = child.serving and self._board.silent(child.index) > self._hung
             if silent and child.suspect:
                 _LOG.error("process_hung", extra={"fields": {"process": child.task.name, "pid": child.pid}})
                 os.kill(child.pid, signal.SIGKILL)
+                child.serving = False
+                self._board.post(child.index, child.pid, serving=False)
             child.suspect = silent
 
     def _handle_signals(self, numbers: bytes) -> None:
