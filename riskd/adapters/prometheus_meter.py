@@ -279,6 +279,11 @@ class PrometheusMeter:
         """The history store may grow to this many bytes. 0: the store itself has no limit."""
         self._set("riskd_store_limit_bytes", (), size)
 
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """The file system of the `store` or the `log` has this size in bytes, of which this much cannot be used."""
+        self._set("riskd_disk_used_bytes", (folder,), used)
+        self._set("riskd_disk_size_bytes", (folder,), size)
+
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """The decision log has this many segments and bytes. `compacted`: when it was last compacted. `asked`: when
         the oldest erasure that is still to be done was asked for. Both are epoch seconds, 0 for never and none."""
