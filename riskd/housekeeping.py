@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.rekeying import Mark, restore_mark
-from riskd.background import every
-from riskd.clock import Clock, since_boot
 from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidSettings, Unavailable
 from riskd.engine import Engine
+from riskd.host.background import every
+from riskd.host.clock import Clock, since_boot
 from riskd.ports import HistoryStore, Meter
 from riskd.stores import with_peppers
 

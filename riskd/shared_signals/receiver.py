@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from riskd.adapters.prometheus_page import ReadingsPage
 from riskd.core.attempt import SecurityEvent
-from riskd.listener import Listener, Reply, monitoring
+from riskd.host.listener import Listener, Reply, monitoring
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
 from riskd.shared_signals.metrics import METRICS, Meter

@@ -31,7 +31,7 @@ from riskd.core.errors import (
     UnknownRelease,
 )
 from riskd.core.lineup import Lineup
-from riskd.files import DRAFTS, drafting
+from riskd.host.files import DRAFTS, drafting
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from riskd.listener import TEXT, Listener, Reply, Request, monitoring
+from riskd.host.listener import TEXT, Listener, Reply, Request, monitoring
 from riskd.server.json_log import JsonFormatter
 from riskd.server.processes.http import CONNECTIONS, SECONDS
 from tests.security.authority import Authority

@@ -16,8 +16,8 @@ from msgspec import Struct
 from riskd.adapters.redis_store.greeting import LOAD, Access, connect, refusal
 from riskd.adapters.redis_store.link import Address, Link, Reply, pack
 from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, TIMEOUTS, UNFORESEEN, Server, late
-from riskd.background import start_thread, surviving
 from riskd.core.errors import Problem, Unavailable
+from riskd.host.background import start_thread, surviving
 
 REDIRECTIONS: Final = 8
 """Most redirections that one call follows while slots move."""

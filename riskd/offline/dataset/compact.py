@@ -25,8 +25,8 @@ from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, readab
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
-from riskd.files import sync
-from riskd.locks import exclusive
+from riskd.host.files import sync
+from riskd.host.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read

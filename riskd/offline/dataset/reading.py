@@ -124,8 +124,8 @@ def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:
     return ds.dataset(paths, schema=columns, format="parquet", filesystem=target.files)
 
 
-class DatasetSource(Struct, frozen=True):
-    """A `Source` that reads a dataset, given by its name."""
+class DatasetReader(Struct, frozen=True):
+    """A `LogReader` that reads a dataset, given by its name."""
 
     target: str
 
@@ -134,7 +134,7 @@ class DatasetSource(Struct, frozen=True):
         return sum(part.rows for part in required(Target.open(self.target)).parts)
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
-        """See `Source`."""
+        """See `LogReader`."""
         return in_order(Target.open(self.target), counts, progress)
 
 

@@ -12,10 +12,10 @@ import grpc
 from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.background import counting
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
+from riskd.host.background import counting
 from riskd.meter_memory import MeterMemory
 from riskd.server.calls.boundary import Tracer
 from riskd.server.grpc_server import (

@@ -24,7 +24,7 @@ from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord
-from riskd.locks import exclusive
+from riskd.host.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
 from riskd.offline.dataset import reading, tables

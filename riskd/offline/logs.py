@@ -1,4 +1,4 @@
-"""Finds rows by what the command line names: decision logs, datasets or simulations."""
+"""Finds the logs that the command line names, of services, datasets or simulations, and reads their rows."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def read_log(log: Log, domain: str, labels: LabelSource, counts: Counts) -> Rows
 
 
 def digest(parts: Sequence[Rows]) -> str:
-    """One SHA-256 for the rows of several sources."""
+    """One SHA-256 for the rows of several logs."""
     return (
         parts[0].digest() if len(parts) == 1 else sha256("".join(part.digest() for part in parts).encode()).hexdigest()
     )
