@@ -304,6 +304,12 @@ METRICS: Final = (
         merge="min",
     ),
     Metric(
+        "riskd_tls_start_timestamp_seconds",
+        "gauge",
+        "Unix time from which the server's certificate in use is valid, in seconds; 0 without TLS.",
+        merge="min",
+    ),
+    Metric(
         "riskd_tls_expiry_timestamp_seconds",
         "gauge",
         "Unix time at which the server's certificate in use expires, in seconds; 0 without TLS.",

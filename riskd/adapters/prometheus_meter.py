@@ -296,9 +296,10 @@ class PrometheusMeter:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (epoch seconds) is in use; 0: none is."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
-    def certificate_expires(self, timestamp: float) -> None:
-        """The certificate that this worker uses from now on expires at `timestamp`, in epoch seconds."""
-        self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
+    def certified(self, begins: float, expires: float) -> None:
+        """The certificate that this worker uses from now on is valid between these times, in epoch seconds."""
+        self._set("riskd_tls_start_timestamp_seconds", (), begins)
+        self._set("riskd_tls_expiry_timestamp_seconds", (), expires)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """The policy in use allows this share of good attempts to be challenged. 0: it sets no budget."""
