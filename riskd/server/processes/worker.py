@@ -182,11 +182,11 @@ def _open_tls(settings: Settings, meter: PrometheusMeter, watched: list[Watched]
 
     def renew() -> None:
         tls.reload()
-        meter.certificate_expires(tls.identity.expires)
+        meter.certified(tls.identity.begins, tls.identity.expires)
 
     watched.append(Watched("tls", [server.tls_cert, server.tls_key, server.tls_client_ca], renew, meter))
     tls = Tls(settings)
-    meter.certificate_expires(tls.identity.expires)
+    meter.certified(tls.identity.begins, tls.identity.expires)
     return tls
 
 
