@@ -23,7 +23,8 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
-from riskd.server.processes.child import Board, Report, Serving, Stopping
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.processes.supervisor import MONITOR, _monitor
 from riskd.server.processes.tree import HUNG_SECONDS, ProcessTree, Task
 

@@ -14,7 +14,7 @@ from riskd.host.listener import Reply
 from riskd.metrics.labels import NEEDED
 from riskd.metrics.memory import MeterMemory, Readings
 from riskd.metrics.table import METRICS
-from riskd.server.processes.child import Board
+from riskd.server.processes.board import Board
 
 CONNECTIONS: Final = 16
 """Connections served at the same time. Further ones wait in the kernel's backlog."""

@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.file_changes import FileChanges
-from riskd.server.processes.child import DECODER, Board, Refused, Report, Serving, Stopping
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import DECODER, Refused, Report, Serving, Stopping
 
 REFUSED: Final = 2
 """Exit code if the configuration was refused; the problems were reported."""
@@ -137,15 +138,16 @@ class ProcessTree:
 
     def _start(self, child: _Child, now: float) -> None:
         child.started_at = now
-        reading, writing = os.pipe()
         parent = os.getpid()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        ends: tuple[int, ...] = ()
         try:
+            reading, writing = ends = os.pipe()
             pid = os.fork()
-        except OSError as error:  # a limit on processes, or no memory: perhaps for a moment only
+        except OSError as error:  # a limit on processes or open files, or no memory: perhaps for a moment only
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(reading)
-            os.close(writing)
+            for end in ends:
+                os.close(end)
             self._restart_later(child, CRASHED, {"process": child.task.name, "error": str(error)})
             return
         if pid == 0:
