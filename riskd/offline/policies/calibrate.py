@@ -28,7 +28,7 @@ from riskd.core.record import AssessmentRecord
 from riskd.offline import clusters
 from riskd.offline.clusters import KINDS, SIZE, GroupCounts
 from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
-from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
+from riskd.offline.labels import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
 from riskd.offline.policies.redecide import Redecided, redecide
 from riskd.offline.policies.tally import BELOW, Tally

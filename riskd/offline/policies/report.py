@@ -15,7 +15,7 @@ from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.offline.clusters import Cells, GroupCounts, added, share_of, total
 from riskd.offline.intervals import Share
-from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN, LabelSource
+from riskd.offline.labels import FRAUD, GOOD, UNPROVEN, LabelSource
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
