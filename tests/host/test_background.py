@@ -12,28 +12,30 @@ from typing import Final
 
 import pytest
 
-from riskd import background, releases, shadow
+from riskd import releases
 from riskd.adapters.decision_log import writer
 from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore, servers
 from riskd.adapters.redis_store.servers import Servers
-from riskd.background import counting, every
 from riskd.config import Settings
 from riskd.core.activation import ActivationRequest
 from riskd.core.errors import Unavailable
 from riskd.core.history import Delta
 from riskd.core.lineup import Lineup
-from riskd.engine import Engine
+from riskd.engine import Engine, shadow
+from riskd.host import background
+from riskd.host.background import counting, every
 from riskd.releases import Follower, following
 from riskd.server import json_log
+from riskd.server.processes import reloading
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import NOW, attempt
 from tests.e2e.service import eventually
 from tests.redis_servers import RedisServer, running
-from tests.releases.candidates import created
+from tests.releases.candidates import created, settings
 from tests.releases.candidates import releases as releases_of
 
 PATIENCE = 10.0
@@ -150,9 +152,30 @@ def work_every_so_often(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
         once.went_on()
 
 
+class Reloads(NullMeter):
+    """Records whether each reload succeeded."""
+
+    def __init__(self) -> None:
+        self.good: list[bool] = []
+
+    def reloaded(self, *, good: bool) -> None:
+        self.good.append(good)
+
+
+def a_reload(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """A worker reports that the reload failed, and reloads its files at the next signal."""
+    once, meter = Once(monkeypatch, reloading, "open_geo"), Reloads()
+    with closing(Engine(parts(), load_release(Settings()))) as engine:
+        for _ in range(2):
+            reloading.reload(settings(state), engine, releases_of(state), meter, leads=False)
+    once.went_on()
+    assert meter.good == [False, True]
+
+
 @pytest.mark.parametrize(
     "thread",
     [
+        a_reload,
         a_shadow,
         a_follower,
         the_keeper_of_the_log,
@@ -172,7 +195,7 @@ def test_unexpected_errors_do_not_end_background_tasks(
     """An unexpected error is logged with its place and counted, and the work continues."""
     with caplog.at_level(logging.ERROR), counted() as failures:
         thread(monkeypatch, tmp_path)
-    events = [each for each in caplog.records if each.name == "riskd.background"]
+    events = [each for each in caplog.records if each.name == "riskd.host.background"]
     assert events
     assert {each.message for each in events} == {"work_failed"}
     assert {each.exc_info[0] for each in events if each.exc_info} == {ZeroDivisionError}
