@@ -23,8 +23,9 @@ import pytest
 
 from riskd.core.errors import InvalidSettings
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
-from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, Board, ProcessTree, Task
+from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0

@@ -32,7 +32,7 @@ from riskd.server.identity.callers_file import read_callers
 from riskd.server.identity.guard import Guard
 from riskd.server.identity.tls import Tls
 from riskd.server.processes.reloading import load, reload
-from riskd.server.processes.tree import Report, Serving, Stopping
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 
