@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -33,14 +34,32 @@ PEPPERS = [b"pepper of the golden cases", b"the second of the peppers", b"the th
 
 
 class Told(NullMeter):
-    """Keeps when the log was last compacted, as it is told."""
+    """Keeps how full the disks are, and when the log was last compacted, as it is told."""
 
     def __init__(self) -> None:
+        self.disks: list[tuple[str, int, int]] = []
         self.compacted: list[float] = []
+
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """Keep it."""
+        self.disks.append((folder, used, size))
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """Keep it."""
         self.compacted.append(compacted)
+
+
+def test_the_metrics_say_how_full_the_disks_are(tmp_path: Path) -> None:
+    """The file systems of the store and of the log are reported with their size, and with what riskd can no longer use
+    of them; that of a store on other machines, or of a folder that is not there, is not."""
+    meter, disk, usual = Told(), shutil.disk_usage(tmp_path), Settings()
+    here, gone = str(tmp_path), str(tmp_path / "gone")
+    lmdb = replace(usual, store=replace(usual.store, path=here), log=replace(usual.log, dir=gone))
+    redis = replace(usual, store=replace(usual.store, kind="redis", path=here), log=replace(usual.log, dir=here))
+    for settings in (lmdb, redis):
+        housekeeping.report_disks(settings, meter)
+    assert [(folder, size) for folder, _, size in meter.disks] == [("store", disk.total), ("log", disk.total)]
+    assert [used for _, used, _ in meter.disks] == pytest.approx([disk.total - disk.free] * 2, rel=0.1)
 
 
 def test_a_compaction_that_fails_says_why(

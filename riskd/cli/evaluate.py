@@ -219,7 +219,7 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     return Question(
         domain=args.domain,
         code=version(),
-        rows=judged.where(early),
+        rows=judged if early.all() else judged.where(early),
         ages=ages[early],
         labels=labels,
         candidate=_contender(args.bundle, forests[0], trainings),

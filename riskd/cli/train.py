@@ -127,7 +127,7 @@ def _run(args: argparse.Namespace) -> int:
             code=version(),
             created=date(time.time()),
         )
-        report = save(args.out, trained, recipe, origin)
+        report = save(args.out, trained, recipe, origin, begin)
     _print(report, as_json=args.json)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ import pytest
 
 from riskd.core.errors import InvalidSettings
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
-from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, Board, ProcessTree, Task
+from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -135,6 +137,20 @@ def test_a_failed_fork_is_tried_again(times: int) -> None:
         eventually(lambda: tree.metric("riskd_workers_serving") == 2)
         assert alive(pids["worker-1"])
         assert len(children(tree.process.pid)) == 3
+
+
+def test_a_worker_is_replaced_once_there_are_files() -> None:
+    """If the supervisor may open no more files, it keeps trying to replace a dead worker, and the others continue."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        pids, (_, most) = tree.facts["pids"], resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(tree.process.pid, resource.RLIMIT_NOFILE, (3, most))
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric("riskd_worker_restarts_total") >= 2)
+        assert alive(pids["worker-1"])
+        resource.prlimit(tree.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        eventually(lambda: tree.metric("riskd_workers_serving") == 2)
+        assert alive(pids["worker-1"])
 
 
 def test_restarts_come_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:

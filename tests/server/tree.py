@@ -23,8 +23,10 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.processes.supervisor import MONITOR, _monitor
-from riskd.server.processes.tree import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
+from riskd.server.processes.tree import HUNG_SECONDS, ProcessTree, Task
 
 WATCH: Final = 0.1
 """Seconds between two checks of the files, which is less than the monitor needs to start serving."""

@@ -24,7 +24,9 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.host.locks import exclusive
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
-from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving
+from riskd.server.processes.tree import ProcessTree, Task
 
 MONITOR: Final = "monitor"
 PATIENCE_S: Final = 1.0
