@@ -194,6 +194,7 @@ def test_a_batch_yields_to_sign_ins(running: Running) -> None:
 def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Lane:
     """A lane without a thread."""
     monkeypatch.setattr("riskd.server.calls.handlers.monotonic", clock)
+    monkeypatch.setattr("riskd.server.calls.handlers._TURN.ended", clock())
     return Turns().lane("m", limits, Silent())
 
 
