@@ -151,6 +151,16 @@ def test_a_busy_thread_gets_no_spare() -> None:
         assert [thread.name for thread in threads() - before] == ["watch"]
 
 
+def test_two_threads_run_two_calls_at_a_time() -> None:
+    """With `threads`, so many calls run beside each other, and no more."""
+    with served(replace(PATIENT, threads=2)) as running, held(running, "first", "second") as call:
+        both = [call("first"), call("second")]
+        third = sign_in(running, "other")
+        with pytest.raises(grpc.FutureTimeoutError):
+            third.result(0.3)
+        assert not any(one.done() for one in both)
+
+
 def test_received_calls_are_read_before_the_next_is_run() -> None:
     """Of outcomes and sign-ins that arrive during a turn, the sign-ins are run first, except that one outcome may
     already have been read."""
