@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from random import Random
 from typing import Final
@@ -23,9 +24,11 @@ DAYS: Final = 300
 TOWN: Final = world(users=1, days=DAYS, seed=4).town
 TIME: Final = START + 40 * DAY
 MANY: Final = 600
-CUSTOMERS: Final = [TOWN.person(index, "customer") for index in range(MANY)]
-STAFF: Final = [TOWN.person(index, "workforce") for index in range(MANY)]
-JOBS: Final = [TOWN.person(index, "machine") for index in range(60)]
+
+
+@cache
+def people(domain: str) -> list[Person]:
+    return [TOWN.person(index, domain) for index in range(MANY)]
 
 
 def near(share: float, wanted: float, of: int = MANY) -> bool:
@@ -36,39 +39,39 @@ def near(share: float, wanted: float, of: int = MANY) -> bool:
 def test_shares_of_people_are_as_assumed() -> None:
     """Newcomers, VPNs, relays, password managers, withheld consent, assistive technology, devices."""
     values = DEFAULTS
-    for people, name, holds in (
-        (CUSTOMERS, "newcomers", lambda one: one.joined > START),
-        (CUSTOMERS, "vpn_users", lambda one: one.vpn),
-        (CUSTOMERS, "relay_users", lambda one: one.relay),
-        (STAFF, "manager", lambda one: one.manager),
-        (STAFF, "withholds", lambda one: one.consent is not None),
-        (STAFF, "assistive", lambda one: one.assistive),
-        (CUSTOMERS, "computer", lambda one: "desktop" in one.slots),
-        (CUSTOMERS, "tablet", lambda one: "tablet" in one.slots),
+    for domain, name, holds in (
+        ("customer", "newcomers", lambda one: one.joined > START),
+        ("customer", "vpn_users", lambda one: one.vpn),
+        ("customer", "relay_users", lambda one: one.relay),
+        ("workforce", "manager", lambda one: one.manager),
+        ("workforce", "withholds", lambda one: one.consent is not None),
+        ("workforce", "assistive", lambda one: one.assistive),
+        ("customer", "computer", lambda one: "desktop" in one.slots),
+        ("customer", "tablet", lambda one: "tablet" in one.slots),
     ):
-        assert near(sum(bool(holds(one)) for one in people) / MANY, values[name]), name
-    assert all(START <= one.joined <= START + DAYS * DAY for one in CUSTOMERS)
-    assert all(one.life.registered == (one.joined == START) for one in CUSTOMERS)
-    assert {one.consent for one in STAFF} == {None, ("security",), ("security", "device", "location")}
-    withheld = Counter(one.consent for one in STAFF if one.consent)
+        assert near(sum(bool(holds(one)) for one in people(domain)) / MANY, values[name]), name
+    assert all(START <= one.joined <= START + DAYS * DAY for one in people("customer"))
+    assert all(one.life.registered == (one.joined == START) for one in people("customer"))
+    assert {one.consent for one in people("workforce")} == {None, ("security",), ("security", "device", "location")}
+    withheld = Counter(one.consent for one in people("workforce") if one.consent)
     assert min(withheld.values()) > 0.25 * withheld.total()
 
 
 def test_staff_have_offices_issuers_and_no_private_networks() -> None:
     """Staff mostly live where the company is, sign in through an issuer and have neither VPN, relay nor late start."""
-    assert near(sum(one.country == "NO" for one in STAFF) / MANY, 0.9 + 0.1 * 0.73)
-    assert {one.issuer for one in STAFF} == set(ISSUERS)
-    assert near(sum(one.issuer == ISSUERS[1] for one in STAFF) / MANY, 0.1)
-    assert {one.office for one in STAFF} == set(range(OFFICES))
-    assert not any(one.vpn or one.relay or one.joined > START for one in STAFF)
-    assert not any(one.issuer for one in CUSTOMERS)
-    assert near(sum(one.slots == ("desktop", "mobile") for one in STAFF) / MANY, 0.4)
-    assert {one.rate for one in STAFF} == {DEFAULTS["staff_visits"]}
+    assert near(sum(one.country == "NO" for one in people("workforce")) / MANY, 0.9 + 0.1 * 0.73)
+    assert {one.issuer for one in people("workforce")} == set(ISSUERS)
+    assert near(sum(one.issuer == ISSUERS[1] for one in people("workforce")) / MANY, 0.1)
+    assert {one.office for one in people("workforce")} == set(range(OFFICES))
+    assert not any(one.vpn or one.relay or one.joined > START for one in people("workforce"))
+    assert not any(one.issuer for one in people("customer"))
+    assert near(sum(one.slots == ("desktop", "mobile") for one in people("workforce")) / MANY, 0.4)
+    assert {one.rate for one in people("workforce")} == {DEFAULTS["staff_visits"]}
 
 
 def test_people_visit_at_very_different_rates() -> None:
     """The median and the ninth decile of customers are as assumed, and nobody comes more than eight times a day."""
-    rates = sorted(one.rate for one in CUSTOMERS)
+    rates = sorted(one.rate for one in people("customer"))
     assert rates[MANY // 2] == pytest.approx(DEFAULTS["visits_median"], rel=0.2)
     assert rates[int(0.9 * MANY)] / rates[MANY // 2] == pytest.approx(4.5, rel=0.25)
     assert rates[-1] <= 8.0
@@ -86,18 +89,18 @@ def visits(person: Person, days: int) -> list[float]:
 
 def test_people_visit_as_often_as_their_rate_says() -> None:
     """Staff on working days, and customers, who come a little less at weekends."""
-    norway = replace(STAFF[0].home, longitude=10.0)
-    staff = [len(visits(replace(one, home=norway), 280)) / 200 for one in STAFF[:20]]
+    norway = replace(people("workforce")[0].home, longitude=10.0)
+    staff = [len(visits(replace(one, home=norway), 280)) / 200 for one in people("workforce")[:20]]
     assert sum(staff) / 20 == pytest.approx(DEFAULTS["staff_visits"], rel=0.1)
-    customers = [len(visits(replace(one, rate=0.3), 280)) / 280 for one in CUSTOMERS[:40]]
+    customers = [len(visits(replace(one, rate=0.3), 280)) / 280 for one in people("customer")[:40]]
     assert sum(customers) / 40 == pytest.approx(0.3 * 0.93, rel=0.1)
 
 
 def test_visits_fall_in_the_day_of_the_person_and_not_of_the_clock() -> None:
     """Wherever people live, they come in their own daytime, near two favourite hours, and apart from each other."""
     for longitude in (-120.0, 0.0, 150.0):
-        home = replace(CUSTOMERS[0].home, longitude=longitude)
-        person = replace(CUSTOMERS[0], home=home, favourites=(10.0, 20.0), rate=0.5)
+        home = replace(people("customer")[0].home, longitude=longitude)
+        person = replace(people("customer")[0], home=home, favourites=(10.0, 20.0), rate=0.5)
         times = visits(person, 1500)
         hours = [(time / 3600 + longitude / 15) % 24 for time in times]
         close = sum(min(abs(hour - 10), abs(hour - 20)) < 1.5 for hour in hours) / len(hours)
@@ -108,11 +111,11 @@ def test_visits_fall_in_the_day_of_the_person_and_not_of_the_clock() -> None:
 
 def test_staff_rest_at_weekends_and_customers_slow_down() -> None:
     """One in twenty visits of staff that would fall on a weekend does; customers come as the public dataset has it."""
-    times = [time for person in STAFF[:60] for time in visits(person, 140)]
+    times = [time for person in people("workforce")[:60] for time in visits(person, 140)]
     days = Counter(int(time // DAY + 3) % 7 for time in times)
     assert 0.005 < (days[5] + days[6]) / len(times) < 0.06
     assert min(days[day] for day in range(5)) > 0.8 * max(days.values())
-    times = [time for index in range(20) for time in visits(replace(CUSTOMERS[index], rate=2.0), 140)]
+    times = [time for index in range(20) for time in visits(replace(people("customer")[index], rate=2.0), 140)]
     days = Counter(int(time // DAY + 3) % 7 for time in times)
     for day, share in enumerate(WEEKDAYS):
         assert days[day] / len(times) == pytest.approx(share, abs=0.02)
@@ -134,14 +137,14 @@ def test_hours_without_favourites_are_those_of_the_dataset() -> None:
 
 def test_trips_are_as_frequent_and_as_long_as_assumed() -> None:
     """Per 90 days; of those days that people are away, as many abroad as assumed; a trip never overlaps the next."""
-    trips = [(one, trip) for one in CUSTOMERS for trip in one.trips]
+    trips = [(one, trip) for one in people("customer") for trip in one.trips]
     at_home = DAYS - sum(trip.end - trip.start for _, trip in trips) / DAY / MANY
     assert len(trips) / MANY / at_home * 90 == pytest.approx(DEFAULTS["trips"], rel=0.12)
     assert sum(trip.end - trip.start for _, trip in trips) / len(trips) / DAY == pytest.approx(5.5, rel=0.12)
     assert near(
         sum(trip.spot.country != one.country for one, trip in trips) / len(trips), DEFAULTS["abroad"], len(trips)
     )
-    for one in CUSTOMERS:
+    for one in people("customer"):
         assert all(before.end <= after.start for before, after in pairwise(one.trips))
         assert all(START < trip.start < START + DAYS * DAY for trip in one.trips)
 
@@ -158,7 +161,7 @@ def still(person: Person, **changes: object) -> Person:
 def test_how_customers_are_connected() -> None:
     """A telephone comes through its carrier as often as assumed, a VPN or a relay is on as often, and the rest is home;
     on a trip it is another line."""
-    one, mobile, vpn = still(CUSTOMERS[3]), DEFAULTS["mobile_share"], DEFAULTS["vpn_on"]
+    one, mobile, vpn = still(people("customer")[3]), DEFAULTS["mobile_share"], DEFAULTS["vpn_on"]
     assert links(one, "desktop") == {"home": MANY}
     assert near(links(one, "mobile")["mobile"] / MANY, mobile)
     assert near(links(replace(one, vpn="NO"), "desktop")["vpn"] / MANY, vpn)
@@ -173,7 +176,7 @@ def test_how_customers_are_connected() -> None:
 
 def test_how_staff_are_connected() -> None:
     """From the office, through the company's VPN or from home, as often as assumed; on a trip never from the office."""
-    one = still(STAFF[3])
+    one = still(people("workforce")[3])
     told = links(one, "desktop")
     assert near(told["office"] / MANY, DEFAULTS["office_share"])
     assert near(told["egress"] / MANY, (1 - DEFAULTS["office_share"]) * DEFAULTS["egress_share"])
@@ -183,7 +186,7 @@ def test_how_staff_are_connected() -> None:
 
 def test_offices_have_two_addresses_and_the_company_three() -> None:
     """All staff of an office share two, and all staff outside share those of the company's VPN."""
-    for one in (still(STAFF[3]), still(STAFF[4])):
+    for one in (still(people("workforce")[3]), still(people("workforce")[4])):
         told = [TOWN.link(Random(seed), one, TIME, "desktop") for seed in range(MANY)]
         assert {link.address for link in told if link.kind == "office"} == {
             TOWN.office(one.office, at) for at in (0, 1)
@@ -196,7 +199,7 @@ def test_offices_have_two_addresses_and_the_company_three() -> None:
 def test_a_home_keeps_its_address_for_as_long_as_assumed() -> None:
     """A home changes its address every so many days, in its own network as often as assumed, and never its city."""
     kept = []
-    for person in CUSTOMERS[:150]:
+    for person in people("customer")[:150]:
         homes = [TOWN.home(person, START + day * DAY) for day in range(210)]
         changes = sum(before != after for before, after in pairwise(homes))
         assert 8 <= changes <= 10
@@ -210,7 +213,7 @@ def test_a_home_keeps_its_address_for_as_long_as_assumed() -> None:
 def test_a_subscriber_gets_few_of_the_carriers_addresses() -> None:
     """As many gateways as assumed, all of the carrier, and others for other subscribers."""
     pools = []
-    for person in CUSTOMERS[:40]:
+    for person in people("customer")[:40]:
         told = {TOWN.gateway(person, person.home, person.mobile, draw / 100) for draw in range(100)}
         assert len(told) <= DEFAULTS["gateways"]
         assert told <= set(POOLS.gateways(person.country, person.mobile))
@@ -221,7 +224,7 @@ def test_a_subscriber_gets_few_of_the_carriers_addresses() -> None:
 
 def test_a_vpn_has_one_exit_a_day() -> None:
     """In the country that was chosen, as long as there is one."""
-    one = still(CUSTOMERS[3], vpn="US")
+    one = still(people("customer")[3], vpn="US")
     for day in range(5):
         told = [TOWN.link(Random(seed), one, TIME + day * DAY + seed * 60, "desktop") for seed in range(40)]
         exits = {link.address for link in told if link.kind == "vpn"}
@@ -245,7 +248,7 @@ def test_detours_and_distance_take_time() -> None:
 
 def test_the_first_device_is_used_most() -> None:
     """Three in five visits are on the first, the others share the rest."""
-    one = replace(CUSTOMERS[0], slots=("mobile", "desktop", "tablet"))
+    one = replace(people("customer")[0], slots=("mobile", "desktop", "tablet"))
     told = Counter(TOWN.slot(Random(seed), one) for seed in range(MANY))
     assert near(told[0] / MANY, 0.6)
     assert near(told[1] / MANY, 0.2)
@@ -315,7 +318,7 @@ def test_a_hint_names_the_platform_of_the_agent(agent: str, named: str) -> None:
 
 def test_machines_run_on_their_schedule() -> None:
     """Every so many hours, a little late, and never early."""
-    for person in JOBS:
+    for person in people("machine")[:60]:
         times, time = [], START
         for person.life.visits in range(40):
             time = next_run(TOWN, person, time)
@@ -329,7 +332,7 @@ def test_machines_run_on_their_schedule() -> None:
 
 def test_a_machine_stays_in_its_cloud_and_moves_with_deployments() -> None:
     """At most three nodes at a time, in one city of one operator of servers; other nodes after a deployment."""
-    for person in JOBS:
+    for person in people("machine")[:60]:
         told = [node(Random(seed), TOWN, person, TIME) for seed in range(30)]
         assert len({hand.device.device_id for hand in told}) <= 3
         assert len({(hand.device.device_id, hand.link.address) for hand in told}) <= 3
@@ -339,5 +342,5 @@ def test_a_machine_stays_in_its_cloud_and_moves_with_deployments() -> None:
         later = [node(Random(seed), TOWN, person, TIME + DEPLOYED_DAYS * DAY) for seed in range(30)]
         assert not {hand.device.device_id for hand in told} & {hand.device.device_id for hand in later}
         assert len({hand.device.user_agent.partition("/")[0] for hand in told + later}) == 1
-    attested = [node(Random(0), TOWN, person, TIME).device.attestation for person in JOBS]
-    assert near(attested.count("hardware") / len(JOBS), 0.5, len(JOBS))
+    attested = [node(Random(0), TOWN, person, TIME).device.attestation for person in people("machine")[:60]]
+    assert near(attested.count("hardware") / 60, 0.5, 60)

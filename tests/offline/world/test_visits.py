@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from random import Random
 from typing import Final
 
@@ -97,13 +98,16 @@ def sign_in(visit: Visit) -> Moves:
     return visit.sign_in(TIME)
 
 
-OPENED: Final = lived(sign_in, required(Tier.BASELINE))
+@cache
+def opened() -> list[list[Ask | Tell]]:
+    """Visits of people of whom nothing is required."""
+    return lived(sign_in, required(Tier.BASELINE))
 
 
 def test_who_knows_the_password_gets_in_and_others_fail() -> None:
     """The share that knows the password signs in; all other visits end with a failed try and prove nothing."""
-    assert near(share(OPENED, lambda visit: any(one.credential_result == "succeeded" for one in asks(visit))), 0.7)
-    for visit in OPENED:
+    assert near(share(opened(), lambda visit: any(one.credential_result == "succeeded" for one in asks(visit))), 0.7)
+    for visit in opened():
         tries = [one for one in asks(visit) if one.journey == "login"]
         assert all(one.credential_result == "failed" for one in tries[:-1])
         if tries[-1].credential_result == "failed":
@@ -113,7 +117,7 @@ def test_who_knows_the_password_gets_in_and_others_fail() -> None:
 
 def test_a_try_is_wrong_as_often_as_assumed_but_five_times_at_most() -> None:
     """Each try before the last is a slip; a fifth one never is."""
-    tries = Counter(len([one for one in asks(visit) if one.journey == "login"]) - 1 for visit in OPENED)
+    tries = Counter(len([one for one in asks(visit) if one.journey == "login"]) - 1 for visit in opened())
     for slips in range(4):
         assert near(sum(n for of, n in tries.items() if of > slips) / MANY, 0.3 ** (slips + 1))
     assert max(tries) == 4
@@ -121,11 +125,11 @@ def test_a_try_is_wrong_as_often_as_assumed_but_five_times_at_most() -> None:
 
 def test_what_a_session_is_used_for() -> None:
     """Those who are in look again, change the profile and pay as often as assumed, in this order, and nobody else."""
-    inside = [visit for visit in OPENED if outcomes(visit)]
+    inside = [visit for visit in opened() if outcomes(visit)]
     for journey, wanted in (("session", 0.3), ("profile_update", POWERS.updates), ("payment", POWERS.pays)):
         assert abs(share(inside, lambda visit, journey=journey: journey in journeys(visit)) - wanted) < 0.05  # type: ignore[misc]
     order = ("login", "session", "profile_update", "payment")
-    for visit in OPENED:
+    for visit in opened():
         told = [order.index(one.journey) for one in asks(visit)]
         assert told == sorted(told)
         times = [move.time for move in visit]
@@ -135,7 +139,7 @@ def test_what_a_session_is_used_for() -> None:
 
 def test_steps_count_the_attempts_of_a_visit() -> None:
     """Every attempt says how many came before it in the visit."""
-    for visit in OPENED:
+    for visit in opened():
         assert [move.step for move in visit if isinstance(move, Ask)] == list(range(len(asks(visit))))
 
 
@@ -245,7 +249,7 @@ def test_an_account_is_there_after_its_registration() -> None:
 
 def test_signals_are_sent_as_often_as_assumed() -> None:
     """Round-trip times, behaviour, breach look-ups, proxies and coordinates; coordinates only by phones and tablets."""
-    every = [one for visit in OPENED for one in asks(visit)]
+    every = [one for visit in opened() for one in asks(visit)]
     logins = [one for one in every if one.journey == "login"]
     handheld = [one for one in every if one.place]
 
