@@ -37,7 +37,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.familiarity import global_term, ratio, user_term
 from riskd.core.rules import Facts
 from riskd.engine import Engine
-from riskd.gather import observe
+from riskd.engine.gather import observe
 from riskd.wiring import open_engine
 
 LEVELS: Final = (

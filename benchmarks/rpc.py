@@ -29,7 +29,7 @@ from riskd.core.assessment import Assessment, Reason
 from riskd.core.attempt import Attempt, Device, Network, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
-from riskd.reports import Recorded
+from riskd.engine.reported import Recorded
 from riskd.server import translate
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.identity.callers import Caller, Callers, token_hash

@@ -22,12 +22,12 @@ from msgspec import Struct
 from riskd.adapters.decision_log import PACKED, segments
 from riskd.adapters.model_registry import Registry
 from riskd.adapters.release_store import FileReleases
-from riskd.background import every
 from riskd.config import Settings, release_folders
 from riskd.core.attempt import DOMAINS
 from riskd.core.drift import Histogram, Reference, stability_index
 from riskd.core.errors import UNDECODABLE, RiskdError
 from riskd.core.features import NAMES
+from riskd.host.background import every
 
 LOOK_BYTES: Final = 4 << 20
 """Most bytes that a look reads: about 1300 lines."""

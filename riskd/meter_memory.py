@@ -8,16 +8,31 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from riskd.metrics import METRICS
+from riskd.rule_slots import Noted
 
 Readings = Mapping[str, Mapping[tuple[str, ...], float]]
 """Values of `live` metrics, by metric name and label values."""
-_NOTE_BYTES: Final = 8192
+_NOTE_BYTES: Final = 65536
+"""Enough for the longest names of `series.RULES` rules."""
 _NOTE_HEAD: Final = struct.Struct("<II")
 
 
+class Note(msgspec.Struct, frozen=True):
+    """What the slots of a worker cannot say: each release and model that it has loaded, as the labels of
+    `riskd_release_info`, and the rules that have the slots of `riskd_rule_hits_total`, in the order of the slots."""
+
+    releases: tuple[tuple[str, ...], ...] = ()
+    rules: tuple[Noted, ...] = ()
+
+
+_DECODER: Final = msgspec.json.Decoder(Note)
+
+
 class MeterMemory:
-    """Slots of all workers (the monitor's come last) and a short note from each, in memory that forked children share.
+    """Slots of all workers (the monitor's come last) and a note from each, in memory that forked children share.
 
     Create it before forking. It needs no locks: each worker writes only its own region, and an aligned eight-byte
     store is atomic.
@@ -28,9 +43,9 @@ class MeterMemory:
         self.first: dict[str, int] = {}
         slots = 0
         for metric in METRICS:
-            if metric.merge != "live":
+            if metric.slots:
                 self.first[metric.name] = slots
-                slots += metric.width * len(metric.rows)
+                slots += metric.slots
         self._slots = slots
         self._memory = memoryview(mmap.mmap(-1, workers * (slots * 8 + _NOTE_BYTES)))
 
@@ -40,21 +55,21 @@ class MeterMemory:
         slots: memoryview[float] = self._memory[start : start + self._slots * 8].cast("d")
         return slots
 
-    def write_note(self, worker: int, text: str) -> None:
-        """Replace a worker's note. A text that is too long is ignored."""
-        content = text.encode()
+    def write_note(self, worker: int, note: Note) -> None:
+        """Replace a worker's note. One that is too long is ignored."""
+        content = msgspec.json.encode(note)
         if len(content) <= _NOTE_BYTES - _NOTE_HEAD.size:
             head = _NOTE_HEAD.pack(len(content), zlib.crc32(content))
             start = self._note(worker)
             self._memory[start : start + len(head) + len(content)] = head + content
 
-    def read_note(self, worker: int) -> str:
-        """A worker's note; empty while it is being replaced, which the checksum detects."""
+    def read_note(self, worker: int) -> Note | None:
+        """A worker's note; None before the first, and while it is being replaced, which the checksum detects."""
         start = self._note(worker)
         size, checksum = _NOTE_HEAD.unpack_from(self._memory, start)
         start += _NOTE_HEAD.size
         content = bytes(self._memory[start : start + min(size, _NOTE_BYTES)])
-        return content.decode() if zlib.crc32(content) == checksum else ""
+        return _DECODER.decode(content) if size and zlib.crc32(content) == checksum else None
 
     def _note(self, worker: int) -> int:
         return self.workers * self._slots * 8 + worker * _NOTE_BYTES

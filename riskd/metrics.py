@@ -15,8 +15,8 @@ from riskd.core.attempt import DOMAINS, EVENTS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import UNMET
-from riskd.labels import CAUSES, CODES, DATABASES, METHODS, OTHER, PARTS, STAGES, TIERS, met
-from riskd.series import CALL_SECONDS, SCORES, SHARES, STAGE_SECONDS, Metric
+from riskd.labels import CAUSES, CODES, DATABASES, FOLDERS, METHODS, OTHER, PARTS, STAGES, TIERS, met
+from riskd.series import CALL_SECONDS, RULES, SCORES, SHARES, STAGE_SECONDS, Metric
 
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
 _METHODS: Final = tuple(method for _, _, method in METHODS if method != OTHER)
@@ -100,6 +100,15 @@ METRICS: Final = (
         ("cause",),
         _rows(CAUSES),
         sparse=False,
+    ),
+    Metric(
+        "riskd_rule_hits_total",
+        "counter",
+        "Attempts that a rule hit, whether or not it set the tier; `shadow`: whether the rule is in shadow. `rule` has "
+        f"the rules of the releases that decide, the candidate's included: {RULES} at most, the others are `other`.",
+        ("domain", "rule", "shadow"),
+        _rows(DOMAINS, (), _BOOLEANS),
+        merge="rules",
     ),
     Metric(
         "riskd_restricted_total",
@@ -276,11 +285,28 @@ METRICS: Final = (
         merge="max",
     ),
     Metric(
+        "riskd_disk_used_bytes",
+        "gauge",
+        "Bytes of the file system below `store.path` (`store`) or `log.dir` (`log`) that riskd can no longer use.",
+        ("folder",),
+        _rows(FOLDERS),
+        merge="max",
+    ),
+    Metric(
+        "riskd_disk_size_bytes", "gauge", "Size of that file system, bytes.", ("folder",), _rows(FOLDERS), merge="max"
+    ),
+    Metric(
         "riskd_geo_build_timestamp_seconds",
         "gauge",
         "Unix time at which the oldest copy in use of a geo database was built, in seconds.",
         ("database",),
         _rows(DATABASES),
+        merge="min",
+    ),
+    Metric(
+        "riskd_tls_start_timestamp_seconds",
+        "gauge",
+        "Unix time from which the server's certificate in use is valid, in seconds; 0 without TLS.",
         merge="min",
     ),
     Metric(

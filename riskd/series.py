@@ -16,13 +16,16 @@ STAGE_SECONDS: Final = (
 )
 SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 SCORES: Final = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+RULES: Final = 512
+"""Most rules whose hits are counted by name; those of others count as `other`."""
 
 
 class Metric(Struct, frozen=True):
     """One metric. `rows` are its combinations of label values. If `sparse`, series are exported once they are not 0.
 
-    `merge` says how the workers' values are combined: sum, max, min (of those set), or `live` if the value is read
-    at the scrape and needs no slot. `bounds` are the upper bounds of a histogram's buckets.
+    `merge` says how the workers' values are combined: sum, max, min (of those set), `rules` (the sum of rows that
+    workers name in their notes), or `live` if the value is read at the scrape and needs no slot. `bounds` are the upper
+    bounds of a histogram's buckets.
     """
 
     name: str
@@ -38,3 +41,10 @@ class Metric(Struct, frozen=True):
     def width(self) -> int:
         """Slots per row: a histogram has one for each bucket, one for +Inf and one for the sum."""
         return len(self.bounds) + 2 if self.kind == "histogram" else 1
+
+    @property
+    def slots(self) -> int:
+        """Slots of each worker."""
+        if self.merge == "rules":
+            return RULES + 1
+        return 0 if self.merge == "live" else self.width * len(self.rows)

@@ -26,7 +26,7 @@ from riskd.core.record import AssessmentRecord
 from riskd.core.stored import PLACE
 from riskd.engine import Engine
 from riskd.offline.policies.cases import run_cases
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.wiring import load_release
 from tests.adapters.sections import HEAD
 from tests.bench import LOGIN, parts
@@ -315,7 +315,7 @@ def test_the_log_decides_again() -> None:
     for subject in "abcd":
         desk.pay(subject=subject)
     lines = [line for line in desk.log.records() if isinstance(line, AssessmentRecord)]
-    again = [replay(policy(), line).ruling.tier.name for line in lines]
+    again = [redecide(policy(), line).ruling.tier.name for line in lines]
     assert again == [line.tier for line in lines] == ["STEP_UP", "STEP_UP", "DENY", "DENY"]
     older = replace(lines[-1], facts=replace(lines[-1].facts, counted={}))
-    assert replay(policy(), older).ruling.tier.name == "STEP_UP"
+    assert redecide(policy(), older).ruling.tier.name == "STEP_UP"

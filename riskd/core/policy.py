@@ -121,6 +121,10 @@ class Policy(Struct, frozen=True, kw_only=True):
         """The policy of a tenant: its own if it has one, else this one."""
         return self.tenants.get(tenant, self) if tenant else self
 
+    def rules(self) -> dict[str, Rule]:
+        """The rules of all journeys, by name."""
+        return {rule.name: rule for journey in self.journeys.values() for rule in journey.rules}
+
     def requiring(self) -> Policy:
         """This policy with no journey learning."""
         journeys = {name: replace(journey, learning_until=0.0) for name, journey in self.journeys.items()}

@@ -7,7 +7,6 @@ good, known from the first one. A failed or abandoned challenge says neither: mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -20,26 +19,11 @@ CONFIRMED: Final = "confirmed_fraud"
 """The kind of outcome that labels a row as fraud."""
 
 
-def label(told: Iterable[tuple[float, str]]) -> tuple[int, float]:
-    """The label, and when it became known (epoch seconds; infinite for `UNKNOWN`), from `(time, kind)` pairs.
-
-    `outcomes.label` is the same rule without times.
-    """
-    fraud = good = math.inf
-    for time, kind in told:
-        if kind == CONFIRMED:
-            fraud = min(fraud, time)
-        elif kind in PASSED:
-            good = min(good, time)
-    if fraud < math.inf:
-        return FRAUD, fraud
-    return (GOOD, good) if good < math.inf else (UNKNOWN, math.inf)
-
-
 def labelled(
     total: int, rows: NDArray[np.intp], times: NDArray[np.float64], kinds: NDArray[np.str_]
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """`label` for `total` rows at once, given the outcomes: the row of each, its time and its kind."""
+    """The label of each of `total` rows, and when it became known (epoch seconds; infinite for `UNKNOWN`), from the
+    outcomes: the row of each, its time and its kind. `outcomes.label` is the same rule without times."""
     fraud, good = np.full(total, math.inf), np.full(total, math.inf)
     for found, chosen in ((fraud, kinds == CONFIRMED), (good, np.isin(kinds, PASSED))):
         np.minimum.at(found, rows[chosen], times[chosen])

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+
 from riskd.core.attempt import OUTCOMES
 
 LABELS: Final = ("good", "fraud", "unproven", "unknown")
@@ -49,19 +51,21 @@ def row(assessment_id: str, kind: str) -> bytes:
 def write_outcomes(path: Path, parts: Iterable[bytes]) -> int:
     """Write rows to a file, sorted and merged by assessment. Returns the number of assessments.
 
-    Sorting takes about 70 bytes of memory per outcome; reading the file needs no memory of its own.
+    Sorting takes about 40 bytes of memory per outcome; reading the file needs no memory of its own.
     """
-    rows = [part[at : at + _ROW] for part in parts for at in range(0, len(part), _ROW)]
-    rows.sort()
-    merged = bytearray()
-    for one in rows:
-        if merged[-_ROW:-2] == one[:_ID]:
-            kinds = int.from_bytes(merged[-2:], "big") | int.from_bytes(one[_ID:], "big")
-            merged[-2:] = kinds.to_bytes(2, "big")
-        else:
-            merged += one
-    path.write_bytes(merged)
-    return len(merged) // _ROW
+    packed = bytearray()
+    for part in parts:
+        packed += part
+    if not packed:
+        path.write_bytes(b"")
+        return 0
+    np.frombuffer(packed, dtype=f"S{_ROW}").sort()
+    rows = np.frombuffer(packed, dtype=[("id", f"S{_ID}"), ("kinds", ">u2")])
+    first = np.flatnonzero(np.concatenate([[True], rows["id"][1:] != rows["id"][:-1]]))
+    merged = rows[first]
+    merged["kinds"] = np.bitwise_or.reduceat(rows["kinds"], first)
+    path.write_bytes(merged.tobytes())
+    return len(merged)
 
 
 class Outcomes:

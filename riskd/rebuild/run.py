@@ -30,11 +30,11 @@ from riskd.core.record import HistoryRecord, OutcomeRecord, SecurityEventRecord,
 from riskd.core.rekey import layered, relayered
 from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
-from riskd.locks import exclusive
+from riskd.host.locks import exclusive
 from riskd.ports import HistoryStore
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.messages import Summary
-from riskd.rebuild.order import Source
+from riskd.rebuild.order import LogReader
 from riskd.rebuild.past import Past
 from riskd.stores import checks, first_mark, open_store, with_peppers
 from riskd.subjects import empty
@@ -86,8 +86,8 @@ class _Staged(Struct, frozen=True, kw_only=True):
     """Whether this rebuild turned on the memory of erasures in the log."""
 
 
-def rebuild(settings: Settings, source: Source, until: float | None, report: Report) -> Summary:
-    """Bring back what `source` recorded before `until` (epoch seconds). None: until the store replaced a damaged one.
+def rebuild(settings: Settings, reader: LogReader, until: float | None, report: Report) -> Summary:
+    """Bring back what `reader` recorded before `until` (epoch seconds). None: until the store replaced a damaged one.
 
     Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read, and Unavailable if a store cannot
     be written or another rebuild is running. Finished work is kept: the next call continues.
@@ -104,7 +104,7 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
                 what = "is memory: whatever is rebuilt would be lost at once"
                 raise InvalidSettings([Problem("store.kind", what, "give the settings of the service")])
             with closing(open_store(settings)) as store:
-                summary = _Rebuild(settings, source, store, place, report).run(until)
+                summary = _Rebuild(settings, reader, store, place, report).run(until)
         except RiskdError:
             if not (place / STAGED).exists():  # refused before it began: there is nothing to continue
                 shutil.rmtree(place)
@@ -115,9 +115,9 @@ def rebuild(settings: Settings, source: Source, until: float | None, report: Rep
 
 
 class _Rebuild:
-    def __init__(self, settings: Settings, source: Source, store: HistoryStore, place: Path, report: Report) -> None:
+    def __init__(self, settings: Settings, reader: LogReader, store: HistoryStore, place: Path, report: Report) -> None:
         self._settings = settings
-        self._source = source
+        self._reader = reader
         self._store = store
         self._place = place
         self._report = report
@@ -137,7 +137,7 @@ class _Rebuild:
         until = self._until(until, known)  # (1)
         if known is not None and known.complete:
             return Summary(until=known.until, counts={}, records=0, seconds=0.0, lines_per_second=0.0, done_before=True)
-        total = self._source.size() if known is None else 0
+        total = self._reader.size() if known is None else 0
         with self._staged(until, checks(peppers), known) as (staging, staged):
             resumed, before = bool(staged.upto or known), sum(staged.counts.values())
             self._counts.update(staged.counts)
@@ -219,7 +219,7 @@ class _Rebuild:
             self._report(LINES, done, total)
 
         with readable("the log"):
-            for number, (_, line) in enumerate(self._source.lines(others, progress), 1):
+            for number, (_, line) in enumerate(self._reader.lines(others, progress), 1):
                 latest = max(latest, written(line))
                 if latest < staged.upto - OVERTAKEN:
                     continue

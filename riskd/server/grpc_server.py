@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
-from riskd.background import log_no_thread
+from riskd.host.background import log_no_thread
 from riskd.labels import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method

@@ -9,7 +9,7 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import Problem, RiskdError
-from riskd.reports import Recorded
+from riskd.engine.reported import Recorded
 from riskd.server import translate
 from riskd.server.faults import CallerGone, DeadlinePassed, InvalidRequest
 from riskd.server.status import status

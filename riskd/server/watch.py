@@ -10,8 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from riskd.background import every
 from riskd.core.errors import RiskdError
+from riskd.host.background import every
 from riskd.ports import Meter
 from riskd.server.file_changes import FileChanges
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct, json
 
-from riskd.listener import Reply, Request
+from riskd.host.listener import Reply, Request
 from riskd.shared_signals.bearer import tokens_in
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.intake import REFUSED

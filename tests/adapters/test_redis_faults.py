@@ -14,13 +14,13 @@ from threading import Thread
 import hiredis
 import pytest
 
-from riskd import background
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.server import TIMEOUTS
 from riskd.adapters.rekeying import RekeyingStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import EMPTY, WEEK, Delta
 from riskd.core.pseudonym import Layer, Origins
+from riskd.host import background
 from tests.redis_servers import RedisServer, free_port, running, until
 
 NOW = 1_800_000_000.0

@@ -23,7 +23,7 @@ from riskd.core.features import FEATURES
 from riskd.core.requirement import Tier
 from riskd.metrics import METRICS
 from riskd.server.faults import FAULTS
-from riskd.shared_signals.counts import METRICS as RECEIVER
+from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("models/**/*.md")])

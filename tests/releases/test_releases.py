@@ -32,7 +32,7 @@ from riskd.core.errors import (
     UnknownRelease,
 )
 from riskd.core.lineup import Lineup
-from riskd.files import DRAFTS, drafting
+from riskd.host.files import DRAFTS, drafting
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases
@@ -191,6 +191,15 @@ def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
     assert releases(state).files.proposed() is None
     os.close(silent._descriptor)  # as the kernel does when a process dies
     assert releases(state).activate(whole(first)).late == ()
+
+
+def test_an_activation_that_cannot_be_kept_is_withdrawn(host: tuple[Path, str, str]) -> None:
+    """If the file of activations cannot be written, processes are no longer asked to prepare the release either."""
+    state, first, _ = host
+    (state / "releases/activations.json").symlink_to("gone/activations.json")
+    with pytest.raises(Unavailable, match=r"activations\.json: cannot be used"):
+        releases(state).activate(whole(first))
+    assert releases(state).files.proposed() is None
 
 
 def test_a_read_only_directory_does_not_stop_a_process(host: tuple[Path, str, str]) -> None:

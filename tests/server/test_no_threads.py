@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from riskd import background
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import NullMeter
@@ -21,6 +20,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.history import WEEK, Delta
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine
+from riskd.host import background
 from riskd.server.calls.handlers import Handlers, Limits, Turns
 from riskd.wiring import load_release
 from tests.bench import parts

@@ -25,8 +25,9 @@ import pytest
 from riskd.core.errors import InvalidSettings
 from riskd.listener import Listener
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
-from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, Board, ProcessTree, Task
+from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -206,6 +207,12 @@ def test_a_stop_is_no_refusal() -> None:
         assert tree.end() == (0, "")
 
 
+def test_what_is_told_to_stop_is_never_ready() -> None:
+    """A tree that is told to stop while a worker loads does not become ready when that worker serves."""
+    with running("late") as tree:
+        assert tree.end() == (0, "")
+
+
 def test_crash_at_every_start_ends_the_start() -> None:
     """If a worker never comes up, the supervisor gives up after some tries."""
     with running("crash") as tree:
@@ -230,6 +237,16 @@ def test_only_the_hung_worker_is_replaced() -> None:
         eventually(lambda: tree.metric("riskd_worker_restarts_total") >= 1)
         assert alive(pids["worker-0"])
         assert alive(pids["monitor"])
+
+
+def test_a_hung_worker_that_does_not_die_does_not_serve() -> None:
+    """A worker that hangs and cannot be killed, because it waits for a dead disk, no longer counts as serving: alerts
+    and probes would take the service for a healthy one."""
+    with running("serve", "stuck", hung=3.0) as tree:
+        tree.wait_ready()
+        eventually(lambda: tree.get("/readyz") == (200, "ready, without: store, worker-1\n"))
+        assert tree.metric("riskd_workers_serving") == 1
+        assert alive(tree.facts["pids"]["worker-1"])
 
 
 def test_a_pause_of_the_whole_tree_is_no_hang() -> None:

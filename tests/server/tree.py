@@ -23,8 +23,10 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.processes.supervisor import MONITOR, _monitor
-from riskd.server.processes.tree import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
+from riskd.server.processes.tree import HUNG_SECONDS, ProcessTree, Task
 
 WATCH: Final = 0.1
 """Seconds between two checks of the files, which is less than the monitor needs to start serving."""
@@ -58,11 +60,25 @@ def crash(_: PrometheusMeter, report: Report) -> None:
     raise ValueError(report)
 
 
+def late(meter: PrometheusMeter, report: Report) -> None:
+    """Takes long to load, so that the service is told to stop before this worker is a good one."""
+    time.sleep(1)
+    os.kill(os.getppid(), signal.SIGTERM)
+    while signal.SIGTERM not in signal.sigpending():
+        time.sleep(0.01)
+    serve(meter, report)
+
+
 def hang(_: PrometheusMeter, report: Report) -> None:
     """Serves, and does not hear that it should stop."""
     report.send(Serving())
     while True:
         time.sleep(60)
+
+
+def stuck(meter: PrometheusMeter, report: Report) -> None:
+    """Waits for a dead disk: `main` sees to it that signals do not end it."""
+    hang(meter, report)
 
 
 class Changes(FileChanges):
@@ -98,7 +114,9 @@ KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
     "refuse": refuse,
     "refuse_again": refuse_again,
     "crash": crash,
+    "late": late,
     "hang": hang,
+    "stuck": stuck,
 }
 
 
@@ -123,6 +141,8 @@ def main(grace: str, *kinds: str) -> int:
 
         if refused:
             os.fork, processes.BACKOFF_SECONDS = refusing(int(refused)), (1e-6, 1e-5)  # type: ignore[misc]  # final, but here
+        if "stuck" in kinds:
+            os.kill = lambda *_: None
 
     drain, hung, refused, *_ = f"{grace}//".split("/")
     tree = ProcessTree(tasks, board, float(drain), announce, changes, hung=float(hung or HUNG_SECONDS))

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.files import put
+from riskd.host.files import put
 
 LOCK: Final = ".lock"
 STATEMENT: Final = ".json"

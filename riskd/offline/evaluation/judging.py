@@ -31,7 +31,7 @@ from riskd.offline.evaluation.document import (
 from riskd.offline.evaluation.document import Reauthentication as Cost
 from riskd.offline.evaluation.operating import Floats, Ranked, shares
 from riskd.offline.intervals import share
-from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
+from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows, scores_of
 
 DEPTHS: Final = {"none": 0.0, "1 to 4": 5.0, "5 to 19": 20.0, "20 and more": np.inf}
 """Names of history depths, in decayed sign-ins, each with its upper bound."""
@@ -66,7 +66,7 @@ class Scored(Struct, frozen=True, kw_only=True):
 
 def scored_by(forest: Forest, rows: Rows, version: str = "") -> Scored:
     """The scores of a served forest."""
-    columns = np.array([forest.score(row) for row in rows.vectors.tolist()])
+    columns = scores_of(forest, rows.vectors)
     return Scored(version=version, scores=columns[:, 0], probabilities=columns[:, 1])
 
 

@@ -24,7 +24,7 @@ from msgspec import Struct
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.core.errors import InvalidGeo, Problem, Unavailable
-from riskd.files import drafting, place
+from riskd.host.files import drafting, place
 from riskd.offline.geo.mmdb import MmdbWriter
 
 ATTRIBUTION: Final = """\

@@ -265,9 +265,8 @@ def _values(values: Mapping[str, Codes]) -> tuple[Group, ...]:
 
 def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[RuleUse, ...]:
     """Every rule of the policy, including those that never hit."""
-    rules = {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
     uses = []
-    for name, rule in rules.items():
+    for name, rule in policy.rules().items():
         hits = cells["rule"].get(name, Cells())
         fraud, good = _labelled(hits, FRAUD), _labelled(hits, GOOD)
         judged = sum((_labelled(cells["journey"].get(journey, Cells()), FRAUD) for journey in rule.journeys), added(()))

@@ -18,8 +18,8 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
-from riskd.background import log_no_thread
 from riskd.core.errors import Problem
+from riskd.host.background import log_no_thread
 from riskd.server.faults import Overloaded
 
 SPARES: Final = 4

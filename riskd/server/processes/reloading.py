@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from riskd.adapters.geoip import GeoIp
-from riskd.background import surviving
 from riskd.config import Settings, release_folders
 from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.engine import Engine
+from riskd.host.background import surviving
 from riskd.ports import Meter
 from riskd.releases import Releases
 from riskd.wiring import announce_geo, geo_files, open_databases, open_geo, open_releases

@@ -21,10 +21,12 @@ from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.locks import exclusive
+from riskd.host.locks import exclusive
 from riskd.meter_memory import MeterMemory
 from riskd.server.file_changes import FileChanges
-from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving
+from riskd.server.processes.tree import ProcessTree, Task
 
 MONITOR: Final = "monitor"
 PATIENCE_S: Final = 1.0
@@ -152,9 +154,9 @@ def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report
 def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
     from riskd.adapters.prometheus_meter import PrometheusMeter
     from riskd.adapters.prometheus_page import PrometheusPage
-    from riskd.background import counting
     from riskd.drift_watch import watching
-    from riskd.listener import Listener, Reply, monitoring
+    from riskd.host.background import counting
+    from riskd.host.listener import Listener, Reply, monitoring
     from riskd.rebuild.watch import rebuilding
     from riskd.server.processes.http import CONNECTIONS, SECONDS, failing, readiness, readings
 

@@ -12,10 +12,10 @@ import grpc
 from msgspec import Struct
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.background import counting, surviving
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
+from riskd.host.background import counting, surviving
 from riskd.meter_memory import MeterMemory
 from riskd.server.calls.boundary import Tracer
 from riskd.server.grpc_server import (
@@ -32,7 +32,7 @@ from riskd.server.identity.callers_file import read_callers
 from riskd.server.identity.guard import Guard
 from riskd.server.identity.tls import Tls
 from riskd.server.processes.reloading import load, reload
-from riskd.server.processes.tree import Report, Serving, Stopping
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 
@@ -182,11 +182,11 @@ def _open_tls(settings: Settings, meter: PrometheusMeter, watched: list[Watched]
 
     def renew() -> None:
         tls.reload()
-        meter.certificate_expires(tls.identity.expires)
+        meter.certified(tls.identity.begins, tls.identity.expires)
 
     watched.append(Watched("tls", [server.tls_cert, server.tls_key, server.tls_client_ca], renew, meter))
     tls = Tls(settings)
-    meter.certificate_expires(tls.identity.expires)
+    meter.certified(tls.identity.begins, tls.identity.expires)
     return tls
 
 

@@ -21,10 +21,10 @@ from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
 from riskd.counts import Counts
 from riskd.offline.buckets import Share
 from riskd.offline.output import filling
-from riskd.offline.rerun.fold import Fold
+from riskd.offline.replay.fold import Fold
 from riskd.offline.segments import deaf_to_interrupts, end_with_parent
 from riskd.progress import Progress
-from riskd.rebuild.order import Source
+from riskd.rebuild.order import LogReader
 from riskd.wiring import active_release, load_release, open_releases
 
 
@@ -32,7 +32,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What to replay, where to, and with which release: a stored one, the directories of the settings (`named`), or the
     active one."""
 
-    source: Source
+    reader: LogReader
     settings: Settings
     out: Path
     release: str = ""
@@ -48,10 +48,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 def run(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
     """Replay each share in a process of its own. Returns the number of lines by what was done with them.
 
-    `progress` is called with the amount done, out of the source's size times the number of shares. An incomplete replay
+    `progress` is called with the amount done, out of the reader's size times the number of shares. An incomplete replay
     leaves nothing. Raises InvalidFile, also for a log that cannot be read, and InvalidSettings as `filling`.
     """
-    plan.source.size()
+    plan.reader.size()
     with filling(plan.out) as draft:
         return _shared(replace(plan, out=draft), shares, progress)
 
@@ -118,7 +118,7 @@ def _replay(plan: Plan, share: Share, progress: Progress) -> Counts:
     clock = _Clock()
     out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)
     with closing(out), readable("the log"):
-        for line, one in plan.source.lines(fold.counts, progress):
+        for line, one in plan.reader.lines(fold.counts, progress):
             clock.now = written(one)
             if isinstance(one, OutcomeRecord):
                 again = line if fold.outcome(one) else b""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from riskd import files
 from riskd.core.errors import InvalidSettings
-from riskd.files import atomically, cause, put
-from riskd.locks import exclusive
+from riskd.host import files
+from riskd.host.files import atomically, cause, put
+from riskd.host.locks import exclusive
 from riskd.offline.output import filling
 
 HALF = """
@@ -26,7 +26,7 @@ with filling(pathlib.Path(sys.argv[1])) as draft:
 """A process that starts to fill a directory, reports that, and then ends in the given way."""
 DIES = """
 import os, pathlib, signal, sys
-from riskd.files import atomically
+from riskd.host.files import atomically
 with atomically(pathlib.Path(sys.argv[1])) as file:
     file.write(b"half of a secret")
     file.flush()
@@ -35,7 +35,7 @@ with atomically(pathlib.Path(sys.argv[1])) as file:
 """A process that is killed while it writes a file."""
 READ_ONLY = """
 import os, pathlib, signal
-from riskd.files import drafting
+from riskd.host.files import drafting
 if not os.getuid():
     os.setuid(65534)
 with drafting(pathlib.Path()) as draft:

@@ -19,7 +19,7 @@ from riskd.core.pseudonym import short
 from riskd.core.record import AssessmentRecord, SecurityEventRecord
 from riskd.core.requirement import Tier
 from riskd.core.retention import USUAL
-from riskd.offline.rerun.fold import Fold
+from riskd.offline.replay.fold import Fold
 from riskd.ports import HistoryStore
 from tests.bench import LOGIN, Bench, release, store
 from tests.cases.world import NOW, PSEUDONYMS

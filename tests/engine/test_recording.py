@@ -198,7 +198,7 @@ def test_concurrent_replacements_all_take_effect(
             other.join(0.2)
         return replace(before, **changes)
 
-    monkeypatch.setattr("riskd.engine.replace", slow)
+    monkeypatch.setattr("riskd.engine.engine.replace", slow)
     engine.locate_by(place)
     other.join()
 

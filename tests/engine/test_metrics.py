@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,16 +13,18 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
 from riskd.core import record
+from riskd.core.activation import ActivationRequest
 from riskd.core.assess import Release
-from riskd.core.attempt import Attempt, Outcome
+from riskd.core.attempt import DOMAINS, Attempt, Outcome
 from riskd.core.context import SOURCES
 from riskd.engine import Engine
 from riskd.meter_memory import MeterMemory
 from riskd.ports import HistoryStore
-from riskd.wiring import load_release
+from riskd.wiring import load_release, open_engine
 from tests.bench import parts
 from tests.cases.world import NOW, attempt
 from tests.doubles import FailingStore, ListLog
+from tests.releases.candidates import MODELS, policies, releases, settings
 
 LOGIN = attempt({})
 CHANGE = replace(LOGIN, journey="profile_update")
@@ -76,6 +80,50 @@ def test_a_session_without_what_was_required_is_below_its_requirement(release: R
     bench.tell(replace(CHANGE, subject="other"), "challenge_passed", "session_established")
     assert bench.total("riskd_sign_ins_total", met="true") == 1
     assert bench.total("riskd_sign_ins_total") == 2
+
+
+def test_hits_are_counted_for_the_rules_of_the_releases_that_decide(tmp_path: Path) -> None:
+    """Every rule of the active release and of the candidate is on the page as soon as they decide, with the hits that
+    the log has; those of a release in shadow are not, and those of a release that is gone no longer."""
+    state, memory = tmp_path / "s", MeterMemory(1)
+    ids = [with_rule(state, name, shadow=shadow) for name, shadow in (("one", True), ("two", False), ("three", False))]
+    host = releases(state)
+    host.activate(ActivationRequest(release=ids[0], actor="test"))
+    with open_engine(settings(state), PrometheusMeter(memory, 0)) as engine:
+        engine.assess(LOGIN, 10.0)
+        shown = hits(memory)
+        assert shown["customer", "one", "true"] == 1
+        assert shown["customer", "guessing", "false"] == 0
+        assert {domain for domain, _, _ in shown} == {*DOMAINS}
+        host.activate(ActivationRequest(release=ids[1], percent=50.0, actor="test"))
+        host.activate(ActivationRequest(release=ids[2], shadow=True, actor="test"))
+        for number in range(20):
+            engine.assess(replace(LOGIN, subject=f"s-{number}"), 10.0)
+        added = {
+            name: count for (_, name, _), count in hits(memory).items() if name in ("one", "two", "three", "other")
+        }
+        assert added.keys() == {"one", "two"}
+        assert sum(added.values()) == 21
+        assert min(added.values()) > 1
+        host.activate(ActivationRequest(release=ids[1], actor="test"))
+        assert hits(memory).keys() == {row for row in hits(memory) if row[1] != "one"}
+
+
+def with_rule(state: Path, name: str, *, shadow: bool) -> str:
+    """Create a release with the shipped policies and a rule that customers always hit. Returns its id."""
+    folder = policies(state / name, "5m")
+    rule = f"name: {name}, when: score < 0.9, then: STEP_UP, reason: X, text: x., journeys: all"
+    rule += f", shadow: {str(shadow).lower()}"
+    path = folder / "customer.yaml"
+    path.write_text(path.read_text().replace("rules:", f"rules:\n  - {{{rule}}}", 1))
+    return releases(state).create(folder, MODELS, "test", name).id
+
+
+def hits(memory: MeterMemory) -> dict[tuple[str, ...], float]:
+    """The hits by domain, rule, and whether in shadow."""
+    _, page = PrometheusPage(memory, "test").render("", {})
+    samples = [sample for family in text_string_to_metric_families(page.decode()) for sample in family.samples]
+    return {tuple(one.labels.values()): one.value for one in samples if one.name == "riskd_rule_hits_total"}
 
 
 def test_an_outcome_reported_twice_counts_once(release: Release) -> None:

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from riskd.adapters.model_file import read_forest
 from riskd.core.features import NAMES
 from riskd.core.forest import Forest
-from riskd.offline.evaluating import Contender, Question, evaluate
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, FREEMAN, LARGE_BOOSTED, RULES, Evaluation
+from riskd.offline.models.evaluate import Contender, Question, evaluate
 from riskd.offline.rows import HONEST, UNKNOWN
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import Trained, train
 from tests.offline.made_rows import ATTACKS, rows
 
-BASE = read_forest(Path(__file__).parents[2] / "models" / "customer" / "hand-set-2")
+BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-2")
 SMALL = Recipe(trees=5, leaves=6, base_share=0.5)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -16,11 +16,11 @@ from riskd.core.errors import InvalidAttempt
 from riskd.core.lineup import ACTIVE, CANDIDATE, Lineup
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.validation import violations
-from riskd.gather import gather
+from riskd.engine.gather import gather
+from riskd.engine.recording import record_answer, repeat_answer
+from riskd.engine.reported import Recorded, record_event, record_outcome
+from riskd.engine.shadow import Case, Shadow
 from riskd.ports import GeoLookup, HistoryStore, Parts
-from riskd.recording import record_answer, repeat_answer
-from riskd.reports import Recorded, record_event, record_outcome
-from riskd.shadow import Case, Shadow
 
 READ_BY, WRITE_BY = 0.7, 0.9
 """Fractions of an attempt's timeout by which the store must have been read, and written."""

@@ -17,7 +17,7 @@ from riskd.core.logged import assessment_record, repeat_record
 from riskd.core.recall import RECEIPT
 from riskd.core.record import Record
 from riskd.core.stored import Swap
-from riskd.gather import Gathered, new_id
+from riskd.engine.gather import Gathered, new_id
 from riskd.ports import IncompleteWrite, Parts
 
 SHORTEST: Final = 0.001

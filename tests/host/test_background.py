@@ -12,20 +12,21 @@ from typing import Final
 
 import pytest
 
-from riskd import background, releases, shadow
+from riskd import releases
 from riskd.adapters.decision_log import writer
 from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore, servers
 from riskd.adapters.redis_store.servers import Servers
-from riskd.background import counting, every
 from riskd.config import Settings
 from riskd.core.activation import ActivationRequest
 from riskd.core.errors import Unavailable
 from riskd.core.history import Delta
 from riskd.core.lineup import Lineup
-from riskd.engine import Engine
+from riskd.engine import Engine, shadow
+from riskd.host import background
+from riskd.host.background import counting, every
 from riskd.releases import Follower, following
 from riskd.server import json_log
 from riskd.server.processes import reloading
@@ -194,7 +195,7 @@ def test_unexpected_errors_do_not_end_background_tasks(
     """An unexpected error is logged with its place and counted, and the work continues."""
     with caplog.at_level(logging.ERROR), counted() as failures:
         thread(monkeypatch, tmp_path)
-    events = [each for each in caplog.records if each.name == "riskd.background"]
+    events = [each for each in caplog.records if each.name == "riskd.host.background"]
     assert events
     assert {each.message for each in events} == {"work_failed"}
     assert {each.exc_info[0] for each in events if each.exc_info} == {ZeroDivisionError}

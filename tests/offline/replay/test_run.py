@@ -20,8 +20,8 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.offline.buckets import Share
-from riskd.offline.rerun.fold import Fold
-from riskd.offline.rerun.run import Plan, run
+from riskd.offline.replay.fold import Fold
+from riskd.offline.replay.run import Plan, run
 from riskd.progress import Progress
 from riskd.rebuild.order import Line
 from tests.decision_log import read_segments, types, write
@@ -141,7 +141,7 @@ class Fatal(Struct, frozen=True):
 @pytest.mark.slow
 def test_a_killed_process_ends_the_replay(replayed: Replayed) -> None:
     """If a process is killed, the replay ends with an error and leaves nothing behind."""
-    plan = Plan(source=Fatal(), settings=Settings(), out=replayed.out, named=True)
+    plan = Plan(reader=Fatal(), settings=Settings(), out=replayed.out, named=True)
     with pytest.raises(InvalidFile, match="a process that was replaying died"):
         run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
     assert not replayed.out.exists() or list(replayed.out.iterdir()) == []

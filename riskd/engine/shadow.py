@@ -13,7 +13,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.background import start_thread, surviving
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
@@ -21,6 +20,7 @@ from riskd.core.context import Context
 from riskd.core.logged import shadow_record
 from riskd.core.pseudonym import Keys
 from riskd.core.requirement import Tier
+from riskd.host.background import start_thread, surviving
 from riskd.ports import Parts
 
 DEPTH: Final = 64

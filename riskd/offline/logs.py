@@ -1,4 +1,4 @@
-"""Finds rows by what the command line names: decision logs, datasets or simulations."""
+"""Finds the logs that the command line names, of services, datasets or simulations, and reads their rows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from riskd.offline.decision_rows import read_rows
 from riskd.offline.outcomes import LabelSource
 from riskd.offline.rows import Rows
 from riskd.offline.truth import FILE as TRUTH
+from riskd.progress import Begin
 
 MADE: Final = "world.json"
 """A simulation's description of itself."""
@@ -82,16 +83,16 @@ def labels_of(logs: Sequence[Log], wanted: LabelSource | None) -> LabelSource:
     return wanted or ("outcomes" if lacking else "truth")
 
 
-def read_log(log: Log, domain: str, labels: LabelSource, counts: Counts) -> Rows:
+def read_log(log: Log, domain: str, labels: LabelSource, counts: Counts, begin: Begin) -> Rows:
     """The log's rows of a domain. `counts` counts its unreadable lines. Raises InvalidFile if there are no rows."""
-    rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth", counts=counts)
+    rows = read_rows(log.directory, domain, truth=log.truth, by_truth=labels == "truth", counts=counts, begin=begin)
     if not len(rows):
         raise InvalidFile([Problem(str(log.directory), f"has no assessment of domain {domain}", "name another log")])
     return rows
 
 
 def digest(parts: Sequence[Rows]) -> str:
-    """One SHA-256 for the rows of several sources."""
+    """One SHA-256 for the rows of several logs."""
     return (
         parts[0].digest() if len(parts) == 1 else sha256("".join(part.digest() for part in parts).encode()).hexdigest()
     )

@@ -9,10 +9,10 @@ import pytest
 from riskd.adapters.decision_log import DECISIONS
 from riskd.config import load
 from riskd.offline.buckets import Share
-from riskd.offline.rerun.run import Plan
-from riskd.offline.rerun.run import run as rerun
+from riskd.offline.replay.run import Plan
+from riskd.offline.replay.run import run as rerun
 from riskd.offline.world.run import run
-from riskd.rebuild.order import LogSource
+from riskd.rebuild.order import SegmentReader
 from tests.decision_log import read_segments
 from tests.offline.town import RELEASE
 from tests.offline.world.small import SmallGeo, world
@@ -25,7 +25,7 @@ def test_a_simulated_log_is_reproduced_byte_for_byte(tmp_path: Path) -> None:
     run(world(**wanted), RELEASE, SmallGeo(), tmp_path / "world", lambda _: None, version="test", varied=None)
     log = tmp_path / "world" / DECISIONS
     settings = load(environ={}, flags={"log.dir": str(log), "state.dir": str(tmp_path / "state")})
-    plan = Plan(source=LogSource(settings), settings=settings, out=tmp_path / "again")
+    plan = Plan(reader=SegmentReader(settings), settings=settings, out=tmp_path / "again")
     counts = rerun(plan, [Share()], lambda _: None)
     assert counts["assessed"] > 300
     assert list(read_segments(tmp_path / "again")) == list(read_segments(log))

@@ -20,7 +20,7 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.score import Scorer
 from riskd.engine import Engine
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.wiring import load_release
 from tests.adapters.sections import write
 from tests.bench import parts
@@ -72,7 +72,7 @@ def test_the_record_says_all_that_was_decided_by(
     (line,) = log.lines
     kept = record.decode(line)
     assert isinstance(kept, record.AssessmentRecord)
-    again = replay(policy, kept)
+    again = redecide(policy, kept)
     assert again.ruling.tier is answer.requirement.tier
     assert tuple(hit.rule for hit in again.hits if not hit.shadow) == kept.hits
     assert again.ruling.requirement.satisfied == kept.satisfied

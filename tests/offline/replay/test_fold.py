@@ -17,7 +17,7 @@ from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.history import DAY, HOUR
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
 from riskd.offline.buckets import Share
-from riskd.offline.rerun.fold import Fold
+from riskd.offline.replay.fold import Fold
 from tests.doubles import ForgetfulStore, ListLog
 from tests.offline.town import COUNTING, Town, live_with_losses, lived
 

@@ -10,7 +10,7 @@ from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.engine import Engine
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import HERE, Case
@@ -38,7 +38,7 @@ def test_every_golden_case_replays_to_its_record(path: Path, shipped: Release) -
     (line,) = map(record.decode, log.lines)
     assert isinstance(line, record.AssessmentRecord)
 
-    again = replay(release.policies[line.domain], line)
+    again = redecide(release.policies[line.domain], line)
 
     assert again.ruling.requirement == answer.requirement
     assert (again.ruling.level, again.ruling.gaps, again.ruling.coverage) == (line.level, line.gaps, line.coverage)

@@ -27,7 +27,7 @@ _UNREAD: Final = Missing("reputation", "unavailable")
 """The store, or a part of it, could not be read."""
 
 
-class Replayed(Struct, frozen=True):
+class Redecided(Struct, frozen=True):
     """What a policy makes of a recorded decision: every hit, shadow ones included, and the ruling."""
 
     attempt: Attempt
@@ -36,7 +36,7 @@ class Replayed(Struct, frozen=True):
     ruling: Ruling
 
 
-def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
+def redecide(policy: Policy, record: AssessmentRecord) -> Redecided:
     """Decide again. The policy that decided then gives the same tier, hits and satisfaction.
 
     The score is the recorded one. Consent was applied before the record was written, so a candidate's
@@ -47,7 +47,7 @@ def replay(policy: Policy, record: AssessmentRecord) -> Replayed:
     attempt, context = attempt_of(record), context_of(record)
     evidence = weigh(policy, attempt, context, vector_of(record), listed_again(policy, record, attempt, context))
     hits, _ = evaluate(policy, attempt, evidence, record.score)
-    return Replayed(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
+    return Redecided(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
 
 
 def uncounted(policy: Policy, record: AssessmentRecord) -> bool:

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import schema
 from riskd.core.forest import Forest
-from riskd.offline import baselines
 from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
@@ -30,6 +29,7 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.judging import ANY, Scored, judge, scored_by
 from riskd.offline.evaluation.operating import Floats
+from riskd.offline.models import baselines
 from riskd.offline.outcomes import LabelSource
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe

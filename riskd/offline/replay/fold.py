@@ -20,7 +20,7 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.counts import Counts
 from riskd.offline.buckets import Share
-from riskd.offline.policies.replay import listed_again
+from riskd.offline.policies.redecide import listed_again
 from riskd.rebuild.past import NOT_WRITTEN, Past
 
 _EVERY: Final = 4096
