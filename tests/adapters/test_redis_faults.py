@@ -371,11 +371,25 @@ def test_a_call_during_a_rotation_ends_by_its_deadline(tmp_path: Path) -> None:
 def test_a_server_that_was_restarted_between_two_calls_fails_none(tmp_path: Path) -> None:
     """A connection that the server has closed meanwhile is replaced before the next call is sent."""
     server = RedisServer(tmp_path)
-    with running(server), closing(RedisStore([server.address], Access())) as store:
+    with running(server), closing(RedisStore([server.address], Access(), connections=1)) as store:
         warmed(store)
-        server.kill()
-        server.start()
-        assert write(store, 5.0)
+        for _ in range(2):
+            server.kill()
+            server.start()
+            assert write(store, 5.0)
+
+
+def test_failed_calls_do_not_use_up_the_connections(tmp_path: Path) -> None:
+    """A connection that is given up leaves its place to another."""
+    server = RedisServer(tmp_path)
+    with running(server), closing(RedisStore([server.address], Access(), connections=1)) as store:
+        warmed(store)
+        for _ in range(2):
+            server.signal(signal.SIGSTOP)
+            with pytest.raises(Unavailable):
+                write(store)
+            server.signal(signal.SIGCONT)
+            until(lambda: works(store))
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["in a row", "between answers"])
