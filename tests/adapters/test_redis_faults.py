@@ -17,6 +17,7 @@ import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.greeting import connect
+from riskd.adapters.redis_store.link import Link
 from riskd.adapters.redis_store.server import HURRY, TIMEOUTS, Server
 from riskd.adapters.rekeying import RekeyingStore
 from riskd.core.errors import Unavailable
@@ -390,6 +391,18 @@ def test_failed_calls_do_not_use_up_the_connections(tmp_path: Path) -> None:
                 write(store)
             server.signal(signal.SIGCONT)
             until(lambda: works(store))
+
+
+def test_a_reply_too_many_is_nobody_s() -> None:
+    """A reply that was not asked for ends the connection, or the next caller would take it for its own."""
+    deadline = time.monotonic() + 5.0
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        link = Link(Address("127.0.0.1", listening.getsockname()[1]), None, deadline)
+        with closing(link), listening.accept()[0] as peer:
+            peer.sendall(b"+one\r\n+two\r\n")
+            until(lambda: not link.idle())
+            with pytest.raises(hiredis.ProtocolError):
+                link.receive(1, deadline)
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["in a row", "between answers"])
