@@ -12,7 +12,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Server
 from riskd.core.errors import InvalidFile, Problem
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server import watch
 from riskd.server.identity.callers import Callers
 from riskd.server.identity.callers_file import read_callers
