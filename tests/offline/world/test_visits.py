@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -199,15 +200,31 @@ def test_what_is_never_reported(attack: str, tier: Tier) -> None:
 
 
 def test_a_recovery_follows_a_failed_try_or_none() -> None:
-    """Half of those who recover try a password first, which fails; whoever passes begins a session."""
+    """Half of those who recover try a password first, which fails, more than once if they mistype; a while later they
+    recover."""
     told = lived(lambda visit: visit.recover(TIME), required(Tier.STEP_UP))
     assert near(share(told, lambda visit: "login" in journeys(visit)), 0.5)
-    for visit in told:
-        tries = [one.credential_result for one in asks(visit) if one.journey == "login"]
-        assert {*tries} <= {"failed"}
-        assert [one.journey for one in asks(visit)][len(tries)] == "recovery"
+    tries = [[one for one in asks(visit) if one.journey == "login"] for visit in told]
+    once = [each for each in tries if len(each) == 1]
+    assert near(len(once) / sum(map(bool, tries)), 1 - POWERS.slips**2)
+    assert {one.credential_result for each in tries for one in each} == {"failed"}
+    for visit, each in zip(told, tries, strict=True):
+        assert [one.journey for one in asks(visit)][len(each)] == "recovery"
+        times = [one.time for one in asks(visit) if one.time]
+        assert all(after >= before + 4 for before, after in pairwise(times))
     kinds = Counter(one.kind for visit in told for one in outcomes(visit))
     assert {"recovery_completed", "recovery_failed", "challenge_abandoned"} <= kinds.keys()
+
+
+def test_only_a_password_fails_on_a_form() -> None:
+    """A form counts the tries that failed on it; what is no login begins with none."""
+    every = [*opened(), *lived(lambda visit: visit.recover(TIME), required(Tier.BASELINE))]
+    every += lived(lambda visit: visit.resume(TIME), required(Tier.BASELINE))
+    for visit in every:
+        forms = [(one.journey, one.behaviour.form_failures) for one in asks(visit) if one.behaviour]
+        assert not any(failures for journey, failures in forms if journey != "login")
+        tried = [failures for journey, failures in forms if journey == "login"]
+        assert tried == sorted(tried, key=lambda failures: failures or 0)
 
 
 def test_a_resumed_session_is_the_accounts() -> None:
