@@ -165,6 +165,13 @@ def test_a_record_without_any_field_is_another_event(source: Source) -> None:
     assert found.reason == "other_event"
 
 
+@pytest.mark.parametrize(("subject", "field"), [("id", "userId"), ("upn", "userPrincipalName")])
+def test_a_missing_account_is_named_by_the_chosen_field(subject: str, field: str) -> None:
+    """Whoever chose another field is told about that one."""
+    found = SOURCES["entra"].read({"createdDateTime": "2026-10-05T16:03:35Z", "ipAddress": "81.2.69.142"}, subject)
+    assert found == Skipped("no_subject", field)
+
+
 @pytest.mark.parametrize(
     ("changed", "amr"),
     [
