@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import sys
@@ -83,9 +82,9 @@ class Listener(ThreadingMixIn, HTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
-            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
+            what = f"cannot listen on {host}:{port}: {error.strerror or error}"
             raise InvalidSettings(
-                [Problem(setting, what, "choose another port, or stop the process that uses it")]
+                [Problem(setting, what, "choose another address or port, or stop the process that uses it")]
             ) from error
         if tls is not None:
             # The handshake happens at the first read, in the connection's thread, so it cannot block `accept`.

@@ -111,8 +111,8 @@ def reserved(host: str, port: int) -> Iterator[int]:
             if error.errno == errno.EADDRINUSE and tries_left:  # perhaps only by the probe of another start
                 time.sleep(random.uniform(0.2, 1.0) * PORT_PAUSE_S)  # noqa: S311 (to avoid another collision)
                 continue
-            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
-            remedy = "choose another port, or stop the process that uses it"
+            what = f"cannot listen on {host}:{port}: {error.strerror or error}"
+            remedy = "choose another address or port, or stop the process that uses it"
             raise InvalidSettings([Problem("server.port", what, remedy)]) from error
     with holder:
         yield holder.getsockname()[1]
