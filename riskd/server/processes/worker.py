@@ -31,9 +31,9 @@ from riskd.server.identity.callers import Callers
 from riskd.server.identity.callers_file import read_callers
 from riskd.server.identity.guard import Guard
 from riskd.server.identity.tls import Tls
+from riskd.server.identity.watch import Watched, watching
 from riskd.server.processes.reloading import load, reload
 from riskd.server.processes.report import Report, Serving, Stopping
-from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 
 if TYPE_CHECKING:
