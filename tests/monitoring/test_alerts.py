@@ -13,8 +13,8 @@ import yaml
 
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
-from riskd.meter_memory import MeterMemory
-from riskd.metrics import METRICS
+from riskd.metrics.memory import MeterMemory
+from riskd.metrics.table import METRICS
 from tests.e2e.service import ROOT
 from tests.monitoring.rig import RULES, program
 

@@ -22,7 +22,7 @@ from typing import Final
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.host.locks import exclusive
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.board import Board
 from riskd.server.processes.report import Report, Serving
@@ -176,7 +176,7 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
         )
         host, port = settings.metrics.host, settings.metrics.port
         server = running.enter_context(
-            Listener(host, port, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS)
+            Listener(host, port, reply, setting="metrics.port", connections=CONNECTIONS, seconds=SECONDS)
         )
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name

@@ -16,7 +16,7 @@ from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
 from riskd.host.background import counting, surviving
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server.calls.boundary import Tracer
 from riskd.server.grpc_server import (
     Administration,
