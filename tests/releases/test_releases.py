@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -155,12 +155,12 @@ def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
 
 
 def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """If one process cannot load the release, no process takes it and the problem names that process; the next
-    activation works."""
+    """If one process cannot load the release, no process takes it and the problem names that process; once it can, the
+    next activation works."""
     state, first, second = host
-    with process(state, "sound") as sound, ExitStack() as broken:
-        releases(state).activate(whole(first))
-        follower = broken.enter_context(following(releases(state), "broken"))
+    releases(state).activate(whole(first))
+    with process(state, "sound") as sound, following(releases(state), "broken") as follower:
+        load = follower.releases._load
         _break(follower)
         follower.follow(follower.releases.active(), lambda _: None, lambda _: None)
         with pytest.raises(RefusedRelease) as refused:
@@ -168,8 +168,8 @@ def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
         assert [problem.where.partition("-")[0] for problem in refused.value.problems] == ["broken"]
         assert "no memory" in refused.value.problems[0].what
         assert _active(state) == first
-        broken.close()
-        releases(state).activate(whole(second))
+        follower.releases._load = load
+        assert releases(state).activate(whole(second)).late == ()
         assert [lineup.active.id for lineup in sound] == [first, second]
 
 
