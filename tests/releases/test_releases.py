@@ -33,7 +33,7 @@ from riskd.core.errors import (
 )
 from riskd.core.lineup import Lineup
 from riskd.host.files import DRAFTS, drafting
-from riskd.releases import Follower, following
+from riskd.releases import Follower, FollowRequest, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases
 
@@ -152,6 +152,18 @@ def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
     assert members(state / "releases" / "members") == {}
     with pytest.raises(InvalidRelease):
         releases(state).rollback("test", "")
+
+
+def test_directories_are_followed_again_though_their_release_is_active(host: tuple[Path, str, str]) -> None:
+    """What was activated by hand stays until the directories are followed again; then it follows them, even if it is
+    the release that they hold."""
+    state, first, _ = host
+    folder, kept = policies(state / "followed", PAIR[0]), releases(state)
+    kept.activate(whole(first))
+    assert not kept.follow(folder, MODELS).activation.follows
+    again = kept.follow(folder, MODELS, FollowRequest(resume=True)).activation
+    assert (again.release, again.follows) == (first, True)
+    assert kept.follow(folder, MODELS).activation == again
 
 
 def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
