@@ -25,7 +25,7 @@ from riskd.core import record
 from riskd.core.attempt import JOURNEYS, Attempt, Federation, Session
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
-from riskd.offline.policies.backtest import Source, run
+from riskd.offline.policies.backtest import Backtest, run
 from riskd.wiring import open_engine
 from tests.decision_log import decided, outcome, read_segments
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         policy = data_directory("policies") / "customer.yaml"
         for workers in (1, 2):
             begun, cpu = time.perf_counter(), sum(os.times()[:4])
-            tally = run(Source(log=log, policies=((str(policy), policy.read_text()),), workers=workers))
+            tally = run(Backtest(log=log, policies=((str(policy), policy.read_text()),), workers=workers))
             took, cpu = time.perf_counter() - begun, sum(os.times()[:4]) - cpu
             moved, replayed = sum(map(len, tally.examples.values())), tally.counts["replayed"]
             print(

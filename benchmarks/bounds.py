@@ -24,11 +24,11 @@ from benchmarks import program
 from benchmarks.assess import PAUSE, timed, timed_after_idling
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
-from riskd import gather, recording
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core import assess, learn, receipts, record, stored
-from riskd.meter_memory import MeterMemory
+from riskd.engine import gather, recording
+from riskd.metrics.memory import MeterMemory
 from riskd.wiring import open_engine
 
 Work = Callable[..., object]

@@ -25,7 +25,7 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.stored import NOBODY, expired
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, Parts
-from riskd.rebuild.order import LogSource
+from riskd.rebuild.order import SegmentReader
 from riskd.rebuild.run import RECORDS, rebuild
 from riskd.wiring import load_release, open_geo
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
                 halfway = time.process_time()
                 staged = (beside(Path(settings.store.path)) / "store" / "data.mdb").stat().st_size
 
-        summary = rebuild(settings, LogSource(settings), until, report)
+        summary = rebuild(settings, SegmentReader(settings), until, report)
         ended = time.process_time()
         with closing(LmdbStore(Path(settings.store.path))) as store:
             again = kept(store)

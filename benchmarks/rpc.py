@@ -29,12 +29,12 @@ from riskd.core.assessment import Assessment, Reason
 from riskd.core.attempt import Attempt, Device, Network, Outcome, SecurityEvent
 from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
-from riskd.reports import Recorded
+from riskd.engine.reported import Recorded
 from riskd.server import translate
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.identity.callers import Caller, Callers, token_hash
 from riskd.server.identity.guard import Guard
-from riskd.server.servicer import RiskServicer
+from riskd.server.risk_servicer import RiskServicer
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

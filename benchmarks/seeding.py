@@ -33,7 +33,7 @@ from riskd.core.rekey import merged
 from riskd.core.retention import USUAL
 from riskd.core.stored import Change, pack
 from riskd.core.tallies import SEEN, Tallies, Values
-from riskd.gather import observe
+from riskd.engine.gather import observe
 from riskd.ports import Parts
 
 SIGN_INS: Final = 3

@@ -39,9 +39,9 @@ from riskd.offline.buckets import Share
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
-from riskd.offline.rerun.run import Plan, run
+from riskd.offline.replay.run import Plan, run
 from riskd.ports import Parts
-from riskd.rebuild.order import LogSource
+from riskd.rebuild.order import SegmentReader
 from riskd.wiring import load_release, open_geo
 
 SIZES: Final = (100_000, 300_000, 1_000_000)
@@ -105,7 +105,7 @@ def rerun(place: Path) -> None:
     """Replay the log into another log, with a process for each processor."""
     settings = load(environ={}, flags={"log.dir": str(place / "log"), "state.dir": str(place / "state")})
     shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
-    counts = run(Plan(source=LogSource(settings), settings=settings, out=place / "out"), shares, lambda _: None)
+    counts = run(Plan(reader=SegmentReader(settings), settings=settings, out=place / "out"), shares, lambda _: None)
     assert counts["assessed"]
 
 

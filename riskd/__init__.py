@@ -36,8 +36,8 @@ from riskd.core.errors import (
 )
 from riskd.core.requirement import Requirement, Tier
 from riskd.engine import Engine
+from riskd.engine.reported import Recorded
 from riskd.ports import Parts
-from riskd.reports import Recorded
 
 __all__ = [
     "Assessment",

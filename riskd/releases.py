@@ -20,14 +20,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.release_store import FileReleases, Member, Statement, members
-from riskd.background import surviving
 from riskd.core.activation import Activation, ActivationRequest, StoredRelease, planned, restored
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.core.lineup import Lineup
+from riskd.host.background import surviving
 
 POLL: Final = 0.025
-"""Seconds between checks for a new activation. A check costs two calls of stat."""
+"""Seconds between checks for a new activation. A check costs three calls of stat."""
 AGAIN: Final = 1.0
 """Seconds before a process retries to read, prepare or install an activation."""
 LOADED: Final = 4
@@ -156,10 +156,10 @@ class Releases:
             if late:
                 what = f"has not loaded the release within {timeout:g} s"
                 raise RefusedRelease([Problem(name, what, "see its log, and try again") for name in late])
+            self.files.activate(activation)
         except RiskdError:
             self.files.withdraw()
             raise
-        self.files.activate(activation)
         late = self._wait_for(lambda statement: statement.installed == activation.key, "", deadline)
         return Activated(activation, late)
 
@@ -243,10 +243,13 @@ class Follower:
         seen: object = None
         while not self._stop.wait(POLL):
             state = self.releases.files.state()
-            if state == seen:
+            lost = self._member is not None and self._member.lost()
+            if state == seen and not lost:
                 continue
             with surviving("releases"):
                 try:
+                    if lost:
+                        self._publish(self._published)
                     self._swap(install, refuse)
                     self._prepare()
                     seen = state

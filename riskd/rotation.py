@@ -59,7 +59,8 @@ def status(settings: Settings) -> Status:
 def rotate(settings: Settings, pause: Callable[[float], None], progress: Callable[[int], None]) -> int:
     """Rotate the pepper, or resume an interrupted rotation. Returns the number of records moved.
 
-    1. Append a new pepper to the file, unless the last one is not used by the store yet.
+    1. Append a new pepper to the file, unless the last one is not used by the store yet. Before that, move what a
+       rotation left that was interrupted before (4): under another pepper, nobody would find it.
     2. Wait until every service has found it: `pause` sleeps for the seconds it is given. From then on services use
        the new pseudonyms, and move each record that they touch.
     3. Move all other records, and note in the store that this is done. Wait until every service has seen the note.
@@ -70,26 +71,31 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
     """
     _unless_rebuilt(settings)
     with _opened(settings) as store:
-        mark, peppers = read_mark(store), obtain_peppers(settings)
+        mark, peppers, count = read_mark(store), obtain_peppers(settings), 0
+
+        def moved() -> int:
+            layers, before = len(peppers) - 1, count
+            return move_all(store, Layer(peppers[-1]), layers % 2, Event(), lambda more: progress(before + more))
+
         with_peppers(store, peppers, mark, NullMeter())
         if len(peppers) - 1 == mark.layers:  # (1)
+            count += moved() if mark.layers else 0
             _add(settings, len(peppers))
             peppers = obtain_peppers(settings)
             with_peppers(store, peppers, mark, NullMeter())
-        layer, count, parity = Layer(peppers[-1]), 0, (len(peppers) - 1) % 2
         pause(settings.store.sweep_s + HEAR_SECONDS)  # (2)
-        count += move_all(store, layer, parity, Event(), progress)  # (3)
+        count += moved()  # (3)
         write_mark(store, Mark(len(peppers) - 1, checks(peppers)))
         pause(settings.store.sweep_s + HEAR_SECONDS)
-        return count + move_all(store, layer, parity, Event(), lambda more: progress(count + more))  # (4)
+        return count + moved()  # (4)
 
 
 def _unless_rebuilt(settings: Settings) -> None:
     """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
     path = Path(settings.store.path)
-    place = beside(path)
-    if due_until(path) is not None or place.exists():
-        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {place}"
+    directory = beside(path)
+    if due_until(path) is not None or directory.exists():
+        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {directory}"
         raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 

@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -44,7 +44,7 @@ from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine
 from riskd.housekeeping import PepperState, housekeeping
-from riskd.labels import DATABASES
+from riskd.metrics.labels import DATABASES
 from riskd.ports import Meter, Parts
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, open_store, with_peppers
@@ -170,21 +170,24 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     else:
         lineup = _lineup(settings, follower.releases)
     peppers = obtain_peppers(settings)
-    base = open_store(settings, meter)
-    mark = first_mark(base, peppers)
-    store, pseudonyms = with_peppers(base, peppers, mark, meter)
-    parts = Parts(
-        store=store,
-        geo=geo,
-        agents=AgentParser(),
-        log=FileDecisionLog(Path(settings.log.dir), worker, meter, _bounds(settings.log)),
-        meter=meter,
-        pseudonyms=pseudonyms,
-        clock=time.time,
-        attributes=frozenset(settings.attributes.names),
-        edge=_edge(settings),
-        signals=settings.log.signals == "granted",
-    )
+    with ExitStack() as failed:
+        base = open_store(settings, meter)
+        failed.callback(base.close)
+        mark = first_mark(base, peppers)
+        store, pseudonyms = with_peppers(base, peppers, mark, meter)
+        parts = Parts(
+            store=store,
+            geo=geo,
+            agents=AgentParser(),
+            log=FileDecisionLog(Path(settings.log.dir), worker, meter, _bounds(settings.log)),
+            meter=meter,
+            pseudonyms=pseudonyms,
+            clock=time.time,
+            attributes=frozenset(settings.attributes.names),
+            edge=_edge(settings),
+            signals=settings.log.signals == "granted",
+        )
+        failed.pop_all()
     announce_geo(geo, meter)
     _announce_roles(lineup, meter)
     meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
@@ -213,8 +216,8 @@ def _follow(follower: Follower, active: Activation | None, engine: Engine) -> No
     meter = engine.parts.meter
 
     def install(lineup: Lineup) -> None:
-        engine.install(lineup)
         _announce_roles(lineup, meter)
+        engine.install(lineup)
 
     def refuse(problems: Sequence[Problem]) -> None:
         meter.failed("reload")
@@ -307,6 +310,9 @@ def _announce_roles(lineup: Lineup, meter: Meter) -> None:
     for role, release in lineup.roles():
         models = {domain: scorer.version for domain, scorer in release.scorers.items()} if release else {}
         meter.installed(role, release.id if release else "", models)
+    deciding = [release for release in (lineup.active, lineup.candidate) if release]
+    policies = [policy for release in deciding for policy in release.policies.values()]
+    meter.ruled_by([(policy.domain, rule.name, rule.shadow) for policy in policies for rule in policy.rules().values()])
 
 
 def _edge(settings: Settings) -> Place | None:

@@ -16,7 +16,7 @@ from riskd.adapters.decision_log import read_segment, segments
 from riskd.core.features import FEATURES
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, Facts, OutcomeRecord, Record, SecurityEventRecord, encode
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 
 SEGMENT: Final = "20260101T000000.000000-w0-1.jsonl"
 """A segment's name, for tests in which it does not matter."""
@@ -95,7 +95,7 @@ def types(lines: Iterable[bytes]) -> Counter[str]:
 
 def decided(policy: Policy, one: AssessmentRecord) -> AssessmentRecord:
     """The decision that a policy makes."""
-    found = replay(policy, one)
+    found = redecide(policy, one)
     return replace(
         one,
         tier=found.ruling.tier.name,

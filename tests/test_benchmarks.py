@@ -12,7 +12,7 @@ import pytest
 from benchmarks import backtest
 from benchmarks.bounds import PARTS
 from riskd.config import data_directory
-from riskd.offline.policies.backtest import Source, run
+from riskd.offline.policies.backtest import Backtest, run
 
 ROOT: Final = Path(__file__).parents[1]
 PROGRAMS: Final = sorted(
@@ -50,7 +50,7 @@ def test_the_log_of_the_backtest_is_decided_again_without_differences(tmp_path: 
     """Every line that `benchmarks.backtest` writes is readable, and the policy that decided changes nothing."""
     backtest.write(tmp_path, 60)
     policy = data_directory("policies") / "customer.yaml"
-    tally = run(Source(log=tmp_path, policies=((str(policy), policy.read_text(encoding="utf-8")),)))
+    tally = run(Backtest(log=tmp_path, policies=((str(policy), policy.read_text(encoding="utf-8")),)))
     assert (tally.counts["replayed"], tally.counts["unreadable"]) == (60, 0)
     assert not tally.examples
 

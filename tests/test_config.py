@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd import files
 from riskd.cli.main import main
 from riskd.config import FIELDS, Secret, Settings, add_pepper, explain, load, obtain_peppers
 from riskd.config.pepper import split
 from riskd.config.sources import CONFIG_BYTES
 from riskd.config.store_url import StoreUrl, read_url, url_problems
 from riskd.core.errors import InvalidSettings
+from riskd.host import files
 from riskd.server.json_log import JsonFormatter
 
 PEPPER = "correct horse battery staple"

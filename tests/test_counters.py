@@ -26,7 +26,7 @@ from riskd.core.record import AssessmentRecord
 from riskd.core.stored import PLACE
 from riskd.engine import Engine
 from riskd.offline.policies.cases import run_cases
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.wiring import load_release
 from tests.adapters.sections import HEAD
 from tests.bench import LOGIN, parts
@@ -196,7 +196,7 @@ def test_an_erasure_leaves_what_is_counted_of_all(tmp_path: Path) -> None:
     office = Office(tmp_path)
     for who in ("anne", "bert"):
         office.sign_in(who)
-    key = PSEUDONYMS.counted("", "customer", PAYEE, tuple(PAYEE))["payee"] + ACTIVITY
+    key = PSEUDONYMS.counter_keys("", "customer", PAYEE, tuple(PAYEE))["payee"] + ACTIVITY
     before = office.records()[key]
     assert key.hex() not in {record.key for record in office.export("anne")}
     office.erase("anne")
@@ -315,7 +315,7 @@ def test_the_log_decides_again() -> None:
     for subject in "abcd":
         desk.pay(subject=subject)
     lines = [line for line in desk.log.records() if isinstance(line, AssessmentRecord)]
-    again = [replay(policy(), line).ruling.tier.name for line in lines]
+    again = [redecide(policy(), line).ruling.tier.name for line in lines]
     assert again == [line.tier for line in lines] == ["STEP_UP", "STEP_UP", "DENY", "DENY"]
     older = replace(lines[-1], facts=replace(lines[-1].facts, counted={}))
-    assert replay(policy(), older).ruling.tier.name == "STEP_UP"
+    assert redecide(policy(), older).ruling.tier.name == "STEP_UP"

@@ -26,7 +26,7 @@ def test_a_flame_graph_shows_an_assessment(way: list[str], tmp_path: Path) -> No
     if TRACING:
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == str(out)
-        assert "riskd/engine.py" in out.read_text(encoding="utf-8")
+        assert "riskd/engine/engine.py" in out.read_text(encoding="utf-8")
     else:
         assert done.returncode == 1
         assert "ptrace_scope" in done.stderr

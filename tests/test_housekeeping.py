@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -19,10 +21,11 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
 from riskd.config import Settings
-from riskd.core.errors import InvalidSettings
+from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.history import Delta
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
+from riskd.core.rekey import MARK
 from riskd.core.stored import Change, pack
 from riskd.ports import HistoryStore
 from riskd.stores import checks, first_mark, with_peppers
@@ -33,14 +36,32 @@ PEPPERS = [b"pepper of the golden cases", b"the second of the peppers", b"the th
 
 
 class Told(NullMeter):
-    """Keeps when the log was last compacted, as it is told."""
+    """Keeps how full the disks are, and when the log was last compacted, as it is told."""
 
     def __init__(self) -> None:
+        self.disks: list[tuple[str, int, int]] = []
         self.compacted: list[float] = []
+
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """Keep it."""
+        self.disks.append((folder, used, size))
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """Keep it."""
         self.compacted.append(compacted)
+
+
+def test_the_metrics_say_how_full_the_disks_are(tmp_path: Path) -> None:
+    """The file systems of the store and of the log are reported with their size, and with what riskd can no longer use
+    of them; that of a store on other machines, or of a folder that is not there, is not."""
+    meter, disk, usual = Told(), shutil.disk_usage(tmp_path), Settings()
+    here, gone = str(tmp_path), str(tmp_path / "gone")
+    lmdb = replace(usual, store=replace(usual.store, path=here), log=replace(usual.log, dir=gone))
+    redis = replace(usual, store=replace(usual.store, kind="redis", path=here), log=replace(usual.log, dir=here))
+    for settings in (lmdb, redis):
+        housekeeping.report_disks(settings, meter)
+    assert [(folder, size) for folder, _, size in meter.disks] == [("store", disk.total), ("log", disk.total)]
+    assert [used for _, used, _ in meter.disks] == pytest.approx([disk.total - disk.free] * 2, rel=0.1)
 
 
 def test_a_compaction_that_fails_says_why(
@@ -123,13 +144,14 @@ def test_a_store_that_is_emptied_under_a_service_keeps_its_note_on_the_peppers(
     assert caplog.records == []
 
 
-def test_what_has_expired_is_swept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peppers", [PEPPERS[:1], [b"short"]], ids=["known peppers", "refused peppers"])
+def test_what_has_expired_is_swept(tmp_path: Path, peppers: list[bytes]) -> None:
     """Housekeeping deletes expired records, and leaves the others."""
     store = MemoryStore()
     written(store)
     (key,), expired = store.walk(b"", 9)[0], b"of bert.the rest" + PROFILE
     assert store.replace([Change(expired, None, pack(1.0, b""))])
-    kept(tmp_path, store, Mark(), PEPPERS[:1])
+    kept(tmp_path, store, Mark(), peppers)
     assert [record is None for record in store.load((key, expired))] == [False, True]
 
 
@@ -143,12 +165,35 @@ def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:
     assert isinstance(moving._store, RekeyingStore)
 
 
-def test_a_note_that_is_there_stays(tmp_path: Path) -> None:
-    """The note of a rotation that ended meanwhile is not replaced by the one that a worker knew before."""
-    store, ended = MemoryStore(), Mark(2, checks(PEPPERS))
+class Evicting(MemoryStore):
+    """A store that says at each sweep that it may evict histories."""
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Refuse it."""
+        raise Unavailable([Problem("store", "may evict histories", "set noeviction")])
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, Evicting])
+def test_a_note_that_is_there_stays(tmp_path: Path, kind: type[MemoryStore]) -> None:
+    """A service takes up a rotation that ended meanwhile, and does not replace the note on it by the one that it knew
+    before, also if its store cannot be swept."""
+    store, ended = kind(), Mark(2, checks(PEPPERS))
     write_mark(store, ended)
     assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS)) == 1
     assert read_mark(store) == ended
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x91\xc1", b"\xa1\xff"])
+def test_a_damaged_note_costs_no_start(damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the note on the peppers is damaged, riskd starts as if the store could not be reached, and keeps saying why
+    it does not know which peppers the records have."""
+    store = MemoryStore()
+    assert store.replace([Change(MARK, None, pack(math.inf, damage))])
+    assert first_mark(store, PEPPERS) == Mark(len(PEPPERS) - 2)
+    kept(tmp_path, store, Mark(), PEPPERS[:1])
+    told = [(each.message, vars(each)["fields"]["problems"][0].what) for each in caplog.records]
+    assert {message for message, _ in told} == {"store_failed"}
+    assert all(what.startswith("is damaged: ") for _, what in told)
 
 
 def test_a_start_that_is_refused_does_not_cost_the_peppers() -> None:

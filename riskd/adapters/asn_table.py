@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.core.errors import InvalidGeo, Problem
-from riskd.files import cause
+from riskd.host.files import cause
 from riskd.wording import quantity
 
 USES: Final = ("hosting", "vpn", "relay", "satellite")

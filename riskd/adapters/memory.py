@@ -162,6 +162,9 @@ class NullMeter:
     def limited(self, size: int) -> None:
         """See `Meter`."""
 
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """See `Meter`."""
+
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """See `Meter`."""
 
@@ -175,6 +178,9 @@ class NullMeter:
         """See `Meter`."""
 
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
+        """See `Meter`."""
+
+    def ruled_by(self, rules: Sequence[tuple[str, str, bool]]) -> None:
         """See `Meter`."""
 
     def shadowed(self, domain: str, move: str) -> None:

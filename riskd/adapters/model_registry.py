@@ -24,8 +24,8 @@ from msgspec import Struct
 
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem, Unavailable
-from riskd.files import SHARED, cause, put
-from riskd.locks import exclusive
+from riskd.host.files import SHARED, cause, put
+from riskd.host.locks import exclusive
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from riskd.core.assess import NOTICEABLE, Decision
 from riskd.core.assessment import Assessment
@@ -17,9 +18,11 @@ from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import RESTRICTED
-from riskd.labels import METHODS, OTHER, met
-from riskd.meter_memory import MeterMemory
-from riskd.metrics import METRICS
+from riskd.metrics.labels import METHODS, OTHER, met
+from riskd.metrics.memory import MeterMemory, Note
+from riskd.metrics.metric import RULES
+from riskd.metrics.rule_slots import Rule, RuleSlots
+from riskd.metrics.table import METRICS
 
 COMBINATIONS: Final = 4096
 """Most combinations of absent signals whose slots are cached. Finding them again takes about 1 ms."""
@@ -93,7 +96,10 @@ class PrometheusMeter:
         self._learned = self._places("riskd_learned_units_total")
         self._rolled = self._places("riskd_rollout_assessments_total")
         self._shadowed = self._places("riskd_shadow_assessments_total")
-        self._roles: dict[str, list[list[str]]] = {}
+        self._roles: dict[str, list[tuple[str, ...]]] = {}
+        self._hits = memory.first["riskd_rule_hits_total"]
+        self._note = memory.read_note(worker) or Note()
+        self._rules = RuleSlots(self._slots[self._hits : self._hits + RULES + 1], self._note.rules)
         self._failure = self._named("riskd_failures_total")
         self._failed_at = self._named("riskd_failure_timestamp_seconds")
         self._common = self._named("riskd_store_common_reads_total")
@@ -156,6 +162,8 @@ class PrometheusMeter:
         satisfied = "true" if requirement.satisfied else "false"
         places = [self._assessed[domain, journey, requirement.tier.name, satisfied]]
         places += [self._gap[domain, gap.source, gap.why] for gap in answer.gaps]
+        if decision.hits:
+            places += [self._hits + self._rules.number((domain, hit.rule, hit.shadow)) for hit in decision.hits]
         if decision.withheld is not None:
             places.append(self._withheld[domain, journey, decision.withheld.name])
         if requirement.satisfied and RESTRICTED_METHOD in answer.reasons:
@@ -271,6 +279,11 @@ class PrometheusMeter:
         """The history store may grow to this many bytes. 0: the store itself has no limit."""
         self._set("riskd_store_limit_bytes", (), size)
 
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """The file system of the `store` or the `log` has this size in bytes, of which this much cannot be used."""
+        self._set("riskd_disk_used_bytes", (folder,), used)
+        self._set("riskd_disk_size_bytes", (folder,), size)
+
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """The decision log has this many segments and bytes. `compacted`: when it was last compacted. `asked`: when
         the oldest erasure that is still to be done was asked for. Both are epoch seconds, 0 for never and none."""
@@ -283,9 +296,10 @@ class PrometheusMeter:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (epoch seconds) is in use; 0: none is."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
-    def certificate_expires(self, timestamp: float) -> None:
-        """The certificate that this worker uses from now on expires at `timestamp`, in epoch seconds."""
-        self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
+    def certified(self, begins: float, expires: float) -> None:
+        """The certificate that this worker uses from now on is valid between these times, in epoch seconds."""
+        self._set("riskd_tls_start_timestamp_seconds", (), begins)
+        self._set("riskd_tls_expiry_timestamp_seconds", (), expires)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """The policy in use allows this share of good attempts to be challenged. 0: it sets no budget."""
@@ -293,8 +307,12 @@ class PrometheusMeter:
 
     def installed(self, role: str, release: str, models: Mapping[str, str]) -> None:
         """A release has this role from now on. `models` maps domains to models; empty if no release has the role."""
-        self._roles[role] = [[release, *pair, role] for pair in models.items()]
-        self._memory.write_note(self._worker, json.dumps([row for rows in self._roles.values() for row in rows]))
+        self._roles[role] = [(release, *pair, role) for pair in models.items()]
+        self._tell(releases=tuple(row for rows in self._roles.values() for row in rows))
+
+    def ruled_by(self, rules: Sequence[Rule]) -> None:
+        """These are the rules of the releases that decide: domain, name, whether in shadow."""
+        self._tell(rules=self._rules.assign(rules))
 
     def shadowed(self, domain: str, move: str) -> None:
         """A release in shadow was scored with this result (`move`), or the attempt was dropped."""
@@ -303,6 +321,10 @@ class PrometheusMeter:
     def decided(self, role: str, domain: str, tier: str) -> None:
         """During a rollout: the release with this role answered with this tier."""
         self._add(self._rolled[role, domain, tier])
+
+    def _tell(self, **changes: object) -> None:
+        self._note = replace(self._note, **changes)
+        self._memory.write_note(self._worker, self._note)
 
     def _places(self, name: str) -> _Places:
         metric, first = self._metrics[name], self._memory.first[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,9 +12,10 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from riskd.meter_memory import MeterMemory, Readings
-from riskd.metrics import METRICS
-from riskd.series import Metric
+from riskd.metrics.memory import MeterMemory, Note, Readings
+from riskd.metrics.metric import Metric
+from riskd.metrics.rule_slots import total_hits
+from riskd.metrics.table import METRICS
 
 _Row = tuple[tuple[str, ...], list[float]]
 """Label values, and the value: a histogram has one for each bucket, then its sum."""
@@ -53,10 +53,12 @@ class PrometheusPage(ReadingsPage):
         self._memory = memory
         self._version = version
         self._workers: Sequence[Sequence[float]] = ()
+        self._notes = [Note()] * memory.workers
 
     def render(self, accept: str, readings: Readings) -> tuple[str, bytes]:
         """See `ReadingsPage`."""
         self._workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
+        self._notes = [self._memory.read_note(worker) or known for worker, known in enumerate(self._notes)]
         about: Readings = {
             "riskd_build_info": {(self._version, platform.python_version()): 1.0},
             "riskd_release_info": self._releases(),
@@ -68,15 +70,19 @@ class PrometheusPage(ReadingsPage):
         if metric.merge == "live":
             yield from super()._rows(metric)
             return
-        values = _merged(metric, self._memory.first[metric.name], self._workers)
+        first = self._memory.first[metric.name]
+        if metric.merge == "rules":
+            workers = [slots[first : first + metric.slots] for slots in self._workers]
+            yield from total_hits(workers, [note.rules for note in self._notes])
+            return
+        values = _merged(metric, first, self._workers)
         for number, row in enumerate(metric.rows):
             cells = values[number * metric.width : (number + 1) * metric.width]
             if any(cells) or not metric.sparse:
                 yield row, cells
 
     def _releases(self) -> dict[tuple[str, ...], float]:
-        notes = {self._memory.read_note(worker) for worker in range(self._memory.workers)} - {""}
-        return {tuple(row): 1.0 for note in sorted(notes) for row in json.loads(note)}
+        return {row: 1.0 for note in self._notes for row in note.releases}
 
 
 def _merged(metric: Metric, first: int, workers: Sequence[Sequence[float]]) -> list[float]:

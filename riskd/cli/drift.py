@@ -78,8 +78,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.drift.compare import compare
-    from riskd.offline.drift.log import Source, Span, count
-    from riskd.offline.sources import is_dataset
+    from riskd.offline.drift.log import Selection, Span, count
+    from riskd.offline.logs import is_dataset
 
     settings, registry = opened(args)
     log = log_of(args)
@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:
         for each in against.values():
             loaded(settings.models.trusted_keys, each.bundle)
         span = Span(domains=tuple(against), since=args.since, until=args.until)
-        counted = count(Source(log=log, span=span, workers=args.processes, begin=begin), against)
+        counted = count(Selection(log=log, span=span, workers=args.processes, begin=begin), against)
     left_out = counted.left_out
     drifts = [
         compare(each.reference, counted.bins[domain], each.bundle.name, args.threshold, _origin(other, each))
@@ -121,11 +121,11 @@ def _stated(args: argparse.Namespace, log: str, registry: Registry, begin: Begin
 
     Raises InvalidFile if the log has nothing for a domain that was asked for.
     """
-    from riskd.offline.drift.log import Source, Span, sample
+    from riskd.offline.drift.log import Selection, Span, sample
 
     bundles = _bundles(args, registry)
     span = Span(domains=tuple(bundles), since=args.against_since, until=args.against_until)
-    rows = sample(Source(log=log, span=span, begin=begin))
+    rows = sample(Selection(log=log, span=span, begin=begin))
     _refuse_lacking(args, rows, log)
     return _referred(rows, bundles)
 
@@ -136,7 +136,7 @@ def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Beg
     Raises InvalidFile if there is none for a domain that was asked for, or for any domain.
     """
     from riskd.adapters.model_file import read_reference
-    from riskd.offline.drift.log import Against, Source, Span, middle, sample
+    from riskd.offline.drift.log import Against, Selection, Span, middle, sample
 
     bundles = _bundles(args, registry)
     references = {domain: read_reference(bundle) for domain, bundle in bundles.items()}
@@ -144,7 +144,7 @@ def _expected(args: argparse.Namespace, log: str, registry: Registry, begin: Beg
     silent = tuple(domain for domain in bundles if domain not in known)
     if silent:
         span = Span(domains=silent, until=args.since or args.until)
-        rows = sample(Source(log=log, span=span, begin=begin))
+        rows = sample(Selection(log=log, span=span, begin=begin))
         if not args.since:
             _refuse_lacking(args, {**known, **rows}, log)
         since = args.since or (middle(rows.values()) if rows else 0.0)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from riskd.adapters.model_registry import Registry
     from riskd.core.forest import Forest
-    from riskd.offline.evaluating import Contender, Question
     from riskd.offline.evaluation.document import Evaluation
+    from riskd.offline.models.evaluate import Contender, Question
     from riskd.offline.training.recipe import Training
 
 MISSED = 1
@@ -87,9 +87,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     rows.prepare()
-    from riskd.offline.evaluating import evaluate
     from riskd.offline.evaluation.document import CANDIDATE
     from riskd.offline.evaluation.table import markdown
+    from riskd.offline.models.evaluate import evaluate
 
     if args.out:
         _room(args.out)
@@ -185,7 +185,7 @@ def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training |
 
 
 def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
-    from riskd.offline.evaluating import Contender
+    from riskd.offline.models.evaluate import Contender
 
     samples = tuple([training.sample if training else "" for training in trainings])
     return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
@@ -194,7 +194,7 @@ def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
-    from riskd.offline.evaluating import Question
+    from riskd.offline.models.evaluate import Question
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe
     from riskd.offline.training.split import ages_of
@@ -219,7 +219,7 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     return Question(
         domain=args.domain,
         code=version(),
-        rows=judged.where(early),
+        rows=judged if early.all() else judged.where(early),
         ages=ages[early],
         labels=labels,
         candidate=_contender(args.bundle, forests[0], trainings),

@@ -8,9 +8,9 @@ from typing import Final
 
 from riskd.cli.arguments import add_form
 from riskd.cli.terminal import markdown_table, print_json
-from riskd.metrics import METRICS
-from riskd.series import Metric
-from riskd.shared_signals.counts import METRICS as RECEIVER
+from riskd.metrics.metric import Metric
+from riskd.metrics.table import METRICS
+from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 _INTRODUCTION: Final = """\
 # Metrics
@@ -18,7 +18,7 @@ _INTRODUCTION: Final = """\
 Every instance serves one page for all of its workers, at `/metrics` of `metrics.host` and `metrics.port`, in the
 Prometheus text format and in OpenMetrics. Counters survive the replacement of a worker, and restart with the service.
 Every label has a bounded vocabulary; a value outside it counts as `other`. Series that are 0 are omitted, except those
-of the calls and of `riskd_failures_total`, so that `rate()` sees their first increase. This page is
+of the calls, of rules and of `riskd_failures_total`, so that `rate()` sees their first increase. This page is
 `riskd metrics --markdown`.
 
 """

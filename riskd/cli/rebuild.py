@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import moment
-from riskd.cli.replay import source_of
+from riskd.cli.replay import reader_of
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import bars, print_json, report_unreadable
 from riskd.wording import quantity, second
 
 if TYPE_CHECKING:
     from riskd.rebuild.messages import Summary
-    from riskd.rebuild.run import Report
+    from riskd.rebuild.run import OnProgress
 
 LEFT_OUT: Final = 1
 _MISSED: Final = ("outcomes_of_nothing", "other_pepper", "unreadable")
@@ -59,9 +59,9 @@ def _run(args: argparse.Namespace) -> int:
 
     settings = given(args).settings
     # Erasures are recorded beside the service's own log, wherever the lines come from.
-    source = source_of(args.log or settings.log.dir, given(args, {"log.dir": args.log}).settings)
+    reader = reader_of(args.log or settings.log.dir, given(args, {"log.dir": args.log}).settings)
     with _progress() as report:
-        summary = rebuild(settings, source, args.until, report)
+        summary = rebuild(settings, reader, args.until, report)
     if args.json:
         print_json(summary)
     else:
@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[OnProgress]:
     """On a terminal, a progress line on stderr for each half: the share done, and the time left."""
     from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -16,7 +16,7 @@ from riskd.config import Settings
 
 if TYPE_CHECKING:
     from riskd.offline.buckets import Share
-    from riskd.rebuild.order import Source
+    from riskd.rebuild.order import LogReader
 
 INCOMPLETE = 1
 COUNTED = {
@@ -80,7 +80,7 @@ def _bucket(text: str) -> Share:
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.offline.buckets import MOST, Share
-    from riskd.offline.rerun.run import Plan, run
+    from riskd.offline.replay.run import Plan, run
     from riskd.wiring import open_releases
 
     short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}
@@ -89,14 +89,14 @@ def _run(args: argparse.Namespace) -> int:
     shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
     release = named(open_releases(settings), args.release) if args.release else ""
     plan = Plan(
-        source=source_of(args.log or settings.log.dir, settings),
+        reader=reader_of(args.log or settings.log.dir, settings),
         settings=settings,
         out=args.out,
         release=release,
         named=bool(args.policies or args.models),
     )
     with progress() as begin:
-        counts = run(plan, shares, begin("lines", plan.source.size() * len(shares)))
+        counts = run(plan, shares, begin("lines", plan.reader.size() * len(shares)))
     if args.json:
         reported = {kind: counts[kind] for kind in COUNTED}
         print_json({"out": str(args.out), "counts": reported, "first_unreadable": counts.first})
@@ -109,16 +109,16 @@ def _run(args: argparse.Namespace) -> int:
     return INCOMPLETE if left else 0
 
 
-def source_of(log: str, settings: Settings) -> Source:
-    """The source of lines: the segments of a log, or a dataset. `log.dir` of the settings must be the same
+def reader_of(log: str, settings: Settings) -> LogReader:
+    """The reader of lines: the segments of a log, or a dataset. `log.dir` of the settings must be the same
     directory."""
-    from riskd.offline.sources import is_dataset
+    from riskd.offline.logs import is_dataset
 
     if not is_dataset(log):
-        from riskd.rebuild.order import LogSource
+        from riskd.rebuild.order import SegmentReader
 
-        return LogSource(settings)
+        return SegmentReader(settings)
     require("pyarrow", "a dataset is Parquet files")
-    from riskd.offline.dataset.reading import DatasetSource
+    from riskd.offline.dataset.reading import DatasetReader
 
-    return DatasetSource(log)
+    return DatasetReader(log)

@@ -24,9 +24,9 @@ from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument
-    from riskd.offline.outcomes import LabelSource
+    from riskd.offline.labels import LabelSource
+    from riskd.offline.logs import Log
     from riskd.offline.rows import Rows
-    from riskd.offline.sources import Log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,26 +89,22 @@ def read(
     logs: Sequence[Path], truth: Path | None, wanted: LabelSource | None, domain: str, begin: Begin
 ) -> tuple[list[Rows], list[str], LabelSource]:
     """The rows of each log, the logs' names, and where the labels come from. Raises InvalidFile."""
-    from riskd.offline.sources import labels_of, log_at
+    from riskd.offline.logs import labels_of, log_at
 
-    sources = [log_at(path, truth) for path in logs]
-    labels = labels_of(sources, wanted)
-    done = begin("reading", len(sources))
-    rows = []
-    for each in sources:
-        rows.append(_read(each, domain, labels))
-        done(1)
-    return rows, [each.name for each in sources], labels
+    found = [log_at(path, truth) for path in logs]
+    labels = labels_of(found, wanted)
+    rows = [_read(each, domain, labels, begin) for each in found]
+    return rows, [each.name for each in found], labels
 
 
-def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
+def _read(log: Log, domain: str, labels: LabelSource, begin: Begin) -> Rows:
     """The rows of a log's segments, or of its dataset."""
     from riskd.counts import Counts
-    from riskd.offline.sources import is_dataset, read_log
+    from riskd.offline.logs import is_dataset, read_log
 
     counts = Counts()
     if not is_dataset(str(log.directory)):
-        rows = read_log(log, domain, labels, counts)
+        rows = read_log(log, domain, labels, counts, begin)
         report_unreadable(counts["unreadable"], counts.first)
         return rows
     require("pyarrow", "a dataset is Parquet files")
@@ -116,7 +112,7 @@ def _read(log: Log, domain: str, labels: LabelSource) -> Rows:
     from riskd.offline.dataset.target import Target
 
     wanted = Wanted(domain=domain, truth=log.truth, by_truth=labels == "truth")
-    rows = read_rows(Target.open(str(log.directory)), wanted, counts=counts)
+    rows = read_rows(Target.open(str(log.directory)), wanted, counts=counts, begin=begin)
     if not len(rows):
         what = f"has no assessment of domain {domain} with the features of this version of riskd"
         remedy = "name another log; `riskd replay` converts a log of another version"

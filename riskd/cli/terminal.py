@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 import msgspec
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.files import SHARED, cause, put
+from riskd.host.files import SHARED, cause, put
 from riskd.progress import Begin, Progress
 from riskd.wording import quantity
 

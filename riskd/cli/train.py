@@ -102,7 +102,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     rows.prepare()
-    from riskd.offline.sources import digest
+    from riskd.offline.logs import digest
     from riskd.offline.training.bundle import Origin, save
     from riskd.offline.training.train import train
 
@@ -127,14 +127,14 @@ def _run(args: argparse.Namespace) -> int:
             code=version(),
             created=date(time.time()),
         )
-        report = save(args.out, trained, recipe, origin)
+        report = save(args.out, trained, recipe, origin, begin)
     _print(report, as_json=args.json)
     return 0
 
 
 def _refuse_unknown(recipe: Recipe, parts: Sequence[Rows]) -> None:
     """Refuse to leave out or weigh a class of attack that no row has: a misspelt name, or a log without classes."""
-    from riskd.offline.sources import attacks_of
+    from riskd.offline.logs import attacks_of
 
     known = sorted({name for part in parts for name in attacks_of(part)})
     remedy = f"one of {', '.join(known)}" if known else "only logs with a truth, and data sets, have classes of attack"

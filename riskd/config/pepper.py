@@ -15,8 +15,8 @@ from typing import Final
 from riskd.config.settings import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.pseudonym import PEPPER_BYTES
-from riskd.files import put
-from riskd.locks import exclusive
+from riskd.host.files import put
+from riskd.host.locks import exclusive
 
 PEPPER_MOST: Final = 64
 """Longest key of BLAKE2b (RFC 7693)."""

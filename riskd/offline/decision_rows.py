@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of
+from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of, size, size_of
 from riskd.core.bounds import Id, Moment, Pseudonym
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.core.vocabulary import Domain, Journey, Outcome
 from riskd.counts import Counts
-from riskd.offline.labels import label
+from riskd.offline.columns import Ids, Vectors, labels_of, order_of, truth_of
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
-from riskd.offline.truth import truths
+from riskd.progress import Begin, ignore_progress
 
 _CHUNK: Final = 4096
 
@@ -64,24 +63,24 @@ def read_rows(
     truth: Path | None = None,
     by_truth: bool = False,
     counts: Counts | None = None,
+    begin: Begin = ignore_progress,
 ) -> Rows:
     """The rows of a decision log, sorted by time and id.
 
-    Labels follow `labels.label` from the outcomes; with `by_truth` they come from the truth, and are known at once.
-    `counts` counts unreadable lines. Takes about 700 bytes of memory per row. Raises InvalidFile for a directory
-    without segments, vectors of another feature schema, or a truth that lacks an assessment.
+    Labels follow `columns.labelled` from the outcomes; with `by_truth` they come from the truth, and are known at once.
+    `counts` counts unreadable lines. Progress is in bytes. Besides the result, it needs memory for the outcomes. Raises
+    InvalidFile for a directory without segments, vectors of another feature schema, or a truth that lacks an
+    assessment.
     """
     counts = Counts() if counts is None else counts
-    columns = _Columns()
-    outcomes: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for path in segments_of(directory):
+    columns, paths = _Columns(), segments_of(directory)
+    done = begin("reading", size(paths))
+    for path in paths:
         for record in _records(path, counts):
-            if isinstance(record, _Assessed):
-                if record.domain == domain:
-                    columns.add(record, path)
-            elif isinstance(record, _Outcome) and record.domain == domain:
-                outcomes[record.assessment_id].append((record.time, record.kind))
-    return columns.rows(outcomes, truth, by_truth=by_truth)
+            if isinstance(record, _Assessed | _Outcome) and record.domain == domain:
+                columns.add(record, path)
+        done(size_of(path))
+    return columns.rows(truth, by_truth=by_truth)
 
 
 def _records(path: Path, counts: Counts) -> Iterator[_Line]:
@@ -95,58 +94,98 @@ def _records(path: Path, counts: Counts) -> Iterator[_Line]:
             yield record
 
 
+class _About(Struct, frozen=True):
+    """Columns of some assessments, besides their vectors."""
+
+    ids: Ids
+    times: NDArray[np.float64]
+    subjects: NDArray[np.bytes_]
+    journeys: NDArray[np.str_]
+
+
+class _Told(Struct, frozen=True):
+    """Columns of some outcomes."""
+
+    ids: Ids
+    times: NDArray[np.float64]
+    kinds: NDArray[np.str_]
+
+
 class _Columns:
     """Collects rows while they are read."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, float, str]] = {}
-        self._waiting: list[tuple[float | None, ...]] = []
-        self._chunks: list[NDArray[np.float64]] = []
+        self._assessed: list[_Assessed] = []
+        self._outcomes: list[_Outcome] = []
+        self._abouts = [_about(())]
+        self._told = [_told(())]
+        self._vectors = Vectors(len(NAMES))
 
-    def add(self, record: _Assessed, path: Path) -> None:
-        """Add one assessment; a line that was written twice counts once."""
-        if len(record.vector) != len(NAMES):
+    def add(self, record: _Assessed | _Outcome, path: Path) -> None:
+        """Add one line."""
+        if isinstance(record, _Outcome):
+            self._outcomes.append(record)
+        elif len(record.vector) == len(NAMES):
+            self._assessed.append(record)
+        else:
             what = f"has vectors of {len(record.vector)} features; this version of riskd has {len(NAMES)}"
             remedy = "`riskd replay LOG --out DIR` makes a log with the features of this version"
             raise InvalidFile([Problem(str(path), what, remedy)])
-        if record.id in self._seen:
-            return
-        self._seen[record.id] = record.subject, record.time, record.journey
-        self._waiting.append(record.vector)
-        if len(self._waiting) == _CHUNK:
+        if max(len(self._assessed), len(self._outcomes)) == _CHUNK:
             self._pack()
 
-    def rows(self, outcomes: Mapping[str, list[tuple[float, str]]], truth: Path | None, *, by_truth: bool) -> Rows:
-        """All rows, labelled and sorted."""
+    def rows(self, truth: Path | None, *, by_truth: bool) -> Rows:
+        """All rows, labelled and sorted; a line that was written twice counts once."""
         self._pack()
-        known = truths(truth, list(self._seen))
-        columns = list(self._seen.values())
+        about = _About(*_joined(self._abouts))
+        order = order_of(about.ids, about.times)
+        ids, times = about.ids[order], about.times[order]
+        attacks, segments = truth_of(truth, ids)
         if by_truth:
-            labels = [
-                (GOOD if each.attack == HONEST else FRAUD, time)
-                for each, (_, time, _) in zip(known, columns, strict=True)
-            ]
+            labels, known = np.where(attacks == HONEST, GOOD, FRAUD).astype(np.int8), times.copy()
         else:
-            labels = [label(outcomes.get(each, ())) for each in self._seen]
-        unsorted = Rows(
+            labels, known = labels_of(ids, *_joined(self._told))
+        return Rows(
             names=NAMES,
-            ids=_text(list(self._seen)),
-            subjects=_text([subject for subject, _, _ in columns]),
-            times=np.array([time for _, time, _ in columns], dtype=np.float64),
-            journeys=_text([journey for _, _, journey in columns]),
-            vectors=np.concatenate([np.empty((0, len(NAMES))), *self._chunks]),
-            labels=np.array([value for value, _ in labels], dtype=np.int8),
-            known=np.array([since for _, since in labels], dtype=np.float64),
-            attacks=_text([each.attack for each in known]),
-            segments=_text([" ".join(each.segments) for each in known]),
+            ids=ids.astype(np.str_),
+            subjects=about.subjects[order].astype(np.str_),
+            times=times,
+            journeys=about.journeys[order],
+            vectors=self._vectors.taken(order),
+            labels=labels,
+            known=known,
+            attacks=attacks,
+            segments=segments,
         )
-        return unsorted.where(np.lexsort((unsorted.ids, unsorted.times)))
 
     def _pack(self) -> None:
-        if self._waiting:
-            self._chunks.append(np.array(self._waiting, dtype=np.float64))
-            self._waiting.clear()
+        self._abouts.append(_about(self._assessed))
+        self._told.append(_told(self._outcomes))
+        if self._assessed:
+            self._vectors.extend(np.array([one.vector for one in self._assessed], dtype=np.float64))
+        self._assessed.clear()
+        self._outcomes.clear()
 
 
-def _text(values: list[str]) -> NDArray[np.str_]:
-    return np.array(values, dtype=np.str_)
+def _joined(parts: list[_About] | list[_Told]) -> Iterator[NDArray[Any]]:
+    """Each column of all parts, which are then forgotten."""
+    columns = list(zip(*[structs.astuple(part) for part in parts], strict=True))
+    parts.clear()
+    return map(np.concatenate, columns)
+
+
+def _about(lines: Sequence[_Assessed]) -> _About:
+    return _About(
+        ids=np.array([one.id for one in lines], dtype="S32"),
+        times=np.array([one.time for one in lines], dtype=np.float64),
+        subjects=np.array([one.subject for one in lines], dtype="S34"),
+        journeys=np.array([one.journey for one in lines], dtype="U14"),
+    )
+
+
+def _told(lines: Sequence[_Outcome]) -> _Told:
+    return _Told(
+        ids=np.array([one.assessment_id for one in lines], dtype="S32"),
+        times=np.array([one.time for one in lines], dtype=np.float64),
+        kinds=np.array([one.kind for one in lines], dtype=np.str_),
+    )

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.files import DRAFTS, drafting, place
+from riskd.host.files import DRAFTS, drafting, place
 
 
 @contextmanager

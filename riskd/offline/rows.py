@@ -10,10 +10,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from riskd.core.forest import Forest
+
 UNKNOWN, GOOD, FRAUD = -1, 0, 1
 """Labels of a row."""
 HONEST: Final = ""
 """The class of attack of a row that is not an attack, or not known to be one."""
+_CHUNK: Final = 4096
 
 
 class Rows(Struct, frozen=True, kw_only=True):
@@ -47,8 +50,8 @@ class Rows(Struct, frozen=True, kw_only=True):
     def __len__(self) -> int:
         return len(self.times)
 
-    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Rows:
-        """The rows that a mask or an array of positions selects."""
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Rows:
+        """The rows that a mask, an array of positions or a slice selects. Those of a slice are not copied."""
         columns = (name for name in self.__struct_fields__ if name != "names")
         return Rows(names=self.names, **{name: getattr(self, name)[chosen] for name in columns})
 
@@ -63,6 +66,15 @@ class Rows(Struct, frozen=True, kw_only=True):
                 "\n".join(values.tolist()).encode() if values.dtype.kind == "U" else np.ascontiguousarray(values).data
             )
         return hasher.hexdigest()
+
+
+def scores_of(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The log-odds and the probability of each vector, shape (rows, 2)."""
+    scores = np.empty((len(vectors), 2))
+    for at in range(0, len(vectors), _CHUNK):  # as Python floats, a vector takes four times as much memory
+        chunk = vectors[at : at + _CHUNK].tolist()
+        scores[at : at + _CHUNK] = [forest.score(vector) for vector in chunk]
+    return scores
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from riskd.adapters.decision_log import readable, size, size_of
-from riskd.background import start_thread
 from riskd.core.errors import InvalidFile, Problem
+from riskd.host.background import start_thread
 from riskd.progress import Progress
 
 Part = TypeVar("Part")

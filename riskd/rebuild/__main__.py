@@ -12,7 +12,7 @@ from typing import Final
 
 from riskd.core.errors import RiskdError
 from riskd.rebuild.messages import Ended, Message, Progress, Refused, line, unpacked
-from riskd.rebuild.order import LogSource
+from riskd.rebuild.order import SegmentReader
 from riskd.rebuild.run import rebuild
 
 NICE: Final = 10
@@ -43,7 +43,7 @@ def main(parent: int) -> None:
             _send(Progress(half, done, total))
 
     try:
-        _send(Ended(rebuild(settings, LogSource(settings), None, report)))
+        _send(Ended(rebuild(settings, SegmentReader(settings), None, report)))
     except RiskdError as error:
         _send(Refused(tuple(error.problems)))
 

@@ -30,11 +30,11 @@ LOOKAHEAD: Final = 3
 """Number of following lines whose median time a line is compared with."""
 
 
-class Source(Protocol):
+class LogReader(Protocol):
     """A log to replay. It is pickled to other processes."""
 
     def size(self) -> int:
-        """The size of the log, in the source's own unit. Raises InvalidFile if there is nothing."""
+        """The size of the log, in the reader's own unit. Raises InvalidFile if there is nothing."""
         ...
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
@@ -45,8 +45,8 @@ class Source(Protocol):
         ...
 
 
-class LogSource(Struct, frozen=True):
-    """A `Source` that reads the segments in the setting `log.dir`."""
+class SegmentReader(Struct, frozen=True):
+    """A `LogReader` that reads the segments in the setting `log.dir`."""
 
     settings: Settings
 
@@ -55,7 +55,7 @@ class LogSource(Struct, frozen=True):
         return size(segments_of(Path(self.settings.log.dir)))
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
-        """See `Source`."""
+        """See `LogReader`."""
         return in_order(open_archive(self.settings), segments_of(Path(self.settings.log.dir)), counts, progress)
 
 

@@ -19,8 +19,8 @@ from typing import Final
 from msgspec.structs import asdict
 
 from riskd.adapters.lmdb_store import due_until
-from riskd.background import every
 from riskd.config import Settings
+from riskd.host.background import every
 from riskd.rebuild.messages import DECODER, Ended, Message, Progress, Refused, packed
 
 LOOK_SECONDS: Final = 0.5

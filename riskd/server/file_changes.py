@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from riskd.files import visible
+from riskd.host.files import visible
 
 MAX_FILES: Final = 4096
 """Most files that are polled."""

@@ -16,7 +16,7 @@ import traceback
 from types import TracebackType
 from typing import Final
 
-from riskd.background import LOGGER
+from riskd.host.background import LOGGER
 
 _SHIFT: Final = 1000
 _OURS: Final = ("riskd", "__main__")

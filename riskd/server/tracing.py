@@ -25,9 +25,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
 from riskd.adapters.prometheus_meter import PrometheusMeter
-from riskd.background import start_thread
 from riskd.core.errors import RiskdError
-from riskd.meter_memory import MeterMemory
+from riskd.host.background import start_thread
+from riskd.metrics.memory import MeterMemory
 from riskd.ports import Meter
 
 QUEUE: Final = 2048

@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from riskd.adapters.prometheus_page import ReadingsPage
 from riskd.core.attempt import SecurityEvent
-from riskd.listener import Listener, Reply, monitoring
-from riskd.shared_signals.counts import METRICS, Counts
+from riskd.host.listener import Listener, Reply, monitoring
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
+from riskd.shared_signals.metrics import METRICS, Meter
 from riskd.shared_signals.poll import Poller
-from riskd.shared_signals.push import BODY_BYTES, PLACES, SECONDS, Pushes
+from riskd.shared_signals.push import BODY_BYTES, CONNECTIONS, SECONDS, Pushes
 from riskd.shared_signals.stream import Poll, Push, Stream
 from riskd.shared_signals.web import Web
 
@@ -29,7 +29,7 @@ _LOOK_SECONDS: Final = 1.0
 """Between two checks that every thread is alive."""
 _STOP_SECONDS: Final = 10.0
 """How long to wait for the threads to end. A thread that is still connecting to its transmitter is abandoned."""
-_PAGE_PLACES: Final = 4
+_PAGE_CONNECTIONS: Final = 4
 _PAGE_SECONDS: Final = 5.0
 
 
@@ -44,8 +44,8 @@ class Receiver:
     """Receives the streams of a file. `send` reports an event to riskd; see `Desk`."""
 
     def __init__(self, streams: Sequence[Stream], send: Callable[[SecurityEvent], None]) -> None:
-        self.counts = Counts(streams)
-        desks = [Desk(each, Keys(each, Web(each.ca_file)), send, self.counts) for each in streams]
+        self.meter = Meter(streams)
+        desks = [Desk(each, Keys(each, Web(each.ca_file)), send, self.meter) for each in streams]
         self._pollers = [Poller(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Poll)]
         self._pushed = [(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Push)]
 
@@ -71,7 +71,7 @@ class Receiver:
                     pushes.port,
                     Pushes(self._pushed).reply,
                     setting="--push-port",
-                    places=PLACES,
+                    connections=CONNECTIONS,
                     seconds=SECONDS,
                     body_bytes=BODY_BYTES,
                     tls=tls,
@@ -99,9 +99,11 @@ class Receiver:
     def _page(self, at: Address) -> Listener:
         page = ReadingsPage(METRICS)
         reply = monitoring(
-            lambda accept: page.render(accept, self.counts.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
+            lambda accept: page.render(accept, self.meter.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
         )
-        return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
+        return Listener(
+            at.host, at.port, reply, setting="--metrics-port", connections=_PAGE_CONNECTIONS, seconds=_PAGE_SECONDS
+        )
 
 
 @contextmanager

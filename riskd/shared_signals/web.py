@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from riskd.background import log_no_thread
 from riskd.config import is_loopback
+from riskd.host.background import log_no_thread
 from riskd.shared_signals.stream import TRANSMITTER, Away
 
 ANSWER_BYTES: Final = 4 << 20

@@ -30,7 +30,7 @@ from riskd.adapters.decision_log.files import finished, read_segment
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from tests.decision_log import read_segments
 from tests.faults.disks import largest_file
 
@@ -88,7 +88,7 @@ from pathlib import Path
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 log = FileDecisionLog(Path(sys.argv[1]), 0, PrometheusMeter(MeterMemory(1), 0), Bounds(segment_bytes=4096))
 for n in itertools.count():
     if log.append(b'{"n":%d}' % n):
@@ -313,13 +313,14 @@ def test_every_segment_is_synced_and_a_failed_sync_counted(tmp_path: Path, monke
     assert re.search(rb'riskd_failures_total{part="decision_log_sync"} [1-9]', page)
 
 
-def test_slow_write_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bound", "slow"), [(-1.0, b"1.0"), (60.0, b"0.0")])
+def test_slow_write_is_counted(tmp_path: Path, bound: float, slow: bytes) -> None:
     """A write slower than the bound is counted, but still succeeds."""
     memory = MeterMemory(1)
-    with closing(opened(tmp_path, Bounds(slow_seconds=-1.0), PrometheusMeter(memory, 0))) as log:
+    with closing(opened(tmp_path, Bounds(slow_seconds=bound), PrometheusMeter(memory, 0))) as log:
         assert log.append(b"slow")
     _, page = PrometheusPage(memory, "1").render("", {})
-    assert b'riskd_failures_total{part="decision_log_slow"} 1.0' in page
+    assert b'riskd_failures_total{part="decision_log_slow"} %b' % slow in page
     assert b'riskd_failures_total{part="decision_log"} 0.0' in page
 
 

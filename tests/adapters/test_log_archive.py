@@ -26,12 +26,13 @@ from riskd.adapters.decision_log import (
     FileDecisionLog,
     FileLogArchive,
     archive,
+    rewriting,
 )
 from riskd.adapters.decision_log.files import PACKED, finished, segments
 from riskd.adapters.decision_log.rewriting import rewrite
 from riskd.adapters.memory import NullMeter
 from riskd.core.errors import Unavailable
-from riskd.locks import exclusive
+from riskd.host.locks import exclusive
 from tests.decision_log import read_segments
 
 ANNE, BERT = b"anneanneanneanne", b"bertbertbertbert"
@@ -394,11 +395,12 @@ def test_a_truncated_packed_segment_is_reported(desk: Desk) -> None:
     assert desk.pending() == 1
 
 
-def test_invalid_lines_are_removed_on_rewriting(desk: Desk) -> None:
+@pytest.mark.parametrize("torn", [line(ANNE, 3)[:40], line(BERT, 3)], ids=["torn", "without newline"])
+def test_invalid_lines_are_removed_on_rewriting(desk: Desk, torn: bytes) -> None:
     """Lines that are no records are removed when their segment is rewritten, since they could be anybody's."""
     desk.written(line(ANNE, 1), line(BERT, 2))
     with segments(desk.directory)[0].open("ab") as segment:
-        segment.write(b'\0\0\n{"id":"\xff"}\n' + line(ANNE, 3)[:40])
+        segment.write(b'\0\0\n{"id":"\xff"}\n' + torn)
     desk.archive.forget([ANNE])
 
     assert desk.compact() == Compacted(1, 4, 0)
@@ -427,9 +429,10 @@ def test_the_erased_leave_a_copy_too(desk: Desk) -> None:
     assert gzip.decompress(copy.read_bytes()) == segment.read_bytes() == line(BERT, 2) + b"\n"
 
 
-def test_the_draft_of_a_killed_compaction_is_replaced(desk: Desk) -> None:
+@pytest.mark.parametrize("left", [[line(BERT, 2)], []], ids=["rewritten", "deleted"])
+def test_the_draft_of_a_killed_compaction_is_replaced(desk: Desk, left: list[bytes]) -> None:
     """The next compaction replaces a draft that a killed one left."""
-    desk.written(line(ANNE, 1), line(BERT, 2))
+    desk.written(line(ANNE, 1), *left)
     draft = segments(desk.directory)[0].with_suffix(".draft")
     draft.write_bytes(b"half")
     os.utime(draft, (desk.now, desk.now))
@@ -437,7 +440,7 @@ def test_the_draft_of_a_killed_compaction_is_replaced(desk: Desk) -> None:
 
     desk.compact()
 
-    assert list(read_segments(desk.directory)) == [line(BERT, 2)]
+    assert list(read_segments(desk.directory)) == left
     assert not list(desk.directory.glob("*.draft"))
 
 
@@ -502,6 +505,22 @@ def test_a_stopped_compaction_is_continued_by_the_next(desk: Desk) -> None:
     assert desk.archive.compact({}, stop) == Compacted(0, 0, 1)
     assert desk.pending() == 1
     assert desk.compact() == Compacted(1, 1, 0)
+
+
+def test_compaction_leaves_the_disk_and_the_processor_to_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compaction waits as often and as long as its rate demands."""
+    monkeypatch.setattr(rewriting, "BURST", 1000)
+    waited: list[float] = []
+
+    class Stop(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return False
+
+    desk.written(*[line(BERT, number) for number in range(100)])
+    (path,) = segments(desk.directory)
+    assert rewrite(path, [], {"workforce"}, Stop()) == 0
+    assert sum(waited) == pytest.approx(path.stat().st_size / rewriting.RATE, rel=0.1)
 
 
 KILLED = """

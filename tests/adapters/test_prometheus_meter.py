@@ -19,15 +19,16 @@ from riskd.adapters.prometheus_meter import COMBINATIONS, PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
 from riskd.core.assess import NOTICEABLE, Decision, assess
+from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.context import SOURCES, Context, Missing
 from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import Tier
-from riskd.labels import CODES, OTHER
-from riskd.meter_memory import MeterMemory, Readings
-from riskd.metrics import METRICS
+from riskd.metrics.labels import CODES, OTHER
+from riskd.metrics.memory import MeterMemory, Note, Readings
+from riskd.metrics.table import METRICS
 from riskd.wiring import load_release
 from tests.core.builders import NOW, keys_of, settled, sign_in
 
@@ -112,6 +113,7 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     meter.failed("store")
     meter.stored(7, 4096)
     meter.limited(65536)
+    meter.disk("log", 70, 100)
     meter.logged(3, 900, 1.6e9, 1.5e9)
     meter.geo_built("city", 1.7e9)
     meter.installed("active", "r1", {"customer": "starter", "machine": "m2"})
@@ -139,6 +141,8 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     assert value(found, "riskd_store_common_reads_total", source="store") == 2
     assert value(found, "riskd_store_records") == 7
     assert value(found, "riskd_store_limit_bytes") == 65536
+    assert value(found, "riskd_disk_used_bytes", folder="log") == 70
+    assert value(found, "riskd_disk_size_bytes", folder="log") == 100
     assert value(found, "riskd_log_segments") == 3
     assert value(found, "riskd_log_bytes") == 900
     assert value(found, "riskd_log_compacted_timestamp_seconds") == 1.6e9
@@ -180,6 +184,23 @@ def test_an_answer_changes_these_metrics() -> None:
     assert value(found, "riskd_restricted_total", **payment, where="assessment") == 1
     counted = {dict(labels)["cause"] for (name, labels), n in found.items() if n and name == "riskd_causes_total"}
     assert counted == {"history", "rule", "decision_log"}
+
+
+def test_a_hit_counts_for_its_rule() -> None:
+    """Each rule that hits is counted, apart in shadow; a rule of a release that decides is shown before it ever hits,
+    and counts continue in the worker's successor."""
+    memory = MeterMemory(2)
+    attempt = sign_in()
+    context, decision = _DECIDED
+    hits = (Hit("tor", Tier.STEP_UP, "ANONYMIZER"), Hit("next", Tier.DENY, "NEXT", shadow=True))
+    for worker in (0, 1, 1):
+        meter = PrometheusMeter(memory, worker)
+        meter.ruled_by([("customer", "tor", False), ("customer", "next", True), ("machine", "tor", False)])
+        meter.assessed(attempt, context.missing, replace(decision, hits=hits), decision.assessment, NOW)
+    found = samples(memory)
+    for labels, n in (("customer tor false", 3), ("customer next true", 3), ("machine tor false", 0)):
+        domain, rule, shadow = labels.split()
+        assert value(found, "riskd_rule_hits_total", domain=domain, rule=rule, shadow=shadow) == n
 
 
 def test_a_repeated_outcome_counts_once() -> None:
@@ -277,7 +298,7 @@ def test_the_cache_of_combinations_is_bounded() -> None:
 def test_memory_and_series_are_bounded() -> None:
     """The size of a worker's memory and of the page is fixed before the first request."""
     memory = MeterMemory(1)
-    series = sum(metric.width * len(metric.rows) for metric in METRICS if metric.merge != "live")
+    series = sum(metric.slots for metric in METRICS)
     assert len(memory.slots(0)) == series
     assert series * 8 < 128 << 10
     memory.slots(0)[:] = array("d", [1.0]) * series
@@ -378,12 +399,13 @@ def test_threads_lose_nothing() -> None:
 def test_half_a_note_is_no_note() -> None:
     """A note that is being written or is too long is never shown in part."""
     memory = MeterMemory(1)
-    memory.write_note(0, '[["r1", "customer", "starter"]]')
+    memory.write_note(0, Note((("r1", "customer", "starter"),)))
     memory._memory[memory._note(0) + 12] ^= 1
-    assert memory.read_note(0) == ""
-    memory.write_note(0, "r2")
-    memory.write_note(0, "x" * 10_000)
-    assert memory.read_note(0) == "r2"
+    assert memory.read_note(0) is None
+    second = Note((("r2", "customer", "starter"),))
+    memory.write_note(0, second)
+    memory.write_note(0, Note((("x" * 70_000,),)))
+    assert memory.read_note(0) == second
 
 
 def test_openmetrics_on_request() -> None:

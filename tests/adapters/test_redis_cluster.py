@@ -8,9 +8,9 @@ import socket
 import socketserver
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain, islice, repeat
 from pathlib import Path
 from threading import Event, Thread
 
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.server import PAUSE
-from riskd.adapters.redis_store.servers import ENOUGH, Answers
+from riskd.adapters.redis_store.servers import ENOUGH, REDIRECTIONS, Answers
 from riskd.adapters.rekeying import move as move_record
 from riskd.adapters.rekeying import move_all
 from riskd.core.errors import Problem, Unavailable
@@ -377,6 +377,27 @@ def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
     store.close()
 
 
+def test_a_slot_that_keeps_moving_is_followed_for_a_while() -> None:
+    """A call follows so many redirections and no more, and fails only if it is refused then, too."""
+    with redirecting(REDIRECTIONS) as store:
+        assert store.load([b"someone.P"]) == [b"."]
+    with redirecting(REDIRECTIONS + 1) as store, pytest.raises(Unavailable, match="the slot kept moving"):
+        store.load([b"someone.P"])
+
+
+@contextmanager
+def redirecting(times: int) -> Iterator[RedisStore]:
+    """A store on a node that redirects so many reads, to itself, before it answers one."""
+
+    def replies(port: int) -> dict[bytes, Iterator[bytes]]:
+        slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port
+        moved = b"-MOVED 0 127.0.0.1:%d\r\n" % port
+        return {b"CLUSTER": repeat(slots), b"HMGET": chain([moved] * times, repeat(b"*1\r\n$1\r\n.\r\n"))}
+
+    with scripted(replies) as address, closing(RedisStore([address], Access())) as store:
+        yield store
+
+
 @pytest.mark.slow
 def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
     """Places of a dead master are answered for within the deadline, and return with everything that had reached the
@@ -401,8 +422,8 @@ def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: Redis
     found = counts(store, theirs)
     assert all(found[place] >= acknowledged[place] for place in theirs)
 
-    with isolated(slots) as node:
-        outdated = RedisStore([node, nodes[1].address], Access())
+    with scripted(lambda _: {b"CLUSTER": repeat(slots)}) as isolated:
+        outdated = RedisStore([isolated, nodes[1].address], Access())
         until(lambda: works(outdated, theirs[0]), 5.0)
         outdated.close()
 
@@ -416,22 +437,24 @@ def answered_map(node: RedisServer) -> bytes:
 
 
 @contextmanager
-def isolated(slots: bytes) -> Iterator[Address]:
-    """A node that its cluster cannot reach: it answers clients, and still has the slots as they were."""
-    hello = b"*4\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n"
+def scripted(replies: Callable[[int], Mapping[bytes, Iterator[bytes]]]) -> Iterator[Address]:
+    """A node of a cluster that does nothing. `replies`: those to each command, by the node's port."""
+    hello, done = repeat(b"*4\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n"), repeat(b"+OK\r\n")
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            reader = hiredis.Reader()
+            reader, answers = hiredis.Reader(), {b"HELLO": hello, **given}
             while received := self.request.recv(65_536):
                 reader.feed(received)
                 while words := reader.gets():
-                    self.request.sendall({b"HELLO": hello, b"CLUSTER": slots}.get(words[0], b"+OK\r\n"))
+                    self.request.sendall(next(answers.get(words[0], done)))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield Address("127.0.0.1", server.server_address[1])
+        port = server.server_address[1]
+        given = replies(port)
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield Address("127.0.0.1", port)
         server.shutdown()
 
 

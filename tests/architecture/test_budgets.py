@@ -18,7 +18,7 @@ CORE = [path for path in MODULES if path.is_relative_to(ROOT / "riskd/core")]
 BROAD_EXCEPT = {
     "riskd/server/calls/boundary.py",  # the RPC boundary: an error of ours becomes INTERNAL and is counted
     "riskd/server/calls/streaming.py",  # the same for each attempt of a stream
-    "riskd/background.py",  # background work: one failure must not end the thread
+    "riskd/host/background.py",  # background work: one failure must not end the thread
 }
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "lib", "manager", "misc", "shared", "util", "utils"}
 IMPURE_BUILTINS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}

@@ -41,4 +41,4 @@ def test_the_count_is_per_assessment(cost: Cost) -> None:
     half = count(counted=COUNTED // 2)
 
     assert half.calls == pytest.approx(cost.calls, rel=2 * TOLERANCE)
-    assert half.modules["riskd/engine.py"] > 0
+    assert half.modules["riskd/engine/engine.py"] > 0

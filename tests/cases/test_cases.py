@@ -17,7 +17,7 @@ from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, SecurityEvent
 from riskd.engine import Engine
-from riskd.reports import Recorded
+from riskd.engine.reported import Recorded
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.translate import Answers, request
 from riskd.wiring import load_release

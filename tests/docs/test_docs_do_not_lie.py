@@ -21,9 +21,9 @@ from riskd.core.context import SOURCES
 from riskd.core.decide import LEARNING, RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.requirement import Tier
-from riskd.metrics import METRICS
+from riskd.metrics.table import METRICS
 from riskd.server.faults import FAULTS
-from riskd.shared_signals.counts import METRICS as RECEIVER
+from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("models/**/*.md")])

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from riskd.shared_signals import desk, receiver, stream
-from riskd.shared_signals.counts import METRICS
 from riskd.shared_signals.event_types import EVENTS, SSF
 from riskd.shared_signals.intake import NOT_USED
 from riskd.shared_signals.keys import KINDS
+from riskd.shared_signals.metrics import METRICS
 from riskd.shared_signals.stream import FORMATS
 from riskd.shared_signals.streams_file import STREAM_KEYS, read_streams
 

@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from riskd.config import load
+from riskd.core.errors import InvalidSettings
 from riskd.core.requirement import Tier
+from riskd.wiring import open_engine
 from tests.e2e.service import PATIENCE, ROOT, environment
 
 UNWANTED = ("grpc", "redis", "sklearn", "scipy", "pandas", "prometheus_client", "riskd._proto")
@@ -37,3 +42,15 @@ def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
     tier, loaded = done.stdout.splitlines()
     assert tier in Tier.__members__
     assert loaded == "[]"
+
+
+def test_a_start_that_was_refused_can_be_tried_again(tmp_path: Path) -> None:
+    """A refused start leaves nothing open: in the same process, the next one begins once the mistake is mended."""
+    settings = load(None, {}, {"state.dir": str(tmp_path)})
+    log = Path(settings.log.dir)
+    log.write_text("in the way")
+    with pytest.raises(InvalidSettings, match=r"log\.dir"), open_engine(settings):
+        pass
+    log.unlink()
+    with open_engine(settings):
+        pass

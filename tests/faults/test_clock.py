@@ -9,10 +9,10 @@ import pytest
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.memory import MemoryStore, NullMeter
-from riskd.clock import CLOCK_REST
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
+from riskd.host.clock import CLOCK_REST
 from riskd.housekeeping import Sweeper
 from riskd.ports import HistoryStore
 from tests.bench import LOGIN, Bench, release, store

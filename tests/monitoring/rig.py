@@ -40,6 +40,7 @@ SECONDS: Final = 40.0
 """Seconds of load: a worker reports on its decision log every half minute."""
 CUSTOMERS: Final = 1100
 """Customers assessed in batches first: drift needs a thousand rows."""
+IN_SHADOW: Final = "name: new, when: score < 0.9, then: STEP_UP, reason: NEW, text: New., journeys: all, shadow: true"
 NOTHING: Final[dict[str, Any]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 TOLD: Final = 0.05
 """Share of the attempts that are followed by a security event about the subject."""
@@ -116,6 +117,7 @@ def policies(directory: Path) -> Path:
     """The shipped policies, but machines are in learning mode, customers may use text messages and may not recover."""
     shutil.copytree(data_directory("policies"), directory)
     changes = (
+        ("customer", "rules:\n", f"rules:\n  - {{{IN_SHADOW}}}\n"),
         ("machine", "domain: machine\n", "domain: machine\nlearning_until: 2099-01-01\n"),
         ("customer", "  login:\n", "  login:\n    friction_budget: 0.02\n"),
         ("customer", "[pwd, otp]", "[pwd, sms], [pwd, otp]"),

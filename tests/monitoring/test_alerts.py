@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+from array import array
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
+from riskd.metrics.memory import MeterMemory
+from riskd.metrics.table import METRICS
 from tests.e2e.service import ROOT
 from tests.monitoring.rig import RULES, program
 
@@ -22,19 +26,43 @@ ALERTS: Final[dict[str, dict[str, Any]]] = {
     rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule
 }
 RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+LOGIN: Final = 'journey="login"'
+COUNTED: Final = [
+    ("riskd_assessments_total", f'{LOGIN}, tier="BASELINE", satisfied="true"'),
+    ("riskd_coverage_sum", LOGIN),
+    ("riskd_coverage_count", LOGIN),
+    ("riskd_score_sum", ""),
+    ("riskd_score_count", ""),
+    ("riskd_sign_ins_total", f'{LOGIN}, met="true"'),
+    ("riskd_outcomes_total", f'{LOGIN}, kind="session_established"'),
+    ("riskd_signal_arrivals_total", 'source="device_id"'),
+    ("riskd_gaps_total", 'source="history", why="none_yet"'),
+    ("riskd_rule_hits_total", 'rule="tor", shadow="false"'),
+]
+"""Counters, with labels, of what every sign-in counts."""
 SECTIONS: Final = ["Symptom", "Impact", "First look", "Fix", "Prevent"]
 
 
-def promtool(*words: str | Path) -> str:
+def promtool(*words: str | Path, read: bytes = b"") -> str:
     """The output of promtool; fails with it if promtool found a problem."""
-    done = subprocess.run([program("promtool"), *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    done = subprocess.run([program("promtool"), *map(str, words)], input=read, capture_output=True, check=False)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return said
 
 
 def test_rules_are_rules() -> None:
     """Prometheus accepts every rule file, including the expressions."""
     promtool("check", "rules", *sorted(RULES.glob("*.rules.yaml")))
+
+
+def test_names_follow_the_conventions() -> None:
+    """`promtool check metrics` has nothing to say about the names, units and help texts of the page."""
+    memory = MeterMemory(1)
+    memory.slots(0)[:] = array("d", [1.0]) * len(memory.slots(0))
+    live = {metric.name: {metric.labels: 1.0} for metric in METRICS if metric.merge == "live"}
+    page = PrometheusPage(memory, "1.2.3").render("", live)[1]
+    assert promtool("check", "metrics", read=page) == ""
 
 
 def test_alerts_see_no_gaps_between_recorded_samples() -> None:
@@ -56,18 +84,55 @@ def test_alerts_fire_when_they_should_and_not_otherwise(cases: Path, tmp_path: P
     """All cases of each file pass, including labels and texts."""
     document = yaml.safe_load(cases.read_text())
     assert {(cases.parent / file).resolve() for file in document["rule_files"]} == set(RULES.glob("*.rules.yaml"))
-    asked = {each["alertname"] for case in document["tests"] for each in case["alert_rule_test"]}
+    asked = {each["alertname"] for case in document["tests"] for each in case.get("alert_rule_test", ())}
+    asked |= {word for expr in expressions(document) for word in re.findall(r"[\w:]+", expr)}
     rules, own = tmp_path / "rules.yaml", tmp_path / "cases.yaml"
     rules.write_text(yaml.safe_dump({"groups": needed(asked)}, sort_keys=False))
     own.write_text(yaml.safe_dump({**document, "rule_files": [rules.name]}, sort_keys=False))
     promtool("test", "rules", own)
 
 
-def needed(alerts: set[str]) -> list[dict[str, Any]]:
-    """The groups of rules, with only these alerts and what they are computed from: all rules take three times as
+def test_an_hour_without_traffic_does_not_spoil_the_average(tmp_path: Path) -> None:
+    """What alerts and pages call usual is a number even if there was no traffic for hours: a recorded NaN would make it
+    NaN, and the alerts silent, for a week or a day."""
+    texts = [*(alert["expr"] for alert in ALERTS.values()), (ROOT / "docs" / "policy.md").read_text()]
+    usual = set(re.findall(r"avg_over_time\(riskd:[\w:]+\[\w+\]\)", "".join(texts)))
+    assert len(usual) > 5
+    rules, cases = tmp_path / "rules.yaml", tmp_path / "cases.yaml"
+    rules.write_text(yaml.safe_dump({"groups": needed(set(re.findall(r"riskd:[\w:]+", "".join(usual))))}))
+    one = [{"labels": "{}", "value": 1}]
+    case = {
+        "interval": "5m",
+        "input_series": [
+            {"series": f'{name}{{job="riskd", domain="customer", {labels}}}', "values": "0+60x24 1440x48"}
+            for name, labels in COUNTED
+        ],
+        "promql_expr_test": [
+            {"expr": f"count({each} == {each})", "eval_time": "6h", "exp_samples": one} for each in usual
+        ],
+    }
+    document = {"rule_files": [rules.name], "evaluation_interval": "5m", "tests": [case]}
+    cases.write_text(yaml.safe_dump(document))
+    promtool("test", "rules", cases)
+
+
+def expressions(document: dict[str, Any]) -> list[str]:
+    """The queries that a file of cases tests."""
+    return [each["expr"] for case in document["tests"] for each in case.get("promql_expr_test", ())]
+
+
+def test_a_query_with_a_case_is_on_a_page() -> None:
+    """Each query that has a case stands in the page on policies."""
+    tested = [expr for path in CASES for expr in expressions(yaml.safe_load(path.read_text()))]
+    found = re.findall(r"```promql\n(.*)\n```", (ROOT / "docs" / "policy.md").read_text())
+    assert found == tested != []
+
+
+def needed(rules_and_alerts: set[str]) -> list[dict[str, Any]]:
+    """The groups of rules, with only these and what they are computed from: all rules take three times as
     long."""
     rules = {name(rule): rule for group in GROUPS for rule in group["rules"]}
-    chosen, waiting = set[str](), [*alerts]
+    chosen, waiting = set[str](), [*rules_and_alerts]
     while waiting:
         word = waiting.pop()
         if word in rules and word not in chosen:
@@ -92,7 +157,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     seen: dict[str, set[bool]] = {}
     for path in CASES:
         for case in yaml.safe_load(path.read_text())["tests"]:
-            for asked in case["alert_rule_test"]:
+            for asked in case.get("alert_rule_test", ()):
                 seen.setdefault(asked["alertname"], set()).add(bool(asked["exp_alerts"]))
     assert seen == {alert: {True, False} for alert in ALERTS}
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from riskd.metrics import METRICS
-from riskd.shared_signals.counts import METRICS as RECEIVED
+from riskd.metrics.table import METRICS
+from riskd.shared_signals.metrics import METRICS as RECEIVED
 from riskd.shared_signals.stream import PARTS
 from tests.e2e.service import ROOT
 from tests.monitoring.panels import DASHBOARDS, returned
@@ -167,7 +167,7 @@ def test_every_metric_that_is_asked_for_exists() -> None:
             known = {*LABELS.get(name, LABELS.get(base, set())), *OF_PROMETHEUS}
             if ":" in name:
                 wrong += [(where, name)] * (name not in RECORDED)
-                known |= {"domain", "journey", "source"}
+                known |= {"domain", "journey", "source", "rule", "shadow"}
             elif name not in LABELS and base not in LABELS:
                 wrong.append((where, name))
             for label, operator, value in selected:

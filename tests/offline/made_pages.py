@@ -31,9 +31,9 @@ from riskd.offline.evaluation.document import (
     Reliability,
 )
 from riskd.offline.evaluation.examples import Example, Importance
-from riskd.offline.outcomes import GOOD, LABELS
+from riskd.offline.labels import GOOD, LABELS
 from riskd.offline.policies import page as backtest_page
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import Report, report
 from riskd.offline.policies.tally import Tally
 from tests.offline.drawn import SHIPPED, assessment
@@ -66,7 +66,7 @@ def backtested() -> Report:
         release = "r" if number % 9 else ODD
         one = assessment(number * 30_000, JOURNEYS[number % 6], score=score, vector=tuple(vector), release=release)
         tally.add(
-            candidate, one, replay(candidate, one), GOOD if one.journey == "recovery" else number // 6 % len(LABELS)
+            candidate, one, redecide(candidate, one), GOOD if one.journey == "recovery" else number // 6 % len(LABELS)
         )
     tally.counts.update(outcomes=1075, events=8, not_chosen=12, unreadable=1, uncounted=3)
     return report(ODD, tally, [candidate], models={"customer": ODD})

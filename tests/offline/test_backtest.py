@@ -21,10 +21,10 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
-from riskd.offline.outcomes import GOOD, LABELS
-from riskd.offline.policies.backtest import Choice, Source, run
+from riskd.offline.labels import GOOD, LABELS
+from riskd.offline.policies.backtest import Backtest, Choice, run
 from riskd.offline.policies.page import page
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
 from tests.decision_log import outcome, security_event, write
@@ -34,7 +34,7 @@ from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, logs
 def tallied(policy: Policy, log: Sequence[record.AssessmentRecord]) -> Tally:
     tally = Tally()
     for one in log:
-        tally.add(policy, one, replay(policy, one), GOOD)
+        tally.add(policy, one, redecide(policy, one), GOOD)
     return tally
 
 
@@ -106,7 +106,7 @@ def test_no_tier_lies_below_the_floor(log: list[record.AssessmentRecord], floor:
     floors = {name: max(journey.floor, floor) for name, journey in SHIPPED.journeys.items()}
     journeys = {name: replace(journey, floor=floors[name]) for name, journey in SHIPPED.journeys.items()}
     candidate = replace(SHIPPED, journeys=journeys)
-    assert all(replay(candidate, one).ruling.tier >= floors[one.journey] for one in log)
+    assert all(redecide(candidate, one).ruling.tier >= floors[one.journey] for one in log)
 
 
 @settings(max_examples=30)
@@ -146,7 +146,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def backtest(log: Path, text: str = TEXT, workers: int = 1, choice: Choice | None = None) -> Tally:
-    return run(Source(log=log, policies=(("customer.yaml", text),), choice=choice or Choice(), workers=workers))
+    return run(Backtest(log=log, policies=(("customer.yaml", text),), choice=choice or Choice(), workers=workers))
 
 
 def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:

@@ -19,10 +19,10 @@ from riskd.core import record
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.offline.intervals import most_hits
-from riskd.offline.outcomes import FRAUD, GOOD
-from riskd.offline.policies.backtest import Source, passes
+from riskd.offline.labels import FRAUD, GOOD
+from riskd.offline.policies.backtest import Backtest, passes
 from riskd.offline.policies.calibrate import TAIL, Calibration, Samples, calibrate, collect
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from tests.decision_log import outcome, write
 from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, records
 
@@ -30,13 +30,13 @@ from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, record
 def sampled(log: list[record.AssessmentRecord], policy: Policy = SHIPPED, label: int = GOOD) -> Samples:
     samples = Samples()
     for one in log:
-        samples.add(policy, one, replay(policy, one), label)
+        samples.add(policy, one, redecide(policy, one), label)
     return samples
 
 
 def challenged(policy: Policy, log: list[record.AssessmentRecord]) -> int:
     """The number of decisions that the core would challenge."""
-    rulings = [replay(policy, one).ruling for one in log]
+    rulings = [redecide(policy, one).ruling for one in log]
     return sum(ruling.raised and not ruling.requirement.satisfied for ruling in rulings)
 
 
@@ -78,9 +78,9 @@ def without_bands(name: str) -> str:
 def test_the_bands_are_the_strictest_within_the_budget(scores: list[float], budget: float) -> None:
     """Lowering the first band by one more score could exceed the budget."""
     samples, plain = Samples(), assessment(0)
-    replayed = replay(SHIPPED, plain)
+    redecided = redecide(SHIPPED, plain)
     for score in scores:
-        samples.add(SHIPPED, replace(plain, score=score), replayed, GOOD)
+        samples.add(SHIPPED, replace(plain, score=score), redecided, GOOD)
     found = calibrate(samples, SHIPPED, "login", budget)
     assert found.new is not None
     assert found.friction is not None
@@ -106,11 +106,11 @@ def test_the_true_friction_is_within_the_budget_as_often_as_promised() -> None:
     """Over 400 samples of a known distribution, the budget is exceeded in about one of twenty."""
     random, budget, trials = Random(7), 0.05, 400
     exceeded, plain = 0, assessment(0)
-    replayed = replay(SHIPPED, plain)
+    redecided = redecide(SHIPPED, plain)
     for _ in range(trials):
         samples = Samples()
         for _ in range(200):
-            samples.add(SHIPPED, replace(plain, score=random.random()), replayed, GOOD)
+            samples.add(SHIPPED, replace(plain, score=random.random()), redecided, GOOD)
         found = calibrate(samples, SHIPPED, "login", budget)
         assert found.new is not None
         exceeded += 1 - found.new["STEP_UP"] > budget
@@ -129,7 +129,7 @@ ALIKE: Final[dict[str, Callable[[record.AssessmentRecord, int], record.Assessmen
 def test_alike_decisions_of_one_account_are_no_further_evidence() -> None:
     """Also where every account has ten decisions, all alike, the budget is exceeded in about one of twenty samples."""
     random, budget, trials = Random(7), 0.1, 200
-    replayed = replay(SHIPPED, assessment(0))
+    redecided = redecide(SHIPPED, assessment(0))
     accounts = [ALIKE["account"](assessment(0), number) for number in range(150)]
     exceeded = 0
     for _ in range(trials):
@@ -137,7 +137,7 @@ def test_alike_decisions_of_one_account_are_no_further_evidence() -> None:
         for account in accounts:
             one = replace(account, score=random.random())
             for _ in range(10):
-                samples.add(SHIPPED, one, replayed, GOOD)
+                samples.add(SHIPPED, one, redecided, GOOD)
         found = calibrate(samples, SHIPPED, "login", budget)
         assert found.new is not None
         exceeded += 1 - found.new["STEP_UP"] > budget
@@ -148,14 +148,14 @@ def test_alike_decisions_of_one_account_are_no_further_evidence() -> None:
 def test_alike_decisions_that_are_too_few_are_counted_as_what_they_are_worth(kind: str) -> None:
     """A log that would do if its decisions were independent is refused if those of an account, of a network or of a day
     are alike; it says how many there are in effect, and a log of as many more is enough."""
-    replayed = replay(SHIPPED, assessment(0))
+    redecided = redecide(SHIPPED, assessment(0))
 
     def of(many: int) -> Calibration:
         samples = Samples()
         for number in range(many):
             one = ALIKE[kind](assessment(0, score=0.9 if number % 100 == 0 else 0.001), number)
             for _ in range(10):
-                samples.add(SHIPPED, one, replayed, GOOD)
+                samples.add(SHIPPED, one, redecided, GOOD)
         return calibrate(samples, SHIPPED, "login", 0.02)
 
     refused = of(100)
@@ -174,11 +174,11 @@ def test_too_little_data_is_refused_and_what_is_needed_is_enough(budget: float) 
     assert refused.refused
     grown = sampled(log)
     one = assessment(99)
-    replayed = replay(SHIPPED, one)
+    redecided = redecide(SHIPPED, one)
     for _ in range(refused.needed - 1):
-        grown.add(SHIPPED, one, replayed, GOOD)
+        grown.add(SHIPPED, one, redecided, GOOD)
     assert calibrate(grown, SHIPPED, "login", budget).needed == 1
-    grown.add(SHIPPED, one, replayed, GOOD)
+    grown.add(SHIPPED, one, redecided, GOOD)
     assert calibrate(grown, SHIPPED, "login", budget).new is not None
 
 
@@ -216,11 +216,11 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
         outcome(1, NOW, "confirmed_fraud"),
         outcome(2, NOW, "challenge_failed"),
     )
-    source = Source(log=tmp_path, policies=(("customer.yaml", TEXT),))
-    (samples,) = passes(source, collect)
+    backtest = Backtest(log=tmp_path, policies=(("customer.yaml", TEXT),))
+    (samples,) = passes(backtest, collect)
     assert {key[2]: sample.total for key, sample in samples.by_journey.items()} == {GOOD: 1, FRAUD: 1}
     assert samples.tally.counts["without_verdict"] == 2
-    (presumed,) = passes(source, lambda plan, path: collect(plan, path, presumed=True))
+    (presumed,) = passes(backtest, lambda plan, path: collect(plan, path, presumed=True))
     assert {key[2]: sample.total for key, sample in presumed.by_journey.items()} == {GOOD: 2, FRAUD: 1}
 
 

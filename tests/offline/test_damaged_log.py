@@ -18,6 +18,7 @@ from riskd.offline import decision_rows
 from riskd.offline.drift import log as drift
 from riskd.offline.models import explanation
 from riskd.offline.policies import backtest
+from riskd.progress import ignore_progress
 from tests.decision_log import decision, write
 
 PACKED: Final = gzip.compress(b"\0\n" * 1000)
@@ -28,11 +29,11 @@ DAMAGED: Final = {
 }
 POLICY: Final = data_directory("policies") / "customer.yaml"
 READERS: Final[dict[str, Callable[[Path], object]]] = {
-    "backtest": lambda log: backtest.run(backtest.Source(log=log, policies=((str(POLICY), POLICY.read_text()),))),
+    "backtest": lambda log: backtest.run(backtest.Backtest(log=log, policies=((str(POLICY), POLICY.read_text()),))),
     "rows": lambda log: decision_rows.read_rows(log, "customer"),
-    "explanation": lambda log: explanation.sample(log, "customer", 10, Counts()),
-    "drift": lambda log: drift.count(drift.Source(log=str(log), span=drift.Span(domains=())), {}),
-    "reference": lambda log: drift.sample(drift.Source(log=str(log), span=drift.Span(domains=("customer",)))),
+    "explanation": lambda log: explanation.sample(log, "customer", 10, Counts(), ignore_progress),
+    "drift": lambda log: drift.count(drift.Selection(log=str(log), span=drift.Span(domains=())), {}),
+    "reference": lambda log: drift.sample(drift.Selection(log=str(log), span=drift.Span(domains=("customer",)))),
 }
 
 

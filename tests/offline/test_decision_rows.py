@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import permutations
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,9 @@ from riskd.core.attempt import OUTCOMES
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.counts import Counts
-from riskd.offline import outcomes
+from riskd.offline import decision_rows, labels
+from riskd.offline.columns import labelled
 from riskd.offline.decision_rows import read_rows
-from riskd.offline.labels import label
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 from tests.decision_log import decision, outcome, security_event, write
 
@@ -56,6 +57,21 @@ def test_rows_are_in_order_of_time_with_the_outcomes_of_any_segment(tmp_path: Pa
     assert rows.vectors[:, 1].tolist() == [1.0, 2.0]
 
 
+def test_no_column_is_held_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a log needs memory for its rows and outcomes, not for two copies of them."""
+    monkeypatch.setattr(decision_rows, "_CHUNK", 64)
+    told: list[record.Record] = [outcome(number, 9e6, "session_established") for number in range(0, 1000, 5)]
+    log = log_of(tmp_path, [assessment(number, 1000.0 - number) for number in range(1000)], told)
+    read_rows(log, "customer")  # whatever is made once
+    tracemalloc.start()
+    rows = read_rows(log, "customer")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    held = sum(getattr(rows, column).nbytes for column in rows.__struct_fields__ if column != "names")
+    assert most < 1.6 * held
+    assert rows.vectors[:, 1].tolist() == list(range(999, -1, -1))
+
+
 def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> None:
     """The truth file gives attack class and segments, and labels only with `by_truth`."""
     log = log_of(tmp_path, [assessment(1, 1.0), assessment(2, 2.0), outcome(1, 2.0, "challenge_failed")])
@@ -76,13 +92,13 @@ def test_the_truth_names_attack_and_segments_and_may_label(tmp_path: Path) -> No
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=4))
 def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
     """A row is fraud or good exactly if a backtest counts it as such, whatever the order of outcomes."""
-    found = {label(enumerate(order)) for order in permutations(kinds)}
-    assert len({value for value, _ in found}) == 1
-    (value,) = {value for value, _ in found}
+    rows, times = np.zeros(len(kinds), dtype=np.intp), np.arange(len(kinds), dtype=np.float64)
+    found = [labelled(1, rows, times, np.array(order, dtype=np.str_)) for order in permutations(kinds)]
+    (value,) = {int(value[0]) for value, _ in found}
     bits = sum(1 << OUTCOMES.index(kind) for kind in set(kinds))
-    expected = {outcomes.GOOD: GOOD, outcomes.FRAUD: FRAUD}.get(outcomes.label(bits), UNKNOWN)
+    expected = {labels.GOOD: GOOD, labels.FRAUD: FRAUD}.get(labels.label(bits), UNKNOWN)
     assert value == expected
-    assert all(math.isinf(since) == (value == UNKNOWN) for _, since in found)
+    assert all(math.isinf(since[0]) == (value == UNKNOWN) for _, since in found)
 
 
 def test_a_log_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
-from riskd.offline import baselines
 from riskd.offline.evaluation.document import RATES, Judged, Recall
 from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability, scored_by
 from riskd.offline.evaluation.judging import SCORES as SCORES_OF_BANDS
 from riskd.offline.evaluation.operating import Floats, Ranked
+from riskd.offline.models import baselines
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from tests.offline.made_rows import ATTACKS, BEGAN, rows
 

@@ -17,10 +17,10 @@ from riskd.core.features import NAMES as FEATURES
 from riskd.offline.charts import WIDTH
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
-from riskd.offline.outcomes import FRAUD
+from riskd.offline.labels import FRAUD
 from riskd.offline.policies import charts
 from riskd.offline.policies.page import page
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import report
 from riskd.offline.policies.tally import Tally
 from riskd.wording import date
@@ -388,7 +388,7 @@ def test_a_candidate_that_challenges_nobody_has_no_precision() -> None:
     lax = replace(journey, bands=replace(journey.bands, edges=(0.97, 0.98, 0.99)))
     candidate = replace(SHIPPED, journeys={**SHIPPED.journeys, "login": lax})
     tally, one = Tally(), assessment(1, score=0.2)
-    tally.add(candidate, one, replay(candidate, one), FRAUD)
+    tally.add(candidate, one, redecide(candidate, one), FRAUD)
     html = page(report("log", tally, [candidate]))
     login, *_ = tables(html)["By journey"].values()
     assert (login["challenged"], login["recall of fraud"], login["precision"]) == ("1 → 0", "100 → 0 %", "-")

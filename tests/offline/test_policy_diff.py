@@ -16,7 +16,7 @@ from riskd.core.policy import Journey, Policy
 from riskd.core.requirement import Terms
 from riskd.core.rules import Rule
 from riskd.offline.policies.diff import KINDS, Comparison, compare
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import challenged
 from riskd.offline.policies.tally import state
 from tests.offline.drawn import COMPILER, SHIPPED, TEXT, logs
@@ -170,7 +170,7 @@ def test_the_stated_direction_holds_for_every_decision(
     old, new = (other, SHIPPED) if back else (SHIPPED, other)
     found = compare(old, new)
     for one in log:
-        before, after = replay(old, one).ruling, replay(new, one).ruling
+        before, after = redecide(old, one).ruling, redecide(new, one).ruling
         asked = [challenged(state(ruling.tier, satisfied=ruling.requirement.satisfied)) for ruling in (before, after)]
         if found.way in ("tightens", "neither"):
             assert after.tier >= before.tier

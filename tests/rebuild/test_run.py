@@ -36,14 +36,14 @@ from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.counts import Counts
 from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
-from riskd.offline.dataset.reading import DatasetSource
+from riskd.offline.dataset.reading import DatasetReader
 from riskd.offline.dataset.target import Target
 from riskd.progress import Progress
 from riskd.rebuild import merge, run
 from riskd.rebuild.messages import Summary
-from riskd.rebuild.order import Line, LogSource, Source
+from riskd.rebuild.order import Line, LogReader, SegmentReader
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, Report, rebuild
+from riskd.rebuild.run import RECORDS, OnProgress, rebuild
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
@@ -64,9 +64,12 @@ class Killed(BaseException):
 
 
 def rebuilt(
-    settings: Settings, report: Report = lambda *_: None, until: float | None = UNTIL, source: Source | None = None
+    settings: Settings,
+    report: OnProgress = lambda *_: None,
+    until: float | None = UNTIL,
+    reader: LogReader | None = None,
 ) -> Summary:
-    return rebuild(settings, source or LogSource(settings), until, report)
+    return rebuild(settings, reader or SegmentReader(settings), until, report)
 
 
 def of_kinds(lines: list[bytes]) -> tuple[int, int]:
@@ -111,9 +114,9 @@ def test_a_segment_deleted_while_it_is_read_is_read_to_its_end(tmp_path: Path, t
     settings = deployment(tmp_path)
     logged(settings, town[1])
     done: list[int] = []
-    source = LogSource(settings)
-    whole = source.size()
-    lines = source.lines(Counts(), done.append)
+    reader = SegmentReader(settings)
+    whole = reader.size()
+    lines = reader.lines(Counts(), done.append)
     begun = list(islice(lines, ATTEMPTS // 2))
     for segment in Path(settings.log.dir).glob("*.jsonl"):
         segment.unlink()
@@ -193,7 +196,9 @@ def test_what_counters_counted_is_restored(role: str, tmp_path: Path) -> None:
     before.live(100)
     logged(settings, log.lines)
     rebuilt(settings)
-    counted = before.engine.parts.pseudonyms.counted("", "customer", {"plan": "gold"}, ("plan",))["plan"] + ACTIVITY
+    counted = (
+        before.engine.parts.pseudonyms.counter_keys("", "customer", {"plan": "gold"}, ("plan",))["plan"] + ACTIVITY
+    )
 
     assert counted in held(settings, before.now)
     assert held(settings, before.now) == records(before.store, before.now)
@@ -208,7 +213,7 @@ def test_histories_are_restored_from_a_dataset(tmp_path: Path, town: tuple[Town,
     log = Path(settings.log.dir)
     Dataset(Target.open(target), log, FileLogArchive(log, 1.0, 1.0)).compact({}, lambda _: None, 1)
     shutil.rmtree(log)
-    summary = rebuilt(settings, source=DatasetSource(target))
+    summary = rebuilt(settings, reader=DatasetReader(target))
     told, heard = of_kinds(lines)
     assert summary.counts == {"attempts": ATTEMPTS, "outcomes": told, "events": heard, "erased": 0}
     assert held(settings, time.time()) == records(before.store, time.time())
@@ -221,10 +226,10 @@ class Dying(Struct, frozen=True):
     after: int
 
     def size(self) -> int:
-        return LogSource(self.settings).size()
+        return SegmentReader(self.settings).size()
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
-        yield from islice(LogSource(self.settings).lines(counts, progress), self.after)
+        yield from islice(SegmentReader(self.settings).lines(counts, progress), self.after)
         raise Killed
 
 
@@ -251,7 +256,7 @@ def test_a_rebuild_killed_while_reading_resumes(
     logged(settings, lines)
     for after in (first, first + 13):
         with pytest.raises(Killed):
-            rebuilt(settings, source=Dying(settings, after))
+            rebuilt(settings, reader=Dying(settings, after))
     summary = rebuilt(settings)
     assert summary.resumed == (first + 13 >= 50)
     told, heard = of_kinds(lines)

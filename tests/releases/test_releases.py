@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from riskd.core.errors import (
     UnknownRelease,
 )
 from riskd.core.lineup import Lineup
-from riskd.files import DRAFTS, drafting
+from riskd.host.files import DRAFTS, drafting
 from riskd.releases import Follower, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases
@@ -192,6 +193,15 @@ def test_a_silent_process_holds_all_back(host: tuple[Path, str, str]) -> None:
     assert releases(state).activate(whole(first)).late == ()
 
 
+def test_an_activation_that_cannot_be_kept_is_withdrawn(host: tuple[Path, str, str]) -> None:
+    """If the file of activations cannot be written, processes are no longer asked to prepare the release either."""
+    state, first, _ = host
+    (state / "releases/activations.json").symlink_to("gone/activations.json")
+    with pytest.raises(Unavailable, match=r"activations\.json: cannot be used"):
+        releases(state).activate(whole(first))
+    assert releases(state).files.proposed() is None
+
+
 def test_a_read_only_directory_does_not_stop_a_process(host: tuple[Path, str, str]) -> None:
     """A process that cannot write its statements still decides, and follows activations."""
     state, first, second = host
@@ -203,6 +213,20 @@ def test_a_read_only_directory_does_not_stop_a_process(host: tuple[Path, str, st
         assert installed[-1].active.id == first
         assert releases(state).activate(whole(second)).late == ()
         _until(lambda: installed[-1].active.id == second)
+
+
+def test_a_deleted_directory_is_joined_again(host: tuple[Path, str, str]) -> None:
+    """If the directory of releases is deleted, processes decide as before, and activations in the new directory wait
+    for them as they did in the old one."""
+    state, first, _ = host
+    releases(state).activate(whole(first))
+    with process(state, "one") as installed:
+        shutil.rmtree(state / "releases")
+        _until(lambda: len(members(state / "releases" / "members")) == 1)
+        assert installed[-1].active.id == first
+        another = created(state, "4m")
+        assert releases(state).activate(whole(another)).late == ()
+        assert installed[-1].active.id == another
 
 
 def test_an_abandoned_copy_is_removed(host: tuple[Path, str, str]) -> None:

@@ -12,7 +12,6 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from riskd import shadow
 from riskd.adapters.memory import MemoryStore
 from riskd.config import Settings
 from riskd.core import record
@@ -22,8 +21,8 @@ from riskd.core.attempt import Attempt
 from riskd.core.lineup import Lineup
 from riskd.core.requirement import Tier
 from riskd.core.score import Score
-from riskd.engine import Engine
-from riskd.shadow import DEPTH, compared
+from riskd.engine import Engine, shadow
+from riskd.engine.shadow import DEPTH, compared
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt

@@ -148,21 +148,22 @@ def test_the_command_line_shows_certificate_and_token(mutual: Service, authority
 
 
 def test_a_new_certificate_is_loaded_without_a_restart(tmp_path: Path, authority: Authority) -> None:
-    """New connections get a new certificate soon after its files change, while open ones continue; a bad one is
-    refused, counted and logged, and the last good one stays in use."""
-    first, second = (authority.issue("riskd", hosts=HOST) for _ in range(2))
+    """New connections get a new certificate soon after its files change, and the metrics its expiry, while open ones
+    continue; a bad one is refused, counted and logged, and the last good one stays in use."""
+    first, second = (authority.issue("riskd", hosts=HOST, days=(0, days)) for days in (9, 19))
     made = settings(tmp_path, first, authority)
     cert, key = Path(made["RISKD_SERVER__TLS_CERT"]), Path(made["RISKD_SERVER__TLS_KEY"])
     with serving(tmp_path / "state", settings=made) as service, service.stub(authority.trusted_by()) as stub:
         stub.Assess(attempt(), timeout=5)
         assert serial(service) == first.certificate
-        old = service.workers()
+        old, expires = service.workers(), service.metric("riskd_tls_expiry_timestamp_seconds")
 
         cert.write_bytes(second.certificate)
         eventually(lambda: service.metric("riskd_failures_total", part="tls") == 1)
         assert serial(service) == first.certificate
         key.write_bytes(second.key)
         eventually(lambda: serial(service) == second.certificate)
+        eventually(lambda: service.metric("riskd_tls_expiry_timestamp_seconds") > expires)
         stub.Assess(attempt(), timeout=5)
         assert code(service, authority.trusted_by()) == "OK"
 
@@ -276,6 +277,7 @@ def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, 
     identity = read_identity(load(None, made))
 
     assert 8 * 86_400 < identity.expires - time.time() < 10 * 86_400
+    assert identity.begins <= time.time()
 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])

@@ -19,10 +19,12 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
 from riskd._proto.riskd.v1 import risk_pb2
+from riskd._proto.riskd.v1.assessment_pb2 import Gap
 from riskd.adapters.memory import NullMeter
 from riskd.config import load
 from riskd.core.errors import InvalidAttempt, InvalidSettings
-from riskd.server.tracing import QUEUE, CountingExporter, Tracer
+from riskd.server.tracing import GAPS, QUEUE, CountingExporter, Tracer
+from riskd.server.tracing import STAGES as MOST_STAGES
 from tests.e2e.service import ROOT, Service, attempt, eventually, serving
 from tests.security.traces import PARENT, TRACE, Receiver, traced
 
@@ -158,6 +160,28 @@ def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) ->
     (span,) = kept.spans
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, told)
     assert not span.events
+
+
+@pytest.mark.parametrize(("score", "told"), [(0.0, 0.01), (0.01, 0.01), (0.011, 0.05), (0.951, 1.0), (1.0, 1.0)])
+def test_a_span_is_rough_and_small(score: float, told: float) -> None:
+    """A span has the score rounded up to one of a few values, and no more than so many gaps and stages. Each stage is
+    as long as it took, and one outside of a call is no span."""
+    kept = Kept()
+    tracer = Tracer(kept, 1.0, Losses())
+
+    def behaviour(_request: object, _context: object) -> risk_pb2.AssessResponse:
+        for _ in range(MOST_STAGES + 1):
+            tracer.stage("decide", 0.5)
+        gaps = [Gap(source="geo", why="stale")] * (GAPS + 1)
+        return risk_pb2.AssessResponse(score=score, gaps=gaps)
+
+    tracer.traced("riskd.v1.RiskService/Assess", behaviour)(None, Unasked())  # type: ignore[arg-type]  # it asks no more
+    tracer.stage("decide", 0.5)
+    tracer.close()
+    *stages, span = kept.spans
+    assert span.attributes is not None
+    assert (span.attributes["riskd.score_to"], span.attributes["riskd.gaps"]) == (told, ("geo:stale",) * GAPS)
+    assert [(each.end_time or 0) - (each.start_time or 0) for each in stages] == [500_000_000] * MOST_STAGES
 
 
 class Deaf(SpanExporter):

@@ -7,7 +7,7 @@ import pytest
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
-from riskd.reports import Recorded
+from riskd.engine.reported import Recorded
 from riskd.server.calls.handlers import Turns
 from tests.server.world import ASSESSMENT, Running
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +23,11 @@ from typing import Any
 import pytest
 
 from riskd.core.errors import InvalidSettings
+from riskd.host.listener import Listener, Reply, Request
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
-from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, Board, ProcessTree, Task
+from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -137,6 +141,20 @@ def test_a_failed_fork_is_tried_again(times: int) -> None:
         assert len(children(tree.process.pid)) == 3
 
 
+def test_a_worker_is_replaced_once_there_are_files() -> None:
+    """If the supervisor may open no more files, it keeps trying to replace a dead worker, and the others continue."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        pids, (_, most) = tree.facts["pids"], resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(tree.process.pid, resource.RLIMIT_NOFILE, (3, most))
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric("riskd_worker_restarts_total") >= 2)
+        assert alive(pids["worker-1"])
+        resource.prlimit(tree.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        eventually(lambda: tree.metric("riskd_workers_serving") == 2)
+        assert alive(pids["worker-1"])
+
+
 def test_restarts_come_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that keeps dying is restarted after pauses that double up to a bound. After one that has lived for a
     while, they start again from the shortest."""
@@ -189,6 +207,12 @@ def test_a_stop_is_no_refusal() -> None:
         assert tree.end() == (0, "")
 
 
+def test_what_is_told_to_stop_is_never_ready() -> None:
+    """A tree that is told to stop while a worker loads does not become ready when that worker serves."""
+    with running("late") as tree:
+        assert tree.end() == (0, "")
+
+
 def test_crash_at_every_start_ends_the_start() -> None:
     """If a worker never comes up, the supervisor gives up after some tries."""
     with running("crash") as tree:
@@ -213,6 +237,16 @@ def test_only_the_hung_worker_is_replaced() -> None:
         eventually(lambda: tree.metric("riskd_worker_restarts_total") >= 1)
         assert alive(pids["worker-0"])
         assert alive(pids["monitor"])
+
+
+def test_a_hung_worker_that_does_not_die_does_not_serve() -> None:
+    """A worker that hangs and cannot be killed, because it waits for a dead disk, no longer counts as serving: alerts
+    and probes would take the service for a healthy one."""
+    with running("serve", "stuck", hung=3.0) as tree:
+        tree.wait_ready()
+        eventually(lambda: tree.get("/readyz") == (200, "ready, without: store, worker-1\n"))
+        assert tree.metric("riskd_workers_serving") == 1
+        assert alive(tree.facts["pids"]["worker-1"])
 
 
 def test_a_pause_of_the_whole_tree_is_no_hang() -> None:
@@ -275,6 +309,20 @@ def test_a_port_is_held_against_others() -> None:
             pass
     with reserved("127.0.0.1", port) as again:
         assert again == port
+
+
+def unasked(_: Request) -> Reply:
+    """No request comes."""
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "listen", [reserved, partial(Listener, reply=unasked, setting="metrics.port", connections=1, seconds=1.0)]
+)
+def test_a_host_that_has_no_address_is_named(listen: Callable[[str, int], AbstractContextManager[object]]) -> None:
+    """A host that is no address is refused with the reason."""
+    with pytest.raises(InvalidSettings, match=r"cannot listen on ::1%none:0: (?!Unknown error)"), listen("::1%none", 0):
+        pass
 
 
 def test_supervisor_imports_nothing_that_must_not_fork() -> None:

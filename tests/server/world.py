@@ -15,7 +15,7 @@ from riskd.core.context import Missing
 from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.engine import Engine
-from riskd.reports import Recorded
+from riskd.engine.reported import Recorded
 from riskd.server.grpc_server import Options, Service, build_server
 from riskd.server.identity.guard import Guard
 

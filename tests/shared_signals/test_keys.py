@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from joserfc.jwk import Key
 
-from riskd import background
+from riskd.host import background
 from riskd.shared_signals.keys import (
     AGAIN_SECONDS,
     FRESH_SECONDS,

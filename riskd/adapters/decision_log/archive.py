@@ -34,11 +34,11 @@ from riskd.adapters.decision_log.files import (
     whole,
 )
 from riskd.adapters.decision_log.rewriting import RATE, UNKNOWN, concerning, due, head, rewrite
-from riskd.clock import Clock, since_boot
 from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
-from riskd.files import DRAFT, cause, put, sync
-from riskd.locks import exclusive
+from riskd.host.clock import Clock, since_boot
+from riskd.host.files import DRAFT, cause, put, sync
+from riskd.host.locks import exclusive
 
 SCAN: Final = 64 << 20
 """Bytes that one step of a search reads, in less than half a second."""

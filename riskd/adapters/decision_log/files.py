@@ -16,7 +16,7 @@ from typing import Final
 
 from riskd.core.errors import InvalidFile, Problem
 from riskd.counts import Counts
-from riskd.files import cause
+from riskd.host.files import cause
 
 DECISIONS: Final = "decisions"
 """Subdirectory of the log in a directory that has other files, too."""

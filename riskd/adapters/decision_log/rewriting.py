@@ -17,7 +17,7 @@ from riskd.adapters.decision_log.files import PACKED, opened, whole
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE
 from riskd.core.stored import PLACE
-from riskd.files import DRAFT, private, sync
+from riskd.host.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
 """Most bytes a second that compaction reads, which takes about 3 % of a core and leaves the rest to assessments."""

@@ -21,10 +21,10 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.decision_log.files import SUFFIX, finished, segment_files, stamp
-from riskd.background import surviving
-from riskd.clock import Clock
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.files import DRAFT
+from riskd.host.background import surviving
+from riskd.host.clock import Clock
+from riskd.host.files import DRAFT
 from riskd.ports import Meter
 
 SYNC_SECONDS: Final = 1.0

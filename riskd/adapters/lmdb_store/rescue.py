@@ -17,7 +17,7 @@ from riskd.adapters.lmdb_store.file import DATA
 from riskd.adapters.lmdb_store.store import LmdbStore
 from riskd.adapters.lmdb_store.turn import TURN
 from riskd.core.errors import UNDECODABLE, DamagedStore, InvalidStore, Problem
-from riskd.files import cause, put
+from riskd.host.files import cause, put
 
 MOST: Final = 3
 """Most damaged stores that are kept. A disk that damages more of them must not be filled with them."""

@@ -27,11 +27,11 @@ from riskd.adapters.lmdb_store.file import (
 )
 from riskd.adapters.lmdb_store.layout import Transaction, apply, begins, inside, outside
 from riskd.adapters.lmdb_store.turn import PATIENCE_S, TURN, Turn
-from riskd.background import start_thread, surviving
 from riskd.core import stored
 from riskd.core.errors import InvalidStore, Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.stored import Change, Swap
+from riskd.host.background import start_thread, surviving
 
 MAP_SIZE: Final = 16 << 30
 """Default size in bytes up to which the file may grow. Space is allocated only when it is used."""

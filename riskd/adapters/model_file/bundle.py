@@ -24,7 +24,7 @@ from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument
 from riskd.core.score import schema_of
-from riskd.files import SHARED, atomically, drafting, place
+from riskd.host.files import SHARED, atomically, drafting, place
 
 FOREST: Final = "forest.json"
 MANIFEST: Final = "manifest.json"

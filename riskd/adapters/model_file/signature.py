@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import UNDECODABLE, InvalidModel, Problem
-from riskd.files import SHARED, cause, put
+from riskd.host.files import SHARED, cause, put
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

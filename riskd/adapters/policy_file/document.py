@@ -18,7 +18,7 @@ import yaml
 
 from riskd.core.bounds import WORDS
 from riskd.core.errors import Problem
-from riskd.files import cause
+from riskd.host.files import cause
 
 Node: TypeAlias = yaml.Node
 LARGEST: Final = 256 * 1024

@@ -15,7 +15,7 @@ from riskd.adapters.policy_file.document import Document
 from riskd.core.address import parse
 from riskd.core.errors import Problem
 from riskd.core.lists import KINDS, NamedList, of_networks
-from riskd.files import cause
+from riskd.host.files import cause
 
 LIST_NAME: Final = r"[a-z][a-z0-9_]{0,63}"
 MOST_LISTS: Final = 64

@@ -11,8 +11,8 @@ from typing import Final
 import hiredis
 
 from riskd.adapters.redis_store.link import Address, Link
-from riskd.background import start_thread, surviving
 from riskd.core.errors import Problem, Unavailable
+from riskd.host.background import start_thread, surviving
 
 TIMEOUTS: Final = 3
 """A server counts as down after this many timeouts in a row."""

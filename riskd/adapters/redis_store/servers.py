@@ -16,8 +16,8 @@ from msgspec import Struct
 from riskd.adapters.redis_store.greeting import LOAD, Access, connect, refusal
 from riskd.adapters.redis_store.link import Address, Link, Reply, pack
 from riskd.adapters.redis_store.server import HURRY, PAUSE, PAUSE_MOST, TIMEOUTS, UNFORESEEN, Server, late
-from riskd.background import start_thread, surviving
 from riskd.core.errors import Problem, Unavailable
+from riskd.host.background import start_thread, surviving
 
 REDIRECTIONS: Final = 8
 """Most redirections that one call follows while slots move."""
@@ -225,8 +225,8 @@ class Servers:
 
     def _follow(self, requests: Sequence[_Request], answers: Answers, deadline: float) -> None:
         """Follow redirections: send refused requests again until none is refused."""
+        refused = _refused(requests, answers)
         for _ in range(REDIRECTIONS):
-            refused = [one for one in requests if isinstance(answers.replies[one.number], hiredis.ReplyError)]
             if not refused:
                 return
             requests = []
@@ -236,7 +236,8 @@ class Servers:
                 except Unavailable as error:
                     answers.fail([request], error)
             self._send(requests, answers, deadline)
-        answers.fail(requests, Unavailable([Problem("redis", "the slot kept moving", "try again")]))
+            refused = _refused(requests, answers)
+        answers.fail(refused, Unavailable([Problem("redis", "the slot kept moving", "try again")]))
 
     def _redirected(self, request: _Request, reply: Reply) -> _Request:
         """A refused request, as it has to be sent again. Raises Unavailable for errors that are no redirection."""
@@ -367,6 +368,11 @@ class Servers:
 
 
 _packed: Final = itemgetter(1)
+
+
+def _refused(requests: Iterable[_Request], answers: Answers) -> list[_Request]:
+    """Those to which a server answered with an error."""
+    return [one for one in requests if isinstance(answers.replies[one.number], hiredis.ReplyError)]
 
 
 def _ranges(reply: Reply) -> Iterator[tuple[int, int, str]]:

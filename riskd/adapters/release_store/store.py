@@ -25,8 +25,8 @@ from msgspec.structs import replace
 
 from riskd.core.activation import Activation, StoredRelease
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem, Unavailable, UnknownRelease
-from riskd.files import HIDDEN, cause, drafting, place, put, visible
-from riskd.locks import exclusive
+from riskd.host.files import HIDDEN, cause, drafting, place, put, visible
+from riskd.host.locks import exclusive
 from riskd.wording import quantity
 
 REMEMBERED: Final = 100

@@ -14,8 +14,8 @@ from riskd.cli.arguments import moment
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, progress, report_unreadable, writing
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.files import atomically
-from riskd.locks import exclusive
+from riskd.host.files import atomically
+from riskd.host.locks import exclusive
 from riskd.progress import ignore_progress
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, time
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import moment, stdin, whole_number
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_table
+from riskd.cli.terminal import bars, print_table
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.wording import quantity
 
@@ -98,11 +98,17 @@ def _run(args: argparse.Namespace) -> int:
         raise InvalidSettings([Problem("log.dataset", "is not set, so there is no dataset to query", remedy)])
     require("duckdb", "it runs SQL queries")
     require("pyarrow", "a dataset is Parquet files")
+    from rich.progress import TextColumn, TimeElapsedColumn
+
     from riskd.offline.dataset.query import run_query
     from riskd.offline.dataset.target import Target
 
     sql = stdin().read() if args.sql == "-" else args.sql
-    with run_query(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb) as answer:
+    with ExitStack() as opened:
+        with bars(TextColumn("{task.description}"), TimeElapsedColumn()) as bar:
+            bar.add_task("query")
+            query = run_query(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb)
+            answer = opened.enter_context(query)
         if args.json:
             for part in _objects(answer):
                 print(part)
@@ -125,8 +131,14 @@ def _objects(answer: Answer) -> Iterator[str]:
 
 
 def _print(answer: Answer) -> None:
-    rows = [[_cell(value) for value in row] for row in islice(answer.rows, SHOWN)]
-    more = sum(1 for _ in answer.rows)
+    from riskd.offline.dataset.query import rows_of
+
+    rows: list[list[str]] = []
+    more = 0
+    for batch in answer.batches:
+        shown = batch.slice(0, SHOWN - len(rows))
+        rows += [[_cell(value) for value in row] for row in rows_of(shown)]
+        more += batch.num_rows - shown.num_rows
     if rows:
         print_table(answer.columns, rows)
     else:

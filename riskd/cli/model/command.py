@@ -59,12 +59,12 @@ def _add_reference(actions: argparse._SubParsersAction[argparse.ArgumentParser])
 def _reference(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import REFERENCE, read_manifest, seal
     from riskd.offline.drift.bins import reference
-    from riskd.offline.drift.log import Source, Span, forest, sample
+    from riskd.offline.drift.log import Selection, Span, forest, sample
 
     domain, log = read_manifest(args.bundle).domain, log_of(args)
     with progress() as begin:
         span = Span(domains=(domain,), since=args.since, until=args.until)
-        rows = sample(Source(log=log, span=span, begin=begin))
+        rows = sample(Selection(log=log, span=span, begin=begin))
     if domain not in rows:
         raise InvalidFile([Problem(log, f"has no decisions of {domain} that were asked for")])
     expected = reference(domain, NAMES, forest(args.bundle), [rows[domain]])

@@ -152,7 +152,8 @@ def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
     from riskd.offline.models.explanation import sample
 
     counts = Counts()
-    records = sample(Path(log_of(args)), args.domain, args.rows, counts)
+    with progress() as begin:
+        records = sample(Path(log_of(args)), args.domain, args.rows, counts, begin)
     report_unreadable(counts["unreadable"], counts.first)
     return records
 

@@ -50,22 +50,22 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     rules.set_defaults(handler=_rules)
 
 
-def _replayed(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
+def _backtested(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
     from riskd.offline.policies.backtest import run
     from riskd.offline.policies.report import report
 
     begun = time.perf_counter()
     with progress() as begin:
-        source, policies = decisions.source(args, [given], begin)
-        tally = run(source)
-    decisions.refuse_nothing(source.log, tally)
-    models = {domain: path.name for domain, path in source.models}
-    figures = report(str(source.log), tally, policies, "truth" if source.truth else "outcomes", models)
+        backtest, policies = decisions.backtest(args, [given], begin)
+        tally = run(backtest)
+    decisions.refuse_nothing(backtest.log, tally)
+    models = {domain: path.name for domain, path in backtest.models}
+    figures = report(str(backtest.log), tally, policies, "truth" if backtest.truth else "outcomes", models)
     return figures, time.perf_counter() - begun
 
 
 def _backtest(args: argparse.Namespace) -> int:
-    report, seconds = _replayed(args, args.candidate)
+    report, seconds = _backtested(args, args.candidate)
     if args.html:
         from riskd.offline.policies.page import page
 
@@ -80,7 +80,7 @@ def _backtest(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
-    report, seconds = _replayed(args, decisions.policies_of(args))
+    report, seconds = _backtested(args, decisions.policies_of(args))
     if args.json:
         print_json({domain.domain: {"rules": domain.rules, "overlaps": domain.overlaps} for domain in report.domains})
         return 0

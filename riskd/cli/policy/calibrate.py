@@ -59,20 +59,20 @@ def _run(args: argparse.Namespace) -> int:
 
     given = decisions.policies_of(args)
     with progress() as begin:
-        source, policies = decisions.source(args, [given], begin)
+        backtest, policies = decisions.backtest(args, [given], begin)
         _refuse_to_write(args.write, policies)
         chosen = _chosen(args, policies)
         samples = Samples()
-        for part in passes(source, partial(collect, presumed=args.presume_good)):
+        for part in passes(backtest, partial(collect, presumed=args.presume_good)):
             samples += part
-    decisions.refuse_nothing(source.log, samples.tally)
+    decisions.refuse_nothing(backtest.log, samples.tally)
     calibrations = [calibrate(samples, policy, name, budget) for policy, name, budget in chosen]
     if args.json:
         print_json(calibrations)
     else:
         _print(calibrations, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
     if args.write and any(one.new for one in calibrations):
-        _write(args.write, source.policies[0], calibrations)
+        _write(args.write, backtest.policies[0], calibrations)
     return 1 if any(one.refused for one in calibrations) else 0
 
 

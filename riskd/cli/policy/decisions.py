@@ -1,4 +1,4 @@
-"""What the commands that replay decisions share: the flags that choose decisions and policies, and reading them."""
+"""What the commands that decide recorded attempts again share: the flags that choose decisions and policies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from riskd.core.policy import Policy
 from riskd.progress import Begin
 
 if TYPE_CHECKING:
-    from riskd.offline.policies.backtest import Models, Source
+    from riskd.offline.policies.backtest import Backtest, Models
     from riskd.offline.policies.tally import Tally
 
 _LEFT_OUT: Final = {
@@ -84,7 +84,7 @@ def left_out(counts: Mapping[str, int]) -> list[str]:
 
 
 def refuse_nothing(log: Path, tally: Tally) -> None:
-    """Raise InvalidFile if no decision was replayed: an empty selection must not pass as "no difference".
+    """Raise InvalidFile if no decision was decided again: an empty selection must not pass as "no difference".
 
     It also reports unreadable lines, and decisions that trained the model.
     """
@@ -109,22 +109,22 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
     )
 
 
-def source(
+def backtest(
     args: argparse.Namespace, given: Sequence[Path], begin: Begin, *, scored: bool = False
-) -> tuple[Source, list[Policy]]:
-    """What to replay, and the policies. `scored`: always score again, else only by models that the flags name.
+) -> tuple[Backtest, list[Policy]]:
+    """What to decide again, and the policies. `scored`: always score again, else only by models that the flags name.
 
     Raises InvalidPolicy with every mistake of every file, InvalidFile, InvalidModel and InvalidSettings.
     """
-    from riskd.offline.policies.backtest import Choice, Source
-    from riskd.offline.sources import labels_of, log_at
+    from riskd.offline.logs import labels_of, log_at
+    from riskd.offline.policies.backtest import Backtest, Choice
 
     policies, texts = read_policies(given, args.domain, settings.declared(args))
     choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
     directory = Path(log_of(args))
     log = log_at(directory, args.truth)
     truth = log.truth if labels_of([log], args.labels) == "truth" else None
-    decided = Source(
+    decided = Backtest(
         log=directory,
         truth=truth,
         policies=texts,

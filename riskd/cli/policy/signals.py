@@ -40,17 +40,17 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.worth import Weighed, weigh_segment, worths
 
     with progress() as begin:
-        source, _ = decisions.source(args, [decisions.policies_of(args)], begin, scored=True)
+        backtest, _ = decisions.backtest(args, [decisions.policies_of(args)], begin, scored=True)
         weighed = Weighed()
-        for part in passes(source, weigh_segment):
+        for part in passes(backtest, weigh_segment):
             weighed += part
-    decisions.refuse_nothing(source.log, weighed.tally)
-    every = [worths(weighed, domain, path.name) for domain, path in source.models]
+    decisions.refuse_nothing(backtest.log, weighed.tally)
+    every = [worths(weighed, domain, path.name) for domain, path in backtest.models]
     known = [each for each in every if each.decisions]
     if args.json:
         print_json(known)
         return 0
-    _heading(source.log, weighed.tally)
+    _heading(backtest.log, weighed.tally)
     for each in known:
         _print(each)
     return 0

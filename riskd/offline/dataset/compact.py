@@ -25,10 +25,10 @@ from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, readab
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
-from riskd.files import sync
-from riskd.locks import exclusive
+from riskd.host.files import sync
+from riskd.host.locks import exclusive
 from riskd.offline.buckets import bucket
-from riskd.offline.dataset.ingest import Taken, name_of, put, stays, take_in
+from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
@@ -38,7 +38,9 @@ from riskd.progress import Progress
 GROUP: Final = 256 << 20
 """Segments are added in groups of about this many bytes."""
 FEW: Final = 8
-"""The most files of one date and bucket; more are merged into one."""
+"""The most small files of one date and bucket; more are merged."""
+FULL: Final = 2 * FLUSH
+"""A file with so many rows is not small. Merged files have less than twice as many, which takes about a gigabyte."""
 _ORDER: Final = [("written", "ascending"), ("segment", "ascending"), ("row", "ascending")]
 
 
@@ -201,20 +203,28 @@ class Dataset:
         return [put(self._target, part.table, part.date, part.bucket, left)] if left.num_rows else []
 
     def _join(self) -> None:
-        """Merge many small files of one date and bucket."""
+        """Merge many small files of one date and bucket, into several if one would be too large for memory."""
+        parts = [part for part in self._manifest.parts if part.rows >= FULL]
         together: dict[tuple[str, str, int], list[Part]] = defaultdict(list)
         for part in self._manifest.parts:
-            together[part.table, part.date, part.bucket].append(part)
-        parts: list[Part] = []
-        for (table, date, share), several in together.items():
-            if len(several) <= FEW:
-                parts += several
-                continue
-            columns = schema(table, self._manifest.features)
-            rows = pa.concat_tables([self._target.table(part.path, columns) for part in several]).sort_by(_ORDER)
-            parts.append(put(self._target, table, date, share, rows))
+            if part.rows < FULL:
+                together[part.table, part.date, part.bucket].append(part)
+        for several in together.values():
+            while len(several) > FEW:
+                parts.append(self._merged(several))
+            parts += several
         if len(parts) < len(self._manifest.parts):
             self._replace(replace(self._manifest, parts=tuple(parts)))
+
+    def _merged(self, several: list[Part]) -> Part:
+        """One file of as many of these as make it full, which are taken off the list."""
+        taken = [several.pop()]
+        while several and sum(part.rows for part in taken) < FULL:
+            taken.append(several.pop())
+        one = taken[0]
+        columns = schema(one.table, self._manifest.features)
+        rows = pa.concat_tables([self._target.table(part.path, columns) for part in taken]).sort_by(_ORDER)
+        return put(self._target, one.table, one.date, one.bucket, rows)
 
     def _replace(self, manifest: Manifest) -> None:
         """Commit the manifest, then delete the files that it no longer names."""

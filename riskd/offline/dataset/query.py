@@ -9,14 +9,14 @@ from contextlib import closing, contextmanager
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 from msgspec import Struct
 
 from riskd.core.errors import InvalidFile, Problem
 from riskd.offline.dataset.manifest import TABLES, required
 from riskd.offline.dataset.reading import table
 from riskd.offline.dataset.target import Target
-from riskd.offline.labels import CONFIRMED
-from riskd.offline.outcomes import PASSED
+from riskd.offline.labels import CONFIRMED, PASSED
 
 ROWS: Final = 1000
 """How many rows are fetched at a time."""
@@ -25,10 +25,21 @@ SHARED: Final = ("device", "fingerprint", "address")
 
 
 class Answer(Struct, frozen=True):
-    """The result: column names, and an iterator of rows."""
+    """The result: column names, and batches of rows, which can be read once."""
 
     columns: tuple[str, ...]
-    rows: Iterator[tuple[object, ...]]
+    batches: Iterator[pa.RecordBatch]
+
+    @property
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """The rows that were not read yet."""
+        for batch in self.batches:
+            yield from rows_of(batch)
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+    """The rows of a batch, as Python values."""
+    return zip(*[column.to_pylist(maps_as_pydicts="strict") for column in batch.columns], strict=True)
 
 
 @contextmanager
@@ -64,7 +75,7 @@ def run_query(target: Target, sql: str, *, as_of: float = math.inf, memory_mb: i
                 with target.readable(), _ending(base):
                     result = base.execute(statements[0])
                 columns = tuple([column[0] for column in result.description or ()])
-                yield Answer(columns, _rows(target, result))
+                yield Answer(columns, _batches(target, result))
             except duckdb.Error as error:
                 remedy = (
                     "the views are assessments, outcomes, events and labelled; SELECT * FROM (DESCRIBE labelled) lists "
@@ -83,14 +94,13 @@ def _ending(base: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-def _rows(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
+def _batches(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     with target.readable():
-        for batch in result.to_arrow_reader(ROWS):
-            yield from zip(*[column.to_pylist(maps_as_pydicts="strict") for column in batch.columns], strict=True)
+        yield from result.to_arrow_reader(ROWS)
 
 
 def _views(as_of: float) -> Iterator[str]:
-    """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow the rule of `labels.label`."""
+    """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow `columns.labelled`."""
     shared = "".join(f", line->>'$.facts.values.{name}' AS {name}" for name in SHARED)
     when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
     passed = ", ".join(f"'{kind}'" for kind in PASSED)

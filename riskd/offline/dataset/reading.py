@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from riskd.core.features import NAMES
 from riskd.core.record import HistoryRecord, decode
 from riskd.counts import Counts
+from riskd.offline.columns import Ids, labels_of, order_of, truth_of
 from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.labels import labelled
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
-from riskd.offline.truth import truths
-from riskd.progress import Progress
+from riskd.progress import Begin, Progress, ignore_progress
 from riskd.rebuild.order import Line
 
 STREAM: Final = 1024
@@ -49,7 +48,14 @@ class Wanted(Struct, frozen=True, kw_only=True):
     by_truth: bool = False
 
 
-def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES, *, counts: Counts | None = None) -> Rows:
+def read_rows(
+    target: Target,
+    wanted: Wanted,
+    names: Sequence[str] = NAMES,
+    *,
+    counts: Counts | None = None,
+    begin: Begin = ignore_progress,
+) -> Rows:
     """The rows of a dataset with these features, sorted by time and id.
 
     A feature without a column in a file is NaN there. Rows with another feature schema are left out, and counted in
@@ -62,24 +68,23 @@ def read_rows(target: Target, wanted: Wanted, names: Sequence[str] = NAMES, *, c
         if counts is not None:
             others = (ds.field("domain") == wanted.domain) & ~ds.field("has_features") & _during(wanted)
             counts["other_features"] += table(target, manifest, "assessments").count_rows(filter=others)
-        return _rows(target, manifest, wanted, names)
+        return _rows(target, manifest, wanted, names, begin)
 
 
-def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[str]) -> Rows:
+def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[str], begin: Begin) -> Rows:
     width = len(names)
     assessments = table(target, manifest, "assessments")
     chosen = (ds.field("domain") == wanted.domain) & ds.field("has_features") & _during(wanted)
     about = assessments.to_table(columns=["id", "time"], filter=chosen)
     ids, times = _ids(about["id"]), about["time"].to_numpy()
-    order = np.lexsort((ids, times))
-    keep = order[_first(ids[order], times[order])]
-    total = len(keep)
+    order = order_of(ids, times)
+    total = len(order)
     place = np.full(len(ids), -1, dtype=np.int64)
-    place[keep] = np.arange(total)
+    place[order] = np.arange(total)
     subjects, journeys = np.empty(total, dtype="S34"), np.empty(total, dtype="U14")
     vectors = np.empty((total, width))
     present = [name for name in names if name in manifest.features]
-    at = 0
+    at, done = 0, begin("reading", len(ids))
     columns = ["subject", "journey", *present]
     for batch in assessments.to_batches(
         columns=columns, filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
@@ -95,8 +100,9 @@ def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[st
             if name in manifest.features:
                 block[:, column] = batch[name].to_numpy(zero_copy_only=False)
         vectors[rows] = block[mine]
-    ids, times = ids[keep], times[keep]
-    attacks, segments = _truths(wanted.truth, ids)
+        done(batch.num_rows)
+    ids, times = ids[order], times[order]
+    attacks, segments = truth_of(wanted.truth, ids)
     if wanted.by_truth:
         labels, known = np.where(attacks == HONEST, GOOD, FRAUD).astype(np.int8), times.copy()
     else:
@@ -124,8 +130,8 @@ def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:
     return ds.dataset(paths, schema=columns, format="parquet", filesystem=target.files)
 
 
-class DatasetSource(Struct, frozen=True):
-    """A `Source` that reads a dataset, given by its name."""
+class DatasetReader(Struct, frozen=True):
+    """A `LogReader` that reads a dataset, given by its name."""
 
     target: str
 
@@ -134,7 +140,7 @@ class DatasetSource(Struct, frozen=True):
         return sum(part.rows for part in required(Target.open(self.target)).parts)
 
     def lines(self, counts: Counts, progress: Progress) -> Iterator[Line]:
-        """See `Source`."""
+        """See `LogReader`."""
         return in_order(Target.open(self.target), counts, progress)
 
 
@@ -172,42 +178,16 @@ def _during(wanted: Wanted) -> ds.Expression:
     return (time >= wanted.since) & (time < min(wanted.until, math.nextafter(wanted.as_of, math.inf)))
 
 
-def _ids(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bytes_]:
-    """Hexadecimal ids, one byte per digit."""
+def _ids(column: pa.ChunkedArray | pa.Array) -> Ids:
     return np.asarray(pc.cast(column, pa.binary()).to_numpy(zero_copy_only=False), dtype=np.bytes_)
 
 
-def _first(ids: NDArray[np.bytes_], times: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """A mask of the first row of each id. A line that was written twice has the same time, so its copies are
-    adjacent."""
-    again = np.zeros(len(ids), dtype=np.bool_)
-    again[1:] = (ids[1:] == ids[:-1]) & (times[1:] == times[:-1])
-    return ~again
-
-
 def _labels(
-    target: Target, manifest: Manifest, wanted: Wanted, ids: NDArray[np.bytes_]
+    target: Target, manifest: Manifest, wanted: Wanted, ids: Ids
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     reported = table(target, manifest, "outcomes").to_table(
         columns=["assessment_id", "time", "kind"],
         filter=(ds.field("domain") == wanted.domain) & (ds.field("time") <= wanted.as_of),
     )
-    order = np.argsort(ids)
-    outcomes = _ids(reported["assessment_id"])
-    place = np.searchsorted(ids, outcomes, sorter=order)
-    place[place == len(ids)] = 0
-    rows = order[place] if len(ids) else place
-    ours = ids[rows] == outcomes if len(ids) else np.zeros(len(outcomes), dtype=np.bool_)
     kinds = reported["kind"].to_numpy(zero_copy_only=False).astype(np.str_)
-    return labelled(len(ids), rows[ours], reported["time"].to_numpy()[ours], kinds[ours])
-
-
-def _truths(path: Path | None, ids: NDArray[np.bytes_]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    """Attack and segments of each row, from a file of truth if there is one. Raises InvalidFile."""
-    if path is None:
-        return np.full(len(ids), HONEST, dtype="U1"), np.full(len(ids), "", dtype="U1")
-    known = truths(path, [one.decode() for one in ids])
-    return (
-        np.array([one.attack for one in known], dtype=np.str_),
-        np.array([" ".join(one.segments) for one in known], dtype=np.str_),
-    )
+    return labels_of(ids, _ids(reported["assessment_id"]), reported["time"].to_numpy(), kinds)

@@ -11,7 +11,7 @@ from pyarrow import ArrowException, RecordBatch, Schema, Table, nulls
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, SubTreeFileSystem
 
 from riskd.core.errors import InvalidFile, InvalidSettings, Problem
-from riskd.files import DRAFT, sync
+from riskd.host.files import DRAFT, sync
 
 
 class Target:

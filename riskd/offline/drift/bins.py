@@ -15,6 +15,7 @@ from riskd.core.drift import Histogram, Reference
 from riskd.core.forest import Forest
 from riskd.offline.clusters import GROUPS, design_effects, group
 from riskd.offline.drift.statistics import Counts
+from riskd.offline.rows import scores_of
 
 SCORE: Final = "score"
 """The name of the signal that is the model's log-odds."""
@@ -95,7 +96,7 @@ def _counted(first: NDArray[np.int64], second: NDArray[np.int64], rows: int, col
 
 def scored(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """The log-odds of each row."""
-    return np.array([forest.score(vector)[0] for vector in vectors.tolist()], dtype=np.float64)
+    return scores_of(forest, vectors)[:, 0].copy()
 
 
 def cuts_of(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -22,8 +22,8 @@ from riskd.core.record import AssessmentRecord, other_beginnings
 from riskd.core.vocabulary import Domain
 from riskd.counts import Counts
 from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
+from riskd.offline.logs import is_dataset
 from riskd.offline.segments import crew, each_segment
-from riskd.offline.sources import is_dataset
 from riskd.progress import Begin, ignore_progress
 
 SAMPLE: Final = 100_000
@@ -50,7 +50,7 @@ class Span(Struct, frozen=True, kw_only=True):
     until: float = float("inf")
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Selection(Struct, frozen=True, kw_only=True):
     """Where rows come from: a decision log, a directory of `riskd simulate`, or a dataset (a directory or URL).
 
     `workers`: the number of processes that read a log.
@@ -80,28 +80,28 @@ class Counted(Struct, frozen=True):
     left_out: Counts
 
 
-def count(source: Source, against: Mapping[str, Against]) -> Counted:
+def count(selection: Selection, against: Mapping[str, Against]) -> Counted:
     """Count the rows of each domain on the bins of its reference. Raises InvalidFile as `segments_of`, and
     InvalidModel."""
     total = Counted({domain: bins_for(each.reference, NAMES) for domain, each in against.items()}, Counts())
-    if is_dataset(source.log):
-        for domain, batch in _stored(source, "decisions", total.left_out):
+    if is_dataset(selection.log):
+        for domain, batch in _stored(selection, "decisions", total.left_out):
             _add(total.bins[domain], batch, against[domain])
         return total
-    paths = segments_of(Path(source.log))
-    with crew(source.workers, paths) as pool:
-        work = partial(_count_segment, source.span, against)
-        for part in each_segment(paths, work, pool, source.begin("decisions", size(paths))):
+    paths = segments_of(Path(selection.log))
+    with crew(selection.workers, paths) as pool:
+        work = partial(_count_segment, selection.span, against)
+        for part in each_segment(paths, work, pool, selection.begin("decisions", size(paths))):
             total.left_out.add(part.left_out)
             for domain, bins in part.bins.items():
                 total.bins[domain] += bins
     return total
 
 
-def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
+def sample(selection: Selection, most: int = SAMPLE) -> dict[str, Batch]:
     """At most `most` rows of each domain, drawn from the whole log. Raises InvalidFile as `segments_of`."""
     drawn: dict[str, list[Batch]] = {}
-    for domain, batch in _stored(source, "reference", Counts()) if is_dataset(source.log) else _read(source):
+    for domain, batch in _stored(selection, "reference", Counts()) if is_dataset(selection.log) else _read(selection):
         parts = drawn.setdefault(domain, [])
         parts.append(batch)
         if sum(len(part.times) for part in parts) > 2 * most:
@@ -109,20 +109,20 @@ def sample(source: Source, most: int = SAMPLE) -> dict[str, Batch]:
     return {domain: next(thinned(parts, most)) for domain, parts in drawn.items()}
 
 
-def _stored(source: Source, step: str, left_out: Counts) -> Iterator[tuple[str, Batch]]:
+def _stored(selection: Selection, step: str, left_out: Counts) -> Iterator[tuple[str, Batch]]:
     from riskd.offline.drift import stored  # noqa: PLC0415 - Arrow is an extra that logs do not need
 
-    progress = source.begin(step, stored.rows(source.log))
-    span = source.span
-    yield from stored.batches(source.log, span.domains, span.since, span.until, progress, left_out=left_out)
+    progress = selection.begin(step, stored.rows(selection.log))
+    span = selection.span
+    yield from stored.batches(selection.log, span.domains, span.since, span.until, progress, left_out=left_out)
 
 
-def _read(source: Source) -> Iterator[tuple[str, Batch]]:
-    paths, left_out = segments_of(Path(source.log)), Counts()
-    progress = source.begin("reference", size(paths))
+def _read(selection: Selection) -> Iterator[tuple[str, Batch]]:
+    paths, left_out = segments_of(Path(selection.log)), Counts()
+    progress = selection.begin("reference", size(paths))
     for path, bytes_ in [(path, size_of(path)) for path in paths]:
         with readable(path):
-            yield from batches(path, source.span, left_out)
+            yield from batches(path, selection.span, left_out)
         progress(bytes_)
 
 

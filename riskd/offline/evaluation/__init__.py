@@ -1,1 +1,1 @@
-"""How good a model is, compared with others: as a document, a table and a page."""
+"""How good a model is, compared with others: its figures as a document, a table and a page."""

@@ -14,7 +14,7 @@ from riskd.core.history import PROFILE_SECONDS, SEQUENCE_SECONDS, Delta
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
 from riskd.engine import Engine
-from riskd.gather import observe
+from riskd.engine.gather import observe
 from riskd.offline.importers.event import Event, Skipped
 
 WINDOW: Final = 10_000

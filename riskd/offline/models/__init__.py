@@ -1,1 +1,1 @@
-"""Explains models, compares them, and checks them before promotion."""
+"""Judges models: evaluates them beside others, explains them, compares them, and checks them before promotion."""

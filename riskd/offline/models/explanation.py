@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of
+from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of, size, size_of
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
@@ -18,6 +18,7 @@ from riskd.core.features import FEATURES, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord, decode, other_beginnings
 from riskd.counts import Counts
+from riskd.progress import Begin
 
 _OTHERS: Final = other_beginnings(AssessmentRecord)
 
@@ -104,14 +105,17 @@ def importance(forest: Forest, vectors: Sequence[Sequence[float]]) -> list[Impor
     return sorted(importances, key=lambda each: -each.moves)
 
 
-def sample(log: Path, domain: str, most: int, counts: Counts) -> list[AssessmentRecord]:
-    """At most `most` assessments of a domain, spread evenly over the log. `counts` counts unreadable lines.
+def sample(log: Path, domain: str, most: int, counts: Counts, begin: Begin) -> list[AssessmentRecord]:
+    """At most `most` assessments of a domain, spread evenly over the log. `counts` counts unreadable lines. Progress is
+    in bytes.
 
     Raises InvalidFile for a log that cannot be read, or has none.
     """
     drawn: list[AssessmentRecord] = []
     step, at = 1, 0
-    for path in segments_of(log):
+    paths = segments_of(log)
+    done = begin("decisions", size(paths))
+    for path in paths:
         for line in _lines(path):
             if domain.encode() not in line:
                 continue
@@ -127,6 +131,7 @@ def sample(log: Path, domain: str, most: int, counts: Counts) -> list[Assessment
                 drawn.append(record)
                 if len(drawn) > most:
                     drawn, step = drawn[1::2], 2 * step
+        done(size_of(path))
     if not drawn:
         what = f"has no assessment of {domain} with the features of this version of riskd"
         raise InvalidFile([Problem(str(log), what, "`riskd replay` converts a log of another version")])

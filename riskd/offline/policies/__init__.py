@@ -1,1 +1,1 @@
-"""Judges policies by recorded decisions: replays, compares and calibrates them, and runs their cases."""
+"""Judges policies by recorded decisions: decides them again, compares and calibrates them, and runs their cases."""

@@ -1,4 +1,4 @@
-"""Replays a decision log with candidate policies, segment by segment."""
+"""Decides the decisions of a log again with candidate policies, segment by segment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.replay import replay, uncounted, vector_of
+from riskd.offline.policies.redecide import redecide, uncounted, vector_of
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.training.seen import Seen, training_of
@@ -35,7 +35,7 @@ _NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """Which decisions to replay: from `since` on and before `until` (epoch seconds).
+    """Which decisions to decide again: from `since` on and before `until` (epoch seconds).
 
     `release` and `journeys` limit them further; empty means all.
     """
@@ -46,7 +46,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     journeys: tuple[str, ...] = ()
 
     def takes(self, record: AssessmentRecord) -> bool:
-        """Whether to replay a decision."""
+        """Whether a decision is chosen."""
         return (
             self.since <= record.time < self.until
             and (not self.release or record.release == self.release)
@@ -54,8 +54,8 @@ class Choice(Struct, frozen=True, kw_only=True):
         )
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """What to replay, with which policies (file name and text of each), and with how many processes.
+class Backtest(Struct, frozen=True, kw_only=True):
+    """What to decide again, with which policies (file name and text of each), and with how many processes.
 
     `truth`: the simulation's truth that labels decisions; None if outcomes do. `models` score decisions again; without
     one, decisions of a domain keep their recorded score.
@@ -80,34 +80,34 @@ class Plan(Struct, frozen=True, kw_only=True):
     choice: Choice
 
 
-def run(source: Source) -> Tally:
-    """Replay a log. Raises InvalidFile if there is none, or a segment cannot be read."""
+def run(backtest: Backtest) -> Tally:
+    """Decide a log again. Raises InvalidFile if there is none, or a segment cannot be read."""
     total = Tally()
-    for part in passes(source, replay_segment):
+    for part in passes(backtest, redecide_segment):
         total += part
     return total
 
 
-def passes(source: Source, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
+def passes(backtest: Backtest, work: Callable[[Plan, Path], Part]) -> Iterator[Part]:
     """Two passes over a log: the first collects outcomes, the second yields what `work` returns for each segment.
 
     With a truth, the first pass is left out.
 
     Raises InvalidFile as `run`.
     """
-    paths = segments_of(source.log)
+    paths = segments_of(backtest.log)
     whole = size(paths)
-    with crew(source.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
+    with crew(backtest.workers, paths) as pool, tempfile.TemporaryDirectory(prefix="riskd-") as directory:
         plan = Plan(
-            policies=source.policies,
+            policies=backtest.policies,
             outcomes=Path(directory) / "outcomes",
-            truth=source.truth,
-            models=source.models,
-            choice=source.choice,
+            truth=backtest.truth,
+            models=backtest.models,
+            choice=backtest.choice,
         )
-        if not source.truth:
-            write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, source.begin("outcomes", whole)))
-        yield from each_segment(paths, partial(work, plan), pool, source.begin("decisions", whole))
+        if not backtest.truth:
+            write_outcomes(plan.outcomes, each_segment(paths, outcomes_of, pool, backtest.begin("outcomes", whole)))
+        yield from each_segment(paths, partial(work, plan), pool, backtest.begin("decisions", whole))
 
 
 def outcomes_of(path: Path) -> bytes:
@@ -124,8 +124,8 @@ def outcomes_of(path: Path) -> bytes:
     return bytes(packed)
 
 
-def replay_segment(plan: Plan, path: Path) -> Tally:
-    """Replay the decisions of one segment."""
+def redecide_segment(plan: Plan, path: Path) -> Tally:
+    """Decide the decisions of one segment again."""
     policies, labels = ready(plan)
     tally = Tally()
     for record in decisions_of(path, plan, tally):
@@ -134,7 +134,7 @@ def replay_segment(plan: Plan, path: Path) -> Tally:
             tally.counts["other_domain"] += 1
         else:
             label, attack = labels.label(record.id), labels.attack(record.id)
-            tally.add(policy, record, replay(policy, record), label, attack)
+            tally.add(policy, record, redecide(policy, record), label, attack)
     return tally
 
 

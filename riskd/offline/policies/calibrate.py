@@ -26,11 +26,11 @@ from riskd.core.decide import decide, satisfied
 from riskd.core.policy import Journey, Policy
 from riskd.core.record import AssessmentRecord
 from riskd.offline import clusters
-from riskd.offline.clusters import KINDS, SIZE, Counts
+from riskd.offline.clusters import KINDS, SIZE, GroupCounts
 from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
-from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
+from riskd.offline.labels import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
-from riskd.offline.policies.replay import Replayed, replay
+from riskd.offline.policies.redecide import Redecided, redecide
 from riskd.offline.policies.tally import BELOW, Tally
 from riskd.wording import quantity
 
@@ -76,7 +76,7 @@ class Sample:
         """The design effect of that share: how many decisions count as one, because some are alike."""
         return clusters.effect(self._hits(edges), self.totals)
 
-    def _hits(self, edges: Sequence[float]) -> Counts:
+    def _hits(self, edges: Sequence[float]) -> GroupCounts:
         hits = self.unavoidable.copy()
         for scores, groups, edge in zip(self.scores, self.groups, edges, strict=True):
             beyond = np.frombuffer(groups, np.uint8).reshape(-1, KINDS)[np.frombuffer(scores) >= edge]
@@ -99,15 +99,15 @@ class Samples:
         self.tally += other.tally
         return self
 
-    def add(self, policy: Policy, record: AssessmentRecord, replayed: Replayed, label: int) -> None:
+    def add(self, policy: Policy, record: AssessmentRecord, redecided: Redecided, label: int) -> None:
         """Add one decision of known outcome."""
         name, score = record.journey, record.score
         journey = policy.journeys[name]
         sample = self.by_journey.setdefault((policy.domain, name, label), Sample(len(journey.bands.edges)))
-        attempt, context = replayed.attempt, replayed.context
+        attempt, context = redecided.attempt, redecided.context
         places = list(clusters.groups(record))
         sample.totals[places] += 1
-        without = decide(policy, attempt, context, BELOW, replayed.hits)
+        without = decide(policy, attempt, context, BELOW, redecided.hits)
         if without.raised and not without.requirement.satisfied:
             sample.unavoidable[places] += 1
             return
@@ -160,7 +160,7 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
         elif not _by_its_bands(policy, record):
             samples.tally.counts["tenants_own_bands"] += 1
         elif label in (GOOD, FRAUD):
-            samples.add(policy.of(record.tenant), record, replay(policy, record), label)
+            samples.add(policy.of(record.tenant), record, redecide(policy, record), label)
             _count(samples.tally, record)
         else:
             samples.tally.counts["without_verdict"] += 1

@@ -50,7 +50,7 @@ def run_cases(files: Sequence[tuple[Policy, Sequence[Case]]]) -> CaseReport:
     ran = [(policy.domain, run_case(policy, case)) for policy, cases in files for case in cases]
     hit = {(domain, rule) for domain, result in ran for rule in _rules_hit(result.got)}
     unproven = {
-        policy.domain: tuple(name for name in _rules(policy) if (policy.domain, name) not in hit) for policy, _ in files
+        policy.domain: tuple(name for name in policy.rules() if (policy.domain, name) not in hit) for policy, _ in files
     }
     results = tuple(result for _, result in ran)
     failed = sum(not result.passed for result in results)
@@ -106,8 +106,3 @@ def _said(value: object) -> str:
 
 def _rules_hit(got: Expected) -> tuple[str, ...]:
     return (*(got.hits or ()), *(got.shadow_hits or ()))
-
-
-def _rules(policy: Policy) -> list[str]:
-    """The names of a policy's rules, each once, in the order in which its journeys name them."""
-    return list(dict.fromkeys(rule.name for journey in policy.journeys.values() for rule in journey.rules))

@@ -226,12 +226,8 @@ def _duration(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def _all_rules(policy: Policy) -> dict[str, Rule]:
-    return {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
-
-
 def _rules(old: Policy, new: Policy) -> Iterator[Change]:
-    before, after = _all_rules(old), _all_rules(new)
+    before, after = old.rules(), new.rules()
     for name in [*after, *(name for name in before if name not in after)]:
         if name not in before:
             rule = after[name]

@@ -39,10 +39,10 @@ whether it got in or not.</small></p>
 def page(report: Report) -> str:
     """The report as an HTML document. Everything that comes from the log or a policy is escaped."""
     counts = report.counts
-    replayed = counts.get("replayed", 0)
+    decided = counts.get("replayed", 0)
     figures = [
-        (f"{replayed:,}", f"decisions, {date(report.first)} to {date(report.last)}"),
-        (f"{report.differences:,}", f"differ from the recorded ones ({_part(report.differences, replayed)})"),
+        (f"{decided:,}", f"decisions, {date(report.first)} to {date(report.last)}"),
+        (f"{report.differences:,}", f"differ from the recorded ones ({_part(report.differences, decided)})"),
         (f"{counts.get('outcomes', 0):,}", f"outcomes; labels are from the {report.labels}"),
         *((f"{count:,}", f"left out: {name.replace('_', ' ')}") for name, count in counts.items() if name in _LEFT_OUT),
         *((f"{count:,}", "older than a counter") for name, count in counts.items() if name == "uncounted"),

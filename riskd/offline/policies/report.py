@@ -13,9 +13,9 @@ from msgspec import Struct
 from riskd.core.errors import Problem
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
-from riskd.offline.clusters import Cells, Counts, added, share_of, total
+from riskd.offline.clusters import Cells, GroupCounts, added, share_of, total
 from riskd.offline.intervals import Share
-from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN, LabelSource
+from riskd.offline.labels import FRAUD, GOOD, UNPROVEN, LabelSource
 from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
@@ -194,7 +194,7 @@ def _side(codes: Codes, state_of: Mapping[int, int]) -> Side:
     )
 
 
-def _labelled(codes: Codes, wanted: int) -> Counts:
+def _labelled(codes: Codes, wanted: int) -> GroupCounts:
     return added(cell for code, cell in codes.items() if label(code) == wanted)
 
 
@@ -265,9 +265,8 @@ def _values(values: Mapping[str, Codes]) -> tuple[Group, ...]:
 
 def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[RuleUse, ...]:
     """Every rule of the policy, including those that never hit."""
-    rules = {rule.name: rule for journey in policy.journeys.values() for rule in journey.rules}
     uses = []
-    for name, rule in rules.items():
+    for name, rule in policy.rules().items():
         hits = cells["rule"].get(name, Cells())
         fraud, good = _labelled(hits, FRAUD), _labelled(hits, GOOD)
         judged = sum((_labelled(cells["journey"].get(journey, Cells()), FRAUD) for journey in rule.journeys), added(()))

@@ -1,4 +1,4 @@
-"""Counts replayed decisions: what was decided, what a candidate would decide, and what the outcome was.
+"""Counts decisions that were decided again: what was decided, what a candidate would decide, and what the outcome was.
 
 Every count is a cell: identity domain, dimension, value of the dimension, and a code that combines the outcome, the
 recorded state and the candidate's. All figures of the reports are sums of cells. So the tallies of segments can be
@@ -23,8 +23,8 @@ from riskd.core.record import AssessmentRecord
 from riskd.core.requirement import Tier
 from riskd.counts import Counts
 from riskd.offline.clusters import Cells, groups
-from riskd.offline.outcomes import LABELS
-from riskd.offline.policies.replay import Replayed
+from riskd.offline.labels import LABELS
+from riskd.offline.policies.redecide import Redecided
 
 STATES: Final = 2 * len(Tier)
 """The number of states: a tier, and whether it is satisfied."""
@@ -91,23 +91,23 @@ class Tally:
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         return self
 
-    def add(self, policy: Policy, record: AssessmentRecord, replayed: Replayed, label: int, attack: str = "") -> None:
+    def add(self, policy: Policy, record: AssessmentRecord, redecided: Redecided, label: int, attack: str = "") -> None:
         """Count one decision. `attack`: its class, '' if it is no attack or the class is unknown."""
-        ruling = replayed.ruling
+        ruling = redecided.ruling
         after = state(ruling.tier, satisfied=ruling.requirement.satisfied)
         before = state(Tier[record.tier], satisfied=record.satisfied)
         code = (label * STATES + before) * STATES + after
         domain, count, places = record.domain, self.cells.count, groups(record)
-        for dimension, value in self._segments(record, replayed.context, attack):
+        for dimension, value in self._segments(record, redecided.context, attack):
             count((domain, dimension, value, code), places)
-        causes = _causes(policy, record.score, replayed) if ruling.raised else ()
+        causes = _causes(policy, record.score, redecided) if ruling.raised else ()
         for cause in causes:
             count((domain, "cause", cause, code), places)
-        if replayed.hits:
-            self._rules(policy, record, replayed, code, places)
+        if redecided.hits:
+            self._rules(policy, record, redecided, code, places)
         if before != after:
-            self._example(record, replayed, causes, LABELS[label])
-        names = [hit.rule for hit in replayed.hits if not hit.shadow]
+            self._example(record, redecided, causes, LABELS[label])
+        names = [hit.rule for hit in redecided.hits if not hit.shadow]
         self.counts["hits_differ"] += tuple(names) != record.hits
         self.counts["replayed"] += 1
         self.releases[domain, record.release] += 1
@@ -139,16 +139,16 @@ class Tally:
         return tenant
 
     def _rules(
-        self, policy: Policy, record: AssessmentRecord, replayed: Replayed, code: int, places: tuple[int, ...]
+        self, policy: Policy, record: AssessmentRecord, redecided: Redecided, code: int, places: tuple[int, ...]
     ) -> None:
         """Count each hit, whether it is the only reason for the tier (for a shadow rule: would be), and pairs of
         hits."""
-        hits, domain, count = replayed.hits, record.domain, self.cells.count
+        hits, domain, count = redecided.hits, record.domain, self.cells.count
         acting = [hit for hit in hits if not hit.shadow]
-        without = decide(policy, replayed.attempt, replayed.context, record.score, ()).tier if acting else None
+        without = decide(policy, redecided.attempt, redecided.context, record.score, ()).tier if acting else None
         for hit in hits:
             count((domain, "rule", hit.rule, code), places)
-            tier = replayed.ruling.tier if hit.shadow or without is None else without
+            tier = redecided.ruling.tier if hit.shadow or without is None else without
             others = max([tier, *(other.tier for other in acting if other is not hit)])
             if hit.tier > others:
                 count((domain, "alone", hit.rule, code), places)
@@ -156,8 +156,8 @@ class Tally:
             for other in hits[at + 1 :]:
                 self.pairs[domain, hit.rule, other.rule] += 1
 
-    def _example(self, record: AssessmentRecord, replayed: Replayed, why: Sequence[str], label: str) -> None:
-        candidate = replayed.ruling.tier.name
+    def _example(self, record: AssessmentRecord, redecided: Redecided, why: Sequence[str], label: str) -> None:
+        candidate = redecided.ruling.tier.name
         move = record.domain, record.journey, record.tier, candidate
         examples = self.examples.get(move, [])
         if len(examples) == EXAMPLES and _lot(record.id) >= _lot(examples[-1].id):
@@ -170,7 +170,7 @@ class Tally:
             score=record.score,
             recorded=record.tier,
             candidate=candidate,
-            satisfied=replayed.ruling.requirement.satisfied,
+            satisfied=redecided.ruling.requirement.satisfied,
             why=tuple(why),
             label=label,
         )
@@ -188,14 +188,14 @@ def bin_of(score: float) -> int:
     return min(max(int((odds - LOW) / BIN), 0), BINS - 1)
 
 
-def _causes(policy: Policy, score: float, replayed: Replayed) -> tuple[str, ...]:
+def _causes(policy: Policy, score: float, redecided: Redecided) -> tuple[str, ...]:
     """Everything that would require the tier by itself."""
-    policy = policy.of(replayed.attempt.tenant)
-    tier, journey = replayed.ruling.tier, policy.journeys[replayed.attempt.journey]
-    causes = [f"rule {hit.rule}" for hit in replayed.hits if not hit.shadow and hit.tier == tier]
+    policy = policy.of(redecided.attempt.tenant)
+    tier, journey = redecided.ruling.tier, policy.journeys[redecided.attempt.journey]
+    causes = [f"rule {hit.rule}" for hit in redecided.hits if not hit.shadow and hit.tier == tier]
     if journey.bands.at(score) == tier:
         causes.append("band")
-    gaps = decide(policy, replayed.attempt, replayed.context, BELOW, ())
+    gaps = decide(policy, redecided.attempt, redecided.context, BELOW, ())
     if gaps.tier == tier:
         causes += [f"gap {reason.code}" for reason in gaps.reasons]
     return tuple(causes)

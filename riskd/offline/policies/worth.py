@@ -25,7 +25,7 @@ from riskd.core.record import AssessmentRecord
 from riskd.core.signals import PURPOSE
 from riskd.offline.clusters import Cells, groups
 from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready, scored
-from riskd.offline.policies.replay import replay
+from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import Side, group
 from riskd.offline.policies.tally import STATES, Tally, state
 
@@ -76,7 +76,7 @@ class Worth(Struct, frozen=True, kw_only=True):
 
 
 class Worths(Struct, frozen=True, kw_only=True):
-    """The worth of all signals in one identity domain. `good` and `fraud`: replayed decisions of known outcome."""
+    """The worth of all signals in one identity domain. `good` and `fraud`: decisions of known outcome."""
 
     domain: str
     model: str
@@ -144,7 +144,7 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
 
 def _state(policy: Policy, record: AssessmentRecord) -> int:
     """The state of a decision by this policy."""
-    ruling = replay(policy, record).ruling
+    ruling = redecide(policy, record).ruling
     return state(ruling.tier, satisfied=ruling.requirement.satisfied)
 
 

@@ -33,7 +33,7 @@ from riskd.adapters.decision_log import (
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, decode, skipped_as, written
 from riskd.counts import Counts
-from riskd.files import put
+from riskd.host.files import put
 from riskd.offline.siem.events import event
 from riskd.offline.siem.schema import DetectionFinding
 from riskd.progress import Progress

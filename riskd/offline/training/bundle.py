@@ -17,13 +17,14 @@ from riskd.core.forest import Forest
 from riskd.offline.drift.bins import Batch, reference, thinned
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Judged
 from riskd.offline.evaluation.judging import judge, scored_by
-from riskd.offline.outcomes import LabelSource
+from riskd.offline.labels import LabelSource
+from riskd.offline.logs import attacks_of
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
-from riskd.offline.sources import attacks_of
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training
 from riskd.offline.training.seen import sample
 from riskd.offline.training.train import Trained
+from riskd.progress import Begin, ignore_progress
 
 RESAMPLES: Final = 100
 REFERENCE_ROWS: Final = 50_000
@@ -76,18 +77,22 @@ def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
     )
 
 
-def on_holdout(trained: Trained, recipe: Recipe) -> dict[str, Judged]:
+def on_holdout(trained: Trained, recipe: Recipe, begin: Begin = ignore_progress) -> dict[str, Judged]:
     """The figures on the holdout of the candidate and its base, by their served forests."""
-    rows = trained.material.holdout
+    rows, scored = trained.material.holdout, {}
     documents = {CANDIDATE: trained.document} | ({CHAMPION: trained.base} if trained.base else {})
-    scored = {name: scored_by(Forest(document, rows.names), rows) for name, document in documents.items()}
+    done = begin("judging", 2 * len(documents))
+    for name, document in documents.items():
+        scored[name] = scored_by(Forest(document, rows.names), rows)
+        done(1)
     figures, _ = judge(rows, scored, seed=recipe.seed, resamples=RESAMPLES, candidate=CANDIDATE, prior=recipe.prior)
+    done(len(documents))
     return figures
 
 
-def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin) -> Report:
+def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin, begin: Begin = ignore_progress) -> Report:
     """Write the bundle to directory `path`. Raises InvalidModel if it could not be served, or exists already."""
-    training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe)
+    training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe, begin)
     judged = models[CANDIDATE]
     manifest = Manifest(
         name=f"{origin.domain} {path.name}",

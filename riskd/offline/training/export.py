@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Tree
+from riskd.offline.rows import scores_of
 
 TOLERANCE = 1e-9
 """The largest difference, in log-odds, between an export and its estimator: rounding from the order of a sum."""
@@ -57,8 +58,7 @@ def export_forest(
 
 def log_odds(document: ForestDocument, feature_names: Sequence[str], rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """The log-odds of each row by the served forest of a document, before calibration."""
-    forest = Forest(document, feature_names)
-    return np.array([forest.score(row)[0] for row in rows.tolist()])
+    return scores_of(Forest(document, feature_names), rows)[:, 0].copy()
 
 
 def _tree(nodes: NDArray[Any], feature_names: Sequence[str]) -> Tree:

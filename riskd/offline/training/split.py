@@ -48,9 +48,9 @@ def split(rows: Rows, recipe: Recipe) -> Split:
     trained, tuned = float(latest[0]), float(latest[1])
     embargo = recipe.embargo_days * _DAY
     found = Split(
-        train=as_of(rows.where(rows.times < trained - embargo), trained),
-        tuning=as_of(rows.where((rows.times >= trained) & (rows.times < tuned - embargo)), tuned),
-        holdout=rows.where(rows.times >= tuned),
+        train=as_of(_between(rows, -np.inf, trained - embargo), trained),
+        tuning=as_of(_between(rows, trained, tuned - embargo), tuned),
+        holdout=_between(rows, tuned, np.inf),
         trained=trained,
         tuned=tuned,
         read=read_at(rows),
@@ -60,6 +60,12 @@ def split(rows: Rows, recipe: Recipe) -> Split:
     if problems:
         raise InvalidFile(problems)
     return found
+
+
+def _between(rows: Rows, since: float, until: float) -> Rows:
+    """The rows from `since` on and before `until`. They are in order of time, so these are neighbours."""
+    first, end = np.searchsorted(rows.times, [since, until])
+    return rows.where(slice(first, end))
 
 
 def read_at(rows: Rows) -> float:

@@ -126,11 +126,8 @@ def _drawn(rows: Rows, recipe: Recipe) -> NDArray[np.intp] | None:
 
 def unvaried(rows: Rows) -> set[str]:
     """Names of features with at most one value in these rows, from which their meaning cannot be learned."""
-    missing = np.isnan(rows.vectors)
-    most, least = (
-        np.where(missing, -np.inf, rows.vectors).max(axis=0),
-        np.where(missing, np.inf, rows.vectors).min(axis=0),
-    )
+    most = np.fmax.reduce(rows.vectors, axis=0, initial=-np.inf)
+    least = np.fmin.reduce(rows.vectors, axis=0, initial=np.inf)
     return {name for name, alike in zip(rows.names, most <= least, strict=True) if alike}
 
 

@@ -22,8 +22,8 @@ from riskd.core.errors import UNDECODABLE, InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
+from riskd.offline.logs import MADE
 from riskd.offline.output import filling
-from riskd.offline.sources import MADE
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import Truth
 from riskd.offline.world.world import Asked, Settings, World

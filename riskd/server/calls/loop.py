@@ -17,7 +17,7 @@ import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 
-from riskd.background import start_thread
+from riskd.host.background import start_thread
 from riskd.server.calls.handlers import SPARES, Turns, held_up
 
 EVENTS: Final = 64

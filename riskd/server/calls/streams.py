@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, sleep
 from typing import Final
 
-from riskd.background import log_no_thread
+from riskd.host.background import log_no_thread
 from riskd.server.calls.inbox import TIMED_OUT, Inbox
 
 GROUP: Final = 16

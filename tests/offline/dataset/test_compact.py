@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -24,12 +25,12 @@ from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord
-from riskd.locks import exclusive
+from riskd.host.locks import exclusive
 from riskd.offline.buckets import bucket
 from riskd.offline.dataset import compact as compaction
-from riskd.offline.dataset import reading, tables
+from riskd.offline.dataset import ingest, reading, tables
 from riskd.offline.dataset.compact import Dataset, Filed
-from riskd.offline.dataset.manifest import TABLES, commit, required
+from riskd.offline.dataset.manifest import TABLES, Part, commit, required
 from riskd.offline.dataset.tables import WHOSE
 from riskd.offline.dataset.target import Target
 from riskd.rebuild import order
@@ -227,6 +228,29 @@ def test_many_small_files_become_one(desk: Desk, lines: list[bytes], monkeypatch
     assert desk.compact().segments == 3
     parts = required(desk.target).parts
     assert len({(part.table, part.date, part.bucket) for part in parts}) == len(parts)
+    assert desk.ids() == ids(lines)
+
+
+def test_full_files_are_not_read_again(desk: Desk, lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merging never holds a full file, or twice as many rows as make one, however many rows a day has."""
+    monkeypatch.setattr(compaction, "GROUP", 1)
+    monkeypatch.setattr(compaction, "FEW", 1)
+    monkeypatch.setattr(compaction, "FULL", 4)
+    read, written = [], []
+    table = Target.table
+
+    def counted(self: Target, path: str, columns: pa.Schema) -> pa.Table:
+        read.append(table(self, path, columns).num_rows)
+        return table(self, path, columns)
+
+    def noted(target: Target, name: str, date: str, share: int, rows: pa.Table) -> Part:
+        written.append(rows.num_rows)
+        return ingest.put(target, name, date, share, rows)
+
+    monkeypatch.setattr(Target, "table", counted)
+    monkeypatch.setattr(compaction, "put", noted)
+    assert desk.compact().segments == 3
+    assert max(read) < 4 <= max(written) < 8
     assert desk.ids() == ids(lines)
 
 

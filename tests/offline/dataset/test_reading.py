@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -23,15 +23,25 @@ from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.counts import Counts
+from riskd.offline.columns import labelled
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.query import run_query
 from riskd.offline.dataset.reading import Wanted, in_order, read_rows
 from riskd.offline.dataset.target import Target
-from riskd.offline.labels import label, labelled
+from riskd.offline.labels import CONFIRMED, PASSED
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from riskd.progress import Progress
 from tests.decision_log import SEGMENT, decision, write
 from tests.doubles import ListLog
 from tests.offline.town import lived
+
+
+def label(told: Iterable[tuple[float, str]]) -> tuple[int, float]:
+    """The rule for one row: the first confirmation of fraud, else the first outcome that passed."""
+    told = sorted(told)
+    fraud = [time for time, kind in told if kind == CONFIRMED]
+    good = [time for time, kind in told if kind in PASSED]
+    return (FRAUD, fraud[0]) if fraud else (GOOD, good[0]) if good else (UNKNOWN, math.inf)
 
 
 class Kept:
@@ -170,7 +180,7 @@ def test_a_directory_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1e9), st.sampled_from(OUTCOMES)), max_size=30))
 def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, str]]) -> None:
-    """`labelled` gives each row the label that `label` gives it."""
+    """`labelled` gives each row its label, whatever the outcomes of the others."""
     rows = np.array([one[0] for one in told], dtype=np.intp)
     times = np.array([one[1] for one in told], dtype=np.float64)
     kinds = np.array([one[2] for one in told], dtype=np.str_)
@@ -182,7 +192,18 @@ def test_all_labels_at_once_follow_the_rule_of_one(told: list[tuple[int, float, 
 def test_a_log_and_its_dataset_give_the_same_rows(kept: Kept) -> None:
     """Training and evaluation read identical rows from a log and from its dataset."""
     log, dataset = kept.target.name.replace("set", "log"), kept.target.name
-    rows, names, labels = read([Path(log), Path(dataset)], None, None, "customer", lambda _step, _total: lambda _: None)
+    left: list[int] = []
+
+    def begin(_step: str, total: int) -> Progress:
+        left.append(total)
+
+        def done(more: int) -> None:
+            left[-1] -= more
+
+        return done
+
+    rows, names, labels = read([Path(log), Path(dataset)], None, None, "customer", begin)
+    assert left == [0, 0], "each was reported to its end"
     assert labels == "outcomes"
     assert rows[0].digest() == rows[1].digest()
     assert names == ["log", "set"]

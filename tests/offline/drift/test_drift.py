@@ -22,7 +22,7 @@ from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.target import Target
 from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, scored, thinned
 from riskd.offline.drift.compare import Drift, compare
-from riskd.offline.drift.log import Against, Source, Span, count, sample
+from riskd.offline.drift.log import Against, Selection, Span, count, sample
 from riskd.offline.drift.page import HEAD, cells, page
 from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, holm, since
 from riskd.offline.page import are_figures
@@ -208,7 +208,7 @@ def test_every_value_has_one_place(values: list[float]) -> None:
     histogram = bins.histograms()["x"]
     one_by_one = [0] * len(histogram.counts)
     for value in values:
-        one_by_one[histogram.place(value)] += 1
+        one_by_one[histogram.bin_of(value)] += 1
 
     assert list(histogram.counts) == one_by_one
 
@@ -244,7 +244,7 @@ def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
         torn.write(b'{"type":"assessment","id":1}\n{"type":"outcome"}\n')
     against = {"customer": Against(reference=usual, bundle=BUNDLE)}
     for workers in (1, 2):
-        counted = count(Source(log=str(log), span=CUSTOMERS, workers=workers), against)
+        counted = count(Selection(log=str(log), span=CUSTOMERS, workers=workers), against)
         found = compare(usual, counted.bins["customer"], "hand-set-2")
 
         assert found == drift(usual, batch)
@@ -259,10 +259,10 @@ def test_a_dataset_is_read_as_its_log(usual: Reference, tmp_path: Path) -> None:
     against = {"customer": Against(reference=usual, bundle=BUNDLE)}
     span = Span(domains=("customer",), since=BEGIN + DAY, until=BEGIN + 9 * DAY)
     found = [
-        count(Source(log=str(place), span=span), against).bins["customer"]
+        count(Selection(log=str(place), span=span), against).bins["customer"]
         for place in (log, tmp_path, tmp_path / "set")
     ]
-    drawn = [sample(Source(log=str(place), span=span), 300)["customer"] for place in (log, tmp_path / "set")]
+    drawn = [sample(Selection(log=str(place), span=span), 300)["customer"] for place in (log, tmp_path / "set")]
 
     assert found[0].rows == found[1].rows == found[2].rows > 700
     assert found[0].histograms() == found[1].histograms() == found[2].histograms()
@@ -280,14 +280,14 @@ def test_a_dataset_leaves_out_what_its_log_leaves_out(usual: Reference, tmp_path
     against = {"customer": Against(reference=usual, bundle=BUNDLE)}
     span = Span(domains=("customer",), since=BEGIN + DAY, until=BEGIN + 9 * DAY)
     for place in (log, tmp_path / "set"):
-        assert count(Source(log=str(place), span=span), against).left_out["other_features"] == 8
+        assert count(Selection(log=str(place), span=span), against).left_out["other_features"] == 8
 
 
 def test_a_span_of_days_is_a_span_of_days(usual: Reference, tmp_path: Path) -> None:
     """Rows before `since` or from `until` on are skipped and counted."""
     log = write(tmp_path / "log", rows(33, 1400))
     span = Span(domains=("customer",), since=BEGIN + 3 * DAY, until=BEGIN + 5 * DAY)
-    counted = count(Source(log=str(log), span=span), {"customer": Against(reference=usual, bundle=BUNDLE)})
+    counted = count(Selection(log=str(log), span=span), {"customer": Against(reference=usual, bundle=BUNDLE)})
 
     assert sorted(counted.bins["customer"].days) == [20_003, 20_004]
     assert counted.left_out["not_chosen"] + counted.bins["customer"].rows == 1400
@@ -297,7 +297,7 @@ def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
     """A sample has at most the requested rows, covers all days, and does not depend on the order."""
     batch = rows(34, 3000)
     log = write(tmp_path / "log", batch, segments=4)
-    found = sample(Source(log=str(log), span=CUSTOMERS), 500)["customer"]
+    found = sample(Selection(log=str(log), span=CUSTOMERS), 500)["customer"]
     again = next(thinned([batch], 500))
 
     assert len(found.times) == 500
@@ -308,7 +308,7 @@ def test_a_sample_is_bounded_and_the_same(tmp_path: Path) -> None:
 def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """A missing log is refused by name."""
     with pytest.raises(InvalidFile, match="not a directory"):
-        count(Source(log=str(tmp_path / "gone"), span=CUSTOMERS), {})
+        count(Selection(log=str(tmp_path / "gone"), span=CUSTOMERS), {})
 
 
 def test_the_reference_is_small(usual: Reference) -> None:

@@ -16,8 +16,9 @@ from riskd.adapters.model_file import load_model, read_forest, read_manifest, re
 from riskd.core.errors import InvalidFile, InvalidModel, InvalidSettings
 from riskd.core.features import DEFINITIONS, FEATURES, NAMES
 from riskd.core.forest import Forest
+from riskd.offline import rows as table
 from riskd.offline.evaluation.document import CHAMPION
-from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined, scores_of
 from riskd.offline.training import train as training
 from riskd.offline.training.bundle import Origin, on_holdout, save
 from riskd.offline.training.calibration import fit_curve
@@ -45,6 +46,23 @@ def test_nothing_is_learnt_from_the_embargo_or_later() -> None:
     assert parts.tuning.times.min() >= parts.trained
     assert parts.tuning.times.max() < parts.tuned - 3 * DAY
     assert parts.holdout.times.min() >= parts.tuned
+
+
+def test_the_parts_of_a_split_are_not_copied() -> None:
+    """A split takes no memory for vectors: its parts share those of the log."""
+    whole = rows()
+    parts = split(whole, SMALL)
+    for part in (parts.train, parts.tuning, parts.holdout):
+        assert np.shares_memory(part.vectors, whole.vectors)
+
+
+def test_scores_are_those_of_one_row_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many rows are scored a chunk at a time, each as it would be alone."""
+    monkeypatch.setattr(table, "_CHUNK", 7)
+    forest, vectors = Forest(BASE, NAMES), rows(100).vectors
+    for size in (0, 1, 7, 8, 100):
+        expected = [forest.score(vector.tolist()) for vector in vectors[:size]]
+        assert [tuple(each) for each in scores_of(forest, vectors[:size]).tolist()] == expected
 
 
 def test_labels_are_those_of_the_day() -> None:

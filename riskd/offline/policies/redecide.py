@@ -1,0 +1,106 @@
+"""Decides a recorded decision again with another policy: the same code on the same vector, facts and gaps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import ip_network
+from math import nan
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.core import logged
+from riskd.core.assessment import Hit
+from riskd.core.attempt import Attempt, Network
+from riskd.core.context import Context, Missing
+from riskd.core.decide import Ruling, decide
+from riskd.core.lists import listed
+from riskd.core.logged import federation_of, session_of
+from riskd.core.policy import Policy, evaluate, weigh
+from riskd.core.record import AssessmentRecord
+
+_NOWHERE: Final = Network()
+_FORGOTTEN: Final = Missing("history", "unavailable")
+"""Histories are not recorded: the vector and the counts hold all that rules and rulings need from them."""
+_UNREAD: Final = Missing("reputation", "unavailable")
+"""The store, or a part of it, could not be read."""
+
+
+class Redecided(Struct, frozen=True):
+    """What a policy makes of a recorded decision: every hit, shadow ones included, and the ruling."""
+
+    attempt: Attempt
+    context: Context
+    hits: tuple[Hit, ...]
+    ruling: Ruling
+
+
+def redecide(policy: Policy, record: AssessmentRecord) -> Redecided:
+    """Decide again. The policy that decided then gives the same tier, hits and satisfaction.
+
+    The score is the recorded one. Consent was applied before the record was written, so a candidate's
+    `explicit_consent` has no effect. Neither has a trusted network that the candidate drops: what its addresses said
+    was not recorded.
+    """
+    policy = policy.of(record.tenant)
+    attempt, context = attempt_of(record), context_of(record)
+    evidence = weigh(policy, attempt, context, vector_of(record), listed_again(policy, record, attempt, context))
+    hits, _ = evaluate(policy, attempt, evidence, record.score)
+    return Redecided(attempt, context, hits, decide(policy, attempt, context, record.score, hits))
+
+
+def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
+    """Whether the record lacks the counts of a counter, because nothing was counted yet when it was written."""
+    if _UNREAD in record.facts.missing:
+        return False
+    return any(
+        record.attributes.get(counter) and f"{counter}.attempts_1h" not in record.facts.counted
+        for counter in policy.counters
+    )
+
+
+def vector_of(record: AssessmentRecord) -> list[float]:
+    """The recorded features, as models and rules read them."""
+    return [nan if value is None else value for value in record.vector]
+
+
+def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
+    """Evaluate the lists again. Devices and whole addresses are not recorded: if the recorded network cannot tell, the
+    recorded result is used, and for lists that did not exist then, no match."""
+    matches = listed(policy.lists, attempt, context)
+    absent = {gap.source for gap in context.missing}
+    for name, each in policy.lists.items():
+        if each.kind == "networks":
+            known = each.holds_all(*_range(record.facts.network))
+            matches[name] = name in record.lists if known is None else known
+        elif each.kind == "device_ids" and "device_id" not in absent:
+            matches[name] = name in record.lists
+    return matches
+
+
+@lru_cache(4096)
+def _range(network: str) -> tuple[int, int, int]:
+    """IP version, first and last address."""
+    read = ip_network(network)
+    return read.version, int(read[0]), int(read[-1])
+
+
+def attempt_of(record: AssessmentRecord) -> Attempt:
+    """The attempt, as far as rules and rulings need it."""
+    return Attempt(
+        domain=record.domain,
+        subject=record.subject,
+        journey=record.journey,
+        network=_NOWHERE,
+        tenant=record.tenant,
+        credential_result=record.credential_result,
+        session=session_of(record.session),
+        federation=federation_of(record.federation),
+        attributes=record.attributes,
+    )
+
+
+def context_of(record: AssessmentRecord) -> Context:
+    """The recorded facts and gaps, without histories."""
+    return replace(logged.context_of(record.facts, _FORGOTTEN), missing=record.facts.missing)

@@ -1,0 +1,138 @@
+"""Replays a log into another log with one process per bucket. Every process reads the whole log."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog, readable
+from riskd.adapters.memory import NullMeter
+from riskd.config import Settings
+from riskd.core import record
+from riskd.core.assess import Release
+from riskd.core.errors import InvalidFile, Problem, RiskdError
+from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
+from riskd.counts import Counts
+from riskd.offline.buckets import Share
+from riskd.offline.output import filling
+from riskd.offline.replay.fold import Fold
+from riskd.offline.segments import deaf_to_interrupts, end_with_parent
+from riskd.progress import Progress
+from riskd.rebuild.order import LogReader
+from riskd.wiring import active_release, load_release, open_releases
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to replay, where to, and with which release: a stored one, the directories of the settings (`named`), or the
+    active one."""
+
+    reader: LogReader
+    settings: Settings
+    out: Path
+    release: str = ""
+    named: bool = False
+
+    def decides(self) -> Release:
+        """Load the release. Raises InvalidFile with all problems, UnknownRelease, Unavailable."""
+        if self.release:
+            return open_releases(self.settings).release(self.release)
+        return load_release(self.settings) if self.named else active_release(self.settings)
+
+
+def run(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
+    """Replay each share in a process of its own. Returns the number of lines by what was done with them.
+
+    `progress` is called with the amount done, out of the reader's size times the number of shares. An incomplete replay
+    leaves nothing. Raises InvalidFile, also for a log that cannot be read, and InvalidSettings as `filling`.
+    """
+    plan.reader.size()
+    with filling(plan.out) as draft:
+        return _shared(replace(plan, out=draft), shares, progress)
+
+
+def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
+    if len(shares) == 1:
+        return _replay(plan, shares[0], progress)
+    context = get_context("spawn")
+    pipes, total = [], Counts()
+    crew = []
+    for share in shares:
+        reader, writer = context.Pipe(duplex=False)
+        crew.append(context.Process(target=_replay_and_report, args=(plan, share, writer), daemon=True))
+        with deaf_to_interrupts():
+            crew[-1].start()
+        writer.close()
+        pipes.append(reader)
+    try:
+        _listen(pipes, total, progress)
+    finally:
+        for each in crew:
+            each.terminate()
+            each.join()
+    # Every process read every line: lines that no process writes are to be counted once.
+    del total["other_buckets"]
+    for kind in total.keys() - _OWN:
+        total[kind] //= len(shares)
+    return total
+
+
+_OWN: Final = {"assessed", "outcomes", "events"}
+
+
+def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
+    while pipes:
+        for ready in wait(pipes):
+            assert isinstance(ready, Connection)
+            try:
+                message = ready.recv()
+            except EOFError as error:
+                what = "a process that was replaying died"
+                remedy = "give it more memory, or replay more buckets one by one"
+                raise InvalidFile([Problem("replay", what, remedy)]) from error
+            if isinstance(message, int):
+                progress(message)
+                continue
+            pipes.remove(ready)
+            if not isinstance(message, Counts):
+                raise InvalidFile(message)
+            total.add(message)
+
+
+def _replay_and_report(plan: Plan, share: Share, writer: Connection) -> None:
+    """Runs in a process of its own: replay, and report to the parent."""
+    end_with_parent()
+    try:
+        writer.send(_replay(plan, share, writer.send))
+    except RiskdError as error:
+        writer.send(error.problems)
+
+
+def _replay(plan: Plan, share: Share, progress: Progress) -> Counts:
+    fold = Fold(plan.decides(), share)
+    clock = _Clock()
+    out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)
+    with closing(out), readable("the log"):
+        for line, one in plan.reader.lines(fold.counts, progress):
+            clock.now = written(one)
+            if isinstance(one, OutcomeRecord):
+                again = line if fold.outcome(one) else b""
+            elif isinstance(one, SecurityEventRecord):
+                again = line if fold.event(one) else b""
+            else:
+                assessed = fold.assess(one)
+                again = record.encode(assessed) if assessed is not None else b""
+            if again and not out.append(again):
+                raise InvalidFile([Problem(str(plan.out), "cannot be written", "check that the disk has space")])
+    return fold.counts
+
+
+class _Clock:
+    """The time of the current line, by which segments are named."""
+
+    now = 0.0
