@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
 import time
@@ -24,6 +25,7 @@ from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.history import Delta
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
+from riskd.core.rekey import MARK
 from riskd.core.stored import Change, pack
 from riskd.ports import HistoryStore
 from riskd.stores import checks, first_mark, with_peppers
@@ -179,6 +181,19 @@ def test_a_note_that_is_there_stays(tmp_path: Path, kind: type[MemoryStore]) -> 
     write_mark(store, ended)
     assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS)) == 1
     assert read_mark(store) == ended
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x91\xc1", b"\xa1\xff"])
+def test_a_damaged_note_costs_no_start(damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the note on the peppers is damaged, riskd starts as if the store could not be reached, and keeps saying why
+    it does not know which peppers the records have."""
+    store = MemoryStore()
+    assert store.replace([Change(MARK, None, pack(math.inf, damage))])
+    assert first_mark(store, PEPPERS) == Mark(len(PEPPERS) - 2)
+    kept(tmp_path, store, Mark(), PEPPERS[:1])
+    told = [(each.message, vars(each)["fields"]["problems"][0].what) for each in caplog.records]
+    assert {message for message, _ in told} == {"store_failed"}
+    assert all(what.startswith("is damaged: ") for _, what in told)
 
 
 def test_a_start_that_is_refused_does_not_cost_the_peppers() -> None:

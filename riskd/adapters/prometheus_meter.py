@@ -18,11 +18,11 @@ from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import RESTRICTED
-from riskd.labels import METHODS, OTHER, met
-from riskd.meter_memory import MeterMemory, Note
-from riskd.metrics import METRICS
-from riskd.rule_slots import Rule, RuleSlots
-from riskd.series import RULES
+from riskd.metrics.labels import METHODS, OTHER, met
+from riskd.metrics.memory import MeterMemory, Note
+from riskd.metrics.metric import RULES
+from riskd.metrics.rule_slots import Rule, RuleSlots
+from riskd.metrics.table import METRICS
 
 COMBINATIONS: Final = 4096
 """Most combinations of absent signals whose slots are cached. Finding them again takes about 1 ms."""

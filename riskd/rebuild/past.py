@@ -68,8 +68,8 @@ class Past:
             found = recall(keys, histories, unread)
         else:
             own, address = keys.subject + PROFILE, keys.address + PROFILE
-            (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
-            found = Remembered(subject=Memory(subject), address=Memory(place), unread=unread)
+            (subject, shared), _ = self._store.read((own, address), (), now, PATIENCE)
+            found = Remembered(subject=Memory(subject), address=Memory(shared), unread=unread)
         return replace(found, subject=NOTHING) if "subject" in unread else found
 
     def write(

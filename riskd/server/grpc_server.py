@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.host.background import log_no_thread
-from riskd.labels import METHODS
+from riskd.metrics.labels import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method
 from riskd.server.calls.boundary import RpcMeter, Tracer, unary
@@ -29,7 +29,7 @@ from riskd.server.calls.streaming import streaming
 from riskd.server.calls.streams import Streams
 from riskd.server.identity.guard import Guard
 from riskd.server.release_servicer import Releases, ReleaseServicer
-from riskd.server.servicer import Engine, RiskServicer
+from riskd.server.risk_servicer import Engine, RiskServicer
 from riskd.server.subject_servicer import Subjects, SubjectServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name

@@ -26,9 +26,9 @@ from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import Tier
-from riskd.labels import CODES, OTHER
-from riskd.meter_memory import MeterMemory, Note, Readings
-from riskd.metrics import METRICS
+from riskd.metrics.labels import CODES, OTHER
+from riskd.metrics.memory import MeterMemory, Note, Readings
+from riskd.metrics.table import METRICS
 from riskd.wiring import load_release
 from tests.core.builders import NOW, keys_of, settled, sign_in
 

@@ -251,7 +251,7 @@ def test_counters_count_across_a_rotation(office: Office, moved_first: bytes) ->
     moved_all(office.store, SECOND, 1)
     rotated(office, office.store, SECOND)
     office.tell(answers[1], "challenge_failed")
-    key = office.engine.parts.pseudonyms.counted("", "customer", PAYEE, ("payee",))["payee"]
+    key = office.engine.parts.pseudonyms.counter_keys("", "customer", PAYEE, ("payee",))["payee"]
     tallies = decode(payload(office.records()[key + ACTIVITY])).tallies
 
     assert [sum(tallies.of(table)[""][1:]) for table in ("attempt_day", "failure_day")] == [3, 2]

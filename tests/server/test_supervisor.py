@@ -14,7 +14,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 
 from riskd.core.errors import InvalidSettings
+from riskd.host.listener import Listener, Reply, Request
 from riskd.server.processes import tree as processes
 from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
@@ -307,6 +309,20 @@ def test_a_port_is_held_against_others() -> None:
             pass
     with reserved("127.0.0.1", port) as again:
         assert again == port
+
+
+def unasked(_: Request) -> Reply:
+    """No request comes."""
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "listen", [reserved, partial(Listener, reply=unasked, setting="metrics.port", connections=1, seconds=1.0)]
+)
+def test_a_host_that_has_no_address_is_named(listen: Callable[[str, int], AbstractContextManager[object]]) -> None:
+    """A host that is no address is refused with the reason."""
+    with pytest.raises(InvalidSettings, match=r"cannot listen on ::1%none:0: (?!Unknown error)"), listen("::1%none", 0):
+        pass
 
 
 def test_supervisor_imports_nothing_that_must_not_fork() -> None:
