@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run-$(shell cksum <requirements/run.txt | cut -d" " -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements/run.txt requirements/dev.txt | cksum | cut -d" " -f1)
 PROMETHEUS := $(shell command -v promtool >/dev/null && command -v prometheus >/dev/null || echo $(VENV)/prometheus)
+GO := $(VENV)/.go-$(shell cksum <tests/e2e/clients/unpack_go.sh | cut -d" " -f1)
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-config \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group
 
@@ -38,7 +39,7 @@ test: lint servers ## Run every gate, then every test
 # Tests start servers of their own; Valkey comes with the requirements. Prometheus is unpacked and not installed: its
 # package would start a service, and put a user and a web interface on the machine.
 .PHONY: servers
-servers: $(PROMETHEUS)
+servers: $(PROMETHEUS) $(GO)
 	@missing=$$(for program in redis-server curl; do command -v $$program >/dev/null || echo $$program; done); \
 	test -z "$$missing" && exit; \
 	echo "installing" $$missing; \
@@ -57,6 +58,12 @@ $(VENV)/prometheus: | $(VENV)
 		{ apt-get update --quiet --quiet && apt-get download --quiet --quiet prometheus; }; } && \
 	dpkg-deb --extract prometheus_*.deb prometheus && rm prometheus_*.deb || \
 	{ echo "prometheus and promtool are missing, and the tests need them (https://prometheus.io/download)"; exit 1; }
+
+$(GO): | $(VENV)
+	@echo "unpacking Go"
+	@tests/e2e/clients/unpack_go.sh $(VENV)/go || \
+	{ echo "Go was not unpacked, and the tests of docs/client-go.md need it: the lines above say why"; exit 1; }
+	@rm -f $(VENV)/.go-* && touch $@
 
 .PHONY: lint
 lint: $(DEV) ## Check style, types, architecture and the wire contract

@@ -36,7 +36,7 @@ from riskd.core.pseudonym import Keys
 from riskd.core.recall import history_keys, recall
 from riskd.core.score import Scorer
 from riskd.core.validation import violations
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.ports import Parts
 from riskd.wiring import open_engine
 

@@ -28,7 +28,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core import assess, learn, receipts, record, stored
 from riskd.engine import gather, recording
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.wiring import open_engine
 
 Work = Callable[..., object]

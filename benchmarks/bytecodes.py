@@ -29,7 +29,7 @@ from riskd.config import load
 from riskd.core.address import Address
 from riskd.core.context import Located, Place, Route
 from riskd.engine import Engine
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.wiring import open_engine
 
 NOW: Final = 1_800_000_000.0

@@ -18,7 +18,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.core import logged
 from riskd.core.context import Missing
 from riskd.core.record import AssessmentRecord, decode, encode
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 
 RECORDS: Final = 50_000
 RECORD_BYTES: Final = 1_500

@@ -30,7 +30,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import load
 from riskd.core.attempt import Attempt
 from riskd.engine import Engine
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.wiring import open_engine
 
 SUBJECTS: Final = 5_000

@@ -26,8 +26,8 @@ from riskd.config import Settings
 from riskd.core.assess import assess
 from riskd.core.context import Missing
 from riskd.engine import Engine
-from riskd.meter_memory import MeterMemory
-from riskd.metrics import METRICS
+from riskd.metrics.memory import MeterMemory
+from riskd.metrics.table import METRICS
 from riskd.ports import Meter, Parts
 from riskd.wiring import load_release, open_geo
 from tests.core.builders import NOW, keys_of, settled, sign_in

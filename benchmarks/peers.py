@@ -35,7 +35,7 @@ from riskd.config import load
 from riskd.core.address import parse
 from riskd.core.attempt import Attempt
 from riskd.core.familiarity import global_term, ratio, user_term
-from riskd.core.rules import Facts
+from riskd.core.rules import RuleFacts
 from riskd.engine import Engine
 from riskd.engine.gather import observe
 from riskd.wiring import open_engine
@@ -123,7 +123,7 @@ def rulings(rounds: int) -> tuple[float, float]:
         | {name: celtypes.DoubleType(value) for name, value in zip(FEATURES, each, strict=True)}
         for each in vectors
     ]
-    facts = [Facts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors]
+    facts = [RuleFacts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors]
 
     def theirs(number: int) -> object:
         return [program.evaluate(asked[number % len(asked)]) for program in programs]

@@ -20,7 +20,7 @@ from riskd.core.decide import decide
 from riskd.core.lists import listed, of_networks
 from riskd.core.policy import Bands, Journey, Policy, ladder, weigh
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import Evaluate, Facts, Rule
+from riskd.core.rules import Evaluate, Rule, RuleFacts
 
 ROUNDS: Final = 2_000
 FEATURES: Final = tuple(f"feature_{at}" for at in range(80))
@@ -85,7 +85,7 @@ def rules(count: int) -> Evaluate:
     return compiled
 
 
-def run_all(compiled: Sequence[Evaluate], attempts: Iterator[Facts]) -> None:
+def run_all(compiled: Sequence[Evaluate], attempts: Iterator[RuleFacts]) -> None:
     """Evaluate all of these rules on the next attempt."""
     facts = next(attempts)
     for run in compiled:
@@ -100,7 +100,7 @@ def microseconds(call: Callable[[], object]) -> float:
 def main() -> None:
     """Measure and print."""
     vectors = ([at / CACHED] + [0.5] * (len(FEATURES) - 1) for at in range(2 * CACHED))
-    new = cycle([Facts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors])
+    new = cycle([RuleFacts(ATTEMPT, CONTEXT, vector, 0.01, LOGIN.postures) for vector in vectors])
     print(f"{'what':<28}{'us':>8}")
     for count in (1, 5, 20, 200):
         run = rules(count)

@@ -70,9 +70,9 @@ class _Watched:
         self.rows += 1.0
         for column, name, histogram in self._features:
             value = row.vector[column]
-            self._counts[name][histogram.place(nan if value is None else value)] += 1.0
+            self._counts[name][histogram.bin_of(nan if value is None else value)] += 1.0
         if row.model == self.version:
-            self._counts[SCORE][self._score.place(row.log_odds)] += 1.0
+            self._counts[SCORE][self._score.bin_of(row.log_odds)] += 1.0
 
     def fade(self, by: float) -> None:
         """Multiply the weight of all rows so far by `by`, between 0 and 1."""
@@ -97,7 +97,7 @@ class _NewLines:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._places: dict[Path, int] = {}
+        self._offsets: dict[Path, int] = {}
 
     def take(self, *, skip: bool = False) -> Iterator[bytes]:
         """The complete lines that were written since the last call; none, if they are to be skipped.
@@ -110,22 +110,22 @@ class _NewLines:
             if path.suffix != PACKED:
                 with suppress(OSError):
                     there[path] = path.stat()
-        self._places = {path: place for path, place in self._places.items() if path in there}
+        self._offsets = {path: offset for path, offset in self._offsets.items() if path in there}
         latest, left = max((status.st_mtime for status in there.values()), default=0.0), LOOK_BYTES
 
         def age(path: Path) -> float:
             return (latest - there[path].st_mtime) // HALF_LIFE
 
         def growth(path: Path) -> int:
-            return there[path].st_size - self._places.get(path, 0)
+            return there[path].st_size - self._offsets.get(path, 0)
 
         grown = [path for path in there if growth(path) > 0]
         for _, alike in groupby(sorted(grown, key=age), age):
             paths = sorted(alike, key=growth)
             for number, path in enumerate(paths):
                 size, share = there[path].st_size, left // (len(paths) - number)
-                begin = size if skip else max(self._places.get(path, 0), size - share)
-                self._places[path], left = begin, left - (size - begin)
+                begin = size if skip else max(self._offsets.get(path, 0), size - share)
+                self._offsets[path], left = begin, left - (size - begin)
                 yield from self._tail(path, begin, size)
 
     def _tail(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
@@ -141,7 +141,7 @@ class _NewLines:
         complete = content.rfind(b"\n") + 1
         # If the beginning was skipped, the first line is cut off; it then fails to decode and is ignored.
         yield from content[:complete].splitlines()
-        self._places[path] = begin + complete
+        self._offsets[path] = begin + complete
 
 
 class DriftWatch:

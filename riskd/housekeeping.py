@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from msgspec import Struct
@@ -39,6 +40,17 @@ class PepperState(Struct, frozen=True):
 def log_retention(release: Release) -> dict[str, float]:
     """By identity domain, how many seconds the policy keeps lines of the decision log."""
     return {domain: float(policy.retention.log) for domain, policy in release.policies.items()}
+
+
+def report_disks(settings: Settings, meter: Meter) -> None:
+    """Report how full the file systems are that histories and decisions are written to."""
+    folders = {"log": settings.log.dir}
+    if settings.store.kind == "lmdb":
+        folders["store"] = settings.store.path
+    for folder, path in folders.items():
+        with suppress(OSError):
+            disk = shutil.disk_usage(path)
+            meter.disk(folder, disk.total - disk.free, disk.total)
 
 
 @contextmanager
@@ -126,8 +138,9 @@ class _Compactor:
         self._began = time.time()
 
     def look(self, stop: threading.Event) -> None:
-        """Report the log's size, and compact it if that is due. Failures are logged and counted."""
+        """Report how full the disks are and the log's size, and compact it if due. Failures are logged and counted."""
         meter = self._engine.parts.meter
+        report_disks(self._settings, meter)
         try:
             state = self._archive.state()
             meter.logged(state.segments, state.size, state.compacted or self._began, state.asked)

@@ -221,6 +221,10 @@ class Meter(Protocol):
         """The history store may grow to this many bytes; 0 if it sets no limit."""
         ...
 
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """The file system of the `store` or the `log` has this size in bytes, of which this much cannot be used."""
+        ...
+
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """The decision log has this many segments and bytes.
 

@@ -27,7 +27,7 @@ from riskd.core.lineup import Lineup
 from riskd.host.background import surviving
 
 POLL: Final = 0.025
-"""Seconds between checks for a new activation. A check costs two calls of stat."""
+"""Seconds between checks for a new activation. A check costs three calls of stat."""
 AGAIN: Final = 1.0
 """Seconds before a process retries to read, prepare or install an activation."""
 LOADED: Final = 4
@@ -243,10 +243,13 @@ class Follower:
         seen: object = None
         while not self._stop.wait(POLL):
             state = self.releases.files.state()
-            if state == seen:
+            lost = self._member is not None and self._member.lost()
+            if state == seen and not lost:
                 continue
             with surviving("releases"):
                 try:
+                    if lost:
+                        self._publish(self._published)
                     self._swap(install, refuse)
                     self._prepare()
                     seen = state

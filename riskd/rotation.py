@@ -93,9 +93,9 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
 def _unless_rebuilt(settings: Settings) -> None:
     """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
     path = Path(settings.store.path)
-    place = beside(path)
-    if due_until(path) is not None or place.exists():
-        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {place}"
+    directory = beside(path)
+    if due_until(path) is not None or directory.exists():
+        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {directory}"
         raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 

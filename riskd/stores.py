@@ -12,7 +12,7 @@ from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
+from riskd.adapters.rekeying import STEP, Mark, RekeyingStore, read_mark, write_mark
 from riskd.config import Settings, read_url
 from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms
@@ -96,13 +96,17 @@ def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:
 
 
 def first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
-    """Read the store's note on its peppers; an empty store gets one first.
+    """Read the store's note on its peppers. A store without records gets one first, and a `store_begun` event: other
+    data on its servers, such as records of another format, do not count.
 
     If the store cannot be reached yet, assume that a rotation to the last pepper is under way, which is always safe.
     """
     try:
-        if base.size()[0] == 0:
+        mark = read_mark(base)
+        if not mark.checks and not base.walk(b"", STEP)[0]:
             write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
-        return read_mark(base)
+            _LOG.info("store_begun")
+            mark = read_mark(base)
+        return mark
     except Unavailable:
         return Mark(max(len(peppers) - 2, 0))

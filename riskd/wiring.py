@@ -44,7 +44,7 @@ from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine
 from riskd.housekeeping import PepperState, housekeeping
-from riskd.labels import DATABASES
+from riskd.metrics.labels import DATABASES
 from riskd.ports import Meter, Parts
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, open_store, with_peppers

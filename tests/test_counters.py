@@ -196,7 +196,7 @@ def test_an_erasure_leaves_what_is_counted_of_all(tmp_path: Path) -> None:
     office = Office(tmp_path)
     for who in ("anne", "bert"):
         office.sign_in(who)
-    key = PSEUDONYMS.counted("", "customer", PAYEE, tuple(PAYEE))["payee"] + ACTIVITY
+    key = PSEUDONYMS.counter_keys("", "customer", PAYEE, tuple(PAYEE))["payee"] + ACTIVITY
     before = office.records()[key]
     assert key.hex() not in {record.key for record in office.export("anne")}
     office.erase("anne")

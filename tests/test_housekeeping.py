@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.history import Delta
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
+from riskd.core.rekey import MARK
 from riskd.core.stored import Change, pack
 from riskd.ports import HistoryStore
 from riskd.stores import checks, first_mark, with_peppers
@@ -33,14 +36,32 @@ PEPPERS = [b"pepper of the golden cases", b"the second of the peppers", b"the th
 
 
 class Told(NullMeter):
-    """Keeps when the log was last compacted, as it is told."""
+    """Keeps how full the disks are, and when the log was last compacted, as it is told."""
 
     def __init__(self) -> None:
+        self.disks: list[tuple[str, int, int]] = []
         self.compacted: list[float] = []
+
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """Keep it."""
+        self.disks.append((folder, used, size))
 
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """Keep it."""
         self.compacted.append(compacted)
+
+
+def test_the_metrics_say_how_full_the_disks_are(tmp_path: Path) -> None:
+    """The file systems of the store and of the log are reported with their size, and with what riskd can no longer use
+    of them; that of a store on other machines, or of a folder that is not there, is not."""
+    meter, disk, usual = Told(), shutil.disk_usage(tmp_path), Settings()
+    here, gone = str(tmp_path), str(tmp_path / "gone")
+    lmdb = replace(usual, store=replace(usual.store, path=here), log=replace(usual.log, dir=gone))
+    redis = replace(usual, store=replace(usual.store, kind="redis", path=here), log=replace(usual.log, dir=here))
+    for settings in (lmdb, redis):
+        housekeeping.report_disks(settings, meter)
+    assert [(folder, size) for folder, _, size in meter.disks] == [("store", disk.total), ("log", disk.total)]
+    assert [used for _, used, _ in meter.disks] == pytest.approx([disk.total - disk.free] * 2, rel=0.1)
 
 
 def test_a_compaction_that_fails_says_why(
@@ -160,6 +181,19 @@ def test_a_note_that_is_there_stays(tmp_path: Path, kind: type[MemoryStore]) -> 
     write_mark(store, ended)
     assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS)) == 1
     assert read_mark(store) == ended
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x91\xc1", b"\xa1\xff"])
+def test_a_damaged_note_costs_no_start(damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the note on the peppers is damaged, riskd starts as if the store could not be reached, and keeps saying why
+    it does not know which peppers the records have."""
+    store = MemoryStore()
+    assert store.replace([Change(MARK, None, pack(math.inf, damage))])
+    assert first_mark(store, PEPPERS) == Mark(len(PEPPERS) - 2)
+    kept(tmp_path, store, Mark(), PEPPERS[:1])
+    told = [(each.message, vars(each)["fields"]["problems"][0].what) for each in caplog.records]
+    assert {message for message, _ in told} == {"store_failed"}
+    assert all(what.startswith("is damaged: ") for _, what in told)
 
 
 def test_a_start_that_is_refused_does_not_cost_the_peppers() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.core.attempt import DOMAINS
-from riskd.meter_memory import MeterMemory, Note
-from riskd.rule_slots import Noted, Rule, RuleSlots, total_hits
-from riskd.series import RULES
+from riskd.metrics.memory import MeterMemory, Note
+from riskd.metrics.metric import RULES
+from riskd.metrics.rule_slots import Noted, Rule, RuleSlots, total_hits
 
 WORKERS = 2
 RULE: Rule = ("customer", "tor", False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from itertools import repeat
+from time import monotonic
 from typing import Final
 
+from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
@@ -17,6 +21,9 @@ attempt hardly changes."""
 _UNKNOWN: Final = History()
 BOUND: Final = 65_536
 """Most histories in the cache, of about 100 bytes each."""
+QUIET_SECONDS: Final = 10.0
+"""Least time between two `store_failed` events: while a store fails, every call does."""
+_LOG: Final = logging.getLogger("riskd.stores")
 
 
 class CachingStore:
@@ -26,6 +33,8 @@ class CachingStore:
     emptied every `seconds`. A write invalidates its keys, but a concurrent read may put the old state back until then.
 
     A common value that cannot be read is as it was when it was last in the cache.
+
+    It logs why reads and writes fail, for whoever operates the store: callers only learn that they did.
     """
 
     def __init__(self, store: HistoryStore, meter: Meter, seconds: float = SECONDS, bound: int = BOUND) -> None:
@@ -36,6 +45,7 @@ class CachingStore:
         self._cache: dict[bytes, History] = {}
         self._before: dict[bytes, History] = {}
         self._filled_since = 0.0
+        self._quiet_until = -math.inf
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -53,6 +63,9 @@ class CachingStore:
             found, contents = self._store.read(asked, documents, now, timeout)
         except IncompleteRead as error:
             failure, found, contents, unread = error, error.histories, error.documents, error.unread
+        except Unavailable as error:
+            self._report(error.problems)
+            raise
         common = {}
         for at, key, history in zip(unknown, asked, found, strict=True):
             answer[at] = history
@@ -68,8 +81,14 @@ class CachingStore:
         cache.update(common)
         self._meter.recalled(len(histories) - len(asked), len(common))
         if failure is not None and unread:
+            self._report(failure.problems)
             raise IncompleteRead(failure.problems, answer, contents, unread)
         return answer, contents
+
+    def _report(self, problems: Sequence[Problem]) -> None:
+        if (moment := monotonic()) >= self._quiet_until:
+            self._quiet_until = moment + QUIET_SECONDS
+            _LOG.error("store_failed", extra={"fields": {"problems": problems}})
 
     def _start_again(self, now: float) -> None:
         """Empty the cache."""
@@ -82,6 +101,9 @@ class CachingStore:
         """See `HistoryStore`."""
         try:
             return self._store.write(deltas, swaps, now, timeout)
+        except Unavailable as error:
+            self._report(error.problems)
+            raise
         finally:
             for delta in deltas:
                 self._cache.pop(delta.key, None)

@@ -28,9 +28,9 @@ from riskd.core.rules import (
     LISTS,
     VARIABLES,
     Evaluate,
-    Facts,
     Flaw,
     Rule,
+    RuleFacts,
     RuleResults,
     Value,
     Variable,
@@ -205,7 +205,7 @@ class _Evaluator:
         self,
         chunks: tuple[_Chunk, ...],
         features: tuple[tuple[str, int], ...],
-        variables: tuple[tuple[str, Callable[[Facts], Value | None], Value], ...],
+        variables: tuple[tuple[str, Callable[[RuleFacts], Value | None], Value], ...],
     ) -> None:
         self._chunks = chunks
         self._features = features
@@ -214,7 +214,7 @@ class _Evaluator:
         cached = _UNCACHED.isdisjoint(name for name, _, _ in variables)
         self._run = lru_cache(CACHED)(self._evaluate) if cached else self._evaluate
 
-    def __call__(self, facts: Facts) -> RuleResults:
+    def __call__(self, facts: RuleFacts) -> RuleResults:
         features = facts.features
         values = tuple([features[index] for index in self._indexes])
         others = tuple([_key(read(facts)) for _, read, _ in self._variables])

@@ -162,6 +162,9 @@ class NullMeter:
     def limited(self, size: int) -> None:
         """See `Meter`."""
 
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """See `Meter`."""
+
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """See `Meter`."""
 

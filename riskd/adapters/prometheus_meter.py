@@ -18,11 +18,11 @@ from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import RESTRICTED
-from riskd.labels import METHODS, OTHER, met
-from riskd.meter_memory import MeterMemory, Note
-from riskd.metrics import METRICS
-from riskd.rule_slots import Rule, RuleSlots
-from riskd.series import RULES
+from riskd.metrics.labels import METHODS, OTHER, met
+from riskd.metrics.memory import MeterMemory, Note
+from riskd.metrics.metric import RULES
+from riskd.metrics.rule_slots import Rule, RuleSlots
+from riskd.metrics.table import METRICS
 
 COMBINATIONS: Final = 4096
 """Most combinations of absent signals whose slots are cached. Finding them again takes about 1 ms."""
@@ -279,6 +279,11 @@ class PrometheusMeter:
         """The history store may grow to this many bytes. 0: the store itself has no limit."""
         self._set("riskd_store_limit_bytes", (), size)
 
+    def disk(self, folder: str, used: int, size: int) -> None:
+        """The file system of the `store` or the `log` has this size in bytes, of which this much cannot be used."""
+        self._set("riskd_disk_used_bytes", (folder,), used)
+        self._set("riskd_disk_size_bytes", (folder,), size)
+
     def logged(self, segments: int, size: int, compacted: float, asked: float) -> None:
         """The decision log has this many segments and bytes. `compacted`: when it was last compacted. `asked`: when
         the oldest erasure that is still to be done was asked for. Both are epoch seconds, 0 for never and none."""
@@ -291,9 +296,10 @@ class PrometheusMeter:
         """A geo database (`city`, `asn`, `anonymous`) built at `timestamp` (epoch seconds) is in use; 0: none is."""
         self._set("riskd_geo_build_timestamp_seconds", (database,), timestamp)
 
-    def certificate_expires(self, timestamp: float) -> None:
-        """The certificate that this worker uses from now on expires at `timestamp`, in epoch seconds."""
-        self._set("riskd_tls_expiry_timestamp_seconds", (), timestamp)
+    def certified(self, begins: float, expires: float) -> None:
+        """The certificate that this worker uses from now on is valid between these times, in epoch seconds."""
+        self._set("riskd_tls_start_timestamp_seconds", (), begins)
+        self._set("riskd_tls_expiry_timestamp_seconds", (), expires)
 
     def friction_budget(self, domain: str, journey: str, share: float) -> None:
         """The policy in use allows this share of good attempts to be challenged. 0: it sets no budget."""

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.core.errors import UNDECODABLE
+from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import ASIDE, NOTE, PROFILE, RECEIPT, SHARE
@@ -37,10 +37,14 @@ class Mark(Struct, frozen=True):
 
 
 def read_mark(store: HistoryStore) -> Mark:
-    """The mark of a store; `Mark()` if it was never moved. Raises Unavailable."""
+    """The mark of a store; `Mark()` if it was never moved. Raises Unavailable, also if it is damaged."""
     (record,) = store.load((MARK,))
-    found = document(record, 0.0)
-    return Mark() if found is None else msgspec.msgpack.decode(found, type=Mark)
+    try:
+        found = document(record, 0.0)
+        return Mark() if found is None else msgspec.msgpack.decode(found, type=Mark)
+    except _DAMAGED as error:
+        what, remedy = f"is damaged: {error}", "restore a copy of the store, or begin with a new one"
+        raise Unavailable([Problem("the store's note on its peppers", what, remedy)]) from error
 
 
 def write_mark(store: HistoryStore, mark: Mark) -> None:

@@ -45,6 +45,8 @@ _KINDS: Final = {
     "share": "What a subject taught one of its devices or fingerprints, so that an erasure can subtract it there.",
     "receipt": "What an assessment would teach, until its outcomes are known.",
     "reply": "The first answer to a request id, for repeated requests.",
+    "wait": "That a device on probation taught the account without a key. Until this expires, "
+    "[others have to wait](learning.md#who-teaches).",
 }
 _DOCUMENTS: Final = {"receipt": (Receipt, Lesson), "reply": (Assessment,)}
 _HEAD: Final = ("About", "Item", "Held as", "Kept for", "Changed by", "Read by")
@@ -140,7 +142,7 @@ def _cells(one: Observed, content: Content, words: dict[str, tuple[str, ...]]) -
     )
 
 
-_READ_BY: Final = {"receipt": "outcomes", "reply": "repeats"}
+_READ_BY: Final = {"receipt": "outcomes", "reply": "repeats", "wait": "outcomes"}
 
 
 def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
@@ -171,7 +173,7 @@ def _form(one: Observed, content: Content) -> str:
         bound = TABLES[content.name]
         values = "counts" if bound.capacity == 1 else f"counts of {bound.capacity} values"
         return f"{values} per {_span(bound.period)}, the last {bound.keep}"
-    return "; ".join(", ".join(_fields(struct)) for struct in _DOCUMENTS.get(one.kind, ()))
+    return "; ".join(", ".join(_fields(struct)) for struct in _DOCUMENTS.get(one.kind, ())) or "nothing but its expiry"
 
 
 def _fields(struct: type) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import Final
 
 from riskd.cli.arguments import add_form
 from riskd.cli.terminal import markdown_table, print_json
-from riskd.metrics import METRICS
-from riskd.series import Metric
+from riskd.metrics.metric import Metric
+from riskd.metrics.table import METRICS
 from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 _INTRODUCTION: Final = """\

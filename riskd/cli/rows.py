@@ -24,8 +24,8 @@ from riskd.wording import quantity
 
 if TYPE_CHECKING:
     from riskd.core.model import ForestDocument
+    from riskd.offline.labels import LabelSource
     from riskd.offline.logs import Log
-    from riskd.offline.outcomes import LabelSource
     from riskd.offline.rows import Rows
 
 

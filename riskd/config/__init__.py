@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from riskd.config.checks import is_loopback
 from riskd.config.fields import FIELDS, Field
+from riskd.config.paths import data_directory, release_folders
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
-from riskd.config.places import data_directory, release_folders
 from riskd.config.secret import Secret
 from riskd.config.settings import Settings
 from riskd.config.sources import Loaded, explain, load

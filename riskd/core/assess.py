@@ -14,7 +14,7 @@ from riskd.core.context import Context
 from riskd.core.decide import decide
 from riskd.core.features import FEATURES, Feature, vector
 from riskd.core.history import Delta
-from riskd.core.learn import Receipt, attempt_deltas, new_receipt
+from riskd.core.learn import Receipt, attempt_deltas, new_receipt, on_probation
 from riskd.core.left_out import FLAG_OF, is_imputed
 from riskd.core.next_signals import next_signals
 from riskd.core.policy import Policy, evaluate, weigh
@@ -118,7 +118,14 @@ def assess(
         hits=hits,
         contributions=contributions,
         deltas=attempt_deltas(attempt, keys, context.now, policy.retention),  # (7)
-        receipt=new_receipt(attempt, context, keys, ruling.requirement, policy.ladder[ruling.tier].accepted),
+        receipt=new_receipt(
+            attempt,
+            context,
+            keys,
+            ruling.requirement,
+            policy.ladder[ruling.tier].accepted,
+            probation=on_probation(features),
+        ),
         lists=tuple([name for name, on in evidence.listed.items() if on]),
         withheld=ruling.withheld,
     )

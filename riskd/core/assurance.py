@@ -8,7 +8,7 @@ from typing import Final
 from riskd.core.attempt import Outcome
 from riskd.core.learn import Receipt
 from riskd.core.policy import Rung
-from riskd.core.requirement import STANDALONE, UNMET, Tier, accepts, counted
+from riskd.core.requirement import STANDALONE, UNMET, Tier, accepts, counting_methods
 
 COMPLETED: Final = ("challenge_passed", "session_established", "recovery_completed")
 """Outcomes that say that a sign-in was completed. Only the first one of an assessment counts."""
@@ -37,5 +37,5 @@ def achieved(receipt: Receipt, amr: tuple[str, ...], ladder: Mapping[Tier, Rung]
 
 def _proven(rung: Rung, amr: tuple[str, ...]) -> bool:
     if rung.any_method:
-        return not counted(amr).isdisjoint(STANDALONE)
+        return not counting_methods(amr).isdisjoint(STANDALONE)
     return rung.accepted != () and accepts(rung.accepted, amr)

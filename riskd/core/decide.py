@@ -12,7 +12,7 @@ from riskd.core.assessment import Hit, Reason
 from riskd.core.attempt import Attempt, Federation, Session
 from riskd.core.context import Context, Missing, coverage
 from riskd.core.policy import Issuer, Journey, Policy, Rung
-from riskd.core.requirement import STANDALONE, Requirement, Tier, counted
+from riskd.core.requirement import STANDALONE, Requirement, Tier, counting_methods
 
 _OWN: Final = Issuer()
 """The issuer of a session's methods and `acr`: the caller itself."""
@@ -130,7 +130,7 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
       whoever stole the session's cookie also presents the owner's methods.
     - The authentication must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3). One of
       unknown age meets only a tier without a limit.
-    - It must have an accepted `acr`, or methods that include an accepted combination (see `counted`). BASELINE
+    - It must have an accepted `acr`, or methods that include an accepted combination (see `counting_methods`). BASELINE
       accepts any `acr` except '0', and any method that authenticates by itself. `acr` '0' means that nobody
       authenticated, as with a remembered browser (OpenID Connect Core, section 2). Methods that neither RFC 8176 nor
       the policy names do not count.
@@ -160,7 +160,7 @@ def _meets(rung: Rung, issuer: Issuer, event: Session | Federation, now: float) 
     if issuer.reaches(rung, acr):
         return True
     amr = issuer.methods(acr, event.amr)
-    methods = counted(amr)
+    methods = counting_methods(amr)
     if rung.any_method:
         return acr not in ("", "0") or not methods.isdisjoint(STANDALONE) or (time is not None and not amr and not acr)
     return any(combination <= methods for combination in rung.combinations)

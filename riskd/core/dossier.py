@@ -27,7 +27,7 @@ from riskd.core.history import (
 from riskd.core.learn import Receipt
 from riskd.core.marks import Mark
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.recall import RECEIPT, REPLY
+from riskd.core.recall import RECEIPT, REPLY, WAIT
 from riskd.core.requirement import Tier
 from riskd.core.stored import PLACE, expiry, pack, payload
 from riskd.core.tallies import SEEN, Tallies
@@ -140,6 +140,8 @@ def described(key: bytes, record: bytes, pseudonyms: Pseudonyms) -> dict[str, ob
         return _plain(receipts.decode(document, key[:PLACE], pseudonyms)[0])
     if kind == REPLY:
         return _plain(replies.decode(document))
+    if kind == WAIT:
+        return {}
     history = decode(document)
     tallies = {table: values for table in TABLES if (values := history.tallies.of(table))}
     return _plain(replace(history, tallies=Tallies(**tallies)))

@@ -24,7 +24,7 @@ class Histogram(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     effect: float = 1.0
     effect_rms: float = 1.0
 
-    def place(self, value: float) -> int:
+    def bin_of(self, value: float) -> int:
         """The index of a value's bin in `counts`; NaN is a missing value."""
         return 0 if isnan(value) else bisect_left(self.cuts, value) + 1
 

@@ -6,6 +6,7 @@ security event is remembered, but teaches nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -13,10 +14,11 @@ from msgspec import Struct
 
 from riskd.core.attempt import RISK_LEVELS, Attempt, Outcome, SecurityEvent
 from riskd.core.context import Context, Place, Remembered, Route
+from riskd.core.features import NAMES
 from riskd.core.features.behaviour import TYPING_SCALE, typing_habit, typing_rhythm
 from riskd.core.features.sequence import SENSITIVE
 from riskd.core.features.sharing import crowded
-from riskd.core.history import OLDEST, WEEK, Delta, inverse, slot
+from riskd.core.history import HOUR, OLDEST, WEEK, Delta, inverse, slot
 from riskd.core.marks import Mark, placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, COMMON, PROFILE, SHARE
@@ -34,6 +36,10 @@ breach: whoever has the password may have added the PIN."""
 UNITS: Final = 6
 """Units taught by a challenge passed with a key, or by a person's confirmation; any other proof teaches one. Six are
 enough for a value to be the subject's own at once."""
+SPACING: Final = 20 * HOUR
+"""Seconds between two lessons without a key from devices on probation, of one account: proofs in a row are no
+independent evidence. Less than a day, so that whoever comes daily, not always at the same hour, teaches daily."""
+_NEW_DEVICE: Final = NAMES.index("new_device")
 UNMET: Final = frozenset({"challenge_failed", "challenge_abandoned"})
 """Outcomes of a challenge that was not met: denied, answered wrongly, or left until it timed out."""
 TYPING_CLAMP: Final = 2.0
@@ -83,6 +89,8 @@ class Receipt(Struct, frozen=True):
     """Seconds between the attempt and its assessment, which is large in a backfill."""
     counted: tuple[bytes, ...] = ()
     """What counters count of the attempt. They count a later failure, too."""
+    probation: bool = False
+    """Whether the device was not yet the account's own, see `SPACING`."""
 
     def until(self, retention: Retention) -> float:
         """When the receipt expires, in epoch seconds: `retention.receipt` after the assessment was made."""
@@ -211,10 +219,13 @@ def new_receipt(
     keys: Keys,
     requirement: Requirement,
     accepted: tuple[tuple[str, ...], ...],
+    *,
+    probation: bool = False,
 ) -> Receipt:
     """What to keep of this assessment until its outcomes are known.
 
-    `accepted`: the method combinations that meet the requirement, including those of stricter tiers.
+    `accepted`: the method combinations that meet the requirement, including those of stricter tiers. `probation`: as
+    in `Receipt`.
     """
     return Receipt(
         lesson=lesson(attempt, context, keys),
@@ -225,7 +236,14 @@ def new_receipt(
         satisfied=requirement.satisfied,
         activity=tuple(filter(None, (keys.subject, keys.address, keys.network, keys.asn))),
         counted=tuple(keys.counted.values()) if keys.counted else (),
+        probation=probation,
     )
+
+
+def on_probation(features: Sequence[float | None]) -> bool:
+    """Whether the device of an attempt with this vector is not yet the account's own: a new one, or left out. False if
+    unknown."""
+    return len(features) == len(NAMES) and features[_NEW_DEVICE] == 1.0
 
 
 def with_lateness(receipt: Receipt, now: float) -> Receipt:
@@ -235,7 +253,7 @@ def with_lateness(receipt: Receipt, now: float) -> Receipt:
 
 
 def settle(
-    receipt: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL
+    receipt: Receipt, outcome: Outcome, now: float, retention: Retention = USUAL, *, wait: bool = False
 ) -> tuple[Receipt, tuple[Delta, ...]]:
     """The effect of an outcome: the changed receipt, and deltas to apply. What it counts, it counts at its own time:
     reports that waited in a queue are no series of failures of now.
@@ -243,12 +261,22 @@ def settle(
     1. Confirmed fraud undoes what the attempt taught. It never teaches afterwards.
     2. A proof teaches once, and a stronger proof later adds the difference. It is a proof if a passed challenge meets
        the requirement, if a session is established or a recovery completed once it is met, or if a person confirms it.
+       On a device on probation, a proof without a key teaches nothing if it has to `wait`, because another taught
+       less than `SPACING` ago.
     3. A failed challenge or recovery counts as a failure, once. A failed or abandoned challenge leaves a mark `unmet`,
        once for both; no later outcome takes it back.
     """
     receipt = after_challenge(receipt, outcome.kind, outcome.amr)
-    time, units = now if outcome.time is None else outcome.time, max(receipt.taught, _units(receipt, outcome))
+    time, units = now if outcome.time is None else outcome.time, _units(receipt, outcome)
+    if receipt.probation and units < UNITS and (wait or outcome.kind in receipt.reported):
+        units = 0
+    units = max(receipt.taught, units)
     return settle_units(receipt, outcome.kind, units, time, retention)
+
+
+def spaced(before: Receipt, after: Receipt) -> bool:
+    """Whether what an outcome taught is subject to `SPACING`: the lesson of a device on probation, without a key."""
+    return before.probation and before.taught < after.taught < UNITS
 
 
 def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:

@@ -342,7 +342,7 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms, counters: Sequence[s
             for table in POPULARITY
             if (value := values.get(table)) is not None
         },
-        counted=pseudonyms.counted(tenant, domain, line.attributes, counters),
+        counted=pseudonyms.counter_keys(tenant, domain, line.attributes, counters),
     )
 
 

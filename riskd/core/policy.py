@@ -16,7 +16,7 @@ from riskd.core.left_out import impute_left_out
 from riskd.core.lists import NamedList, listed
 from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
-from riskd.core.rules import Evaluate, Facts, Rule, RuleResults, no_rules
+from riskd.core.rules import Evaluate, Rule, RuleFacts, RuleResults, no_rules
 
 LEVELS: Final = ("low", "medium", "high")
 
@@ -190,5 +190,5 @@ def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float)
     """Evaluate every rule of the attempt's journey."""
     journey = policy.journeys[attempt.journey]
     return journey.evaluate(
-        Facts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
+        RuleFacts(attempt, evidence.context, evidence.features, score, journey.postures, evidence.listed)
     )

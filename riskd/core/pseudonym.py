@@ -234,7 +234,7 @@ class Pseudonyms:
             found = self._common[quadruple] = self.digest(*quadruple)
         return found
 
-    def counted(
+    def counter_keys(
         self, tenant: str, domain: str, attributes: dict[str, str], counters: Sequence[str]
     ) -> dict[str, bytes]:
         """By counter, the key of the value of its attribute. Counters of absent attributes are left out."""
@@ -273,7 +273,7 @@ class Pseudonyms:
                 for table in POPULARITY
                 if (value := values.get(table)) is not None
             },
-            counted=self.counted(tenant, domain, attempt.attributes, counters) if counters else {},
+            counted=self.counter_keys(tenant, domain, attempt.attributes, counters) if counters else {},
         )
         values["address"], values["network"] = short(keys.address), short(keys.network)
         if keys.device:

@@ -26,6 +26,8 @@ RECEIPT: Final = b"R"
 """What an assessment would teach, kept until its outcomes are known."""
 REPLY: Final = b"Y"
 """The first answer to a request id, for repeated requests."""
+WAIT: Final = b"W"
+"""That a device on probation taught the account without a key: until this expires, the next such lesson waits."""
 IMPORT: Final = b"I"
 """The progress of an import of past events."""
 ASIDE: Final = b"T"
@@ -39,6 +41,7 @@ KINDS: Final = {
     SHARE: "share",
     RECEIPT: "receipt",
     REPLY: "reply",
+    WAIT: "wait",
 }
 """The name of each kind of record about an entity."""
 

@@ -49,7 +49,9 @@ class _Stored(Struct, frozen=True, array_like=True, gc=False):
     late: int = 0
     """Absent in receipts of older versions."""
     counted: tuple[bytes, ...] = ()
-    """Absent if there are no counters."""
+    """Absent if there are no counters, and the next field is absent."""
+    probation: bool = False
+    """Absent if false."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -80,9 +82,17 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         receipt.fraud,
         [*map(OUTCOMES.index, receipt.reported)],
         receipt.late,
+        receipt.counted,
+        receipt.probation,
     )
     # In the order of `_Stored`, without constructing one.
-    return _ENCODER.encode((*stored, receipt.counted) if receipt.counted else stored)
+    return _packed(stored)
+
+
+def _packed(stored: tuple[object, ...]) -> bytes:
+    """The bytes of all fields of `_Stored`, without the last ones if they have their defaults."""
+    *_, counted, probation = stored
+    return _ENCODER.encode(stored if probation else stored[:-1] if counted else stored[:-2])
 
 
 def decode(stored: bytes, place: bytes, pseudonyms: Pseudonyms) -> tuple[Receipt, str]:
@@ -140,6 +150,7 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
         reported=tuple([OUTCOMES[at] for at in fields.reported]),
         late=fields.late,
         counted=fields.counted,
+        probation=fields.probation,
     )
     return receipt, tenant
 
@@ -172,4 +183,4 @@ def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
         values=values,
         counted=tuple(map(layer.over, fields.counted)),
     )
-    return _ENCODER.encode(moved if moved.counted else astuple(moved)[:-1])
+    return _packed(astuple(moved))

@@ -10,15 +10,15 @@ from msgspec.structs import force_setattr, replace
 from riskd.core import receipts
 from riskd.core.history import TABLES, Delta, decode, encode, fold, sketch
 from riskd.core.pseudonym import ENTITIES, Layer
-from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, PROFILE, RECEIPT, REPLY, SHARE
+from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, PROFILE, RECEIPT, REPLY, SHARE, WAIT
 from riskd.core.record import AssessmentRecord
 from riskd.core.stored import NOBODY, PLACE, expiry, pack, payload
 
 SHORT: Final = (*ENTITIES, "issuer")
 """Tables whose values are short pseudonyms that get layers. Those of user agents do not: they identify nobody."""
-WHOLE: Final = (PROFILE, ACTIVITY, COMMON, IMPORT)
+WHOLE: Final = (PROFILE, ACTIVITY, COMMON, WAIT, IMPORT)
 """Kinds of records whose key is one pseudonym. The key of other kinds is a place and a pseudonym."""
-DOCUMENTS: Final = (RECEIPT, REPLY, IMPORT)
+DOCUMENTS: Final = (RECEIPT, REPLY, WAIT, IMPORT)
 """Kinds of records that are documents; they move after the histories to which they refer."""
 MARK: Final = NOBODY + b"layers"
 """Key of the document that has the number of layers of all records."""
@@ -67,7 +67,7 @@ def moved(key: bytes, record: bytes, layer: Layer) -> bytes:
     count twice. A reply keeps the assessment id that was issued.
     """
     kind = key[-1:]
-    if kind in (REPLY, IMPORT):
+    if kind in (REPLY, WAIT, IMPORT):
         return record
     if kind == RECEIPT:
         return pack(expiry(record), receipts.layered(payload(record), key[:PLACE], layer))

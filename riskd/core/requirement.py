@@ -74,11 +74,11 @@ class Requirement(Struct, frozen=True):
 
 def accepts(combinations: tuple[tuple[str, ...], ...], amr: tuple[str, ...]) -> bool:
     """Whether the methods `amr` include one of the acceptable combinations. Without combinations, any are accepted."""
-    methods = counted(amr)
+    methods = counting_methods(amr)
     return not combinations or any(methods.issuperset(combination) for combination in combinations)
 
 
-def counted(amr: Iterable[str]) -> frozenset[str]:
+def counting_methods(amr: Iterable[str]) -> frozenset[str]:
     """The methods that count.
 
     `mfa` and `mca` do not count beside a restricted method or security questions, which may be their second factor.

@@ -36,7 +36,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     shadow: bool = False
 
 
-class Facts(Struct, frozen=True):
+class RuleFacts(Struct, frozen=True):
     """The facts that conditions may use. `features` is the feature vector, NaN where a feature is missing.
 
     `expected` are the sources that the journey expects. `listed` has by list name whether the attempt is on it; lists
@@ -58,7 +58,7 @@ RuleResults = tuple[tuple[Hit, ...], tuple[str, ...]]
 class Evaluate(Protocol):
     """A journey's rules, compiled. Pure and thread-safe; never raises."""
 
-    def __call__(self, facts: Facts) -> RuleResults:
+    def __call__(self, facts: RuleFacts) -> RuleResults:
         """Evaluate every rule. A rule whose evaluation fails does not hit, and gives a cause."""
         ...
 
@@ -84,7 +84,7 @@ class Compiler(Protocol):
         ...
 
 
-def no_rules(facts: Facts) -> RuleResults:  # noqa: ARG001 - the shape of every `Evaluate`
+def no_rules(facts: RuleFacts) -> RuleResults:  # noqa: ARG001 - the shape of every `Evaluate`
     """The compiled form of an empty set of rules."""
     return (), ()
 
@@ -100,48 +100,48 @@ class Variable(Struct, frozen=True):
 
     kind: str
     text: str
-    read: Callable[[Facts], Value | None]
+    read: Callable[[RuleFacts], Value | None]
     sources: tuple[str, ...] = ()
     """The sources (of `context.SOURCES`) without which it is missing."""
     span: Span | None = None
     """The range of a number."""
 
 
-def _place(facts: Facts) -> str | None:
+def _place(facts: RuleFacts) -> str | None:
     place = facts.context.place
     return place.country or None if isinstance(place, Place) else None
 
 
-def _asn(facts: Facts) -> int | None:
+def _asn(facts: RuleFacts) -> int | None:
     route = facts.context.route
     return route.asn if isinstance(route, Route) else None
 
 
-def _anonymizer(facts: Facts) -> str | None:
+def _anonymizer(facts: RuleFacts) -> str | None:
     route = facts.context.route
     return route.anonymizer if isinstance(route, Route) else None
 
 
-def _browser(facts: Facts) -> str | None:
+def _browser(facts: RuleFacts) -> str | None:
     agent = facts.context.agent
     return agent.browser or None if isinstance(agent, Agent) else None
 
 
-def _os(facts: Facts) -> str | None:
+def _os(facts: RuleFacts) -> str | None:
     agent = facts.context.agent
     return agent.os or None if isinstance(agent, Agent) else None
 
 
-def _gaps(facts: Facts) -> list[str]:
+def _gaps(facts: RuleFacts) -> list[str]:
     expected = facts.expected
     return [gap.source for gap in facts.context.missing if gap.source in expected]
 
 
-def _coverage(facts: Facts) -> float:
+def _coverage(facts: RuleFacts) -> float:
     return coverage(len(_gaps(facts)), len(facts.expected))
 
 
-def _stale(facts: Facts) -> list[str]:
+def _stale(facts: RuleFacts) -> list[str]:
     return [source for source in facts.context.stale if source in facts.expected]
 
 

@@ -14,7 +14,7 @@ from riskd.core.attempt import OUTCOMES, Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem, Unavailable, UnknownAssessment
 from riskd.core.logged import event_record, outcome_record
 from riskd.core.policy import Policy
-from riskd.core.recall import RECEIPT
+from riskd.core.recall import RECEIPT, WAIT
 from riskd.core.stored import PLACE, Swap
 from riskd.core.validation import event_violations, outcome_violations
 from riskd.ports import IncompleteRead, IncompleteWrite, Parts
@@ -54,9 +54,16 @@ def record_outcome(parts: Parts, policies: Mapping[str, Policy], outcome: Outcom
             raise UnknownAssessment([_unknown(outcome.assessment_id)])
         policy = policies[before.domain].of(tenant)
         after, deltas = learn.settle(before, outcome, now, policy.retention)
-        swap = Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention))
+        swaps = []
+        if learn.spaced(before, after):
+            wait = before.lesson.subject + WAIT
+            if parts.store.read((), (wait,), now, deadline - perf_counter())[1] == [None]:
+                swaps.append(Swap(wait, None, b"", now + learn.SPACING))
+            else:
+                after, deltas = learn.settle(before, outcome, now, policy.retention, wait=True)
+        swaps.append(Swap(key, document, receipts.encode(after, tenant), after.until(policy.retention)))
         try:
-            changed = parts.store.write(deltas, (swap,), now, deadline - perf_counter())
+            changed = parts.store.write(deltas, swaps, now, deadline - perf_counter())
         except IncompleteWrite:
             parts.meter.failed("store")
             changed = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import sys
@@ -45,7 +44,7 @@ class Reply(Struct, frozen=True):
 
 
 class Listener(ThreadingMixIn, HTTPServer):
-    """Serves up to `places` connections at a time; others wait in the kernel's queue.
+    """Serves up to `connections` at a time; others wait in the kernel's queue.
 
     While others wait, a connection may last `seconds`, and a `PROMPT`-th of that without a complete request.
     Otherwise it may last longer. The request line and headers are limited by http.server.
@@ -62,7 +61,7 @@ class Listener(ThreadingMixIn, HTTPServer):
         reply: Callable[[Request], Reply],
         *,
         setting: str,
-        places: int,
+        connections: int,
         seconds: float,
         body_bytes: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -75,17 +74,17 @@ class Listener(ThreadingMixIn, HTTPServer):
         self.seconds = seconds
         self.body_bytes = body_bytes
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._count = places
-        self._places = threading.BoundedSemaphore(places)
+        self._connections = connections
+        self._free = threading.BoundedSemaphore(connections)
         self._begun: dict[object, float] = {}
         self._asked: set[object] = set()
         self._ending = False
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
-            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
+            what = f"cannot listen on {host}:{port}: {error.strerror or error}"
             raise InvalidSettings(
-                [Problem(setting, what, "choose another port, or stop the process that uses it")]
+                [Problem(setting, what, "choose another address or port, or stop the process that uses it")]
             ) from error
         if tls is not None:
             # The handshake happens at the first read, in the connection's thread, so it cannot block `accept`.
@@ -98,9 +97,9 @@ class Listener(ThreadingMixIn, HTTPServer):
         self.server_name = str(host)
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        """Start a thread for a connection, once a place is free. Until then, close connections that overstay."""
+        """Start a thread for a connection, once there is room. Until then, close connections that overstay."""
         prompt = self.seconds / PROMPT
-        while not self._places.acquire(timeout=prompt):
+        while not self._free.acquire(timeout=prompt):
             if self._ending:
                 return self.shutdown_request(request)
             now = time.monotonic()
@@ -126,7 +125,7 @@ class Listener(ThreadingMixIn, HTTPServer):
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
-        """Serve one connection, then free its place."""
+        """Serve one connection, then make room for another."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -135,7 +134,7 @@ class Listener(ThreadingMixIn, HTTPServer):
     def _leave(self, request: object) -> None:
         self._begun.pop(request, None)
         self._asked.discard(request)
-        self._places.release()
+        self._free.release()
 
     def asked(self, request: object) -> None:
         """Note that a complete request has arrived, which is still answered during shutdown."""
@@ -152,8 +151,8 @@ class Listener(ThreadingMixIn, HTTPServer):
         """
         until = time.monotonic() + self.seconds
         self._hang_up(until, self._asked.copy())
-        for _ in range(self._count):
-            if not self._places.acquire(timeout=max(0.0, until - time.monotonic())):
+        for _ in range(self._connections):
+            if not self._free.acquire(timeout=max(0.0, until - time.monotonic())):
                 return
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -26,7 +26,7 @@ GROUPS: Final = 64
 KINDS: Final = 3
 """Groups of accounts, of networks and of days."""
 SIZE: Final = KINDS * GROUPS
-Counts = NDArray[np.int64]
+GroupCounts = NDArray[np.int64]
 """Decisions in each group, shape (`SIZE`,): of each kind, one after the other. Every kind counts every decision."""
 Key = TypeVar("Key")
 
@@ -37,7 +37,7 @@ def group(name: str) -> int:
 
 
 def groups(record: AssessmentRecord) -> tuple[int, ...]:
-    """The places of a decision in `Counts`, one of each kind."""
+    """The places of a decision in `GroupCounts`, one of each kind."""
     of_kind = group(record.subject), group(record.facts.network), int(record.time // DAY) % GROUPS
     return tuple([kind * GROUPS + one for kind, one in enumerate(of_kind)])
 
@@ -46,7 +46,7 @@ class Cells(dict[Key, "array[int]"]):
     """Counts by key. Those of several parts of a log can be added."""
 
     def count(self, key: Key, places: Iterable[int]) -> None:
-        """Count one decision, given its places in `Counts`."""
+        """Count one decision, given its places in `GroupCounts`."""
         cell = self.get(key)
         if cell is None:
             cell = self[key] = array("q", bytes(8 * SIZE))
@@ -61,23 +61,23 @@ class Cells(dict[Key, "array[int]"]):
         return self
 
 
-def added(cells: Iterable[array[int]]) -> Counts:
+def added(cells: Iterable[array[int]]) -> GroupCounts:
     """The counts of several cells together."""
-    counts: Counts = sum((np.frombuffer(cell, np.int64) for cell in cells), np.zeros(SIZE, np.int64))
+    counts: GroupCounts = sum((np.frombuffer(cell, np.int64) for cell in cells), np.zeros(SIZE, np.int64))
     return counts
 
 
-def total(counts: array[int] | Counts) -> int:
+def total(counts: array[int] | GroupCounts) -> int:
     """The number of decisions."""
     return int(sum(counts[:GROUPS]))
 
 
-def share_of(hits: Counts, whole: Counts, level: float = LEVEL) -> Share:
+def share_of(hits: GroupCounts, whole: GroupCounts, level: float = LEVEL) -> Share:
     """The share of the hits in the whole, with the interval of as many independent decisions as these are worth."""
     return share(total(hits), total(whole), level, effect(hits, whole))
 
 
-def effect(hits: Counts, whole: Counts) -> float:
+def effect(hits: GroupCounts, whole: GroupCounts) -> float:
     """How many decisions count as one: the largest design effect of the share over the kinds of groups, at least 1."""
     both = np.stack([hits, whole - hits], axis=1).reshape(KINDS, GROUPS, 2)
     return max(design_effects(kind)[0] for kind in both)

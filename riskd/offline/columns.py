@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskd.offline.labels import labelled
-from riskd.offline.rows import HONEST
+from riskd.offline.labels import CONFIRMED, PASSED
+from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN
 from riskd.offline.truth import truths
 
 Ids = NDArray[np.bytes_]
@@ -49,6 +50,18 @@ class Vectors:
             held[: len(order), at : at + _COLUMNS] = held[order, at : at + _COLUMNS]
         held.resize((len(order), held.shape[1]), refcheck=False)
         return held
+
+
+def labelled(
+    total: int, rows: NDArray[np.intp], times: NDArray[np.float64], kinds: NDArray[np.str_]
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """The label of each of `total` rows, and when it became known (epoch seconds; infinite for `UNKNOWN`), from the
+    outcomes: the row of each, its time and its kind. `labels.label` is the same rule without times."""
+    fraud, good = np.full(total, math.inf), np.full(total, math.inf)
+    for found, chosen in ((fraud, kinds == CONFIRMED), (good, np.isin(kinds, PASSED))):
+        np.minimum.at(found, rows[chosen], times[chosen])
+    labels = np.where(fraud < math.inf, FRAUD, np.where(good < math.inf, GOOD, UNKNOWN)).astype(np.int8)
+    return labels, np.where(fraud < math.inf, fraud, good)
 
 
 def labels_of(

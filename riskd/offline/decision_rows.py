@@ -67,7 +67,7 @@ def read_rows(
 ) -> Rows:
     """The rows of a decision log, sorted by time and id.
 
-    Labels follow `labels.labelled` from the outcomes; with `by_truth` they come from the truth, and are known at once.
+    Labels follow `columns.labelled` from the outcomes; with `by_truth` they come from the truth, and are known at once.
     `counts` counts unreadable lines. Progress is in bytes. Besides the result, it needs memory for the outcomes. Raises
     InvalidFile for a directory without segments, vectors of another feature schema, or a truth that lacks an
     assessment.

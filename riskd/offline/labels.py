@@ -1,31 +1,38 @@
-"""Labels a row by its outcomes, and says from when the label is known. Training and evaluation use this one rule.
-
-Confirmed fraud outweighs everything else, and is known from its confirmation. Otherwise a row with a passed outcome is
-good, known from the first one. A failed or abandoned challenge says neither: most attackers end there, and some owners.
-"""
+"""The labels of an attempt: what its outcomes, or the truth of a simulation, say about it. Reports, training and
+evaluation use this one rule."""
 
 from __future__ import annotations
 
-import math
-from typing import Final
+from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from riskd.core.attempt import OUTCOMES
 
-from riskd.offline.outcomes import PASSED
-from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
+LABELS: Final = ("good", "fraud", "unproven", "unknown")
+"""What the outcomes say about an attempt.
 
+- `fraud`: confirmed. It outweighs everything else, in whatever order outcomes were reported.
+- `good`: confirmed legitimate, or a challenge, a recovery or the whole sign-in was passed, and nobody reported fraud.
+  Fraud is reported late or never, so an unknown share of these is not good.
+- `unproven`: a challenge or recovery was failed or abandoned, and nothing else is known. Most attackers end here,
+  and some owners.
+- `unknown`: no outcome was reported.
+"""
+LabelSource = Literal["truth", "outcomes"]
+"""Where labels come from: the truth of a simulation, or the outcomes of a log."""
+GOOD, FRAUD, UNPROVEN, UNKNOWN = range(len(LABELS))
+BIT: Final = {kind: 1 << number for number, kind in enumerate(OUTCOMES)}
+"""The bit of each kind of outcome in a set of them."""
 CONFIRMED: Final = "confirmed_fraud"
-"""The kind of outcome that labels a row as fraud."""
+"""The kind of outcome that labels an attempt as fraud."""
+PASSED: Final = ("confirmed_legitimate", "challenge_passed", "recovery_completed", "session_established")
+"""Kinds of outcome that make an attempt good, unless fraud is confirmed."""
+_GOOD: Final = sum(BIT[kind] for kind in PASSED)
 
 
-def labelled(
-    total: int, rows: NDArray[np.intp], times: NDArray[np.float64], kinds: NDArray[np.str_]
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """The label of each of `total` rows, and when it became known (epoch seconds; infinite for `UNKNOWN`), from the
-    outcomes: the row of each, its time and its kind. `outcomes.label` is the same rule without times."""
-    fraud, good = np.full(total, math.inf), np.full(total, math.inf)
-    for found, chosen in ((fraud, kinds == CONFIRMED), (good, np.isin(kinds, PASSED))):
-        np.minimum.at(found, rows[chosen], times[chosen])
-    labels = np.where(fraud < math.inf, FRAUD, np.where(good < math.inf, GOOD, UNKNOWN)).astype(np.int8)
-    return labels, np.where(fraud < math.inf, fraud, good)
+def label(kinds: int) -> int:
+    """The index in `LABELS` for a bit set of outcome kinds."""
+    if kinds & BIT[CONFIRMED]:
+        return FRAUD
+    if kinds & _GOOD:
+        return GOOD
+    return UNPROVEN if kinds else UNKNOWN

@@ -15,7 +15,7 @@ from riskd.adapters.decision_log import DECISIONS, log_in
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.counts import Counts
 from riskd.offline.decision_rows import read_rows
-from riskd.offline.outcomes import LabelSource
+from riskd.offline.labels import LabelSource
 from riskd.offline.rows import Rows
 from riskd.offline.truth import FILE as TRUTH
 from riskd.progress import Begin

@@ -86,6 +86,8 @@ _LOGIN: Final = Attempt(
 )
 _PROOF: Final = Session(authentication_time=NOW - 60, acr="phrh", amr=("hwk",))
 _STRANGER: Final = replace(_LOGIN, network=Network(client_ip=_AWAY), device=_PHONE, request_id="")
+_PROBATION: Final = replace(_LOGIN, device=replace(_LAPTOP, device_id="tablet"), session=_PROOF, request_id="")
+"""An attempt on a device that the account does not know; it meets what is required."""
 _PLACELESS: Final = replace(_LOGIN, subject="robin", network=Network(client_ip=_NOWHERE), request_id="")
 _EVENTS: Final = {
     Outcome(assessment_id="", kind=kind, amr=("hwk",) if kind == "challenge_passed" else ()) for kind in OUTCOMES
@@ -279,8 +281,11 @@ def _changes(release: Release) -> _Seen:
             watch.assess(replace(_LOGIN, journey=journey, credential_result=result))
             _note(watch, ATTEMPT, seen)
     outcomes = sorted(_EVENTS, key=lambda event: OUTCOMES.index(event.kind))
-    for outcome, login in product(outcomes, (_LOGIN, _PLACELESS)):
+    for outcome, login in product(outcomes, (_LOGIN, _PLACELESS, _PROBATION)):
         watch = _Watch(release)
+        if login is _PROBATION:
+            watch.tell(watch.assess(_LOGIN), Outcome(assessment_id="", kind="confirmed_legitimate"))
+            outcome = replace(outcome, amr=())  # noqa: PLW2901
         recovering = "recovery" in outcome.kind
         answer = watch.assess(replace(login, journey="recovery", session=_PROOF) if recovering else login)
         if outcome.kind == "confirmed_fraud":

@@ -6,46 +6,20 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
-from riskd.core.attempt import OUTCOMES
+from riskd.offline.labels import BIT, UNKNOWN, label
 
-LABELS: Final = ("good", "fraud", "unproven", "unknown")
-"""What the outcomes say about an attempt.
-
-- `fraud`: confirmed. It outweighs everything else, in whatever order outcomes were reported.
-- `good`: confirmed legitimate, or a challenge, a recovery or the whole sign-in was passed, and nobody reported fraud.
-  Fraud is reported late or never, so an unknown share of these is not good.
-- `unproven`: a challenge or recovery was failed or abandoned, and nothing else is known. Most attackers end here,
-  and some owners.
-- `unknown`: no outcome was reported.
-"""
-LabelSource = Literal["truth", "outcomes"]
-"""Where labels come from: the truth of a simulation, or the outcomes of a log."""
-GOOD, FRAUD, UNPROVEN, UNKNOWN = range(len(LABELS))
-_BIT: Final = {kind: 1 << place for place, kind in enumerate(OUTCOMES)}
-PASSED: Final = ("confirmed_legitimate", "challenge_passed", "recovery_completed", "session_established")
-"""Kinds of outcome that make an attempt good, unless fraud is confirmed."""
-_GOOD: Final = sum(_BIT[kind] for kind in PASSED)
 _ID: Final = 16
 _ROW: Final = _ID + 2
 """Bytes of an id, and of an id with its bit set of outcome kinds."""
 
 
-def label(kinds: int) -> int:
-    """The index in `LABELS` for a bit set of outcome kinds."""
-    if kinds & _BIT["confirmed_fraud"]:
-        return FRAUD
-    if kinds & _GOOD:
-        return GOOD
-    return UNPROVEN if kinds else UNKNOWN
-
-
 def row(assessment_id: str, kind: str) -> bytes:
     """One outcome in 18 bytes. Raises ValueError for an id, and KeyError for a kind, that riskd never writes."""
-    return _key(assessment_id) + _BIT[kind].to_bytes(2, "big")
+    return _key(assessment_id) + BIT[kind].to_bytes(2, "big")
 
 
 def write_outcomes(path: Path, parts: Iterable[bytes]) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
-from riskd.offline.outcomes import FRAUD, GOOD
+from riskd.offline.labels import FRAUD, GOOD
 from riskd.wording import quantity
 
 FILE: Final = "truth.jsonl"
@@ -71,7 +71,7 @@ class Truths:
         self._path, self._known = path, read_truth(path)
 
     def label(self, assessment_id: str) -> int:
-        """The index in `outcomes.LABELS` for an assessment. Raises InvalidFile if the file lacks it."""
+        """The index in `labels.LABELS` for an assessment. Raises InvalidFile if the file lacks it."""
         return FRAUD if self.attack(assessment_id) else GOOD
 
     def attack(self, assessment_id: str) -> str:

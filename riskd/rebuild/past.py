@@ -54,7 +54,8 @@ class Past:
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
-        receipt = learn.new_receipt(attempt, context, keys, met, accepted)
+        probation = learn.on_probation(line.vector)
+        receipt = learn.new_receipt(attempt, context, keys, met, accepted, probation=probation)
         return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, pseudonym)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
@@ -68,8 +69,8 @@ class Past:
             found = recall(keys, histories, unread)
         else:
             own, address = keys.subject + PROFILE, keys.address + PROFILE
-            (subject, place), _ = self._store.read((own, address), (), now, PATIENCE)
-            found = Remembered(subject=Memory(subject), address=Memory(place), unread=unread)
+            (subject, shared), _ = self._store.read((own, address), (), now, PATIENCE)
+            found = Remembered(subject=Memory(subject), address=Memory(shared), unread=unread)
         return replace(found, subject=NOTHING) if "subject" in unread else found
 
     def write(

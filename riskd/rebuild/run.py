@@ -92,34 +92,36 @@ def rebuild(settings: Settings, reader: LogReader, until: float | None, report: 
     Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read, and Unavailable if a store cannot
     be written or another rebuild is running. Finished work is kept: the next call continues.
     """
-    place = beside(Path(settings.store.path))
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = beside(Path(settings.store.path))
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The lock is outside the directory, which is removed at the end: otherwise a second process could lock a new one.
-    with exclusive(place.with_name(f"{place.name}.lock")) as ours:
+    with exclusive(directory.with_name(f"{directory.name}.lock")) as ours:
         if not ours:
-            raise Unavailable([Problem(str(place), "another rebuild is running", "wait until it has ended")])
-        place.mkdir(mode=0o700, exist_ok=True)
+            raise Unavailable([Problem(str(directory), "another rebuild is running", "wait until it has ended")])
+        directory.mkdir(mode=0o700, exist_ok=True)
         try:
             if settings.store.kind == "memory":
                 what = "is memory: whatever is rebuilt would be lost at once"
                 raise InvalidSettings([Problem("store.kind", what, "give the settings of the service")])
             with closing(open_store(settings)) as store:
-                summary = _Rebuild(settings, reader, store, place, report).run(until)
+                summary = _Rebuild(settings, reader, store, directory, report).run(until)
         except RiskdError:
-            if not (place / STAGED).exists():  # refused before it began: there is nothing to continue
-                shutil.rmtree(place)
+            if not (directory / STAGED).exists():  # refused before it began: there is nothing to continue
+                shutil.rmtree(directory)
             raise
-        shutil.rmtree(place)
+        shutil.rmtree(directory)
         settle(Path(settings.store.path))
     return summary
 
 
 class _Rebuild:
-    def __init__(self, settings: Settings, reader: LogReader, store: HistoryStore, place: Path, report: Report) -> None:
+    def __init__(
+        self, settings: Settings, reader: LogReader, store: HistoryStore, directory: Path, report: Report
+    ) -> None:
         self._settings = settings
         self._reader = reader
         self._store = store
-        self._place = place
+        self._directory = directory
         self._report = report
         self._archive: FileLogArchive = open_archive(settings)
         self._counts = Counter[str]()
@@ -185,7 +187,7 @@ class _Rebuild:
         self, until: float, peppers: tuple[str, ...], known: Rebuilt | None
     ) -> Iterator[tuple[LmdbStore, _Staged]]:
         """The staging store: an earlier one if it belongs to the same log and rebuild, else a new one."""
-        path, size = self._place / STAGED, self._settings.store.map_size_mb * _MAPS << 20
+        path, size = self._directory / STAGED, self._settings.store.map_size_mb * _MAPS << 20
         staging, staged = _opened(path, size)
         if (
             staged is None
@@ -195,7 +197,7 @@ class _Rebuild:
             if staging is not None:
                 staging.close()
             if known is not None:
-                what = f"holds half of an interrupted rebuild, and the other half is no longer in {self._place}"
+                what = f"holds half of an interrupted rebuild, and the other half is no longer in {self._directory}"
                 raise InvalidSettings([Problem("store", what, "move the store away, and begin with an empty one")])
             shutil.rmtree(path)
             remembers, origin = self._archive.remember(), secrets.token_hex(8)

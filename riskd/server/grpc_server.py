@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.host.background import log_no_thread
-from riskd.labels import METHODS
+from riskd.metrics.labels import METHODS
 from riskd.server.calls import health, loop
 from riskd.server.calls.admission import method, stream_method
 from riskd.server.calls.boundary import RpcMeter, Tracer, unary

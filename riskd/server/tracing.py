@@ -27,7 +27,7 @@ from riskd._proto.riskd.v1.assessment_pb2 import Tier
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.core.errors import RiskdError
 from riskd.host.background import start_thread
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.ports import Meter
 
 QUEUE: Final = 2048

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.series import Metric
+from riskd.metrics.metric import Metric
 from riskd.shared_signals.stream import Poll, Stream
 
 METRICS: Final = (

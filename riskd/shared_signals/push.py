@@ -16,7 +16,7 @@ from riskd.shared_signals.intake import REFUSED
 from riskd.shared_signals.stream import CALLER, Away, Push
 from riskd.shared_signals.token import TOKEN_BYTES
 
-PLACES: Final = 32
+CONNECTIONS: Final = 32
 """How many connections are served at a time."""
 SECONDS: Final = 15.0
 """How long a connection may take once others wait."""

@@ -20,7 +20,7 @@ from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
 from riskd.shared_signals.metrics import METRICS, Meter
 from riskd.shared_signals.poll import Poller
-from riskd.shared_signals.push import BODY_BYTES, PLACES, SECONDS, Pushes
+from riskd.shared_signals.push import BODY_BYTES, CONNECTIONS, SECONDS, Pushes
 from riskd.shared_signals.stream import Poll, Push, Stream
 from riskd.shared_signals.web import Web
 
@@ -29,7 +29,7 @@ _LOOK_SECONDS: Final = 1.0
 """Between two checks that every thread is alive."""
 _STOP_SECONDS: Final = 10.0
 """How long to wait for the threads to end. A thread that is still connecting to its transmitter is abandoned."""
-_PAGE_PLACES: Final = 4
+_PAGE_CONNECTIONS: Final = 4
 _PAGE_SECONDS: Final = 5.0
 
 
@@ -71,7 +71,7 @@ class Receiver:
                     pushes.port,
                     Pushes(self._pushed).reply,
                     setting="--push-port",
-                    places=PLACES,
+                    connections=CONNECTIONS,
                     seconds=SECONDS,
                     body_bytes=BODY_BYTES,
                     tls=tls,
@@ -101,7 +101,9 @@ class Receiver:
         reply = monitoring(
             lambda accept: page.render(accept, self.meter.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
         )
-        return Listener(at.host, at.port, reply, setting="--metrics-port", places=_PAGE_PLACES, seconds=_PAGE_SECONDS)
+        return Listener(
+            at.host, at.port, reply, setting="--metrics-port", connections=_PAGE_CONNECTIONS, seconds=_PAGE_SECONDS
+        )
 
 
 @contextmanager

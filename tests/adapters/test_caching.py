@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from riskd.adapters.caching import CachingStore
+from riskd.adapters import caching
+from riskd.adapters.caching import QUIET_SECONDS, CachingStore
 from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import EMPTY, Delta
 from riskd.core.recall import COMMON, PROFILE
 from riskd.core.stored import PLACE, Change
@@ -129,3 +131,25 @@ def test_own_changes_are_seen_even_if_the_write_failed() -> None:
     with pytest.raises(IncompleteWrite):
         store.write((taught(COUNTRY), taught(OTHER)), (), NOW, 1.0)
     assert units(store, COUNTRY, NOW) == 1
+
+
+def test_why_a_store_fails_is_logged_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first call that fails is logged with the reason, reads and writes alike, and others only after a while."""
+    moment = 100.0
+    monkeypatch.setattr(caching, "monotonic", lambda: moment)
+    shared = PartialStore()
+    store = CachingStore(shared, NullMeter())
+    with shared.losing(SUBJECT[:PLACE]):
+        for step in (0.0, 1.0, QUIET_SECONDS):
+            moment += step
+            for keys in ((SUBJECT,), (SUBJECT, COUNTRY)):
+                with pytest.raises(Unavailable):
+                    store.read(keys, (), NOW, 1.0)
+            with pytest.raises(Unavailable):
+                store.write((taught(SUBJECT),), (), NOW, 1.0)
+    assert units(store, SUBJECT, NOW) == 0
+    assert [(each.message, vars(each)["fields"]) for each in caplog.records] == [
+        ("store_failed", {"problems": (Problem("store", "down", "wait"),)})
+    ] * 2

@@ -18,7 +18,7 @@ from riskd.core.bounds import ATTRIBUTE, WORDS
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.counters import COUNTS
 from riskd.core.requirement import Tier
-from riskd.core.rules import Evaluate, Facts, Flaw, Rule, RuleResults
+from riskd.core.rules import Evaluate, Flaw, Rule, RuleFacts, RuleResults
 
 FEATURES: Final = ("speed_kmh", "new_asn", "new_country")
 NOWHERE: Final = Missing("place", "not_found")
@@ -47,7 +47,7 @@ def facts(
     missing: tuple[Missing, ...] = (),
     stale: tuple[str, ...] = (),
     attributes: dict[str, str] | None = None,
-) -> Facts:
+) -> RuleFacts:
     attempt = Attempt(
         domain="customer",
         subject="s",
@@ -66,7 +66,7 @@ def facts(
         missing=missing,
         stale=stale,
     )
-    return Facts(attempt, context, features, score, {"place", "route"})
+    return RuleFacts(attempt, context, features, score, {"place", "route"})
 
 
 def names(found: RuleResults) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
     """CEL allows a leading dot and spaces in a name; the list is the same."""
     found = COMPILER([rule(f"new_asn == 1.0 && {named}")], ["office"])
     assert not isinstance(found, list), found
-    on, off = Facts(KNOWN.attempt, KNOWN.context, KNOWN.features, 0.0, listed={"office": True}), KNOWN
+    on, off = RuleFacts(KNOWN.attempt, KNOWN.context, KNOWN.features, 0.0, listed={"office": True}), KNOWN
     assert (names(found(on)), names(found(off))) == (("it",), ())
     assert lists_in(f"new_asn == 1.0 && {named}") == {"office"}
 
@@ -137,7 +137,7 @@ def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
         ("speed_kmh", "0.0", facts((math.nan, 0.0, 0.0))),
     ],
 )
-def test_a_comparison_with_a_missing_fact_is_false(name: str, value: str, unknown: Facts) -> None:
+def test_a_comparison_with_a_missing_fact_is_false(name: str, value: str, unknown: RuleFacts) -> None:
     """A comparison with a missing or empty fact does not hit, nor does its negation, and it is no error."""
     assert compiled(f"{name} == {value}", f"{name} != {value}", f"!({name} == {value})")(unknown) == ((), ())
 

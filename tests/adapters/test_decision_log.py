@@ -30,7 +30,7 @@ from riskd.adapters.decision_log.files import finished, read_segment
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.core.errors import InvalidSettings
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from tests.decision_log import read_segments
 from tests.faults.disks import largest_file
 
@@ -88,7 +88,7 @@ from pathlib import Path
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 log = FileDecisionLog(Path(sys.argv[1]), 0, PrometheusMeter(MeterMemory(1), 0), Bounds(segment_bytes=4096))
 for n in itertools.count():
     if log.append(b'{"n":%d}' % n):

@@ -217,6 +217,12 @@ def test_a_file_in_the_directorys_place_is_refused(tmp_path: Path) -> None:
         LmdbStore(path)
 
 
+def test_a_map_beyond_the_address_space_is_refused(tmp_path: Path) -> None:
+    """A map for which the process has no address space is refused, and the error names the setting."""
+    with pytest.raises(InvalidStore, match=r"lower store\.map_size_mb"):
+        LmdbStore(tmp_path, map_size=1 << 47)
+
+
 def test_a_damaged_record_is_unavailable(tmp_path: Path) -> None:
     """Reading or writing a damaged record raises Unavailable; it can be erased."""
     store = LmdbStore(tmp_path)

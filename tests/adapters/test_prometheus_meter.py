@@ -26,9 +26,9 @@ from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
 from riskd.core.requirement import Tier
-from riskd.labels import CODES, OTHER
-from riskd.meter_memory import MeterMemory, Note, Readings
-from riskd.metrics import METRICS
+from riskd.metrics.labels import CODES, OTHER
+from riskd.metrics.memory import MeterMemory, Note, Readings
+from riskd.metrics.table import METRICS
 from riskd.wiring import load_release
 from tests.core.builders import NOW, keys_of, settled, sign_in
 
@@ -113,6 +113,7 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     meter.failed("store")
     meter.stored(7, 4096)
     meter.limited(65536)
+    meter.disk("log", 70, 100)
     meter.logged(3, 900, 1.6e9, 1.5e9)
     meter.geo_built("city", 1.7e9)
     meter.installed("active", "r1", {"customer": "starter", "machine": "m2"})
@@ -140,6 +141,8 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     assert value(found, "riskd_store_common_reads_total", source="store") == 2
     assert value(found, "riskd_store_records") == 7
     assert value(found, "riskd_store_limit_bytes") == 65536
+    assert value(found, "riskd_disk_used_bytes", folder="log") == 70
+    assert value(found, "riskd_disk_size_bytes", folder="log") == 100
     assert value(found, "riskd_log_segments") == 3
     assert value(found, "riskd_log_bytes") == 900
     assert value(found, "riskd_log_compacted_timestamp_seconds") == 1.6e9

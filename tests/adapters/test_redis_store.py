@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import time
@@ -14,9 +15,11 @@ from threading import Thread, Timer
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
+from riskd.adapters.rekeying import Mark
 from riskd.core.errors import Unavailable
 from riskd.core.history import WEEK, Delta, History
 from riskd.core.stored import FORMAT, Change, Swap
+from riskd.stores import checks, first_mark
 from tests.redis_servers import RedisServer, free_port, refusing, running, until
 
 NOW = 1_800_000_000.0
@@ -262,3 +265,17 @@ def test_random_histories_stay_small_on_the_server(server: RedisServer, store: R
 
     assert isinstance(used, int)
     assert used < 40 * 800 + 2000
+
+
+def test_a_store_begins_beside_other_data(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that has no records yet notes its peppers and says that it begins, although the server holds records of
+    another format and other data. So peppers that were rotated are no obstacle, and wrong ones are refused later."""
+    server.ask("SET", "somebody", "else")
+    server.ask("HSET", f"riskd:{FORMAT - 1}:{PLACES[0].hex()}", "entity..A", "older")
+    peppers = [b"%d" % number * 16 for number in range(3)]
+    with caplog.at_level(logging.INFO):
+        begun = first_mark(store, peppers)
+        assert first_mark(store, peppers) == begun == Mark(2, checks(peppers))
+    assert [each.message for each in caplog.records] == ["store_begun"]

@@ -181,6 +181,28 @@ def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:
     assert office.subjects.summary(named("anne")).units == 0
 
 
+def test_a_strange_device_waits_across_rotations(office: Office) -> None:
+    """A device on probation that taught has to wait during and after one and two rotations. Who asks is shown that it
+    does, and an erasure ends it."""
+    store = office.store
+
+    def passed() -> int:
+        return office.tell(office.sign_in("anne", "challenge_failed", device={"device_id": "new"}), "challenge_passed")
+
+    office.sign_in("anne")
+    office.now += 4 * WEEK
+    assert passed() == 1
+    for older, newest in (((), SECOND), ((SECOND,), THIRD)):
+        rotating(office, store, older, newest)
+        assert passed() == 0
+        moved_all(store, newest, (len(older) + 1) % 2)
+        rotated(office, store, *older, newest)
+        assert passed() == 0
+    assert [one.content for one in office.export("anne") if one.kind == "wait"] == [b"{}"]
+    assert office.erase("anne")["wait"] == 1
+    assert passed() == 1
+
+
 def test_outcomes_are_taken_by_the_id_of_an_open_receipt(office: Office) -> None:
     """An outcome is accepted under the original id and, after a rotation, under the id that the summary shows."""
     store = office.store
@@ -229,7 +251,7 @@ def test_counters_count_across_a_rotation(office: Office, moved_first: bytes) ->
     moved_all(office.store, SECOND, 1)
     rotated(office, office.store, SECOND)
     office.tell(answers[1], "challenge_failed")
-    key = office.engine.parts.pseudonyms.counted("", "customer", PAYEE, ("payee",))["payee"]
+    key = office.engine.parts.pseudonyms.counter_keys("", "customer", PAYEE, ("payee",))["payee"]
     tallies = decode(payload(office.records()[key + ACTIVITY])).tallies
 
     assert [sum(tallies.of(table)[""][1:]) for table in ("attempt_day", "failure_day")] == [3, 2]

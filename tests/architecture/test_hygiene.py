@@ -20,7 +20,7 @@ FORBIDDEN = {
     r"rg|python"
     r"hosted|npm"
     r"js\.|crates\.i"
-    r"o\b|golang\.o"
+    r"o\b|(?<!google\.)golang\.o"  # google.golang.org is where Go's gRPC is imported from
     r"rg|yarn"
     r"pkg\.",
     "a path of somebody's machine": r"(?<![\w.])/(?:ho" r"me|ro" r"ot|Us" r"ers|wo" r"rk)/\w",

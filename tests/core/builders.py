@@ -7,11 +7,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from riskd.core import learn, signals
-from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, Outside, ReportedPlace, Session
+from riskd.core.attempt import Attempt, Behaviour, Device, Federation, Network, Outcome, Outside, ReportedPlace, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
+from riskd.core.features import vector
 from riskd.core.history import DAY, EMPTY, HOUR, Delta, History, fold, inverse
+from riskd.core.left_out import impute_left_out
 from riskd.core.pseudonym import POPULARITY, Keys
 from riskd.core.recall import history_keys, recall
+from riskd.core.requirement import Requirement, Terms, Tier
 
 NOW: Final = 1_790_164_800.0
 """Wednesday 2026-09-23, 12:00 UTC."""
@@ -86,6 +89,7 @@ class World:
 
     def __init__(self) -> None:
         self.histories: dict[bytes, History] = {}
+        self.waits: dict[str, float] = {}
 
     def context(
         self,
@@ -122,6 +126,23 @@ class World:
         deltas = learn.lesson_deltas(learn.lesson(attempt, context, keys_of(attempt, context.values)), units)
         self.apply(*deltas)
         return deltas
+
+    def pass_(self, attempt: Attempt, now: float, *, key: bool = False, **facts: Any) -> None:  # noqa: ANN401
+        """Record that the attempt met what was required of it, with a key or without. `facts` as for `context`."""
+        context = self.context(attempt, now, **facts)
+        receipt = learn.new_receipt(
+            attempt,
+            context,
+            keys_of(attempt, context.values),
+            Requirement(Tier.BASELINE, Terms(1), satisfied=True),
+            (),
+            probation=learn.on_probation(impute_left_out(vector(attempt, context))),
+        )
+        outcome = Outcome(assessment_id="", kind="challenge_passed", amr=("hwk",) if key else ())
+        after, deltas = learn.settle(receipt, outcome, now, wait=now < self.waits.get(attempt.subject, 0.0))
+        if learn.spaced(receipt, after):
+            self.waits[attempt.subject] = now + learn.SPACING
+        self.apply(*deltas)
 
     def take_back(self, deltas: tuple[Delta, ...]) -> None:
         """Take back what was taught, as confirmed fraud does."""

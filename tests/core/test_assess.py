@@ -27,7 +27,7 @@ from riskd.core.lists import of_networks
 from riskd.core.next_signals import SUGGESTIBLE, WORTH_ASKING, doubt, prospects
 from riskd.core.policy import ladder, weigh
 from riskd.core.requirement import HUMAN, Terms, Tier
-from riskd.core.rules import Facts, RuleResults, no_rules
+from riskd.core.rules import RuleFacts, RuleResults, no_rules
 from riskd.wiring import load_release
 from tests.core.builders import (
     BERGEN,
@@ -144,7 +144,7 @@ def with_hit(attempt: Attempt, hit: Hit) -> Release:
     policy = release.policies[attempt.domain]
     journey = policy.journeys[attempt.journey]
 
-    def evaluate(facts: Facts) -> RuleResults:
+    def evaluate(facts: RuleFacts) -> RuleResults:
         found, broken = journey.evaluate(facts)
         return (*found, hit), broken
 

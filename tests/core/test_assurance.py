@@ -15,7 +15,7 @@ from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.learn import Receipt, new_receipt, settle
 from riskd.core.policy import Policy
 from riskd.core.requirement import UNMET, Tier
-from riskd.labels import met
+from riskd.metrics.labels import met
 from riskd.wiring import load_release
 from tests.core.builders import NOW, World, keys_of, sign_in
 

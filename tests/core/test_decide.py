@@ -15,7 +15,7 @@ from riskd.core.features import FEATURES
 from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Evidence, Issuer, Journey, Policy, evaluate, ladder, weigh
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import VARIABLES, Facts, RuleResults
+from riskd.core.rules import VARIABLES, RuleFacts, RuleResults
 from tests.core.rulings import NOW, context_of, scores
 
 DAY: Final = 86_400
@@ -175,7 +175,7 @@ def test_rules_see_the_coverage_that_is_answered(
     journey: Journey, attempt: Attempt, missing: tuple[Missing, ...]
 ) -> None:
     """A condition on `coverage` sees exactly the number that the answer reports."""
-    facts = Facts(attempt, context_of(missing), (), 0.0, journey.postures)
+    facts = RuleFacts(attempt, context_of(missing), (), 0.0, journey.postures)
     assert VARIABLES["coverage"].read(facts) == rule(journey, 0.0, missing=missing).coverage
 
 
@@ -198,7 +198,7 @@ def test_rules_see_stale_and_missing_sources_separately(
     journey: Journey, attempt: Attempt, missing: tuple[Missing, ...], stale: tuple[str, ...]
 ) -> None:
     """In conditions, `stale` lists the stale expected sources; `gaps` and `coverage` treat them as present."""
-    fresh, old = (Facts(attempt, context_of(missing, each), (), 0.0, journey.postures) for each in ((), stale))
+    fresh, old = (RuleFacts(attempt, context_of(missing, each), (), 0.0, journey.postures) for each in ((), stale))
     told = [gap.source for gap in rule(journey, 0.0, missing=missing, stale=stale).gaps if gap.why == "stale"]
     assert VARIABLES["stale"].read(old) == told
     assert [VARIABLES[name].read(old) for name in ("gaps", "coverage")] == [
@@ -286,9 +286,9 @@ def test_a_journey_that_learns_says_what_it_did_not_require() -> None:
 
 def test_evaluate_hands_over_the_expected_sources() -> None:
     """Rules receive features, score and expected sources; a rule that fails is reported as a cause."""
-    seen: list[Facts] = []
+    seen: list[RuleFacts] = []
 
-    def record(facts: Facts) -> RuleResults:
+    def record(facts: RuleFacts) -> RuleResults:
         seen.append(facts)
         return (), ("rule:broken",)
 

@@ -19,7 +19,7 @@ from riskd.core.model import ForestDocument, Steps
 from riskd.core.next_signals import Prospect, next_signals, prospects
 from riskd.core.policy import Bands, Evidence, Journey, Policy, evaluate, ladder
 from riskd.core.requirement import Terms, Tier
-from riskd.core.rules import Facts, RuleResults, no_rules
+from riskd.core.rules import RuleFacts, RuleResults, no_rules
 from tests.core.rulings import NOW, context_of
 
 EDGES: Final = (0.3, 0.7)
@@ -54,7 +54,7 @@ def banded(**changes: object) -> Policy:
     )
 
 
-def ruled(facts: Facts) -> RuleResults:
+def ruled(facts: RuleFacts) -> RuleResults:
     """A rule that gives the same tier as the bands would."""
     tier = Bands(EDGES, TIERS).at(facts.score)
     return ((Hit("rule", tier, "CODE"),), ()) if tier > Tier.BASELINE else ((), ())
@@ -84,7 +84,7 @@ def found(policy: Policy, scorer: Forest, score: float, seen: Evidence) -> list[
     ids=["half way", "probably usual", "probably unusual", "a missing signal scores below both"],
 )
 def test_a_prospect_is_what_the_signal_would_bring(
-    usual: float, unusual: float, now: float, expected: Prospect, evaluate: Callable[[Facts], RuleResults]
+    usual: float, unusual: float, now: float, expected: Prospect, evaluate: Callable[[RuleFacts], RuleResults]
 ) -> None:
     """A prospect holds the tiers for the usual and an unusual value, and the doubt that makes the present score their
     weighted mean."""

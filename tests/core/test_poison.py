@@ -23,7 +23,7 @@ from riskd.core.context import Agent, Place, Route
 from riskd.core.features import vector
 from riskd.core.features.past import FORGOTTEN, beginning, standing
 from riskd.core.history import DAY, PROFILE_SECONDS, WEEK
-from riskd.core.learn import UNITS
+from riskd.core.learn import SPACING, UNITS
 from riskd.core.left_out import impute_left_out
 from tests.core.builders import (
     BERGEN,
@@ -60,6 +60,11 @@ class Thief(Struct, frozen=True, kw_only=True):
     route: Route
     agent: Agent
     offset: int
+
+    @property
+    def strange(self) -> bool:
+        """Whether the device is not the owner's, by its identifier."""
+        return self.attempt.device is not None and self.attempt.device.device_id != LAPTOP.device_id
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -121,7 +126,7 @@ def told(world: World, thief: Thief, then: float) -> list[float]:
 
 
 def bought(
-    owner: list[float], thief: Thief, passes: list[float], then: float, *, units: int, others: int
+    owner: list[float], thief: Thief, passes: list[float], then: float, *, key: bool, others: int
 ) -> dict[str, float]:
     """By domain, how much lower the thief's attempt at `then` scores because of his passes."""
     honest = crowd(people=others, until=NOW - 10 * DAY)
@@ -133,7 +138,7 @@ def bought(
     for time, stolen in sorted([(time, False) for time in owners[len(before) :]] + [(time, True) for time in passes]):
         for world in worlds[1:] if stolen else worlds:
             if stolen:
-                world.prove(thief.attempt, time, units=units, **thief.facts)
+                world.pass_(thief.attempt, time, key=key, **thief.facts)
             else:
                 world.prove(sign_in(), time)
     vectors = [told(world, thief, then) for world in worlds]
@@ -151,7 +156,25 @@ def test_one_or_two_passes_buy_little(
 
     then = passes[-1] + last
     assume(max(time for time in owner if time < then) > then - REMEMBERED)
-    gain = bought(owner, thief, passes, then, units=1, others=others)
+    gain = bought(owner, thief, passes, then, key=False, others=others)
+
+    target(max(gain.values()))
+    assert all(gain[domain] <= BOUND[domain] for domain in DOMAINS), gain
+
+
+@settings(deadline=None, max_examples=20)
+@given(victims(), thieves(), st.lists(st.floats(0, SPACING - 1), min_size=3, max_size=9), delays)
+def test_passes_in_a_row_buy_no_more_than_one(
+    owner: list[float], thief: Thief, offsets: list[float], last: float
+) -> None:
+    """However many passes without a key are made on a strange device within `SPACING`, they gain no more than one or
+    two, whenever they are used."""
+    passes = [NOW + offset for offset in sorted(offsets)]
+
+    then = passes[-1] + last
+    assume(thief.strange)
+    assume(max(time for time in owner if time < then) > then - REMEMBERED)
+    gain = bought(owner, thief, passes, then, key=False, others=20)
 
     target(max(gain.values()))
     assert all(gain[domain] <= BOUND[domain] for domain in DOMAINS), gain
@@ -258,9 +281,7 @@ def test_the_page_says_what_passes_buy(row: tuple[str, ...]) -> None:
     passes = [NOW + float(day) * DAY for day in days.split(", ")]
     owner = [NOW - 84 * DAY + 3 * DAY * visit for visit in range(60)]
 
-    gain = bought(
-        owner, STRANGER, passes, passes[-1] + int(later) * DAY, units=UNITS if key == "a key" else 1, others=80
-    )
+    gain = bought(owner, STRANGER, passes, passes[-1] + int(later) * DAY, key=key == "a key", others=80)
 
     assert [f"{max(gain[domain], 0.0):.1f}" for domain in DOMAINS] == figures
 

@@ -83,7 +83,7 @@ def test_counted_values_lie_apart(one: tuple[str, str, str, str], other: tuple[s
     """Nobody chooses a value that counts for another tenant, domain, attribute or value, or for another thing."""
 
     def key(tenant: str, domain: str, counter: str, value: str) -> bytes:
-        return ONE.counted(tenant, domain, {counter: value}, (counter,))[counter]
+        return ONE.counter_keys(tenant, domain, {counter: value}, (counter,))[counter]
 
     assert (key(*one) == key(*other)) == (one == other)
     assert key(*one)[:PLACE] != ONE.digest(one[0], one[1], "subject", f"{other[2]}:{other[3]}")[:PLACE]

@@ -78,7 +78,13 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
     facts = (draw(places), draw(routes), draw(agents))
     first = kept(attempt, now, facts, requirement, draw(st.sampled_from(ACCEPTED)))
     reported = draw(st.lists(st.sampled_from(OUTCOMES), unique=True).map(tuple))
-    left = replace(first, taught=draw(st.integers(0, 9)), fraud=draw(st.booleans()), reported=reported)
+    left = replace(
+        first,
+        taught=draw(st.integers(0, 9)),
+        fraud=draw(st.booleans()),
+        reported=reported,
+        probation=draw(st.booleans()),
+    )
     return learn.with_lateness(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
 
 
@@ -108,12 +114,13 @@ def test_a_receipt_does_not_contain_the_subject(one: tuple[Receipt, str]) -> Non
 @law
 @given(issued())
 def test_an_older_receipt_is_read(one: tuple[Receipt, str]) -> None:
-    """A receipt stored before lateness and counters were recorded is read as reported in time, and not counted."""
+    """A receipt stored before lateness, counters and probation were recorded is read as reported in time, not counted,
+    and of a known device."""
     receipt, tenant = one
     fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
     stored = msgspec.msgpack.encode(fields[:17])
 
-    known = replace(receipt, late=0, counted=())
+    known = replace(receipt, late=0, counted=(), probation=False)
     assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (known, tenant)
 
 
@@ -123,7 +130,8 @@ def test_a_newer_receipt_is_read(one: tuple[Receipt, str]) -> None:
     """A receipt to which a newer riskd on the same store has added fields at the end is read without them."""
     receipt, tenant = one
     place = receipt.lesson.subject[:PLACE]
-    fields = [*msgspec.msgpack.decode(receipts.encode(receipt, tenant)), receipt.counted][:19]
+    fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
+    fields += [receipt.counted, receipt.probation][len(fields) - 18 :]
     stored = msgspec.msgpack.encode([*fields, "more", {"than": [b"this"]}])
 
     assert receipts.decode(stored, place, PSEUDONYMS) == (receipt, tenant)
@@ -158,12 +166,13 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
 
 @law
 @given(issued())
-def test_a_receipt_without_counters_has_no_room_for_them(one: tuple[Receipt, str]) -> None:
-    """A receipt of an attempt of which nothing is counted is as short as one that cannot be counted."""
+def test_a_receipt_has_no_room_for_what_it_lacks(one: tuple[Receipt, str]) -> None:
+    """A receipt of an attempt on a known device, of which nothing is counted, is as short as one that cannot be
+    counted."""
     receipt, tenant = one
     fields = msgspec.msgpack.decode(receipts.encode(receipt, tenant))
 
-    assert len(fields) == 18 + bool(receipt.counted)
+    assert len(fields) == (20 if receipt.probation else 19 if receipt.counted else 18)
 
 
 def test_a_typical_receipt_is_small() -> None:

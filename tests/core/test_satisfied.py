@@ -20,7 +20,7 @@ from riskd.core.context import Context, Missing, Place, Remembered
 from riskd.core.decide import decide, satisfied
 from riskd.core.features import NAMES
 from riskd.core.policy import Bands, Issuer, Policy, ladder
-from riskd.core.requirement import METHODS, RESTRICTED, STANDALONE, Requirement, Terms, Tier, accepts, counted
+from riskd.core.requirement import METHODS, RESTRICTED, STANDALONE, Requirement, Terms, Tier, accepts, counting_methods
 
 ROOT: Final = Path(__file__).parents[2]
 NOW: Final = 1_700_000_000.0
@@ -243,8 +243,8 @@ def test_a_passed_challenge_is_judged_alike(policy: Policy, amr: tuple[str, ...]
 
 @given(methods)
 def test_counting_is_done_once(amr: tuple[str, ...]) -> None:
-    """`counted` is idempotent and adds no method."""
-    assert counted(counted(amr)) == counted(amr) <= set(amr)
+    """`counting_methods` is idempotent and adds no method."""
+    assert counting_methods(counting_methods(amr)) == counting_methods(amr) <= set(amr)
 
 
 def test_a_denial_has_no_terms() -> None:

@@ -21,7 +21,7 @@ from riskd.core.context import SOURCES
 from riskd.core.decide import LEARNING, RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.requirement import Tier
-from riskd.metrics import METRICS
+from riskd.metrics.table import METRICS
 from riskd.server.faults import FAULTS
 from riskd.shared_signals.metrics import METRICS as RECEIVER
 

@@ -1,4 +1,5 @@
-"""docs/client.md and docs/client-node.md as they stand: each is made ready as it says, and its code asks real services.
+"""docs/client.md, docs/client-node.md and docs/client-go.md as they stand: each is made ready as it says, and its code
+asks real services.
 
 The laws are the same for every language; `tests/e2e/clients` plays a scenario with the code of each page.
 """
@@ -30,16 +31,15 @@ from tests.e2e.clients.pages import App, sign_in
 from tests.e2e.service import PATIENCE, ROOT, Service, attempt, eventually, serving
 from tests.security.authority import Authority
 
-APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "node": pages.node_app}
 SCRIPT: Final = {"user_agent": "python-requests/2.32.3"}
 WITHOUT_ANSWER: Final = {"tier": "TIER_STEP_UP", "acr_values": ["mfa"], "assessment": ""}
 PATIENT: Final = 5.0
 """Seconds for a call that must succeed, even on a busy machine."""
 
 
-@pytest.fixture(scope="module", params=APPS)
+@pytest.fixture(scope="module", params=pages.APPS)
 def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> App:
-    return APPS[request.param](tmp_path_factory.mktemp("app"))
+    return pages.APPS[request.param](tmp_path_factory.mktemp("app"))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,19 @@ def test_the_file_of_the_page_runs_as_it_stands(tmp_path: Path, service: Service
     file = tmp_path / "client.py"
     file.write_text(file.read_text().replace("127.0.0.1:50551", service.address).replace("0.15", str(PATIENT)))
     assert app.run([sys.executable, "-S", "client.py"]).stdout.startswith("(True, '")
+
+
+def test_the_program_of_the_go_page_runs_as_it_stands(tmp_path: Path, service: Service) -> None:
+    """The page's program runs as it is, and prints the decision and the assessment id; its code is formatted."""
+    app = pages.go_app(tmp_path)
+    assert app.run(["gofmt", "-l", "."]).stdout == ""
+    for name, shown, meant in (
+        ("main.go", "127.0.0.1:50551", service.address),
+        ("risk/client.go", "150 * time.Millisecond", "5 * time.Second"),
+    ):
+        file = app.folder / name
+        file.write_text(file.read_text().replace(shown, meant))
+    assert re.fullmatch(r"true [0-9a-f]{32}\n", app.run(["go", "run", "."]).stdout)
 
 
 def test_a_challenge_is_made_and_its_outcome_reported(app: App, service: Service) -> None:
@@ -193,7 +206,7 @@ def test_a_mistake_is_explained_by_field(app: App, service: Service) -> None:
 
 class Moody:
     """Answers with the status code that the subject or assessment is named after; RECOVERS succeeds at the third
-    call."""
+    call. It may say that it is not serving, and answers nevertheless."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -210,6 +223,13 @@ class Moody:
         self._answer(request.assessment_id, context)
         return risk_pb2.RecordOutcomeResponse()
 
+    def watch(self, _: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        """NOT_SERVING, until the client leaves."""
+        yield b"\x08\x02"
+        left = threading.Event()
+        if context.add_callback(left.set):
+            left.wait()
+
     def _answer(self, name: str, context: grpc.ServicerContext) -> None:
         self.calls[name] += 1
         self.limits[name] = context.time_remaining()
@@ -222,7 +242,7 @@ class Moody:
 
 
 @contextmanager
-def moody() -> Iterator[tuple[Moody, str]]:
+def moody(*, serving: bool = True) -> Iterator[tuple[Moody, str]]:
     """A running one, and its address."""
     servicer, server = Moody(), grpc.server(ThreadPoolExecutor(4))
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -234,6 +254,11 @@ def moody() -> Iterator[tuple[Moody, str]]:
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("riskd.v1.RiskService", methods),))
+    if not serving:
+        health: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Watch": grpc.unary_stream_rpc_method_handler(servicer.watch)
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -242,8 +267,8 @@ def moody() -> Iterator[tuple[Moody, str]]:
         server.stop(None).wait()
 
 
-RETRIED: Final = {"python": {"UNAVAILABLE"}, "node": {"UNAVAILABLE", "CANCELLED"}}
-"""Codes that are retried because another server may succeed; Node ignores health and retries one more."""
+RETRIED: Final = {"python": {"UNAVAILABLE"}, "node": {"UNAVAILABLE", "CANCELLED"}, "go": {"UNAVAILABLE", "CANCELLED"}}
+"""Codes that are retried because another server may succeed."""
 KEPT: Final = {
     "UNAVAILABLE": True,
     "CANCELLED": True,
@@ -282,6 +307,15 @@ def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
             assert [each["assessment"] for each in came] == ["anybody"] * len(steps)
         assert left.calls["anybody"] > 0
         assert right.calls["anybody"] > left.calls["anybody"]
+
+
+def test_a_server_that_is_not_serving_gets_no_calls(app: App) -> None:
+    """Where gRPC checks health, calls go to the servers that serve; Node's does not."""
+    steps = [sign_in("anybody", f"k{number}") for number in range(10)]
+    with moody(serving=False) as (stopping, first), moody() as (_, second):
+        came = app.play(f"ipv4:{first},{second}", *steps, deadline=PATIENT)
+        assert [each["assessment"] for each in came] == ["anybody"] * len(steps)
+        assert (stopping.calls["anybody"] > 0) == (app.language == "node")
 
 
 @contextmanager
@@ -345,11 +379,12 @@ def refused(listener: socket.socket) -> int:
     return count
 
 
-def test_the_kernel_gives_up_soon_on_a_server_that_acknowledges_nothing(tmp_path: Path) -> None:
-    """In Python, the ping settings set the kernel's TCP timeout to that of the page, instead of a quarter of an
+@pytest.mark.parametrize("language", ["python", "go"])
+def test_the_kernel_gives_up_soon_on_a_server_that_acknowledges_nothing(language: str, tmp_path: Path) -> None:
+    """In Python and Go, the ping settings set the kernel's TCP timeout to that of the page, instead of a quarter of an
     hour."""
     with moody() as (_, target):
-        _, connections = pages.python_app(tmp_path).play(target, sign_in("anybody", "j"), {"do": "patience"})
+        _, connections = pages.APPS[language](tmp_path).play(target, sign_in("anybody", "j"), {"do": "patience"})
     assert connections == [5_000]
 
 
@@ -359,6 +394,32 @@ def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
         steps = [tell(name) for name in ("known", *KEPT)]
         assert app.play(target, *steps, deadline=PATIENT) == [True, *(not keep for keep in KEPT.values())]
         assert tries(app, service), service.calls
+
+
+def test_in_go_an_outcome_is_reported_when_the_person_has_left(tmp_path: Path) -> None:
+    """The context of a request ends with its connection; the outcome is reported all the same."""
+    with moody() as (service, target):
+        (known,) = pages.go_app(tmp_path).play(target, tell("known") | {"gone": True}, deadline=PATIENT)
+        assert known
+        assert service.calls["known"] == 1
+
+
+INSUFFICIENT: Final = 'Bearer error="insufficient_user_authentication"'
+STEP_UPS: Final[list[tuple[dict[str, object], str]]] = [
+    ({"acr_values": ["phr", "phrh"], "max_age": "3600s"}, f'{INSUFFICIENT}, acr_values="phr phrh", max_age="3600"'),
+    ({"max_age": "0s"}, f'{INSUFFICIENT}, max_age="0"'),
+    ({}, INSUFFICIENT),
+    ({"acr_values": ["mfa"], "satisfied": True}, ""),
+    ({"tier": "TIER_DENY"}, ""),
+]
+
+
+def test_in_go_a_step_up_is_the_header_of_rfc_9470(tmp_path: Path) -> None:
+    """The header names what the requirement names, and is empty where nothing can be asked for."""
+    steps: list[dict[str, object]] = [
+        {"do": "step_up", "more": {"tier": "TIER_STEP_UP"} | required} for required, _ in STEP_UPS
+    ]
+    assert pages.go_app(tmp_path).play("127.0.0.1:1", *steps) == [header for _, header in STEP_UPS]
 
 
 def test_every_call_has_a_deadline(app: App) -> None:

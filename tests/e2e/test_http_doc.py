@@ -329,10 +329,10 @@ def test_what_is_in_the_url_does_not_replace_the_body(proxy: Proxy, shown: dict[
         assert proxy.post(f"Assess{query}", login(), shown)[0] == 400
 
 
-@pytest.mark.parametrize("language", ["python", "node"])
+@pytest.mark.parametrize("language", pages.APPS)
 def test_the_clients_for_grpc_work_as_they_are(proxy: Proxy, token: str, tmp_path: Path, language: str) -> None:
     """The code of the pages for gRPC is answered through the proxy, and explains a refusal."""
-    app = {"python": pages.python_app, "node": pages.node_app}[language](tmp_path)
+    app = pages.APPS[language](tmp_path)
     step = pages.sign_in("kim", language)
     given = {"authorities": proxy.authority.certificate.decode(), "token": token, "deadline": PATIENCE}
     came, (why, fields) = app.play(proxy.address.replace("127.0.0.1", "localhost"), step, {"do": "mistake"}, **given)

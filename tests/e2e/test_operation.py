@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core import record
 from riskd.core.errors import InvalidSettings
-from riskd.labels import METHODS, OTHER
+from riskd.metrics.labels import METHODS, OTHER
 from riskd.server.processes.supervisor import reserved
 from tests.e2e.service import Service, attempt, eventually, riskd, serving
 

@@ -18,7 +18,7 @@ from riskd.core.assess import Release
 from riskd.core.attempt import DOMAINS, Attempt, Outcome
 from riskd.core.context import SOURCES
 from riskd.engine import Engine
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.ports import HistoryStore
 from riskd.wiring import load_release, open_engine
 from tests.bench import parts

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import eventually, serving
+from tests.e2e.service import CITY, eventually, serving
 from tests.faults.disks import Disk
-from tests.faults.witness import causes, gaps, witness
+from tests.faults.witness import Seen, Witness, causes, gaps, witness
 
 SYNCED = 2.5
 """Seconds after which writes have reached the disk."""
@@ -78,3 +80,29 @@ def test_a_file_system_that_becomes_read_only(disk: Disk) -> None:
         disk.replace()
         caller.recovered()
         caller.finds_everything()
+
+
+@pytest.mark.slow
+def test_a_geo_database_that_is_cut_off(tmp_path: Path) -> None:
+    """If a geo database is cut off where it is, the worker that reads it dies, and its successor names places as gaps;
+    a file that is moved into its place is in use without a restart."""
+    city = tmp_path / "city.mmdb"
+    shutil.copy(CITY, city)
+    settings = {"RISKD_GEO__CITY": str(city), "RISKD_SERVER__WATCH_S": "0.2"}
+    with serving(tmp_path / "state", settings=settings) as service, service.stub() as stub:
+        caller = Witness(service, stub)
+        assert "place" not in sources(caller.sign_in(5.0))
+        os.truncate(city, 0)
+        eventually(caller.is_unconnected)
+        eventually(lambda: not caller.is_unconnected())
+        assert "place" in sources(caller.sign_in())
+        assert service.metric("riskd_reload_failed") == 1.0
+        shutil.copy(CITY, tmp_path / "another")
+        (tmp_path / "another").replace(city)
+        eventually(lambda: "place" not in sources(caller.sign_in()))
+        assert service.metric("riskd_worker_restarts_total") == 1.0
+
+
+def sources(seen: Seen) -> set[str]:
+    """What the answer lacks."""
+    return {gap.source for gap in seen.answer.gaps}

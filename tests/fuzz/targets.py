@@ -28,7 +28,7 @@ from riskd.adapters.policy_file.reader import read_policy
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, load
-from riskd.config.places import data_directory
+from riskd.config.paths import data_directory
 from riskd.core import receipts, record, replies, stored
 from riskd.core.address import parse
 from riskd.core.attempt import SecurityEvent

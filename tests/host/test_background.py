@@ -29,12 +29,13 @@ from riskd.host import background
 from riskd.host.background import counting, every
 from riskd.releases import Follower, following
 from riskd.server import json_log
+from riskd.server.processes import reloading
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import NOW, attempt
 from tests.e2e.service import eventually
 from tests.redis_servers import RedisServer, running
-from tests.releases.candidates import created
+from tests.releases.candidates import created, settings
 from tests.releases.candidates import releases as releases_of
 
 PATIENCE = 10.0
@@ -151,9 +152,30 @@ def work_every_so_often(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
         once.went_on()
 
 
+class Reloads(NullMeter):
+    """Records whether each reload succeeded."""
+
+    def __init__(self) -> None:
+        self.good: list[bool] = []
+
+    def reloaded(self, *, good: bool) -> None:
+        self.good.append(good)
+
+
+def a_reload(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """A worker reports that the reload failed, and reloads its files at the next signal."""
+    once, meter = Once(monkeypatch, reloading, "open_geo"), Reloads()
+    with closing(Engine(parts(), load_release(Settings()))) as engine:
+        for _ in range(2):
+            reloading.reload(settings(state), engine, releases_of(state), meter, leads=False)
+    once.went_on()
+    assert meter.good == [False, True]
+
+
 @pytest.mark.parametrize(
     "thread",
     [
+        a_reload,
         a_shadow,
         a_follower,
         the_keeper_of_the_log,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+from array import array
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
+from riskd.metrics.memory import MeterMemory
+from riskd.metrics.table import METRICS
 from tests.e2e.service import ROOT
 from tests.monitoring.rig import RULES, program
 
@@ -25,16 +29,26 @@ RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 SECTIONS: Final = ["Symptom", "Impact", "First look", "Fix", "Prevent"]
 
 
-def promtool(*words: str | Path) -> str:
+def promtool(*words: str | Path, read: bytes = b"") -> str:
     """The output of promtool; fails with it if promtool found a problem."""
-    done = subprocess.run([program("promtool"), *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    done = subprocess.run([program("promtool"), *map(str, words)], input=read, capture_output=True, check=False)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return said
 
 
 def test_rules_are_rules() -> None:
     """Prometheus accepts every rule file, including the expressions."""
     promtool("check", "rules", *sorted(RULES.glob("*.rules.yaml")))
+
+
+def test_names_follow_the_conventions() -> None:
+    """`promtool check metrics` has nothing to say about the names, units and help texts of the page."""
+    memory = MeterMemory(1)
+    memory.slots(0)[:] = array("d", [1.0]) * len(memory.slots(0))
+    live = {metric.name: {metric.labels: 1.0} for metric in METRICS if metric.merge == "live"}
+    page = PrometheusPage(memory, "1.2.3").render("", live)[1]
+    assert promtool("check", "metrics", read=page) == ""
 
 
 def test_alerts_see_no_gaps_between_recorded_samples() -> None:

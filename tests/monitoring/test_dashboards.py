@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from riskd.metrics import METRICS
+from riskd.metrics.table import METRICS
 from riskd.shared_signals.metrics import METRICS as RECEIVED
 from riskd.shared_signals.stream import PARTS
 from tests.e2e.service import ROOT

@@ -31,7 +31,7 @@ from riskd.offline.evaluation.document import (
     Reliability,
 )
 from riskd.offline.evaluation.examples import Example, Importance
-from riskd.offline.outcomes import GOOD, LABELS
+from riskd.offline.labels import GOOD, LABELS
 from riskd.offline.policies import page as backtest_page
 from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import Report, report

@@ -21,7 +21,7 @@ from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
-from riskd.offline.outcomes import GOOD, LABELS
+from riskd.offline.labels import GOOD, LABELS
 from riskd.offline.policies import tally as tally_module
 from riskd.offline.policies.backtest import Backtest, Choice, run
 from riskd.offline.policies.page import page

@@ -19,7 +19,7 @@ from riskd.core import record
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy
 from riskd.offline.intervals import most_hits
-from riskd.offline.outcomes import FRAUD, GOOD
+from riskd.offline.labels import FRAUD, GOOD
 from riskd.offline.policies.backtest import Backtest, passes
 from riskd.offline.policies.calibrate import TAIL, Calibration, Samples, calibrate, collect
 from riskd.offline.policies.redecide import redecide

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.offline.clusters import GROUPS, KINDS, Cells, Counts, added, design_effects, effect, groups, share_of
+from riskd.offline.clusters import GROUPS, KINDS, Cells, GroupCounts, added, design_effects, effect, groups, share_of
 from riskd.offline.intervals import share
 from tests.offline.drawn import NOW, assessment
 
@@ -18,7 +18,7 @@ DAY: Final = 86_400.0
 counted = st.lists(st.tuples(*[st.integers(0, GROUPS - 1)] * KINDS, st.booleans()), max_size=60)
 
 
-def counts(places: Sequence[tuple[int, ...]]) -> Counts:
+def counts(places: Sequence[tuple[int, ...]]) -> GroupCounts:
     """Decisions by the group of each kind."""
     cells: Cells[str] = Cells()
     for one in places:

@@ -18,9 +18,9 @@ from riskd.core.attempt import OUTCOMES
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.counts import Counts
-from riskd.offline import decision_rows, outcomes
+from riskd.offline import decision_rows, labels
+from riskd.offline.columns import labelled
 from riskd.offline.decision_rows import read_rows
-from riskd.offline.labels import labelled
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 from tests.decision_log import decision, outcome, security_event, write
 
@@ -96,7 +96,7 @@ def test_labels_agree_with_those_of_reports(kinds: list[str]) -> None:
     found = [labelled(1, rows, times, np.array(order, dtype=np.str_)) for order in permutations(kinds)]
     (value,) = {int(value[0]) for value, _ in found}
     bits = sum(1 << OUTCOMES.index(kind) for kind in set(kinds))
-    expected = {outcomes.GOOD: GOOD, outcomes.FRAUD: FRAUD}.get(outcomes.label(bits), UNKNOWN)
+    expected = {labels.GOOD: GOOD, labels.FRAUD: FRAUD}.get(labels.label(bits), UNKNOWN)
     assert value == expected
     assert all(math.isinf(since[0]) == (value == UNKNOWN) for _, since in found)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.core.attempt import OUTCOMES
-from riskd.offline.outcomes import LABELS, Outcomes, row, write_outcomes
+from riskd.offline.labels import LABELS
+from riskd.offline.outcomes import Outcomes, row, write_outcomes
 
 IDS = [f"{number:032x}" for number in (0, 1, 2**64, 2**127, 2**128 - 1)]
 

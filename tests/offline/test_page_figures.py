@@ -17,7 +17,7 @@ from riskd.core.features import NAMES as FEATURES
 from riskd.offline.charts import WIDTH
 from riskd.offline.evaluation.table import NAMES
 from riskd.offline.intervals import Share
-from riskd.offline.outcomes import FRAUD
+from riskd.offline.labels import FRAUD
 from riskd.offline.policies import charts
 from riskd.offline.policies.page import page
 from riskd.offline.policies.redecide import redecide

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,6 +213,20 @@ def test_a_read_only_directory_does_not_stop_a_process(host: tuple[Path, str, st
         assert installed[-1].active.id == first
         assert releases(state).activate(whole(second)).late == ()
         _until(lambda: installed[-1].active.id == second)
+
+
+def test_a_deleted_directory_is_joined_again(host: tuple[Path, str, str]) -> None:
+    """If the directory of releases is deleted, processes decide as before, and activations in the new directory wait
+    for them as they did in the old one."""
+    state, first, _ = host
+    releases(state).activate(whole(first))
+    with process(state, "one") as installed:
+        shutil.rmtree(state / "releases")
+        _until(lambda: len(members(state / "releases" / "members")) == 1)
+        assert installed[-1].active.id == first
+        another = created(state, "4m")
+        assert releases(state).activate(whole(another)).late == ()
+        assert installed[-1].active.id == another
 
 
 def test_an_abandoned_copy_is_removed(host: tuple[Path, str, str]) -> None:

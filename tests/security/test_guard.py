@@ -13,9 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status.rpc_status import from_call
 from msgspec.structs import replace
 
-from riskd._proto.riskd.v1 import risk_pb2, subject_pb2, subject_pb2_grpc
+from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2, subject_pb2, subject_pb2_grpc
+from riskd.core.activation import ActivationRequest, StoredRelease
 from riskd.core.dossier import Summary
-from riskd.server.grpc_server import build_server, subject_service
+from riskd.releases import Activated
+from riskd.server.grpc_server import build_server, release_service, subject_service
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import LOG_SECONDS, Guard
 from riskd.subjects import Erased, Page, Subject
@@ -240,6 +242,48 @@ def test_only_callers_with_subject_methods_may_erase(guard: Guard, caplog: pytes
     events = [record.__dict__["fields"] for record in caplog.records if record.msg == "administration"]
     assert events[-1] == {"caller": "officer", "method": "riskd.v1.SubjectService/EraseSubject"}
     assert "kim" not in caplog.text
+
+
+class FakeReleases:
+    """Has none, and must not be asked to change anything."""
+
+    def find(self, release: str) -> StoredRelease:
+        raise AssertionError(release)
+
+    def all(self) -> list[StoredRelease]:
+        return []
+
+    def active(self) -> None:
+        return None
+
+    def activate(self, request: ActivationRequest, timeout: float) -> Activated:
+        raise AssertionError(request)
+
+    def rollback(self, actor: str, reason: str, timeout: float) -> Activated:
+        raise AssertionError(actor)
+
+
+def test_only_callers_with_release_methods_may_activate(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    """ReleaseService on the port is for callers with its methods; each call is logged with the caller."""
+    caplog.set_level(logging.INFO)
+    guard.install(Callers([WEB, caller("viewer", "riskd_viewer", "release_viewer", tenants=("*",))]))
+    meter = ListMeter()
+    beside = [release_service(FakeReleases(), meter, guard)]
+    service = build_server(FakeEngine(), meter, ANYWHERE, None, beside, guard=guard)
+    service.server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = release_pb2_grpc.ReleaseServiceStub(channel)
+        shown, activation = release_pb2.ListReleasesRequest(), release_pb2.ActivateReleaseRequest()
+        for call, token, told in (
+            (partial(stub.ListReleases, shown), "riskd_nobody", "UNKNOWN_CALLER"),
+            (partial(stub.ListReleases, shown), SECRET, "NOT_ALLOWED"),
+            (partial(stub.ActivateRelease, activation), "riskd_viewer", "NOT_ALLOWED"),
+        ):
+            assert refused(partial(call, timeout=5, metadata=shows(token)))[1] == told
+        stub.ListReleases(shown, timeout=5, metadata=shows("riskd_viewer"))
+    service.server.stop(0).wait()
+    events = [record.__dict__["fields"] for record in caplog.records if record.msg == "administration"]
+    assert events == [{"caller": "viewer", "method": "riskd.v1.ReleaseService/ListReleases"}]
 
 
 def test_probes_need_no_token(running: Running) -> None:

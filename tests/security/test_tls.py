@@ -277,6 +277,7 @@ def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, 
     identity = read_identity(load(None, made))
 
     assert 8 * 86_400 < identity.expires - time.time() < 10 * 86_400
+    assert identity.begins <= time.time()
 
 
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
+from time import monotonic
 
 import pytest
 
-from riskd.server.calls.handlers import SPARES, Handlers
+from riskd.server.calls.handlers import SPARES, Handlers, held_up
 
 HELD_UP = 0.05
 
@@ -23,6 +24,16 @@ def disk() -> Iterator[threading.Event]:
 
 def answered(future: Future[str]) -> str:
     return future.result(5.0)
+
+
+@pytest.mark.parametrize(
+    ("busy_s", "threads", "held"),
+    [((), 1, False), ((9,), 1, True), ((1,), 1, False), ((9,), 2, False), ((9, 1), 2, False), ((9, 8), 2, True)],
+)
+def test_held_up_is_a_pool_whose_every_thread_is(busy_s: tuple[float, ...], threads: int, held: bool) -> None:
+    """A pool is held up once all its threads have been busy for longer than the bound; one that is free can go on."""
+    begun = {number: monotonic() - seconds for number, seconds in enumerate(busy_s)}
+    assert held_up(begun, threads, 5.0) == held
 
 
 def test_a_stuck_handler_gets_a_spare(disk: threading.Event) -> None:

@@ -33,7 +33,7 @@ def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A running endpoint; gives its address."""
     reply = monitoring(page, lambda: Reply(HTTPStatus.OK))
     with Listener(
-        "127.0.0.1", 0, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS, tls=tls
+        "127.0.0.1", 0, reply, setting="metrics.port", connections=CONNECTIONS, seconds=SECONDS, tls=tls
     ) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -102,7 +102,7 @@ def test_a_stop_does_not_wait_for_a_place() -> None:
         go_on.wait(30)
         return Reply(HTTPStatus.OK, b"ok\n")
 
-    with Noticing("127.0.0.1", 0, reply, setting="metrics.port", places=1, seconds=10.0) as server:
+    with Noticing("127.0.0.1", 0, reply, setting="metrics.port", connections=1, seconds=10.0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}/metrics"
@@ -118,6 +118,29 @@ def test_a_stop_does_not_wait_for_a_place() -> None:
             server.finish()
             assert asking.makefile("rb").read().endswith(b"ok\n")
         thread.join()
+
+
+def test_while_others_wait_an_answer_has_its_time_and_no_more() -> None:
+    """While others wait for a place, who has asked is still answered; one whose answer takes too long is closed."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def reply(request: Request) -> Reply:
+        reached.set()
+        go_on.wait(0.2 if request.path == "/" else 30)
+        return Reply(HTTPStatus.OK, b"ok\n")
+
+    with Listener("127.0.0.1", 0, reply, setting="metrics.port", connections=1, seconds=1.5) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/metrics"
+        for path, answered in ((b"/", b"ok\n"), (b"/slow", b"")):
+            reached.clear()
+            with connected(address) as asking:
+                asking.sendall(b"GET %b HTTP/1.1\r\n\r\n" % path)
+                assert reached.wait(30)
+                with connected(address):
+                    assert asking.makefile("rb").read()[-3:] == answered
+        go_on.set()
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

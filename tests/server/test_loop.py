@@ -112,7 +112,7 @@ def test_its_threads_end() -> None:
             with held(running, "first") as call:
                 call("first")
                 assert sign_in(running, "other").result(5).assessment_id
-                assert {thread.name for thread in threads() - before} == {"watch", "spare"}
+                assert sorted(thread.name for thread in threads() - before) == ["spare", "watch"]
             ended("spare")
     ended("watch")
     assert threads() - before == set()
@@ -148,7 +148,17 @@ def test_a_busy_thread_gets_no_spare() -> None:
         call("first")
         with pytest.raises(grpc.FutureTimeoutError):
             sign_in(running, "other").result(0.3)
-        assert {thread.name for thread in threads() - before} == {"watch"}
+        assert [thread.name for thread in threads() - before] == ["watch"]
+
+
+def test_two_threads_run_two_calls_at_a_time() -> None:
+    """With `threads`, so many calls run beside each other, and no more."""
+    with served(replace(PATIENT, threads=2)) as running, held(running, "first", "second") as call:
+        both = [call("first"), call("second")]
+        third = sign_in(running, "other")
+        with pytest.raises(grpc.FutureTimeoutError):
+            third.result(0.3)
+        assert not any(one.done() for one in both)
 
 
 def test_received_calls_are_read_before_the_next_is_run() -> None:

@@ -21,11 +21,12 @@ from riskd.core.history import WEEK, Delta
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine
 from riskd.host import background
+from riskd.server.calls.handlers import Handlers, Limits, Turns
 from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
 from tests.faults.floods import DATA, END_HEADERS, HEADERS, Peer, call, frame
-from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
+from tests.server.world import ANYWHERE, ASSESSMENT, ListMeter, Running, served
 
 LOGIN = risk_pb2.AssessRequest(subject="u-1")
 DELTA = Delta(b"someone." + b"A", 1.8e9, 1.8e9 + WEEK, (("attempt", "", 1),))
@@ -72,6 +73,17 @@ def test_a_batch_is_answered_without_another_thread(running: Running) -> None:
         assert len(running.stub.BatchAssess(batch, timeout=10).results) == 3
         assert running.stub.Assess(LOGIN, timeout=10).assessment_id == ASSESSMENT.id
     assert len(running.stub.BatchAssess(batch, timeout=10).results) == 3
+
+
+def test_a_borrowed_thread_gives_way_to_nobody() -> None:
+    """A batch that is answered by the thread that received it does not give way to calls that wait for that thread."""
+    sign_ins, pool = Turns(), Handlers(1, "BatchAssess", held_up_s=60.0)
+    sign_ins.lane("Assess", Limits(), ListMeter()).submit(str)
+    batches, begun = pool.lane("BatchAssess", Limits(), ListMeter()), time.monotonic()
+    with no_threads():
+        batches.submit(sign_ins.give_way, 5.0)
+    assert time.monotonic() - begun < 1.0
+    assert sign_ins.due
 
 
 def test_a_stream_without_a_thread_is_refused(running: Running) -> None:

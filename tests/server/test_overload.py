@@ -194,6 +194,7 @@ def test_a_batch_yields_to_sign_ins(running: Running) -> None:
 def lane(limits: Limits, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Lane:
     """A lane without a thread."""
     monkeypatch.setattr("riskd.server.calls.handlers.monotonic", clock)
+    monkeypatch.setattr("riskd.server.calls.handlers._TURN.ended", clock())
     return Turns().lane("m", limits, Silent())
 
 
@@ -257,6 +258,39 @@ def test_calls_are_refused_by_the_arrival_rate(load: float, most: float, monkeyp
             refused += settled
     assert refused <= most * 30_000
     assert load < 1 or (max(waits) <= 0.007 and idle < 0.01)
+
+
+def test_the_estimate_follows_how_long_calls_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many calls may wait as take `burst_s`, by how long calls took lately. Pauses between calls, and waiting behind
+    others, are not taken for work, and a single long call not for a trend."""
+    now = 0.0
+    queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.1), lambda: now, monkeypatch)
+
+    def room(took: float, times: int, calls: int) -> int:
+        """How many calls may wait after so many more, at so many times, that took so long each."""
+        nonlocal now
+
+        def call() -> None:
+            nonlocal now
+            take_turn()
+            now += took
+
+        for _ in range(times):
+            now += 1.0
+            for _ in range(calls):
+                queue.submit(call)
+            while queue.calls:
+                queue.run_first()
+        now += 1.0
+        while queue.admits():
+            queue.submit(print)
+        most = len(queue.calls)
+        queue.calls.clear()
+        return most
+
+    assert room(0.02, 100, 3) == pytest.approx(6, abs=1)
+    assert room(0.002, 100, 3) == pytest.approx(51, abs=2)
+    assert room(9.0, 1, 1) > 40
 
 
 def test_late_calls_reduce_admission(monkeypatch: pytest.MonkeyPatch) -> None:

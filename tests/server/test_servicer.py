@@ -172,14 +172,16 @@ def test_bytes_that_are_no_request_are_the_caller_s_mistake(running: Running) ->
 
 def test_a_huge_message_is_refused(running: Running) -> None:
     """Size is checked before parsing, per method with a reason and globally by gRPC."""
-    large = risk_pb2.AssessRequest(subject="x" * (grpc_server.ATTEMPT_BYTES + 1))
+    fits, large = (risk_pb2.AssessRequest(subject="x" * (grpc_server.ATTEMPT_BYTES - 4 + more)) for more in (0, 1))
+    assert (fits.ByteSize(), large.ByteSize()) == (grpc_server.ATTEMPT_BYTES, grpc_server.ATTEMPT_BYTES + 1)
+    assert running.stub.Assess(fits, timeout=5).assessment_id == ASSESSMENT.id
     error = refused(lambda: running.stub.Assess(large, timeout=5))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(error, ErrorInfo).reason == "INVALID_REQUEST"
     huge = risk_pb2.AssessRequest(subject="x" * (Options().max_message_bytes + 1))
     error = refused(lambda: running.stub.Assess(huge, timeout=5))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert not running.engine.attempts
+    assert len(running.engine.attempts) == 1
 
 
 def test_the_largest_acceptable_attempt_is_not_too_large() -> None:

@@ -22,6 +22,7 @@ from riskd.core import validation
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.core.errors import InvalidAttempt
+from riskd.server.calls.inbox import BYTES, MESSAGES
 from riskd.server.calls.streams import GROUP
 from riskd.server.grpc_server import ATTEMPT_BYTES
 from tests.server.world import ANYWHERE, ASSESSMENT, Running, served
@@ -231,6 +232,30 @@ def test_a_sender_that_does_not_read_is_not_read_either(running: Running) -> Non
     assert until(lambda: (METHOD, "bidi_stream", "CANCELLED") in running.meter.codes)
 
 
+def test_few_bytes_of_a_stream_wait(running: Running) -> None:
+    """While an attempt is assessed, at most a few large messages of its stream are received."""
+    held, said, size = threading.Event(), count(), 100_000
+    running.engine.answer = once(held)
+    flood = (risk_pb2.StreamAssessRequest(request=login(str(next(said)), "x" * size)) for _ in range(2 * MESSAGES))
+    stream = running.stub.StreamAssess(flood, timeout=30)
+    sent = -1
+    while sent != (seen := next(said)) or not running.engine.attempts:
+        sent = seen + 1
+        time.sleep(0.3)
+    stream.cancel()
+    held.set()
+    assert sent * size < 64 * BYTES, "a few of them, and what gRPC's flow control lets through"
+
+
+def test_a_silent_stream_that_is_cancelled_counts_as_cancelled(running: Running, sender: Sender) -> None:
+    """A cancelled stream is not counted as one that its client has ended."""
+    sender.say(login("x"))
+    assert sender.hear(1)
+    time.sleep(0.1)
+    sender.stream.cancel()
+    assert until(lambda: running.meter.codes == [(METHOD, "bidi_stream", "CANCELLED")])
+
+
 def test_nothing_is_computed_for_a_cancelled_stream(running: Running, sender: Sender) -> None:
     """Attempts of a cancelled stream that have not begun are not assessed, and its place becomes free."""
     held = threading.Event()
@@ -345,6 +370,16 @@ def test_streams_end_when_the_service_stops(running: Running, sender: Sender) ->
     assert [result.request_id for result in sender.hear(3 * GROUP)] == [str(number) for number in range(3 * GROUP)]
     assert reason(failed(sender.rest)) == "STREAM_OVER"
     assert failed(lambda: Sender(running).hear(1)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_silent_stream_ends_when_the_service_stops(running: Running, sender: Sender) -> None:
+    """A stop waits for no attempt of a stream that is silent at the moment."""
+    sender.say(login("x"))
+    assert sender.hear(1)
+    begun = time.monotonic()
+    running.service.streams.end(20.0)
+    assert reason(failed(sender.rest)) == "STREAM_OVER"
+    assert time.monotonic() - begun < 10
 
 
 def test_a_deadline_is_that_of_the_stream(running: Running) -> None:

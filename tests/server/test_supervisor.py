@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +23,11 @@ from typing import Any
 import pytest
 
 from riskd.core.errors import InvalidSettings
+from riskd.listener import Listener
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
-from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, Board, ProcessTree, Task
+from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -135,6 +139,20 @@ def test_a_failed_fork_is_tried_again(times: int) -> None:
         eventually(lambda: tree.metric("riskd_workers_serving") == 2)
         assert alive(pids["worker-1"])
         assert len(children(tree.process.pid)) == 3
+
+
+def test_a_worker_is_replaced_once_there_are_files() -> None:
+    """If the supervisor may open no more files, it keeps trying to replace a dead worker, and the others continue."""
+    with running("serve", "serve") as tree:
+        tree.wait_ready()
+        pids, (_, most) = tree.facts["pids"], resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(tree.process.pid, resource.RLIMIT_NOFILE, (3, most))
+        os.kill(pids["worker-0"], signal.SIGKILL)
+        eventually(lambda: tree.metric("riskd_worker_restarts_total") >= 2)
+        assert alive(pids["worker-1"])
+        resource.prlimit(tree.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        eventually(lambda: tree.metric("riskd_workers_serving") == 2)
+        assert alive(pids["worker-1"])
 
 
 def test_restarts_come_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +309,13 @@ def test_a_port_is_held_against_others() -> None:
             pass
     with reserved("127.0.0.1", port) as again:
         assert again == port
+
+
+@pytest.mark.parametrize("listen", [reserved, partial(Listener, reply=print, setting="metrics.port", places=1, seconds=1.0)])
+def test_a_host_that_has_no_address_is_named(listen: Callable[[str, int], AbstractContextManager[object]]) -> None:
+    """A host that is no address is refused with the reason."""
+    with pytest.raises(InvalidSettings, match=r"cannot listen on ::1%none:0: (?!Unknown error)"), listen("::1%none", 0):
+        pass
 
 
 def test_supervisor_imports_nothing_that_must_not_fork() -> None:

@@ -12,7 +12,7 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Server
 from riskd.core.errors import InvalidFile, Problem
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server import watch
 from riskd.server.identity.callers import Callers
 from riskd.server.identity.callers_file import read_callers
@@ -72,9 +72,13 @@ class Reloaded:
         return self.taken, self.meter.told["failed", "callers"]
 
 
-def test_a_file_is_reloaded_once_for_each_change(tmp_path: Path) -> None:
-    """A change is taken once, or refused and counted once. What SIGHUP has reloaded is no change any more."""
+def test_a_file_is_reloaded_once_for_each_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change is taken once, or refused and counted once. What SIGHUP has reloaded is no change any more, and a file
+    that is not set is none."""
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
     callers = Reloaded(tmp_path / "callers.toml")
+    (here / "file").touch()
     assert callers.polled() == ([], 0)
     callers.write("the second")
     assert callers.polled() == (["the second"], 0)

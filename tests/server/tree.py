@@ -18,13 +18,15 @@ from typing import Final
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
-from riskd.config.settings import Metrics
+from riskd.config.settings import Metrics, Server
 from riskd.core.errors import InvalidSettings, Problem
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.processes.supervisor import MONITOR, _monitor
-from riskd.server.processes.tree import HUNG_SECONDS, Board, ProcessTree, Report, Serving, Stopping, Task
+from riskd.server.processes.tree import HUNG_SECONDS, ProcessTree, Task
 
 WATCH: Final = 0.1
 """Seconds between two checks of the files, which is less than the monitor needs to start serving."""
@@ -125,10 +127,10 @@ def work(kind: str, memory: MeterMemory, index: int, report: Report) -> None:
 
 def main(grace: str, *kinds: str) -> int:
     """Run the tree to its end."""
-    memory = MeterMemory(len(kinds))
+    memory = MeterMemory(len(kinds) + 1)
     names = [f"worker-{index}" for index in range(len(kinds))]
     board = Board([*names, MONITOR])
-    settings = Settings(metrics=Metrics(port=0))
+    settings = Settings(metrics=Metrics(port=0), server=Server(workers=len(kinds)))
     tasks = [Task(names[index], partial(work, kind, memory, index)) for index, kind in enumerate(kinds)]
     tasks.append(Task(MONITOR, partial(_monitor, settings, "test", memory, board), last=True))
     changes = Changes((), WATCH, time.monotonic())

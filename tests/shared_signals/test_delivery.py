@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals import desk, keys, poll, receiver
-from riskd.shared_signals.push import BODY_BYTES, PLACES
+from riskd.shared_signals.push import BODY_BYTES, CONNECTIONS
 from riskd.shared_signals.receiver import Address, Receiver
 from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
 from tests.e2e.service import eventually
@@ -565,16 +565,16 @@ def test_pushes_are_bounded(riskd: Riskd, transmitter: Transmitter, tmp_path: Pa
 def test_idle_push_connections_do_not_block_others(
     riskd: Riskd, transmitter: Transmitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More idle connections than places do not block a push."""
+    """More idle connections than are served do not block a push."""
     monkeypatch.setattr(receiver, "SECONDS", 1.0)
     with receiving(riskd, pushed(transmitter, tmp_path)) as running:
-        idle = [socket.create_connection(("127.0.0.1", running.port), 5) for _ in range(PLACES + 4)]
+        idle = [socket.create_connection(("127.0.0.1", running.port), 5) for _ in range(CONNECTIONS + 4)]
         assert running.push(sign(claims(transmitter.issuer)))[0] == 202
         for each in idle:
             each.close()
 
 
-@pytest.mark.parametrize("count", [1, PLACES + 4])
+@pytest.mark.parametrize("count", [1, CONNECTIONS + 4])
 def test_a_stop_waits_for_pushes_and_not_for_the_idle(transmitter: Transmitter, tmp_path: Path, count: int) -> None:
     """At a stop, complete pushes are answered, and idle connections are closed."""
     sending, answers = threading.Event(), list[int]()

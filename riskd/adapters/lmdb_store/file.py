@@ -117,6 +117,10 @@ def problem(path: Path, error: Exception) -> Problem:
         return Problem(
             str(path), "more readers than slots", "use fewer workers or threads: each reading thread takes a slot"
         )
+    if isinstance(error, lmdb.MemoryError):
+        return Problem(
+            str(path), "no memory to map the file", "lower store.map_size_mb, or allow more address space (ulimit -v)"
+        )
     if isinstance(error, DAMAGE):
         return _damaged(path, str(error))
     what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

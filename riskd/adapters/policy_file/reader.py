@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -13,17 +13,18 @@ from msgspec.structs import replace
 
 from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.adapters.policy_file.counters import check_counters, read_counters
-from riskd.adapters.policy_file.document import METHOD, SYMBOL, Document, span
+from riskd.adapters.policy_file.document import SYMBOL, Document, span
 from riskd.adapters.policy_file.issuers import ISSUER_KEYS, read_issuers
 from riskd.adapters.policy_file.lists import ListReader
 from riskd.adapters.policy_file.rules import RULE_KEYS, RuleReader, with_rules
 from riskd.adapters.policy_file.tenants import MOST_TENANTS, TENANT_NAME, changed, looser, overlaid, values
+from riskd.adapters.policy_file.tiers import TIER_KEYS, TIERS, TierReader
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
 from riskd.core.lists import NamedList
 from riskd.core.policy import Bands, Journey, Policy, ladder
-from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
+from riskd.core.requirement import Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler
 from riskd.wording import date
@@ -38,12 +39,11 @@ KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "levels": (("medium", "high"), ()),
     "retention": ((), tuple(BOUNDS)),
     "issuer": ISSUER_KEYS,
-    "tier": (("aal",), ("acr_values", "max_age", "amr")),
+    "tier": TIER_KEYS,
     "journey": (("floor", "bands", "valid_for"), ("gaps", "cold_start", "learning_until", "friction_budget")),
     "rule": RULE_KEYS,
 }
 """Required and optional keys of each kind of mapping."""
-_TIERS: Final = tuple(tier.name for tier in Tier)
 FORMAT: Final = 1
 """The file format that this version reads. A change that would misread older files gets the next number."""
 _NOTE: Final = "note"
@@ -103,11 +103,10 @@ class _Reader:
     ) -> None:
         self.document = document
         self.lists = ListReader(document, Path(document.where).parent)
+        self._tiers = TierReader(document)
         self._compiler = compiler
         self._now = now
         self._attributes = attributes
-        self._table: frozenset[str] = frozenset()
-        self._domain = ""
         self._inherited: frozenset[int] = frozenset()
 
     def policy(self) -> Policy | None:
@@ -116,7 +115,7 @@ class _Reader:
         top = self._fields(document.root(), "policy", "the policy")
         self._format(top.get("format"))
         version = document.text(top.get("version"), "version", SYMBOL, "a version")
-        self._domain = self._domain_in(top.get("domain"))
+        domain = self._domain_in(top.get("domain"))
         levels = self._levels(top.get("levels"))
         retention = self._retention(top.get("retention"))
         lists = self._lists(top)
@@ -125,7 +124,7 @@ class _Reader:
             top,
             lists,
             Policy(
-                domain=self._domain,
+                domain=domain,
                 version=version or "",
                 levels=levels or (0.0, 1.0),
                 ladder={},
@@ -135,7 +134,7 @@ class _Reader:
             ),
         )
         own = frozenset(_keys(top.get("lists"))), frozenset(counters)
-        reader = RuleReader(document, self._compiler, self._tier, own, self._attributes)
+        reader = RuleReader(document, self._compiler, self._tiers.tier, own, self._attributes)
         rules = reader.rules(top.get("rules"))
         reader.compare(rules, policy.journeys)
         tenants = self._tenants(top, policy, lists)
@@ -154,13 +153,13 @@ class _Reader:
     def _effective(self, top: Mapping[str, yaml.Node], lists: _Lists, base: Policy) -> Policy:
         """`base` with the sections in `top` that a policy and its tenants have. Incomplete if there are problems."""
         document = self.document
-        tiers = self._tiers(top.get("tiers"))
+        tiers = self._tiers.tiers(top.get("tiers"), base.domain)
         learning = self._learning(top.get("learning_until"))
         return replace(
             base,
             ladder=ladder(tiers),
             journeys=self._journeys(top.get("journeys"), learning),
-            trusted_issuers=read_issuers(document, top.get("trusted_issuers"), self._tier, self._methods),
+            trusted_issuers=read_issuers(document, top.get("trusted_issuers"), self._tiers.tier, self._tiers.methods),
             explicit_consent=document.boolean(top.get("explicit_consent"), "explicit_consent"),
             lists=lists.lists,
             trusted_networks=lists.trusted,
@@ -252,75 +251,6 @@ class _Reader:
                 found[name] = seconds
         return Retention(**found)
 
-    def _tiers(self, node: yaml.Node | None) -> dict[Tier, Terms]:
-        document = self.document
-        entries = document.entries(node, "tiers")
-        self._table = frozenset(key for key, _, _ in entries) | {Tier.DENY.name}
-        found: dict[Tier, tuple[Terms, yaml.Node]] = {}
-        for _, key_node, value_node in entries:
-            name = document.choice(key_node, "tier", [tier for tier in _TIERS if tier != Tier.DENY.name])
-            terms = self._terms(value_node, key_node, name)
-            if name is not None and terms is not None:
-                found[Tier[name]] = terms, key_node
-        self._ages(found)
-        return {tier: terms for tier, (terms, _) in found.items()}
-
-    def _terms(self, node: yaml.Node, key_node: yaml.Node, name: str | None) -> Terms | None:
-        document = self.document
-        fields = self._fields(node, "tier", f"tier {name}")
-        aal = document.number(fields.get("aal"), "aal", 0, 3)
-        acr_values = document.texts(fields.get("acr_values"), "acr_values", SYMBOL, "an acr value")
-        combinations = tuple(self._combination(item, aal or 0) for item in document.items(fields.get("amr"), "amr"))
-        max_age = document.seconds(fields.get("max_age"), "max_age")
-        if name not in (None, Tier.BASELINE.name) and not acr_values and not combinations:
-            document.wrong(key_node, "unmeetable_tier", "add the acr_values or amr that prove it", tier=name)
-        if self._domain == "machine":
-            self._unattended(key_node, name, (acr_values, *combinations))
-        return None if aal is None else Terms(int(aal), acr_values, max_age, combinations)
-
-    def _unattended(self, node: yaml.Node, name: str | None, values: Sequence[tuple[str, ...]]) -> None:
-        """Note what a tier of the machine domain requires that only a person can do."""
-        remedy = "use proof of a key: pop, hwk or swk"
-        if name == Tier.IDENTITY_PROOF.name:
-            self.document.wrong(node, "human_challenge", "use HARDWARE_BOUND or DENY", what=name)
-        for value in dict.fromkeys(value for each in values for value in each if value in HUMAN):
-            self.document.wrong(node, "human_challenge", remedy, what=f"{value} in {name}")
-
-    def _combination(self, node: yaml.Node, aal: float) -> tuple[str, ...]:
-        methods = self._methods(node)
-        kinds = {METHODS.get(method, "unspecified") for method in methods}
-        if aal >= 2 and len(methods) > 1 and len(kinds) == 1 and "unspecified" not in kinds:
-            remedy = "add a factor of another kind (NIST SP 800-63B-4, section 2.2.1), or keep only one of them"
-            self.document.wrong(node, "one_kind", remedy, methods=", ".join(methods), kind=kinds.pop())
-        return methods
-
-    def _methods(self, node: yaml.Node) -> tuple[str, ...]:
-        document = self.document
-        methods = document.texts(node, "amr", METHOD, "an amr value")
-        if isinstance(node, yaml.SequenceNode) and not node.value:
-            document.wrong(node, "empty_list", "name the methods, or remove it", what="a combination of amr")
-        if "kba" in methods:
-            document.wrong(node, "no_factor", "remove it: NIST SP 800-63B-4 has no such authenticator", method="kba")
-        return methods
-
-    def _ages(self, found: Mapping[Tier, tuple[Terms, yaml.Node]]) -> None:
-        below: Tier | None = None
-        for tier in sorted(found):
-            terms, key_node = found[tier]
-            limit = found[below][0].max_age_s if below is not None else None
-            if below is not None and limit is not None and (terms.max_age_s is None or terms.max_age_s > limit):
-                remedy = f"set max_age to at most {limit}s"
-                self.document.wrong(key_node, "age_rises", remedy, tier=tier.name, below=below.name)
-            below = tier
-
-    def _tier(self, node: yaml.Node | None, what: str) -> Tier | None:
-        name = self.document.choice(node, what, _TIERS)
-        if node is None or name not in _TIERS:
-            return None
-        if name not in self._table:
-            self.document.wrong(node, "tier_without_terms", "add it under tiers", tier=name)
-        return Tier[name]
-
     def _journeys(self, node: yaml.Node | None, learning: float) -> dict[str, Journey]:
         fields = self.document.fields(node, "journeys", JOURNEYS)
         found = {name: self._journey(name, value, learning) for name, value in fields.items()}
@@ -329,10 +259,10 @@ class _Reader:
     def _journey(self, name: str, node: yaml.Node, learning: float) -> Journey | None:
         document = self.document
         fields = self._fields(node, "journey", f"journey {name}")
-        floor = self._tier(fields.get("floor"), "tier")
+        floor = self._tiers.tier(fields.get("floor"), "tier")
         bands = self._bands(fields.get("bands"), floor)
         postures = self._postures(fields.get("gaps"), floor)
-        cold_start = self._tier(fields.get("cold_start"), "tier")
+        cold_start = self._tiers.tier(fields.get("cold_start"), "tier")
         self._check_floor(fields.get("cold_start"), "cold_start", cold_start, floor)
         if "cold_start" in fields and "history" not in postures:
             document.wrong(fields["cold_start"], "cold_start_unseen", "add history under gaps")
@@ -354,7 +284,7 @@ class _Reader:
         edges: list[float] = []
         tiers: list[Tier] = []
         for _, key_node, value_node in document.entries(node, "bands"):
-            tier = self._tier(key_node, "tier")
+            tier = self._tiers.tier(key_node, "tier")
             edge = document.number(value_node, "a band", 0, 1)
             if tier is None or edge is None or floor is None:
                 continue
@@ -382,9 +312,9 @@ class _Reader:
         found: dict[str, Tier | None] = {}
         for _, key_node, value_node in document.entries(node, "gaps"):
             source = document.choice(key_node, "source", tuple(SOURCES))
-            posture = document.choice(value_node, "posture", (_NOTE, *_TIERS))
+            posture = document.choice(value_node, "posture", (_NOTE, *TIERS))
             if source is not None and posture is not None:
-                found[source] = None if posture not in _TIERS else self._tier(value_node, "posture")
+                found[source] = None if posture not in TIERS else self._tiers.tier(value_node, "posture")
                 self._check_floor(value_node, f"posture on {source}", found[source], floor)
         return found
 

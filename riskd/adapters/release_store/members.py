@@ -36,18 +36,26 @@ class Member:
 
     def __init__(self, directory: Path, name: str) -> None:
         """Raises OSError."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stem = f"{name}-{secrets.token_hex(4)}"
-        self._statement = directory / f"{stem}{STATEMENT}"
-        self._lock = directory / f"{stem}{LOCK}"
-        draft = directory / f".{stem}"
-        self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Renamed after it was locked: `members` takes the owner of an unlocked file for dead.
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        draft.rename(self._lock)
+        self._stem = f"{name}-{secrets.token_hex(4)}"
+        self._statement = directory / f"{self._stem}{STATEMENT}"
+        self._lock = directory / f"{self._stem}{LOCK}"
+        self._descriptor = -1
+        self._join()
+
+    def lost(self) -> bool:
+        """Whether its lock is gone, because somebody deleted the directory."""
+        try:
+            self._lock.lstat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def publish(self, statement: Statement) -> None:
-        """Replace this process's statement. Raises OSError."""
+        """Replace this process's statement, and lock a file again if that is gone. Raises OSError."""
+        if self.lost():
+            self._join()
         put(self._statement, msgspec.json.encode(statement))
 
     def leave(self) -> None:
@@ -57,6 +65,17 @@ class Member:
                 path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _join(self) -> None:
+        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self._lock.with_name(f".{self._stem}")
+        before, self._descriptor = self._descriptor, -1
+        if before >= 0:
+            os.close(before)
+        self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Renamed after it was locked: `members` takes the owner of an unlocked file for dead.
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        draft.rename(self._lock)
 
 
 def members(directory: Path) -> dict[str, Statement]:

@@ -16,8 +16,7 @@ from riskd.core.errors import InvalidFile, Problem
 from riskd.offline.dataset.manifest import TABLES, required
 from riskd.offline.dataset.reading import table
 from riskd.offline.dataset.target import Target
-from riskd.offline.labels import CONFIRMED
-from riskd.offline.outcomes import PASSED
+from riskd.offline.labels import CONFIRMED, PASSED
 
 ROWS: Final = 1000
 """How many rows are fetched at a time."""
@@ -101,7 +100,7 @@ def _batches(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[pa.R
 
 
 def _views(as_of: float) -> Iterator[str]:
-    """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow `labels.labelled`."""
+    """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow `columns.labelled`."""
     shared = "".join(f", line->>'$.facts.values.{name}' AS {name}" for name in SHARED)
     when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
     passed = ", ".join(f"'{kind}'" for kind in PASSED)

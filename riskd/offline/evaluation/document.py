@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from riskd.offline.outcomes import LabelSource
+from riskd.offline.labels import LabelSource
 
 RATES: Final = {"1%": 0.01, "0.1%": 0.001}
 """The false-positive rates at which recall is reported, by their names in the document."""

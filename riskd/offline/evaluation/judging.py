@@ -45,7 +45,7 @@ EVERY: Final = ""
 """The journey of an operating point over all journeys."""
 ANY: Final = "fraud"
 """The name for attacks of unknown class."""
-Counts = NDArray[np.uint8]
+Often = NDArray[np.uint8]
 """How often each row was drawn, in one byte: 200 samples of a million rows are held at once."""
 Figures = NDArray[np.float64]
 """A figure over all rows, then over each sample; shape (2, 1 + samples), with frauds by subject and by day."""
@@ -79,8 +79,8 @@ class _Key(Struct, frozen=True):
 class _Draw(Struct, frozen=True):
     """How often each good row and each fraud was drawn: good rows by subject, frauds by subject and by day."""
 
-    good: Counts
-    frauds: tuple[Counts, Counts]
+    good: Often
+    frauds: tuple[Often, Often]
 
 
 def judge(
@@ -241,15 +241,15 @@ class _Frame:
         )
 
 
-def _often(random: np.random.Generator, clusters: NDArray[np.intp]) -> Counts:
+def _often(random: np.random.Generator, clusters: NDArray[np.intp]) -> Often:
     """How often each row is drawn with its cluster, if as many clusters as there are are drawn with replacement."""
     count = int(clusters.max()) + 1
     drawn = np.bincount(random.integers(count, size=count), minlength=count)
-    often: Counts = np.minimum(drawn, 255).astype(np.uint8)[clusters]
+    often: Often = np.minimum(drawn, 255).astype(np.uint8)[clusters]
     return often
 
 
-def _beyond(probabilities: Floats, groups: Floats, often: Iterable[Counts]) -> tuple[Floats, Floats]:
+def _beyond(probabilities: Floats, groups: Floats, often: Iterable[Often]) -> tuple[Floats, Floats]:
     """How many rows of each group have at least each of `SCORES`, and how many there are, over each sample; shape
     (samples, groups, scores)."""
     beyond = (probabilities[:, None] >= np.array(SCORES)).astype(np.float64)

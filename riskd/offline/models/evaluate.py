@@ -29,8 +29,8 @@ from riskd.offline.evaluation.document import (
 )
 from riskd.offline.evaluation.judging import ANY, Scored, judge, scored_by
 from riskd.offline.evaluation.operating import Floats
+from riskd.offline.labels import LabelSource
 from riskd.offline.models import baselines
-from riskd.offline.outcomes import LabelSource
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.seen import sample, share

@@ -26,9 +26,9 @@ from riskd.core.decide import decide, satisfied
 from riskd.core.policy import Journey, Policy
 from riskd.core.record import AssessmentRecord
 from riskd.offline import clusters
-from riskd.offline.clusters import KINDS, SIZE, Counts
+from riskd.offline.clusters import KINDS, SIZE, GroupCounts
 from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, share
-from riskd.offline.outcomes import FRAUD, GOOD, UNKNOWN
+from riskd.offline.labels import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
 from riskd.offline.policies.redecide import Redecided, redecide
 from riskd.offline.policies.tally import BELOW, Tally
@@ -76,7 +76,7 @@ class Sample:
         """The design effect of that share: how many decisions count as one, because some are alike."""
         return clusters.effect(self._hits(edges), self.totals)
 
-    def _hits(self, edges: Sequence[float]) -> Counts:
+    def _hits(self, edges: Sequence[float]) -> GroupCounts:
         hits = self.unavoidable.copy()
         for scores, groups, edge in zip(self.scores, self.groups, edges, strict=True):
             beyond = np.frombuffer(groups, np.uint8).reshape(-1, KINDS)[np.frombuffer(scores) >= edge]

@@ -13,9 +13,9 @@ from msgspec import Struct
 from riskd.core.errors import Problem
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
-from riskd.offline.clusters import Cells, Counts, added, share_of, total
+from riskd.offline.clusters import Cells, GroupCounts, added, share_of, total
 from riskd.offline.intervals import Share
-from riskd.offline.outcomes import FRAUD, GOOD, UNPROVEN, LabelSource
+from riskd.offline.labels import FRAUD, GOOD, UNPROVEN, LabelSource
 from riskd.offline.policies.tally import BIN, BINS, LOW, OTHER, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
@@ -194,7 +194,7 @@ def _side(codes: Codes, state_of: Mapping[int, int]) -> Side:
     )
 
 
-def _labelled(codes: Codes, wanted: int) -> Counts:
+def _labelled(codes: Codes, wanted: int) -> GroupCounts:
     return added(cell for code, cell in codes.items() if label(code) == wanted)
 
 

@@ -23,7 +23,7 @@ from riskd.core.record import AssessmentRecord
 from riskd.core.requirement import Tier
 from riskd.counts import Counts
 from riskd.offline.clusters import Cells, groups
-from riskd.offline.outcomes import LABELS
+from riskd.offline.labels import LABELS
 from riskd.offline.policies.redecide import Redecided
 
 STATES: Final = 2 * len(Tier)

@@ -17,8 +17,8 @@ from riskd.core.forest import Forest
 from riskd.offline.drift.bins import Batch, reference, thinned
 from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Judged
 from riskd.offline.evaluation.judging import judge, scored_by
+from riskd.offline.labels import LabelSource
 from riskd.offline.logs import attacks_of
-from riskd.offline.outcomes import LabelSource
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN
 from riskd.offline.training.card import card
 from riskd.offline.training.recipe import Recipe, Training

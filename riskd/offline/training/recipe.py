@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.model import MAX_LEAVES, MAX_TREES
-from riskd.offline.outcomes import LabelSource
+from riskd.offline.labels import LabelSource
 
 MOST_WEIGHT: Final = 100.0
 """The largest weight of a class of attack: with a larger one, nothing else would be learned."""

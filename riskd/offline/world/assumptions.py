@@ -12,8 +12,8 @@ from msgspec import Struct
 ASSUMED: Final = "assumption"
 _RBA: Final = "RBA dataset (Wiefling et al., TOPS 2022), full scans"
 _CHALLENGES: Final = "Doerfler et al., WWW 2019"
-_FPSTALKER: Final = "FP-Stalker (Vastel et al., S&P 2018)"
-_ORIGINS: Final = "Cequence: 8 of 9 million addresses of an attack; RBA dataset: 56 % of takeovers from Romania"
+_FPSTALKER: Final = "FP-Stalker (Vastel et al., S&P 2018) could link fingerprints for so long"
+_ORIGINS: Final = "Cequence: 8 of 9 million addresses of an attack; RBA dataset: 12 % of takeovers"
 
 
 class Assumption(Struct, frozen=True):
@@ -45,11 +45,11 @@ TABLE: Final = (
     Assumption("favourite_hours", 0.6, 0.3, 0.8, _P, "a visit falls near one of two favourite hours"),
     # Where from.
     Assumption("move_days", 21, 10, 60, _DAYS, "between changes of a home's address by its operator"),
-    Assumption("same_network", 0.6, 0.3, 0.8, _P, "the new address is in the same /24"),
+    Assumption("same_network", 0.6, 0.3, 0.8, _P, "the new address is in the home's usual /24"),
     Assumption("mobile_share", 0.3, 0.15, 0.5, _P, "a visit on a telephone comes through the carrier"),
     Assumption("gateways", 6, 3, 12, "addresses", "of a carrier's gateway that one subscriber uses"),
-    Assumption("trips", 0.5, 0.1, 1.2, "per 90 days", "trips of a person, travellers and others averaged"),
-    Assumption("trip_days", 5, 2, 10, _DAYS, "away, on average"),
+    Assumption("trips", 0.5, 0.1, 1.2, "per 90 days", "trips of a person"),
+    Assumption("trip_days", 5, 2, 10, _DAYS, "away on average, after the first half day"),
     Assumption("abroad", 0.6, 0.3, 0.8, _P, "a trip goes to another country"),
     Assumption("vpn_users", 0.06, 0.02, 0.12, "share", "of people who have a VPN"),
     Assumption("vpn_on", 0.6, 0.3, 0.9, _P, "a VPN user's visit comes through it"),
@@ -61,8 +61,8 @@ TABLE: Final = (
     Assumption("computer", 0.7, 0.5, 0.85, "share", "of people who use a computer"),
     Assumption("tablet", 0.08, 0.03, 0.15, "share", "of people who use a tablet"),
     Assumption("device_days", 900, 500, 1200, _DAYS, "that a device is used"),
-    Assumption("browser_days", 28, 21, 42, _DAYS, "between versions of a browser"),
-    Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "that a fingerprint lasts on average", _FPSTALKER),
+    Assumption("browser_days", 28, 21, 42, _DAYS, "between versions of a browser; Safari shows the same one always"),
+    Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "between further changes of a fingerprint", _FPSTALKER),
     Assumption("cookie_days", 150, 60, 300, _DAYS, "between two clearings of cookies"),
     Assumption("docks", 0.25, 0.1, 0.4, "share", "of computers that are connected to another screen on some days"),
     Assumption("docked", 0.4, 0.2, 0.7, _P, "it is one of those days"),
@@ -85,7 +85,7 @@ TABLE: Final = (
     Assumption("updates", 0.015, 0.005, 0.05, _P, "a visit leads to a change of profile"),
     Assumption("manager", 0.35, 0.15, 0.6, "share", "of people whose password manager pastes"),
     Assumption("assistive", 0.03, 0.01, 0.08, "share", "of people with a screen reader or a switch"),
-    Assumption("breached", 0.04, 0.01, 0.1, _P, "a looked-up password of an owner is in a breach corpus"),
+    Assumption("breached", 0.04, 0.01, 0.1, _P, "a try with an owner's password finds it in a breach corpus"),
     # Who passes what, and what is told.
     Assumption("owner_step_up", 0.95, 0.88, 0.98, _P, "the owner passes a code: 97 % get in soon", _CHALLENGES),
     Assumption("owner_resistant", 0.8, 0.5, 0.95, _P, "a customer passes a passkey challenge"),
@@ -107,7 +107,7 @@ TABLE: Final = (
     Assumption("matched", 0.7, 0.4, 0.9, _P, "an attacker's address is in the country of the victim", _ORIGINS),
     Assumption("disguised", 0.5, 0.2, 0.8, _P, "an attacker's clock, language and reported place fit the address"),
     Assumption("rented", 0.25, 0.1, 0.5, _P, "a thief of sessions or mailboxes, or a bot, uses a VPN or a server"),
-    Assumption("nobody", 1.5, 0.3, 4.0, "per try", "tries of accounts that do not exist: half of all", _RBA),
+    Assumption("nobody", 1.5, 0.3, 4.0, "per try", "tries of accounts that do not exist: 45 % of all tries", _RBA),
     Assumption("reported", 0.7, 0.4, 0.9, _P, "a takeover is reported"),
     Assumption("report_days", 5, 1, 15, _DAYS, "until it is, on average"),
     Assumption("complains", 0.15, 0.05, 0.4, _P, "an owner who was shut out is confirmed by a person"),

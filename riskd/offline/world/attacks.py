@@ -55,7 +55,7 @@ _PEOPLE: Final = ("customer", "workforce")
 ATTACKS: Final = (
     Attack(
         name="stuffing_naive",
-        what="a leaked list, tried by scripts from a few rented servers",
+        what="a leaked list, tried from a few rented servers, by scripts of which some say so",
         visit="login",
         weight=0.2,
         domains=("customer",),
@@ -106,14 +106,14 @@ ATTACKS: Final = (
     ),
     Attack(
         name="recovery_takeover",
-        what="an attacker with the mailbox recovers the account, then changes it and pays",
+        what="an attacker with the mailbox recovers the account, and often changes it or pays",
         visit="login",
         weight=0.05,
         domains=_PEOPLE,
     ),
     Attack(
         name="registration_bots",
-        what="accounts opened by the dozen, on few devices behind proxies",
+        what="accounts opened in batches, on few devices, mostly behind residential proxies",
         visit="registration",
         weight=0.05,
         domains=("customer",),
@@ -123,7 +123,7 @@ ATTACKS: Final = (
     ),
     Attack(
         name="machine_key_theft",
-        what="a machine's secret, used by other software on another node at another cloud",
+        what="a machine's secret, used on another node, mostly by other software at another cloud",
         visit="machine",
         weight=0.1,
         domains=("machine",),

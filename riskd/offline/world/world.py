@@ -108,7 +108,7 @@ class World:
         """Everything that happens, in order of time. Outcomes may come after the last day."""
         for index in range(self.settings.users):
             person = self.town.person(index, self._domain(index))
-            self._push(self._first(person), person)
+            self._push(self._next(person, person.joined), person)
         while self._queue:
             time, _, item = heappop(self._queue)
             if isinstance(item, Person):
@@ -136,14 +136,7 @@ class World:
                 return domain
         return chosen[-1]
 
-    def _first(self, person: Person) -> float:
-        if not person.life.registered:
-            return self._next(person, person.joined)
-        random = Random(mix(self.settings.seed, person.subject, "first"))
-        return self._next(person, person.joined - random.random() * DAY)
-
     def _next(self, person: Person, after: float) -> float:
-        after = max(after, self.settings.start)
         if person.domain == "machine":
             return machines.next_run(self.town, person, after)
         return self.town.next_visit(person, after)

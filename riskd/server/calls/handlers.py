@@ -80,6 +80,8 @@ class _Turn(threading.local):
     """Whether the call reached the boundary; gRPC drops a call whose client has cancelled before that."""
     ended = 0.0
     """When the thread's last call ended."""
+    borrowed = False
+    """Whether it is gRPC's thread, which runs the call because its pool cannot have one."""
 
 
 _TURN: Final = _Turn()
@@ -152,9 +154,10 @@ class Turns:
             del self._begun[thread]
 
     def give_way(self, most_s: float) -> None:
-        """Wait until no call waits or is under way, at most `most_s` seconds. For work of lower priority."""
+        """Wait until no call waits or is under way, at most `most_s` seconds. For work of lower priority. A borrowed
+        thread does not wait, because the calls wait for it."""
         until = monotonic() + most_s
-        while (self._begun or self.due) and monotonic() < until:
+        while not _TURN.borrowed and (self._begun or self.due) and monotonic() < until:
             sleep(_POLL_SECONDS)
 
 
@@ -186,7 +189,9 @@ class Handlers(ThreadPoolExecutor, Turns):
         except RuntimeError:
             log_no_thread(self._name)
             if not self._threads:
+                _TURN.borrowed = True
                 self.timed(self.next_turn)
+                _TURN.borrowed = False
 
     def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
         """See `Executor`."""

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.labels import METHODS, OTHER
+from riskd.metrics.labels import METHODS, OTHER
 
 PACKAGE: Final = "riskd.v1."
 KNOWN: Final = tuple(f"{service}/{method}" for _, service, method in METHODS if service != OTHER)

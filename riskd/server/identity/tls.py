@@ -16,12 +16,14 @@ from riskd.core.errors import InvalidSettings, Problem
 class Identity(Struct, frozen=True):
     """The server's key and certificate chain, and the authorities whose certificates clients must show.
 
-    All PEM. `authorities`: None where clients need no certificate. `expires`: of the server certificate, epoch seconds.
+    All PEM. `authorities`: None where clients need no certificate. The server certificate is valid from `begins` until
+    `expires`, epoch seconds.
     """
 
     key: bytes
     chain: bytes
     authorities: bytes | None
+    begins: float
     expires: float
 
     def __repr__(self) -> str:
@@ -38,7 +40,7 @@ def read_identity(settings: Settings) -> Identity:
     files = (server.tls_key, server.tls_cert, server.tls_client_ca)
     try:
         key, chain, authorities = (Path(file).read_bytes() if file else b"" for file in files)
-        expires = _test(server.tls_cert, server.tls_key, chain)
+        begins, expires = _test(server.tls_cert, server.tls_key, chain)
     except (OSError, ValueError) as error:
         what = f"cannot be used with server.tls_key: {_why(error)}"
         remedy = "provide a valid certificate chain and its private key, both PEM, the key without a password"
@@ -49,7 +51,7 @@ def read_identity(settings: Settings) -> Identity:
         except (ssl.SSLError, ValueError) as error:
             what, remedy = f"has no usable certificates: {_why(error)}", "provide the authorities' certificates, PEM"
             raise InvalidSettings([Problem("server.tls_client_ca", what, remedy)]) from None
-    return Identity(key, chain, authorities or None, expires)
+    return Identity(key, chain, authorities or None, begins, expires)
 
 
 def _pem(content: bytes) -> str:
@@ -65,8 +67,8 @@ def _why(error: Exception) -> str:
     return error.strerror or "unreadable" if isinstance(error, OSError) else "not PEM"
 
 
-def _test(cert: str, key: str, chain: bytes) -> float:
-    """Complete a handshake with a client that trusts only this certificate; return when it expires (epoch seconds).
+def _test(cert: str, key: str, chain: bytes) -> tuple[float, float]:
+    """Complete a handshake with a client that trusts only this certificate; return from when until when it is valid.
 
     Raises OSError, which includes ssl.SSLError, and ValueError.
     """
@@ -85,7 +87,8 @@ def _test(cert: str, key: str, chain: bytes) -> float:
             except ssl.SSLWantReadError:
                 continue
     shown = client.getpeercert() or {}
-    return float(ssl.cert_time_to_seconds(str(shown["notAfter"])))
+    begins, expires = (float(ssl.cert_time_to_seconds(str(shown[name]))) for name in ("notBefore", "notAfter"))
+    return begins, expires
 
 
 class Tls:

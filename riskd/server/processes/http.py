@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from riskd.host.listener import Reply
-from riskd.labels import NEEDED
-from riskd.meter_memory import MeterMemory, Readings
-from riskd.metrics import METRICS
-from riskd.server.processes.tree import Board
+from riskd.metrics.labels import NEEDED
+from riskd.metrics.memory import MeterMemory, Readings
+from riskd.metrics.table import METRICS
+from riskd.server.processes.board import Board
 
 CONNECTIONS: Final = 16
 """Connections served at the same time. Further ones wait in the kernel's backlog."""

@@ -16,12 +16,14 @@ from riskd.adapters.geoip import GeoIp
 from riskd.config import Settings, release_folders
 from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.engine import Engine
+from riskd.host.background import surviving
 from riskd.ports import Meter
 from riskd.releases import Releases
 from riskd.wiring import announce_geo, geo_files, open_databases, open_geo, open_releases
 
 SECONDS: Final = 10.0
 """Time for all workers to load a release from the directories."""
+UNFORESEEN: Final = Problem("reload", "an unexpected error in riskd", "see the event work_failed in its log")
 _LOG: Final = logging.getLogger("riskd.reloading")
 
 
@@ -53,6 +55,17 @@ def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter,
 
     `leads`: propose the release for all workers, too.
     """
+    problems: Sequence[Problem] = [UNFORESEEN]
+    with surviving("reload"):
+        problems = _reloaded(settings, engine, releases, meter, leads=leads)
+    _report(meter, problems)
+    if not problems:
+        _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
+
+
+def _reloaded(
+    settings: Settings, engine: Engine, releases: Releases, meter: Meter, *, leads: bool
+) -> Sequence[Problem]:
     problems: list[Problem] = []
     if leads:
         try:
@@ -65,9 +78,7 @@ def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter,
         announce_geo(geo, meter)
     except InvalidGeo as error:
         problems += error.problems
-    _report(meter, problems)
-    if not problems:
-        _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
+    return problems
 
 
 def _usable_geo(settings: Settings) -> tuple[GeoIp, Sequence[Problem]]:

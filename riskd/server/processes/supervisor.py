@@ -22,9 +22,11 @@ from typing import Final
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.host.locks import exclusive
-from riskd.meter_memory import MeterMemory
+from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
-from riskd.server.processes.tree import Board, ProcessTree, Report, Serving, Task
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import Report, Serving
+from riskd.server.processes.tree import ProcessTree, Task
 
 MONITOR: Final = "monitor"
 PATIENCE_S: Final = 1.0
@@ -109,8 +111,8 @@ def reserved(host: str, port: int) -> Iterator[int]:
             if error.errno == errno.EADDRINUSE and tries_left:  # perhaps only by the probe of another start
                 time.sleep(random.uniform(0.2, 1.0) * PORT_PAUSE_S)  # noqa: S311 (to avoid another collision)
                 continue
-            what = f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
-            remedy = "choose another port, or stop the process that uses it"
+            what = f"cannot listen on {host}:{port}: {error.strerror or error}"
+            remedy = "choose another address or port, or stop the process that uses it"
             raise InvalidSettings([Problem("server.port", what, remedy)]) from error
     with holder:
         yield holder.getsockname()[1]
@@ -174,7 +176,7 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
         )
         host, port = settings.metrics.host, settings.metrics.port
         server = running.enter_context(
-            Listener(host, port, reply, setting="metrics.port", places=CONNECTIONS, seconds=SECONDS)
+            Listener(host, port, reply, setting="metrics.port", connections=CONNECTIONS, seconds=SECONDS)
         )
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name

@@ -6,24 +6,23 @@ child has a pipe to it, which carries messages, and end of file when the child d
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
-import mmap
 import os
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, NoReturn
 
-import msgspec
 from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.file_changes import FileChanges
+from riskd.server.processes.board import Board
+from riskd.server.processes.report import DECODER, Refused, Report, Serving, Stopping
 
 REFUSED: Final = 2
 """Exit code if the configuration was refused; the problems were reported."""
@@ -34,8 +33,6 @@ BACKOFF_SECONDS: Final = (0.1, 10.0)
 """First and longest delay before a restart; it doubles with each death."""
 SETTLED_SECONDS: Final = 60.0
 """A process that lived this long restarts with the first delay again."""
-BEAT_SECONDS: Final = 1.0
-"""Time between two heartbeats of a process."""
 HUNG_SECONDS: Final = 60.0
 """A serving process without a heartbeat for this long is killed and restarted."""
 LAST_SECONDS: Final = 2.0
@@ -46,109 +43,12 @@ _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
 _LOG: Final = logging.getLogger("riskd.processes")
 
 
-class Serving(Struct, frozen=True, tag=True):
-    """A child is ready and serves. `facts`: what `ProcessTree` passes to `ready`."""
-
-    facts: dict[str, str] = {}
-
-
-class Stopping(Struct, frozen=True, tag=True):
-    """A child has begun to drain."""
-
-
-class Refused(Struct, frozen=True, tag=True):
-    """A child refuses the configuration and exits."""
-
-    problems: tuple[Problem, ...]
-
-
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(Serving | Stopping | Refused)
-
-
-class Report:
-    """A child's link to the supervisor: sends messages, and receives signals."""
-
-    def __init__(self, descriptor: int, beat: Callable[[], None], *, restarted: bool = False) -> None:
-        """`descriptor`: the child's end of the pipe. `beat`: records a heartbeat. `restarted`: this child replaces one
-        that died after the service was ready.
-        """
-        self._descriptor = descriptor
-        self._beat = beat
-        self.restarted = restarted
-
-    def send(self, message: Serving | Stopping | Refused) -> None:
-        """Send a message to the supervisor. Does nothing if the supervisor has died."""
-        line = _ENCODER.encode(message) + b"\n"
-        with contextlib.suppress(BrokenPipeError):
-            while line:
-                line = line[os.write(self._descriptor, line) :]
-
-    def reloads(self) -> Iterator[None]:
-        """Yields at each SIGHUP, to reload, and ends at SIGTERM, to stop. Sends heartbeats meanwhile."""
-        while True:
-            self._beat()
-            received = signal.sigtimedwait({signal.SIGTERM, signal.SIGHUP}, BEAT_SECONDS)
-            if received is not None:
-                if received.si_signo == signal.SIGTERM:
-                    return
-                yield
-
-
 class Task(Struct, frozen=True):
     """A process of the tree. `run` returns when the process has stopped. `last`: stop it after all others."""
 
     name: str
     run: Callable[[Report], None]
     last: bool = False
-
-
-class Board:
-    """The processes' pids, states, heartbeats and restarts in shared memory. Children write only their heartbeats."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self._cells = memoryview(mmap.mmap(-1, 8 * (3 * len(names) + 2))).cast("q")
-
-    def post(self, index: int, pid: int, serving: bool) -> None:
-        """Set the state of a process. `pid`: 0 when it is dead."""
-        self._cells[3 * index] = pid
-        self._cells[3 * index + 1] = serving
-        self.beat(index)
-
-    def beat(self, index: int) -> None:
-        """Record a heartbeat: the main thread of a process still responds."""
-        self._cells[3 * index + 2] = round(time.monotonic())
-
-    def silent(self, index: int) -> float:
-        """Seconds since the last heartbeat of a process."""
-        return time.monotonic() - self._cells[3 * index + 2]
-
-    def open(self, *, takes_calls: bool) -> None:
-        """Set whether the service takes calls: from when all processes serve until the stop begins."""
-        self._cells[-2] = takes_calls
-
-    @property
-    def opened(self) -> bool:
-        """Whether the service takes calls, provided that a worker serves."""
-        return bool(self._cells[-2])
-
-    def count_restart(self) -> None:
-        """Count the restart of a process."""
-        self._cells[-1] += 1
-
-    @property
-    def restarts(self) -> int:
-        """Restarts of processes since the start."""
-        return int(self._cells[-1])
-
-    def pids(self) -> dict[str, int]:
-        """The pid of each live process, by name."""
-        return {name: self._cells[3 * i] for i, name in enumerate(self.names) if self._cells[3 * i]}
-
-    def serving(self, name: str) -> bool:
-        """Whether this process serves."""
-        return bool(self._cells[3 * self.names.index(name) + 1])
 
 
 class _Child:
@@ -238,15 +138,16 @@ class ProcessTree:
 
     def _start(self, child: _Child, now: float) -> None:
         child.started_at = now
-        reading, writing = os.pipe()
         parent = os.getpid()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        ends: tuple[int, ...] = ()
         try:
+            reading, writing = ends = os.pipe()
             pid = os.fork()
-        except OSError as error:  # a limit on processes, or no memory: perhaps for a moment only
+        except OSError as error:  # a limit on processes or open files, or no memory: perhaps for a moment only
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(reading)
-            os.close(writing)
+            for end in ends:
+                os.close(end)
             self._restart_later(child, CRASHED, {"process": child.task.name, "error": str(error)})
             return
         if pid == 0:
@@ -297,7 +198,7 @@ class ProcessTree:
             elif more := os.read(child.pipe, 1 << 16):
                 *lines, child.buffer = (child.buffer + more).split(b"\n")
                 for line in lines:
-                    self._handle(child, _DECODER.decode(line))
+                    self._handle(child, DECODER.decode(line))
             else:
                 self._reap(child)
 

@@ -15,8 +15,8 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
-from riskd.host.background import counting
-from riskd.meter_memory import MeterMemory
+from riskd.host.background import counting, surviving
+from riskd.metrics.memory import MeterMemory
 from riskd.server.calls.boundary import Tracer
 from riskd.server.grpc_server import (
     Administration,
@@ -32,7 +32,7 @@ from riskd.server.identity.callers_file import read_callers
 from riskd.server.identity.guard import Guard
 from riskd.server.identity.tls import Tls
 from riskd.server.processes.reloading import load, reload
-from riskd.server.processes.tree import Report, Serving, Stopping
+from riskd.server.processes.report import Report, Serving, Stopping
 from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 
@@ -67,7 +67,8 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
             for _ in report.reloads():
                 reload(settings, engine, releases, meter, leads=not index)
                 for each in watched:
-                    each.reload()
+                    with surviving("watch"):
+                        each.reload()
         report.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in on_sockets]:
@@ -181,11 +182,11 @@ def _open_tls(settings: Settings, meter: PrometheusMeter, watched: list[Watched]
 
     def renew() -> None:
         tls.reload()
-        meter.certificate_expires(tls.identity.expires)
+        meter.certified(tls.identity.begins, tls.identity.expires)
 
     watched.append(Watched("tls", [server.tls_cert, server.tls_key, server.tls_client_ca], renew, meter))
     tls = Tls(settings)
-    meter.certificate_expires(tls.identity.expires)
+    meter.certified(tls.identity.begins, tls.identity.expires)
     return tls
 
 

@@ -1,4 +1,4 @@
-"""The clients of docs/client.md and docs/client-node.md, set up with the commands on those pages."""
+"""The clients of docs/client.md, docs/client-node.md and docs/client-go.md, set up with the commands on those pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,10 @@ from tests.e2e.service import LONDON, PATIENCE, ROOT
 HERE: Final = Path(__file__).parent
 PYTHON: Final = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NODE: Final = (ROOT / "docs" / "client-node.md").read_text(encoding="utf-8")
+GO: Final = (ROOT / "docs" / "client-go.md").read_text(encoding="utf-8")
+GO_TOOLS: Final = Path(sys.prefix) / "go"
+"""What `unpack_go.sh` made."""
+NO_GO: Final = "Go and its gRPC are missing: make servers, which unpacks those of Debian 13 on any Debian"
 UNFETCHED: Final = "the npm packages of the docs were not fetched: check npm's configuration and the network"
 NODE_ENVIRONMENT: Final = {
     **os.environ,
@@ -103,6 +107,30 @@ def node_app(folder: Path) -> App:
     return App("node", folder, ["node", "play.mjs"], NODE_ENVIRONMENT)
 
 
+def go_app(folder: Path) -> App:
+    """An app with the package that the page's command generates, compiled with Go and gRPC of Debian 13."""
+    if not (GO_TOOLS / "bin" / "go").exists():
+        raise FileNotFoundError(NO_GO)
+    module = folder / "src" / "example.com" / "app"
+    *blocks_of_client, main = blocks(GO, "go")
+    (template,) = blocks(GO, "yaml")
+    files = {"buf.gen.yaml": template, "risk/client.go": "\n".join(blocks_of_client), "main.go": main}
+    files["play/main.go"] = (HERE / "play.go").read_text(encoding="utf-8")
+    for name, text in files.items():
+        (module / name).parent.mkdir(parents=True, exist_ok=True)
+        (module / name).write_text(text, encoding="utf-8")
+
+    path = [GO_TOOLS / "bin", Path(sys.executable).parent, os.environ["PATH"]]
+    environment = {**os.environ, "GOPATH": str(folder), "PATH": os.pathsep.join(map(str, path))}
+    (generate,) = [words for words in commands(GO) if words[0] == "buf"]
+    generate = [word.replace("app/", f"{module}/") for word in generate]
+    subprocess.run([*generate, "--output", module.parent], cwd=ROOT, env=environment, check=True, timeout=PATIENCE)
+    app = App("go", module, ["./play/play"], environment)
+    built = app.run(["go", "build", "-o", "play", "./play"])
+    assert built.returncode == 0, built.stderr
+    return app
+
+
 def node_modules() -> Path:
     """The packages of `package-lock.json`, verified by hash, installed beside Python's, once per lock file."""
     lock = (HERE / "package-lock.json").read_bytes()
@@ -117,3 +145,6 @@ def node_modules() -> Path:
             with suppress(OSError):  # another test process was faster
                 Path(fresh).rename(kept)
     return kept / "node_modules"
+
+
+APPS: Final[dict[str, Callable[[Path], App]]] = {"python": python_app, "node": node_app, "go": go_app}

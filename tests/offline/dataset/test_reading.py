@@ -23,12 +23,12 @@ from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord, OutcomeRecord
 from riskd.counts import Counts
+from riskd.offline.columns import labelled
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.query import run_query
 from riskd.offline.dataset.reading import Wanted, in_order, read_rows
 from riskd.offline.dataset.target import Target
-from riskd.offline.labels import CONFIRMED, labelled
-from riskd.offline.outcomes import PASSED
+from riskd.offline.labels import CONFIRMED, PASSED
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from riskd.progress import Progress
 from tests.decision_log import SEGMENT, decision, write

@@ -208,7 +208,7 @@ def test_every_value_has_one_place(values: list[float]) -> None:
     histogram = bins.histograms()["x"]
     one_by_one = [0] * len(histogram.counts)
     for value in values:
-        one_by_one[histogram.place(value)] += 1
+        one_by_one[histogram.bin_of(value)] += 1
 
     assert list(histogram.counts) == one_by_one
 

@@ -21,8 +21,8 @@ from riskd.offline.evaluation.document import (
     StepUp,
 )
 from riskd.offline.evaluation.table import markdown
+from riskd.offline.labels import LabelSource
 from riskd.offline.models.promotion import Check, clocked, drawn, judged, quick, yardstick
-from riskd.offline.outcomes import LabelSource
 from tests.offline.drift.world import MODEL
 from tests.offline.made_evaluation import BETTER, EQUAL, LOST, NOTHING, UNSURE, about, difference, evaluation, model
 

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from riskd.adapters.timezones import Timezones
-from riskd.config.places import data_directory
+from riskd.config.paths import data_directory
 from riskd.core.address import Address
 from riskd.core.attempt import Attempt
 from riskd.core.context import Located, Place, Route

@@ -12,7 +12,7 @@ import pytest
 from riskd.adapters.decision_log import DECISIONS
 from riskd.cli.main import main
 from riskd.config import Settings
-from riskd.config.places import data_directory
+from riskd.config.paths import data_directory
 from riskd.core import record
 from riskd.core.errors import InvalidSettings
 from riskd.core.requirement import Tier, accepts

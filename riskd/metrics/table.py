@@ -1,6 +1,6 @@
 """All metrics, with the values of every label. `docs/metrics.md` is generated from this table.
 
-As the vocabularies of labels are bounded, every series has a fixed slot in shared memory (see `meter_memory`). Workers
+As the vocabularies of labels are bounded, every series has a fixed slot in shared memory (see `memory`). Workers
 add to their own slots, and the monitor combines them. The supervisor owns the memory, so counters survive a worker's
 restart.
 """
@@ -15,8 +15,8 @@ from riskd.core.attempt import DOMAINS, EVENTS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import UNMET
-from riskd.labels import CAUSES, CODES, DATABASES, METHODS, OTHER, PARTS, STAGES, TIERS, met
-from riskd.series import CALL_SECONDS, RULES, SCORES, SHARES, STAGE_SECONDS, Metric
+from riskd.metrics.labels import CAUSES, CODES, DATABASES, FOLDERS, METHODS, OTHER, PARTS, STAGES, TIERS, met
+from riskd.metrics.metric import CALL_SECONDS, RULES, SCORES, SHARES, STAGE_SECONDS, Metric
 
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
 _METHODS: Final = tuple(method for _, _, method in METHODS if method != OTHER)
@@ -285,11 +285,28 @@ METRICS: Final = (
         merge="max",
     ),
     Metric(
+        "riskd_disk_used_bytes",
+        "gauge",
+        "Bytes of the file system below `store.path` (`store`) or `log.dir` (`log`) that riskd can no longer use.",
+        ("folder",),
+        _rows(FOLDERS),
+        merge="max",
+    ),
+    Metric(
+        "riskd_disk_size_bytes", "gauge", "Size of that file system, bytes.", ("folder",), _rows(FOLDERS), merge="max"
+    ),
+    Metric(
         "riskd_geo_build_timestamp_seconds",
         "gauge",
         "Unix time at which the oldest copy in use of a geo database was built, in seconds.",
         ("database",),
         _rows(DATABASES),
+        merge="min",
+    ),
+    Metric(
+        "riskd_tls_start_timestamp_seconds",
+        "gauge",
+        "Unix time from which the server's certificate in use is valid, in seconds; 0 without TLS.",
         merge="min",
     ),
     Metric(

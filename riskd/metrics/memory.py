@@ -10,13 +10,13 @@ from typing import Final
 
 import msgspec
 
-from riskd.metrics import METRICS
-from riskd.rule_slots import Noted
+from riskd.metrics.rule_slots import Noted
+from riskd.metrics.table import METRICS
 
 Readings = Mapping[str, Mapping[tuple[str, ...], float]]
 """Values of `live` metrics, by metric name and label values."""
 _NOTE_BYTES: Final = 65536
-"""Enough for the longest names of `series.RULES` rules."""
+"""Enough for the longest names of `metric.RULES` rules."""
 _NOTE_HEAD: Final = struct.Struct("<II")
 
 

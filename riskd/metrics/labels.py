@@ -29,6 +29,7 @@ NEEDED: Final = ("store", "decision_log")
 """Parts that an answer needs: if one fails, the answer says so."""
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
 """Causes of a degraded answer: sources that could not be read, failed rules, and parts that could not be written to."""
+FOLDERS: Final = ("store", "log")
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (
     *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),

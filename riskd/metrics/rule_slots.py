@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from riskd.labels import OTHER
-from riskd.series import RULES
+from riskd.metrics.labels import OTHER
+from riskd.metrics.metric import RULES
 
 Rule = tuple[str, str, bool]
 """Domain, name, and whether it is in shadow."""
