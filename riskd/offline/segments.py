@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, TypeVar
@@ -51,20 +51,16 @@ def _follow(parent: BaseProcess) -> None:
 @contextmanager
 def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]:
     """A pool of `wanted` processes (None: one per processor), at most one per segment. Yields None to use this process
-    only. An exception, such as Ctrl-C, ends the processes at once."""
+    only."""
     some = wanted or (1 if size(paths) < SMALL else len(os.sched_getaffinity(0)))
     if min(some, len(paths)) <= 1:
         yield None
         return
     # Spawned, not forked: the progress bar has threads.
-    many, context, others = min(some, len(paths)), get_context("spawn"), set(active_children())
+    many, context = min(some, len(paths)), get_context("spawn")
     with ProcessPoolExecutor(many, mp_context=context, initializer=end_with_parent) as pool:
         try:
             yield pool
-        except BaseException:
-            for process in set(active_children()) - others:
-                process.terminate()
-            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from riskd.offline.segments import crew, each_segment
 
 ROOT: Final = Path(__file__).parents[2]
@@ -32,20 +30,6 @@ def test_readers_ignore_an_interrupt(tmp_path: Path) -> None:
         assert pool is not None
         assert list(each_segment(segments, deaf, pool, lambda _: None)) == [True, True]
     assert not deaf(tmp_path)
-
-
-def test_an_interrupt_waits_for_no_reader(tmp_path: Path) -> None:
-    """Ctrl-C ends a command at once, however long its readers would still need."""
-    segments = [tmp_path / "one", tmp_path / "two"]
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(segments)
-
-
-def interrupted(segments: list[Path]) -> None:
-    with crew(2, segments) as pool:
-        assert pool is not None
-        pool.submit(signal.pause)
-        raise KeyboardInterrupt
 
 
 KILLED: Final = """
