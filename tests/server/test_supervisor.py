@@ -311,7 +311,9 @@ def test_a_port_is_held_against_others() -> None:
         assert again == port
 
 
-@pytest.mark.parametrize("listen", [reserved, partial(Listener, reply=print, setting="metrics.port", places=1, seconds=1.0)])
+@pytest.mark.parametrize(
+    "listen", [reserved, partial(Listener, reply=print, setting="metrics.port", places=1, seconds=1.0)]
+)
 def test_a_host_that_has_no_address_is_named(listen: Callable[[str, int], AbstractContextManager[object]]) -> None:
     """A host that is no address is refused with the reason."""
     with pytest.raises(InvalidSettings, match=r"cannot listen on ::1%none:0: (?!Unknown error)"), listen("::1%none", 0):
