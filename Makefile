@@ -115,7 +115,7 @@ chaos: $(DEV) ## Kill processes 200 times under load, flood it, and load it for 
 	@$(BIN)/python -m benchmarks.chaos
 
 .PHONY: fuzz
-fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of fourteen targets
+fuzz: $(DEV) ## Fuzz all that reads bytes of others, for an hour, or SECONDS=N for each of seventeen targets
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),360)
 
 .PHONY: soak

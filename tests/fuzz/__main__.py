@@ -23,7 +23,7 @@ SLOW_S: Final = 5
 LONGEST: Final = 65_536
 NAMES: Final = (
     *("requests", "outcomes", "events", "policies", "models", "geo", "settings", "callers"),
-    *("tokens", "claims", "streams", "log", "store", "texts"),
+    *("tokens", "claims", "keys", "streams", "log", "store", "histories", "imports", "texts"),
 )
 """The targets of `tests.fuzz.targets`, which may only be imported after instrumentation."""
 

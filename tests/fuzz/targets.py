@@ -3,6 +3,7 @@ declares."""
 
 from __future__ import annotations
 
+import math
 import struct
 import tempfile
 from collections.abc import Callable
@@ -13,8 +14,6 @@ from typing import Final
 
 import msgspec
 from google.protobuf.message import DecodeError
-from joserfc import jwk, jws
-from joserfc.jwk import Key
 from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2
@@ -31,21 +30,28 @@ from riskd.config import Settings, load
 from riskd.config.paths import data_directory
 from riskd.core import receipts, record, replies, stored
 from riskd.core.address import parse
+from riskd.core.assessment import Assessment
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import RiskdError
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.model import ForestDocument
 from riskd.core.pseudonym import Pseudonyms
+from riskd.core.rekey import DOCUMENTS
+from riskd.core.stored import Change
+from riskd.offline.importers import SOURCES
+from riskd.offline.importers.event import Skipped
+from riskd.offline.importers.learner import Learner, Scope
+from riskd.offline.importers.records import open_input
+from riskd.ports import HistoryStore
 from riskd.server import translate
 from riskd.server.identity.callers_file import read_callers
-from riskd.shared_signals.meaning import meaning
-from riskd.shared_signals.stream import Push, Refused, Stream, SubjectRule
+from riskd.shared_signals.stream import Refused
 from riskd.shared_signals.streams_file import read_streams
 from riskd.shared_signals.subject import NotUsed
-from riskd.shared_signals.token import verify
 from riskd.wiring import load_release
 from tests.bench import LOGIN, Bench
 from tests.cases.world import NOW, attempt
+from tests.fuzz.tokens import claims, key_sets, keys, payloads, token, tokens
 
 ROOT: Final = Path(__file__).parents[2]
 DAMAGED: Final = (msgspec.DecodeError, struct.error, DecodeError)
@@ -239,6 +245,60 @@ def records() -> list[bytes]:
     return [found for found in store.load(keys) if found]
 
 
+@cache
+def _account() -> tuple[Bench, Assessment]:
+    """An engine with an account that signed in before, and the answer that it got then."""
+    one = Bench(load_release(Settings()), MemoryStore())
+    answer = one.assess(attempt({"attributes": {"plan": "gold"}}))
+    one.tell(answer, "confirmed_legitimate")
+    return one, answer
+
+
+def _histories(store: HistoryStore) -> list[bytes]:
+    return [key for key in store.walk(b"", 1000)[0] if key[-1:] not in DOCUMENTS]
+
+
+def lived(data: bytes) -> None:
+    """Assess, learn and take back by histories that can be decoded, whatever they hold."""
+    one, answer = _account()
+    whole = stored.pack(math.inf, data)
+    try:
+        stored.history(whole, 0.0)
+    except DAMAGED:
+        return
+    held = _histories(one.store)
+    there = zip(held, one.store.load(held), strict=True)
+    assert one.store.replace([Change(key, before, whole) for key, before in there])
+    again = one.assess(attempt({"attributes": {"plan": "gold"}}))
+    for told, kind in ((again, "confirmed_fraud"), (answer, "confirmed_legitimate")):
+        one.tell(told, kind)
+    one.log.lines.clear()
+
+
+def past() -> list[bytes]:
+    """The histories of that account."""
+    store = _account()[0].store
+    return [stored.payload(found) for found in store.load(_histories(store)) if found]
+
+
+def imported(data: bytes) -> None:
+    """Read an export as one of each identity provider, and learn from its events."""
+    path = _SCRATCH / "export"
+    path.write_bytes(data)
+    for source in SOURCES.values():
+        learner = Learner(bench().engine, Scope(domain="customer"))
+        with open_input(str(path)) as opened:
+            rows = [found.row for found in opened.records(lines=source.lines) if found.row is not None]
+        for at, event in enumerate([source.read(row, "") for row in rows]):
+            if not isinstance(event, Skipped):
+                learner.deltas(event, at, NOW)
+
+
+def exports() -> list[bytes]:
+    """An export of each provider and form."""
+    return [path.read_bytes() for path in sorted((ROOT / "tests" / "data" / "imports").glob("*.[jcl]*"))]
+
+
 def text(data: bytes) -> None:
     """Parse a client's texts: an address, a user agent."""
     said = data.decode("utf-8", "replace")
@@ -251,48 +311,6 @@ def _agents() -> AgentParser:
     return AgentParser()
 
 
-def token(data: bytes) -> None:
-    """Verify a security event token and interpret it."""
-    event = verify(data.decode("utf-8", "replace"), _STREAM, _keys, NOW)
-    meaning(event, _STREAM, {"tenant"})
-
-
-@cache
-def _signed() -> tuple[Key, bytes]:
-    key = jwk.generate_key("EC", "P-256")
-    claims = {
-        "iss": _STREAM.issuer,
-        "aud": [_STREAM.audience],
-        "iat": NOW,
-        "jti": "t-1",
-        "sub_id": {"format": "complex", "user": {"format": "email", "email": "alex@example.com"}},
-        "events": {
-            "https://schemas.openid.net/secevent/caep/event-type/risk-level-change": {
-                "principal": "USER",
-                "current_level": "HIGH",
-                "event_timestamp": NOW,
-            }
-        },
-    }
-    header = {"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}
-    return key, jws.serialize_compact(header, msgspec.json.encode(claims), key).encode()
-
-
-def _keys(*_: str) -> list[Key]:
-    return [_signed()[0]]
-
-
-def claims(data: bytes) -> None:
-    """Verify a token with arbitrary signed claims, hostile or broken."""
-    signed = jws.serialize_compact({"alg": "ES256", "typ": "secevent+jwt", "kid": "one"}, data, _signed()[0])
-    token(signed.encode())
-
-
-def payloads() -> list[bytes]:
-    """The claims of a valid token."""
-    return [msgspec.json.encode(msgspec.json.decode(jws.extract_compact(_signed()[1]).payload))]
-
-
 def streams(data: bytes) -> None:
     """Read a streams file."""
     path = _SCRATCH / "streams.yaml"
@@ -301,17 +319,6 @@ def streams(data: bytes) -> None:
     read_streams(path)
 
 
-_STREAM: Final = Stream(
-    name="idp",
-    issuer="https://idp.example.com",
-    audience="riskd",
-    jwks_uri="",
-    domain="customer",
-    tenant="",
-    subject=SubjectRule("email", "user", ()),
-    critical=(),
-    delivery=Push("/idp", ""),
-)
 _STREAMS: Final = b"""streams:
   idp:
     issuer: https://idp.example.com/1
@@ -332,11 +339,14 @@ TARGETS: Final[dict[str, Target]] = {
     "geo": Target(geo, databases),
     "settings": Target(settings, lambda: [b'[server]\nport = 1\nhost = "::1"\n[attributes]\nnames = ["a"]\n']),
     "callers": Target(callers, lambda: [_CALLERS]),
-    "tokens": Target(token, lambda: [_signed()[1]], (Refused, NotUsed)),
+    "tokens": Target(token, tokens, (Refused, NotUsed)),
     "claims": Target(claims, payloads, (Refused, NotUsed)),
+    "keys": Target(keys, key_sets),
     "streams": Target(streams, lambda: [_STREAMS]),
     "log": Target(segment, lambda: [lines()]),
     "store": Target(kept, records),
+    "histories": Target(lived, past),
+    "imports": Target(imported, exports),
     "texts": Target(text, lambda: [b"81.2.69.142", b"2001:db8::1", b"Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"]),
 }
 """Everything that riskd reads from outside, or wrote earlier."""

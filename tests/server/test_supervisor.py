@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from riskd.core.errors import InvalidSettings
-from riskd.listener import Listener
+from riskd.host.listener import Listener, Reply, Request
 from riskd.server.processes import tree as processes
 from riskd.server.processes.board import Board
 from riskd.server.processes.supervisor import reserved
@@ -311,8 +311,13 @@ def test_a_port_is_held_against_others() -> None:
         assert again == port
 
 
+def unasked(_: Request) -> Reply:
+    """No request comes."""
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
-    "listen", [reserved, partial(Listener, reply=print, setting="metrics.port", places=1, seconds=1.0)]
+    "listen", [reserved, partial(Listener, reply=unasked, setting="metrics.port", connections=1, seconds=1.0)]
 )
 def test_a_host_that_has_no_address_is_named(listen: Callable[[str, int], AbstractContextManager[object]]) -> None:
     """A host that is no address is refused with the reason."""

@@ -56,8 +56,8 @@ other people in it.
   published list, by its weights. Without geo databases nothing is simulated.
 - **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's. Device,
   typing and consent are made as for everybody else; a residential proxy is a line that somebody uses on another day.
-  Anything else that gives attackers away is a bug. The audit finds most; see [Limits](#limits). Only tries of accounts that do not exist
-  (segment `nobody`) and registrations come on top of the owners' visits.
+  Anything else that gives attackers away is a bug. The audit finds most; see [Limits](#limits). Only tries of accounts
+  that do not exist (segment `nobody`) and registrations come on top of the owners' visits.
 - **Each class has careful and careless attackers** (decision [0085](decisions/0085-careful-and-careless-attackers.md)).
   They mistype as owners do and also try variants of a password, so more tries have failed on a form before they are
   in. Some come from another country than the victim's (see `matched` below), keep the clock, language and coordinates
@@ -122,8 +122,8 @@ Faults that are known and measured, and wait for the next worlds to train on (de
   RBA dataset. A second or third sign-in is challenged in 19 to 24 of 100 cases, from the eleventh on 5 to 9.
 - **Nobody shares a home or a device**, so rules on the accounts of one device cost no owner anything. In a trial with
   households of two for six in ten customers, half of them with a common computer, recall changed by -2.5 to 0.7 points.
-- **A session changes devices** in a quarter of the visits of staff that resume one, and in a third of those of customers.
-  If it stayed, sessions would be challenged a tenth less often, and sign-ins a twentieth more often.
+- **A session changes devices** in a quarter of the visits of staff that resume one, and in a third of those of
+  customers. If it stayed, sessions would be challenged a tenth less often, and sign-ins a twentieth more often.
 - **Devices**: 59 % of customers' sign-ins are iPhones (34 % in the RBA dataset). Fingerprints also change with browser,
   screen and timezone, after 10 (staff) to 39 days (phones) in all.
 - **Attackers of lists** use another device and typing rhythm for each account, and scripts, too, type like people.

@@ -31,7 +31,7 @@ STRIDE: Final = 5_000
 _PATIENCE: Final = 30.0
 _EVERY: Final = 256
 
-Report = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called now and then with the bytes and records read from the current file."""
 
 
@@ -75,7 +75,7 @@ class Import:
         self._deltas: list[Delta] = []
         self._events = 0
 
-    def run(self, file: str, report: Report) -> Summary:
+    def run(self, file: str, report: OnProgress) -> Summary:
         """Import the file, from where an earlier run stopped.
 
         Raises InvalidFile for a file that cannot be opened or that differs from the one it begins like, and Unavailable
@@ -87,7 +87,7 @@ class Import:
         except OSError as error:
             raise InvalidFile([Problem(file, error.strerror or str(error), "name a file that can be read")]) from error
 
-    def _run(self, opened: Input, report: Report) -> Summary:
+    def _run(self, opened: Input, report: OnProgress) -> Summary:
         started, at, complete = perf_counter(), 0, True
         records = opened.records(lines=self._source.lines)
         first = next(records, None)
