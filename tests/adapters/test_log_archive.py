@@ -599,6 +599,23 @@ def test_a_search_has_bounded_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     assert len(steps) > 5
 
 
+def test_a_step_looks_at_no_segment_that_was_searched(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search looks at each segment once, and once more for each step, however many segments the log has."""
+    for number in range(20):
+        desk.written(line(BERT, number))
+    monkeypatch.setattr(archive, "SCAN", 1)
+    looked: list[Path] = []
+
+    def as_named(path: Path) -> Path:
+        looked.append(path)
+        return path
+
+    monkeypatch.setattr(archive, "_as_named", as_named)
+    steps = len(list(stepped(desk)))
+    assert steps >= 20
+    assert len(looked) <= 20 + 2 * steps
+
+
 def stepped(desk: Desk) -> Iterator[list[bytes]]:
     lines, cursor = desk.archive.find([ANNE], b"", 5)
     yield lines

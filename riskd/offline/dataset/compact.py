@@ -32,7 +32,7 @@ from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.segments import crew
+from riskd.offline.segments import crew, deaf_to_interrupts
 from riskd.progress import Progress
 
 GROUP: Final = 256 << 20
@@ -136,7 +136,8 @@ class Dataset:
         if pool is None:
             yield from ((work(paths), whole) for paths, whole in groups)
             return
-        waiting = {pool.submit(work, paths): whole for paths, whole in groups}
+        with deaf_to_interrupts():
+            waiting = {pool.submit(work, paths): whole for paths, whole in groups}
         for done in as_completed(waiting):
             yield done.result(), waiting[done]
 
