@@ -37,7 +37,7 @@ from riskd.config import Settings, data_directory, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
@@ -148,8 +148,8 @@ def read(place: Path) -> None:
 def rerun(place: Path) -> None:
     """Replay the log into another log, with a process for each processor."""
     settings = load(environ={}, flags={"log.dir": str(place / "log"), "state.dir": str(place / "state")})
-    shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
-    counts = run(Plan(reader=SegmentReader(settings), settings=settings, out=place / "out"), shares, lambda _: None)
+    buckets = [Bucket(index, PROCESSES) for index in range(PROCESSES)]
+    counts = run(Plan(reader=SegmentReader(settings), settings=settings, out=place / "out"), buckets, lambda _: None)
     assert counts["assessed"]
 
 

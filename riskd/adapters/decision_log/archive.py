@@ -113,9 +113,7 @@ class FileLogArchive:
         try:
             # If the clock was set back, segments may have names in the future.
             written = {
-                path.name: size
-                for path, size in _sizes(self._directory)
-                if not size or path.name > stamp(asked) or _writing(path)
+                path.name: size for path, size in _sizes(self._directory) if path.name > stamp(asked) or _writing(path)
             }
             folder = self._directory / ERASURES
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
