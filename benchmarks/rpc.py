@@ -34,7 +34,7 @@ from riskd.server import translate
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.identity.callers import Caller, Callers, token_hash
 from riskd.server.identity.guard import Guard
-from riskd.server.servicer import RiskServicer
+from riskd.server.risk_servicer import RiskServicer
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

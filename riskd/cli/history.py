@@ -17,7 +17,7 @@ from riskd.core.marks import MARKS
 from riskd.wording import quantity
 
 if TYPE_CHECKING:
-    from riskd.offline.observed import Content, Observed
+    from riskd.offline.inventory import Content, Kept
 
 _INTRODUCTION: Final = """\
 # What is kept
@@ -60,10 +60,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.offline.observed import observe
+    from riskd.offline.inventory import inventory
     from riskd.wiring import load_release
 
-    records = observe(load_release(Settings()))
+    records = inventory(load_release(Settings()))
     if args.json:
         print_json(document(records))
     elif args.markdown:
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(records: Sequence[Observed]) -> str:
+def table(records: Sequence[Kept]) -> str:
     """One line for each item: about whom, in which record, what, and for how long."""
     rows = [("ABOUT", "RECORD", "WHAT", "KEPT FOR")]
     rows += [
@@ -82,7 +82,7 @@ def table(records: Sequence[Observed]) -> str:
     return aligned(rows)
 
 
-def document(records: Sequence[Observed]) -> dict[str, object]:
+def document(records: Sequence[Kept]) -> dict[str, object]:
     """The same for JSON, with lifetimes in seconds."""
     rows = [
         {
@@ -102,7 +102,7 @@ def document(records: Sequence[Observed]) -> dict[str, object]:
     return {"kept": rows}
 
 
-def page(records: Sequence[Observed]) -> str:
+def page(records: Sequence[Kept]) -> str:
     """The reference page, in Markdown."""
     words = _words(records)
     parts = [_INTRODUCTION.format(reported=_codes(EVENTS), **{name: _codes(events) for name, events in words.items()})]
@@ -112,9 +112,9 @@ def page(records: Sequence[Observed]) -> str:
     return "".join(parts)
 
 
-def _words(records: Sequence[Observed]) -> dict[str, tuple[str, ...]]:
+def _words(records: Sequence[Kept]) -> dict[str, tuple[str, ...]]:
     """The outcomes that prove, fail and take back, found by what each did to the subject's records."""
-    from riskd.offline.observed import ATTEMPT
+    from riskd.offline.inventory import ATTEMPT
 
     events = {
         (one.kind, content.name): events
@@ -131,7 +131,7 @@ def _words(records: Sequence[Observed]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _cells(one: Observed, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _cells(one: Kept, content: Content, words: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     return (
         one.entity.replace("_", " "),
         f"`{content.name}`" if content.name else one.kind,
@@ -162,7 +162,7 @@ def _changed(events: Sequence[str], words: dict[str, tuple[str, ...]]) -> str:
     return ", ".join([*phrases, *(f"`{event}`" for event in rest)])
 
 
-def _form(one: Observed, content: Content) -> str:
+def _form(one: Kept, content: Content) -> str:
     """How the content is stored, and how large it can become."""
     if content.form == "moments":
         return f"the last {MARKS} entries, with their times"
@@ -180,7 +180,7 @@ def _fields(struct: type) -> Iterator[str]:
     yield from (f"`{name}`" for name in getattr(struct, "__struct_fields__", ()))
 
 
-def _life(one: Observed) -> str:
+def _life(one: Kept) -> str:
     shortest, longest = one.seconds
     return _span(shortest) if shortest == longest else f"{_span(shortest)} to {_span(longest)}"
 

@@ -22,7 +22,7 @@ from riskd.wording import quantity
 if TYPE_CHECKING:
     from riskd.offline.importers.event import Source
     from riskd.offline.importers.learner import Scope
-    from riskd.offline.importers.run import Options, Report, Summary
+    from riskd.offline.importers.run import OnProgress, Options, Summary
 
 DAMAGED: Final = 1
 NOT_AVAILABLE: Final = 3
@@ -136,7 +136,7 @@ def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: O
 
 
 @contextmanager
-def _progress(file: str) -> Iterator[Report]:
+def _progress(file: str) -> Iterator[OnProgress]:
     """On a terminal, a progress line on stderr: records, records per second, and the time left if the size is known."""
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -15,7 +15,7 @@ from riskd.wording import quantity, second
 
 if TYPE_CHECKING:
     from riskd.rebuild.messages import Summary
-    from riskd.rebuild.run import Report
+    from riskd.rebuild.run import OnProgress
 
 LEFT_OUT: Final = 1
 _MISSED: Final = ("outcomes_of_nothing", "other_pepper", "unreadable")
@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[OnProgress]:
     """On a terminal, a progress line on stderr for each half: the share done, and the time left."""
     from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

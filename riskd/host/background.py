@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-LOGGER: Final = "riskd.host.background"
+LOGGER: Final = "riskd.background"
 """Name of the logger of unexpected exceptions on background threads."""
 PART: Final = "background"
 """The part of riskd that these exceptions are counted as a failure of."""

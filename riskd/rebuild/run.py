@@ -64,7 +64,7 @@ COUNTED: Final = {
     "erased": "subjects left out: erased meanwhile",
 }
 """What is counted, and its description."""
-Report = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Called now and then with the current half, how much of it is done, and its size."""
 _KEY: Final = NOBODY + b"staged"
 STAGED: Final = "store"
@@ -86,7 +86,7 @@ class _Staged(Struct, frozen=True, kw_only=True):
     """Whether this rebuild turned on the memory of erasures in the log."""
 
 
-def rebuild(settings: Settings, reader: LogReader, until: float | None, report: Report) -> Summary:
+def rebuild(settings: Settings, reader: LogReader, until: float | None, report: OnProgress) -> Summary:
     """Bring back what `reader` recorded before `until` (epoch seconds). None: until the store replaced a damaged one.
 
     Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read, and Unavailable if a store cannot
@@ -116,7 +116,7 @@ def rebuild(settings: Settings, reader: LogReader, until: float | None, report: 
 
 class _Rebuild:
     def __init__(
-        self, settings: Settings, reader: LogReader, store: HistoryStore, directory: Path, report: Report
+        self, settings: Settings, reader: LogReader, store: HistoryStore, directory: Path, report: OnProgress
     ) -> None:
         self._settings = settings
         self._reader = reader

@@ -29,7 +29,7 @@ from riskd.server.calls.streaming import streaming
 from riskd.server.calls.streams import Streams
 from riskd.server.identity.guard import Guard
 from riskd.server.release_servicer import Releases, ReleaseServicer
-from riskd.server.servicer import Engine, RiskServicer
+from riskd.server.risk_servicer import Engine, RiskServicer
 from riskd.server.subject_servicer import Subjects, SubjectServicer
 
 SERVICE: Final = risk_pb2.DESCRIPTOR.services_by_name["RiskService"].full_name

@@ -9,7 +9,7 @@ from riskd._proto.riskd.v1 import release_pb2
 from riskd.core.activation import WHOLE, Activation, ActivationRequest, StoredRelease
 from riskd.core.errors import InvalidRelease, Problem
 from riskd.releases import SECONDS, Activated
-from riskd.server.servicer import Call, time_left
+from riskd.server.risk_servicer import Call, time_left
 from riskd.server.translate import timestamp
 
 PAGE: Final = 100

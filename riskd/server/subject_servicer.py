@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from riskd._proto.riskd.v1 import subject_pb2
 from riskd.core.dossier import Open, Seen, Summary
 from riskd.core.errors import InvalidSubject, Problem
-from riskd.server.servicer import Call, time_left
+from riskd.server.risk_servicer import Call, time_left
 from riskd.server.translate import DOMAIN_WORDS, timestamp
 from riskd.subjects import Erased, Exported, Page, Subject
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -15,7 +16,9 @@ import hiredis
 import pytest
 
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.redis_store.server import TIMEOUTS
+from riskd.adapters.redis_store.greeting import connect
+from riskd.adapters.redis_store.link import Link
+from riskd.adapters.redis_store.server import HURRY, TIMEOUTS, Server
 from riskd.adapters.rekeying import RekeyingStore
 from riskd.core.errors import Unavailable
 from riskd.core.history import EMPTY, WEEK, Delta
@@ -272,8 +275,8 @@ SAID = {
 """A part of each fault's message. Other faults say that there was no answer in time."""
 
 
-def write(store: RedisStore) -> bool:
-    return store.write([Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))], (), NOW, DEADLINE)
+def write(store: RedisStore, timeout: float = DEADLINE) -> bool:
+    return store.write([Delta(KEY, NOW, NOW + WEEK, (("attempt", "", 1),))], (), NOW, timeout)
 
 
 def works(store: RedisStore) -> bool:
@@ -364,6 +367,59 @@ def test_a_call_during_a_rotation_ends_by_its_deadline(tmp_path: Path) -> None:
         assert moving.write(deltas, (), NOW, 1.0)
         (found,), _ = moving.read((new,), (), NOW, 1.0)
         assert sum(found.tallies.of("attempt")[""][1:]) >= 2
+
+
+def test_a_server_that_was_restarted_between_two_calls_fails_none(tmp_path: Path) -> None:
+    """A connection that the server has closed meanwhile is replaced before the next call is sent."""
+    server = RedisServer(tmp_path)
+    with running(server), closing(RedisStore([server.address], Access(), connections=1)) as store:
+        warmed(store)
+        for _ in range(2):
+            server.kill()
+            server.start()
+            assert write(store, 5.0)
+
+
+def test_failed_calls_do_not_use_up_the_connections(tmp_path: Path) -> None:
+    """A connection that is given up leaves its place to another."""
+    server = RedisServer(tmp_path)
+    with running(server), closing(RedisStore([server.address], Access(), connections=1)) as store:
+        warmed(store)
+        for _ in range(2):
+            server.signal(signal.SIGSTOP)
+            with pytest.raises(Unavailable):
+                write(store)
+            server.signal(signal.SIGCONT)
+            until(lambda: works(store))
+
+
+def test_a_reply_too_many_is_nobody_s() -> None:
+    """A reply that was not asked for ends the connection, or the next caller would take it for its own."""
+    deadline = time.monotonic() + 5.0
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        link = Link(Address("127.0.0.1", listening.getsockname()[1]), None, deadline)
+        with closing(link), listening.accept()[0] as peer:
+            peer.sendall(b"+one\r\n+two\r\n")
+            until(lambda: not link.idle())
+            with pytest.raises(hiredis.ProtocolError):
+                link.receive(1, deadline)
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["in a row", "between answers"])
+def test_only_timeouts_in_a_row_are_an_outage(tmp_path: Path, answered: bool) -> None:
+    """A server counts as down once it has not answered so many calls in a row; with answers in between it does not."""
+    redis = RedisServer(tmp_path)
+    with running(redis), closing(Server(redis.address, partial(connect, access=Access()), 2 * TIMEOUTS)) as server:
+        links = [server.take(time.monotonic() + 5.0) for _ in range(2 * TIMEOUTS)]
+        redis.kill()
+        time.sleep(HURRY)
+        for late, other in zip(links[:TIMEOUTS], links[TIMEOUTS:], strict=True):
+            server.discard(late, TimeoutError())
+            if answered:
+                server.give(other)
+        assert server.down == (not answered)
+        for link in [] if answered else links[TIMEOUTS:]:
+            server.give(link)
 
 
 def test_closing_ends_the_threads(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from riskd.config import Settings
 from riskd.core.history import TABLES
 from riskd.core.pseudonym import POPULARITY
 from riskd.core.recall import KINDS
-from riskd.offline.observed import ATTEMPT, Observed, observe
+from riskd.offline.inventory import ATTEMPT, Kept, inventory
 from riskd.wiring import load_release
 
 UNREAD = {
@@ -24,11 +24,11 @@ UNREAD = {
 
 
 @pytest.fixture(scope="module")
-def observed() -> list[Observed]:
-    return observe(load_release(Settings()))
+def observed() -> list[Kept]:
+    return inventory(load_release(Settings()))
 
 
-def test_everything_that_can_be_kept_was_seen(observed: list[Observed]) -> None:
+def test_everything_that_can_be_kept_was_seen(observed: list[Kept]) -> None:
     """Every table, every kind of record and every value with a popularity was observed."""
     assert {content.name for one in observed for content in one.contents if content.form == "count"} == TABLES.keys()
     assert {one.kind for one in observed} == set(KINDS.values())
@@ -36,7 +36,7 @@ def test_everything_that_can_be_kept_was_seen(observed: list[Observed]) -> None:
     assert "unknown" not in {one.entity for one in observed}
 
 
-def test_every_kept_record_changes_a_feature(observed: list[Observed]) -> None:
+def test_every_kept_record_changes_a_feature(observed: list[Kept]) -> None:
     """Every record that is observed changes some feature or count, except for the few in UNREAD."""
     unread = {
         (one.entity, content.name)
@@ -47,7 +47,7 @@ def test_every_kept_record_changes_a_feature(observed: list[Observed]) -> None:
     assert unread == UNREAD
 
 
-def test_fraud_undoes_what_was_taught(observed: list[Observed]) -> None:
+def test_fraud_undoes_what_was_taught(observed: list[Kept]) -> None:
     """Confirmed fraud undoes everything that a proven sign-in wrote, except for sketches of distinct values; an attempt
     alone teaches nothing."""
     for one in observed:

@@ -197,7 +197,7 @@ sys.exit(run())
 """
 
 
-@pytest.mark.parametrize("module", ["riskd.cli.main", "riskd.cli.errors", "riskd.offline.observed"])
+@pytest.mark.parametrize("module", ["riskd.cli.main", "riskd.cli.errors", "riskd.offline.inventory"])
 def test_ctrl_c_is_quiet_from_the_start(module: str, tmp_path: Path) -> None:
     """Ctrl-C while the modules of the command line, or of a command, are imported ends it with 130, in silence."""
     done = subprocess.run(

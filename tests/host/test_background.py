@@ -195,7 +195,7 @@ def test_unexpected_errors_do_not_end_background_tasks(
     """An unexpected error is logged with its place and counted, and the work continues."""
     with caplog.at_level(logging.ERROR), counted() as failures:
         thread(monkeypatch, tmp_path)
-    events = [each for each in caplog.records if each.name == "riskd.host.background"]
+    events = [each for each in caplog.records if each.name == "riskd.background"]
     assert events
     assert {each.message for each in events} == {"work_failed"}
     assert {each.exc_info[0] for each in events if each.exc_info} == {ZeroDivisionError}

@@ -25,7 +25,7 @@ from riskd.core.context import Remembered
 from riskd.core.errors import InvalidAttempt
 from riskd.core.retention import REPLY_SECONDS
 from riskd.ports import HistoryStore
-from riskd.server.servicer import RiskServicer
+from riskd.server.risk_servicer import RiskServicer
 from riskd.wiring import load_release
 from tests.bench import ASKED, Bench, at_once, release, store
 from tests.cases.world import NOW, TableGeo, facts

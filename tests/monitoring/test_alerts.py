@@ -26,6 +26,20 @@ ALERTS: Final[dict[str, dict[str, Any]]] = {
     rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule
 }
 RUNBOOKS: Final = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+LOGIN: Final = 'journey="login"'
+COUNTED: Final = [
+    ("riskd_assessments_total", f'{LOGIN}, tier="BASELINE", satisfied="true"'),
+    ("riskd_coverage_sum", LOGIN),
+    ("riskd_coverage_count", LOGIN),
+    ("riskd_score_sum", ""),
+    ("riskd_score_count", ""),
+    ("riskd_sign_ins_total", f'{LOGIN}, met="true"'),
+    ("riskd_outcomes_total", f'{LOGIN}, kind="session_established"'),
+    ("riskd_signal_arrivals_total", 'source="device_id"'),
+    ("riskd_gaps_total", 'source="history", why="none_yet"'),
+    ("riskd_rule_hits_total", 'rule="tor", shadow="false"'),
+]
+"""Counters, with labels, of what every sign-in counts."""
 SECTIONS: Final = ["Symptom", "Impact", "First look", "Fix", "Prevent"]
 
 
@@ -76,6 +90,30 @@ def test_alerts_fire_when_they_should_and_not_otherwise(cases: Path, tmp_path: P
     rules.write_text(yaml.safe_dump({"groups": needed(asked)}, sort_keys=False))
     own.write_text(yaml.safe_dump({**document, "rule_files": [rules.name]}, sort_keys=False))
     promtool("test", "rules", own)
+
+
+def test_an_hour_without_traffic_does_not_spoil_the_average(tmp_path: Path) -> None:
+    """What alerts and pages call usual is a number even if there was no traffic for hours: a recorded NaN would make it
+    NaN, and the alerts silent, for a week or a day."""
+    texts = [*(alert["expr"] for alert in ALERTS.values()), (ROOT / "docs" / "policy.md").read_text()]
+    usual = set(re.findall(r"avg_over_time\(riskd:[\w:]+\[\w+\]\)", "".join(texts)))
+    assert len(usual) > 5
+    rules, cases = tmp_path / "rules.yaml", tmp_path / "cases.yaml"
+    rules.write_text(yaml.safe_dump({"groups": needed(set(re.findall(r"riskd:[\w:]+", "".join(usual))))}))
+    one = [{"labels": "{}", "value": 1}]
+    case = {
+        "interval": "5m",
+        "input_series": [
+            {"series": f'{name}{{job="riskd", domain="customer", {labels}}}', "values": "0+60x24 1440x48"}
+            for name, labels in COUNTED
+        ],
+        "promql_expr_test": [
+            {"expr": f"count({each} == {each})", "eval_time": "6h", "exp_samples": one} for each in usual
+        ],
+    }
+    document = {"rule_files": [rules.name], "evaluation_interval": "5m", "tests": [case]}
+    cases.write_text(yaml.safe_dump(document))
+    promtool("test", "rules", cases)
 
 
 def expressions(document: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from riskd.offline.importers.tally import Count
 
 FOLDER: Final = Path(__file__).parents[1] / "data" / "imports"
 EXPECTED: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "expected.yaml").read_text(encoding="utf-8"))
+STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 DEFAULTS: Final = asdict(Event(time=0.0, subject="", address=""))
 
 
@@ -137,6 +139,55 @@ def without(row: dict[str, Any], text: str) -> dict[str, Any]:
 def test_a_record_of_something_else_is_skipped(source: Source, row: dict[str, Any]) -> None:
     """A record that is not of this source is skipped."""
     assert isinstance(source.read(row, source.subjects[0]), Skipped)
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+def test_an_event_has_a_time(source: Source) -> None:
+    """A record whose time cannot be read is skipped for that reason."""
+    reasons = set()
+    for row in rows(source):
+        timeless = row
+        for path in paths(row):
+            value = inside(row, *path)
+            if path[-1] == "time" or (isinstance(value, str) and STAMP.search(value)):
+                timeless = replaced(timeless, path, STAMP.sub("soon", value) if isinstance(value, str) else None)
+        found = source.read(timeless, source.subjects[0])
+        reasons.add(found.reason if isinstance(found, Skipped) else "used")
+    assert "no_time" in reasons
+    assert "used" not in reasons
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+def test_a_record_without_any_field_is_another_event(source: Source) -> None:
+    """An empty record says nothing about an account, not even that one is missing."""
+    found = source.read({}, source.subjects[0])
+    assert isinstance(found, Skipped)
+    assert found.reason == "other_event"
+
+
+@pytest.mark.parametrize(("subject", "field"), [("id", "userId"), ("upn", "userPrincipalName")])
+def test_a_missing_account_is_named_by_the_chosen_field(subject: str, field: str) -> None:
+    """Whoever chose another field is told about that one."""
+    found = SOURCES["entra"].read({"createdDateTime": "2026-10-05T16:03:35Z", "ipAddress": "81.2.69.142"}, subject)
+    assert found == Skipped("no_subject", field)
+
+
+@pytest.mark.parametrize(
+    ("changed", "amr"),
+    [
+        ({"type": "sepft", "strategy": "samlp"}, ("pwd",)),
+        ({"strategy": "samlp"}, ()),
+        ({"strategy": "email", "details": {"prompts": [{"name": "reset-password"}]}}, ("otp",)),
+        ({"strategy": "auth0", "details": {"prompts": [{"name": "mfa-sms"}]}}, ("pwd", "sms", "mfa")),
+    ],
+)
+def test_methods_of_an_auth0_sign_in(changed: dict[str, Any], amr: tuple[str, ...]) -> None:
+    """Methods are those of the connection and of second factors; a prompt for anything else proves nothing, and an
+    exchange of a password is one whatever the connection."""
+    row = next(row for row in rows(SOURCES["auth0"]) if row.get("type") == "s")
+    found = SOURCES["auth0"].read({**row, "details": {}, **changed}, "id")
+    assert isinstance(found, Event)
+    assert found.amr == amr
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ from riskd.rebuild import merge, run
 from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import Line, LogReader, SegmentReader
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, Report, rebuild
+from riskd.rebuild.run import RECORDS, OnProgress, rebuild
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
@@ -64,7 +64,10 @@ class Killed(BaseException):
 
 
 def rebuilt(
-    settings: Settings, report: Report = lambda *_: None, until: float | None = UNTIL, reader: LogReader | None = None
+    settings: Settings,
+    report: OnProgress = lambda *_: None,
+    until: float | None = UNTIL,
+    reader: LogReader | None = None,
 ) -> Summary:
     return rebuild(settings, reader or SegmentReader(settings), until, report)
 

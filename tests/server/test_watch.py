@@ -13,11 +13,11 @@ from riskd.config import Settings
 from riskd.config.settings import Server
 from riskd.core.errors import InvalidFile, Problem
 from riskd.metrics.memory import MeterMemory
-from riskd.server import watch
+from riskd.server.identity import watch
 from riskd.server.identity.callers import Callers
 from riskd.server.identity.callers_file import read_callers
+from riskd.server.identity.watch import Watched, watching
 from riskd.server.processes import worker
-from riskd.server.watch import Watched, watching
 from tests.doubles import CountingMeter
 from tests.e2e.service import eventually
 

@@ -24,7 +24,7 @@ from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
 from riskd.server.processes.board import Board
-from riskd.server.processes.report import Report, Serving, Stopping
+from riskd.server.processes.link import Link, Serving, Stopping
 from riskd.server.processes.supervisor import MONITOR, _monitor
 from riskd.server.processes.tree import HUNG_SECONDS, ProcessTree, Task
 
@@ -32,53 +32,53 @@ WATCH: Final = 0.1
 """Seconds between two checks of the files, which is less than the monitor needs to start serving."""
 
 
-def serve(meter: PrometheusMeter, report: Report) -> None:
+def serve(meter: PrometheusMeter, link: Link) -> None:
     """A good worker: counts its starts as store failures, its reloads as reload failures."""
     meter.failed("store")
-    report.send(Serving({"address": "127.0.0.1:1"}))
-    for _ in report.reloads():
+    link.send(Serving({"address": "127.0.0.1:1"}))
+    for _ in link.reloads():
         meter.failed("reload")
-    report.send(Stopping())
+    link.send(Stopping())
 
 
-def refuse(_: PrometheusMeter, report: Report) -> None:
+def refuse(_: PrometheusMeter, link: Link) -> None:
     """Will not work with this configuration."""
     raise InvalidSettings([Problem("store.kind", "is wrong", "mend it")])
 
 
-def refuse_again(meter: PrometheusMeter, report: Report) -> None:
+def refuse_again(meter: PrometheusMeter, link: Link) -> None:
     """Is a good worker once; whoever takes its place looks at the configuration for a while, and refuses it."""
-    if not report.restarted:
-        return serve(meter, report)
+    if not link.restarted:
+        return serve(meter, link)
     meter.failed("callers")
     time.sleep(1)
-    return refuse(meter, report)
+    return refuse(meter, link)
 
 
-def crash(_: PrometheusMeter, report: Report) -> None:
+def crash(_: PrometheusMeter, link: Link) -> None:
     """Has a bug."""
-    raise ValueError(report)
+    raise ValueError(link)
 
 
-def late(meter: PrometheusMeter, report: Report) -> None:
+def late(meter: PrometheusMeter, link: Link) -> None:
     """Takes long to load, so that the service is told to stop before this worker is a good one."""
     time.sleep(1)
     os.kill(os.getppid(), signal.SIGTERM)
     while signal.SIGTERM not in signal.sigpending():
         time.sleep(0.01)
-    serve(meter, report)
+    serve(meter, link)
 
 
-def hang(_: PrometheusMeter, report: Report) -> None:
+def hang(_: PrometheusMeter, link: Link) -> None:
     """Serves, and does not hear that it should stop."""
-    report.send(Serving())
+    link.send(Serving())
     while True:
         time.sleep(60)
 
 
-def stuck(meter: PrometheusMeter, report: Report) -> None:
+def stuck(meter: PrometheusMeter, link: Link) -> None:
     """Waits for a dead disk: `main` sees to it that signals do not end it."""
-    hang(meter, report)
+    hang(meter, link)
 
 
 class Changes(FileChanges):
@@ -109,7 +109,7 @@ def refusing(times: int) -> Callable[[], int]:
     return forked
 
 
-KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
+KINDS: Mapping[str, Callable[[PrometheusMeter, Link], None]] = {
     "serve": serve,
     "refuse": refuse,
     "refuse_again": refuse_again,
@@ -120,9 +120,9 @@ KINDS: Mapping[str, Callable[[PrometheusMeter, Report], None]] = {
 }
 
 
-def work(kind: str, memory: MeterMemory, index: int, report: Report) -> None:
+def work(kind: str, memory: MeterMemory, index: int, link: Link) -> None:
     """One worker of a kind."""
-    KINDS[kind](PrometheusMeter(memory, index), report)
+    KINDS[kind](PrometheusMeter(memory, index), link)
 
 
 def main(grace: str, *kinds: str) -> int:

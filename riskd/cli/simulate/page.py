@@ -56,8 +56,8 @@ other people in it.
   published list, by its weights. Without geo databases nothing is simulated.
 - **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's. Device,
   typing and consent are made as for everybody else; a residential proxy is a line that somebody uses on another day.
-  Anything else that gives attackers away is a bug. The audit finds most; see [Limits](#limits). Only tries of accounts
-  that do not exist (segment `nobody`) and registrations come on top of the owners' visits.
+  Anything else that gives attackers away is a bug; the audit finds most, [Limits](#limits) has the rest. Only tries
+  of accounts that do not exist (segment `nobody`) and registrations come on top of the owners' visits.
 - **Each class has careful and careless attackers** (decision [0085](decisions/0085-careful-and-careless-attackers.md)).
   They mistype as owners do and also try variants of a password, so more tries have failed on a form before they are
   in. Some come from another country than the victim's (see `matched` below), keep the clock, language and coordinates
@@ -92,6 +92,10 @@ attackers, and surely less than 0.8 times (three standard errors of each). Excep
 quiet, a copied device is one whose identifier is known, and exits in the owner's country never travel and have few
 operators.
 
+**No value may be an attacker's alone.** Attackers who are certainly given away are all found at a low rate of false
+positives, and if they are few they hardly move the AUC. So it is a fault, too, if more than 3 % of a class, and surely
+more than 1 %, have values of a feature that are riskier than those of 99.9 % of the owners in the same journey.
+
 Few owners travel, so one world of some hundred people shows little. Name several to have them compared together:
 `riskd simulate --audit worlds/1 worlds/2`.
 
@@ -115,15 +119,15 @@ Faults that are known and measured, and wait for the next worlds to train on (de
 - **Consent gives some attackers away.** They have the consent of made-up people, so some withhold what the account has
   always granted, which no owner does (`language_left_out` and the like). It is worth 2 and 5 points of recall at 1 %
   false positives to `simulated-5`, of targeted attackers 5 and 12, and 1 and 3 points to `hand-set-2`, in two worlds
-  where 5 and 23 % withhold it. They are too few for the audit.
+  where 5 and 23 % withhold it.
 - **The audit sees a third of the attackers' rows**: the first attempts on accounts that exist, one group at a time. In
   what follows, checked once, more tries fail before a sign-in, and payments of stolen sessions come in old sessions.
 - **People come too often.** A customer signs in 5 to 9 times in a world (median), and twice in thirteen months of the
   RBA dataset. A second or third sign-in is challenged in 19 to 24 of 100 cases, from the eleventh on 5 to 9.
 - **Nobody shares a home or a device**, so rules on the accounts of one device cost no owner anything. In a trial with
   households of two for six in ten customers, half of them with a common computer, recall changed by -2.5 to 0.7 points.
-- **A session changes devices** in a quarter of the visits of staff that resume one, and in a third of those of
-  customers. If it stayed, sessions would be challenged a tenth less often, and sign-ins a twentieth more often.
+- **A session changes devices** in a quarter of the visits of staff that resume one, and a third of those of customers.
+  If it stayed, sessions would be challenged a tenth less often, and sign-ins a twentieth more often.
 - **Devices**: 59 % of customers' sign-ins are iPhones (34 % in the RBA dataset). Fingerprints also change with browser,
   screen and timezone, after 10 (staff) to 39 days (phones) in all.
 - **Attackers of lists** use another device and typing rhythm for each account, and scripts, too, type like people.

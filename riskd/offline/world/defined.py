@@ -16,6 +16,10 @@ _LINE: Final = {
     "workforce:address_digits": "colleagues share the few addresses of their offices",
 }
 _HAND: Final = {"typing_deviation": "somebody else types"}
+_CONSENT: Final = dict.fromkeys(
+    ("language_left_out", "timezone_left_out", "screen_left_out"),
+    "a known fault: an attacker has somebody else's consent (decision 0116)",
+)
 _ELSEWHERE: Final = {
     "familiarity": "another device and another line than the owner's",
     "novelty": "another device and another line than the owner's",
@@ -24,6 +28,7 @@ _ELSEWHERE: Final = {
     "workforce:asn_failure_ratio_24h": "another operator than the offices use",
     **_LINE,
     **_HAND,
+    **_CONSENT,
 }
 _NO_ASSERTION: Final = "no assertion without the password"
 _WRONG: Final = {"credential": "most of the passwords are wrong", "federation": _NO_ASSERTION}
@@ -72,6 +77,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_PHISHED,
         **_LINE,
         **_HAND,
+        **_CONSENT,
     },
     "stolen_cookie": {**_ELSEWHERE, **_CARELESS, **_RENTED},
     "recovery_takeover": {**_ELSEWHERE, **_CARELESS, **_RENTED},
@@ -121,9 +127,15 @@ SAFER: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """By class, the directed features whose riskier values may be rarer than among owners, and why."""
+
 JOURNEYS: Final = {
     "stolen_cookie": "session",
     "recovery_takeover": "recovery",
     "registration_bots": "registration",
 }
 """The journey that an attack begins with, if it is not a login."""
+
+
+def is_declared(attack: str, domain: str, name: str, group: str) -> bool:
+    """Whether a number of a group, or all of the group, may reveal a class in a domain."""
+    return not DEFINED[attack].keys().isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))

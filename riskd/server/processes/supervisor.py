@@ -25,7 +25,7 @@ from riskd.host.locks import exclusive
 from riskd.metrics.memory import MeterMemory
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.board import Board
-from riskd.server.processes.report import Report, Serving
+from riskd.server.processes.link import Link, Serving
 from riskd.server.processes.tree import ProcessTree, Task
 
 MONITOR: Final = "monitor"
@@ -144,14 +144,14 @@ def _watch(settings: Settings) -> FileChanges | None:
     return FileChanges([Path(path) for path in named if path], seconds, time.monotonic()) if seconds else None
 
 
-def _work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
+def _work(settings: Settings, index: int, port: int, memory: MeterMemory, link: Link) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # clients can make gRPC log, and its lines are not JSON
     from riskd.server.processes.worker import work
 
-    work(settings, index, port, memory, report)
+    work(settings, index, port, memory, link)
 
 
-def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, report: Report) -> None:
+def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board, link: Link) -> None:
     from riskd.adapters.prometheus_meter import PrometheusMeter
     from riskd.adapters.prometheus_page import PrometheusPage
     from riskd.drift_watch import watching
@@ -180,7 +180,7 @@ def _monitor(settings: Settings, version: str, memory: MeterMemory, board: Board
         )
         threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
         host = f"[{server.server_name}]" if ":" in server.server_name else server.server_name
-        report.send(Serving({"metrics": f"http://{host}:{server.server_port}/metrics"}))
-        for _ in report.reloads():
+        link.send(Serving({"metrics": f"http://{host}:{server.server_port}/metrics"}))
+        for _ in link.reloads():
             pass
         server.shutdown()

@@ -22,7 +22,7 @@ from msgspec import Struct
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.file_changes import FileChanges
 from riskd.server.processes.board import Board
-from riskd.server.processes.report import DECODER, Refused, Report, Serving, Stopping
+from riskd.server.processes.link import DECODER, Link, Refused, Serving, Stopping
 
 REFUSED: Final = 2
 """Exit code if the configuration was refused; the problems were reported."""
@@ -47,7 +47,7 @@ class Task(Struct, frozen=True):
     """A process of the tree. `run` returns when the process has stopped. `last`: stop it after all others."""
 
     name: str
-    run: Callable[[Report], None]
+    run: Callable[[Link], None]
     last: bool = False
 
 
@@ -152,16 +152,16 @@ class ProcessTree:
             return
         if pid == 0:
             os.close(reading)
-            report = Report(writing, partial(self._board.beat, child.index), restarted=self._was_ready)
-            self._run_child(child.task, report, parent)
+            link = Link(writing, partial(self._board.beat, child.index), restarted=self._was_ready)
+            self._run_child(child.task, link, parent)
         os.close(writing)
         child.pid, child.pipe, child.buffer, child.start_at = pid, reading, b"", None
         self._board.post(child.index, pid, serving=False)
         self._selector.register(reading, selectors.EVENT_READ, child)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _run_child(self, task: Task, report: Report, parent: int) -> NoReturn:
-        """Run the task in the forked child, then exit. SIGTERM and SIGHUP stay blocked for `Report.reloads`."""
+    def _run_child(self, task: Task, link: Link, parent: int) -> NoReturn:
+        """Run the task in the forked child, then exit. SIGTERM and SIGHUP stay blocked for `Link.reloads`."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -173,10 +173,10 @@ class ProcessTree:
         code = CRASHED
         try:
             if os.getppid() == parent:
-                task.run(report)
+                task.run(link)
             code = 0
         except RiskdError as error:
-            report.send(Refused(error.problems))
+            link.send(Refused(error.problems))
             code = REFUSED
         finally:
             if sys.exception() is not None:

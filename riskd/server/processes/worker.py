@@ -31,9 +31,9 @@ from riskd.server.identity.callers import Callers
 from riskd.server.identity.callers_file import read_callers
 from riskd.server.identity.guard import Guard
 from riskd.server.identity.tls import Tls
+from riskd.server.identity.watch import Watched, watching
+from riskd.server.processes.link import Link, Serving, Stopping
 from riskd.server.processes.reloading import load, reload
-from riskd.server.processes.report import Report, Serving, Stopping
-from riskd.server.watch import Watched, watching
 from riskd.wiring import open_engine, open_releases, open_subjects
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ FILES: Final = 256
 """Open files that connections leave to the rest of a worker: its store, log, geo databases, and reloads."""
 
 
-def work(settings: Settings, index: int, port: int, memory: MeterMemory, report: Report) -> None:
+def work(settings: Settings, index: int, port: int, memory: MeterMemory, link: Link) -> None:
     """Serve until told to stop, then drain. Raises RiskdError when the configuration is refused."""
     meter, tracer = _open_meter(settings, memory, index)
-    releases, geo = load(settings, meter, restarted=report.restarted)
+    releases, geo = load(settings, meter, restarted=link.restarted)
     with counting(meter.failed), open_engine(settings, meter, index, releases, geo) as engine:
         watched: list[Watched] = []
         guard, tls = open_guard(settings, meter, watched), _open_tls(settings, meter, watched)
@@ -62,14 +62,14 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, report:
         # What was loaded lives as long as the process, so the garbage collector need not visit it again.
         gc.collect()
         gc.freeze()
-        report.send(Serving(_facts(settings, engine, service)))
+        link.send(Serving(_facts(settings, engine, service)))
         with watching(watched, guard.log_refused if guard else _nothing):
-            for _ in report.reloads():
+            for _ in link.reloads():
                 reload(settings, engine, releases, meter, leads=not index)
                 for each in watched:
                     with surviving("watch"):
                         each.reload()
-        report.send(Stopping())
+        link.send(Stopping())
         _drain(settings, service)
         for stopped in [server.stop(settings.server.grace_s) for server in on_sockets]:
             stopped.wait()

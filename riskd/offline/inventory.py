@@ -115,9 +115,8 @@ class Content(Struct, frozen=True, order=True):
     name: str
 
 
-class Observed(Struct, frozen=True, kw_only=True):
-    """What was observed of one record of an entity. `seconds`: the shortest and the longest lifetime that it was
-    given."""
+class Kept(Struct, frozen=True, kw_only=True):
+    """What is kept in one record of an entity. `seconds`: the shortest and the longest lifetime that it was given."""
 
     entity: str
     kind: str
@@ -250,14 +249,14 @@ class _Watch:
         return {**dict(zip(NAMES, line.vector, strict=True)), **counts}
 
 
-def observe(release: Release) -> list[Observed]:
+def inventory(release: Release) -> list[Kept]:
     """Every record that an engine stores, in the order in which each was first written. The release gets a counter."""
     policy = replace(release.policies[_LOGIN.domain], counters=tuple(_LOGIN.attributes))
     release = replace(release, policies={**release.policies, _LOGIN.domain: policy})
     events = _changes(release)
     readers = _readers(release, [(owner, content) for owner, contents in events.items() for content in contents[1]])
     return [
-        Observed(
+        Kept(
             entity=owner[0],
             kind=owner[1],
             seconds=(min(lives), max(lives)),

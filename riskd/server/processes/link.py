@@ -38,7 +38,7 @@ DECODER: Final = msgspec.json.Decoder(Serving | Stopping | Refused)
 """Reads a message, one line without its end."""
 
 
-class Report:
+class Link:
     """A child's link to the supervisor: sends messages, and receives signals."""
 
     def __init__(self, descriptor: int, beat: Callable[[], None], *, restarted: bool = False) -> None:

@@ -27,7 +27,7 @@ from riskd.core.errors import InvalidAttempt, Problem
 from riskd.server import grpc_server
 from riskd.server.faults import DeadlinePassed
 from riskd.server.grpc_server import Options
-from riskd.server.servicer import BATCH, RiskServicer
+from riskd.server.risk_servicer import BATCH, RiskServicer
 from tests.server.world import ASSESSMENT, FakeEngine, Left, Running, served
 
 Detail = TypeVar("Detail", bound=Message)
