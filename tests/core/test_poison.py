@@ -295,4 +295,6 @@ def test_the_page_has_its_rows() -> None:
 
 def test_the_page_says_how_far_apart_lessons_are() -> None:
     """The hours between two lessons of strange devices in docs/learning.md are those of `SPACING`."""
-    assert set(re.findall(r"(\d+) hours", PAGE.read_text("utf-8").partition("## The bound")[0])) == {f"{SPACING // HOUR}"}
+    rules = PAGE.read_text("utf-8").partition("## The bound")[0]
+
+    assert set(re.findall(r"(\d+) hours", rules)) == {str(SPACING // HOUR)}
