@@ -295,4 +295,5 @@ def test_the_page_has_its_rows() -> None:
 
 def test_the_page_says_how_far_apart_lessons_are() -> None:
     """The hours between two lessons of strange devices in docs/learning.md are those of `SPACING`."""
-    assert set(re.findall(r"(\d+) hours", PAGE.read_text("utf-8").partition("## The bound")[0])) == {f"{SPACING // HOUR}"}
+    described = PAGE.read_text("utf-8").partition("## The bound")[0]
+    assert set(re.findall(r"(\d+) hours", described)) == {f"{SPACING // HOUR}"}
