@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from riskd.core.attempt import DOMAINS
 from riskd.metrics.memory import MeterMemory, Note
 from riskd.metrics.metric import RULES
-from riskd.metrics.rule_slots import Noted, CountedRule, RuleSlots, total_hits
+from riskd.metrics.rule_slots import CountedRule, Noted, RuleSlots, total_hits
 
 WORKERS = 2
 RULE: CountedRule = ("customer", "tor", False)
