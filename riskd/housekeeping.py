@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from riskd.adapters.caching import CachingStore
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.rekeying import Mark, restore_mark
 from riskd.config import Settings, obtain_peppers
@@ -59,7 +60,7 @@ def housekeeping(
 ) -> Iterator[None]:
     """Run maintenance threads until the context exits.
 
-    `base` is the store without the wrappers of `stores.with_peppers`; `known` are the peppers that the engine uses now.
+    `base` is the store without its wrappers; `known` are the peppers that the engine uses now.
     """
     keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
     with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
@@ -123,7 +124,8 @@ class _Keeper:
         mark = restore_mark(self._base, self._known.mark, len(self._known.peppers) - 1)
         found = PepperState(mark, peppers)
         if self._known != found:
-            self._engine.rekey(*with_peppers(self._base, peppers, mark, self._meter))
+            store, pseudonyms = with_peppers(self._base, peppers, mark)
+            self._engine.rekey(CachingStore(store, self._meter), pseudonyms)
             self._known = found
             _LOG.info("pepper", extra={"fields": {"layers": len(peppers) - 1, "moved": mark.layers}})
 

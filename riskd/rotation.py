@@ -11,7 +11,6 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.lmdb_store import DATA, beside, due_until, note
-from riskd.adapters.null import NullMeter
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
@@ -77,12 +76,12 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
             layers, before = len(peppers) - 1, count
             return move_all(store, Layer(peppers[-1]), layers % 2, Event(), lambda more: progress(before + more))
 
-        with_peppers(store, peppers, mark, NullMeter())
+        with_peppers(store, peppers, mark)
         if len(peppers) - 1 == mark.layers:  # (1)
             count += moved() if mark.layers else 0
             _add(settings, len(peppers))
             peppers = obtain_peppers(settings)
-            with_peppers(store, peppers, mark, NullMeter())
+            with_peppers(store, peppers, mark)
         pause(settings.store.sweep_s + HEAR_SECONDS)  # (2)
         count += moved()  # (3)
         write_mark(store, Mark(len(peppers) - 1, checks(peppers)))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
@@ -64,9 +63,7 @@ def _redis_store(settings: Settings) -> RedisStore:
     return RedisStore(addresses, access, chosen.connections)
 
 
-def with_peppers(
-    base: HistoryStore, peppers: Sequence[bytes], mark: Mark, meter: Meter
-) -> tuple[HistoryStore, Pseudonyms]:
+def with_peppers(base: HistoryStore, peppers: Sequence[bytes], mark: Mark) -> tuple[HistoryStore, Pseudonyms]:
     """Returns the store to read through, and the pseudonyms that key its records, for these peppers.
 
     `mark` is the store's own note on its peppers. If it lacks the last pepper, a rotation is under way: the returned
@@ -85,9 +82,9 @@ def with_peppers(
             remedy = f"if the store lost its data, empty it and keep all lines; else {remedy}"
         raise InvalidSettings([Problem("secrets.pepper_file", "more than one new pepper at a time", remedy)])
     if len(layers) == mark.layers:
-        return CachingStore(base, meter), Pseudonyms(peppers[0], layers)
+        return base, Pseudonyms(peppers[0], layers)
     origins = Origins()
-    return CachingStore(RekeyingStore(base, origins, Layer(layers[-1])), meter), Pseudonyms(peppers[0], layers, origins)
+    return RekeyingStore(base, origins, Layer(layers[-1])), Pseudonyms(peppers[0], layers, origins)
 
 
 def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:

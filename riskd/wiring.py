@@ -15,6 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from riskd.adapters.asn_table import read_asn_table
+from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
@@ -175,9 +176,9 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         base = open_store(settings, meter)
         failed.callback(base.close)
         mark = first_mark(base, peppers)
-        store, pseudonyms = with_peppers(base, peppers, mark, meter)
+        store, pseudonyms = with_peppers(base, peppers, mark)
         parts = Parts(
-            store=store,
+            store=CachingStore(store, meter),
             geo=geo,
             agents=AgentParser(),
             log=FileDecisionLog(Path(settings.log.dir), worker, meter, _bounds(settings.log)),
@@ -258,7 +259,7 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
     lineup, geo = _load(settings, open_releases(settings))
     base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers), NullMeter())
+    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers))
     parts = Parts(
         store=store,
         geo=geo,

@@ -141,7 +141,7 @@ def test_a_store_that_is_emptied_under_a_service_keeps_its_note_on_the_peppers(
     written(store, *PEPPERS[1:])
     assert kept(tmp_path, store, mark, PEPPERS) == []
     assert read_mark(store) == mark == first_mark(store, PEPPERS)
-    with_peppers(store, PEPPERS, mark, NullMeter())
+    with_peppers(store, PEPPERS, mark)
     assert caplog.records == []
 
 
@@ -202,4 +202,4 @@ def test_a_start_that_is_refused_does_not_cost_the_peppers() -> None:
     store = MemoryStore()
     written(store, *PEPPERS[1:])
     with pytest.raises(InvalidSettings, match="if the store lost its data, empty it and keep all lines; else leave 2"):
-        with_peppers(store, PEPPERS, first_mark(store, PEPPERS), NullMeter())
+        with_peppers(store, PEPPERS, first_mark(store, PEPPERS))

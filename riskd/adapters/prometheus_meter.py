@@ -21,7 +21,7 @@ from riskd.core.requirement import RESTRICTED
 from riskd.metrics.labels import METHODS, OTHER, met
 from riskd.metrics.memory import MeterMemory, Note
 from riskd.metrics.metric import RULES
-from riskd.metrics.rule_slots import Rule, RuleSlots
+from riskd.metrics.rule_slots import CountedRule, RuleSlots
 from riskd.metrics.table import METRICS
 
 COMBINATIONS: Final = 4096
@@ -310,7 +310,7 @@ class PrometheusMeter:
         self._roles[role] = [(release, *pair, role) for pair in models.items()]
         self._tell(releases=tuple(row for rows in self._roles.values() for row in rows))
 
-    def ruled_by(self, rules: Sequence[Rule]) -> None:
+    def ruled_by(self, rules: Sequence[CountedRule]) -> None:
         """These are the rules of the releases that decide: domain, name, whether in shadow."""
         self._tell(rules=self._rules.assign(rules))
 

@@ -8,9 +8,9 @@ from typing import Final
 from riskd.metrics.labels import OTHER
 from riskd.metrics.metric import RULES
 
-Rule = tuple[str, str, bool]
+CountedRule = tuple[str, str, bool]
 """Domain, name, and whether it is in shadow."""
-Noted = tuple[Rule, bool]
+Noted = tuple[CountedRule, bool]
 """The rule that has a slot, and whether a release that decides has this rule."""
 _OTHERS: Final = (OTHER, OTHER, OTHER)
 
@@ -23,15 +23,15 @@ class RuleSlots:
         """`noted`: the note of the worker that had these slots before; its counts continue."""
         self._slots = slots
         self._rules = [rule for rule, _ in noted]
-        self._numbers: dict[Rule, int] = {}
+        self._numbers: dict[CountedRule, int] = {}
         for number in range(len(noted) + 1, len(slots)):
             slots[number] = 0.0
 
-    def number(self, rule: Rule) -> int:
+    def number(self, rule: CountedRule) -> int:
         """The number of a rule's slot."""
         return self._numbers.get(rule, 0)
 
-    def assign(self, rules: Sequence[Rule]) -> tuple[Noted, ...]:
+    def assign(self, rules: Sequence[CountedRule]) -> tuple[Noted, ...]:
         """Give a slot to each of these rules, those of the releases that decide. Returns what is to be noted."""
         used = dict.fromkeys(rules)
         taken = {rule: number for number, rule in enumerate(self._rules, 1)}

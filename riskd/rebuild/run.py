@@ -22,7 +22,6 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log import DATASET, FileLogArchive, readable
 from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
-from riskd.adapters.null import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms
@@ -162,7 +161,7 @@ class _Rebuild:
 
     def _pseudonyms(self, peppers: list[bytes]) -> Pseudonyms:
         mark = first_mark(self._store, peppers)
-        with_peppers(self._store, peppers, mark, NullMeter())
+        with_peppers(self._store, peppers, mark)
         if len(peppers) - 1 != mark.layers:
             what = "the pepper is being rotated, or was rotated before this store was made"
             remedy = "run `riskd pepper rotate`, or wait for it to end"

@@ -87,6 +87,26 @@ def test_an_import_without_a_usable_record_is_reported(
     assert "nothing was used: is this an export of Okta" in capsys.readouterr().out
 
 
+def test_a_store_that_fails_an_import_is_told_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command says why, and logs nothing: on a terminal, an event is a word without its reason."""
+    for name, value in {
+        "STATE__DIR": str(tmp_path),
+        "STORE__KIND": "redis",
+        "STORE__URL": "redis://127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(f"RISKD_{name}", value)
+    monkeypatch.setenv("RISKD_PEPPER", "00" * 32)
+    export = Path(__file__).parents[1] / "data" / "imports" / "okta.json"
+    assert main(["import", "okta", str(export), "--domain", "customer"]) == 3
+    assert capsys.readouterr().err.startswith("riskd: redis 127.0.0.1:1: ")
+    assert not caplog.messages
+
+
 def test_another_user_is_told_who_may(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from riskd.core.attempt import DOMAINS
 from riskd.metrics.memory import MeterMemory, Note
 from riskd.metrics.metric import RULES
-from riskd.metrics.rule_slots import Noted, Rule, RuleSlots, total_hits
+from riskd.metrics.rule_slots import CountedRule, Noted, RuleSlots, total_hits
 
 WORKERS = 2
-RULE: Rule = ("customer", "tor", False)
+RULE: CountedRule = ("customer", "tor", False)
 _RULES = [("customer", name, shadow) for name in "abc" for shadow in (False, True)]
 _STEPS = st.one_of(
     st.tuples(st.just("hit"), st.sampled_from(_RULES)),
@@ -35,10 +35,10 @@ class Worker:
         self.rules = RuleSlots(self.slots, self.noted)
         self.install([rule for rule, used in self.noted if used])
 
-    def install(self, rules: list[Rule]) -> None:
+    def install(self, rules: list[CountedRule]) -> None:
         self.noted = self.rules.assign(rules)
 
-    def hit(self, rule: Rule) -> None:
+    def hit(self, rule: CountedRule) -> None:
         self.slots[self.rules.number(rule)] += 1.0
 
 
@@ -52,7 +52,7 @@ def shown(*workers: Worker) -> dict[tuple[str, ...], float]:
 def test_totals_are_all_hits_of_the_rules_in_use(steps: list[tuple[int, tuple[str, Any]]]) -> None:
     """Whatever releases workers install, and whenever they die, each rule that a release has is shown with all hits
     that any worker counted for it, so no total falls; a rule that no release has is not shown."""
-    workers, hits = [Worker() for _ in range(WORKERS)], Counter[Rule]()
+    workers, hits = [Worker() for _ in range(WORKERS)], Counter[CountedRule]()
     for which, (what, about) in steps:
         worker = workers[which]
         if what == "install":

@@ -396,9 +396,10 @@ def test_a_stream_yields_to_sign_ins(running: Running, sender: Sender) -> None:
     running.engine.answer = judge
     slow = running.stub.Assess.future(login("slow", "slow"), timeout=10)
     assert begun.wait(5)
+    since = time.monotonic()
     sender.say(*[login(str(number)) for number in range(40)])
     time.sleep(0.2)
-    assert len(running.engine.attempts) <= 1 + 0.2 / 0.02
+    assert len(running.engine.attempts) <= 1 + (time.monotonic() - since) / 0.02
     held.set()
     assert slow.result(5).assessment_id
     assert len(sender.hear(40)) == 40
