@@ -1,9 +1,10 @@
 """The offline tools from end to end, by the size of the log: `python -m benchmarks.workshop [ASSESSMENTS ...]`.
 
-For each size (by default 100,000, 300,000 and a million assessments, most with an outcome) a log is converted to a
-dataset, read into rows, and replayed with a process for each processor; then a model is trained and evaluated. Each
-step runs in a process of its own. Prints its time, its peak memory, and its CPU time relative to linear growth. The log
-comes from a real engine that assessed 10,000 attempts; these are copied with other subjects, devices and addresses.
+For each size (by default 100,000, 300,000 and a million assessments, most with an outcome) a log is searched, exported
+and judged, converted to a dataset and queried, and replayed with a process for each processor; then a model is trained
+and evaluated. Each step runs in a process of its own. Prints its time, its peak memory, and its CPU time relative to
+linear growth. The log comes from a real engine that assessed 10,000 attempts; these are copied with other subjects,
+devices and addresses.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from benchmarks import program
@@ -31,11 +33,11 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.cli.main import main as command
-from riskd.config import Settings, load
+from riskd.config import Settings, data_directory, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
@@ -53,6 +55,9 @@ SPAN: Final = 30 * 86_400.0
 BEGUN: Final = 1_790_000_000.0
 LOOK_SECONDS: Final = 0.05
 PROCESSES: Final = len(os.sched_getaffinity(0))
+ASSESSED: Final = b'{"type":"assessment"'
+DRIFTED: Final = 1
+"""The exit code of `riskd drift` if something has drifted."""
 _PSEUDONYM: Final = re.compile(rb'"(?:id|assessment_id|subject)":"([0-9a-f]{16})'
                                rb'|"(?:address|network|device|fingerprint)":"([A-Za-z0-9+/]{8})"')  # fmt: skip
 
@@ -83,11 +88,50 @@ def main(arguments: list[str]) -> None:
                 base, took = first.setdefault(name, (size, step.cpu))
                 ratio = step.cpu / (took * size / base)
                 print(
-                    f"  {name:<8} {step.seconds:7.1f} s  {size / step.seconds:9,.0f} a second  {step.memory:7,.0f} MiB"
+                    f"  {name:<9} {step.seconds:7.1f} s  {size / step.seconds:9,.0f} a second  {step.memory:7,.0f} MiB"
                     f"  {step.cpu / size * 1e6:5.0f} us of processors each, {ratio:.2f} of linear",
                     flush=True,
                 )
-            print(f"  {'together':<8} {total:7.1f} s", flush=True)
+            print(f"  {'together':<9} {total:7.1f} s", flush=True)
+
+
+def show(place: Path) -> None:
+    """Find everything about the last assessment."""
+    with max((place / "log").iterdir()).open("rb") as lines:
+        *_, last = (line for line in lines if line.startswith(ASSESSED))
+    riskd("log", "show", msgspec.json.decode(last)["id"], "--log", str(place / "log"))
+
+
+def export(place: Path) -> None:
+    """Export the log for a SIEM."""
+    riskd("log", "export", str(place / "log"), "--to", str(place / "events"))
+    (place / "events").unlink()
+
+
+def backtest(place: Path) -> None:
+    """Decide the log again with a policy."""
+    riskd("policy", "backtest", str(data_directory("policies") / "customer.yaml"), "--log", str(place / "log"))
+
+
+def signals(place: Path) -> None:
+    """Decide the log again without each of its signals."""
+    riskd("policy", "signals", "--domain", "customer", "--log", str(place / "log"))
+
+
+def drift(place: Path) -> None:
+    """Compare the log's later half with its earlier one."""
+    riskd("drift", "--domain", "customer", "--log", str(place / "log"))
+
+
+def explain(place: Path) -> None:
+    """Say which features move the scores of the log."""
+    riskd("model", "explain", "customer", "--log", str(place / "log"))
+
+
+def query(place: Path) -> None:
+    """Group all labelled assessments of the dataset."""
+    sql = "SELECT label, tier, count(*), avg(new_device), median(score) FROM labelled GROUP BY ALL"
+    riskd("log", "query", sql, "--from", str(place / "dataset"))
 
 
 def compact(place: Path) -> None:
@@ -104,8 +148,8 @@ def read(place: Path) -> None:
 def rerun(place: Path) -> None:
     """Replay the log into another log, with a process for each processor."""
     settings = load(environ={}, flags={"log.dir": str(place / "log"), "state.dir": str(place / "state")})
-    shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
-    counts = run(Plan(reader=SegmentReader(settings), settings=settings, out=place / "out"), shares, lambda _: None)
+    buckets = [Bucket(index, PROCESSES) for index in range(PROCESSES)]
+    counts = run(Plan(reader=SegmentReader(settings), settings=settings, out=place / "out"), buckets, lambda _: None)
     assert counts["assessed"]
 
 
@@ -122,7 +166,7 @@ def evaluate(place: Path) -> None:
 def riskd(*arguments: str) -> None:
     """Run a riskd command as an analyst would."""
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        assert command([*arguments, "--json"]) == 0, output.getvalue()
+        assert command([*arguments, "--json"]) in (0, DRIFTED), output.getvalue()
 
 
 def model(place: Path) -> Path:
@@ -130,7 +174,14 @@ def model(place: Path) -> Path:
 
 
 STEPS: Final[dict[str, Callable[[Path], None]]] = {
+    "show": show,
+    "export": export,
+    "backtest": backtest,
+    "signals": signals,
+    "drift": drift,
+    "explain": explain,
     "compact": compact,
+    "query": query,
     "read": read,
     "replay": rerun,
     "train": train,
@@ -232,7 +283,7 @@ def write(directory: Path, real: list[bytes], size: int) -> int:
 def _by_attempt(real: list[bytes]) -> Iterator[list[bytes]]:
     together: list[bytes] = []
     for line in real:
-        if line.startswith(b'{"type":"assessment"') and together:
+        if line.startswith(ASSESSED) and together:
             yield together
             together = []
         together.append(line)

@@ -19,6 +19,7 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore, NullMeter
 from riskd.adapters.rekeying import RekeyingStore
 from riskd.core import learn
+from riskd.core.assessment import Assessment
 from riskd.core.errors import InvalidSubject, Problem, Unavailable, UnknownAssessment
 from riskd.core.history import DAY, HOUR, WEEK
 from riskd.core.learn import UNITS
@@ -373,3 +374,21 @@ def test_a_receipt_is_exported_with_names(office: Office) -> None:
     assert set(told) == set(learn.Receipt.__struct_fields__)
     assert told["tier"] in ("BASELINE", "STEP_UP", "PHISHING_RESISTANT", "DENY")
     assert replace(attempt({}), subject="anne").subject not in json.dumps(told)
+
+
+def test_what_an_outcome_in_flight_teaches_is_erased_too(tmp_path: Path) -> None:
+    """An outcome that is recorded while its subject's records are being erased leaves none of them behind."""
+
+    class Busy(MemoryStore):
+        def held(self, place: bytes, now: float, limit: int) -> list[bytes]:
+            found, then = super().held(place, now, limit), arriving[:]
+            arriving.clear()
+            for answer in then:
+                office.tell(answer, "confirmed_legitimate")
+            return found
+
+    arriving: list[Assessment] = []
+    office = Office(tmp_path, Busy())
+    arriving.append(office.engine.assess(attempt({"subject": "anne"}), 10.0))
+    office.erase("anne")
+    assert office.of("anne") == {}

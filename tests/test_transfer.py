@@ -12,7 +12,7 @@ from riskd.adapters.memory import MemoryStore
 from riskd.adapters.rekeying import move
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
-from riskd.core.recall import ACTIVITY, PROFILE, SHARE
+from riskd.core.recall import ACTIVITY, ASIDE, PROFILE, SHARE
 from riskd.core.rekey import moved_key
 from riskd.core.stored import Change
 from riskd.ports import PATIENCE
@@ -98,6 +98,34 @@ def test_a_slow_mover_brings_nothing_erased_back(begun: int) -> None:
         fast, slow = Process(store, erase), Process(store, lambda mine: move(mine, OLD, LAYER))
         run([fast, slow], [0] * begun + [1] * stops)
         assert store.walk(b"", 9)[0] == []
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_one_move_takes_all_that_is_there(after: int) -> None:
+    """Wherever an earlier move has died, and although a worker counted under the old key since, one move leaves
+    nothing behind."""
+    store = Cluster()
+    teach(store, OLD)
+    run([Process(store, lambda mine: move(mine, OLD, LAYER), after)], [])
+    teach(store, OLD)
+    move(store, OLD, LAYER)
+    assert units(store, NEW) == 2
+    assert store.load((OLD, OLD + ASIDE)) == [None, None]
+
+
+@pytest.mark.parametrize("begun", range(10))
+def test_a_move_whose_target_changes_meanwhile_tries_again(begun: int) -> None:
+    """A move has not ended before everything is under the new key, whenever a worker counts there."""
+
+    def count(mine: MemoryStore) -> None:
+        mine.load(())
+        teach(mine, NEW)
+
+    store = Cluster()
+    teach(store, OLD)
+    run([Process(store, lambda mine: move(mine, OLD, LAYER)), Process(store, count)], [0] * begun + [1] * 2)
+    assert units(store, NEW) == 2
+    assert store.load((OLD, OLD + ASIDE)) == [None, None]
 
 
 @given(orders, deaths)

@@ -1,0 +1,1 @@
+"""What lies outside, one module or package for each: stores, files, databases, parsers. None knows another."""

@@ -15,18 +15,13 @@ from riskd.cli.arguments import moment, whole_number
 from riskd.cli.terminal import console, print_table, progress, save
 from riskd.cli.version import version
 from riskd.config import data_directory, release_folders
-from riskd.core.errors import InvalidModel, InvalidSettings, Problem
+from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.features import DEFINITIONS
 from riskd.progress import Begin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from riskd.adapters.model_registry import Registry
-    from riskd.core.forest import Forest
     from riskd.offline.evaluation.document import Evaluation
-    from riskd.offline.models.evaluate import Contender, Question
-    from riskd.offline.training.recipe import Training
+    from riskd.offline.models.evaluate import Question
 
 MISSED = 1
 _from_0 = partial(whole_number, least=0)
@@ -161,40 +156,10 @@ def _keep(bundle: Path, raw: bytes) -> None:
     seal(bundle, DEFINITIONS, beside={EVALUATION: raw + b"\n"})
 
 
-def _base(bundle: Path, registry: Registry, domain: str, version: str) -> Path:
-    """The bundle that the model was boosted on: beside it, or among riskd's own."""
-    beside = bundle.parent / version
-    return beside if beside.is_dir() else registry.path(domain, version)
-
-
-def _trainings(bundle: Path, registry: Registry, domain: str) -> list[Training | None]:
-    """How a bundle was trained, and what it was boosted on; None where that is not known. Raises InvalidModel."""
-    from riskd.adapters.model_file import read_manifest
-    from riskd.offline.training.seen import training_of
-
-    training = training_of(bundle)
-    if training is None:
-        return [None] if read_manifest(bundle).kind == "trained" else []
-    if not training.base:
-        return [training]
-    try:
-        base = _base(bundle, registry, domain, training.base)
-    except InvalidModel:
-        return [training, None]
-    return [training, *_trainings(base, registry, domain)]
-
-
-def _contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
-    from riskd.offline.models.evaluate import Contender
-
-    samples = tuple([training.sample if training else "" for training in trainings])
-    return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
-
-
 def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Question:
     from riskd.adapters.model_file import load_model
     from riskd.adapters.model_registry import Registry
-    from riskd.offline.models.evaluate import Question
+    from riskd.offline.models.evaluate import Question, base_of, contender, trainings_of
     from riskd.offline.rows import joined
     from riskd.offline.training.recipe import Recipe
     from riskd.offline.training.split import ages_of
@@ -203,10 +168,10 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     shipped, served = Registry(data_directory("models")), Registry(release_folders(settings.given(args).settings)[1])
     champion = Path(args.champion) if args.champion else served.champion(args.domain)
     forests = [load_model(path, DEFINITIONS, domain=args.domain) for path in (args.bundle, champion)]
-    trainings = _trainings(args.bundle, shipped, args.domain)
+    trainings = trainings_of(args.bundle, shipped, args.domain)
     training = trainings[0] if trainings else None
     recipe = training.recipe if training else Recipe()
-    base = _base(args.bundle, shipped, args.domain, training.base) if training and training.base else None
+    base = base_of(args.bundle, training.base, shipped, args.domain) if training and training.base else None
     parts, _, labels = rows.read(logs, args.truth, args.labels, args.domain, begin)
     seen = parts
     if args.trained_on:
@@ -222,8 +187,8 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
         rows=judged if early.all() else judged.where(early),
         ages=ages[early],
         labels=labels,
-        candidate=_contender(args.bundle, forests[0], trainings),
-        champion=_contender(champion, forests[1], _trainings(champion, shipped, args.domain)),
+        candidate=contender(args.bundle, forests[0], trainings),
+        champion=contender(champion, forests[1], trainings_of(champion, shipped, args.domain)),
         material=material,
         recipe=recipe if training and not args.no_left_out else None,
         learned=frozenset(name for below in trainings[1:] if below for name in below.attacks),

@@ -15,7 +15,7 @@ from riskd.cli.terminal import print_json, progress, report_unreadable
 from riskd.config import Settings
 
 if TYPE_CHECKING:
-    from riskd.offline.buckets import Share
+    from riskd.offline.buckets import Bucket
     from riskd.rebuild.order import LogReader
 
 INCOMPLETE = 1
@@ -69,24 +69,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     replay.set_defaults(handler=_run)
 
 
-def _bucket(text: str) -> Share:
-    from riskd.offline.buckets import MOST, Share
+def _bucket(text: str) -> Bucket:
+    from riskd.offline.buckets import MOST, Bucket
 
     index, _, count = text.partition("/")
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count) <= MOST):
         raise argparse.ArgumentTypeError(f"{text!r} is not a bucket such as 1/4")
-    return Share(int(index) - 1, int(count))
+    return Bucket(int(index) - 1, int(count))
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.offline.buckets import MOST, Share
+    from riskd.offline.buckets import MOST, Bucket
     from riskd.offline.replay.run import Plan, run
     from riskd.wiring import open_releases
 
     short = {"log.dir": args.log, "release.policies": args.policies, "release.models": args.models}
     settings = given(args, short).settings
     many = min(args.processes or len(os.sched_getaffinity(0)), MOST)
-    shares = [args.bucket] if args.bucket else [Share(index, many) for index in range(many)]
+    buckets = [args.bucket] if args.bucket else [Bucket(index, many) for index in range(many)]
     release = named(open_releases(settings), args.release) if args.release else ""
     plan = Plan(
         reader=reader_of(args.log or settings.log.dir, settings),
@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
         named=bool(args.policies or args.models),
     )
     with progress() as begin:
-        counts = run(plan, shares, begin("lines", plan.reader.size() * len(shares)))
+        counts = run(plan, buckets, begin("lines", plan.reader.size() * len(buckets)))
     if args.json:
         reported = {kind: counts[kind] for kind in COUNTED}
         print_json({"out": str(args.out), "counts": reported, "first_unreadable": counts.first})

@@ -240,10 +240,10 @@ def new_receipt(
     )
 
 
-def on_probation(features: Sequence[float | None]) -> bool:
+def on_probation(features: Sequence[float]) -> bool:
     """Whether the device of an attempt with this vector is not yet the account's own: a new one, or left out. False if
     unknown."""
-    return len(features) == len(NAMES) and features[_NEW_DEVICE] == 1.0
+    return features[_NEW_DEVICE] == 1.0
 
 
 def with_lateness(receipt: Receipt, now: float) -> Receipt:

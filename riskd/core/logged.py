@@ -97,6 +97,7 @@ def assessment_record(
         attributes=attempt.attributes,
         lists=decision.lists,
         withheld=decision.withheld.name if decision.withheld else "",
+        probation=decision.receipt.probation,
         signals=_signals(attempt, context) if signals else None,
         written=now if now != context.now else None,
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 MARKS: Final = 4
 """Most marks kept of each kind."""
-Mark = tuple[int | float, ...]
+Mark = Annotated[tuple[int | float, ...], Meta(min_length=1)]
 """A moment: its time in whole epoch seconds, then numbers whose meaning depends on the kind."""
-Marks = dict[str, list[Mark]]
+Marks = dict[str, Annotated[list[Mark], Meta(min_length=1)]]
 """Marks by kind, the newest first."""
 PlaceMark = tuple[int, int, int, int]
 """Time, latitude and longitude in thousandths of a degree, and uncertainty in tenths of a kilometre. Stored integers
 take three to five bytes, floats nine."""
+PLACED: Final = 4
+"""How many numbers a `PlaceMark` has."""
 
 
 def add(marks: Marks, kind: str, mark: Mark) -> None:

@@ -149,6 +149,8 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     """The policy's lists that the attempt was on."""
     withheld: Withheld = ""
     """The tier that would have been required if the journey had not been learning."""
+    probation: bool = False
+    """Whether the device was not yet the account's own: proofs without a key on such devices are spaced."""
     signals: Signals | None = None
     """None if they are not logged (setting `log.signals`), and in lines of riskd 0.1.0 from before they were."""
     written: Moment | None = None

@@ -11,7 +11,7 @@ from math import ceil
 from struct import Struct as Layout
 from typing import Final
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 
 from riskd.core.history import EMPTY, Delta, History, decode, encode, fold
 
@@ -111,7 +111,7 @@ def changes(
 ) -> dict[bytes, bytes | None] | None:
     """The effect of a write: the new record of each key, or None to delete it.
 
-    Returns None if a swap's document is not as expected; then nothing may be changed.
+    Returns None if a swap's document is not as expected; then nothing may be changed. Raises msgspec.DecodeError.
     """
     changed: dict[bytes, bytes | None] = {}
     for swap in swaps:
@@ -121,6 +121,9 @@ def changes(
     together: dict[bytes, list[Delta]] = {}
     for delta in deltas:
         together.setdefault(delta.key, []).append(delta)
-    for key, several in together.items():
-        changed[key] = folded(get(key), several, now)
+    try:
+        for key, several in together.items():
+            changed[key] = folded(get(key), several, now)
+    except (IndexError, OverflowError) as error:  # `[]` without a tally of `sign_in`, or numbers beyond 64 bits
+        raise DecodeError(f"no history: {error}") from error
     return changed

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 Values = dict[str, list[int]]
 """The tallies of a table, by value: `[first period, n, n, ...]`. `[]` stands for the tally of `sign_in`, which a value
 has if it came with every sign-in."""
+_Whole = dict[str, Annotated[list[int], Meta(min_length=2)]]
+"""The tallies of a table in which none is `[]`."""
 UNCOUNTED: Final[Values] = {}
 """An empty table."""
 SEEN: Final = (
@@ -50,7 +52,7 @@ LETTERS: Final = {
 class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=LETTERS):
     """The tallies of each table; None for an empty one. Only `history.fold` may change them."""
 
-    sign_in: Values | None = None
+    sign_in: _Whole | None = None
     address: Values | None = None
     network: Values | None = None
     asn: Values | None = None
@@ -65,14 +67,14 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     timezone: Values | None = None
     screen: Values | None = None
     issuer: Values | None = None
-    hour: Values | None = None
-    weekday: Values | None = None
-    typing: Values | None = None
-    attempt: Values | None = None
-    attempt_day: Values | None = None
-    failure: Values | None = None
-    failure_day: Values | None = None
-    journey_day: Values | None = None
+    hour: _Whole | None = None
+    weekday: _Whole | None = None
+    typing: _Whole | None = None
+    attempt: _Whole | None = None
+    attempt_day: _Whole | None = None
+    failure: _Whole | None = None
+    failure_day: _Whole | None = None
+    journey_day: _Whole | None = None
 
     def of(self, table: str) -> Values:
         """The tallies of a table by value, with those stored as `[]` filled in."""

@@ -10,7 +10,7 @@ MOST: Final = 256
 """The largest number of buckets."""
 
 
-class Share(Struct, frozen=True):
+class Bucket(Struct, frozen=True):
     """Bucket number `index` (from 0) of `count` buckets."""
 
     index: int = 0
@@ -18,10 +18,10 @@ class Share(Struct, frozen=True):
 
     def has(self, name: str) -> bool:
         """Whether a pseudonym, or the id of an assessment of that subject, falls into this bucket."""
-        return self.count == 1 or bucket(name, self.count) == self.index
+        return self.count == 1 or bucket_of(name, self.count) == self.index
 
 
-def bucket(name: str, count: int) -> int:
+def bucket_of(name: str, count: int) -> int:
     """The number of the bucket, out of `count`, of a pseudonym in hexadecimal or of an assessment id, which begins with
     the first digits of its subject's pseudonym."""
     return int(name[:4], 16) % count

@@ -54,8 +54,7 @@ class Past:
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
-        probation = learn.on_probation(line.vector)
-        receipt = learn.new_receipt(attempt, context, keys, met, accepted, probation=probation)
+        receipt = learn.new_receipt(attempt, context, keys, met, accepted, probation=line.probation)
         return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, pseudonym)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:

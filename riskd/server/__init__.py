@@ -1,0 +1,1 @@
+"""The gRPC service: its messages, methods, callers, queues and processes."""

@@ -159,6 +159,15 @@ def test_motion_is_the_fastest_journey_from_a_proven_place(
     assert found["distance_known_km"] == pytest.approx(known, rel=0.02, nan_ok=True)
 
 
+@pytest.mark.parametrize("numbers", [(), (60_000, 10_000), (60_000, 10_000, 3000, 1)])
+def test_a_mark_that_is_no_place_is_passed_over(numbers: tuple[int, ...]) -> None:
+    """A mark that lacks a number of a place, or has one more, as in a damaged record, is as good as absent."""
+    world, mark = World(), (int(NOW - HOUR), *numbers)
+    world.apply(Delta(b"alex:subject" + PROFILE, NOW - HOUR, NOW + WEEK, (), (("place", mark),)))
+
+    assert math.isnan(seen(world, sign_in())["speed_kmh"])
+
+
 @pytest.mark.parametrize(("north", "east"), [(10, 0), (0, 20)])
 def test_places_differ_in_either_coordinate(north: float, east: float) -> None:
     """Two places differ even if only their latitude or only their longitude differs."""

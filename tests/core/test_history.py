@@ -304,6 +304,22 @@ def test_scraps_are_refused(scrap: bytes) -> None:
         decode(scrap)
 
 
+@pytest.mark.parametrize(
+    ("tallies", "marks"),
+    [
+        ({"s": {"": []}}, {}),
+        ({"h": {"10": [480_000]}}, {}),
+        ({}, {"visit": []}),
+        ({}, {"visit": [[]]}),
+    ],
+)
+def test_what_only_looks_like_a_history_is_refused(tallies: object, marks: object) -> None:
+    """MessagePack of the right types raises DecodeError if a tally or a mark lacks what every one has, so that a
+    damaged record is a gap for its subject, and not an error in a feature."""
+    with pytest.raises(msgspec.DecodeError):
+        decode(msgspec.msgpack.encode([tallies, marks, {}]))
+
+
 def test_every_table_has_a_letter_of_its_own() -> None:
     """In the stored form, each table has its own letter."""
     assert set(Tallies.__struct_fields__) == set(LETTERS) == set(TABLES)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskd.core.history import DAY, HOUR, Delta, inverse
+from riskd.core.history import DAY, HOUR, TABLES, Delta, inverse
 from riskd.core.stored import changes, document, expired, expiry, pack, payload
 
 START = 20_000.0 * DAY
@@ -51,6 +53,22 @@ def test_a_batch_equals_its_deltas_applied_one_by_one(before: list[Delta], delta
     for delta in deltas:
         singly = after(singly, [delta], now)
     assert at_once == singly
+
+
+@pytest.mark.parametrize(
+    ("tallies", "count"),
+    [
+        ({"c": {f"c{number}": [] for number in range(TABLES["country"].capacity)}}, ("country", "GB", 1)),
+        ({"A": {"": [int(START // 600), 2**64 - 1]}}, ("attempt", "", 1)),
+    ],
+    ids=["no tally that [] stands for", "beyond 64 bits"],
+)
+def test_a_write_to_a_damaged_record_is_refused(tallies: object, count: tuple[str, str, int]) -> None:
+    """A record that can be decoded, but to which a change cannot be applied, raises DecodeError, as one that cannot be
+    decoded does."""
+    record = pack(START + DAY, msgspec.msgpack.encode([tallies, {}, {}]))
+    with pytest.raises(msgspec.DecodeError):
+        changes({b"a": record}.get, [Delta(b"a", START, START + DAY, (count,))], (), START)
 
 
 @given(st.floats(1, 2.0**32 - 1), st.binary(max_size=9))

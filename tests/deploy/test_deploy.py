@@ -323,7 +323,11 @@ def test_the_journal_gets_the_priority_of_each_event(tmp_path: Path) -> None:
         with serving(tmp_path, settings={"JOURNAL_STREAM": journal}):
             lines = log.read_text(encoding="utf-8").splitlines()
         priorities = {json.loads(line[line.index("{") :])["event"]: line.partition("{")[0] for line in lines}
-        expected = {"development_pepper": "<4>", "serving": "<6>"} if stream == "here" else {"serving": ""}
+        expected = (
+            {"development_pepper": "<4>", "store_begun": "<6>", "serving": "<6>"}
+            if stream == "here"
+            else {"serving": ""}
+        )
         assert priorities == expected
 
 

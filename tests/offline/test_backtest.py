@@ -22,6 +22,7 @@ from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 from riskd.core.rules import Rule
 from riskd.offline.labels import GOOD, LABELS
+from riskd.offline.policies import tally as tally_module
 from riskd.offline.policies.backtest import Backtest, Choice, run
 from riskd.offline.policies.page import page
 from riskd.offline.policies.redecide import redecide
@@ -74,6 +75,19 @@ def read(one: record.AssessmentRecord) -> record.AssessmentRecord:
     again = record.decode(record.encode(one))
     assert isinstance(again, record.AssessmentRecord)
     return again
+
+
+def test_a_tenant_is_counted_in_full_or_not_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more tenants than a part of the log distinguishes, those that are shown have all their decisions."""
+    monkeypatch.setattr(tally_module, "TENANTS", 2)
+    total = Tally()
+    for tenants in ("aab", "abcc", "ba"):
+        total += tallied(SHIPPED, [replace(assessment(at), tenant=one) for at, one in enumerate(tenants)])
+    shown = report("log", total, [SHIPPED]).domains[0].segments["tenant"]
+    assert {each.value: each.decisions for each in shown} == {"a": 4, "b": 3, "other": 2}
+    total += tallied(SHIPPED, [replace(assessment(at), tenant=one) for at, one in enumerate("cab")])
+    shown = report("log", total, [SHIPPED]).domains[0].segments["tenant"]
+    assert {each.value: each.decisions for each in shown} == {"a": 5, "other": 7}
 
 
 @settings(max_examples=40)

@@ -475,6 +475,18 @@ def test_damage_costs_only_itself(release: Release, tmp_path: Path) -> None:
     assert [line for line, _ in summary.tally.unreadable.examples] == [21]
 
 
+def test_a_sign_in_without_a_result_is_an_attempt(release: Release, tmp_path: Path) -> None:
+    """The summary counts what was learned from by outcome; without one it was a failure, or no more than an attempt."""
+    file = tmp_path / "export"
+    rows = [
+        {"type": kind, "date": datetime.fromtimestamp(NOW - HOUR, UTC).isoformat(), "user_id": "x", "ip": HOMES[0]}
+        for kind in ("s", "fp", "pwd_leak", "scp")
+    ]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    tally = imported(engine(release, MemoryStore()), str(file), source="auth0").tally
+    assert tally.used == {"session_established": 1, "failed": 1, "attempt": 1, "recovery_completed": 1}
+
+
 def test_the_summary_names_no_person(release: Release, tmp_path: Path) -> None:
     """The summary names no account, address or user agent, so that it can be shared."""
     pasts = [Past(time=NOW - HOUR, who="secret" * 60), Past(time=NOW - HOUR, who="secret", address="secret address")]

@@ -131,6 +131,36 @@ def test_damage_is_reported_with_its_line(file: Path, damage: str) -> None:
     assert fault in bad.fault
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_a_line_of_any_length_costs_only_itself(file: Path, monkeypatch: pytest.MonkeyPatch, *, log: bool) -> None:
+    """What follows a line that is too long is read with its own number, wherever chunks end, and little of that line
+    is kept."""
+    monkeypatch.setattr(records, "_CHUNK", 7)
+    monkeypatch.setattr(records, "LONGEST", 20)
+    first, last = ("one", "three") if log else ('{"n":1}', '{"n":3}')
+    for length in range(21, 64):
+        for end in ("", f"{last}\n"):
+            found = read(file, f"{first}\n{'x' * length}\n{end}", lines=log)
+            assert [record.text for record in found if record.row] == [first, last][: 1 + bool(end)]
+            assert [record.line for record in found] == [1, 2, 3][: 2 + bool(end)]
+            assert "more than 20 characters" in found[1].fault
+            assert 20 < len(found[1].text.strip()) <= 20 + 7
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_progress_is_told_in_bytes_of_the_file(file: Path, *, compressed: bool) -> None:
+    """The position ends at the size of the file as it is stored; an empty one has no size to divide by."""
+    content = gzip.compress(LINES.encode()) if compressed else LINES.encode()
+    file.write_bytes(content)
+    with open_input(str(file)) as opened:
+        assert (opened.position, opened.size) == (0, len(content))
+        assert len(list(opened.records(lines=False))) == len(ROWS)
+        assert opened.position == len(content)
+    file.write_bytes(b"")
+    with open_input(str(file)) as opened:
+        assert opened.size is None
+
+
 def test_a_damaged_archive_gives_what_it_has(file: Path) -> None:
     """Of a damaged gzip file, the part before the damage is read, and the damage is reported."""
     whole = gzip.compress(LINES.encode() * 2000)

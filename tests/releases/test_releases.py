@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -33,7 +33,7 @@ from riskd.core.errors import (
 )
 from riskd.core.lineup import Lineup
 from riskd.host.files import DRAFTS, drafting
-from riskd.releases import Follower, following
+from riskd.releases import Follower, FollowRequest, following
 from tests.e2e.service import environment
 from tests.releases.candidates import MODELS, created, policies, releases
 
@@ -154,13 +154,25 @@ def test_every_process_swaps(host: tuple[Path, str, str]) -> None:
         releases(state).rollback("test", "")
 
 
+def test_directories_are_followed_again_though_their_release_is_active(host: tuple[Path, str, str]) -> None:
+    """What was activated by hand stays until the directories are followed again; then it follows them, even if it is
+    the release that they hold."""
+    state, first, _ = host
+    folder, kept = policies(state / "followed", PAIR[0]), releases(state)
+    kept.activate(whole(first))
+    assert not kept.follow(folder, MODELS).activation.follows
+    again = kept.follow(folder, MODELS, FollowRequest(resume=True)).activation
+    assert (again.release, again.follows) == (first, True)
+    assert kept.follow(folder, MODELS).activation == again
+
+
 def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
-    """If one process cannot load the release, no process takes it and the problem names that process; the next
-    activation works."""
+    """If one process cannot load the release, no process takes it and the problem names that process; once it can, the
+    next activation works."""
     state, first, second = host
-    with process(state, "sound") as sound, ExitStack() as broken:
-        releases(state).activate(whole(first))
-        follower = broken.enter_context(following(releases(state), "broken"))
+    releases(state).activate(whole(first))
+    with process(state, "sound") as sound, following(releases(state), "broken") as follower:
+        load = follower.releases._load
         _break(follower)
         follower.follow(follower.releases.active(), lambda _: None, lambda _: None)
         with pytest.raises(RefusedRelease) as refused:
@@ -168,8 +180,8 @@ def test_one_refusal_holds_all_back(host: tuple[Path, str, str]) -> None:
         assert [problem.where.partition("-")[0] for problem in refused.value.problems] == ["broken"]
         assert "no memory" in refused.value.problems[0].what
         assert _active(state) == first
-        broken.close()
-        releases(state).activate(whole(second))
+        follower.releases._load = load
+        assert releases(state).activate(whole(second)).late == ()
         assert [lineup.active.id for lineup in sound] == [first, second]
 
 

@@ -113,9 +113,7 @@ class FileLogArchive:
         try:
             # If the clock was set back, segments may have names in the future.
             written = {
-                path.name: size
-                for path, size in _sizes(self._directory)
-                if not size or path.name > stamp(asked) or _writing(path)
+                path.name: size for path, size in _sizes(self._directory) if path.name > stamp(asked) or _writing(path)
             }
             folder = self._directory / ERASURES
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,9 +135,10 @@ class FileLogArchive:
             erasures = {place: [entry for _, entry in self._erasures() if entry.place == place] for place in places}
             found: list[bytes] = []
             left = SCAN
-            for path in map(_as_named, segments(self._directory)):
-                if path.name < name:
+            for listed in segments(self._directory):
+                if listed.name < name:
                     continue
+                path = _as_named(listed)
                 with suppress(FileNotFoundError), opened(path) as segment:
                     number = path.stat().st_ino
                     at = offset if (path.name, number) == (name, inode) else 0

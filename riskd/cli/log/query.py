@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
@@ -109,15 +109,16 @@ def _run(args: argparse.Namespace) -> int:
             bar.add_task("query")
             query = run_query(Target.open(target), sql, as_of=args.as_of, memory_mb=args.memory_mb)
             answer = opened.enter_context(query)
+            rows, more = ([], 0) if args.json or args.csv else _shown(answer)
         if args.json:
             for part in _objects(answer):
                 print(part)
         elif args.csv:
-            rows = csv.writer(sys.stdout)
-            rows.writerow(answer.columns)
-            rows.writerows(answer.rows)
+            table = csv.writer(sys.stdout)
+            table.writerow(answer.columns)
+            table.writerows(answer.rows)
         else:
-            _print(answer)
+            _print(answer.columns, rows, more)
     return 0
 
 
@@ -130,7 +131,8 @@ def _objects(answer: Answer) -> Iterator[str]:
     yield "[]" if before == "[" else "]"
 
 
-def _print(answer: Answer) -> None:
+def _shown(answer: Answer) -> tuple[list[list[str]], int]:
+    """The first rows, for people, and the number of others."""
     from riskd.offline.dataset.query import rows_of
 
     rows: list[list[str]] = []
@@ -139,8 +141,12 @@ def _print(answer: Answer) -> None:
         shown = batch.slice(0, SHOWN - len(rows))
         rows += [[_cell(value) for value in row] for row in rows_of(shown)]
         more += batch.num_rows - shown.num_rows
+    return rows, more
+
+
+def _print(columns: Sequence[str], rows: Sequence[Sequence[str]], more: int) -> None:
     if rows:
-        print_table(answer.columns, rows)
+        print_table(columns, rows)
     else:
         print("no rows")
     if more:

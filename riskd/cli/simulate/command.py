@@ -118,8 +118,8 @@ def _audited(args: argparse.Namespace, directories: Sequence[Path]) -> int:
 
     with progress() as begin:
         advance = begin("audit", 4 * len(CLASSES) * len(directories))
-        findings, turned = audited(given(args).settings, directories, advance)
-    return report(findings, turned, as_json=args.json)
+        findings, turned, alone = audited(given(args).settings, directories, advance)
+    return report(findings, turned, alone, as_json=args.json)
 
 
 def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tuple[Made, float]:

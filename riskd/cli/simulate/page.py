@@ -56,9 +56,9 @@ other people in it.
   published list, by its weights. Without geo databases nothing is simulated.
 - **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's, and
   consent is the account's. Device and typing are made as for everybody else; a residential proxy is a line that
-  somebody uses on another day. Anything else that gives attackers away is a bug. The audit finds most; see
-  [Limits](#limits). Only tries of accounts that do not exist (segment `nobody`) and registrations come on top of the
-  owners' visits.
+  somebody uses on another day. Anything else that gives attackers away is a bug; the audit finds most,
+  [Limits](#limits) has the rest. Only tries of accounts that do not exist (segment `nobody`) and registrations come on
+  top of the owners' visits.
 - **Each class has careful and careless attackers** (decision [0085](decisions/0085-careful-and-careless-attackers.md)).
   They mistype as owners do and also try variants of a password, so more tries have failed on a form before they are
   in. Some come from another country than the victim's (see `matched` below), keep the clock, language and coordinates
@@ -92,6 +92,10 @@ fault if a riskier value (beyond the owners' median, 80th or 95th percentile) is
 attackers, and surely less than 0.8 times (three standard errors of each). Exceptions are declared: fresh lines are
 quiet, a copied device is one whose identifier is known, and exits in the owner's country never travel and have few
 operators.
+
+**No value may be an attacker's alone.** Attackers who are certainly given away are all found at a low rate of false
+positives, and if they are few they hardly move the AUC. So it is a fault, too, if more than 3 % of a class, and surely
+more than 1 %, have values of a feature that are riskier than those of 99.9 % of the owners in the same journey.
 
 Few owners travel, so one world of some hundred people shows little. Name several to have them compared together:
 `riskd simulate --audit worlds/1 worlds/2`.

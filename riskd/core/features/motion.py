@@ -13,7 +13,7 @@ from riskd.core.features.geodesy import distance_km
 from riskd.core.features.past import Past
 from riskd.core.features.sharing import CROWD
 from riskd.core.history import HOUR
-from riskd.core.marks import where
+from riskd.core.marks import PLACED, where
 
 LEAST_HOURS: Final = 1 / 6
 """Shorter intervals count as ten minutes, so that a tiny interval does not give a huge speed."""
@@ -73,7 +73,7 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     known: dict[tuple[float, ...], float] = {}
     distances, speed, began = [], -1.0, 0.0
     for mark in marks:
-        if mark[0] > now:
+        if mark[0] > now or len(mark) != PLACED:  # otherwise the record is damaged
             continue
         distance = known.get(mark[1:])
         if distance is None:  # marks are newest first, and the newest of a place gives the highest speed

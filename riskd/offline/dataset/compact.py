@@ -27,12 +27,12 @@ from riskd.core.features import NAMES
 from riskd.counts import Counts
 from riskd.host.files import sync
 from riskd.host.locks import exclusive
-from riskd.offline.buckets import bucket
+from riskd.offline.buckets import bucket_of
 from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.segments import crew
+from riskd.offline.segments import crew, deaf_to_interrupts
 from riskd.progress import Progress
 
 GROUP: Final = 256 << 20
@@ -136,7 +136,8 @@ class Dataset:
         if pool is None:
             yield from ((work(paths), whole) for paths, whole in groups)
             return
-        waiting = {pool.submit(work, paths): whole for paths, whole in groups}
+        with deaf_to_interrupts():
+            waiting = {pool.submit(work, paths): whole for paths, whole in groups}
         for done in as_completed(waiting):
             yield done.result(), waiting[done]
 
@@ -165,7 +166,7 @@ class Dataset:
         fresh: dict[int, list[Erasure]] = defaultdict(list)
         for name, entry in named.items():
             if name not in manifest.erased:
-                fresh[bucket(entry.place, manifest.buckets)].append(entry)
+                fresh[bucket_of(entry.place, manifest.buckets)].append(entry)
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
         parts: list[Part] = []
         for part in manifest.parts:

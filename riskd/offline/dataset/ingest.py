@@ -17,7 +17,7 @@ from msgspec import Struct
 from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, skipped_as, written
 from riskd.counts import Counts
-from riskd.offline.buckets import bucket
+from riskd.offline.buckets import bucket_of
 from riskd.offline.dataset.manifest import TABLES, Part
 from riskd.offline.dataset.tables import WHOSE, Origin, assessment_table, plain_table
 from riskd.offline.dataset.target import Target
@@ -121,24 +121,24 @@ def spread(target: Target, table: str, rows: pa.Table, name: str, buckets: int) 
     """Write rows to files by date of writing and bucket, in the order of the log. `name`: the column that names the
     subject."""
     days = (np.asarray(rows["written"]) // DAY).astype(np.int64)
-    shares = np.array([bucket(one, buckets) for one in rows[name].to_pylist()], dtype=np.int64)
-    order = np.lexsort((np.asarray(rows["written"]), shares, days))
-    days, shares, rows = days[order], shares[order], rows.take(pa.array(order))
-    edges = np.flatnonzero((np.diff(days) != 0) | (np.diff(shares) != 0)) + 1
+    numbers = np.array([bucket_of(one, buckets) for one in rows[name].to_pylist()], dtype=np.int64)
+    order = np.lexsort((np.asarray(rows["written"]), numbers, days))
+    days, numbers, rows = days[order], numbers[order], rows.take(pa.array(order))
+    edges = np.flatnonzero((np.diff(days) != 0) | (np.diff(numbers) != 0)) + 1
     parts = []
     for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), len(days)], strict=True):
         day = date(int(days[begin]) * DAY)
-        parts.append(put(target, table, day, int(shares[begin]), rows.slice(begin, end - begin)))
+        parts.append(put(target, table, day, int(numbers[begin]), rows.slice(begin, end - begin)))
     return parts
 
 
-def put(target: Target, table: str, date: str, share: int, rows: pa.Table) -> Part:
+def put(target: Target, table: str, date: str, bucket: int, rows: pa.Table) -> Part:
     """Write one file with these rows."""
-    path = f"{table}/date={date}/bucket={share:02d}/{secrets.token_hex(8)}.parquet"
+    path = f"{table}/date={date}/bucket={bucket:02d}/{secrets.token_hex(8)}.parquet"
     target.write(path, rows)
     first = rows.select(["domain", "written"]).group_by("domain").aggregate([("written", "min")])
     earliest = dict(zip(first["domain"].to_pylist(), first["written_min"].to_pylist(), strict=True))
-    return Part(path=path, table=table, date=date, bucket=share, rows=rows.num_rows, first=earliest)
+    return Part(path=path, table=table, date=date, bucket=bucket, rows=rows.num_rows, first=earliest)
 
 
 def stays(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Array:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from riskd.core.drift import Histogram, Reference
 from riskd.core.forest import Forest
 from riskd.offline.clusters import GROUPS, design_effects, group
-from riskd.offline.drift.statistics import Counts
+from riskd.offline.drift.statistics import BinCounts
 from riskd.offline.rows import scores_of
 
 SCORE: Final = "score"
@@ -46,8 +46,8 @@ class Bins:
         """`cuts`: the bin edges of each signal to count; `names`: the columns of the vectors."""
         self.cuts = dict(cuts)
         self.size = max((len(each) for each in self.cuts.values()), default=0) + 2
-        self.days: dict[int, Counts] = {}
-        self.groups: Counts = np.zeros((GROUPS, len(self.cuts), self.size), dtype=np.int64)
+        self.days: dict[int, BinCounts] = {}
+        self.groups: BinCounts = np.zeros((GROUPS, len(self.cuts), self.size), dtype=np.int64)
         self.rows = 0
         self.began, self.ended = math.inf, -math.inf
         self._columns = {name: column for column, name in enumerate(names)}
@@ -90,7 +90,7 @@ class Bins:
         return histograms
 
 
-def _counted(first: NDArray[np.int64], second: NDArray[np.int64], rows: int, columns: int) -> Counts:
+def _counted(first: NDArray[np.int64], second: NDArray[np.int64], rows: int, columns: int) -> BinCounts:
     return np.bincount(first * columns + second, minlength=rows * columns).reshape(rows, columns)
 
 

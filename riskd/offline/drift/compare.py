@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from riskd.core.drift import Histogram, Reference, stability_index
 from riskd.offline.drift.bins import DAY, SCORE, Bins
-from riskd.offline.drift.statistics import Counts, chance_of, distance, holm, since
+from riskd.offline.drift.statistics import BinCounts, chance_of, distance, holm, since
 
 THRESHOLD: Final = 0.1
 Origin = Literal["model", "log", "past"]
@@ -103,7 +103,7 @@ def _signal(
     name: str,
     before: Histogram,
     now: Histogram,
-    days: Sequence[tuple[int, Counts]],
+    days: Sequence[tuple[int, BinCounts]],
     found: tuple[float, float, float, int | None, float],
 ) -> Signal:
     index, noise, chance, begun, threshold = found
@@ -128,7 +128,7 @@ def _signal(
     )
 
 
-def _day(before: Histogram, day: int, counts: Counts) -> Day:
+def _day(before: Histogram, day: int, counts: BinCounts) -> Day:
     rows = int(counts.sum())
     index = stability_index(before.counts, counts.tolist())
     return Day(day * DAY, rows, index, float(counts[0]) / rows)

@@ -110,11 +110,11 @@ def sample(selection: Selection, most: int = SAMPLE) -> dict[str, Batch]:
 
 
 def _stored(selection: Selection, step: str, left_out: Counts) -> Iterator[tuple[str, Batch]]:
-    from riskd.offline.drift import stored  # noqa: PLC0415 - Arrow is an extra that logs do not need
+    from riskd.offline.drift import dataset  # noqa: PLC0415 - Arrow is an extra that logs do not need
 
-    progress = selection.begin(step, stored.rows(selection.log))
+    progress = selection.begin(step, dataset.rows(selection.log))
     span = selection.span
-    yield from stored.batches(selection.log, span.domains, span.since, span.until, progress, left_out=left_out)
+    yield from dataset.batches(selection.log, span.domains, span.since, span.until, progress, left_out=left_out)
 
 
 def _read(selection: Selection) -> Iterator[tuple[str, Batch]]:

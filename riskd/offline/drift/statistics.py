@@ -13,7 +13,7 @@ from riskd.core.drift import Histogram
 
 ALPHA: Final = 0.01
 """The share of logs without drift in which a signal of a domain may be reported by mistake."""
-Counts = NDArray[np.int64]
+BinCounts = NDArray[np.int64]
 
 
 def distance(before: Sequence[int], now: Sequence[int]) -> float:
@@ -32,7 +32,7 @@ def holm(chances: Mapping[str, float]) -> set[str]:
     return significant
 
 
-def since(before: Sequence[int], days: Sequence[tuple[int, Counts]]) -> int:
+def since(before: Sequence[int], days: Sequence[tuple[int, BinCounts]]) -> int:
     """The day from which rows are explained best by a distribution of their own, and those before it by `before`.
 
     The maximum-likelihood estimate of a single change point with a known distribution before it (Hinkley 1970).
@@ -44,7 +44,7 @@ def since(before: Sequence[int], days: Sequence[tuple[int, Counts]]) -> int:
     return days[int(np.argmax(likelihoods))][0]
 
 
-def _own(counts: Counts) -> float:
+def _own(counts: BinCounts) -> float:
     """The log-likelihood of counts under their own shares."""
     filled = counts[counts > 0]
     return float((filled * np.log(filled / filled.sum())).sum())

@@ -167,12 +167,13 @@ class _Text:
             if end >= 0 or self.ended:
                 yield self.take(end + 1 if end >= 0 else len(self.buffer))
                 continue
-            yield self.take(self.at + LONGEST + 1)
+            cut = self.take(self.at + LONGEST + 1)
             while (end := self.buffer.find("\n", self.at)) < 0:
                 self.take(len(self.buffer))
                 if not self.more():
-                    return
+                    break
             self.take(end + 1)
+            yield cut
 
 
 def _objects(text: _Text) -> Iterator[Record]:

@@ -21,7 +21,7 @@ from riskd.engine import Engine
 from riskd.offline.importers.event import Event, Skipped, Source
 from riskd.offline.importers.learner import WINDOW, Learner, Scope
 from riskd.offline.importers.records import Input, Record, open_input
-from riskd.offline.importers.tally import Mark, Tally, decode, encode, linked
+from riskd.offline.importers.tally import Bookmark, Tally, decode, encode, linked
 from riskd.wording import quantity
 
 BATCH: Final = 64
@@ -136,11 +136,11 @@ class Import:
         _, (self._stored,) = self._parts.store.read((), (self._key,), now, _PATIENCE)
         if self._stored is not None and not self._options.from_start:
             try:
-                mark = decode(self._stored)
+                bookmark = decode(self._stored)
             except UNDECODABLE as error:
                 remedy = "--from-start imports the whole file; what was imported before is then taught twice"
                 raise InvalidFile([Problem(file, f"its bookmark in the store is damaged: {error}", remedy)]) from error
-            self._committed, self._chain, self._tally = mark.records, mark.chain, mark.tally
+            self._committed, self._chain, self._tally = bookmark.records, bookmark.chain, bookmark.tally
 
     def _pass(self, record: Record, at: int) -> None:
         """Skip a record of an earlier run. Only sign-ins that were in progress at its end still matter."""
@@ -175,14 +175,14 @@ class Import:
         if self._options.dry_run or records <= self._committed:
             return
         if self._stored is None:
-            self._write((), Mark(0, b"", Tally()))
-        self._write(deltas, Mark(records, self._chain, self._tally))
+            self._write((), Bookmark(0, b"", Tally()))
+        self._write(deltas, Bookmark(records, self._chain, self._tally))
         self._committed = records
 
-    def _write(self, deltas: Sequence[Delta], mark: Mark) -> None:
-        document, now = encode(mark), self._parts.clock()
-        bookmark = Swap(self._key, self._stored, document, now + PROFILE_SECONDS)
-        if not self._parts.store.write(deltas, (bookmark,), now, _PATIENCE):
+    def _write(self, deltas: Sequence[Delta], bookmark: Bookmark) -> None:
+        document, now = encode(bookmark), self._parts.clock()
+        swap = Swap(self._key, self._stored, document, now + PROFILE_SECONDS)
+        if not self._parts.store.write(deltas, (swap,), now, _PATIENCE):
             what = "another process is importing the same file"
             raise Unavailable([Problem("import", what, "wait until it is done, then run this again")])
         self._stored = document

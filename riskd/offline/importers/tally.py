@@ -61,7 +61,7 @@ class Tally(Struct, frozen=True):
         return sum(self.used.values()) + sum(count.records for count in self.skipped.values()) + self.unreadable.records
 
 
-class Mark(Struct, frozen=True):
+class Bookmark(Struct, frozen=True):
     """How far the import of a file has come. It is written in one transaction with what was learned.
 
     `chain`: a digest of all records so far. It tells whether a file is the same, or has grown.
@@ -73,15 +73,15 @@ class Mark(Struct, frozen=True):
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Mark)
+_DECODER: Final = msgspec.msgpack.Decoder(Bookmark)
 
 
-def encode(mark: Mark) -> bytes:
+def encode(bookmark: Bookmark) -> bytes:
     """The stored form."""
-    return _ENCODER.encode(mark)
+    return _ENCODER.encode(bookmark)
 
 
-def decode(stored: bytes) -> Mark:
+def decode(stored: bytes) -> Bookmark:
     """The reverse of `encode`. Raises the errors in `UNDECODABLE`."""
     return _DECODER.decode(stored)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.core.errors import InvalidFile, Problem
+from riskd.adapters.model_file import read_manifest
+from riskd.adapters.model_registry import Registry
+from riskd.core.errors import InvalidFile, InvalidModel, Problem
 from riskd.core.features import schema
 from riskd.core.forest import Forest
 from riskd.offline.evaluation.document import (
@@ -32,8 +35,8 @@ from riskd.offline.evaluation.operating import Floats
 from riskd.offline.labels import LabelSource
 from riskd.offline.models import baselines
 from riskd.offline.rows import FRAUD, GOOD, HONEST, UNKNOWN, Rows
-from riskd.offline.training.recipe import Recipe
-from riskd.offline.training.seen import sample, share
+from riskd.offline.training.recipe import Recipe, Training
+from riskd.offline.training.seen import sample, share, training_of
 from riskd.offline.training.train import Fitted, Material, base_log_odds, fit
 from riskd.offline.training.weights import unreported, weights
 from riskd.progress import Begin, Progress
@@ -75,6 +78,32 @@ class Question(Struct, frozen=True, kw_only=True):
     """The share of attempts that are fraud where the candidate will serve; None: as in the rows."""
     seed: int = 0
     resamples: int = 200
+
+
+def base_of(bundle: Path, version: str, registry: Registry, domain: str) -> Path:
+    """The bundle that a model was boosted on: beside it, or in the registry. Raises InvalidModel."""
+    beside = bundle.parent / version
+    return beside if beside.is_dir() else registry.path(domain, version)
+
+
+def trainings_of(bundle: Path, registry: Registry, domain: str) -> list[Training | None]:
+    """How a bundle was trained, and what it was boosted on; None where that is not known. Raises InvalidModel."""
+    training = training_of(bundle)
+    if training is None:
+        return [None] if read_manifest(bundle).kind == "trained" else []
+    if not training.base:
+        return [training]
+    try:
+        base = base_of(bundle, training.base, registry, domain)
+    except InvalidModel:
+        return [training, None]
+    return [training, *trainings_of(base, registry, domain)]
+
+
+def contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]) -> Contender:
+    """A bundle with its forest, and its trainings as `trainings_of`."""
+    samples = tuple([training.sample if training else "" for training in trainings])
+    return Contender(version=bundle.name, forest=forest, samples=samples if all(samples) else None)
 
 
 def evaluate(question: Question, begin: Begin) -> Evaluation:

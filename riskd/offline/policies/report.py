@@ -16,7 +16,7 @@ from riskd.core.requirement import Tier
 from riskd.offline.clusters import Cells, GroupCounts, added, share_of, total
 from riskd.offline.intervals import Share
 from riskd.offline.labels import FRAUD, GOOD, UNPROVEN, LabelSource
-from riskd.offline.policies.tally import BIN, BINS, LOW, SEGMENTS, STATES, Example, Tally, state
+from riskd.offline.policies.tally import BIN, BINS, LOW, OTHER, SEGMENTS, STATES, Example, Tally, state
 
 VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""
@@ -221,7 +221,8 @@ def _domain(tally: Tally, policy: Policy, model: str) -> DomainReport:
     cells: dict[str, dict[str, Codes]] = defaultdict(lambda: defaultdict(Cells))
     for (owner, dimension, value, code), cell in tally.cells.items():
         if owner == domain:
-            cells[dimension][value][code] = cell
+            whole = OTHER if dimension == "tenant" and value in tally.others else value
+            cells[dimension][whole] += {code: cell}
     rules = _rules(policy, cells)
     return DomainReport(
         domain=domain,

@@ -30,8 +30,9 @@ STATES: Final = 2 * len(Tier)
 """The number of states: a tier, and whether it is satisfied."""
 EXAMPLES: Final = 3
 """How many examples are kept of each kind of move."""
-TENANTS: Final = 200
-"""How many tenants a segment distinguishes; the others count as `other`."""
+TENANTS: Final = 1_000
+"""How many tenants a part of a log distinguishes. A tenant that is too many anywhere counts as `OTHER` everywhere."""
+OTHER: Final = "other"
 BELOW: Final = -1.0
 """A score below every band, even one that begins at 0."""
 BIN: Final = 0.25
@@ -78,6 +79,8 @@ class Tally:
         self.releases: Counter[tuple[str, str]] = Counter()
         self.examples: dict[Move, list[Example]] = {}
         self.first, self.last = math.inf, -math.inf
+        self.others: set[str] = set()
+        """Tenants of which some decisions are counted as `OTHER`."""
         self._tenants: set[str] = set()
 
     def __iadd__(self, other: Tally) -> Tally:
@@ -89,6 +92,7 @@ class Tally:
         for move, examples in other.examples.items():
             self.examples[move] = _fewest([*self.examples.get(move, ()), *examples])
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.others |= other.others
         return self
 
     def add(self, policy: Policy, record: AssessmentRecord, redecided: Redecided, label: int, attack: str = "") -> None:
@@ -134,7 +138,8 @@ class Tally:
         if tenant in self._tenants:
             return tenant
         if len(self._tenants) >= TENANTS:
-            return "other"
+            self.others.add(tenant)
+            return OTHER
         self._tenants.add(tenant)
         return tenant
 

@@ -19,7 +19,7 @@ from riskd.core.logged import assessment_record, attempt_of, context_of, keys_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, Signals, written
 from riskd.counts import Counts
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.policies.redecide import listed_again
 from riskd.rebuild.past import NOT_WRITTEN, Past
 
@@ -29,29 +29,29 @@ _LOOKS: Final = 8
 
 
 class Fold:
-    """Replays a log in the order in which it is fed, and assesses the subjects in `share` again.
+    """Replays a log in the order in which it is fed, and assesses the subjects in `bucket` again.
 
     `counts`: lines by what was done with them, or why they were left out.
     """
 
-    def __init__(self, release: Release, share: Share = Share()) -> None:  # noqa: B008 - frozen
+    def __init__(self, release: Release, bucket: Bucket = Bucket()) -> None:  # noqa: B008 - frozen
         self.counts = Counts()
         self._release = release
-        self._share = share
+        self._bucket = bucket
         self._store = MemoryStore()
         self._pseudonyms = Pseudonyms(b"of a store that is forgotten")
         self._past = Past(self._store, self._pseudonyms, Lineup(release))
         self._lines, self._latest = 0, 0.0
 
     def assess(self, line: AssessmentRecord) -> AssessmentRecord | None:
-        """The line that the release writes for a recorded attempt. None for a subject of another share, and for an
+        """The line that the release writes for a recorded attempt. None for a subject of another bucket, and for an
         attempt that cannot be replayed."""
         signals = line.signals
         if signals is None:
             self.counts["without_signals"] += 1
             return None
         self._housekeep(written(line))
-        if not self._share.has(line.subject):
+        if not self._bucket.has(line.subject):
             self.counts["twice"] += not self._past.attempt(line)
             self.counts["other_buckets"] += 1
             return None
@@ -75,21 +75,21 @@ class Fold:
         return _line(line, signals, attempt, context, decision)
 
     def outcome(self, line: OutcomeRecord) -> bool:
-        """Apply what a recorded outcome taught. Returns whether it belongs to this share."""
+        """Apply what a recorded outcome taught. Returns whether it belongs to this bucket."""
         if not self._past.outcome(line):
             self.counts["outcomes_of_nothing"] += 1
             return False
-        ours = self._share.has(line.assessment_id)
+        ours = self._bucket.has(line.assessment_id)
         self.counts["outcomes"] += ours
         return ours
 
     def event(self, line: SecurityEventRecord) -> bool:
-        """Remember a recorded security event. Returns whether it belongs to this share.
+        """Remember a recorded security event. Returns whether it belongs to this bucket.
 
         It does not affect attempts: their recorded signals contain the events that they were judged by.
         """
         self._past.event(line, bytes.fromhex(line.subject))
-        ours = self._share.has(line.subject)
+        ours = self._bucket.has(line.subject)
         self.counts["events"] += ours
         return ours
 

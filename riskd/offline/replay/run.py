@@ -19,7 +19,7 @@ from riskd.core.assess import Release
 from riskd.core.errors import InvalidFile, Problem, RiskdError
 from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
 from riskd.counts import Counts
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.output import filling
 from riskd.offline.replay.fold import Fold
 from riskd.offline.segments import deaf_to_interrupts, end_with_parent
@@ -45,26 +45,26 @@ class Plan(Struct, frozen=True, kw_only=True):
         return load_release(self.settings) if self.named else active_release(self.settings)
 
 
-def run(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
-    """Replay each share in a process of its own. Returns the number of lines by what was done with them.
+def run(plan: Plan, buckets: list[Bucket], progress: Progress) -> Counts:
+    """Replay each bucket in a process of its own. Returns the number of lines by what was done with them.
 
-    `progress` is called with the amount done, out of the reader's size times the number of shares. An incomplete replay
-    leaves nothing. Raises InvalidFile, also for a log that cannot be read, and InvalidSettings as `filling`.
+    `progress` is called with the amount done, out of the reader's size times the number of buckets. An incomplete
+    replay leaves nothing. Raises InvalidFile, also for a log that cannot be read, and InvalidSettings as `filling`.
     """
     plan.reader.size()
     with filling(plan.out) as draft:
-        return _shared(replace(plan, out=draft), shares, progress)
+        return _divided(replace(plan, out=draft), buckets, progress)
 
 
-def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
-    if len(shares) == 1:
-        return _replay(plan, shares[0], progress)
+def _divided(plan: Plan, buckets: list[Bucket], progress: Progress) -> Counts:
+    if len(buckets) == 1:
+        return _replay(plan, buckets[0], progress)
     context = get_context("spawn")
     pipes, total = [], Counts()
     crew = []
-    for share in shares:
+    for bucket in buckets:
         reader, writer = context.Pipe(duplex=False)
-        crew.append(context.Process(target=_replay_and_report, args=(plan, share, writer), daemon=True))
+        crew.append(context.Process(target=_replay_and_report, args=(plan, bucket, writer), daemon=True))
         with deaf_to_interrupts():
             crew[-1].start()
         writer.close()
@@ -78,7 +78,7 @@ def _shared(plan: Plan, shares: list[Share], progress: Progress) -> Counts:
     # Every process read every line: lines that no process writes are to be counted once.
     del total["other_buckets"]
     for kind in total.keys() - _OWN:
-        total[kind] //= len(shares)
+        total[kind] //= len(buckets)
     return total
 
 
@@ -104,19 +104,19 @@ def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
             total.add(message)
 
 
-def _replay_and_report(plan: Plan, share: Share, writer: Connection) -> None:
+def _replay_and_report(plan: Plan, bucket: Bucket, writer: Connection) -> None:
     """Runs in a process of its own: replay, and report to the parent."""
     end_with_parent()
     try:
-        writer.send(_replay(plan, share, writer.send))
+        writer.send(_replay(plan, bucket, writer.send))
     except RiskdError as error:
         writer.send(error.problems)
 
 
-def _replay(plan: Plan, share: Share, progress: Progress) -> Counts:
-    fold = Fold(plan.decides(), share)
+def _replay(plan: Plan, bucket: Bucket, progress: Progress) -> Counts:
+    fold = Fold(plan.decides(), bucket)
     clock = _Clock()
-    out = FileDecisionLog(plan.out, share.index, NullMeter(), UNBOUNDED, lambda: clock.now)
+    out = FileDecisionLog(plan.out, bucket.index, NullMeter(), UNBOUNDED, lambda: clock.now)
     with closing(out), readable("the log"):
         for line, one in plan.reader.lines(fold.counts, progress):
             clock.now = written(one)

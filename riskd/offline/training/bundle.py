@@ -54,7 +54,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """Figures on the holdout of the candidate and, as `champion`, of its base."""
 
 
-def training_of(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
+def _training(trained: Trained, recipe: Recipe, origin: Origin) -> Training:
     """`training.json`."""
     material = trained.material
     parts = {"train": material.train, "tuning": material.tuning, "holdout": material.holdout}
@@ -92,7 +92,7 @@ def on_holdout(trained: Trained, recipe: Recipe, begin: Begin = ignore_progress)
 
 def save(path: Path, trained: Trained, recipe: Recipe, origin: Origin, begin: Begin = ignore_progress) -> Report:
     """Write the bundle to directory `path`. Raises InvalidModel if it could not be served, or exists already."""
-    training, models = training_of(trained, recipe, origin), on_holdout(trained, recipe, begin)
+    training, models = _training(trained, recipe, origin), on_holdout(trained, recipe, begin)
     judged = models[CANDIDATE]
     manifest = Manifest(
         name=f"{origin.domain} {path.name}",

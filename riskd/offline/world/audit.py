@@ -30,8 +30,8 @@ from riskd.offline.rows import HONEST
 from riskd.offline.training.boosting import fillable
 from riskd.offline.truth import FILE, Truth
 from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
-from riskd.offline.world.defined import DEFINED, JOURNEYS
-from riskd.offline.world.directions import Turned, directions
+from riskd.offline.world.defined import JOURNEYS, is_declared
+from riskd.offline.world.directions import Alone, Turned, alone, directions
 from riskd.offline.world.open import open_world
 from riskd.offline.world.run import read_made, truth_of
 from riskd.offline.world.sample import Sample, features, pooled
@@ -107,12 +107,11 @@ def compared(sample: Sample, attack: Attack, domain: str) -> tuple[NDArray[np.in
 def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
     chosen, attacked = compared(sample, attack, domain)
     few = min(int(attacked.sum()), int((~attacked).sum())) < FEWEST
-    defined = set(DEFINED[attack.name])
     for group in dict.fromkeys(sample.groups):
         columns = [
             at
             for at, (name, of) in enumerate(zip(sample.names, sample.groups, strict=True))
-            if of == group and defined.isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))
+            if of == group and not is_declared(attack.name, domain, name, group)
         ]
         values = sample.values[chosen][:, columns]
         columns = [column for at, column in enumerate(columns) if len(np.unique(values[:, at])) > 1]
@@ -187,8 +186,11 @@ def _alone(values: NDArray[np.float64], attacked: NDArray[np.bool_]) -> float:
     return float(best)
 
 
-def audited(settings: Settings, directories: Sequence[Path], progress: Progress) -> tuple[list[Finding], list[Turned]]:
-    """What reveals each class of attack in each world, and where looking riskier is safer in all worlds together.
+def audited(
+    settings: Settings, directories: Sequence[Path], progress: Progress
+) -> tuple[list[Finding], list[Turned], list[Alone]]:
+    """What reveals each class of attack in each world; in all worlds together, where looking riskier is safer and which
+    values are an attacker's alone.
 
     A world is audited by the features that the engine computed, and by the raw attempts, which are generated again. A
     single world has too few travellers to show where looking riskier is safer. `progress` is called for one class at a
@@ -209,7 +211,12 @@ def audited(settings: Settings, directories: Sequence[Path], progress: Progress)
             findings += [each for each in audit(sample, progress) if each.domain == domain]
         raw = audit(traits(attempts(world)), progress)
         findings += [each for each in raw if each.domain in made.settings.domains]
-    return findings, [each for samples in lived.values() for each in directions(pooled(samples))]
+    together = [pooled(samples) for samples in lived.values()]
+    return (
+        findings,
+        [each for sample in together for each in directions(sample)],
+        [each for sample in together for each in alone(sample)],
+    )
 
 
 def attempts(world: World) -> Iterator[tuple[Attempt, Truth]]:

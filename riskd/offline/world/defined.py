@@ -121,9 +121,15 @@ SAFER: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """By class, the directed features whose riskier values may be rarer than among owners, and why."""
+
 JOURNEYS: Final = {
     "stolen_cookie": "session",
     "recovery_takeover": "recovery",
     "registration_bots": "registration",
 }
 """The journey that an attack begins with, if it is not a login."""
+
+
+def is_declared(attack: str, domain: str, name: str, group: str) -> bool:
+    """Whether a number of a group, or all of the group, may reveal a class in a domain."""
+    return not DEFINED[attack].keys().isdisjoint((group, name, f"{domain}:{group}", f"{domain}:{name}"))

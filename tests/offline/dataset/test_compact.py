@@ -26,7 +26,7 @@ from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord
 from riskd.host.locks import exclusive
-from riskd.offline.buckets import bucket
+from riskd.offline.buckets import bucket_of
 from riskd.offline.dataset import compact as compaction
 from riskd.offline.dataset import ingest, reading, tables
 from riskd.offline.dataset.compact import Dataset, Filed
@@ -130,7 +130,7 @@ def test_a_row_says_what_its_line_says(desk: Desk) -> None:
             found[bare.id] = replace(bare, vector=tuple(row[name] for name in NAMES))
             assert row["country"] == (bare.facts.place.country if bare.facts.place else None)
             assert row["score"] == bare.score
-            assert part.bucket == bucket(bare.subject, 4)
+            assert part.bucket == bucket_of(bare.subject, 4)
     records = [record.decode(line) for line in desk.lines]
     assert found == {one.id: one for one in records if isinstance(one, AssessmentRecord)}
 
@@ -170,7 +170,7 @@ def test_the_erased_go_and_other_files_stay(desk: Desk) -> None:
     after = required(desk.target).parts
     assert done.gone == len(desk.lines) - len(left) > 0
     assert desk.ids() == ids(left)
-    mine = bucket(first.subject, 4)
+    mine = bucket_of(first.subject, 4)
     assert [part for part in before if part.bucket != mine] == [part for part in after if part.bucket != mine]
     assert desk.files() == {part.path for part in after}, "replaced files are deleted"
 

@@ -11,17 +11,20 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from riskd.cli import extras
-from riskd.cli.log.query import EXAMPLES
+from riskd.cli.log.query import EXAMPLES, SHOWN
 from riskd.cli.main import main
 from riskd.core import record
 from riskd.core.record import AssessmentRecord, SecurityEventRecord
+from riskd.offline.dataset import query as dataset_query
 from riskd.offline.dataset.reading import Wanted, read_rows
 from riskd.offline.dataset.target import Target
 from tests.decision_log import SEGMENT, types, write
@@ -132,6 +135,23 @@ def test_a_query_shows_values_unchanged(asked: Asked, capsys: pytest.CaptureFixt
     ]
     assert asked.query("SELECT id FROM assessments WHERE false", "--json") == 0
     assert said(capsys) == []
+
+
+def test_rows_that_are_not_shown_are_only_counted(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People see the first rows, and how many others there are; those are not converted."""
+    converted: list[int] = []
+    rows_of = dataset_query.rows_of
+
+    def noted(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+        converted.append(batch.num_rows)
+        return rows_of(batch)
+
+    monkeypatch.setattr(dataset_query, "rows_of", noted)
+    assert asked.query("SELECT i FROM range(2500) AS t(i)") == 0
+    assert sum(converted) == SHOWN
+    assert "and 2,300 rows more" in capsys.readouterr().out
 
 
 def test_counts_can_be_queried(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

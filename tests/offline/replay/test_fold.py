@@ -16,7 +16,7 @@ from riskd.core.features import NAMES
 from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.history import DAY, HOUR
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.replay.fold import Fold
 from tests.doubles import ForgetfulStore, ListLog
 from tests.offline.town import COUNTING, Town, live_with_losses, lived
@@ -24,9 +24,9 @@ from tests.offline.town import COUNTING, Town, live_with_losses, lived
 LINES = 400
 
 
-def rerun(lines: list[bytes], share: Share = Share(), fold: Fold | None = None) -> list[bytes]:  # noqa: B008
+def rerun(lines: list[bytes], bucket: Bucket = Bucket(), fold: Fold | None = None) -> list[bytes]:  # noqa: B008
     """The lines that a fold writes for these lines."""
-    fold, found = fold or Fold(COUNTING, share), []
+    fold, found = fold or Fold(COUNTING, bucket), []
     for line in lines:
         one = record.decode(line)
         if isinstance(one, OutcomeRecord):
@@ -105,7 +105,7 @@ def test_every_feature_is_exercised(lines: list[bytes]) -> None:
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_the_buckets_make_up_the_whole(lines: list[bytes], count: int) -> None:
     """Each bucket replays all attempts and writes its own; together they write every line once."""
-    parts = [rerun(lines, Share(index, count)) for index in range(count)]
+    parts = [rerun(lines, Bucket(index, count)) for index in range(count)]
     assert sum(map(bool, parts)) > 1
     assert sorted(line for part in parts for line in part) == sorted(lines)
 
@@ -125,12 +125,12 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
 
 
 def test_an_attempt_that_the_log_has_twice_counts_once_in_histories(lines: list[bytes]) -> None:
-    """A line that comes again is counted, whether its subject is of this share or another, and changes nothing that
+    """A line that comes again is counted, whether its subject is of this bucket or another, and changes nothing that
     comes after it."""
     firsts = lines[:200]
     at = next(at for at, line in enumerate(firsts) if at > 50 and line.startswith(b'{"type":"assessment"'))
-    for share in (Share(), Share(0, 2), Share(1, 2)):
-        once, twice = Fold(COUNTING, share), Fold(COUNTING, share)
+    for bucket in (Bucket(), Bucket(0, 2), Bucket(1, 2)):
+        once, twice = Fold(COUNTING, bucket), Fold(COUNTING, bucket)
         plain = rerun(firsts, fold=once)
         again = rerun([*firsts[: at + 1], firsts[at], *firsts[at + 1 :]], fold=twice)
         assert (once.counts["twice"], twice.counts["twice"]) == (0, 1)

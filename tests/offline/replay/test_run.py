@@ -19,7 +19,7 @@ from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.errors import InvalidFile
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.replay.fold import Fold
 from riskd.offline.replay.run import Plan, run
 from riskd.progress import Progress
@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_replay(replayed: Replayed) -> None:
     """If a process is killed, the replay ends with an error and leaves nothing behind."""
     plan = Plan(reader=Fatal(), settings=Settings(), out=replayed.out, named=True)
     with pytest.raises(InvalidFile, match="a process that was replaying died"):
-        run(plan, [Share(0, 2), Share(1, 2)], lambda _: None)
+        run(plan, [Bucket(0, 2), Bucket(1, 2)], lambda _: None)
     assert not replayed.out.exists() or list(replayed.out.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from riskd.adapters.decision_log import DECISIONS
 from riskd.config import load
-from riskd.offline.buckets import Share
+from riskd.offline.buckets import Bucket
 from riskd.offline.replay.run import Plan
 from riskd.offline.replay.run import run as rerun
 from riskd.offline.world.run import run
@@ -26,6 +26,6 @@ def test_a_simulated_log_is_reproduced_byte_for_byte(tmp_path: Path) -> None:
     log = tmp_path / "world" / DECISIONS
     settings = load(environ={}, flags={"log.dir": str(log), "state.dir": str(tmp_path / "state")})
     plan = Plan(reader=SegmentReader(settings), settings=settings, out=tmp_path / "again")
-    counts = rerun(plan, [Share()], lambda _: None)
+    counts = rerun(plan, [Bucket()], lambda _: None)
     assert counts["assessed"] > 300
     assert list(read_segments(tmp_path / "again")) == list(read_segments(log))

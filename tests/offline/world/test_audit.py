@@ -91,7 +91,7 @@ def test_a_planted_leak_is_found_and_named(change: Callable[[Attempt], Attempt],
     leaks = [each for each in found(planted(change)) if each.fails]
     assert group in {each.group for each in leaks}
     assert any(told.startswith(trait) for each in leaks if each.group == group for told in each.telling)
-    assert report(leaks, (), as_json=True) == 1
+    assert report(leaks, (), (), as_json=True) == 1
 
 
 def test_nothing_is_found_where_nothing_was_planted() -> None:
@@ -99,7 +99,7 @@ def test_nothing_is_found_where_nothing_was_planted() -> None:
     findings = found(traits(lived()))
     assert findings
     assert not [each for each in findings if each.fails]
-    assert report(findings, (), as_json=False) == 0
+    assert report(findings, (), (), as_json=False) == 0
 
 
 def test_a_leak_in_what_the_engine_sees_is_found() -> None:

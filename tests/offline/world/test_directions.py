@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from riskd.offline.truth import Truth
 from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.attacks import ATTACKS, CLASSES
 from riskd.offline.world.defined import SAFER
-from riskd.offline.world.directions import Turned, directions
+from riskd.offline.world.directions import Turned, alone, directions
 from riskd.offline.world.sample import Sample, pooled, sampled
 from riskd.offline.world.world import Settings
 from tests.offline.world.small import POOLS, assumed, tried, world
@@ -34,6 +36,7 @@ HOMES: Final = {person.subject: person.country for person in PEOPLE}
 Told = list[tuple[Attempt, Truth]]
 
 
+@cache
 def lived(**values: float) -> Told:
     settings = Settings(
         users=len(PEOPLE),
@@ -80,7 +83,7 @@ def test_in_the_shipped_world_no_direction_is_violated() -> None:
     found = list(directions(seen(lived()), (STUFFING, SPRAYING)))
     assert {each.feature for each in found} == set(NAMES[:3])
     assert not [each for each in found if each.fails]
-    assert report((), found, as_json=False) == 0
+    assert report((), found, (), as_json=False) == 0
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_attackers_who_never_fail_first_are_found(change: Callable[[Attempt], At
     told = [(change(attempt) if truth.attack else attempt, truth) for attempt, truth in lived()]
     found = list(directions(seen(told), (STUFFING,)))
     assert "form_failures" in {each.feature for each in found if each.fails}
-    assert report((), found, as_json=True) == 1
+    assert report((), found, (), as_json=True) == 1
 
 
 def test_a_feature_declared_for_a_class_is_not_compared() -> None:
@@ -118,6 +121,40 @@ def test_the_declared_table_names_only_existing_features() -> None:
     for declared in SAFER.values():
         assert set(declared) <= names
         assert all(declared.values())
+
+
+def marked(share: float, sample: Sample, name: str, attack: str = STUFFING.name) -> Sample:
+    """A sample in which this share of the people whom a class attacks, and nobody else, have the highest value of a
+    feature."""
+    chosen = np.array([crc32(str(who).encode()) % 1000 < 1000 * share for who in sample.subjects])
+    values = sample.values.copy()
+    values[:, sample.names.index(name)] = chosen & (sample.attacks == attack)
+    return replace(sample, values=values)
+
+
+def test_a_value_that_only_attackers_have_is_found() -> None:
+    """If a few attackers have a value that owners never have, the audit fails, though they hardly move an AUC."""
+    sample = marked(0.12, seen(lived()), "form_failures")
+    found = [each for each in alone(sample, (STUFFING, SPRAYING)) if each.fails]
+    assert {(each.attack, each.feature) for each in found} == {(STUFFING.name, "form_failures")}
+    assert all(each.owners == 0 and 0.03 < each.attackers < 0.25 for each in found)
+    assert report((), (), found, as_json=False) == 1
+    assert report((), (), found, as_json=True) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_what_one_attacker_has_alone_is_no_fault(share: float) -> None:
+    """Nor are values that owners have, too."""
+    found = list(alone(marked(share, seen(lived()), "form_failures"), (STUFFING, SPRAYING)))
+    assert {each.feature for each in found} == {"form_failures"}
+    assert not [each for each in found if each.fails]
+    assert report((), (), found, as_json=False) == 0
+
+
+def test_what_defines_a_class_may_be_its_own() -> None:
+    """A feature that is declared for a class is not compared."""
+    sample = marked(0.5, seen(lived()), "new_country")
+    assert "new_country" not in {each.feature for each in alone(sample, (STUFFING,))}
 
 
 def test_few_attackers_turn_nothing() -> None:
@@ -140,13 +177,13 @@ def test_worlds_are_compared_together() -> None:
         for worlds in ([sample], [sample] * 3, others)
     )
     assert one
-    for key, alone in one.items():
-        assert alone.ratio < alone.high
+    for key, single in one.items():
+        assert single.ratio < single.high
         for together, narrowed in ((same.get(key), 1.0), (more.get(key), 0.9)):
             if together:
-                assert together.rows == 3 * alone.rows
-                assert together.ratio == pytest.approx(alone.ratio)
-                assert together.ratio < together.high <= alone.high * narrowed + 1e-9
+                assert together.rows == 3 * single.rows
+                assert together.ratio == pytest.approx(single.ratio)
+                assert together.ratio < together.high <= single.high * narrowed + 1e-9
     assert one.keys() & same.keys() & more.keys()
 
 

@@ -121,18 +121,22 @@ def test_staff_rest_at_weekends_and_customers_slow_down() -> None:
         assert days[day] / len(times) == pytest.approx(share, abs=0.02)
 
 
-def test_hours_without_favourites_are_those_of_the_dataset() -> None:
-    """Without favourite hours, customers come by the table of hours."""
-    town = assumed({**DEFAULTS, "favourite_hours": 0.0}, Settings(users=1, days=DAYS, seed=4)).town
-    hours: Counter[int] = Counter()
-    for index in range(100):
-        person = replace(town.person(index, "customer"), rate=0.3)
-        time = START
-        for person.life.visits in range(30):
-            time = town.next_visit(person, time)
-            hours[int((time / 3600 + person.home.longitude / 15) % 24)] += 1
+def test_favourite_hours_are_those_of_the_dataset() -> None:
+    """Customers have favourite hours by the table of hours, staff at the beginning of the day and after noon."""
+    told = [hour for index in range(5000) for hour in TOWN.person(index, "customer").favourites]
+    hours = Counter(map(int, told))
     for hour, share in enumerate(HOURS):
-        assert hours[hour] / 3000 == pytest.approx(share, abs=0.02)
+        assert hours[hour] / len(told) == pytest.approx(share, abs=0.01)
+    begin, after = zip(*[one.favourites for one in people("workforce")], strict=True)
+    assert sum(begin) / MANY == pytest.approx(8.3, abs=0.1)
+    assert sum(after) / MANY == pytest.approx(13.2, abs=0.15)
+
+
+def test_three_in_five_vpns_come_out_at_home() -> None:
+    """The others anywhere, each customer's always in the same country."""
+    told = [one for index in range(6000) if (one := TOWN.person(index, "customer")).vpn]
+    assert near(sum(one.vpn == one.country for one in told) / len(told), 0.6 + 0.4 / 18, len(told))
+    assert len({one.vpn for one in told}) > 10
 
 
 def test_trips_are_as_frequent_and_as_long_as_assumed() -> None:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from math import isnan
+from random import Random
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ from riskd.offline.world.assumptions import DEFAULTS, TABLE, varied
 from riskd.offline.world.attacks import ATTACKS, CLASSES, NOBODY
 from riskd.offline.world.devices import DAY, updated
 from riskd.offline.world.traits import TRAITS
+from riskd.offline.world.visits import Powers
 from riskd.offline.world.world import OpenDoor
 from tests.offline.world.small import POOLS, TABLES, attempts, world
 
@@ -234,6 +236,74 @@ def test_new_lines_of_owners_and_attackers_are_equally_shared() -> None:
         owners, attackers = crowds[kind, False], crowds[kind, True]
         assert min(len(owners), len(attackers)) > 60
         assert abs(sum(owners) / len(owners) - sum(attackers) / len(attackers)) < 0.15
+
+
+def test_nobody_gets_into_an_account_that_does_not_exist() -> None:
+    """All tries of such accounts fail, and the loudest class makes as many for each of one that exists as assumed."""
+    nobody = [(attempt, truth) for attempt, truth in lived() if NOBODY in truth.segments]
+    assert {attempt.credential_result for attempt, _ in nobody} == {"failed"}
+    assert not {attempt.subject for attempt, _ in nobody} & {
+        attempt.subject for attempt, one in lived() if not one.attack
+    }
+    visits = Counter(NOBODY in one.segments for _, one in lived() if one.attack == "stuffing_naive" and not one.step)
+    assert 0.6 < visits[True] / visits[False] / (3 * DEFAULTS["nobody"]) < 1.5
+
+
+def test_any_hundred_users_have_the_assumed_shares_of_domains() -> None:
+    """Customers, staff and machines come by turns."""
+    made = world(users=1)
+    for first in (0, 1000):
+        told = Counter(made._domain(index) for index in range(first, first + 100))
+        assert abs(told["customer"] - 66) <= 2
+        assert abs(told["workforce"] - 28) <= 2
+
+
+def test_segments_say_how_an_owner_came() -> None:
+    """Each segment holds for those visits of which it says so."""
+    made = world(users=1, days=60, seed=6)
+    time = made.settings.start + 30 * 86_400
+    names: Counter[str] = Counter()
+    for index in range(900):
+        person = made.town.person(index, "customer")
+        trip = any(one.start <= time < one.end for one in person.trips)
+        hand = made._owner(Random(index), person, time)
+        names.update(hand.segments)
+        assert ("traveller" in hand.segments) == trip
+        for segment in ("vpn", "relay", "roaming"):
+            assert (segment in hand.segments) == (hand.link.kind == segment)
+        assert ("mobile" in hand.segments) == (hand.link.kind in ("mobile", "roaming"))
+        assert ("shared_address" in hand.segments) == (hand.link.kind in ("mobile", "roaming", "vpn", "relay"))
+        assert ("private" in hand.segments) == (not hand.device.device_id)
+        assert ("assistive" in hand.segments) == person.assistive
+        assert ("new_user" in hand.segments) == (time < person.joined + 14 * 86_400)
+        born = max(machine.born for machine in person.life.machines.values())
+        assert ("new_device" in hand.segments) == (born > max(person.joined, time - 14 * 86_400))
+    assert names.keys() >= {"traveller", "vpn", "relay", "mobile", "private", "assistive", "new_user", "new_device"}
+    assert names["private"] / 900 == pytest.approx(DEFAULTS["private"], abs=0.02)
+
+
+def test_owners_pass_what_the_assumptions_say() -> None:
+    """Customers by the tier, staff nearly always short of a proof, and a machine that has a key always."""
+    made, tiers = world(users=1), ("STEP_UP", "PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF")
+
+    def powers(domain: str, index: int = 1) -> Powers:
+        return made._powers(made.town.person(index, domain))
+
+    ways = ("owner_step_up", "owner_resistant", "owner_hardware", "owner_proof")
+    assert powers("customer").passes == {tier: DEFAULTS[way] for tier, way in zip(tiers, ways, strict=True)}
+    assert powers("workforce").passes == {**dict.fromkeys(tiers, DEFAULTS["staff_keys"]), "IDENTITY_PROOF": 0.8}
+    keyed = [powers("machine", index).passes for index in range(400)]
+    assert all(each in (dict.fromkeys(tiers, 1.0), dict.fromkeys(tiers, 0.0)) for each in keyed)
+    assert sum(each["STEP_UP"] for each in keyed) / 400 == pytest.approx(DEFAULTS["machine_keys"], abs=0.06)
+    for domain, pays, reported in (
+        ("customer", DEFAULTS["pays"], DEFAULTS["complains"]),
+        ("workforce", DEFAULTS["pays"] / 10, DEFAULTS["complains"]),
+        ("machine", 0.02, 0.8),
+    ):
+        can = powers(domain)
+        assert (can.pays, can.reported, can.report_days) == (pays, reported, 0.5)
+        assert (can.password, can.slips) == (1.0, DEFAULTS["typo"])
+        assert (can.breached, can.updates) == (DEFAULTS["breached"], DEFAULTS["updates"])
 
 
 def test_every_class_is_there_where_it_belongs() -> None:
