@@ -18,7 +18,7 @@ from benchmarks.pepper import Nowhere, pseudonyms
 from benchmarks.traffic import attempt
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.prometheus_meter import PrometheusMeter, _Signals
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.adapters.user_agent import AgentParser

@@ -30,7 +30,7 @@ from benchmarks.forest import boosted
 from benchmarks.rules import ATTEMPT, CONTEXT, FEATURES, LOGIN, conditions, rules
 from benchmarks.seeding import SIGN_INS, seed
 from benchmarks.traffic import attempts
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import load
 from riskd.core.address import parse
 from riskd.core.attempt import Attempt

@@ -13,7 +13,7 @@ from benchmarks import program
 from benchmarks.traffic import attempt
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings
 from riskd.core.address import parse

@@ -17,7 +17,7 @@ from benchmarks import program
 from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore, beside
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, load
 from riskd.core.attempt import Outcome

@@ -29,7 +29,7 @@ from benchmarks.assess import percentiles
 from benchmarks.seeding import seed
 from benchmarks.traffic import attempts
 from riskd.adapters.caching import CachingStore
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore
 from riskd.config import load
 from riskd.core import stored

@@ -28,7 +28,7 @@ from benchmarks.assess import percentiles
 from benchmarks.seeding import seed
 from benchmarks.served import serving
 from benchmarks.traffic import attempt, attempts
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import load
 from riskd.core.attempt import Outcome
 from riskd.core.history import DAY

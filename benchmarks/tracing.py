@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from benchmarks import program
 from benchmarks.rpc import ASSESSMENT
 from riskd._proto.riskd.v1 import risk_pb2
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.server.tracing import Tracer
 from riskd.server.translate import Answers
 

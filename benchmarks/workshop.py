@@ -30,7 +30,8 @@ from msgspec import Struct
 from benchmarks import program
 from benchmarks.traffic import attempts
 from riskd.adapters.decision_log import FileLogArchive
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.cli.main import main as command
 from riskd.config import Settings, data_directory, load

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.adapters.lmdb_store import DATA, beside, due_until, note
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem

@@ -18,9 +18,10 @@ from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
-from riskd.adapters.memory import MemoryStore, NullLog, NullMeter
+from riskd.adapters.memory import MemoryStore
 from riskd.adapters.model_file import MANIFEST, SIGNATURE, load_model
 from riskd.adapters.model_registry import Registry
+from riskd.adapters.null import NullLog, NullMeter
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.release_store import FileReleases
 from riskd.adapters.timezones import Timezones

@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release

@@ -9,7 +9,8 @@ from typing import Final
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES, Outcome, SecurityEvent

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from riskd import housekeeping
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.decision_log import FileLogArchive
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.adapters.rekeying import Mark, RekeyingStore, read_mark, write_mark
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem, Unavailable

@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    """Of services that share a Redis server; two subjects have signed in."""
+    """The settings of services that share a Redis server. Two subjects have signed in."""
     server = RedisServer(tmp_path / "redis")
     url, given = f"redis://127.0.0.1:{server.port}", {"state.dir": str(tmp_path), "store.kind": "redis"}
     with running(server):

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from benchmarks.seeding import SIGN_INS, seed
 from benchmarks.traffic import attempt
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.config import load
 from riskd.core.attempt import Outcome
 from riskd.core.history import WEEK, History, decode

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.adapters.rekeying import RekeyingStore
 from riskd.core import learn
 from riskd.core.assessment import Assessment

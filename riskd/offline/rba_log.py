@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from riskd.adapters.decision_log import DECISIONS, UNBOUNDED, FileDecisionLog
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome

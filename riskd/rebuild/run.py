@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log import DATASET, FileLogArchive, readable
 from riskd.adapters.lmdb_store import LmdbStore, beside, due_until, settle
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import DamagedStore, InvalidFile, InvalidSettings, Problem, RiskdError, Unavailable
 from riskd.core.pseudonym import Pseudonyms

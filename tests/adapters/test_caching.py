@@ -6,7 +6,8 @@ import pytest
 
 from riskd.adapters import caching
 from riskd.adapters.caching import QUIET_SECONDS, CachingStore
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import EMPTY, Delta
 from riskd.core.recall import COMMON, PROFILE

@@ -30,7 +30,7 @@ from riskd.adapters.decision_log import (
 )
 from riskd.adapters.decision_log.files import PACKED, finished, segments
 from riskd.adapters.decision_log.rewriting import rewrite
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.core.errors import Unavailable
 from riskd.host.locks import exclusive
 from tests.decision_log import read_segments

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import RekeyingStore, move, move_all
 from riskd.core.assessment import Assessment

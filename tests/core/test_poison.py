@@ -22,7 +22,7 @@ from riskd.core.attempt import DOMAINS, Attempt, Behaviour, Device
 from riskd.core.context import Agent, Place, Route
 from riskd.core.features import vector
 from riskd.core.features.past import FORGOTTEN, beginning, standing
-from riskd.core.history import DAY, PROFILE_SECONDS, WEEK
+from riskd.core.history import DAY, HOUR, PROFILE_SECONDS, WEEK
 from riskd.core.learn import SPACING, UNITS
 from riskd.core.left_out import impute_left_out
 from tests.core.builders import (
@@ -291,3 +291,10 @@ def test_the_page_has_its_rows() -> None:
     table = PAGE.read_text("utf-8").partition("<!-- bought -->")[2].partition("<!-- /bought -->")[0]
 
     assert len(ROWS.findall(table)) == len([line for line in table.splitlines() if line.startswith("|")]) - 2 >= 8
+
+
+def test_the_page_says_how_far_apart_lessons_are() -> None:
+    """The hours between two lessons of strange devices in docs/learning.md are those of `SPACING`."""
+    rules = PAGE.read_text("utf-8").partition("## The bound")[0]
+
+    assert set(re.findall(r"(\d+) hours", rules)) == {str(SPACING // HOUR)}

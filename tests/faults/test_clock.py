@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from riskd.adapters.decision_log import PATIENCE_S, Bounds, FileDecisionLog
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from tests.decision_log import read_segments
 from tests.e2e.service import eventually
 from tests.faults.disks import nobody

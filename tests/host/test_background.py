@@ -16,7 +16,7 @@ from riskd import releases
 from riskd.adapters.decision_log import writer
 from riskd.adapters.decision_log.writer import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore, servers
 from riskd.adapters.redis_store.servers import Servers
 from riskd.config import Settings

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.decision_log import Bounds, FileDecisionLog
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core import replies
 from riskd.core.attempt import Outcome

@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 from msgspec import Struct
 
-from riskd.adapters.memory import MemoryStore, NullLog
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullLog
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release

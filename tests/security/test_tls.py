@@ -7,12 +7,19 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
 
-from riskd._proto.riskd.v1 import risk_pb2_grpc
+from riskd._proto.riskd.v1 import (
+    release_pb2,
+    release_pb2_grpc,
+    risk_pb2_grpc,
+    subject_pb2,
+    subject_pb2_grpc,
+)
 from riskd.config import load
 from riskd.core.errors import InvalidSettings
 from riskd.server.identity.callers import token_hash
@@ -51,9 +58,10 @@ def settings(folder: Path, shown: Issued, ours: Authority, callers: str = "") ->
 
 @pytest.fixture(scope="module")
 def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Service]:
-    """A service with mutual TLS and one known caller."""
+    """A service with mutual TLS and one known caller, and with all services on its port."""
     folder = tmp_path_factory.mktemp("mutual")
     made = settings(folder, authority.issue("riskd", hosts=HOST), authority, WEB)
+    made |= {"RISKD_SUBJECTS__SERVE": "port", "RISKD_RELEASE__SERVE": "port"}
     with serving(folder / "state", settings=made) as service:
         yield service
 
@@ -113,6 +121,18 @@ def test_a_client_without_a_valid_certificate_cannot_connect(mutual: Service, au
     assert mutual.metric("grpc_server_started_total") == before
 
 
+def test_administration_on_the_port_is_for_callers_who_may(mutual: Service, authority: Authority) -> None:
+    """Where callers are configured, whoever may assess can neither erase a subject nor change a release."""
+    shown = authority.trusted_by(authority.issue("web", uris=[SPIFFE]))
+    with grpc.secure_channel(mutual.address, shown) as channel:
+        erase = partial(subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject, subject_pb2.EraseSubjectRequest())
+        release = release_pb2_grpc.ReleaseServiceStub(channel)
+        for call in (erase, partial(release.RollbackRelease, release_pb2.RollbackReleaseRequest())):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(timeout=5)
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
 def test_refusals_are_counted_by_code(mutual: Service, authority: Authority) -> None:
     """Refused calls are counted under UNAUTHENTICATED and PERMISSION_DENIED like any other code."""
     before = mutual.metric("grpc_server_handled_total", grpc_code="Unauthenticated")
@@ -137,7 +157,7 @@ def test_the_command_line_shows_certificate_and_token(mutual: Service, authority
     assert riskd(*ASSESS, *to, state=tmp_path, settings=variables).returncode == 0
     denied = riskd("subject", "show", "kim", "--domain", "customer", *to, state=tmp_path, settings=variables)
     assert denied.returncode == 1
-    assert "UNIMPLEMENTED" in denied.stderr
+    assert "PERMISSION_DENIED NOT_ALLOWED" in denied.stderr
     strange = riskd(*ASSESS, *to, *flags, state=tmp_path)
     assert strange.returncode == 1
     assert "UNAUTHENTICATED UNKNOWN_CALLER" in strange.stderr

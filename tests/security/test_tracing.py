@@ -20,7 +20,7 @@ from opentelemetry.trace import StatusCode
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd._proto.riskd.v1.assessment_pb2 import Gap
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import load
 from riskd.core.errors import InvalidAttempt, InvalidSettings
 from riskd.server.tracing import GAPS, QUEUE, CountingExporter, Tracer

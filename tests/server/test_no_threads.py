@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt

@@ -22,11 +22,12 @@ from typing import Any
 
 import pytest
 
+from riskd.config import load
 from riskd.core.errors import InvalidSettings
 from riskd.host.listener import Listener, Reply, Request
 from riskd.server.processes import tree as processes
 from riskd.server.processes.board import Board
-from riskd.server.processes.supervisor import reserved
+from riskd.server.processes.supervisor import reserved, reserved_addresses
 from riskd.server.processes.tree import BACKOFF_SECONDS, CRASHED, SETTLED_SECONDS, ProcessTree, Task
 
 ROOT = Path(__file__).parents[2]
@@ -323,6 +324,17 @@ def test_a_host_that_has_no_address_is_named(listen: Callable[[str, int], Abstra
     """A host that is no address is refused with the reason."""
     with pytest.raises(InvalidSettings, match=r"cannot listen on ::1%none:0: (?!Unknown error)"), listen("::1%none", 0):
         pass
+
+
+def test_all_addresses_that_cannot_be_had_are_named_at_once(tmp_path: Path) -> None:
+    """A port and sockets that cannot be listened on are reported together."""
+    (tmp_path / "file").touch()
+    sockets = {f"{section}.socket": str(tmp_path / "file" / section) for section in ("subjects", "release")}
+    with reserved("127.0.0.1", 0) as port:
+        settings = load(None, {}, {"state.dir": str(tmp_path), "server.port": str(port), **sockets})
+        with pytest.raises(InvalidSettings) as refused, reserved_addresses(settings):
+            pass
+    assert [problem.where for problem in refused.value.problems] == ["server.port", *sockets]
 
 
 def test_supervisor_imports_nothing_that_must_not_fork() -> None:

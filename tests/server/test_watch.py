@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Server

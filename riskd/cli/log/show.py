@@ -135,6 +135,7 @@ def _facts(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str]]
     if agent := facts.agent:
         words = (agent.browser, agent.browser_version, "on" if agent.os else "", agent.os, agent.os_version)
         yield "agent", " ".join(filter(None, words)) + f", {agent.device_class}"
+    yield "device", "not yet the account's own: without a key it teaches at most once a day" if one.probation else ""
     yield "session", _authentication(one.session)
     yield "assertion", _authentication(one.federation)
     yield "lists", ", ".join(one.lists)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog, readable
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from riskd.adapters.decision_log import DECISIONS, SUFFIX, UNBOUNDED, FileDecisionLog, segments
-from riskd.adapters.memory import MemoryStore, NullMeter
+from riskd.adapters.memory import MemoryStore
+from riskd.adapters.null import NullMeter
 from riskd.adapters.user_agent import AgentParser
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment

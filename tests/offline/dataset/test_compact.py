@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 
 from riskd.adapters.decision_log import DATASET, Bounds, FileDecisionLog, FileLogArchive
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.core import record
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.adapters.decision_log import Bounds, Compacted, FileDecisionLog, FileLogArchive
-from riskd.adapters.memory import NullMeter
+from riskd.adapters.null import NullMeter
 from riskd.core.errors import InvalidFile
 from riskd.core.record import Record, ShadowRecord, encode
 from riskd.offline.siem.feed import LONGEST, MANY, Converter, Feed, Mark, keep, marks_in, streamed

@@ -14,14 +14,16 @@ from msgspec.structs import replace
 
 from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.devices import DAY, platform
-from riskd.offline.world.machines import DEPLOYED_DAYS, next_run, node
+from riskd.offline.world.machines import DEPLOYED_DAYS, Job, next_run, node
 from riskd.offline.world.people import EGRESSES, ISSUERS, OFFICES, Person, Trip
 from riskd.offline.world.tables import HOURS, WEEKDAYS
-from riskd.offline.world.world import START, Settings
+from riskd.offline.world.visits import Ask
+from riskd.offline.world.world import START, OpenDoor, Settings
 from tests.offline.world.small import KINDS, POOLS, assumed, world
 
 DAYS: Final = 300
-TOWN: Final = world(users=1, days=DAYS, seed=4).town
+WORLD: Final = world(users=1, days=DAYS, seed=4)
+TOWN: Final = WORLD.town
 TIME: Final = START + 40 * DAY
 MANY: Final = 600
 
@@ -348,3 +350,33 @@ def test_a_machine_stays_in_its_cloud_and_moves_with_deployments() -> None:
         assert len({hand.device.user_agent.partition("/")[0] for hand in told + later}) == 1
     attested = [node(Random(0), TOWN, person, TIME).device.attestation for person in people("machine")[:60]]
     assert near(attested.count("hardware") / 60, 0.5, 60)
+
+
+def test_a_job_signs_in_works_and_ends() -> None:
+    """One in a hundred fails first; in the session one in seven looks again, and a few change or pay."""
+    told: Counter[str] = Counter()
+    powers = WORLD._powers(people("machine")[0])
+    for seed in range(2000):
+        person = people("machine")[seed % 60]
+        random = Random(seed)
+        job = Job(random, person, node(random, TOWN, person, TIME), powers, DEFAULTS).run(TIME)
+        answer, times, begun = None, [], False
+        try:
+            while True:
+                move = job.send(answer)
+                answer = OpenDoor().assess(move.attempt, move.time) if isinstance(move, Ask) else None
+                times.append(move.time)
+                if isinstance(move, Ask):
+                    one = move.attempt
+                    told[f"{one.journey} {one.credential_result}"] += 1
+                    assert (one.session is not None) == (one.journey != "login")
+                    assert begun or one.journey == "login"
+                    begun |= one.credential_result == "succeeded"
+        except StopIteration:
+            pass
+        assert times == sorted(times)
+        assert times[-1] - TIME < 1000
+    assert told["login succeeded"] == 2000
+    for kind, share in (("login failed", 0.01), ("session", 0.15), ("profile_update", 0.01), ("payment", powers.pays)):
+        count = sum(number for name, number in told.items() if name.startswith(kind))
+        assert near(count / 2000, share, 2000), kind

@@ -139,6 +139,24 @@ def test_what_a_session_is_used_for() -> None:
         assert all((one.session is None) == (one.journey == "login") for one in asks(visit))
 
 
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [("login", 19), ("session", 1261), ("profile_update", 150), ("payment", 460), ("recovery", 50)],
+)
+def test_steps_take_their_time(kind: str, seconds: float) -> None:
+    """Seconds from the attempt before, on average."""
+    visits = opened()
+    if kind == "recovery":
+        visits = lived(lambda visit: visit.recover(TIME), required(Tier.STEP_UP), powers=replace(POWERS, slips=0.0))
+    gaps = [
+        (after.time or 0.0) - (before.time or 0.0)
+        for visit in visits
+        for before, after in pairwise(asks(visit))
+        if after.journey == kind
+    ]
+    assert fmean(gaps) == pytest.approx(seconds, rel=0.15)
+
+
 def test_steps_count_the_attempts_of_a_visit() -> None:
     """Every attempt says how many came before it in the visit."""
     for visit in opened():
@@ -221,6 +239,7 @@ def test_only_a_password_fails_on_a_form() -> None:
     """A form counts the tries that failed on it; what is no login begins with none."""
     every = [*opened(), *lived(lambda visit: visit.recover(TIME), required(Tier.BASELINE))]
     every += lived(lambda visit: visit.resume(TIME), required(Tier.BASELINE))
+    every += lived(lambda visit: visit.register(TIME), required(Tier.BASELINE))
     for visit in every:
         forms = [(one.journey, one.behaviour.form_failures) for one in asks(visit) if one.behaviour]
         assert not any(failures for journey, failures in forms if journey != "login")
