@@ -71,7 +71,7 @@ class Shop:
         other = self._of[category][bisect(weights, random.random() * weights[-1])].screen
         return Machine(key, category, model, late, english, app, born, other if docked else "")
 
-    def jar(self, machine: Machine, time: float) -> int:
+    def clearings(self, machine: Machine, time: float) -> int:
         """How often the cookies of a device had been cleared at a time."""
         return int((time + machine.key % 1000 * DAY) // (self._values["cookie_days"] * DAY))
 
@@ -94,7 +94,7 @@ class Shop:
             user_agent=agent,
             platform=platform(agent) if chromium else "",
             mobile="Mobile" in agent if chromium else None,
-            device_id="" if private else f"{mix(machine.key, self.jar(machine, time), 'id'):016x}",
+            device_id="" if private else f"{mix(machine.key, self.clearings(machine, time), 'id'):016x}",
             fingerprint=f"{looks:016x}",
             screen=screen,
             languages=spoken,

@@ -179,8 +179,8 @@ class Town:
         life = person.life
         if not 0 < life.session > time - RESUMABLE_DAYS * DAY:
             return False
-        machine, jar = self.machine(person, life.slot, time), self.shop.jar
-        return machine.born <= life.session and jar(machine, life.session) == jar(machine, time)
+        machine, clearings = self.machine(person, life.slot, time), self.shop.clearings
+        return machine.born <= life.session and clearings(machine, life.session) == clearings(machine, time)
 
     def link(self, random: Random, person: Person, time: float, category: str) -> Link:
         """How a person is connected at a time, with a device of this category."""
