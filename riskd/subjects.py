@@ -191,7 +191,8 @@ def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: floa
         if len(keys) < PAGE:
             return
         if perf_counter() > deadline:
-            raise _incomplete()
+            what, remedy = "the erasure is not complete", "repeat the request: what was erased stays erased"
+            raise Unavailable([Problem("store", what, remedy)])
 
 
 def _erase(store: HistoryStore, keys: list[bytes], gone: Counter[str]) -> None:
@@ -223,9 +224,3 @@ def _take_back(store: HistoryStore, key: bytes, gone: Counter[str]) -> None:
 
 def _bad_token() -> InvalidSubject:
     return InvalidSubject([Problem("page_token", "is not a token of an export", "send the last one unchanged")])
-
-
-def _incomplete() -> Unavailable:
-    return Unavailable(
-        [Problem("store", "the erasure is not complete", "repeat the request: what was erased stays erased")]
-    )

@@ -176,7 +176,9 @@ def _question(args: argparse.Namespace, logs: list[Path], begin: Begin) -> Quest
     seen = parts
     if args.trained_on:
         seen, _, _ = rows.read(args.trained_on, None, args.labels, args.domain, begin)
+    prepared = begin("preparing", 1)
     material = prepare(seen, recipe, rows.base_at(str(base), args.domain)[1] if base else None)
+    prepared(1)
     judged, ages = material.holdout, material.holdout_ages
     if args.trained_on:
         judged, ages = joined(parts), ages_of(parts)

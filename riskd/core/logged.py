@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import convert
+from msgspec.structs import replace
+
 from riskd.core.assess import Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import (
-    OPTIONAL,
-    Attempt,
-    Behaviour,
-    Device,
-    Federation,
-    Network,
-    Outcome,
-    SecurityEvent,
-    Session,
-)
+from riskd.core.attempt import OPTIONAL, Attempt, Device, Federation, Network, Outcome, SecurityEvent, Session
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.counters import counts
 from riskd.core.features import NAMES
@@ -129,13 +122,7 @@ def _signals(attempt: Attempt, context: Context) -> Signals:
     device, network, behaviour = attempt.device or _UNKNOWN, attempt.network, attempt.behaviour
     edge = context.measured_from
     if behaviour is not None and behaviour.typing_intervals_ms:
-        behaviour = Behaviour(
-            typing_intervals_ms=tuple(sorted(behaviour.typing_intervals_ms)),
-            pointer_events=behaviour.pointer_events,
-            pasted=behaviour.pasted,
-            form_seconds=behaviour.form_seconds,
-            form_failures=behaviour.form_failures,
-        )
+        behaviour = replace(behaviour, typing_intervals_ms=tuple(sorted(behaviour.typing_intervals_ms)))
     return Signals(
         consent=_granted(attempt.consent),
         systems=systems(device.user_agent) if device.platform or device.mobile is not None else "",
@@ -349,14 +336,4 @@ def keys_of(line: AssessmentRecord, pseudonyms: Pseudonyms, counters: Sequence[s
 
 def event_of(line: SecurityEventRecord) -> SecurityEvent:
     """The event of a record, with the pseudonym as its subject."""
-    return SecurityEvent(
-        tenant=line.tenant,
-        domain=line.domain,
-        subject=line.subject,
-        time=line.time,
-        kind=line.kind,
-        issuer=line.issuer,
-        level=line.level,
-        credential_type=line.credential_type,
-        hijacked=line.hijacked,
-    )
+    return convert(line, SecurityEvent, from_attributes=True)

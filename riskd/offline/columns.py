@@ -64,7 +64,7 @@ def labelled(
     return labels, np.where(fraud < math.inf, fraud, good)
 
 
-def labels_of(
+def labels_by_id(
     ids: Ids, about: Ids, times: NDArray[np.float64], kinds: NDArray[np.str_]
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """`labelled` for the rows with these ids. Each outcome has the id of its assessment, its time and its kind."""
@@ -78,7 +78,7 @@ def labels_of(
     return labelled(len(ids), rows[ours], times[ours], kinds[ours])
 
 
-def truth_of(path: Path | None, ids: Ids) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+def truth_by_id(path: Path | None, ids: Ids) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     """Attack and segments of each row, from a file of truth if there is one. Raises InvalidFile."""
     if path is None:
         return np.full(len(ids), HONEST, dtype="U1"), np.full(len(ids), "", dtype="U1")

@@ -17,7 +17,7 @@ from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.core.vocabulary import Domain, Journey, Outcome
 from riskd.counts import Counts
-from riskd.offline.columns import Ids, Vectors, labels_of, order_of, truth_of
+from riskd.offline.columns import Ids, Vectors, labels_by_id, order_of, truth_by_id
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows
 from riskd.progress import Begin, ignore_progress
 
@@ -140,11 +140,11 @@ class _Columns:
         about = _About(*_joined(self._abouts))
         order = order_of(about.ids, about.times)
         ids, times = about.ids[order], about.times[order]
-        attacks, segments = truth_of(truth, ids)
+        attacks, segments = truth_by_id(truth, ids)
         if by_truth:
             labels, known = np.where(attacks == HONEST, GOOD, FRAUD).astype(np.int8), times.copy()
         else:
-            labels, known = labels_of(ids, *_joined(self._told))
+            labels, known = labels_by_id(ids, *_joined(self._told))
         return Rows(
             names=NAMES,
             ids=ids.astype(np.str_),

@@ -235,7 +235,7 @@ _TRANSPORT: Final = (
     (
         "CANCELLED",
         "The call arrived at the moment when the server stopped; nothing was counted.",
-        "Retry; gRPC clients do not do so by themselves. Clients that follow the health service rarely see this.",
+        "Retry. gRPC clients do so if their retry policy names the code, as on the pages [for clients](client.md).",
         "Set `lame_duck_s` to longer than balancers and clients take to notice.",
     ),
     (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import Final, TypeVar
 
@@ -129,17 +129,12 @@ def _describe(span: Span, answer: risk_pb2.AssessResponse) -> None:
             "riskd.tier": Tier.Name(answer.requirement.tier).removeprefix("TIER_"),
             "riskd.satisfied": answer.requirement.satisfied,
             "riskd.score_to": SCORES[min(bisect_left(SCORES, answer.score), len(SCORES) - 1)],
-            "riskd.gaps": list(_gaps(answer)),
+            "riskd.gaps": [f"{gap.source}:{gap.why}" for gap in answer.gaps[:GAPS]],
             "riskd.degraded": answer.degraded,
             "riskd.release": answer.release,
             "riskd.model": answer.model,
         }
     )
-
-
-def _gaps(answer: risk_pb2.AssessResponse) -> Iterator[str]:
-    for gap in answer.gaps[:GAPS]:
-        yield f"{gap.source}:{gap.why}"
 
 
 class TracedMeter(PrometheusMeter):

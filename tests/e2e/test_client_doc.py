@@ -267,7 +267,7 @@ def moody(*, serving: bool = True) -> Iterator[tuple[Moody, str]]:
         server.stop(None).wait()
 
 
-RETRIED: Final = {"python": {"UNAVAILABLE"}, "node": {"UNAVAILABLE", "CANCELLED"}, "go": {"UNAVAILABLE", "CANCELLED"}}
+RETRIED: Final = {"UNAVAILABLE", "CANCELLED"}
 """Codes that are retried because another server may succeed."""
 KEPT: Final = {
     "UNAVAILABLE": True,
@@ -283,9 +283,9 @@ KEPT: Final = {
 """Whether an outcome that got this code must be reported again later."""
 
 
-def tries(app: App, service: Moody) -> bool:
-    """Whether each code was tried as often as its page says."""
-    return all(service.calls[code] == (3 if code in RETRIED[app.language] else 1) for code in KEPT)
+def tries(service: Moody) -> bool:
+    """Whether each code was tried as often as the pages say."""
+    return all(service.calls[code] == (3 if code in RETRIED else 1) for code in KEPT)
 
 
 def test_temporary_errors_are_retried(app: App) -> None:
@@ -295,7 +295,7 @@ def test_temporary_errors_are_retried(app: App) -> None:
         recovered, *came = app.play(target, *steps, deadline=PATIENT)
         assert recovered["assessment"] == "RECOVERS"
         assert [each for each in came if not each.items() >= WITHOUT_ANSWER.items()] == []
-        assert tries(app, service), service.calls
+        assert tries(service), service.calls
 
 
 def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
@@ -393,7 +393,7 @@ def test_an_outcome_is_kept_until_riskd_knows_it(app: App) -> None:
     with moody() as (service, target):
         steps = [tell(name) for name in ("known", *KEPT)]
         assert app.play(target, *steps, deadline=PATIENT) == [True, *(not keep for keep in KEPT.values())]
-        assert tries(app, service), service.calls
+        assert tries(service), service.calls
 
 
 def test_in_go_an_outcome_is_reported_when_the_person_has_left(tmp_path: Path) -> None:

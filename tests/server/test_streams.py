@@ -247,15 +247,6 @@ def test_few_bytes_of_a_stream_wait(running: Running) -> None:
     assert sent * size < 64 * BYTES, "a few of them, and what gRPC's flow control lets through"
 
 
-def test_a_silent_stream_that_is_cancelled_counts_as_cancelled(running: Running, sender: Sender) -> None:
-    """A cancelled stream is not counted as one that its client has ended."""
-    sender.say(login("x"))
-    assert sender.hear(1)
-    time.sleep(0.1)
-    sender.stream.cancel()
-    assert until(lambda: running.meter.codes == [(METHOD, "bidi_stream", "CANCELLED")])
-
-
 def test_nothing_is_computed_for_a_cancelled_stream(running: Running, sender: Sender) -> None:
     """Attempts of a cancelled stream that have not begun are not assessed, and its place becomes free."""
     held = threading.Event()

@@ -73,10 +73,12 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
     known: dict[tuple[float, ...], float] = {}
     distances, speed, began = [], -1.0, 0.0
     for mark in marks:
-        if mark[0] > now or len(mark) != PLACED:  # otherwise the record is damaged
+        if mark[0] > now:
             continue
         distance = known.get(mark[1:])
         if distance is None:  # marks are newest first, and the newest of a place gives the highest speed
+            if len(mark) != PLACED:  # the record is damaged
+                continue
             distance = known[mark[1:]] = _beyond(place, mark)
             fast = distance / max((now - mark[0]) / HOUR, LEAST_HOURS)
             if fast > speed:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from riskd.core.features import NAMES
 from riskd.core.record import HistoryRecord, decode
 from riskd.counts import Counts
-from riskd.offline.columns import Ids, labels_of, order_of, truth_of
+from riskd.offline.columns import Ids, labels_by_id, order_of, truth_by_id
 from riskd.offline.dataset.manifest import Manifest, required
 from riskd.offline.dataset.tables import ORIGIN, schema
 from riskd.offline.dataset.target import Target
@@ -102,7 +102,7 @@ def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[st
         vectors[rows] = block[mine]
         done(batch.num_rows)
     ids, times = ids[order], times[order]
-    attacks, segments = truth_of(wanted.truth, ids)
+    attacks, segments = truth_by_id(wanted.truth, ids)
     if wanted.by_truth:
         labels, known = np.where(attacks == HONEST, GOOD, FRAUD).astype(np.int8), times.copy()
     else:
@@ -190,4 +190,4 @@ def _labels(
         filter=(ds.field("domain") == wanted.domain) & (ds.field("time") <= wanted.as_of),
     )
     kinds = reported["kind"].to_numpy(zero_copy_only=False).astype(np.str_)
-    return labels_of(ids, _ids(reported["assessment_id"]), reported["time"].to_numpy(), kinds)
+    return labels_by_id(ids, _ids(reported["assessment_id"]), reported["time"].to_numpy(), kinds)

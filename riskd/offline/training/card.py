@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from riskd.offline.evaluation.document import RATES, Estimate, Judged, Recall
+from riskd.offline.evaluation.document import RATES, Estimate, Judged
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import Trained
 from riskd.wording import date
@@ -117,7 +117,8 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
     yield "| attacks | rows | " + " | ".join(f"recall at {rate} false positives" for rate in RATES) + " |"
     yield "|---|---|" + "---|" * len(RATES)
     for each in (judged.overall, *judged.classes, *judged.depths):
-        yield f"| {each.name} | {_rows(each)} | {' | '.join(_share(each.at[rate]) for rate in RATES)} |"
+        total, recalls = next(iter(each.at.values())).total, " | ".join(_share(each.at[rate]) for rate in RATES)
+        yield f"| {each.name} | {total:,} | {recalls} |"
     yield ""
     if judged.reliability:
         reliability = judged.reliability
@@ -131,10 +132,6 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
     if base is not None:
         at = ", ".join(f"{_share(base.overall.at[rate])} at {rate}" for rate in RATES)
         yield f"{training.base} by itself finds {at}."
-
-
-def _rows(each: Recall) -> str:
-    return f"{next(iter(each.at.values())).total:,}"
 
 
 def _share(found: Estimate) -> str:

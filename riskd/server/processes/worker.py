@@ -62,7 +62,8 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, link: L
         # What was loaded lives as long as the process, so the garbage collector need not visit it again.
         gc.collect()
         gc.freeze()
-        link.send(Serving(_facts(settings, engine, service)))
+        address = _address(settings.server.host, service.port)
+        link.send(Serving({"address": address, "release": engine.release.id}))
         with watching(watched, guard.log_refused if guard else _nothing):
             for _ in link.reloads():
                 reload(settings, engine, releases, meter, leads=not index)
@@ -192,10 +193,6 @@ def _open_tls(settings: Settings, meter: PrometheusMeter, watched: list[Watched]
 
 def _nothing() -> None:
     """Without a guard there are no refused calls to log."""
-
-
-def _facts(settings: Settings, engine: Engine, service: Service) -> dict[str, str]:
-    return {"address": _address(settings.server.host, service.port), "release": engine.release.id}
 
 
 def _drain(settings: Settings, service: Service) -> None:
