@@ -54,10 +54,11 @@ other people in it.
   Staff sign in through an issuer. Machines run jobs on nodes of a cloud, and are deployed and rotated.
 - **Addresses are real**, drawn from the installed databases by operator and country. Devices are the commonest of a
   published list, by its weights. Without geo databases nothing is simulated.
-- **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's. Device,
-  typing and consent are made as for everybody else; a residential proxy is a line that somebody uses on another day.
-  Anything else that gives attackers away is a bug; the audit finds most, [Limits](#limits) has the rest. Only tries
-  of accounts that do not exist (segment `nobody`) and registrations come on top of the owners' visits.
+- **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's, and
+  consent is the account's. Device and typing are made as for everybody else; a residential proxy is a line that
+  somebody uses on another day. Anything else that gives attackers away is a bug; the audit finds most,
+  [Limits](#limits) has the rest. Only tries of accounts that do not exist (segment `nobody`) and registrations come on
+  top of the owners' visits.
 - **Each class has careful and careless attackers** (decision [0085](decisions/0085-careful-and-careless-attackers.md)).
   They mistype as owners do and also try variants of a password, so more tries have failed on a form before they are
   in. Some come from another country than the victim's (see `matched` below), keep the clock, language and coordinates
@@ -116,24 +117,17 @@ _LIMITS: Final = """\
 Faults that are known and measured, and wait for the next worlds to train on (decision
 [0116](decisions/0116-faults-of-the-world-wait-for-the-next-training.md)):
 
-- **Consent gives some attackers away.** They have the consent of made-up people, so some withhold what the account has
-  always granted, which no owner does (`language_left_out` and the like). It is worth 2 and 5 points of recall at 1 %
-  false positives to `simulated-5`, of targeted attackers 5 and 12, and 1 and 3 points to `hand-set-2`, in two worlds
-  where 5 and 23 % withhold it.
 - **The audit sees a third of the attackers' rows**: the first attempts on accounts that exist, one group at a time. In
   what follows, checked once, more tries fail before a sign-in, and payments of stolen sessions come in old sessions.
 - **People come too often.** A customer signs in 5 to 9 times in a world (median), and twice in thirteen months of the
   RBA dataset. A second or third sign-in is challenged in 19 to 24 of 100 cases, from the eleventh on 5 to 9.
 - **Nobody shares a home or a device**, so rules on the accounts of one device cost no owner anything. In a trial with
   households of two for six in ten customers, half of them with a common computer, recall changed by -2.5 to 0.7 points.
-- **A session changes devices** in a quarter of the visits of staff that resume one, and a third of those of customers.
-  If it stayed, sessions would be challenged 10 to 15 % less often, and sign-ins 5 % more often.
 - **Devices**: 59 % of customers' sign-ins are iPhones (34 % in the RBA dataset). Fingerprints also change with browser,
   screen and timezone, after 10 (staff) to 39 days (phones) in all.
 - **Attackers of lists** use another device and typing rhythm for each account, and scripts, too, type like people.
 - **Takeovers** come from a new country in 30 of 100 cases, in the RBA dataset in 88. At most 4 % of all tries are of
   accounts that do not exist, there 45 %.
-- **Whether a password is in a breach corpus** is drawn for each try, not for each password.
 - **Staff live anywhere**, mostly in the country of their office, so some are in two cities within an hour. Travellers
   keep the hours of home.
 """

@@ -66,7 +66,9 @@ TABLE: Final = (
     Assumption("cookie_days", 150, 60, 300, _DAYS, "between two clearings of cookies"),
     Assumption("docks", 0.25, 0.1, 0.4, "share", "of computers that are connected to another screen on some days"),
     Assumption("docked", 0.4, 0.2, 0.7, _P, "it is one of those days"),
-    Assumption("private", 0.03, 0.01, 0.08, _P, "a visit is in a private window, with no device identifier"),
+    Assumption(
+        "private", 0.03, 0.01, 0.08, _P, "a sign-in is in a private window: no device identifier, no session left"
+    ),
     Assumption("english", 0.12, 0.05, 0.3, _P, "a device has English as its first language, wherever it is"),
     # What is sent.
     Assumption("sends_rtt", 0.9, 0.5, 1.0, _P, "an attempt has a round-trip time"),
@@ -85,7 +87,7 @@ TABLE: Final = (
     Assumption("updates", 0.015, 0.005, 0.05, _P, "a visit leads to a change of profile"),
     Assumption("manager", 0.35, 0.15, 0.6, "share", "of people whose password manager pastes"),
     Assumption("assistive", 0.03, 0.01, 0.08, "share", "of people with a screen reader or a switch"),
-    Assumption("breached", 0.04, 0.01, 0.1, _P, "a try with an owner's password finds it in a breach corpus"),
+    Assumption("breached", 0.04, 0.01, 0.1, _P, "a password is in a breach corpus; of leaked lists 40 %"),
     # Who passes what, and what is told.
     Assumption("owner_step_up", 0.95, 0.88, 0.98, _P, "the owner passes a code: 97 % get in soon", _CHALLENGES),
     Assumption("owner_resistant", 0.8, 0.5, 0.95, _P, "a customer passes a passkey challenge"),

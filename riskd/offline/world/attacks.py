@@ -1,7 +1,8 @@
 """The attackers: what defines each class of attack, and nothing else about them.
 
 An attack on an account replaces a visit that its owner would have made: hour, weekday and the time since the last visit
-are the owner's. Device, typing, consent and settings come from people who are created like all others.
+are the owner's, and consent is the account's. Device, typing and settings come from people who are created like all
+others.
 
 In every class some attackers are careful and some careless: their address is in another country, their clock and
 language are those of their home, or they fail first. Otherwise looking riskier would prove honesty.

@@ -16,10 +16,6 @@ _LINE: Final = {
     "workforce:address_digits": "colleagues share the few addresses of their offices",
 }
 _HAND: Final = {"typing_deviation": "somebody else types"}
-_CONSENT: Final = dict.fromkeys(
-    ("language_left_out", "timezone_left_out", "screen_left_out"),
-    "a known fault: an attacker has somebody else's consent (decision 0116)",
-)
 _ELSEWHERE: Final = {
     "familiarity": "another device and another line than the owner's",
     "novelty": "another device and another line than the owner's",
@@ -28,7 +24,6 @@ _ELSEWHERE: Final = {
     "workforce:asn_failure_ratio_24h": "another operator than the offices use",
     **_LINE,
     **_HAND,
-    **_CONSENT,
 }
 _NO_ASSERTION: Final = "no assertion without the password"
 _WRONG: Final = {"credential": "most of the passwords are wrong", "federation": _NO_ASSERTION}
@@ -77,7 +72,6 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_PHISHED,
         **_LINE,
         **_HAND,
-        **_CONSENT,
     },
     "stolen_cookie": {**_ELSEWHERE, **_CARELESS, **_RENTED},
     "recovery_takeover": {**_ELSEWHERE, **_CARELESS, **_RENTED},

@@ -71,6 +71,10 @@ class Shop:
         other = self._of[category][bisect(weights, random.random() * weights[-1])].screen
         return Machine(key, category, model, late, english, app, born, other if docked else "")
 
+    def clearings(self, machine: Machine, time: float) -> int:
+        """How often the cookies of a device had been cleared at a time."""
+        return int((time + machine.key % 1000 * DAY) // (self._values["cookie_days"] * DAY))
+
     def seen(
         self, machine: Machine, languages: tuple[str, ...], timezone: str, time: float, *, private: bool
     ) -> Device:
@@ -79,7 +83,6 @@ class Shop:
         version = int((time - self._start + machine.lag) // (values["browser_days"] * DAY))
         agent = updated(machine.model.user_agent, version)
         fingerprint_age = int((time + machine.lag * 7) // (values["fingerprint_days"] * DAY))
-        cookie = int((time + machine.key % 1000 * DAY) // (values["cookie_days"] * DAY))
         spoken = ("en-US", "en") if machine.english and languages[0] != "en-US" else languages
         chromium = "Chrome/" in agent
         docked = machine.docked and mix(machine.key, "docked", int(time // DAY)) % 1000 < 1000 * values["docked"]
@@ -91,7 +94,7 @@ class Shop:
             user_agent=agent,
             platform=platform(agent) if chromium else "",
             mobile="Mobile" in agent if chromium else None,
-            device_id="" if private else f"{mix(machine.key, cookie, 'id'):016x}",
+            device_id="" if private else f"{mix(machine.key, self.clearings(machine, time), 'id'):016x}",
             fingerprint=f"{looks:016x}",
             screen=screen,
             languages=spoken,

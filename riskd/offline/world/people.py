@@ -17,6 +17,7 @@ from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
 
 OFFICES: Final = 3
 EGRESSES: Final = 3
+RESUMABLE_DAYS: Final = 20
 ISSUERS: Final = ("https://login.example/realms/staff", "https://partners.example/idp")
 
 
@@ -51,6 +52,8 @@ class Life:
         self.session = self.authenticated = 0.0
         """When the current session began (0: none), and when its owner last authenticated."""
         self.amr: tuple[str, ...] = ()
+        self.slot = 0
+        """Of the device that the current session is on."""
         self.machines: dict[int, Machine] = {}
         """By slot."""
 
@@ -170,6 +173,14 @@ class Town:
             key = mix(self.seed, person.subject, slot, generation)
             known = person.life.machines[slot] = self.shop.machine(key, person.slots[slot], born)
         return known
+
+    def in_session(self, person: Person, time: float) -> bool:
+        """Whether the account's session can be resumed: it is young, and its device still has its cookies."""
+        life = person.life
+        if not 0 < life.session > time - RESUMABLE_DAYS * DAY:
+            return False
+        machine, clearings = self.machine(person, life.slot, time), self.shop.clearings
+        return machine.born <= life.session and clearings(machine, life.session) == clearings(machine, time)
 
     def link(self, random: Random, person: Person, time: float, category: str) -> Link:
         """How a person is connected at a time, with a device of this category."""

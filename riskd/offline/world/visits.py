@@ -27,7 +27,7 @@ from riskd.core.attempt import (
 from riskd.core.requirement import Tier
 from riskd.offline.world.addresses import text
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.devices import DAY
+from riskd.offline.world.devices import DAY, mix
 from riskd.offline.world.people import Link, Person
 
 SHARED: Final = ("mobile", "roaming", "office", "egress", "vpn", "relay")
@@ -65,6 +65,8 @@ class Hand(Struct, frozen=True, kw_only=True):
     attack: str = ""
     campaign: str = ""
     segments: tuple[str, ...] = ()
+    slot: int = 0
+    """Of the owner's device."""
 
 
 class Powers(Struct, frozen=True, kw_only=True):
@@ -88,6 +90,8 @@ class Visit:
     def __init__(self, random: Random, account: Person, hand: Hand, powers: Powers, values: Values) -> None:
         self.random, self.account, self.hand, self.powers, self.values = random, account, hand, powers, values
         self.session = (account.life.session, account.life.authenticated, account.life.amr)
+        self.leaked = mix(account.subject, "password") / 2**64
+        """Below `breached` if the account's password is in a breach corpus. A wrong one is drawn for each try."""
         self.let_in: list[str] = []
         self.shut_out: list[str] = []
         self.amr: tuple[str, ...] = ("pwd",)
@@ -222,10 +226,12 @@ class Visit:
             behaviour=self._behaviour(failures) if draws[5] < values["sends_behaviour"] else None,
             session=self._session(journey),
             federation=self._federation(time, draws[6]) if credential == "succeeded" else None,
-            outside=Outside(credential_breached=draws[8] < self.powers.breached)
+            outside=Outside(
+                credential_breached=(draws[8] if credential == "failed" else self.leaked) < self.powers.breached
+            )
             if draws[7] < values["sends_breach"] and journey == "login"
             else None,
-            consent=hand.actor.consent,
+            consent=self.account.consent,
         )
         return self._asking(attempt)
 
@@ -276,11 +282,12 @@ class Visit:
         return Session(start_time=start, authentication_time=authenticated, amr=amr)
 
     def _begin(self, time: float) -> None:
-        """Begin a new session. It becomes the account's only if the owner made it."""
+        """Begin a new session. It becomes the account's only if the owner made it, and not in a private window."""
         self.session = (time, time, self.amr)
-        if not self.hand.attack:
+        if not self.hand.attack and self.hand.device.device_id:
             life = self.account.life
             life.session, life.authenticated, life.amr = self.session
+            life.slot = self.hand.slot
 
     def _federation(self, time: float, draw: float) -> Federation | None:
         if not self.account.issuer:

@@ -24,7 +24,6 @@ from riskd.offline.world.visits import SHARED, Ask, Hand, Moves, Powers, Tell, V
 
 START: Final = 1_780_272_000.0
 """Monday, 2026-06-01, 00:00 UTC."""
-RESUMABLE_DAYS: Final = 20
 NEW_DAYS: Final = 14
 
 
@@ -193,8 +192,8 @@ class World:
                 self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 7200)
 
     def _visit(self, random: Random, person: Person, time: float) -> None:
-        resumed = 0 < person.life.session > time - RESUMABLE_DAYS * DAY and random.random() < self.values["resumed"]
-        owner = self._owner(random, person, time)
+        resumed = self.town.in_session(person, time) and random.random() < self.values["resumed"]
+        owner = self._owner(random, person, time, resumed=resumed)
         drawn = self._campaigns.drawn(random, person.domain, "session" if resumed else "login", time)
         hand, powers = owner, self._powers(person)
         if drawn:
@@ -230,13 +229,15 @@ class World:
     def _begun(self, random: Random, account: Person, hand: Hand, powers: Powers) -> Visit:
         return Visit(random, account, hand, powers, self.values)
 
-    def _owner(self, random: Random, person: Person, time: float) -> Hand:
-        """A person at their own device."""
+    def _owner(self, random: Random, person: Person, time: float, *, resumed: bool = False) -> Hand:
+        """A person at their own device: a session is resumed on the one that it is on."""
         town, values = self.town, self.values
-        slot = town.slot(random, person)
+        drawn = town.slot(random, person)
+        slot = person.life.slot if resumed else drawn
         machine = town.machine(person, slot, time)
         link = town.link(random, person, time, machine.category)
-        private, fingerprinted = random.random() < values["private"], random.random() < values["sends_fingerprint"]
+        draws = random.random(), random.random()
+        private, fingerprinted = draws[0] < values["private"] and not resumed, draws[1] < values["sends_fingerprint"]
         device = town.shop.seen(machine, person.languages, link.spot.timezone, time, private=private)
         if not fingerprinted:
             device = replace(device, fingerprint="")
@@ -254,7 +255,7 @@ class World:
             "private": private,
         }
         segments = tuple(name for name, holds in facts.items() if holds)
-        return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments)
+        return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments, slot=slot)
 
     def _powers(self, person: Person) -> Powers:
         """What owners can do."""

@@ -260,15 +260,18 @@ def test_a_resumed_session_is_the_accounts() -> None:
     assert journeys(told) <= {"session", "payment", "profile_update"}
 
 
-@pytest.mark.parametrize("attack", ["", "targeted"])
-def test_only_the_owner_leaves_a_session_behind(attack: str) -> None:
-    """The account's session is the one that its owner began; an attacker's ends with the visit."""
+@pytest.mark.parametrize(("attack", "device_id"), [("", "7"), ("", ""), ("targeted", "7")])
+def test_only_the_owner_leaves_a_session_behind(attack: str, device_id: str) -> None:
+    """The account's session is the one that its owner began, on that device; an attacker's ends with the visit, and so
+    does one in a private window."""
     person = WORLD.town.person(2, "customer")
-    hand = replace(WORLD._owner(Random(1), person, TIME), attack=attack)
+    owner = WORLD._owner(Random(1), person, TIME)
+    hand = replace(owner, attack=attack, slot=1, device=replace(owner.device, device_id=device_id))
     moves(
         Visit(Random(1), person, hand, replace(POWERS, password=1.0), DEFAULTS).sign_in(TIME), required(Tier.BASELINE)
     )
-    assert bool(person.life.session) == (not attack)
+    left = not attack and bool(device_id)
+    assert (bool(person.life.session), person.life.slot) == (left, int(left))
 
 
 def test_an_account_is_there_after_its_registration() -> None:

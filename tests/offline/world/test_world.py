@@ -24,7 +24,7 @@ from riskd.core.validation import violations
 from riskd.offline.truth import Truth
 from riskd.offline.world.assumptions import DEFAULTS, TABLE, varied
 from riskd.offline.world.attacks import ATTACKS, CLASSES, NOBODY
-from riskd.offline.world.devices import updated
+from riskd.offline.world.devices import DAY, updated
 from riskd.offline.world.traits import TRAITS
 from riskd.offline.world.visits import Powers
 from riskd.offline.world.world import OpenDoor
@@ -111,6 +111,60 @@ def test_unrelated_traits_are_distributed_alike(name: str, trait: str) -> None:
     assert ks_2samp(known[True], known[False]).pvalue > 1e-4
 
 
+def test_attackers_send_the_consent_that_the_account_has_granted() -> None:
+    """Every account has one consent, whoever comes; some grant all purposes, some only a few."""
+    granted: dict[str, set[tuple[str, ...] | None]] = defaultdict(set)
+    for attempt, _ in lived():
+        granted[attempt.subject].add(attempt.consent)
+    assert all(len(found) == 1 for found in granted.values())
+    attacked = {attempt.subject for attempt, truth in lived() if truth.attack and attempt.domain != "machine"}
+    assert {granted[subject] == {None} for subject in attacked} == {True, False}
+
+
+def test_a_session_stays_on_its_device() -> None:
+    """All that its owner does in it has one device identifier; none that began in a private window is resumed."""
+    devices: dict[tuple[str, float | None], set[str]] = defaultdict(set)
+    for attempt, truth in lived():
+        if not truth.attack and attempt.session and attempt.device:
+            devices[attempt.subject, attempt.session.start_time].add(attempt.device.device_id)
+            assert attempt.device.device_id or truth.step
+    assert len(devices) > 200
+    assert all(len(found) == 1 for found in devices.values())
+
+
+def test_a_session_ends_with_its_device_and_with_its_cookies() -> None:
+    """Nobody resumes what a new device, or one whose cookies were cleared, cannot have."""
+    town = world(users=1, days=60, seed=9).town
+    values, start = town.values, town.start
+    for index in range(200):
+        person = town.person(index, "customer")
+        for day in range(1, 60):
+            time = start + day * DAY
+            person.life.session = time - 10 * DAY
+            machine = town.machine(person, 0, time)
+            cleared = (time + machine.key % 1000 * DAY) % (values["cookie_days"] * DAY)
+            assert town.in_session(person, time) == (min(cleared, time - machine.born) >= 10 * DAY)
+            person.life.session = time - 20 * DAY
+            assert not town.in_session(person, time)
+
+
+def test_an_owners_password_is_in_a_breach_corpus_or_is_not() -> None:
+    """Every right try of an account says the same, in about the assumed share of accounts; a wrong try is another
+    password."""
+    told: dict[str, set[bool]] = defaultdict(set)
+    wrong: list[bool] = []
+    for attempt, truth in lived():
+        if attempt.outside and not truth.attack:
+            found = bool(attempt.outside.credential_breached)
+            if attempt.credential_result == "failed":
+                wrong.append(found)
+            else:
+                told[attempt.subject].add(found)
+    assert all(len(found) == 1 for found in told.values())
+    for share in (sum(found == {True} for found in told.values()) / len(told), sum(wrong) / len(wrong)):
+        assert 0.2 < share / DEFAULTS["breached"] < 3
+
+
 def test_attacks_replace_visits_and_never_add_any() -> None:
     """Every account is visited at the same times, whatever the share of attackers."""
 
@@ -166,7 +220,7 @@ def test_new_lines_of_owners_and_attackers_are_equally_shared() -> None:
     countries: dict[str, set[str]] = defaultdict(set)
     networks: dict[int, set[str]] = defaultdict(set)
     sellers = {each.asn: each.kind for each in TABLES.operators}
-    for attempt, truth in attempts(users=300, days=40, seed=6, attack_share=0.3, domains=("customer",)):
+    for attempt, truth in attempts(users=320, days=40, seed=6, attack_share=0.3, domains=("customer",)):
         address = parse(attempt.network.client_ip)
         assert address is not None
         block, who = address.value & ~255, attempt.subject
