@@ -28,9 +28,10 @@ if _version_not_supported:
 class RiskServiceStub:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
-    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
-    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE, and CANCELLED of
+    a server that stops. To deny an attempt is an OK answer; errors are for faults. Every error carries a
+    google.rpc.Status with a google.rpc.ErrorInfo, whose `reason` is stable. INVALID_ARGUMENT also lists the violations,
+    in google.rpc.BadRequest.
     """
 
     def __init__(self, channel):
@@ -69,9 +70,10 @@ class RiskServiceStub:
 class RiskServiceServicer:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
-    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
-    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE, and CANCELLED of
+    a server that stops. To deny an attempt is an OK answer; errors are for faults. Every error carries a
+    google.rpc.Status with a google.rpc.ErrorInfo, whose `reason` is stable. INVALID_ARGUMENT also lists the violations,
+    in google.rpc.BadRequest.
     """
 
     def Assess(self, request, context):
@@ -167,9 +169,10 @@ def add_RiskServiceServicer_to_server(servicer, server):
 class RiskService:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
-    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
-    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE, and CANCELLED of
+    a server that stops. To deny an attempt is an OK answer; errors are for faults. Every error carries a
+    google.rpc.Status with a google.rpc.ErrorInfo, whose `reason` is stable. INVALID_ARGUMENT also lists the violations,
+    in google.rpc.BadRequest.
     """
 
     @staticmethod

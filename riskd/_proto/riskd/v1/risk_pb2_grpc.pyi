@@ -17,9 +17,10 @@ GRPC_VERSION: str
 class RiskServiceStub:
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
-    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
-    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE, and CANCELLED of
+    a server that stops. To deny an attempt is an OK answer; errors are for faults. Every error carries a
+    google.rpc.Status with a google.rpc.ErrorInfo, whose `reason` is stable. INVALID_ARGUMENT also lists the violations,
+    in google.rpc.BadRequest.
     """
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
@@ -60,9 +61,10 @@ class RiskServiceStub:
 class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Assesses attempts and learns from their outcomes.
 
-    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE. To deny an
-    attempt is an OK answer; errors are for faults. Every error carries a google.rpc.Status with a google.rpc.ErrorInfo,
-    whose `reason` is stable. INVALID_ARGUMENT also lists the violations, in google.rpc.BadRequest.
+    Set a deadline on every call, decide what your flow does when it passes, and retry only UNAVAILABLE, and CANCELLED of
+    a server that stops. To deny an attempt is an OK answer; errors are for faults. Every error carries a
+    google.rpc.Status with a google.rpc.ErrorInfo, whose `reason` is stable. INVALID_ARGUMENT also lists the violations,
+    in google.rpc.BadRequest.
     """
 
     @_abc_1.abstractmethod
