@@ -114,7 +114,7 @@ _LIMITS: Final = """\
 - Outcomes are as careful callers send them. Real callers forget some.
 - There are no published rates for staff and machines: their numbers are assumptions.
 
-Faults that are known and measured, and wait for the next worlds to train on (decision
+Faults that are known, and wait for the next worlds to train on (decision
 [0116](decisions/0116-faults-of-the-world-wait-for-the-next-training.md)):
 
 - **The audit sees a third of the attackers' rows**: the first attempts on accounts that exist, one group at a time. In
@@ -128,6 +128,8 @@ Faults that are known and measured, and wait for the next worlds to train on (de
 - **Attackers of lists** use another device and typing rhythm for each account, and scripts, too, type like people.
 - **Takeovers** come from a new country in 30 of 100 cases, in the RBA dataset in 88. At most 4 % of all tries are of
   accounts that do not exist, there 45 %.
+- **A visit goes on** after a challenge that was not passed: who may not change an address still tries to pay. A report
+  can come before the end of the visit that it is about. What that is worth was not measured by itself.
 - **Staff live anywhere**, mostly in the country of their office, so some are in two cities within an hour. Travellers
   keep the hours of home.
 """
