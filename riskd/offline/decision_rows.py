@@ -176,16 +176,16 @@ def _joined(parts: list[_About] | list[_Told]) -> Iterator[NDArray[Any]]:
 
 def _about(lines: Sequence[_Assessed]) -> _About:
     return _About(
-        ids=np.array([one.id for one in lines], dtype="S32"),
+        ids=np.array([one.id for one in lines], dtype=np.bytes_),
         times=np.array([one.time for one in lines], dtype=np.float64),
-        subjects=np.array([one.subject for one in lines], dtype="S34"),
-        journeys=np.array([one.journey for one in lines], dtype="U14"),
+        subjects=np.array([one.subject for one in lines], dtype=np.bytes_),
+        journeys=np.array([one.journey for one in lines], dtype=np.str_),
     )
 
 
 def _told(lines: Sequence[_Outcome]) -> _Told:
     return _Told(
-        ids=np.array([one.assessment_id for one in lines], dtype="S32"),
+        ids=np.array([one.assessment_id for one in lines], dtype=np.bytes_),
         times=np.array([one.time for one in lines], dtype=np.float64),
         kinds=np.array([one.kind for one in lines], dtype=np.str_),
     )
