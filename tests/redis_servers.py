@@ -55,8 +55,8 @@ def owned(first: int, last: int, number: int) -> list[bytes]:
 
 _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 _PORTS: Final = cycle(secrets.SystemRandom().sample(range(10_000 + 2_500 * _WORKER, 12_500 + 2_500 * _WORKER), 2_500))
-"""Ports of this process of tests, in any order. A cluster greets a node that has just died for a while: on its port no
-other cluster may begin, in this process or in another."""
+"""Ports of this process of tests, in any order. A cluster goes on greeting a node that has not answered yet: if it has
+ended meanwhile, no other cluster may begin on its port, in this process or in another."""
 
 
 def free_port() -> int:
