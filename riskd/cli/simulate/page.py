@@ -19,7 +19,8 @@ upper bound for the field. It is good for comparing two policies or models, and 
     riskd simulate --out world
     riskd policy backtest data/policies --log world
 
-By default the world has 350 accounts and lasts 60 days from 2026-06-01. The directory holds
+By default the world has 2,000 accounts, nearly all of customers, who come a few times in its year from 2026-06-01. The
+directory holds
 
 - `decisions/`: a decision log as a service writes it, with the outcomes that callers would have sent;
 - `truth.jsonl`: for every assessment who it really was: class of attack, campaign, step of the visit, segments;
@@ -27,7 +28,7 @@ By default the world has 350 accounts and lasts 60 days from 2026-06-01. The dir
 
 | task | how |
 |---|---|
-| a small world, to try commands | `riskd simulate --out small --users 60 --days 25` |
+| a small world, to try commands | `riskd simulate --out small --users 600 --days 120` |
 | try, compare or calibrate a policy | [policy.md](policy.md#changing-a-policy), with `--log world` |
 | train and judge a model | [training.md](training.md); a small world has too few attacks |
 | see why an assessment was scored as it was | an id from `world/truth.jsonl`, and `riskd log show ID --log world` |
@@ -51,9 +52,15 @@ other people in it.
   attempts without an engine.
 - **People have habits**: hours, homes whose addresses change, carriers with shared gateways, offices, trips, VPNs,
   privacy relays, new devices, browser updates, a second screen, a typing rhythm, withheld consent, and typing errors.
-  Staff sign in through an issuer. Machines run jobs on nodes of a cloud, and are deployed and rotated.
+  Some customers share a home with its line, and some of these a computer or tablet. Staff live around their office and
+  sign in through an issuer. Machines run jobs on nodes of a cloud, and are deployed and rotated.
+- **Most customers come rarely**, as often as those of the RBA dataset: of those who come in a year, two in five do so
+  once and half at most twice, and every tenth ten times or more (decision
+  [0121](decisions/0121-people-of-the-world-come-rarely.md)). So the rows of a world grow with `--users` and `--days`
+  alike, and only a long world has people who come again.
 - **Addresses are real**, drawn from the installed databases by operator and country. Devices are the commonest of a
-  published list, by its weights. Without geo databases nothing is simulated.
+  published list, by its weights; only the share of iPhones is that of the RBA dataset. Without geo databases nothing
+  is simulated.
 - **An attack replaces a visit** of the owner, so hour, weekday and time since the last visit are the owner's, and
   consent is the account's. Device and typing are made as for everybody else; a residential proxy is a line that
   somebody uses on another day. Anything else that gives attackers away is a bug; the audit finds most,
@@ -68,7 +75,8 @@ other people in it.
   session to resume. So under another policy the same people come at the same moments, and of 500 visits one differs.
 
 Segments: `traveller`, `roaming`, `mobile`, `vpn`, `relay`, `shared_address`, `new_device`, `new_user`, `private` (no
-cookie), `assistive` (screen readers and switches: other typing, no pointer), `nobody`.
+cookie), `assistive` (screen readers and switches: other typing, no pointer), `shared_device` (one that all of a home
+use), `nobody`.
 
 """
 _AUDIT: Final = """\
@@ -106,8 +114,10 @@ _LIMITS: Final = """\
 ## Limits
 
 - All customers live in the proportions of one published service, most of them in Norway. There is no IPv6.
-- Histories start empty, so everybody begins with a cold start of some weeks. Split by time, and judge on the later
-  part.
+- Histories start empty, so the first visit of everybody is a cold start, whenever it comes. Split by time, and judge on
+  the later part.
+- Everybody of a home has the same operator, but travels alone. The company's VPN comes out in one city, wherever its
+  offices are.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
 - Attackers do not learn from what they meet, and none comes back for more. Care about country, clock and line is drawn
   separately; a real attacker may be careful about all of them, or about none.
@@ -119,19 +129,11 @@ Faults that are known, and wait for the next worlds to train on (decision
 
 - **The audit sees a third of the attackers' rows**: the first attempts on accounts that exist, one group at a time. In
   what follows, checked once, more tries fail before a sign-in, and payments of stolen sessions come in old sessions.
-- **People come too often.** A customer signs in 5 to 9 times in a world (median), and twice in thirteen months of the
-  RBA dataset. A second or third sign-in is challenged in 19 to 24 of 100 cases, from the eleventh on 5 to 9.
-- **Nobody shares a home or a device**, so rules on the accounts of one device cost no owner anything. In a trial with
-  households of two for six in ten customers, half of them with a common computer, recall changed by -2.5 to 0.7 points.
-- **Devices**: 59 % of customers' sign-ins are iPhones (34 % in the RBA dataset). Fingerprints also change with browser,
-  screen and timezone, after 10 (staff) to 39 days (phones) in all.
 - **Attackers of lists** use another device and typing rhythm for each account, and scripts, too, type like people.
 - **Takeovers** come from a new country in 30 of 100 cases, in the RBA dataset in 88. At most 4 % of all tries are of
   accounts that do not exist, there 45 %.
 - **A visit goes on** after a challenge that was not passed: who may not change an address still tries to pay. A report
   can come before the end of the visit that it is about. What that is worth was not measured by itself.
-- **Staff live anywhere**, mostly in the country of their office, so some are in two cities within an hour. Travellers
-  keep the hours of home.
 """
 
 

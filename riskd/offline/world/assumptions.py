@@ -36,14 +36,18 @@ _P, _DAYS = "probability", "days"
 
 TABLE: Final = (
     # Who, and how often.
-    Assumption("share_customer", 0.66, 0.5, 0.8, "share", "of the users are customers"),
-    Assumption("share_workforce", 0.28, 0.15, 0.4, "share", "of the users are staff; the rest are machines"),
-    Assumption("newcomers", 0.3, 0.1, 0.5, "share", "of customers who register during the simulation"),
-    Assumption("visits_median", 0.16, 0.05, 0.4, "per day", "visits of the median customer"),
-    Assumption("visits_spread", 1.15, 1.0, 1.3, "of ln", "deviation between customers: p90/median 4.5", _RBA),
+    Assumption("share_customer", 0.98, 0.97, 0.983, "share", "of the users are customers"),
+    Assumption("share_workforce", 0.014, 0.01, 0.016, "share", "of the users are staff; the rest are machines"),
+    Assumption("newcomers", 0.2, 0.1, 0.4, "share", "of customers who register during the simulation"),
+    Assumption(
+        "visits_median", 1.0, 0.8, 3.0, "per year", "visits of the median customer: of those who come, half twice", _RBA
+    ),
+    Assumption("visits_spread", 1.3, 1.15, 1.45, "of ln", "deviation between customers: p90 9 and p99 28 visits", _RBA),
     Assumption("staff_visits", 1.5, 1.0, 2.5, "per working day", "visits of a member of staff"),
     Assumption("favourite_hours", 0.6, 0.3, 0.8, _P, "a visit falls near one of two favourite hours"),
     # Where from.
+    Assumption("together", 0.5, 0.2, 0.7, _P, "a customer has the line of one home with up to three others"),
+    Assumption("common", 0.4, 0.1, 0.6, _P, "those who live together have a computer or tablet that all use"),
     Assumption("move_days", 21, 10, 60, _DAYS, "between changes of a home's address by its operator"),
     Assumption("same_network", 0.6, 0.3, 0.8, _P, "the new address is in the home's usual /24"),
     Assumption("mobile_share", 0.3, 0.15, 0.5, _P, "a visit on a telephone comes through the carrier"),
@@ -58,11 +62,12 @@ TABLE: Final = (
     Assumption("egress_share", 0.5, 0.2, 0.8, _P, "a visit of staff from elsewhere comes through the company's VPN"),
     # With what.
     Assumption("phone", 0.9, 0.8, 0.97, "share", "of people who use a telephone"),
-    Assumption("computer", 0.7, 0.5, 0.85, "share", "of people who use a computer"),
+    Assumption("iphones", 0.58, 0.4, 0.7, "share", "of telephones: 34 % of sign-ins, and Android 25 %", _RBA),
+    Assumption("computer", 0.8, 0.6, 0.9, "share", "of people who use a computer"),
     Assumption("tablet", 0.08, 0.03, 0.15, "share", "of people who use a tablet"),
     Assumption("device_days", 900, 500, 1200, _DAYS, "that a device is used"),
     Assumption("browser_days", 28, 21, 42, _DAYS, "between versions of a browser; Safari shows the same one always"),
-    Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "between further changes of a fingerprint", _FPSTALKER),
+    Assumption("fingerprint_days", 54.5, 20, 100, _DAYS, "between changes of a fingerprint, on average", _FPSTALKER),
     Assumption("cookie_days", 150, 60, 300, _DAYS, "between two clearings of cookies"),
     Assumption("docks", 0.25, 0.1, 0.4, "share", "of computers that are connected to another screen on some days"),
     Assumption("docked", 0.4, 0.2, 0.7, _P, "it is one of those days"),
@@ -83,6 +88,7 @@ TABLE: Final = (
     Assumption("typo", 0.2, 0.1, 0.3, _P, "a password is mistyped: 78 % of tries by accounts succeed", _RBA),
     Assumption("forgotten", 0.015, 0.005, 0.04, _P, "a sign-in becomes a recovery"),
     Assumption("resumed", 0.3, 0.1, 0.5, _P, "a visit continues a session instead of signing in"),
+    Assumption("session_days", 60, 20, 90, _DAYS, "that a session can be continued"),
     Assumption("pays", 0.12, 0.03, 0.3, _P, "a visit of a customer leads to a payment"),
     Assumption("updates", 0.015, 0.005, 0.05, _P, "a visit leads to a change of profile"),
     Assumption("manager", 0.35, 0.15, 0.6, "share", "of people whose password manager pastes"),

@@ -131,7 +131,7 @@ ATTACKS: Final = (
     ),
 )
 VISITS: Final = {
-    "customer": {"login": 0.4, "session": 0.17, "registration": 0.012},
+    "customer": {"login": 0.47, "session": 0.09, "registration": 0.047},
     "workforce": {"login": 0.4, "session": 0.17},
     "machine": {"machine": 0.75},
 }

@@ -18,7 +18,7 @@ from riskd.offline.world.addresses import Pools
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.attacks import NOBODY, Attack, Campaigns, Scene, weighed
 from riskd.offline.world.devices import DAY, Shop, mix
-from riskd.offline.world.people import Person, Town
+from riskd.offline.world.people import BUSIEST, Person, Town, trip_at
 from riskd.offline.world.tables import Tables
 from riskd.offline.world.visits import SHARED, Ask, Hand, Moves, Powers, Tell, Visit
 
@@ -31,8 +31,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The size of a world, and its seed. Another number of users makes another world, not the same one with more
     people."""
 
-    users: int = 350
-    days: float = 60.0
+    users: int = 2000
+    days: float = 365.0
     seed: int = 1
     domains: tuple[str, ...] = DOMAINS
     attack_share: float = 0.06
@@ -107,7 +107,8 @@ class World:
         """Everything that happens, in order of time. Outcomes may come after the last day."""
         for index in range(self.settings.users):
             person = self.town.person(index, self._domain(index))
-            self._push(self._next(person, person.joined), person)
+            begins = person if person.life.registered else replace(person, rate=BUSIEST)
+            self._push(self._next(begins, person.joined), person)
         while self._queue:
             time, _, item = heappop(self._queue)
             if isinstance(item, Person):
@@ -127,7 +128,7 @@ class World:
         """The domain of a user. Any hundred consecutive users have the assumed shares."""
         chosen, values = self.settings.domains, self.values
         shares = {"customer": values["share_customer"], "workforce": values["share_workforce"]}
-        shares["machine"] = max(1 - sum(shares.values()), 0.01)
+        shares["machine"] = max(1 - sum(shares.values()), 0.001)
         at = (index * 0.6180339887498949) % 1.0 * sum(shares[domain] for domain in chosen)
         for domain in chosen:
             at -= shares[domain]
@@ -241,9 +242,8 @@ class World:
         device = town.shop.seen(machine, person.languages, link.spot.timezone, time, private=private)
         if not fingerprinted:
             device = replace(device, fingerprint="")
-        away = any(trip.start <= time < trip.end for trip in person.trips)
         facts = {
-            "traveller": away,
+            "traveller": trip_at(person, time) is not None,
             "vpn": link.kind == "vpn",
             "relay": link.kind == "relay",
             "mobile": link.kind in ("mobile", "roaming"),
@@ -253,6 +253,7 @@ class World:
             "new_user": time < person.joined + NEW_DAYS * DAY,
             "assistive": person.assistive,
             "private": private,
+            "shared_device": person.slots[slot] == person.common,
         }
         segments = tuple(name for name, holds in facts.items() if holds)
         return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments, slot=slot)

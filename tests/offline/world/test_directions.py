@@ -16,20 +16,19 @@ from riskd.core.address import parse
 from riskd.core.attempt import Attempt
 from riskd.core.features import FEATURES
 from riskd.offline.truth import Truth
-from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.attacks import ATTACKS, CLASSES
 from riskd.offline.world.defined import SAFER
 from riskd.offline.world.directions import Turned, alone, directions
 from riskd.offline.world.sample import Sample, pooled, sampled
 from riskd.offline.world.world import Settings
-from tests.offline.world.small import POOLS, assumed, tried, world
+from tests.offline.world.small import LIVELY, POOLS, assumed, tried, world
 
 NAMES: Final = ("form_failures", "new_country", "timezone_gap_h", "credential_failed")
 STUFFING, SPRAYING, EXITS = (
     next(each for each in ATTACKS if each.name == name)
     for name in ("stuffing_residential", "spraying", "vpn_in_country")
 )
-TRAVELLING: Final = {**DEFAULTS, "trips": 4.0, "trip_days": 8.0, "vpn_users": 0.6, "typo": 0.3, "checked_right": 0.5}
+TRAVELLING: Final = {**LIVELY, "trips": 4.0, "trip_days": 8.0, "vpn_users": 0.6, "typo": 0.3, "checked_right": 0.5}
 """People who travel and mistype often enough for a small world to show what attackers lack."""
 PEOPLE: Final = [world(seed=4).town.person(index, "customer") for index in range(400)]
 HOMES: Final = {person.subject: person.country for person in PEOPLE}
