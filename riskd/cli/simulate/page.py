@@ -59,9 +59,9 @@ other people in it.
   somebody uses on another day. Anything else that gives attackers away is a bug; the audit finds most,
   [Limits](#limits) has the rest. Only tries of accounts that do not exist (segment `nobody`, also of owners who mistype
   the name) and registrations come on top of the owners' visits.
-- **Campaigns have tools**, four each. Some type and point as people do (`imitates`), others fill in the form. Those that
-  try a list show one device to all accounts, or another to each (`rotates`). Scripts that say so run no page, and send
-  only an address and a user agent.
+- **Campaigns have tools**, four each. Some type and point as people do (`imitates`), others fill in the form. A list's
+  tools show one device to all accounts, or another to each (`rotates`). Scripts that say so run no page, and send only
+  an address and a user agent.
 - **Attackers come back.** Whoever can sign in comes the next time, too, with the same tools (`returns`), whatever was
   answered, until the takeover is reported.
 - **Each class has careful and careless attackers** (decision [0085](decisions/0085-careful-and-careless-attackers.md)).
@@ -118,8 +118,8 @@ _LIMITS: Final = """\
 - Histories start empty, so everybody begins with a cold start of some weeks. Split by time, and judge on the later
   part.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
-- Attackers do not learn from what they meet. Care about country, clock and line is drawn separately; a real attacker may
-  be careful about all of them, or about none.
+- Attackers do not learn from what they meet. Care about country, clock and line is drawn separately; a real attacker
+  may be careful about all of them, or about none.
 - Of attackers who can sign in, 20 to 36 of 100 come from another country than the account ever did; of the takeovers in
   the RBA dataset 88, but those are the ones that were noticed. Of all tries 45 % are of accounts that do not exist
   there, and some 5 % here: such a flood would be half of a world.

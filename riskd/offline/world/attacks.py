@@ -155,11 +155,15 @@ TRIES: Final = 1.7
 
 
 class Thief(Struct, frozen=True):
-    """An attacker in an owner's place. The same `seed` is the same attacker, with the same tools."""
+    """An attacker in an owner's place. The same `seed` is the same attacker, with the same tools.
+
+    `reports`: takeovers of the account that had been reported. After another one the password is a new one.
+    """
 
     attack: Attack
     campaign: str
     seed: int
+    reports: int
 
     def knows(self, powers: Powers) -> bool:
         """Whether the attacker has the right password."""

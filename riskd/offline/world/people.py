@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect
 from itertools import accumulate
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,9 +14,6 @@ from riskd.offline.world.addresses import Pools, Spot
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.devices import DAY, Machine, Shop, mix
 from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
-
-if TYPE_CHECKING:
-    from riskd.offline.world.attacks import Thief
 
 OFFICES: Final = 3
 EGRESSES: Final = 3
@@ -59,8 +56,8 @@ class Life:
         """Of the device that the current session is on."""
         self.machines: dict[int, Machine] = {}
         """By slot."""
-        self.thief: Thief | None = None
-        """Who came last in the owner's place, and may come back."""
+        self.reports = 0
+        """Takeovers that were reported so far."""
 
 
 class Person(Struct, frozen=True, kw_only=True):

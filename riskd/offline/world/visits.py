@@ -235,7 +235,7 @@ class Visit:
         kind = "confirmed_fraud" if attacked else "confirmed_legitimate"
         for number, assessment_id in enumerate(ids):
             yield Tell(when + number, Outcome(assessment_id=assessment_id, kind=kind))
-            self.account.life.thief = None
+        self.account.life.reports += attacked
 
     def _ask(self, time: float, journey: str, credential: str, failures: int) -> Ask:
         hand, random, values = self.hand, self.random, self.values

@@ -102,6 +102,8 @@ class World:
         self._end = end
         self._queue: list[tuple[float, int, Person | tuple[Moves, Ask | Tell]]] = []
         self._pushed = 0
+        self._thieves: dict[str, Thief] = {}
+        """By subject, who signed in last in the owner's place, and may come back."""
 
     def play(self, service: Service) -> Iterator[Asked | Tell]:
         """Everything that happens, in order of time. Outcomes may come after the last day."""
@@ -221,12 +223,13 @@ class World:
         """
         drawn = self._campaigns.drawn(random, person.domain, visit, time)
         seed, back = random.getrandbits(64), random.random() < self.values["returns"]
-        known = person.life.thief
+        thief = Thief(*drawn, seed, person.life.reports) if drawn else None
         if visit != "login":
-            return Thief(*drawn, seed) if drawn else None
-        thief = known if known and back else Thief(*drawn, seed) if drawn else None
-        able = thief and thief.attack.returns and thief.knows(attacks.powers(thief.attack, self.values, person))
-        person.life.thief = thief if able else None
+            return thief
+        known = self._thieves.pop(person.subject, None)
+        thief = known if known and back and known.reports == person.life.reports else thief
+        if thief and thief.attack.returns and thief.knows(attacks.powers(thief.attack, self.values, person)):
+            self._thieves[person.subject] = thief
         return thief
 
     def _nobodies(self, random: Random, attack: Attack) -> int:
