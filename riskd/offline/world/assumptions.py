@@ -112,13 +112,19 @@ TABLE: Final = (
     Assumption("spray_right", 0.01, 0.003, 0.03, _P, "a common password is right"),
     Assumption("phished_right", 0.8, 0.6, 0.95, _P, "a phished password is still right"),
     Assumption("variants", 0.25, 0.1, 0.4, _P, "an attacker tries one more variant of a password in the same form"),
-    Assumption("matched", 0.7, 0.4, 0.9, _P, "an attacker's address is in the country of the victim", _ORIGINS),
+    Assumption("matched", 0.5, 0.22, 0.88, _P, "an attacker's address is in the country of the victim", _ORIGINS),
     Assumption("disguised", 0.5, 0.2, 0.8, _P, "an attacker's clock, language and reported place fit the address"),
     Assumption("rented", 0.25, 0.1, 0.5, _P, "a thief of sessions or mailboxes, or a bot, uses a VPN or a server"),
     Assumption("nobody", 1.5, 0.3, 4.0, "per try", "tries of accounts that do not exist: 45 % of all tries", _RBA),
     Assumption("reported", 0.7, 0.4, 0.9, _P, "a takeover is reported"),
     Assumption("report_days", 5, 1, 15, _DAYS, "until it is, on average"),
     Assumption("complains", 0.15, 0.05, 0.4, _P, "an owner who was shut out is confirmed by a person"),
+    Assumption("misnamed", 0.03, 0.01, 0.08, _P, "a sign-in begins with a try of an account that does not exist"),
+    Assumption(
+        "imitates", 0.5, 0.2, 0.8, _P, "a campaign's tool types and points as people do; others fill in the form"
+    ),
+    Assumption("rotates", 0.6, 0.3, 0.9, _P, "a tool of a list shows another device for each account"),
+    Assumption("returns", 0.3, 0.1, 0.6, _P, "an attacker who can sign in comes the next time, too"),
 )
 """Every assumption, in the order in which `riskd simulate --assumptions` prints them."""
 DEFAULTS: Final[Values] = {each.name: each.value for each in TABLE}

@@ -71,6 +71,8 @@ class Life:
         """Of the device that the current session is on."""
         self.machines: dict[int, Machine] = {}
         """By slot."""
+        self.reports = 0
+        """Takeovers that were reported so far."""
 
 
 class Person(Struct, frozen=True, kw_only=True):
