@@ -54,7 +54,7 @@ class Attack(Struct, frozen=True, kw_only=True):
 
     @property
     def returns(self) -> bool:
-        """Whether an attacker who has what it takes may come back: one who took the account over by signing in."""
+        """Whether its attackers may come back: they aim at one account, and can sign in to it again."""
         return self.visit == "login" and not self.days
 
 

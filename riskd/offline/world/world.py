@@ -103,7 +103,7 @@ class World:
         self._queue: list[tuple[float, int, Person | tuple[Moves, Ask | Tell]]] = []
         self._pushed = 0
         self._thieves: dict[str, Thief] = {}
-        """By subject, who signed in last in the owner's place, and may come back."""
+        """By subject, who came last in the owner's place, and may come back."""
 
     def play(self, service: Service) -> Iterator[Asked | Tell]:
         """Everything that happens, in order of time. Outcomes may come after the last day."""
