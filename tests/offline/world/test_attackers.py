@@ -275,7 +275,8 @@ def test_classes_share_the_attacks_of_a_domain_by_weight(domain: str) -> None:
         if domain not in attack.domains:
             continue
         total = sum(each.weight for each in ATTACKS if domain in each.domains)
-        visits = {"login": 0.4, "session": 0.17, "registration": 0.012, "machine": 0.75}[attack.visit]
+        login, session = (0.47, 0.09) if domain == "customer" else (0.4, 0.17)
+        visits = {"login": login, "session": session, "registration": 0.047, "machine": 0.75}[attack.visit]
         rows = made.probability(attack, domain) * visits * 1.7 * (1 + attack.batch) * attack.active
         rows /= 1 - (DEFAULTS["returns"] if attack.name in RETURNING else 0.0)
         assert rows == pytest.approx(share * attack.weight / total)
