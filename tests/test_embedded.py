@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import inspect
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,9 @@ from msgspec.structs import replace
 import riskd
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
+CODE: Final = Path(riskd.__file__).parent
+ELSEWHERE: Final = {"cli", "offline", "rebuild", "server", "shared_signals"}
+"""Packages that an embedded engine does not load."""
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +170,20 @@ def test_the_public_interface_is_documented() -> None:
     methods = [method for name, method in inspect.getmembers(riskd.Engine) if not name.startswith("_")]
     assert [each for each in (*offered, *methods) if not inspect.getdoc(each)] == []
     assert sorted(riskd.__all__) == list(riskd.__all__)
+
+
+def test_a_text_log_says_what_happened() -> None:
+    """What an embedded engine logs of warnings and worse says more than its event's name: the program around it may
+    log text, which has none of the fields."""
+    modules = [path for path in CODE.rglob("*.py") if path.relative_to(CODE).parts[0] not in ELSEWHERE]
+    texts = {path: text for path in modules if "_LOG." in (text := path.read_text())}
+    bare = [
+        f"{path.relative_to(CODE)}:{node.lineno}"
+        for path, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("_LOG.warning", "_LOG.error", "_LOG.critical")
+        and "exc_info" not in [keyword.arg for keyword in node.keywords]
+        and not re.match(r"'\w+: .*%s|_NO_THREAD$", ast.unparse(node.args[0]))
+    ]
+    assert bare == []
