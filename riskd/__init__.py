@@ -1,7 +1,9 @@
-"""riskd: adaptive, risk-based authentication. This package is the in-process API:
+"""Adaptive, risk-based authentication, in process.
 
-with riskd.open_engine() as engine:
-    answer = engine.assess(riskd.Attempt(...))
+    with riskd.open_engine() as engine:
+        answer = engine.assess(riskd.Attempt(...))
+
+Open one engine in each process, after any fork; all its threads share it. The modules inside are private.
 """
 
 from __future__ import annotations

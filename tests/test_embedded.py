@@ -17,6 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 import riskd
+from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
 CODE: Final = Path(riskd.__file__).parent
@@ -170,6 +171,19 @@ def test_the_public_interface_is_documented() -> None:
     methods = [method for name, method in inspect.getmembers(riskd.Engine) if not name.startswith("_")]
     assert [each for each in (*offered, *methods) if not inspect.getdoc(each)] == []
     assert sorted(riskd.__all__) == list(riskd.__all__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (riskd.Attempt, (*DOMAINS, *JOURNEYS, *CREDENTIAL_RESULTS, *PURPOSES)),
+        (riskd.Outcome, OUTCOMES),
+        (riskd.SecurityEvent, (*EVENTS, *EVENT_WORDS)),
+    ],
+)
+def test_help_says_which_words_a_field_takes(kind: type, words: tuple[str, ...]) -> None:
+    """`help` of what a caller makes lists every word that its fields take."""
+    assert set(words) <= set(re.findall(r"\w+", inspect.getdoc(kind) or ""))
 
 
 def test_a_text_log_says_what_happened() -> None:
