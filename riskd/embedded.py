@@ -125,7 +125,7 @@ def open_engine(config: str | os.PathLike[str] | None = None, settings: Mapping[
     """Open an engine for this process: once, and after any fork. Close it by `with` or `close`.
 
     Its settings are those of `riskd serve`: of the TOML file `config` (else $RISKD_CONFIG), of RISKD_* variables, and
-    `settings`, which override both: `{"state.dir": "/var/lib/shop/riskd"}`.
+    `settings`, which override both as its flag `--set` does: `{"state.dir": "/var/lib/shop/riskd"}`.
 
     Raises InvalidFile with every problem found: InvalidSettings, InvalidPolicy, InvalidModel, InvalidGeo or
     InvalidStore. Raises Unavailable if the releases cannot be read.
