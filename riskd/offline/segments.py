@@ -51,7 +51,7 @@ def _follow(parent: BaseProcess) -> None:
 @contextmanager
 def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]:
     """A pool of `wanted` processes (None: one per processor), at most one per segment. Yields None to use this process
-    only."""
+    only. If the block raises, as at Ctrl-C, they end at once, in the middle of a segment."""
     some = wanted or (1 if size(paths) < SMALL else len(os.sched_getaffinity(0)))
     if min(some, len(paths)) <= 1:
         yield None
@@ -61,6 +61,10 @@ def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Executor | None]
     with ProcessPoolExecutor(many, mp_context=context, initializer=end_with_parent) as pool:
         try:
             yield pool
+        except BaseException:
+            for process in list(pool._processes.values()):  # noqa: SLF001 - `terminate_workers` is of Python 3.14
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

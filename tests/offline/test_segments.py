@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from riskd.offline.segments import crew, each_segment
+from tests.e2e.service import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -30,6 +31,40 @@ def test_readers_ignore_an_interrupt(tmp_path: Path) -> None:
         assert pool is not None
         assert list(each_segment(segments, deaf, pool, lambda _: None)) == [True, True]
     assert not deaf(tmp_path)
+
+
+def held(path: Path) -> None:
+    """Say that the segment is being read, and never end."""
+    path.write_text("begun")
+    signal.pause()
+
+
+INTERRUPTED: Final = """
+import sys
+from pathlib import Path
+from riskd.offline.segments import crew, each_segment
+from tests.offline.test_segments import held
+segments = [Path(name) for name in sys.argv[1:]]
+with crew(2, segments) as pool:
+    list(each_segment(segments, held, pool, lambda _: None))
+"""
+
+
+def test_an_interrupt_does_not_wait_for_readers(tmp_path: Path) -> None:
+    """Ctrl-C ends a command at once: readers do not finish the segments that they are reading."""
+    segments = [tmp_path / "one", tmp_path / "two"]
+    for segment in segments:
+        segment.touch()
+    command = [sys.executable, "-c", INTERRUPTED, *map(str, segments)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            eventually(lambda: all(map(Path.read_text, segments)))
+            os.killpg(process.pid, signal.SIGINT)
+            _, told = process.communicate(timeout=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert told.rstrip().endswith(b"KeyboardInterrupt")
 
 
 KILLED: Final = """
