@@ -6,10 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+from riskd.core.errors import InvalidFile, InvalidSettings, Problem
 from riskd.offline.segments import crew, each_segment
 from tests.e2e.service import eventually
 
@@ -65,6 +70,37 @@ def test_an_interrupt_does_not_wait_for_readers(tmp_path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     assert told.rstrip().endswith(b"KeyboardInterrupt")
+    assert told.count(b"Traceback") == 1, "only the command itself was interrupted"
+
+
+def mortal(path: Path) -> str:
+    """Die of some segments, as of too little memory; fail at others."""
+    if path.name == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise InvalidSettings([Problem("here", "is wrong", "mend it")])
+
+
+@pytest.mark.parametrize("large", [b"", bytes(1 << 20)], ids=["small", "more than a pipe holds"])
+def test_a_reader_that_dies_is_reported(large: bytes, tmp_path: Path) -> None:
+    """If a reader dies, the segment that it read is named, however much was to be sent to it."""
+    segments = [tmp_path / name for name in ("deadly", "one", "two", "three")]
+    for segment in segments:
+        segment.touch()
+    with pytest.raises(InvalidFile, match="deadly: a process that was reading it died"), crew(2, segments) as readers:
+        list(each_segment(segments[:1] * 4, partial(_given, large, mortal), readers, lambda _: None))
+
+
+def _given(_: bytes, work: Callable[[Path], str], path: Path) -> str:
+    return work(path)
+
+
+def test_what_a_reader_raises_is_raised(tmp_path: Path) -> None:
+    """An error of riskd comes from a reader as it was raised there."""
+    segments = [tmp_path / "one", tmp_path / "two"]
+    for segment in segments:
+        segment.touch()
+    with pytest.raises(InvalidSettings, match=r"^here: is wrong \(mend it\)$"), crew(2, segments) as readers:
+        list(each_segment(segments, mortal, readers, lambda _: None))
 
 
 KILLED: Final = """
