@@ -307,9 +307,8 @@ def following(releases: Releases, name: str) -> Iterator[Follower]:
     try:
         member = Member(releases.files.members, name)
     except OSError as error:
-        _LOG.warning(
-            "release_not_asked", extra={"fields": {"error": str(error), "directory": str(releases.files.members)}}
-        )
+        fields = {"error": str(error), "directory": str(releases.files.members)}
+        _LOG.warning("release_not_asked: %s (let riskd write there)", error, extra={"fields": fields})
     follower = Follower(releases, member)
     try:
         yield follower

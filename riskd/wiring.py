@@ -223,7 +223,8 @@ def _follow(follower: Follower, active: Activation | None, engine: Engine) -> No
 
     def refuse(problems: Sequence[Problem]) -> None:
         meter.failed("reload")
-        _LOG.error("release_refused", extra={"fields": {"problems": problems}})
+        told = "; ".join(map(str, problems))
+        _LOG.error("release_refused: %s", told, extra={"fields": {"problems": problems}})
 
     follower.follow(active, install, refuse)
 

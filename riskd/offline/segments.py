@@ -123,8 +123,8 @@ def _serve(pipe: Connection) -> None:
 
 @contextmanager
 def crew(wanted: int | None, paths: Sequence[Path]) -> Iterator[Crew | None]:
-    """Processes that last until the block ends: `wanted` (None: one per processor), at most one per segment. Yields None
-    to use this process only."""
+    """Processes until the block ends: `wanted` (None: one per processor), at most one per segment. Yields None to use
+    this process only."""
     some = wanted or (1 if size(paths) < SMALL else len(os.sched_getaffinity(0)))
     if min(some, len(paths)) <= 1:
         yield None
