@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -178,10 +178,8 @@ class Life:
         return answer.id, answer.requirement.satisfied
 
     def _tell(self, engine: Engine, assessment: str, kind: str) -> None:
-        try:
+        with suppress(UnknownAssessment):  # of a subject that was erased
             engine.record(Outcome(assessment_id=assessment, kind=kind), 10.0)
-        except UnknownAssessment:  # the subject was erased, or the receipt has expired
-            pass
 
     def _sample(self, day: int) -> Sample:
         records, left_over = census(self._base, self.now, self._release.policies["customer"].retention)
@@ -254,14 +252,16 @@ def main() -> int:
     kinds = tuple(KINDS.values())
     print("day", "assessed", *kinds, "left", "store MiB", "log MiB", "memory MiB", "us", sep="\t")
     samples = []
-    with tempfile.TemporaryDirectory(prefix="riskd-years-") as directory:
-        with Life(Path(directory), options.subjects, load_release(Settings())) as life:
-            for one in life.months(options.days):
-                samples.append(one)
-                counts = [one.records.get(kind, 0) for kind in kinds]
-                sizes = [f"{size / 2**20:.1f}" for size in (one.store_bytes, one.log_bytes)]
-                figures = (*sizes, f"{one.memory_mib:.1f}", f"{one.microseconds:.0f}")
-                print(one.day, one.assessments, *counts, one.left_over, *figures, sep="\t", flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="riskd-years-") as directory,
+        Life(Path(directory), options.subjects, load_release(Settings())) as life,
+    ):
+        for one in life.months(options.days):
+            samples.append(one)
+            counts = [one.records.get(kind, 0) for kind in kinds]
+            sizes = [f"{size / 2**20:.1f}" for size in (one.store_bytes, one.log_bytes)]
+            figures = (*sizes, f"{one.memory_mib:.1f}", f"{one.microseconds:.0f}")
+            print(one.day, one.assessments, *counts, one.left_over, *figures, sep="\t", flush=True)
     return 0 if steady(samples) else 1
 
 
