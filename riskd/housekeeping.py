@@ -124,10 +124,10 @@ class _Keeper:
                 work()
             except Unavailable as error:
                 self._meter.failed("store")
-                _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
+                _LOG.error("store_failed: %s", error, extra={"fields": {"problems": error.problems}})
             except InvalidSettings as error:
                 self._meter.failed("reload")
-                _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
+                _LOG.error("pepper_refused: %s", error, extra={"fields": {"problems": error.problems}})
 
     def _rekey(self) -> None:
         peppers = obtain_peppers(self._settings)
@@ -160,4 +160,4 @@ class _Compactor:
                 self._archive.compact(log_retention(self._engine.release), stop)
         except Unavailable as error:
             meter.failed("compaction")
-            _LOG.error("compaction_failed", extra={"fields": {"problems": error.problems}})
+            _LOG.error("compaction_failed: %s", error, extra={"fields": {"problems": error.problems}})
