@@ -31,7 +31,7 @@ Service = Callable[[str, dict[str, str]], AbstractContextManager[tuple[str, str,
 class Size(Struct, frozen=True, kw_only=True):
     """The size of the two worlds: one to train on, another one to evaluate on."""
 
-    users: int = 2000
+    users: int = 800
     days: float = 365.0
     attack_share: float = 0.06
 

@@ -19,8 +19,7 @@ upper bound for the field. It is good for comparing two policies or models, and 
     riskd simulate --out world
     riskd policy backtest data/policies --log world
 
-By default the world has 2,000 accounts, nearly all of customers, who come a few times in its year from 2026-06-01. The
-directory holds
+By default the world has 800 accounts, nearly all of customers, and lasts a year from 2026-06-01. The directory holds
 
 - `decisions/`: a decision log as a service writes it, with the outcomes that callers would have sent;
 - `truth.jsonl`: for every assessment who it really was: class of attack, campaign, step of the visit, segments;
@@ -28,7 +27,7 @@ directory holds
 
 | task | how |
 |---|---|
-| a small world, to try commands | `riskd simulate --out small --users 600 --days 120` |
+| a small world, to try commands | `riskd simulate --out small --users 200 --days 120` |
 | try, compare or calibrate a policy | [policy.md](policy.md#changing-a-policy), with `--log world` |
 | train and judge a model | [training.md](training.md); a small world has too few attacks |
 | see why an assessment was scored as it was | an id from `world/truth.jsonl`, and `riskd log show ID --log world` |
@@ -54,10 +53,10 @@ other people in it.
   privacy relays, new devices, browser updates, a second screen, a typing rhythm, withheld consent, and typing errors.
   Some customers share a home with its line, and some of these a computer or tablet. Staff live around their office and
   sign in through an issuer. Machines run jobs on nodes of a cloud, and are deployed and rotated.
-- **Most customers come rarely**, as often as those of the RBA dataset: of those who come in a year, two in five do so
-  once and half at most twice, and every tenth ten times or more (decision
-  [0121](decisions/0121-people-of-the-world-come-rarely.md)). So the rows of a world grow with `--users` and `--days`
-  alike, and only a long world has people who come again.
+- **Most customers come rarely**, every second one less than every two months; in varied worlds the median is between
+  one visit a year, as in the RBA dataset, and two a month (decision
+  [0121](decisions/0121-people-of-the-world-come-rarely.md)). So only a long world has people who come again, and worlds
+  of the same size have different numbers of rows.
 - **Addresses are real**, drawn from the installed databases by operator and country. Devices are the commonest of a
   published list, by its weights; only the share of iPhones is that of the RBA dataset. Without geo databases nothing
   is simulated.
@@ -125,8 +124,9 @@ _LIMITS: Final = """\
 - All customers live in the proportions of one published service, most of them in Norway. There is no IPv6.
 - Histories start empty, so the first visit of everybody is a cold start, whenever it comes. Split by time, and judge on
   the later part.
-- Rare visits cost owners most: a second sign-in is challenged in 36 of 100 cases, one from the eleventh on in 16. After
-  half a year without a visit the history is forgotten, and 7 of 100 are challenged.
+- Rare visits cost owners most: of the customers' second to tenth sign-ins 33 to 38 of 100 are challenged, mostly for a
+  new device on a new network, from the eleventh on 12. After half a year without a visit the history is forgotten, and
+  11 of 100 are challenged.
 - Everybody of a home has the same operator, but travels alone. The company's VPN comes out in one city, wherever its
   offices are.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.

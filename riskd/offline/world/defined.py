@@ -76,6 +76,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_CARELESS,
         **_WRONG,
         "outside": "the list was leaked, so others have it",
+        "user_agent": "a campaign has few tools, of which some show one device to all accounts",
         **_TOOL,
         **_VARIANTS,
     },
@@ -132,10 +133,12 @@ _PART: Final = {
 }
 _FEW: Final = "few operators rent out exits, and owners come through them, too"
 _STAYS: Final = "its exits are in the owner's country always, and owners travel"
+_QUIET: Final = "operators abroad are quiet: few owners come through them"
 SAFER: Final[Mapping[str, Mapping[str, str]]] = {
     **dict.fromkeys(DEFINED, _PART),
     "stuffing_naive": {**_PART, "vpn": "its servers are rented, and its exits are not"},
     "spraying": {**_PART, "asn_rarity": _FEW},
+    "stolen_cookie": {**_PART, "asn_failure_ratio_24h": _QUIET},
     "vpn_in_country": {
         **_PART,
         "asn_rarity": _FEW,

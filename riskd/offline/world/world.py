@@ -31,7 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The size of a world, and its seed. Another number of users makes another world, not the same one with more
     people."""
 
-    users: int = 2000
+    users: int = 800
     days: float = 365.0
     seed: int = 1
     domains: tuple[str, ...] = DOMAINS
