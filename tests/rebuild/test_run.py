@@ -267,7 +267,7 @@ def test_a_rebuild_killed_while_reading_resumes(
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
-    """Killed several times while merging records, the rebuild adds each record once."""
+    """Killed several times while merging records, the rebuild adds each record once, and still knows its counts."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -282,7 +282,8 @@ def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town
 
         with pytest.raises(Killed):
             rebuilt(settings, die)
-    assert rebuilt(settings).resumed
+    summary = rebuilt(settings)
+    assert (summary.resumed, summary.counts["attempts"]) == (True, ATTEMPTS)
     assert held(settings, time.time()) == records(before.store, time.time())
 
 
@@ -568,24 +569,34 @@ def test_no_rebuild_starts_while_another_cleans_up(
 
 
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, the rebuild
-    is refused with a remedy."""
+    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, or are those
+    of the rebuild of another store, the rebuild is refused with a remedy."""
     settings = deployment(tmp_path)
     logged(settings, town[1])
 
     def twice(half: str, *_: int) -> None:
         with pytest.raises(RiskdError, match="another rebuild is running"):
-            rebuilt(settings)
+            rebuilt(busy)
         if half == RECORDS:
             raise Killed
 
+    busy = settings
     with pytest.raises(Killed):
         rebuilt(settings, twice)
     with pytest.raises(InvalidSettings, match="being rebuilt"):
         rotate(settings, lambda _: None, lambda _: None)
-    shutil.rmtree(beside(Path(settings.store.path)) / "store")
-    with pytest.raises(InvalidSettings, match="begin with an empty one"):
-        rebuilt(settings)
+    (tmp_path / "other").mkdir()
+    busy = other = deployment(tmp_path / "other")
+    logged(other, town[1])
+    with pytest.raises(Killed):
+        rebuilt(other, twice)
+    working, others = (beside(Path(each.store.path)) / "store" for each in (settings, other))
+    for there in (False, True):
+        shutil.rmtree(working)
+        if there:
+            shutil.copytree(others, working)
+        with pytest.raises(InvalidSettings, match="begin with an empty one"):
+            rebuilt(settings)
 
 
 def test_a_rebuild_is_refused_during_a_rotation(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
