@@ -569,24 +569,23 @@ def test_no_rebuild_starts_while_another_cleans_up(
 
 
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, or are those
-    of the rebuild of another store, the rebuild is refused with a remedy."""
-    settings = deployment(tmp_path)
+    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, or belong
+    to the rebuild of another store, the rebuild is refused with a remedy."""
+    under_way = settings = deployment(tmp_path)
     logged(settings, town[1])
 
     def twice(half: str, *_: int) -> None:
         with pytest.raises(RiskdError, match="another rebuild is running"):
-            rebuilt(busy)
+            rebuilt(under_way)
         if half == RECORDS:
             raise Killed
 
-    busy = settings
     with pytest.raises(Killed):
         rebuilt(settings, twice)
     with pytest.raises(InvalidSettings, match="being rebuilt"):
         rotate(settings, lambda _: None, lambda _: None)
     (tmp_path / "other").mkdir()
-    busy = other = deployment(tmp_path / "other")
+    under_way = other = deployment(tmp_path / "other")
     logged(other, town[1])
     with pytest.raises(Killed):
         rebuilt(other, twice)
