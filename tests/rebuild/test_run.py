@@ -501,10 +501,17 @@ def counts(held: dict[bytes, bytes]) -> dict[bytes, object]:
     return {key: found[:1] + found[1][:2] if isinstance(found, tuple) else found for key, found in plain(held).items()}
 
 
-def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines of a log written under another pepper are counted as such and restore nothing."""
+def test_another_pepper_teaches_nothing(
+    tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of a log written under another pepper are counted as such and restore nothing, also if a run with the right
+    one was killed before."""
+    monkeypatch.setattr(run, "EVERY", 50)
+    logged(deployment(tmp_path), town[1])
+    with pytest.raises(Killed):
+        rebuilt(deployment(tmp_path), reader=Dying(deployment(tmp_path), 199))
+    shutil.rmtree(tmp_path / "store")
     settings = deployment(tmp_path, (b"another pepper altogether",))
-    logged(settings, town[1])
     summary = rebuilt(settings)
     told, heard = of_kinds(town[1])
     assert summary.counts == {"other_pepper": ATTEMPTS + heard, "outcomes_of_nothing": told, "erased": 0}
