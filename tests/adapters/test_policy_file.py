@@ -122,12 +122,12 @@ def test_both_parsers_place_every_node_alike(path: Path) -> None:
 
 
 def nodes(node: yaml.Node | None) -> Iterator[tuple[object, ...]]:
-    """Tag, value, style and positions of a node and of those below it."""
+    """Tag, value, whether it is quoted, and positions of a node and of those below it."""
     if node is None:
         return
-    whole = isinstance(node, yaml.ScalarNode)
+    whole, quoted = isinstance(node, yaml.ScalarNode), isinstance(node, yaml.ScalarNode) and bool(node.style)
     places = (node.start_mark.index, node.start_mark.line, node.start_mark.column, node.end_mark.index)
-    yield node.tag, node.value if whole else len(node.value), bool(whole and node.style), *places
+    yield node.tag, node.value if whole else len(node.value), quoted, *places
     for below in () if whole else node.value:
         for each in below if isinstance(below, tuple) else (below,):
             yield from nodes(each)
