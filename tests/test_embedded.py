@@ -17,7 +17,10 @@ import pytest
 from msgspec.structs import replace
 
 import riskd
+from riskd.config import load
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
+from riskd.core.errors import InvalidSettings
+from riskd.wiring import open_learner
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
 CODE: Final = Path(riskd.__file__).parent
@@ -103,6 +106,28 @@ def test_a_second_engine_on_the_same_store_is_refused(tmp_path: Path) -> None:
         riskd.open_engine(settings=settings)
     with riskd.open_engine(settings=settings) as engine:
         assert engine.assess(ATTEMPT).causes == ()
+
+
+def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    """An engine for which no thread can be started is closed, and so is the store of an import that is refused: in the
+    same process, the next start succeeds."""
+    given = {"state.dir": str(tmp_path), "geo.dir": "/nowhere"}
+    threading.stack_size(1 << 46)  # which no machine can provide
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread") as kept:
+            riskd.open_engine(settings=given)
+    finally:
+        threading.stack_size(0)
+    with riskd.open_engine(settings=given) as engine:
+        assert engine.assess(ATTEMPT).causes == ()
+    (pepper,) = tmp_path.glob("pepper")
+    first = pepper.read_bytes()
+    pepper.write_bytes(b"the pepper of some other store\n")
+    with pytest.raises(InvalidSettings, match="not the peppers") as kept, open_learner(load(None, {}, given)):
+        pass
+    pepper.write_bytes(first)
+    with open_learner(load(None, {}, given)):
+        assert kept, "what failed is closed, not only forgotten"
 
 
 @pytest.mark.parametrize(
