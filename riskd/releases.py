@@ -312,7 +312,7 @@ def following(releases: Releases, name: str) -> Iterator[Follower]:
         member = Member(releases.files.members, name)
     except OSError as error:
         fields = {"error": str(error), "directory": str(releases.files.members)}
-        _LOG.warning("release_not_asked: %s", error, extra={"fields": fields})
+        _LOG.warning("release_not_asked: %s (let riskd write there)", error, extra={"fields": fields})
     follower = Follower(releases, member)
     try:
         yield follower
