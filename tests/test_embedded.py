@@ -8,7 +8,6 @@ import inspect
 import os
 import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 import riskd
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
+from tests.forked import forked
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
 CODE: Final = Path(riskd.__file__).parent
@@ -65,19 +65,16 @@ def test_a_fork_does_not_use_the_engine_of_its_parent(engine: riskd.Engine) -> N
     """In a forked process every call of the engine raises, and says where to open one; closing it does nothing. The
     parent goes on with it."""
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads
-        child = os.fork()
-    if not child:  # never returns, so that no test runs twice
-        try:
-            os.write(writing, "\n".join(refusals(engine)).encode())
-            engine.close()
-        finally:
-            os._exit(0)
+
+    def use() -> None:
+        os.write(writing, "\n".join(refusals(engine)).encode())
+        engine.close()
+
+    with forked(use):
+        pass
     os.close(writing)
     with os.fdopen(reading) as said:
         lines = said.read().splitlines()
-    os.waitpid(child, 0)
     assert len(lines) == len(CALLS)
     assert all("forked" in line and "in each worker process" in line for line in lines)
     assert engine.assess(ATTEMPT, PATIENCE).causes == ()
