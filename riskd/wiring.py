@@ -40,6 +40,7 @@ from riskd.core.errors import (
     InvalidPolicy,
     InvalidSettings,
     Problem,
+    RiskdError,
     Unavailable,
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
@@ -221,9 +222,9 @@ def _follow(follower: Follower, active: Activation | None, engine: Engine) -> No
         _announce_roles(lineup, meter)
         engine.install(lineup)
 
-    def refuse(problems: Sequence[Problem]) -> None:
+    def refuse(error: RiskdError) -> None:
         meter.failed("reload")
-        _LOG.error("release_refused", extra={"fields": {"problems": problems}})
+        _LOG.error("release_refused: %s", error, extra={"fields": {"problems": error.problems}})
 
     follower.follow(active, install, refuse)
 

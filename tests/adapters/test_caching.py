@@ -152,5 +152,5 @@ def test_why_a_store_fails_is_logged_once_in_a_while(
                 store.write((taught(SUBJECT),), (), NOW, 1.0)
     assert units(store, SUBJECT, NOW) == 0
     assert [(each.message, vars(each)["fields"]) for each in caplog.records] == [
-        ("store_failed", {"problems": (Problem("store", "down", "wait"),)})
+        ("store_failed: store: down (wait)", {"problems": (Problem("store", "down", "wait"),)})
     ] * 2
