@@ -16,6 +16,7 @@ from riskd.host import files
 from riskd.host.files import atomically, cause, drafting, place, put, visible
 from riskd.host.locks import exclusive
 from riskd.offline.output import filling
+from tests.forked import forked
 
 HALF = """
 import os, pathlib, signal, sys
@@ -142,6 +143,23 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
         assert ours
     found = (tmp_path / "lock").stat()
     assert (found.st_uid, found.st_gid) == (owner, group)
+
+
+def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:
+    """A lock is released by who took it, although a process lives that was forked meanwhile. That process does not
+    release it."""
+    with ExitStack() as held:
+        assert held.enter_context(exclusive(tmp_path / "lock"))
+        with forked():
+            held.close()
+            with exclusive(tmp_path / "lock") as ours:
+                assert ours
+    with ExitStack() as held:
+        held.enter_context(exclusive(tmp_path / "lock"))
+        with forked(held.close):
+            pass
+        with exclusive(tmp_path / "lock") as ours:
+            assert not ours
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
