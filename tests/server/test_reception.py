@@ -60,6 +60,7 @@ def serving() -> Iterator[tuple[str, Counted]]:
         yield f"127.0.0.1:{port}", pool
     finally:
         server.stop(0).wait()
+        pool.shutdown()
 
 
 def echo(channel: grpc.Channel, message: bytes = b"m") -> bytes:
