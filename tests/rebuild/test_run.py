@@ -519,12 +519,15 @@ def test_another_pepper_teaches_nothing(
 
 
 def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines written at or after `until` are not replayed; without `until` the rebuild does not start."""
+    """Lines written at or after `until` are not replayed, nor those that a killed run with a later one has replayed;
+    without `until` the rebuild does not start."""
     lines = town[1]
     settings = deployment(tmp_path)
     logged(settings, lines)
     with pytest.raises(InvalidSettings, match="--until: is needed"):
         rebuilt(settings, until=None)
+    with pytest.raises(Killed):
+        rebuilt(settings, reader=Dying(settings, 400))
     until = written(record.decode(lines[200]))
     summary = rebuilt(settings, until=until)
     store = MemoryStore()
