@@ -12,6 +12,7 @@ RUN := $(VENV)/.run-$(shell cksum <requirements/run.txt | cut -d" " -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements/run.txt requirements/dev.txt | cksum | cut -d" " -f1)
 PROMETHEUS := $(shell command -v promtool >/dev/null && command -v prometheus >/dev/null || echo $(VENV)/prometheus)
 GO := $(VENV)/.go-$(shell cksum <tests/e2e/clients/unpack_go.sh | cut -d" " -f1)
+JAVA := $(VENV)/.java-$(shell cksum <tests/e2e/clients/unpack_java.sh | cut -d" " -f1)
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-config \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --group
 
@@ -39,7 +40,7 @@ test: lint servers ## Run every gate, then every test
 # Tests start servers of their own; Valkey comes with the requirements. Prometheus is unpacked and not installed: its
 # package would start a service, and put a user and a web interface on the machine.
 .PHONY: servers
-servers: $(PROMETHEUS) $(GO)
+servers: $(PROMETHEUS) $(GO) $(JAVA)
 	@missing=$$(for program in redis-server curl; do command -v $$program >/dev/null || echo $$program; done); \
 	test -z "$$missing" && exit; \
 	echo "installing" $$missing; \
@@ -64,6 +65,12 @@ $(GO): | $(VENV)
 	@tests/e2e/clients/unpack_go.sh $(VENV)/go || \
 	{ echo "Go was not unpacked, and the tests of docs/client-go.md need it: the lines above say why"; exit 1; }
 	@rm -f $(VENV)/.go-* && touch $@
+
+$(JAVA): | $(VENV)
+	@echo "unpacking Java"
+	@tests/e2e/clients/unpack_java.sh $(VENV)/java || \
+	{ echo "Java was not unpacked, and the tests of docs/client-java.md need it: the lines above say why"; exit 1; }
+	@rm -f $(VENV)/.java-* && touch $@
 
 .PHONY: lint
 lint: $(DEV) ## Check style, types, architecture and the wire contract

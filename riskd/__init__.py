@@ -1,13 +1,12 @@
-"""riskd: adaptive, risk-based authentication. This package is the in-process API:
+"""Adaptive, risk-based authentication, in process.
 
-with riskd.open_engine() as engine:
-    answer = engine.assess(riskd.Attempt(...))
+    with riskd.open_engine() as engine:
+        answer = engine.assess(riskd.Attempt(...))
+
+Open one engine in each process, after any fork; all its threads share it. The modules inside are private.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment, Reason
@@ -25,19 +24,22 @@ from riskd.core.attempt import (
 )
 from riskd.core.challenge import authorization_request, challenge
 from riskd.core.context import Missing
+from riskd.core.dossier import Summary
 from riskd.core.errors import (
     InvalidAttempt,
     InvalidEvent,
+    InvalidFile,
     InvalidOutcome,
+    InvalidSubject,
     Problem,
     RiskdError,
     Unavailable,
     UnknownAssessment,
 )
 from riskd.core.requirement import Requirement, Tier
-from riskd.engine import Engine
+from riskd.embedded import Engine, open_engine
 from riskd.engine.reported import Recorded
-from riskd.ports import Parts
+from riskd.subjects import Erased, Exported, Page, Subject, Subjects
 
 __all__ = [
     "Assessment",
@@ -45,15 +47,19 @@ __all__ = [
     "Behaviour",
     "Device",
     "Engine",
+    "Erased",
+    "Exported",
     "Federation",
     "InvalidAttempt",
     "InvalidEvent",
+    "InvalidFile",
     "InvalidOutcome",
+    "InvalidSubject",
     "Missing",
     "Network",
     "Outcome",
     "Outside",
-    "Parts",
+    "Page",
     "Problem",
     "Reason",
     "Recorded",
@@ -63,6 +69,9 @@ __all__ = [
     "RiskdError",
     "SecurityEvent",
     "Session",
+    "Subject",
+    "Subjects",
+    "Summary",
     "Tier",
     "Unavailable",
     "UnknownAssessment",
@@ -70,16 +79,3 @@ __all__ = [
     "challenge",
     "open_engine",
 ]
-
-
-@contextmanager
-def open_engine(config: str | None = None) -> Iterator[Engine]:
-    """Open an engine configured by the file `config` (else $RISKD_CONFIG) and RISKD_* environment variables.
-
-    Raises InvalidSettings, InvalidPolicy, InvalidModel or InvalidGeo with every problem found.
-    """
-    from riskd.config import load  # noqa: PLC0415 - `import riskd` must not load third-party packages
-    from riskd.wiring import open_engine as wired  # noqa: PLC0415 - likewise
-
-    with wired(load(config)) as engine:
-        yield engine

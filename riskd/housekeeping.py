@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from math import ceil
 from typing import Final
 
 from msgspec import Struct
@@ -18,6 +20,7 @@ from riskd.adapters.rekeying import Mark, restore_mark
 from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
 from riskd.core.errors import InvalidSettings, Unavailable
+from riskd.core.history import DAY
 from riskd.engine import Engine
 from riskd.host.background import every
 from riskd.host.clock import Clock, since_boot
@@ -25,7 +28,9 @@ from riskd.ports import HistoryStore, Meter
 from riskd.stores import with_peppers
 
 SWEEP: Final = 2_000
-"""Records checked per sweep: a few milliseconds of work."""
+"""Records checked at a time: a millisecond of work."""
+PASS_SECONDS: Final = DAY / 2
+"""Longest pass of sweeps over a store that keeps its size. It takes less than a day if at least a fifth remains."""
 DUE_SECONDS: Final = 30.0
 """Seconds between checks whether the log is due for compaction."""
 _LOG: Final = logging.getLogger("riskd.housekeeping")
@@ -78,22 +83,27 @@ class Sweeper:
         self,
         store: HistoryStore,
         meter: Meter,
+        every: float,
         wall: Callable[[], float] = time.time,
         since_boot: Callable[[], float] = since_boot,
     ) -> None:
-        """`wall`, `since_boot`: as for `Clock`."""
+        """`every`: seconds between two sweeps. `wall`, `since_boot`: as for `Clock`."""
         self._store = store
         self._meter = meter
+        self._share = every / PASS_SECONDS
         self._clock = Clock(wall, since_boot)
 
-    def sweep(self) -> None:
+    def sweep(self, stop: threading.Event) -> None:
         """Report the store's size, and delete some expired records if the clock is trusted. Raises Unavailable."""
         now = self._clock.wall()
         if self._clock.stepped(now):
             self._meter.failed("clock")
-        self._meter.stored(*self._store.size())
+        records, size = self._store.size()
+        self._meter.stored(records, size)
         if self._clock.trusted(now):
-            self._store.sweep(now, SWEEP)
+            for _ in range(max(1, ceil(records * self._share / SWEEP))):
+                if not stop.is_set():
+                    self._store.sweep(now, SWEEP)
 
 
 class _Keeper:
@@ -105,19 +115,19 @@ class _Keeper:
         self._base = base
         self._known = known
         self._meter = engine.parts.meter
-        self._sweeper = Sweeper(base, self._meter)
+        self._sweeper = Sweeper(base, self._meter, settings.store.sweep_s)
 
     def look(self, stop: threading.Event) -> None:
         """Do one round. Failures are logged and counted."""
-        for work in (self._rekey, self._sweeper.sweep):
+        for work in (self._rekey, partial(self._sweeper.sweep, stop)):
             try:
                 work()
             except Unavailable as error:
                 self._meter.failed("store")
-                _LOG.error("store_failed", extra={"fields": {"problems": error.problems}})
+                _LOG.error("store_failed: %s", error, extra={"fields": {"problems": error.problems}})
             except InvalidSettings as error:
                 self._meter.failed("reload")
-                _LOG.error("pepper_refused", extra={"fields": {"problems": error.problems}})
+                _LOG.error("pepper_refused: %s", error, extra={"fields": {"problems": error.problems}})
 
     def _rekey(self) -> None:
         peppers = obtain_peppers(self._settings)
@@ -150,4 +160,4 @@ class _Compactor:
                 self._archive.compact(log_retention(self._engine.release), stop)
         except Unavailable as error:
             meter.failed("compaction")
-            _LOG.error("compaction_failed", extra={"fields": {"problems": error.problems}})
+            _LOG.error("compaction_failed: %s", error, extra={"fields": {"problems": error.problems}})

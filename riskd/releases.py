@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -215,20 +215,21 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def follow(
-        self, now: Activation | None, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]
+        self, now: Activation | None, install: Callable[[Lineup], None], refuse: Callable[[RiskdError], None]
     ) -> None:
         """Start following on a thread, with `now` installed already.
 
-        The thread calls `install` for each new activation, and `refuse` with the problems of one that it cannot load.
+        The thread calls `install` for each new activation, and `refuse` with why it cannot load one.
         """
         statement = replace(self._published, installed=now.key if now else "")
         try:
             self._publish(statement)
         except Unavailable as error:  # go on: assessments do not depend on this file
             self._published = statement
-            refuse(error.problems)
-        self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
-        self._thread.start()
+            refuse(error)
+        thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """Stop following, and let activations no longer wait for this process. Idempotent."""
@@ -238,7 +239,7 @@ class Follower:
         if self._member is not None:
             self._member.leave()
 
-    def _run(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
+    def _run(self, install: Callable[[Lineup], None], refuse: Callable[[RiskdError], None]) -> None:
         """Look for changes until stopped. After a failure, try again once `AGAIN` seconds have passed."""
         seen: object = None
         while not self._stop.wait(POLL):
@@ -255,10 +256,10 @@ class Follower:
                     seen = state
                     continue
                 except Unavailable as error:
-                    refuse(error.problems)
+                    refuse(error)
             self._stop.wait(AGAIN)
 
-    def _swap(self, install: Callable[[Lineup], None], refuse: Callable[[Sequence[Problem]], None]) -> None:
+    def _swap(self, install: Callable[[Lineup], None], refuse: Callable[[RiskdError], None]) -> None:
         """Install the active release, unless that was done or refused before. Raises Unavailable."""
         active = self.releases.active()
         if active is None or active.key in (self._published.installed, self._published.refused):
@@ -268,11 +269,15 @@ class Follower:
         except Unavailable:
             raise
         except RiskdError as error:
-            refuse(error.problems)
+            refuse(error)
             self._publish(replace(self._published, refused=active.key, problems=_texts(error)))
             return
         self._publish(replace(self._published, installed=active.key))
-        _LOG.info("activated", extra={"fields": {"release": active.release, "number": active.number}})
+        _LOG.info(
+            "activated: release %s",
+            active.release,
+            extra={"fields": {"release": active.release, "number": active.number}},
+        )
 
     def _prepare(self) -> None:
         """Load the proposed release, and publish that it is ready or why it is refused. Raises Unavailable."""
@@ -307,9 +312,8 @@ def following(releases: Releases, name: str) -> Iterator[Follower]:
     try:
         member = Member(releases.files.members, name)
     except OSError as error:
-        _LOG.warning(
-            "release_not_asked", extra={"fields": {"error": str(error), "directory": str(releases.files.members)}}
-        )
+        fields = {"error": str(error), "directory": str(releases.files.members)}
+        _LOG.warning("release_not_asked: %s (let riskd write there)", error, extra={"fields": fields})
     follower = Follower(releases, member)
     try:
         yield follower

@@ -36,7 +36,7 @@ def open_store(settings: Settings, meter: Meter | None = None) -> HistoryStore:
     store, damage = open_or_begin(path, map_size)
     if damage is not None:
         meter.failed("store_damaged")
-        _LOG.critical("store_set_aside", extra={"fields": {"problems": damage.problems}})
+        _LOG.critical("store_set_aside: %s", damage, extra={"fields": {"problems": damage.problems}})
     return store
 
 

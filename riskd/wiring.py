@@ -40,6 +40,7 @@ from riskd.core.errors import (
     InvalidPolicy,
     InvalidSettings,
     Problem,
+    RiskdError,
     Unavailable,
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
@@ -190,13 +191,13 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
             signals=settings.log.signals == "granted",
         )
         failed.pop_all()
-    announce_geo(geo, meter)
-    _announce_roles(lineup, meter)
-    meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine = Engine(parts, lineup.active)
-    engine.install(lineup)
-    _follow(follower, active, engine)
     try:
+        announce_geo(geo, meter)
+        _announce_roles(lineup, meter)
+        meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
+        engine.install(lineup)
+        _follow(follower, active, engine)
         with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
             yield engine
     finally:
@@ -221,9 +222,9 @@ def _follow(follower: Follower, active: Activation | None, engine: Engine) -> No
         _announce_roles(lineup, meter)
         engine.install(lineup)
 
-    def refuse(problems: Sequence[Problem]) -> None:
+    def refuse(error: RiskdError) -> None:
         meter.failed("reload")
-        _LOG.error("release_refused", extra={"fields": {"problems": problems}})
+        _LOG.error("release_refused: %s", error, extra={"fields": {"problems": error.problems}})
 
     follower.follow(active, install, refuse)
 
@@ -257,9 +258,12 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         what = "what is learned into `memory` is lost when the import ends"
         raise InvalidSettings([Problem("store.kind", what, "name the store of the service, such as `lmdb`")])
     lineup, geo = _load(settings, open_releases(settings))
-    base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers))
+    with ExitStack() as failed:
+        base = MemoryStore() if trial else open_store(settings)
+        failed.callback(base.close)
+        store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers))
+        failed.pop_all()
     parts = Parts(
         store=store,
         geo=geo,

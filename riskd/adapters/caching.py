@@ -9,7 +9,7 @@ from itertools import repeat
 from time import monotonic
 from typing import Final
 
-from riskd.core.errors import Problem, Unavailable
+from riskd.core.errors import Unavailable
 from riskd.core.history import Delta, History
 from riskd.core.recall import COMMON
 from riskd.core.stored import Change, Swap
@@ -64,7 +64,7 @@ class CachingStore:
         except IncompleteRead as error:
             failure, found, contents, unread = error, error.histories, error.documents, error.unread
         except Unavailable as error:
-            self._report(error.problems)
+            self._report(error)
             raise
         common = {}
         for at, key, history in zip(unknown, asked, found, strict=True):
@@ -81,14 +81,14 @@ class CachingStore:
         cache.update(common)
         self._meter.recalled(len(histories) - len(asked), len(common))
         if failure is not None and unread:
-            self._report(failure.problems)
+            self._report(failure)
             raise IncompleteRead(failure.problems, answer, contents, unread)
         return answer, contents
 
-    def _report(self, problems: Sequence[Problem]) -> None:
+    def _report(self, error: Unavailable) -> None:
         if (moment := monotonic()) >= self._quiet_until:
             self._quiet_until = moment + QUIET_SECONDS
-            _LOG.error("store_failed", extra={"fields": {"problems": problems}})
+            _LOG.error("store_failed: %s", error, extra={"fields": {"problems": error.problems}})
 
     def _start_again(self, now: float) -> None:
         """Empty the cache."""
@@ -102,7 +102,7 @@ class CachingStore:
         try:
             return self._store.write(deltas, swaps, now, timeout)
         except Unavailable as error:
-            self._report(error.problems)
+            self._report(error)
             raise
         finally:
             for delta in deltas:

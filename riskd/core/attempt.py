@@ -140,6 +140,11 @@ class Attempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Only `domain`, `subject`, `journey` and `network.client_ip` are required; anything else that is absent becomes a
     gap. `time` is in epoch seconds; None means now.
+
+    - `domain`: customer, workforce or machine
+    - `journey`: registration, login, recovery, profile_update, payment or session
+    - `credential_result`: not_checked, succeeded or failed
+    - `consent`: the granted ones of security, device, location, behaviour and sharing; None: all
     """
 
     domain: str
@@ -162,7 +167,11 @@ class Attempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happened after an assessment. `kind` is one of `OUTCOMES`; `time` is in epoch seconds, None means now."""
+    """What happened after an assessment. `time` is in epoch seconds; None means now.
+
+    `kind`: challenge_passed, challenge_failed, challenge_abandoned, session_established, sign_in_abandoned,
+    confirmed_fraud, confirmed_legitimate, recovery_completed or recovery_failed.
+    """
 
     assessment_id: str
     kind: str
@@ -177,8 +186,9 @@ class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class SecurityEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What another party reports about a subject, as in a security event token (RFC 8417).
 
-    `kind` is one of `EVENTS`; `EVENT_WORDS` says which other fields it has. `time` is when it happened, in epoch
-    seconds; None means now.
+    `kind`: risk_level_change (with `level`), credential_compromise or credential_change (with `credential_type`),
+    account_disabled (with `hijacked`), account_enabled, recovery_activated or recovery_information_changed. `time` is
+    when it happened, in epoch seconds; None means now.
     """
 
     domain: str

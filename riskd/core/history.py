@@ -21,7 +21,7 @@ from msgspec.structs import force_setattr
 
 from riskd.core import marks
 from riskd.core.marks import Mark, Marks
-from riskd.core.tallies import Tallies, Values, trim
+from riskd.core.tallies import NOTHING_RARE, RARE, Tallies, Values, rare, trim
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
@@ -146,7 +146,8 @@ def fold(history: History, delta: Delta) -> None:
     come after what it undoes. It subtracts from the same value and period, but never below zero, as what it undoes
     may have expired or been evicted by then.
 
-    Marks and, in profiles, whole weeks from before `delta.time - delta.keep` are dropped.
+    Marks and, in profiles, whole weeks from before `delta.time - delta.keep` are dropped; in activity, the counts of
+    `RARE` that are older than their tables keep. (The other tables drop theirs when they count.)
 
     A new value in a full table evicts another one: first one that is dead (last used longer before the new value than
     the table keeps), then one used in a single period, then one used in several. Among equals the least recently used
@@ -163,8 +164,13 @@ def fold(history: History, delta: Delta) -> None:
         change(history.marks, kind, mark)
     if history.marks and not delta.undo:
         marks.forget(history.marks, delta.time - delta.keep)
-    if tallies.sign_in is not None and delta.keep < math.inf and not delta.undo:
-        tallies.forget(PROFILE_TABLES, int((delta.time - delta.keep) // WEEK))
+    if delta.keep < math.inf and not delta.undo:
+        if tallies.sign_in is not None:
+            tallies.forget(PROFILE_TABLES, int((delta.time - delta.keep) // WEEK))
+        elif (found := rare(tallies)) != NOTHING_RARE:
+            for name, values in zip(RARE, found, strict=True):
+                if values:
+                    tallies.forget((name,), int(delta.time // TABLES[name].period) - TABLES[name].keep + 1)
     if tallies.sign_in is not None and (separate or len(counts) > 1):
         tallies.unite()
     for name, slot_hit in delta.seen:

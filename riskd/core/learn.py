@@ -100,7 +100,7 @@ class Receipt(Struct, frozen=True):
 def attempt_deltas(attempt: Attempt, keys: Keys, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
     """The activity that every assessment counts, proven or not. Each entity counts only what a feature reads of it."""
     expires, keep = now + retention.activity, retention.activity
-    longest = max(retention.sequence, keep)
+    longest = _longest(retention)
     failed = attempt.credential_result == "failed"
     subject = (("subject", slot(keys.subject)),)
     address = (("address", slot(keys.address)),)
@@ -306,7 +306,7 @@ def settle_units(
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
         failed = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
-        deltas = tuple([Delta(key + ACTIVITY, time, time + retention.activity, counts) for key, counts in failed])
+        deltas = tuple([_failure(key, counts, receipt.lesson.subject, time, retention) for key, counts in failed])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, time, retention),)
     if unmet:
@@ -314,6 +314,17 @@ def settle_units(
     if gain <= 0 or receipt.fraud:
         return receipt, deltas
     return msgspec.structs.replace(receipt, taught=units), (*deltas, *lesson_deltas(receipt.lesson, gain, retention))
+
+
+def _failure(key: bytes, counts: _Counts, subject: bytes, time: float, retention: Retention) -> Delta:
+    """The delta of a failure that is reported later."""
+    keep = _longest(retention) if key == subject else retention.activity
+    return Delta(key + ACTIVITY, time, time + retention.activity, counts, keep=keep)
+
+
+def _longest(retention: Retention) -> int:
+    """Seconds to keep a subject's activity: it has the attempts and the sensitive steps."""
+    return max(retention.sequence, retention.activity)
 
 
 def _meets(receipt: Receipt, amr: tuple[str, ...]) -> bool:
@@ -332,14 +343,15 @@ def _units(receipt: Receipt, outcome: Outcome) -> int:
 
 def recovery_delta(subject: bytes, now: float, retention: Retention = USUAL) -> Delta:
     """The delta of a completed recovery, which is remembered as one of the subject's sensitive steps."""
-    return Delta(subject + ACTIVITY, now, now + retention.sequence, (), (("recovered", (int(now),)),))
+    marks, keep = (("recovered", (int(now),)),), _longest(retention)
+    return Delta(subject + ACTIVITY, now, now + retention.sequence, (), marks, keep=keep)
 
 
 def unmet_delta(subject: bytes, time: float, attempted: float, retention: Retention = USUAL) -> Delta:
     """The delta of a challenge that was not met. Its mark has the microseconds at which it was `attempted`, so that
     several that ended in one second all count."""
-    mark = (int(time), int(attempted % 1 * 1_000_000))
-    return Delta(subject + ACTIVITY, time, time + retention.activity, (), (("unmet", mark),))
+    marks = (("unmet", (int(time), int(attempted % 1 * 1_000_000))),)
+    return Delta(subject + ACTIVITY, time, time + retention.activity, (), marks, keep=_longest(retention))
 
 
 def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Retention = USUAL) -> tuple[Delta, ...]:
@@ -351,7 +363,7 @@ def event_deltas(event: SecurityEvent, subject: bytes, now: float, retention: Re
     and `breached` (time, and 1 for a breach or 0 for a change of the password).
     """
     time = now if event.time is None else event.time
-    keep = max(retention.sequence, retention.activity)
+    keep = _longest(retention)
     marks = _event_marks(event, int(time))
     if not marks or time + keep <= now:
         return ()

@@ -21,6 +21,8 @@ SEEN: Final = (
     *("device", "fingerprint", "language", "timezone", "screen", "issuer"),
 )
 """Tables of a profile whose values are attributes of sign-ins. The other tables are counts and rhythms."""
+RARE: Final = ("failure", "failure_day", "journey_day")
+"""Tables of activity that most attempts do not count in."""
 LETTERS: Final = {
     "sign_in": "s",
     "address": "a",
@@ -86,15 +88,15 @@ class Tallies(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         """The tally of all sign-ins; empty if there were none."""
         return (self.sign_in or UNCOUNTED).get("", [])
 
-    def forget(self, tables: Iterable[str], week: int) -> None:
-        """Drop periods before `week`, and values without any left. Requires `separate` first. For `history.fold`."""
+    def forget(self, tables: Iterable[str], period: int) -> None:
+        """Drop earlier periods, and values without any left. Requires `separate` first. For `history.fold`."""
         for table in tables:
             values = getattr(self, table)
             if values:
-                for value in [value for value, tally in values.items() if tally[0] < week]:
+                for value in [value for value, tally in values.items() if tally[0] < period]:
                     tally = values[value]
-                    del tally[1 : 1 + week - tally[0]]
-                    tally[0] = week
+                    del tally[1 : 1 + period - tally[0]]
+                    tally[0] = period
                     trim(tally)
                     if len(tally) == 1:
                         del values[value]
@@ -138,3 +140,6 @@ def trim(tally: list[int]) -> None:
 
 _seen: Final = attrgetter(*SEEN)
 _NOTHING: Final = (None,) * len(SEEN)
+rare: Final = attrgetter(*RARE)
+"""The values of the tables of `RARE`, in their order; equal to `NOTHING_RARE` if they are empty."""
+NOTHING_RARE: Final = (None,) * len(RARE)

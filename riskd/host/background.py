@@ -16,7 +16,7 @@ PART: Final = "background"
 """The part of riskd that these exceptions are counted as a failure of."""
 QUIET_SECONDS: Final = 10.0
 """Least time between two `no_thread` events."""
-_NO_THREAD: Final = "no_thread"
+_NO_THREAD: Final = "no_thread: %s (allow the user or the container more threads)"
 _LOG: Final = logging.getLogger(LOGGER)
 
 
@@ -26,7 +26,7 @@ def surviving(work: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        _LOG.error("work_failed", exc_info=True, extra={"fields": {"work": work}})
+        _LOG.error("work_failed: %s", work, exc_info=True, extra={"fields": {"work": work}})
 
 
 def start_thread(run: Callable[..., object], name: str, *args: object) -> threading.Thread | None:
@@ -43,7 +43,7 @@ def start_thread(run: Callable[..., object], name: str, *args: object) -> thread
 
 def log_no_thread(name: str) -> None:
     """Log a `no_thread` event, unless there was one within `QUIET_SECONDS`."""
-    _LOG.error(_NO_THREAD, extra={"fields": {"work": name}})
+    _LOG.error(_NO_THREAD, name, extra={"fields": {"work": name}})
 
 
 @contextmanager

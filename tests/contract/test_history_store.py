@@ -169,6 +169,25 @@ def test_a_delta_drops_what_is_past_its_retention(store: HistoryStore) -> None:
     assert left.marks == {"recovered": [(NOW + 2 * WEEK,)]}
 
 
+def test_an_attempt_drops_counts_that_no_window_sees(store: HistoryStore) -> None:
+    """A delta with `keep` drops the counts of activity that are older than their tables keep, including those of tables
+    that it does not touch: of an account in use, nothing remains of a failure of last month."""
+    tried = (("attempt", "", 1), ("attempt_day", "", 1))
+    rare = (("failure", "", 1), ("failure_day", "", 1), ("journey_day", "payment", 1))
+    began = NOW // (2 * HOUR) * 2 * HOUR
+    store.write([Delta(KEY, began, LATER, (*tried, *rare), keep=30 * DAY)], (), NOW, SOON)
+    for later, left in (
+        (70 * 60 - 1, {"failure", "failure_day", "journey_day"}),
+        (70 * 60, {"failure_day", "journey_day"}),
+        (26 * HOUR - 1, {"failure_day", "journey_day"}),
+        (26 * HOUR, set()),
+    ):
+        store.write([Delta(KEY, began + later, LATER, tried, keep=30 * DAY)], (), NOW, SOON)
+        found = history(store, KEY).tallies
+        assert {name for name in ("failure", "failure_day", "journey_day") if getattr(found, name)} == left
+        assert found.attempt
+
+
 def test_a_delta_that_has_expired_begins_nothing(store: HistoryStore) -> None:
     """A delta that has already expired creates no record."""
     assert store.write([attempts(KEY, expires=NOW)], (), NOW, SOON)

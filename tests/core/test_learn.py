@@ -416,6 +416,15 @@ def test_counts_are_kept_for_their_retention(journey: str) -> None:
     assert step.expires == NOW + retention.sequence
 
 
+@pytest.mark.parametrize("kind", ["challenge_failed", "challenge_abandoned", "recovery_failed", "recovery_completed"])
+def test_outcomes_drop_older_contents(kind: str) -> None:
+    """Outcomes, too, drop what is older than the retention, also if nobody has signed in since."""
+    retention = Retention(activity=7 * HOUR, sequence=5 * DAY)
+    deltas = settle(receipt(), outcome(kind), NOW, retention)[1]
+    assert {SUBJECT + ACTIVITY: retention.sequence}.items() <= {delta.key: delta.keep for delta in deltas}.items()
+    assert {delta.keep for delta in deltas if delta.key[:-1] != SUBJECT} <= {retention.activity}
+
+
 def test_a_place_is_learned_with_its_uncertainty() -> None:
     """A place is learned with its radius, rounded to some hundred metres; its country is learned like any value."""
     lesson = learn.lesson(attempt(), context(Route(2119)), KEYS)

@@ -1,5 +1,5 @@
-"""docs/client.md, docs/client-node.md and docs/client-go.md as they stand: each is made ready as it says, and its code
-asks real services.
+"""docs/client.md and docs/client-{node,go,java}.md as they stand: each is made ready as it says, and its code asks real
+services.
 
 The laws are the same for every language; `tests/e2e/clients` plays a scenario with the code of each page.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 import grpc
 import pytest
+from msgspec import structs
 
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core import record
@@ -102,6 +104,22 @@ def test_the_program_of_the_go_page_runs_as_it_stands(tmp_path: Path, service: S
         file = app.folder / name
         file.write_text(file.read_text().replace(shown, meant))
     assert re.fullmatch(r"true [0-9a-f]{32}\n", app.run(["go", "run", "."]).stdout)
+
+
+@pytest.mark.parametrize("app", ["java"], indirect=True)
+def test_the_program_of_the_java_page_runs_as_it_stands(app: App, tmp_path: Path, service: Service) -> None:
+    """The page's program runs as it is, and prints the decision and the assessment id."""
+    mine = structs.replace(app, folder=shutil.copytree(app.folder, tmp_path / "java"))
+    files = {
+        "com/example/risk/Main.java": ("127.0.0.1:50551", service.address),
+        "com/example/risk/RiskClient.java": ("ofMillis(150)", "ofSeconds(5)"),
+    }
+    for name, (shown, meant) in files.items():
+        file = mine.folder / name
+        file.write_text(file.read_text().replace(shown, meant))
+    assert mine.run([*pages.JAVAC, *files]).returncode == 0
+    said = mine.run([*pages.JVM, "com.example.risk.Main"]).stdout
+    assert re.fullmatch(r"true [0-9a-f]{32}\n", said)
 
 
 def test_a_challenge_is_made_and_its_outcome_reported(app: App, service: Service) -> None:
@@ -310,12 +328,13 @@ def test_all_addresses_are_used_and_a_dead_one_costs_nothing(app: App) -> None:
 
 
 def test_a_server_that_is_not_serving_gets_no_calls(app: App) -> None:
-    """Where gRPC checks health, calls go to the servers that serve; Node's does not."""
+    """Where gRPC checks health, calls go to the servers that serve. Node's does not, and Java's not without
+    grpc-services, which Debian lacks."""
     steps = [sign_in("anybody", f"k{number}") for number in range(10)]
     with moody(serving=False) as (stopping, first), moody() as (_, second):
         came = app.play(f"ipv4:{first},{second}", *steps, deadline=PATIENT)
         assert [each["assessment"] for each in came] == ["anybody"] * len(steps)
-        assert (stopping.calls["anybody"] > 0) == (app.language == "node")
+        assert (stopping.calls["anybody"] > 0) == (app.language in ("node", "java"))
 
 
 @contextmanager
@@ -414,12 +433,13 @@ STEP_UPS: Final[list[tuple[dict[str, object], str]]] = [
 ]
 
 
-def test_in_go_a_step_up_is_the_header_of_rfc_9470(tmp_path: Path) -> None:
+@pytest.mark.parametrize("app", ["go", "java"], indirect=True)
+def test_a_step_up_is_the_header_of_rfc_9470(app: App) -> None:
     """The header names what the requirement names, and is empty where nothing can be asked for."""
     steps: list[dict[str, object]] = [
         {"do": "step_up", "more": {"tier": "TIER_STEP_UP"} | required} for required, _ in STEP_UPS
     ]
-    assert pages.go_app(tmp_path).play("127.0.0.1:1", *steps) == [header for _, header in STEP_UPS]
+    assert app.play("127.0.0.1:1", *steps) == [header for _, header in STEP_UPS]
 
 
 def test_every_call_has_a_deadline(app: App) -> None:
@@ -453,6 +473,34 @@ def test_tls_and_a_token(app: App, secured: tuple[Service, Authority, str]) -> N
         assert bool(came["assessment"]) == (number == 0)
 
 
+@pytest.mark.parametrize("app", ["java"], indirect=True)
+def test_in_java_a_token_is_not_sent_without_tls(app: App) -> None:
+    """Without TLS a call with a token does not leave the process."""
+    with moody() as (service, target):
+        (came,) = app.play(target, sign_in("anybody", "l"), token=new_token())
+        assert came.items() >= WITHOUT_ANSWER.items()
+        assert not service.calls
+
+
+@pytest.mark.parametrize("app", ["java"], indirect=True)
+def test_in_java_a_certificate_identifies_a_caller(app: App, tmp_path: Path) -> None:
+    """Of two certificates of the authority, only that of a caller is answered; without one nobody connects."""
+    authority = Authority()
+    cert, key = authority.issue("localhost", hosts=["127.0.0.1"]).put(tmp_path, "server")
+    clients, callers = tmp_path / "ca.pem", tmp_path / "callers.toml"
+    clients.write_bytes(authority.certificate)
+    callers.write_text('[web]\ncertificates = ["CN=web"]\nmethods = ["assessor"]\ntenants = [""]\n')
+    server = {"TLS_CERT": cert, "TLS_KEY": key, "TLS_CLIENT_CA": str(clients), "CALLERS": str(callers)}
+    settings = {f"RISKD_SERVER__{name}": value for name, value in server.items()}
+    with serving(tmp_path / "state", settings=settings) as service:
+        for name in ("web", "stranger", None):
+            shown = authority.issue(name) if name else None
+            given = {"certificate": shown.certificate.decode(), "key": shown.key.decode()} if shown else {}
+            step, authorities = sign_in("kim", f"{tmp_path}-{name}"), authority.certificate.decode()
+            (came,) = app.play(service.address, step, deadline=PATIENT, authorities=authorities, **given)
+            assert bool(came["assessment"]) == (name == "web")
+
+
 def test_the_packages_of_the_page_are_those_that_are_locked() -> None:
     """The packages that the Node page installs are in the lock file, beside those of docs/identity-providers.md."""
     wanted = json.loads((pages.HERE / "package.json").read_text())
@@ -473,7 +521,9 @@ def test_types_find_what_is_misspelt(tmp_path: Path, service: Service) -> None:
     files = {"typed.mts": typed}
     files |= {f"misspelt{number}.mts": typed.replace(*each) for number, each in enumerate(MISSPELT.items())}
     for name, text in files.items():
-        (tmp_path / name).write_text(text.replace("127.0.0.1:50551", service.address).replace("150", "5000"))
+        # the pages' kim has histories by now
+        mine = text.replace("127.0.0.1:50551", service.address).replace("150", "5000").replace('"kim"', '"tyra"')
+        (tmp_path / name).write_text(mine)
 
     made = app.run([f"node_modules/.bin/{generate[0]}", *generate[1:]])
     assert made.returncode == 0, made.stderr

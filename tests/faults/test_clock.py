@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from riskd.adapters.null import NullMeter
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
-from riskd.host.clock import CLOCK_REST
+from riskd.host.clock import CLOCK_REST, CLOCK_STEP, Clock
 from riskd.housekeeping import Sweeper
 from riskd.ports import HistoryStore
 from tests.bench import LOGIN, Bench, release, store
@@ -61,24 +62,35 @@ class Failures(NullMeter):
 def test_sweeps_delete_nothing_for_an_hour_after_a_clock_jump() -> None:
     """After a clock jump of a year, the sweep waits an hour before it deletes what seems expired, so that the clock can
     be corrected."""
-    wall, booted, meter, store = [NOW], [1000.0], Failures(), MemoryStore()
-    sweeper = Sweeper(store, meter, lambda: wall[0], lambda: booted[0])
+    wall, booted, meter, store, stop = [NOW], [1000.0], Failures(), MemoryStore(), threading.Event()
+    sweeper = Sweeper(store, meter, 60.0, lambda: wall[0], lambda: booted[0])
     assert store.write(counted(*SHARED), (), NOW, 1.0)
-    sweeper.sweep()
+    sweeper.sweep(stop)
     assert meter.seen == {"looked": 1}
 
     wall[0] += 365 * DAY
-    sweeper.sweep()
+    sweeper.sweep(stop)
     assert meter.seen == {"looked": 2, "clock": 1}
     for _ in range(round(CLOCK_REST / 60) - 1):
         wall[0], booted[0] = wall[0] + 60, booted[0] + 60
-        sweeper.sweep()
+        sweeper.sweep(stop)
     assert store.size()[0] == len(SHARED)
 
     wall[0], booted[0] = wall[0] + 60, booted[0] + 60
-    sweeper.sweep()
+    sweeper.sweep(stop)
     assert store.size()[0] == 0
     assert meter.seen["clock"] == 1
+
+
+def test_small_steps_add_up() -> None:
+    """A clock that is set wrong in parts, each too small for a step, counts as stepped once they sum up to one."""
+    wall = [NOW]
+    clock = Clock(lambda: wall[0], lambda: 1000.0)
+    found = []
+    for _ in range(4):
+        wall[0] += CLOCK_STEP / 3
+        found.append(clock.stepped(wall[0]))
+    assert found == [False, False, False, True]
 
 
 def test_no_log_segment_is_deleted_for_age_after_a_clock_jump(tmp_path: Path) -> None:

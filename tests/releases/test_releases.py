@@ -69,7 +69,8 @@ def process(state: Path, name: str, refused: list[Problem] | None = None) -> Ite
         active = follower.releases.active()
         if active is not None:
             installed.append(follower.releases.lineup(active))
-        follower.follow(active, installed.append, (refused if refused is not None else []).extend)
+        problems = refused if refused is not None else []
+        follower.follow(active, installed.append, lambda error: problems.extend(error.problems))
         yield installed
 
 

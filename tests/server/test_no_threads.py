@@ -85,6 +85,17 @@ def test_a_borrowed_thread_gives_way_to_nobody() -> None:
     assert sign_ins.due
 
 
+def test_a_borrowed_thread_is_given_back_whatever_happens() -> None:
+    """If the call that it runs fails, a borrowed thread is as it was before: its later work gives way again."""
+    sign_ins, pool = Turns(), Handlers(1, "BatchAssess", held_up_s=60.0)
+    sign_ins.lane("Assess", Limits(), ListMeter()).submit(str)
+    with no_threads(), pytest.raises(ZeroDivisionError):
+        pool.lane("BatchAssess", Limits(), ListMeter()).submit(divmod, 1, 0)
+    begun = time.monotonic()
+    sign_ins.give_way(0.05)
+    assert time.monotonic() - begun >= 0.05
+
+
 def test_a_stream_without_a_thread_is_refused(running: Running) -> None:
     """If no thread can be started for it, a new stream is refused with RESOURCE_EXHAUSTED, so that its caller can go
     elsewhere. Calls are answered, and so is the next stream once there are threads; the refused one is over."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from riskd.core.history import OWNERS, PROFILE_TABLES, SKETCH, TABLES, Table
 from riskd.core.marks import MARKS
-from riskd.core.tallies import LETTERS, SEEN
+from riskd.core.tallies import LETTERS, RARE, SEEN
 
 
 class Script(Struct, frozen=True):
@@ -41,6 +41,7 @@ _NUMBERS: Final = (
     "}",
     f"local PROFILE = {_letters(PROFILE_TABLES)}",
     f"local SEEN = {_letters(SEEN)}",
+    f"local RARE = {{{', '.join(map(repr, RARE))}}}",
     f"local SKETCH, OWNERS, MARKS = {{{_spec(SKETCH)}}}, {{{_spec(OWNERS)}}}, {MARKS}",
 )
 WRITE: Final = _script("write.lua", *_NUMBERS)

@@ -1,5 +1,5 @@
 -- One write: applies all swaps and deltas, or nothing. Mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, SKETCH, OWNERS, MARKS) are prepended when the
+-- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, RARE, SKETCH, OWNERS, MARKS) are prepended when the
 -- script is loaded.
 -- KEYS: the hashes of the places, first that of the swaps, then those of the deltas in order. A field is a record.
 -- ARGV: now; the place of the swaps, '' if there are none; the deltas as MessagePack of
@@ -97,9 +97,9 @@ local function added(tally, period, n, keep)
   return sum
 end
 
--- The tally from this week on; nil if nothing is left.
-local function since_week(tally, week)
-  local from, last = week, tally[1] + #tally - 2
+-- The tally from this period on; nil if nothing is left.
+local function from_period(tally, first)
+  local from, last = first, tally[1] + #tally - 2
   while from <= last and tally[from - tally[1] + 2] == 0 do from = from + 1 end
   if from > last then return nil end
   local left = {from}
@@ -132,20 +132,30 @@ local function mark(marks, kind, moment, undo)
   marks[kind] = next(kept) and kept or nil
 end
 
--- Removes what is older than the policy's retention: earlier moments, and the weeks of a profile that ended before.
-local function forget(tallies, moments, since)
+local function forget_before(tallies, letter, period)
+  local values = tallies[letter] or NONE
+  for value, tally in pairs(values) do
+    if tally[1] < period then values[value] = from_period(tally, period) end
+  end
+  if values ~= NONE and not next(values) then tallies[letter] = nil end
+end
+
+-- Removes earlier moments, the weeks of a profile that ended before the policy's retention, and counts of activity that
+-- are older than their tables keep.
+local function forget(tallies, moments, time, keep)
+  local since = time - keep
+  if since == -math.huge then return end
   for kind, kept in pairs(moments) do
     while kept[1] and kept[#kept][1] < since do kept[#kept] = nil end
     if not kept[1] then moments[kind] = nil end
   end
-  if not tallies[TABLES.sign_in.letter] or since == -math.huge then return end
-  local week = period_of(since, TABLES.sign_in.period)
-  for _, letter in ipairs(PROFILE) do
-    local values = tallies[letter] or NONE
-    for value, tally in pairs(values) do
-      if tally[1] < week then values[value] = since_week(tally, week) end
+  if tallies[TABLES.sign_in.letter] then
+    for _, letter in ipairs(PROFILE) do forget_before(tallies, letter, period_of(since, TABLES.sign_in.period)) end
+  else
+    for _, name in ipairs(RARE) do
+      local spec = TABLES[name]
+      forget_before(tallies, spec.letter, period_of(time, spec.period) - spec.keep + 1)
     end
-    if values ~= NONE and not next(values) then tallies[letter] = nil end
   end
 end
 
@@ -214,7 +224,7 @@ local function folded(record, deltas)
       expires = math.max(latest, math.min(expires, now + keep))
       for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
       for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
-      if not undo then forget(tallies, moments, time - keep) end
+      if not undo then forget(tallies, moments, time, keep) end
       for _, s in ipairs(seen) do hit(sketches, s[1], time, s[2]) end
       if not (next(tallies) or next(moments) or next(sketches)) then tallies = nil end
     end

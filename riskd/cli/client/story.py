@@ -46,7 +46,7 @@ _STALE: Final = (
 _NEXT: Final = """
 Next:
   riskd serve           start a service of your own, and ask it with `riskd assess` (README.md)
-  docs/client.md        call it from a sign-in flow in Python (docs/client-node.md, docs/client-go.md: Node, Go)
+  docs/client.md        call it from a sign-in flow in Python (and client-node.md, client-go.md, client-java.md)
   docs/browser.md       send what a browser can tell: device, language, typing
   docs/concepts.md      the terms used here
   data/policies/        the policies that decided

@@ -1,4 +1,4 @@
-"""The clients of docs/client.md, docs/client-node.md and docs/client-go.md, set up with the commands on those pages."""
+"""The clients of docs/client.md and docs/client-{node,go,java}.md, set up with the commands on those pages."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ NODE: Final = (ROOT / "docs" / "client-node.md").read_text(encoding="utf-8")
 GO: Final = (ROOT / "docs" / "client-go.md").read_text(encoding="utf-8")
 GO_TOOLS: Final = Path(sys.prefix) / "go"
 """What `unpack_go.sh` made."""
+JAVA: Final = (ROOT / "docs" / "client-java.md").read_text(encoding="utf-8")
+JAVA_TOOLS: Final = Path(sys.prefix) / "java"
+"""What `unpack_java.sh` made."""
+JVM: Final = [str(JAVA_TOOLS / "bin" / "java"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+"""A JVM for a short life: it starts in half the time, and never becomes fast."""
+JAVAC: Final = [*JVM, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-nowarn", "-proc:none"]
+NO_JAVA: Final = "Java and its gRPC are missing: make servers, which unpacks those of Debian"
 NO_GO: Final = "Go and its gRPC are missing: make servers, which unpacks those of Debian 13 on any Debian"
 UNFETCHED: Final = "the npm packages of the docs were not fetched: check npm's configuration and the network"
 NODE_ENVIRONMENT: Final = {
@@ -131,6 +138,39 @@ def go_app(folder: Path) -> App:
     return app
 
 
+def java_app(folder: Path) -> App:
+    """An app with the classes that the page's command generates, compiled with Java and gRPC of Debian."""
+    if not (JAVA_TOOLS / "bin" / "java").exists():
+        raise FileNotFoundError(NO_JAVA)
+    sources = folder / "app" / "src" / "main" / "java"
+    (template,) = blocks(JAVA, "yaml")
+    code = "\n".join(blocks(JAVA, "java"))
+    names = re.findall(r"^public final class (\w+)", code, re.MULTILINE)
+    _, *classes = re.split(r"^(?=package )", code, flags=re.MULTILINE)
+    files = {f"com/example/risk/{name}.java": text for name, text in zip(names, classes, strict=True)}
+    files["play.java"] = (HERE / "play.java").read_text(encoding="utf-8")
+    for name, text in files.items():
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        (sources / name).write_text(text, encoding="utf-8")
+
+    (folder / "app" / "buf.gen.yaml").write_text(template, encoding="utf-8")
+    (generate,) = commands(JAVA)
+    # a package of Maven holds the error details, and none of Debian does
+    details = ["--path", "third_party/googleapis/google/rpc"]
+    path = [JAVA_TOOLS / "bin", Path(sys.executable).parent, os.environ["PATH"]]
+    environment = {
+        "PATH": os.pathsep.join(map(str, path)),
+        "LD_LIBRARY_PATH": f"{JAVA_TOOLS}/lib",
+        "CLASSPATH": os.pathsep.join([".", f"{JAVA_TOOLS}/usr/share/java/*"]),
+    }
+    generate = [word.replace("app/", f"{folder}/app/") for word in [*generate, *details, "--output", str(folder)]]
+    subprocess.run(generate, cwd=ROOT, env={**os.environ, **environment}, check=True, timeout=PATIENCE)
+    app = App("java", sources, [*JVM, "Play"], environment)
+    built = app.run([*JAVAC, *files])
+    assert built.returncode == 0, built.stderr
+    return app
+
+
 def node_modules() -> Path:
     """The packages of `package-lock.json`, verified by hash, installed beside Python's, once per lock file."""
     lock = (HERE / "package-lock.json").read_bytes()
@@ -147,4 +187,4 @@ def node_modules() -> Path:
     return kept / "node_modules"
 
 
-APPS: Final[dict[str, Callable[[Path], App]]] = {"python": python_app, "node": node_app, "go": go_app}
+APPS: Final[dict[str, Callable[[Path], App]]] = {"python": python_app, "node": node_app, "go": go_app, "java": java_app}

@@ -16,6 +16,7 @@ import pytest
 from msgspec import Struct
 
 from riskd.adapters.decision_log import FileLogArchive, segments
+from riskd.adapters.lmdb_store import DATA
 from riskd.cli.main import main
 from riskd.config import Settings
 from riskd.core import record
@@ -126,6 +127,21 @@ def test_a_replay_that_was_broken_off_leaves_nothing(replayed: Replayed, monkeyp
     assert replayed.run("--processes", "1") == (130, {})
     assert list(replayed.out.iterdir()) == []
     assert replayed.run("--processes", "1")[0] == 0
+
+
+def test_histories_are_on_disk(replayed: Replayed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs, histories are in a file beside the output, so memory does not grow with the log. In the end it is
+    gone."""
+    assess, files = Fold.assess, set[Path]()
+
+    def watched(fold: Fold, line: record.AssessmentRecord) -> record.AssessmentRecord | None:
+        files.update(replayed.out.rglob(DATA))
+        return assess(fold, line)
+
+    monkeypatch.setattr(Fold, "assess", watched)
+    assert replayed.run("--processes", "1")[0] == 0
+    assert len(files) == 1
+    assert list(replayed.out.rglob("*")) == segments(replayed.out)
 
 
 class Fatal(Struct, frozen=True):

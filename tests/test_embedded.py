@@ -1,0 +1,223 @@
+"""The engine inside another program: who may use it, how it ends, what it is given, and what its log says."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import inspect
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+
+import riskd
+from riskd.config import load
+from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
+from riskd.core.errors import InvalidSettings
+from riskd.wiring import open_learner
+from tests.forked import forked
+
+SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
+CODE: Final = Path(riskd.__file__).parent
+ELSEWHERE: Final = {"cli", "offline", "rebuild", "server", "shared_signals"}
+"""Packages that an embedded engine does not load."""
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[riskd.Engine]:
+    state = str(tmp_path_factory.mktemp("state"))
+    with riskd.open_engine(settings={"state.dir": state, **SETTINGS}) as opened:
+        yield opened
+
+
+ATTEMPT: Final = riskd.Attempt(
+    domain="customer",
+    subject="alex",
+    journey="login",
+    credential_result="succeeded",
+    network=riskd.Network(client_ip="81.2.69.142"),
+)
+PATIENCE: Final = 10.0
+
+CALLS: Final[Sequence[Callable[[riskd.Engine], object]]] = (
+    lambda engine: engine.assess(ATTEMPT),
+    lambda engine: engine.record(riskd.Outcome(assessment_id="0" * 32, kind="challenge_passed")),
+    lambda engine: engine.record_event(riskd.SecurityEvent(domain="customer", subject="alex", kind="account_disabled")),
+    lambda engine: engine.release,
+    lambda engine: engine.subjects,
+)
+
+
+def refusals(engine: riskd.Engine) -> list[str]:
+    """What each call says that raises RuntimeError."""
+    said = []
+    for call in CALLS:
+        try:
+            call(engine)
+        except RuntimeError as error:
+            said.append(str(error))
+    return said
+
+
+def test_a_fork_does_not_use_the_engine_of_its_parent(engine: riskd.Engine) -> None:
+    """In a forked process every call of the engine raises, and says where to open one; closing it does nothing. The
+    parent goes on with it."""
+    reading, writing = os.pipe()
+
+    def use() -> None:
+        os.write(writing, "\n".join(refusals(engine)).encode())
+        engine.close()
+
+    with forked(use):
+        pass
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        lines = said.read().splitlines()
+    assert len(lines) == len(CALLS)
+    assert all("forked" in line and "in each worker process" in line for line in lines)
+    assert engine.assess(ATTEMPT, PATIENCE).causes == ()
+
+
+def test_an_engine_is_open_until_it_is_closed(tmp_path: Path) -> None:
+    """An engine needs no `with`. After `close`, which may be repeated, every call raises and says how to go on, and no
+    thread is left."""
+    before = threading.active_count()
+    engine = riskd.open_engine(settings={"state.dir": str(tmp_path), **SETTINGS})
+    gc.collect()
+    assert engine.assess(ATTEMPT, PATIENCE).causes == ()
+    engine.close()
+    engine.close()
+    assert [line.partition(":")[0] for line in refusals(engine)] == ["the engine is closed"] * len(CALLS)
+    assert threading.active_count() == before
+
+
+def test_a_second_engine_on_the_same_store_is_refused(tmp_path: Path) -> None:
+    """A process that opens a store twice is told what to do instead."""
+    settings = {**SETTINGS, "state.dir": str(tmp_path), "store.kind": "lmdb"}
+    with riskd.open_engine(settings=settings), pytest.raises(riskd.InvalidFile, match="one engine a process"):
+        riskd.open_engine(settings=settings)
+
+
+def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    """An engine for which no thread can be started is closed, and so is the store of an import that is refused: in the
+    same process, the next start succeeds."""
+    given = {"state.dir": str(tmp_path), "geo.dir": "/nowhere"}
+    threading.stack_size(1 << 46)  # which no machine can provide
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread") as kept:
+            riskd.open_engine(settings=given)
+    finally:
+        threading.stack_size(0)
+    with riskd.open_engine(settings=given) as engine:
+        assert engine.assess(ATTEMPT).causes == ()
+    (pepper,) = tmp_path.glob("pepper")
+    first = pepper.read_bytes()
+    pepper.write_bytes(b"the pepper of some other store\n")
+    with pytest.raises(InvalidSettings, match="not the peppers") as kept, open_learner(load(None, {}, given)):
+        pass
+    pepper.write_bytes(first)
+    with open_learner(load(None, {}, given)):
+        assert kept, "what failed is closed, not only forgotten"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"network": None}, "network"),
+        ({"network": riskd.Network(client_ip=None)}, "network.client_ip"),  # type: ignore[arg-type]
+        ({"device": riskd.Device(user_agent=None)}, "device.user_agent"),  # type: ignore[arg-type]
+        ({"device": "laptop-1"}, "device"),
+        ({"subject": b"alex"}, "subject"),
+        ({"subject": 17}, "subject"),
+        ({"behaviour": riskd.Behaviour(pasted="yes")}, "behaviour.pasted"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_value_of_another_type_is_named(engine: riskd.Engine, changes: dict[str, object], where: str) -> None:
+    """A field that has a value of another type, such as the None of an absent header, is a violation like any other:
+    the error names it."""
+    with pytest.raises(riskd.InvalidAttempt) as refused:
+        engine.assess(replace(ATTEMPT, **changes))
+    (problem,) = refused.value.problems
+    assert (problem.where, problem.what[:9]) == (where, "expected ")
+
+
+def test_outcomes_and_events_name_such_values_too(engine: riskd.Engine) -> None:
+    """So does an outcome, and a security event."""
+    with pytest.raises(riskd.InvalidOutcome, match="assessment_id: expected"):
+        engine.record(riskd.Outcome(assessment_id=None, kind="challenge_passed"))  # type: ignore[arg-type]
+    with pytest.raises(riskd.InvalidEvent, match="subject: expected"):
+        engine.record_event(riskd.SecurityEvent(domain="customer", subject=7, kind="account_disabled"))  # type: ignore[arg-type]
+
+
+def test_errors_that_are_not_of_the_attempt_stay_what_they_are(engine: riskd.Engine) -> None:
+    """A mistake of another kind is not taken for one of the attempt's types."""
+    with pytest.raises(TypeError, match="NoneType"):
+        engine.assess(ATTEMPT, timeout=None)  # type: ignore[arg-type]
+
+
+def test_settings_in_code_override_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`settings` override variables, which override the file, whose path may be a Path. Mistakes are all reported."""
+    file = tmp_path / "riskd.toml"
+    file.write_text('[state]\ndir = "nowhere"\n[store]\nkind = "memory"\n[attributes]\nnames = ["payee"]\n')
+    monkeypatch.setenv("RISKD_STATE__DIR", "elsewhere")
+    with riskd.open_engine(file, {"state.dir": str(tmp_path / "state")}) as engine:
+        engine.assess(replace(ATTEMPT, attributes={"payee": "1"}))
+    assert (tmp_path / "state" / "decisions").is_dir()
+    with pytest.raises(riskd.InvalidFile) as refused:
+        riskd.open_engine(file, {"store.kind": "sqlite", "store.pth": "x"})
+    assert len(refused.value.problems) == 2
+
+
+def test_a_subject_is_shown_exported_and_erased_in_process(engine: riskd.Engine) -> None:
+    """What a service does for the rights of a subject, the embedded engine does, too."""
+    answer = engine.assess(ATTEMPT, PATIENCE)
+    engine.record(riskd.Outcome(assessment_id=answer.id, kind="session_established", amr=("pwd", "otp")), PATIENCE)
+    alex = riskd.Subject(tenant="", domain="customer", subject="alex")
+    assert answer.id in [receipt.id for receipt in engine.subjects.summary(alex).open]
+    assert engine.subjects.export(alex, 10, b"").records
+    assert engine.subjects.erase(alex, PATIENCE).records["receipt"]
+    with pytest.raises(riskd.UnknownAssessment):
+        engine.record(riskd.Outcome(assessment_id=answer.id, kind="confirmed_fraud"), PATIENCE)
+
+
+def test_the_public_interface_is_documented() -> None:
+    """Everything that `import riskd` offers has a docstring, and every public method, too; `help(riskd)` names all."""
+    offered: list[Callable[..., object]] = [getattr(riskd, name) for name in riskd.__all__]
+    methods = [method for name, method in inspect.getmembers(riskd.Engine) if not name.startswith("_")]
+    assert [each for each in (*offered, *methods) if not inspect.getdoc(each)] == []
+    assert sorted(riskd.__all__) == list(riskd.__all__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (riskd.Attempt, (*DOMAINS, *JOURNEYS, *CREDENTIAL_RESULTS, *PURPOSES)),
+        (riskd.Outcome, OUTCOMES),
+        (riskd.SecurityEvent, (*EVENTS, *EVENT_WORDS)),
+    ],
+)
+def test_help_says_which_words_a_field_takes(kind: type, words: tuple[str, ...]) -> None:
+    """`help` of what a caller makes lists every word that its fields take."""
+    assert set(words) <= set(re.findall(r"\w+", inspect.getdoc(kind) or ""))
+
+
+def test_a_text_log_says_what_happened() -> None:
+    """What an embedded engine logs of warnings and worse says more than its event's name: the program around it may
+    log text, which has none of the fields."""
+    modules = [path for path in CODE.rglob("*.py") if path.relative_to(CODE).parts[0] not in ELSEWHERE]
+    texts = {path: text for path in modules if "_LOG." in (text := path.read_text())}
+    bare = [
+        f"{path.relative_to(CODE)}:{node.lineno}"
+        for path, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("_LOG.warning", "_LOG.error", "_LOG.critical")
+        and "exc_info" not in [keyword.arg for keyword in node.keywords]
+        and not re.match(r"'\w+: .*%s|_NO_THREAD$", ast.unparse(node.args[0]))
+    ]
+    assert bare == []
