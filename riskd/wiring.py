@@ -198,7 +198,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
     engine.install(lineup)
     _follow(follower, active, engine)
     try:
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers), worker=worker):
             yield engine
     finally:
         engine.close()
