@@ -227,8 +227,9 @@ class Follower:
         except Unavailable as error:  # go on: assessments do not depend on this file
             self._published = statement
             refuse(error)
-        self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """Stop following, and let activations no longer wait for this process. Idempotent."""
@@ -312,7 +313,7 @@ def following(releases: Releases, name: str) -> Iterator[Follower]:
         member = Member(releases.files.members, name)
     except OSError as error:
         fields = {"error": str(error), "directory": str(releases.files.members)}
-        _LOG.warning("release_not_asked: %s", error, extra={"fields": fields})
+        _LOG.warning("release_not_asked: %s (let riskd write there)", error, extra={"fields": fields})
     follower = Follower(releases, member)
     try:
         yield follower

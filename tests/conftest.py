@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -19,3 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _HOME = tempfile.TemporaryDirectory(prefix="riskd-tests-")
 for _name in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
     os.environ[_name] = str(Path(_HOME.name) / _name)
+
+
+def pytest_collection_finish() -> None:
+    """The ten thousand tests live as long as their process, so the garbage collector need not visit them again."""
+    gc.collect()
+    gc.freeze()

@@ -29,21 +29,27 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
 from riskd.core.rekey import MARK
 from riskd.core.stored import Change, pack
-from riskd.ports import HistoryStore
+from riskd.ports import HistoryStore, Meter
 from riskd.stores import checks, first_mark, with_peppers
 from tests.bench import STORES
 from tests.cases.world import NOW
 
 PATIENCE = 10.0
+NOBODY = NullMeter()
 PEPPERS = [b"pepper of the golden cases", b"the second of the peppers", b"the third of the peppers."]
 
 
 class Told(NullMeter):
-    """Keeps how full the disks are, and when the log was last compacted, as it is told."""
+    """Keeps how full the disks are, when the log was last compacted, and which part failed, as it is told."""
 
     def __init__(self) -> None:
         self.disks: list[tuple[str, int, int]] = []
         self.compacted: list[float] = []
+        self.failures: list[str] = []
+
+    def failed(self, part: str) -> None:
+        """Keep it."""
+        self.failures.append(part)
 
     def disk(self, folder: str, used: int, size: int) -> None:
         """Keep it."""
@@ -70,12 +76,13 @@ def test_the_metrics_say_how_full_the_disks_are(tmp_path: Path) -> None:
 def test_a_compaction_that_fails_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failed compaction logs the file that it cannot read, and what to check."""
+    """A failed compaction is counted, and logs the file that it cannot read, and what to check."""
     monkeypatch.setattr(housekeeping, "DUE_SECONDS", 0.01)
     damaged = tmp_path / "erasures" / "1.json"
     damaged.parent.mkdir()
     damaged.write_bytes(b"{")
-    engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=NullMeter()), release=None)
+    meter = Told()
+    engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=meter), release=None)
     archive, known = FileLogArchive(tmp_path, 3600.0, 600.0), housekeeping.PepperState(Mark(), [])
     with (
         caplog.at_level(logging.ERROR),
@@ -86,9 +93,10 @@ def test_a_compaction_that_fails_says_why(
             assert time.monotonic() < deadline
             time.sleep(0.01)
     event = caplog.records[0]
-    assert event.message.startswith("compaction_failed: ")
     (problem,) = event.fields["problems"]  # type: ignore[attr-defined]
+    assert event.message == f"compaction_failed: {problem}"
     assert str(damaged) in problem.what
+    assert set(meter.failures) == {"compaction"}
 
 
 @pytest.mark.parametrize(
@@ -96,21 +104,25 @@ def test_a_compaction_that_fails_says_why(
 )
 def test_the_log_is_compacted_when_it_is_due(tmp_path: Path, ago_s: float | None, again: bool) -> None:
     """The log is compacted once `log.compact_minutes` have passed since the last time. A log that never was counts, in
-    the metrics, from the start of the process, so that no alert fires at once."""
+    the metrics, from the start of the process, so that no alert fires at once. How full its disk is, is told each
+    time."""
     meter, began = Told(), time.time()
     engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=meter), release=SimpleNamespace(policies={}))
     if ago_s is not None:
         FileLogArchive(tmp_path, 3600.0, 3600.0, lambda: began - ago_s).compact({}, threading.Event())
     archive = FileLogArchive(tmp_path, 3600.0, 3600.0)
     settings = Settings()
-    settings = replace(settings, log=replace(settings.log, compact_minutes=60))
+    settings = replace(settings, log=replace(settings.log, dir=str(tmp_path), compact_minutes=60))
     housekeeping._Compactor(settings, engine, archive).look(threading.Event())
     assert (archive.state().compacted >= began) == again
+    assert "log" in {folder for folder, _, _ in meter.disks}
     (compacted,) = meter.compacted
     assert compacted >= began if ago_s is None else compacted == began - ago_s
 
 
-def kept(directory: Path, store: MemoryStore, mark: Mark, peppers: Sequence[bytes]) -> list[HistoryStore]:
+def kept(
+    directory: Path, store: MemoryStore, mark: Mark, peppers: Sequence[bytes], meter: Meter = NOBODY
+) -> list[HistoryStore]:
     """Two rounds of housekeeping. Returns the stores to which it switched."""
     file = directory / "pepper"
     file.write_bytes(b"\n".join(peppers))
@@ -118,7 +130,7 @@ def kept(directory: Path, store: MemoryStore, mark: Mark, peppers: Sequence[byte
     settings = replace(settings, secrets=replace(settings.secrets, pepper_file=str(file)))
     switched: list[HistoryStore] = []
     engine: Any = SimpleNamespace(
-        parts=SimpleNamespace(meter=NullMeter()), rekey=lambda store, _pseudonyms: switched.append(store)
+        parts=SimpleNamespace(meter=meter), rekey=lambda store, _pseudonyms: switched.append(store)
     )
     known = housekeeping.PepperState(mark, list(peppers))
     keeper = housekeeping._Keeper(settings, engine, store, known)
@@ -148,14 +160,18 @@ def test_a_store_that_is_emptied_under_a_service_keeps_its_note_on_the_peppers(
 
 
 @pytest.mark.parametrize("peppers", [PEPPERS[:1], [b"short"]], ids=["known peppers", "refused peppers"])
-def test_what_has_expired_is_swept(tmp_path: Path, peppers: list[bytes]) -> None:
-    """Housekeeping deletes expired records, and leaves the others."""
+def test_what_has_expired_is_swept(tmp_path: Path, peppers: list[bytes], caplog: pytest.LogCaptureFixture) -> None:
+    """Housekeeping deletes expired records, and leaves the others, also if the peppers are refused, which is counted
+    and logged."""
     store = MemoryStore()
     written(store)
     (key,), expired = store.walk(b"", 9)[0], b"of bert.the rest" + PROFILE
     assert store.replace([Change(expired, None, pack(1.0, b""))])
-    kept(tmp_path, store, Mark(), peppers)
+    meter, refused = Told(), 2 * (peppers != PEPPERS[:1])
+    kept(tmp_path, store, Mark(), peppers, meter)
     assert [record is None for record in store.load((key, expired))] == [False, True]
+    assert meter.failures == ["reload"] * refused
+    assert [each.message.partition(":")[0] for each in caplog.records] == ["pepper_refused"] * refused
 
 
 @pytest.mark.parametrize("alive", [0.2, 0.5, 0.95])
@@ -200,9 +216,10 @@ class Evicting(MemoryStore):
 def test_a_note_that_is_there_stays(tmp_path: Path, kind: type[MemoryStore]) -> None:
     """A service takes up a rotation that ended meanwhile, and does not replace the note on it by the one that it knew
     before, also if its store cannot be swept."""
-    store, ended = kind(), Mark(2, checks(PEPPERS))
+    store, ended, meter = kind(), Mark(2, checks(PEPPERS)), Told()
     write_mark(store, ended)
-    assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS)) == 1
+    assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS, meter)) == 1
+    assert meter.failures == ["store"] * (2 * (kind is Evicting))
     assert read_mark(store) == ended
 
 
@@ -214,9 +231,9 @@ def test_a_damaged_note_costs_no_start(damage: bytes, tmp_path: Path, caplog: py
     assert store.replace([Change(MARK, None, pack(math.inf, damage))])
     assert first_mark(store, PEPPERS) == Mark(len(PEPPERS) - 2)
     kept(tmp_path, store, Mark(), PEPPERS[:1])
-    told = [(each.message, vars(each)["fields"]["problems"][0].what) for each in caplog.records]
-    assert {message.partition(":")[0] for message, _ in told} == {"store_failed"}
-    assert all(what.startswith("is damaged: ") for _, what in told)
+    told = [(each.message, *vars(each)["fields"]["problems"]) for each in caplog.records]
+    assert {message for message, _ in told} == {f"store_failed: {problem}" for _, problem in told}
+    assert all(problem.what.startswith("is damaged: ") for _, problem in told)
 
 
 def test_a_start_that_is_refused_does_not_cost_the_peppers() -> None:

@@ -312,7 +312,9 @@ class PrometheusMeter:
 
     def ruled_by(self, rules: Sequence[CountedRule]) -> None:
         """These are the rules of the releases that decide: domain, name, whether in shadow."""
-        self._tell(rules=self._rules.assign(rules))
+        with self._lock:  # a hit that is counted meanwhile would bring back the count of the rule before
+            noted = self._rules.assign(rules)
+        self._tell(rules=noted)
 
     def shadowed(self, domain: str, move: str) -> None:
         """A release in shadow was scored with this result (`move`), or the attempt was dropped."""

@@ -57,8 +57,9 @@ class PrometheusPage(ReadingsPage):
 
     def render(self, accept: str, readings: Readings) -> tuple[str, bytes]:
         """See `ReadingsPage`."""
-        self._workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
+        # Notes first: read after the slots, one could give a rule the count of the rule that had its slot before.
         self._notes = [self._memory.read_note(worker) or known for worker, known in enumerate(self._notes)]
+        self._workers = [self._memory.slots(worker).tolist() for worker in range(self._memory.workers)]
         about: Readings = {
             "riskd_build_info": {(self._version, platform.python_version()): 1.0},
             "riskd_release_info": self._releases(),

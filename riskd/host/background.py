@@ -16,7 +16,7 @@ PART: Final = "background"
 """The part of riskd that these exceptions are counted as a failure of."""
 QUIET_SECONDS: Final = 10.0
 """Least time between two `no_thread` events."""
-_NO_THREAD: Final = "no_thread: %s"
+_NO_THREAD: Final = "no_thread: %s (allow the user or the container more threads)"
 _LOG: Final = logging.getLogger(LOGGER)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 CLOCK_STEP: Final = 300.0
-"""Seconds: a larger change against the time since boot is a step, a smaller one is drift."""
+"""Seconds: a larger change against the time since boot is a step, also if it comes in small parts."""
 CLOCK_REST: Final = 3600.0
 """Seconds after a step in which nothing is deleted, so that a wrong clock can be corrected."""
 
 
 def since_boot() -> float:
-    """Seconds since boot, including suspend (CLOCK_BOOTTIME). Nobody can set this clock."""
+    """Seconds since boot, including suspend (CLOCK_BOOTTIME). Nobody can set this clock, but it drifts with the wall
+    clock, and is slewed with it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

@@ -32,7 +32,8 @@ _BACKGROUND: Final = logging.getLogger(LOGGER)
 class JsonFormatter(logging.Formatter):
     """Writes `time` (UTC), `level`, `event`, and the `fields` given as `extra={"fields": {...}}`.
 
-    `event` is the log message up to its first colon. The rest is for programs that embed riskd with a text log.
+    `event` is the log message up to its first colon. The rest is for programs that embed riskd with a text log, or with
+    none: Python then prints warnings and errors, and nothing but their messages.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from riskd.core.attempt import SecurityEvent
 from riskd.shared_signals.intake import REFUSED, Taken, take, understand
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.metrics import Meter
+from riskd.shared_signals.metrics import StreamMetrics
 from riskd.shared_signals.stream import PACE, Away, Stream
 
 MINUTE: Final = 60.0
@@ -43,10 +43,12 @@ class Pace:
 class Desk:
     """Handles the tokens of one stream. Thread-safe."""
 
-    def __init__(self, stream: Stream, keys: Keys, send: Callable[[SecurityEvent], None], meter: Meter) -> None:
+    def __init__(
+        self, stream: Stream, keys: Keys, send: Callable[[SecurityEvent], None], metrics: StreamMetrics
+    ) -> None:
         """`send` reports an event. It raises Refused for what riskd never accepts, and Away while it cannot report."""
         self.stream = stream
-        self.meter = meter
+        self.metrics = metrics
         self._keys = keys
         self._send = send
         self._pace = Pace(stream.most)
@@ -57,7 +59,7 @@ class Desk:
     def take(self, token: str, jti: str = "") -> Taken:
         """Handle a token; when this returns, riskd has recorded it. Raises Away if it must be delivered again."""
         taken = take(understand(token, self.stream, self._keys, time.time(), jti), self._report)
-        self.meter.received(self.stream, taken.event, taken.result)
+        self.metrics.received(self.stream, taken.event, taken.result)
         if taken.result == REFUSED:
             self._refused(taken)
         elif taken.of is not None:
@@ -84,7 +86,7 @@ class Desk:
 
     def failed(self, error: Away) -> None:
         """Count an unavailable part. Log it when the failure begins or changes."""
-        self.meter.failed(self.stream, error.part)
+        self.metrics.failed(self.stream, error.part)
         with self._lock:
             news, self._failing = str(error) != self._failing, str(error)
         if news:
@@ -93,7 +95,7 @@ class Desk:
 
     def heard(self) -> None:
         """Note that the transmitter was heard from."""
-        self.meter.heard(self.stream)
+        self.metrics.heard(self.stream)
 
     def recovered(self) -> None:
         """Note that no part is unavailable any more, and log it if one was."""

@@ -43,7 +43,7 @@ METRICS: Final = (
 """Every metric of a receiver. The streams are those of its file, so labels stay bounded."""
 
 
-class Meter:
+class StreamMetrics:
     """The counters of one receiver. Thread-safe."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:

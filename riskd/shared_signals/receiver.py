@@ -18,7 +18,7 @@ from riskd.core.attempt import SecurityEvent
 from riskd.host.listener import Listener, Reply, monitoring
 from riskd.shared_signals.desk import Desk
 from riskd.shared_signals.keys import Keys
-from riskd.shared_signals.metrics import METRICS, Meter
+from riskd.shared_signals.metrics import METRICS, StreamMetrics
 from riskd.shared_signals.poll import Poller
 from riskd.shared_signals.push import BODY_BYTES, CONNECTIONS, SECONDS, Pushes
 from riskd.shared_signals.stream import Poll, Push, Stream
@@ -44,8 +44,8 @@ class Receiver:
     """Receives the streams of a file. `send` reports an event to riskd; see `Desk`."""
 
     def __init__(self, streams: Sequence[Stream], send: Callable[[SecurityEvent], None]) -> None:
-        self.meter = Meter(streams)
-        desks = [Desk(each, Keys(each, Web(each.ca_file)), send, self.meter) for each in streams]
+        self.metrics = StreamMetrics(streams)
+        desks = [Desk(each, Keys(each, Web(each.ca_file)), send, self.metrics) for each in streams]
         self._pollers = [Poller(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Poll)]
         self._pushed = [(each, each.stream.delivery) for each in desks if isinstance(each.stream.delivery, Push)]
 
@@ -99,7 +99,7 @@ class Receiver:
     def _page(self, at: Address) -> Listener:
         page = ReadingsPage(METRICS)
         reply = monitoring(
-            lambda accept: page.render(accept, self.meter.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
+            lambda accept: page.render(accept, self.metrics.readings()), lambda: Reply(HTTPStatus.OK, b"ok\n")
         )
         return Listener(
             at.host, at.port, reply, setting="--metrics-port", connections=_PAGE_CONNECTIONS, seconds=_PAGE_SECONDS

@@ -137,7 +137,8 @@ def test_own_changes_are_seen_even_if_the_write_failed() -> None:
 def test_why_a_store_fails_is_logged_once_in_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first call that fails is logged with the reason, reads and writes alike, and others only after a while."""
+    """The first call that fails is logged with the reason, reads and writes alike, and others only after a while. The
+    message has the remedy, too: a program that embeds riskd may print nothing else."""
     moment = 100.0
     monkeypatch.setattr(caching, "monotonic", lambda: moment)
     shared = PartialStore()

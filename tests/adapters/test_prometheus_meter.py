@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from riskd.adapters.prometheus_meter import COMBINATIONS, PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
-from riskd.config import Settings
 from riskd.core.assess import NOTICEABLE, Decision, assess
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Outcome
@@ -28,9 +27,10 @@ from riskd.core.learn import Receipt
 from riskd.core.requirement import Tier
 from riskd.metrics.labels import CODES, OTHER
 from riskd.metrics.memory import MeterMemory, Note, Readings
+from riskd.metrics.metric import RULES
 from riskd.metrics.table import METRICS
-from riskd.wiring import load_release
 from tests.core.builders import NOW, keys_of, settled, sign_in
+from tests.shipped import shipped_release
 
 ASSESS = "riskd.v1.RiskService/Assess"
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -79,7 +79,7 @@ def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tu
     """The shipped release's decision on an attempt by a known subject; `changes` are fields of the answer."""
     context = settled().context(attempt)
     keys = keys_of(attempt, context.values)
-    decision = assess(attempt, context, keys, load_release(Settings()), "0" * 32, explain=explain)
+    decision = assess(attempt, context, keys, shipped_release(), "0" * 32, explain=explain)
     return context, replace(decision, assessment=replace(decision.assessment, **changes))
 
 
@@ -201,6 +201,40 @@ def test_a_hit_counts_for_its_rule() -> None:
     for labels, n in (("customer tor false", 3), ("customer next true", 3), ("machine tor false", 0)):
         domain, rule, shadow = labels.split()
         assert value(found, "riskd_rule_hits_total", domain=domain, rule=rule, shadow=shadow) == n
+
+
+def full(memory: MeterMemory) -> PrometheusMeter:
+    """A meter whose rules have all slots, and a hit each."""
+    meter, first = PrometheusMeter(memory, 0), memory.first["riskd_rule_hits_total"]
+    meter.ruled_by([("customer", f"r{number}", False) for number in range(RULES)])
+    memory.slots(0)[first : first + RULES + 1] = array("d", [1.0] * (RULES + 1))
+    return meter
+
+
+def test_a_page_gives_no_rule_the_hits_of_another() -> None:
+    """A rule that gets the slot of another while the page is rendered does not appear with the hits of that one."""
+
+    class Moving(MeterMemory):
+        def read_note(self, worker: int) -> Note | None:
+            if meter is not None:
+                meter.ruled_by([("customer", "new", False)])
+            return super().read_note(worker)
+
+    meter, memory = None, Moving(1)
+    meter = full(memory)
+    assert value(samples(memory), "riskd_rule_hits_total", domain="customer", rule="new", shadow="false") == 0
+
+
+def test_a_slot_does_not_change_hands_while_hits_are_counted() -> None:
+    """A rule gets the slot of another between two answers. During one, a hit could bring back the count of that one."""
+    memory = MeterMemory(1)
+    meter = full(memory)
+    change = threading.Thread(target=meter.ruled_by, args=([("customer", "new", False)],))
+    with meter._lock:
+        change.start()
+        change.join(0.05)
+        assert 0.0 not in memory.slots(0)[memory.first["riskd_rule_hits_total"] :][: RULES + 1]
+    change.join()
 
 
 def test_a_repeated_outcome_counts_once() -> None:

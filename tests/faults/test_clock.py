@@ -14,7 +14,7 @@ from riskd.adapters.null import NullMeter
 from riskd.core.assess import Release
 from riskd.core.history import DAY, HOUR
 from riskd.core.learn import UNITS
-from riskd.host.clock import CLOCK_REST
+from riskd.host.clock import CLOCK_REST, CLOCK_STEP, Clock
 from riskd.housekeeping import Sweeper
 from riskd.ports import HistoryStore
 from tests.bench import LOGIN, Bench, release, store
@@ -80,6 +80,17 @@ def test_sweeps_delete_nothing_for_an_hour_after_a_clock_jump() -> None:
     sweeper.sweep(stop)
     assert store.size()[0] == 0
     assert meter.seen["clock"] == 1
+
+
+def test_small_steps_add_up() -> None:
+    """A clock that is set wrong in parts, each too small for a step, counts as stepped once they sum up to one."""
+    wall = [NOW]
+    clock = Clock(lambda: wall[0], lambda: 1000.0)
+    found = []
+    for _ in range(4):
+        wall[0] += CLOCK_STEP / 3
+        found.append(clock.stepped(wall[0]))
+    assert found == [False, False, False, True]
 
 
 def test_no_log_segment_is_deleted_for_age_after_a_clock_jump(tmp_path: Path) -> None:

@@ -79,6 +79,20 @@ def test_rules_without_a_slot_count_as_other() -> None:
     assert shown(worker) == {("other",) * 3: 1.0, ("customer", "tor", "false"): 1.0}
 
 
+def test_a_rule_in_use_keeps_its_slot() -> None:
+    """However many rules come, only a rule that is gone gives up its slot, and the next one that comes gets it; the
+    same rules again take no more slots."""
+    worker, many = Worker(), [("customer", f"r{number}", False) for number in range(RULES)]
+    for _ in range(2):
+        worker.install(many)
+    assert len(worker.noted) == RULES
+    for rule in many:
+        worker.hit(rule)
+    worker.install([*many[1:], RULE, ("customer", "next", False)])
+    expected = {("customer", name, "false"): 1.0 for _, name, _ in many[1:]}
+    assert shown(worker) == expected | {("customer", "tor", "false"): 0.0}
+
+
 def test_a_worker_without_a_note_begins_at_0() -> None:
     """If the note of a worker that died cannot be read, its successor forgets the counts: it cannot know whose they
     are."""

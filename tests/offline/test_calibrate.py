@@ -130,7 +130,7 @@ ALIKE: Final[dict[str, Callable[[record.AssessmentRecord, int], record.Assessmen
 @pytest.mark.slow
 def test_alike_decisions_of_one_account_are_no_further_evidence() -> None:
     """Also where every account has ten decisions, all alike, the budget is exceeded in about one of twenty samples."""
-    random, budget, trials = Random(7), 0.1, 200
+    random, budget, trials = Random(7), 0.1, 100
     redecided = redecide(SHIPPED, assessment(0))
     accounts = [ALIKE["account"](assessment(0), number) for number in range(150)]
     exceeded = 0

@@ -300,6 +300,24 @@ def test_text_around_a_certificate_does_not_matter(before: str, tmp_path: Path, 
     assert identity.begins <= time.time()
 
 
+def test_key_and_certificate_are_of_one_renewal(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If both are replaced after the key was read, they are read again: what is served is what was tested."""
+    old, new = (authority.issue("riskd", hosts=HOST) for _ in range(2))
+    made, read = load(None, settings(tmp_path, old, authority)), Path.read_bytes
+
+    def renewing(path: Path) -> bytes:
+        content = read(path)
+        if content == old.key:
+            new.put(tmp_path, "server")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", renewing)
+    identity = read_identity(made)
+    assert Issued(identity.chain, identity.key) == new
+
+
 @pytest.mark.parametrize("content", ["nonsense", "\n", ""])
 def test_bad_authorities_are_refused(content: str, tmp_path: Path, authority: Authority) -> None:
     """A client CA file without a usable certificate is refused."""

@@ -162,11 +162,38 @@ def test_health_watchers_that_do_not_read_delay_nobody(running: Running) -> None
         is_told(running, States.NOT_SERVING)
         running.service.health.set(serving=True)
         is_told(running, States.SERVING)
-        peers[0].socket.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 100)))
-        assert peers[0].hears(b"\0\0\0\0\2\x08\1")
+        for stream in range(1, 201, 2):  # those that came first may have been refused, as too many at once
+            peers[-1].socket.sendall(frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 100)))
+        assert peers[-1].hears(b"\0\0\0\0\2\x08\1")
         for peer in peers:
             peer.socket.sendall(frame(RST_STREAM, 0, 1, struct.pack(">I", 8)))
         is_told(running, States.SERVING)
+
+
+def test_a_watcher_that_does_not_read_skips_states(running: Running) -> None:
+    """Once such a watcher reads, it gets the state whose sending had begun, and then the latest one."""
+    peer = Peer(f"127.0.0.1:{running.service.port}", NO_WINDOW)
+    peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, WATCH) + frame(DATA, END_STREAM, 1, NOTHING))
+    while not running.service.health._watchers:
+        is_told(running, States.NOT_SERVING)
+    for serving in (True, False, True):
+        running.service.health.set(serving=serving)
+    peer.socket.sendall(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 100)))
+    heard = b""
+    while len(states := heard.split(b"\0\0\0\0\2\x08")[1:]) < 2:
+        heard += peer.socket.recv(65_536)
+    peer.close()
+    assert [state[0] for state in states] == [States.NOT_SERVING, States.SERVING]
+
+
+def test_a_watch_after_the_end_is_ended(running: Running) -> None:
+    """A watch that arrives once the watches were ended is ended as well: the server's stop would wait for it."""
+    running.service.health.end()
+    stream = health_pb2_grpc.HealthStub(running.channel).Watch(health_pb2.HealthCheckRequest(), timeout=5)
+    with pytest.raises(grpc.RpcError) as told:
+        next(stream)
+    assert told.value.details() == "the service is stopping"
+    assert not running.service.health._watchers
 
 
 def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:

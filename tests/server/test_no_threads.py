@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.null import NullMeter
-from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.core.history import WEEK, Delta
@@ -22,11 +21,11 @@ from riskd.core.lineup import Lineup
 from riskd.engine import Engine
 from riskd.host import background
 from riskd.server.calls.handlers import Handlers, Limits, Turns
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
 from tests.faults.floods import DATA, END_HEADERS, HEADERS, Peer, call, frame
 from tests.server.world import ANYWHERE, ASSESSMENT, ListMeter, Running, served
+from tests.shipped import shipped_release
 
 LOGIN = risk_pb2.AssessRequest(subject="u-1")
 DELTA = Delta(b"someone." + b"A", 1.8e9, 1.8e9 + WEEK, (("attempt", "", 1),))
@@ -86,6 +85,17 @@ def test_a_borrowed_thread_gives_way_to_nobody() -> None:
     assert sign_ins.due
 
 
+def test_a_borrowed_thread_is_given_back_whatever_happens() -> None:
+    """If the call that it runs fails, a borrowed thread is as it was before: its later work gives way again."""
+    sign_ins, pool = Turns(), Handlers(1, "BatchAssess", held_up_s=60.0)
+    sign_ins.lane("Assess", Limits(), ListMeter()).submit(str)
+    with no_threads(), pytest.raises(ZeroDivisionError):
+        pool.lane("BatchAssess", Limits(), ListMeter()).submit(divmod, 1, 0)
+    begun = time.monotonic()
+    sign_ins.give_way(0.05)
+    assert time.monotonic() - begun >= 0.05
+
+
 def test_a_stream_without_a_thread_is_refused(running: Running) -> None:
     """If no thread can be started for it, a new stream is refused with RESOURCE_EXHAUSTED, so that its caller can go
     elsewhere. Calls are answered, and so is the next stream once there are threads; the refused one is over."""
@@ -136,7 +146,7 @@ class Moves(NullMeter):
 
 def test_without_a_thread_only_the_shadow_is_dropped() -> None:
     """If no thread can be started, an attempt is answered without its shadow assessment; the next attempt has one."""
-    release, meter = load_release(Settings()), Moves()
+    release, meter = shipped_release(), Moves()
     engine = Engine(parts(meter=meter), release)
     engine.install(Lineup(release, shadow=release))
     with closing(engine):

@@ -405,7 +405,7 @@ def test_a_process_without_threads_does_not_blame_the_transmitter(
             Web().ask(url, 5)
     finally:
         threading.stack_size(0)
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["no_thread"]
+    assert [record.msg.partition(":")[0] for record in caplog.records] == ["no_thread"]
     assert Web().ask(url, 5).status == 200
 
 

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -32,7 +31,7 @@ from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.segments import crew, deaf_to_interrupts
+from riskd.offline.segments import Crew, crew
 from riskd.progress import Progress
 
 GROUP: Final = 256 << 20
@@ -56,6 +55,16 @@ class Filed(Struct, frozen=True, kw_only=True):
     gone: int
     rows: dict[str, int]
     files: int
+
+
+class _Group(Struct, frozen=True):
+    """Segments to add together, and their bytes."""
+
+    paths: list[Path]
+    size: int
+
+    def __str__(self) -> str:
+        return str(self.paths[0])
 
 
 class Dataset:
@@ -91,10 +100,10 @@ class Dataset:
         self._manifest = self._ours(read(self._target) or self._new)
         self._clear()
         new = self._new_segments()
-        with crew(workers, new) as pool:
-            for taken, done in self._taken(new, pool):
+        with crew(workers, new) as readers:
+            for group, taken in self._taken(list(_groups(new)), readers):
                 self._commit(taken)
-                progress(done)
+                progress(group.size)
         gone = self._let_go(keep, now)
         self._join()
         manifest = self._manifest
@@ -130,16 +139,9 @@ class Dataset:
         known = {name for name in manifest.segments if manifest.unreadable.get(name, reads) == reads}
         return [path for path in segments(self._log) if name_of(path) not in known]
 
-    def _taken(self, new: Sequence[Path], pool: Executor | None) -> Iterator[tuple[Taken, int]]:
-        work = partial(_take_in, self._target.name if pool else self._target, self._archive, self._manifest.buckets)
-        groups = list(_groups(new))
-        if pool is None:
-            yield from ((work(paths), whole) for paths, whole in groups)
-            return
-        with deaf_to_interrupts():
-            waiting = {pool.submit(work, paths): whole for paths, whole in groups}
-        for done in as_completed(waiting):
-            yield done.result(), waiting[done]
+    def _taken(self, groups: Sequence[_Group], readers: Crew | None) -> Iterator[tuple[_Group, Taken]]:
+        work = partial(_take_in, self._target.name if readers else self._target, self._archive, self._manifest.buckets)
+        return readers.each(work, groups) if readers else zip(groups, map(work, groups), strict=True)
 
     def _commit(self, taken: Taken) -> None:
         manifest = self._manifest
@@ -241,13 +243,12 @@ class Dataset:
             self._target.delete(path for path in self._target.listed(table) if path not in named)
 
 
-def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, paths: Sequence[Path]) -> Taken:
+def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, group: _Group) -> Taken:
     """Add segments; in a worker process, the target is opened there."""
-    return take_in(target if isinstance(target, Target) else Target.open(target), archive, paths, buckets)
+    return take_in(target if isinstance(target, Target) else Target.open(target), archive, group.paths, buckets)
 
 
-def _groups(paths: Sequence[Path]) -> Iterator[tuple[list[Path], int]]:
-    """Groups of segments to add together, and the bytes of each group."""
+def _groups(paths: Sequence[Path]) -> Iterator[_Group]:
     group: list[Path] = []
     total = 0
     for path in paths:
@@ -256,9 +257,9 @@ def _groups(paths: Sequence[Path]) -> Iterator[tuple[list[Path], int]]:
         except FileNotFoundError:
             continue
         if group and total + more > GROUP:
-            yield group, total
+            yield _Group(group, total)
             group, total = [], 0
         group.append(path)
         total += more
     if group:
-        yield group, total
+        yield _Group(group, total)

@@ -65,14 +65,15 @@ def _divided(plan: Plan, buckets: list[Bucket], progress: Progress) -> Counts:
     context = get_context("spawn")
     pipes, total = [], Counts()
     crew = []
-    for bucket in buckets:
-        reader, writer = context.Pipe(duplex=False)
-        crew.append(context.Process(target=_replay_and_report, args=(plan, bucket, writer), daemon=True))
-        with deaf_to_interrupts():
-            crew[-1].start()
-        writer.close()
-        pipes.append(reader)
     try:
+        for bucket in buckets:
+            reader, writer = context.Pipe(duplex=False)
+            process = context.Process(target=_replay_and_report, args=(plan, bucket, writer), daemon=True)
+            with deaf_to_interrupts():
+                process.start()
+                crew.append(process)
+            writer.close()
+            pipes.append(reader)
         _listen(pipes, total, progress)
     finally:
         for each in crew:

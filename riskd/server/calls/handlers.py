@@ -190,8 +190,10 @@ class Handlers(ThreadPoolExecutor, Turns):
             log_no_thread(self._name)
             if not self._threads:
                 _TURN.borrowed = True
-                self.timed(self.next_turn)
-                _TURN.borrowed = False
+                try:
+                    self.timed(self.next_turn)
+                finally:
+                    _TURN.borrowed = False
 
     def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
         """See `Executor`."""

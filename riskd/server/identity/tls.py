@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -39,8 +40,10 @@ def read_identity(settings: Settings) -> Identity:
     server = settings.server
     files = (server.tls_key, server.tls_cert, server.tls_client_ca)
     try:
-        key, chain, authorities = (Path(file).read_bytes() if file else b"" for file in files)
+        key, chain, authorities = found = _contents(files)
         begins, expires = _test(server.tls_cert, server.tls_key, chain)
+        if _contents(files) != found:  # renewed meanwhile, so what was tested is not what was read
+            return read_identity(settings)
     except (OSError, ValueError) as error:
         what = f"cannot be used with server.tls_key: {_why(error)}"
         remedy = "provide a valid certificate chain and its private key, both PEM, the key without a password"
@@ -52,6 +55,10 @@ def read_identity(settings: Settings) -> Identity:
             what, remedy = f"has no usable certificates: {_why(error)}", "provide the authorities' certificates, PEM"
             raise InvalidSettings([Problem("server.tls_client_ca", what, remedy)]) from None
     return Identity(key, chain, authorities or None, begins, expires)
+
+
+def _contents(files: Sequence[str]) -> list[bytes]:
+    return [Path(file).read_bytes() if file else b"" for file in files]
 
 
 def _pem(content: bytes) -> str:
