@@ -83,14 +83,14 @@ class Sweeper:
         self,
         store: HistoryStore,
         meter: Meter,
-        every: float,
+        seconds: float,
         wall: Callable[[], float] = time.time,
         since_boot: Callable[[], float] = since_boot,
     ) -> None:
-        """`every`: seconds between two sweeps. `wall`, `since_boot`: as for `Clock`."""
+        """`seconds`: between two calls of `sweep`. `wall`, `since_boot`: as for `Clock`."""
         self._store = store
         self._meter = meter
-        self._share = every / PASS_SECONDS
+        self._share = seconds / PASS_SECONDS
         self._clock = Clock(wall, since_boot)
 
     def sweep(self, stop: threading.Event) -> None:
@@ -102,8 +102,8 @@ class Sweeper:
         self._meter.stored(records, size)
         if self._clock.trusted(now):
             for _ in range(max(1, ceil(records * self._share / SWEEP))):
-                if not stop.is_set():
-                    self._store.sweep(now, SWEEP)
+                if stop.is_set() or not self._store.sweep(now, SWEEP):
+                    break
 
 
 class _Keeper:

@@ -194,6 +194,23 @@ def test_expired_records_are_gone_within_a_day(kind: str, alive: float, tmp_path
         assert store.size()[0] == total - expired
 
 
+def test_a_server_that_expires_records_is_asked_once() -> None:
+    """However many records it has, a server that deletes expired ones itself is called once a sweep; so is a store
+    without any."""
+    calls: list[int] = []
+
+    class Server(MemoryStore):
+        def size(self) -> tuple[int, int]:
+            return 10**9, 10**11
+
+        def sweep(self, now: float, limit: int) -> int:
+            calls.append(limit)
+            return 0
+
+    housekeeping.Sweeper(Server(), NullMeter(), DAY).sweep(threading.Event())
+    assert calls == [housekeeping.SWEEP]
+
+
 def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:
     """A store of before the first rotation, put in place under a service, is moved again: its records stay in reach."""
     store = MemoryStore()

@@ -90,11 +90,12 @@ class MemoryStore:
             if not self._unswept:
                 self._unswept = list(records)
             rest = max(len(self._unswept) - limit, 0)
-            gone = [key for key in self._unswept[rest:] if key in records and stored.expired(records[key], now)]
+            checked = self._unswept[rest:]
             del self._unswept[rest:]
-            for key in gone:
-                del records[key]
-        return len(gone)
+            for key in checked:
+                if key in records and stored.expired(records[key], now):
+                    del records[key]
+        return len(checked)
 
     def size(self) -> tuple[int, int]:
         """See `HistoryStore`. Bytes of keys and records, without the interpreter's overhead."""

@@ -398,23 +398,23 @@ def test_sweeping_removes_only_expired_records(sweeping_store: HistoryStore) -> 
     deltas = [attempts(b"P%03d" % number, expires=NOW + 1 + number % 2) for number in range(150)]
     sweeping_store.write(deltas, [Swap(PAPER, None, b"text", NOW + 1)], NOW, SOON)
 
-    assert sweeping_store.sweep(NOW, 1000) == 0
-    assert sweeping_store.sweep(NOW + 1, 1000) == 76
+    assert sweeping_store.sweep(NOW, 1000) == sweeping_store.size()[0] == 151
+    assert sweeping_store.sweep(NOW + 1, 1000) == 151
     assert sweeping_store.size()[0] == 75
     assert history(sweeping_store, b"P001") != EMPTY
 
 
 def test_sweeping_continues_where_it_stopped(sweeping_store: HistoryStore) -> None:
-    """Small sweeps continue where the last one stopped, remove at most their limit, cover everything, and start
-    over."""
+    """Small sweeps continue where the last one stopped, check at most their limit and say how many that were, cover
+    everything, and start over."""
     sweeping_store.write([attempts(b"P%03d" % number, expires=NOW + 1) for number in range(100)], (), NOW, SOON)
 
-    removed = [sweeping_store.sweep(NOW + 1, 9) for _ in range(12)]
-    assert sum(removed) == 100
-    assert max(removed) <= 9
+    left = [(sweeping_store.sweep(NOW + 1, 9), sweeping_store.size()[0]) for _ in range(12)]
+    assert left == [*[(9, 100 - 9 * number) for number in range(1, 12)], (1, 0)]
 
     sweeping_store.write([attempts(b"P050", expires=NOW + 1)], (), NOW, SOON)
     assert sum(sweeping_store.sweep(NOW + 1, 9) for _ in range(3)) == 1
+    assert sweeping_store.size()[0] == 0
 
 
 def test_sweeping_an_empty_store_finds_nothing(store: HistoryStore) -> None:
