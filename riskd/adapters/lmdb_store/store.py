@@ -192,7 +192,8 @@ class LmdbStore:
         def find(transaction: Transaction) -> tuple[int, list[bytes]]:
             cursor, checked, gone = transaction.cursor(), 0, list[bytes]()
             rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
-            for checked, (key, record) in enumerate(islice(rest, limit), 1):
+            for key, record in islice(rest, limit):
+                checked += 1
                 if stored.expired(record, now):
                     gone.append(key)
             self._position = next((key for key, _ in rest), _AFTER_FORMAT)
