@@ -198,7 +198,7 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
         engine.install(lineup)
         _follow(follower, active, engine)
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers), worker=worker):
             yield engine
     finally:
         engine.close()

@@ -90,12 +90,11 @@ class MemoryStore:
             if not self._unswept:
                 self._unswept = list(records)
             rest = max(len(self._unswept) - limit, 0)
-            checked = self._unswept[rest:]
+            gone = [key for key in self._unswept[rest:] if key in records and stored.expired(records[key], now)]
             del self._unswept[rest:]
-            for key in checked:
-                if key in records and stored.expired(records[key], now):
-                    del records[key]
-        return len(checked)
+            for key in gone:
+                del records[key]
+        return len(gone)
 
     def size(self) -> tuple[int, int]:
         """See `HistoryStore`. Bytes of keys and records, without the interpreter's overhead."""

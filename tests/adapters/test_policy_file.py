@@ -98,6 +98,9 @@ def test_a_byte_order_mark_moves_nothing(tmp_path: Path) -> None:
     """With a byte order mark, which some editors write, a file is read alike, and its mistakes are where they are seen:
     also in the first line, in conditions and where YAML ends."""
     path = tmp_path / "candidate.yaml"
+    assert mistakes("p", f"\ufeff{EXAMPLE}".replace("speed_kmh", "spead")) == mistakes(
+        "p", EXAMPLE.replace("speed_kmh", "spead")
+    )
     for text in (EXAMPLE, f"# é\n{EXAMPLE}\nvalue: [", *(each.read_text() for each in MISTAKEN)):
         path.write_text(text, encoding="utf-8")
         plain = outcome(path)

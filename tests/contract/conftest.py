@@ -29,7 +29,7 @@ LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
 ALONE: dict[str, Callable[[Path], HistoryStore]] = {"scratch": lambda directory: ScratchStore(directory / "scratch")}
 """Stores that only one thread may use."""
 REMOTE = ("redis", "cluster", "valkey")
-"""Stores on servers, which delete expired records themselves."""
+"""Stores on servers, which delete places by themselves once all of their records have expired."""
 OPENERS = (*LOCAL, *REMOTE)
 
 
@@ -99,7 +99,7 @@ def partial(request: pytest.FixtureRequest, deployments: Deployments) -> Iterato
 
 @pytest.fixture(params=LOCAL)
 def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
-    """Stores that must be swept for expired records."""
+    """Stores that count single records, and delete none of them without a sweep."""
     opened = LOCAL[request.param](tmp_path)
     yield opened
     opened.close()

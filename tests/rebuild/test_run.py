@@ -268,7 +268,7 @@ def test_a_rebuild_killed_while_reading_resumes(
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
-    """Killed several times while merging records, the rebuild adds each record once."""
+    """Killed several times while merging records, the rebuild adds each record once, and still knows its counts."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -283,7 +283,8 @@ def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town
 
         with pytest.raises(Killed):
             rebuilt(settings, die)
-    assert rebuilt(settings).resumed
+    summary = rebuilt(settings)
+    assert (summary.resumed, summary.counts["attempts"]) == (True, ATTEMPTS)
     assert held(settings, time.time()) == records(before.store, time.time())
 
 
@@ -404,6 +405,26 @@ def test_a_subject_erased_during_a_rebuild_stays_erased(
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
 
 
+def test_a_subject_erased_between_two_runs_stays_erased(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """If a rebuild is killed right after an erasure, which did not see what was merged at the same time, the next run
+    takes it out of the store again."""
+    settings, who = deployment(tmp_path), place_of("person 7")
+    logged(settings, town[1])
+
+    def die(half: str, done: int, total: int) -> None:
+        if half == RECORDS and done >= total:
+            raise Killed
+
+    with pytest.raises(Killed):
+        rebuilt(settings, die)
+    assert who in {key[:PLACE] for key in held(settings, time.time())}
+    FileLogArchive(Path(settings.log.dir), 1.0, 1.0).forget([who])
+    assert rebuilt(settings).counts["erased"] == 1
+    left = {key[:PLACE] for key in held(settings, time.time())}
+    assert left
+    assert who not in left
+
+
 def test_a_dataset_started_during_a_rebuild_applies_erasures(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
     """A subject erased during the rebuild is also removed from a dataset that was first compacted in that time."""
     settings = deployment(tmp_path)
@@ -484,10 +505,17 @@ def counts(held: dict[bytes, bytes]) -> dict[bytes, object]:
     return {key: found[:1] + found[1][:2] if isinstance(found, tuple) else found for key, found in plain(held).items()}
 
 
-def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines of a log written under another pepper are counted as such and restore nothing."""
+def test_another_pepper_teaches_nothing(
+    tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of a log written under another pepper are counted as such and restore nothing, also if a run with the right
+    one was killed before."""
+    monkeypatch.setattr(run, "EVERY", 50)
+    logged(deployment(tmp_path), town[1])
+    with pytest.raises(Killed):
+        rebuilt(deployment(tmp_path), reader=Dying(deployment(tmp_path), 199))
+    shutil.rmtree(tmp_path / "store")
     settings = deployment(tmp_path, (b"another pepper altogether",))
-    logged(settings, town[1])
     summary = rebuilt(settings)
     told, heard = of_kinds(town[1])
     assert summary.counts == {"other_pepper": ATTEMPTS + heard, "outcomes_of_nothing": told, "erased": 0}
@@ -495,12 +523,15 @@ def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[b
 
 
 def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines written at or after `until` are not replayed; without `until` the rebuild does not start."""
+    """Lines written at or after `until` are not replayed, nor those that a killed run with a later one has replayed;
+    without `until` the rebuild does not start."""
     lines = town[1]
     settings = deployment(tmp_path)
     logged(settings, lines)
     with pytest.raises(InvalidSettings, match="--until: is needed"):
         rebuilt(settings, until=None)
+    with pytest.raises(Killed):
+        rebuilt(settings, reader=Dying(settings, 400))
     until = written(record.decode(lines[200]))
     summary = rebuilt(settings, until=until)
     store = MemoryStore()
@@ -552,14 +583,14 @@ def test_no_rebuild_starts_while_another_cleans_up(
 
 
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, the rebuild
-    is refused with a remedy."""
-    settings = deployment(tmp_path)
+    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, or belong
+    to the rebuild of another store, the rebuild is refused with a remedy."""
+    under_way = settings = deployment(tmp_path)
     logged(settings, town[1])
 
     def twice(half: str, *_: int) -> None:
         with pytest.raises(RiskdError, match="another rebuild is running"):
-            rebuilt(settings)
+            rebuilt(under_way)
         if half == RECORDS:
             raise Killed
 
@@ -567,16 +598,27 @@ def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, l
         rebuilt(settings, twice)
     with pytest.raises(InvalidSettings, match="being rebuilt"):
         rotate(settings, lambda _: None, lambda _: None)
-    shutil.rmtree(beside(Path(settings.store.path)) / "store")
-    with pytest.raises(InvalidSettings, match="begin with an empty one"):
-        rebuilt(settings)
+    (tmp_path / "other").mkdir()
+    under_way = other = deployment(tmp_path / "other")
+    logged(other, town[1])
+    with pytest.raises(Killed):
+        rebuilt(other, twice)
+    working, others = (beside(Path(each.store.path)) / "store" for each in (settings, other))
+    for there in (False, True):
+        shutil.rmtree(working)
+        if there:
+            shutil.copytree(others, working)
+        with pytest.raises(InvalidSettings, match="begin with an empty one"):
+            rebuilt(settings)
 
 
 def test_a_rebuild_is_refused_during_a_rotation(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """While a rotation moves records, a rebuild is refused."""
+    """While a rotation moves records, a rebuild is refused. What was refused leaves nothing, which would seem to be
+    under way."""
     settings = deployment(tmp_path, (PEPPER, b"the second of the peppers"))
     logged(settings, town[1])
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         write_mark(store, Mark(0, checks([PEPPER])))
     with pytest.raises(RiskdError, match=r"being rotated, .*run `riskd pepper rotate`"):
         rebuilt(settings)
+    assert not beside(Path(settings.store.path)).exists()

@@ -173,18 +173,14 @@ class FileLogArchive:
                 if whole(line) and not gone:
                     yield line[:-1], at
 
-    def remember(self) -> bool:
+    def remember(self) -> None:
         """From now on, keep finished erasures as long as lines, because a copy of the log must apply them, too.
 
-        Returns True if they were not kept before. Raises OSError.
+        Raises OSError.
         """
         folder = self._directory / ERASURES
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            (folder / DONE).mkdir(mode=0o700)
-        except FileExistsError:
-            return False
-        return True
+        (folder / DONE).mkdir(mode=0o700, exist_ok=True)
 
     def remember_no_more(self) -> None:
         """Delete finished erasures, and keep none from now on, because there is no copy. Raises OSError."""

@@ -16,8 +16,8 @@ from riskd.core.errors import Unavailable
 
 BATCH: Final = 2_000
 """Reads and writes in one transaction. The pages that they change are in memory until it is committed."""
-_MAP_SIZE: Final = 1 << 40
-"""Address space, not memory: only the disk limits the file."""
+_MAP_SIZE: Final = 1 << 38
+"""Address space, not memory: what the smallest have to spare, and enough for hundreds of millions of receipts."""
 _Result = TypeVar("_Result")
 
 

@@ -93,7 +93,7 @@ class LmdbStore:
         self._dirty = False
         self._broken = False
         self._fault: Unavailable | None = None
-        self._position = _AFTER_FORMAT
+        self._position = _FIRST
         self._look_at = 0.0
         self._open()
 
@@ -189,21 +189,16 @@ class LmdbStore:
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`. Also frees the slots of dead readers. Works in a full store, too."""
 
-        def find(transaction: Transaction) -> tuple[int, list[bytes]]:
-            cursor, checked, gone = transaction.cursor(), 0, list[bytes]()
+        def find(transaction: Transaction) -> list[bytes]:
+            cursor = transaction.cursor()
             rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
-            for key, record in islice(rest, limit):
-                checked += 1
-                if stored.expired(record, now):
-                    gone.append(key)
-            self._position = next((key for key, _ in rest), _AFTER_FORMAT)
-            return checked, gone
+            gone = [key for key, record in islice(rest, limit) if key != _FORMAT_KEY and stored.expired(record, now)]
+            self._position = next((key for key, _ in rest), _FIRST)
+            return gone
 
         with suppress(lmdb.Error):
             self._env.reader_check()
-        checked, gone = self._run(find)
-        self._delete(gone, lambda record: stored.expired(record, now))
-        return checked
+        return sum(self._delete(self._run(find), lambda record: stored.expired(record, now)))
 
     def size(self) -> tuple[int, int]:
         """See `HistoryStore`. The bytes include pages that are free for reuse."""
