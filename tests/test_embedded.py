@@ -96,6 +96,24 @@ def test_an_engine_is_open_until_it_is_closed(tmp_path: Path) -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_whoever_closes_an_engine_finds_it_closed(tmp_path: Path) -> None:
+    """If two threads close an engine, neither goes on before all is closed: it could not open the next one."""
+    begun, end = threading.Event(), threading.Event()
+    engine = riskd.open_engine(settings={"state.dir": str(tmp_path), **SETTINGS})
+    engine._opened.callback(end.wait, PATIENCE)
+    engine._opened.callback(begun.set)
+    threads = [threading.Thread(target=engine.close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert begun.wait(PATIENCE)
+    threads[1].join(0.05)
+    assert [thread.is_alive() for thread in threads] == [True, True]
+    end.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_second_engine_on_the_same_store_is_refused(tmp_path: Path) -> None:
     """A process that opens a store twice is told what to do instead."""
     settings = {**SETTINGS, "state.dir": str(tmp_path), "store.kind": "lmdb"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Final
 
@@ -122,6 +123,22 @@ def test_both_parsers_place_every_node_alike(path: Path) -> None:
     """What libyaml parses has the tags, values and positions that PyYAML gives it."""
     text = path.read_text()
     assert [*nodes(top_node(text))] == [*nodes(yaml.compose(text, yaml.SafeLoader))]
+
+
+def test_a_pyyaml_without_libyaml_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyYAML was built without libyaml, policies are read alike, and refused with the same errors."""
+    spec = spec_from_file_location("slow_nodes", top_node.__code__.co_filename)
+    assert spec is not None
+    assert spec.loader is not None
+    slow = module_from_spec(spec)
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    spec.loader.exec_module(slow)
+    assert [*nodes(slow.top_node(EXAMPLE))] == [*nodes(top_node(EXAMPLE))]
+    for refused in ("a: [", 'a: "\\U00110000"', 'a: "\\ud800"', "a: \0", "a: *b", f"a: {'[' * 13}{']' * 13}"):
+        with pytest.raises(yaml.YAMLError) as quick:
+            top_node(refused)
+        with pytest.raises(yaml.YAMLError, match=re.escape(str(quick.value))):
+            slow.top_node(refused)
 
 
 def nodes(node: yaml.Node | None) -> Iterator[tuple[object, ...]]:

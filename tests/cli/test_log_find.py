@@ -142,7 +142,7 @@ def test_a_file_of_accounts_is_refused_as_a_whole(
     ]
     for words in (["alex", "--file", "-"], []):
         assert main(["log", "find", *words, "--domain", "customer"]) == 2
-        assert "SUBJECT: is needed (give an account, or --file FILE with many, not both)" in capsys.readouterr().err
+        assert "SUBJECT, --file: exactly one is needed (name an account, or a file)" in capsys.readouterr().err
 
 
 def test_an_unknown_or_erased_account_is_not_found(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

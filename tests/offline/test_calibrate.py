@@ -227,6 +227,7 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
 
 
 def test_only_the_numbers_of_bands_change_in_the_text() -> None:
-    """Only the numbers of bands change in the policy's text."""
+    """Only the numbers of bands change in the policy's text, and a byte order mark moves nothing."""
     changed = with_bands("policy", TEXT, {"login": {"STEP_UP": 0.031}})
     assert changed == TEXT.replace("STEP_UP: 0.02 #", "STEP_UP: 0.031 #")
+    assert with_bands("policy", f"\ufeff{TEXT}", {"login": {"STEP_UP": 0.031}}) == changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from yaml.composer import Composer, ComposerError
@@ -16,11 +16,13 @@ ALIASES: Final = 64
 def top_node(text: str) -> yaml.Node | None:
     """The top node of a text without a byte order mark; None if it is empty. Raises yaml.YAMLError.
 
-    libyaml takes a sixth of the time of PyYAML's own parser, whose errors say more and are those that are raised.
+    libyaml takes a sixth of the time of PyYAML's own parser, whose errors say more and are those that are raised. What
+    libyaml refuses and PyYAML's own parser accepts, is accepted; so is what only libyaml accepts, such as a tab behind
+    a value.
     """
     try:
         return _Quick(text).get_single_node()
-    except (yaml.YAMLError, UnicodeEncodeError):
+    except (yaml.YAMLError, OverflowError, ValueError):
         return _Telling(text).get_single_node()
 
 
@@ -51,10 +53,14 @@ class _Bounded(Composer):
         raise ComposerError(None, None, why, parent.start_mark if parent else None)
 
 
-class _Quick(_Bounded, yaml.CSafeLoader):
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""A PyYAML that was built where libyaml is missing has no `CSafeLoader`."""
+
+
+class _Quick(_Bounded, _Loader):  # type: ignore[misc]  # either of two classes
     def __init__(self, text: str) -> None:
         Composer.__init__(self)
-        yaml.CSafeLoader.__init__(self, text)
+        _Loader.__init__(self, text)
 
 
 class _Telling(_Bounded, yaml.SafeLoader):

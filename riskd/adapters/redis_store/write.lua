@@ -1,6 +1,6 @@
 -- One write: applies all swaps and deltas, or nothing. Mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, RARE, SKETCH, OWNERS, MARKS) are prepended when the
--- script is loaded.
+-- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, RARE, SKETCH, OWNERS, MARKS) are prepended when
+-- the script is loaded.
 -- KEYS: the hashes of the places, first that of the swaps, then those of the deltas in order. A field is a record.
 -- ARGV: now; the place of the swaps, '' if there are none; the deltas as MessagePack of
 -- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, the expected

@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
 
     settings = given(args, {"log.dir": args.log}).settings
     if (args.subject is None) == (args.file is None):
-        raise InvalidSubject([Problem("SUBJECT", "is needed", "give an account, or --file FILE with many, not both")])
+        raise InvalidSubject([Problem("SUBJECT, --file", "exactly one is needed", "name an account, or a file")])
     subjects = [subject_of(args)] if args.file is None else _subjects(args)
     _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
