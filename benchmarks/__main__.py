@@ -17,6 +17,7 @@ PARTS: Final[dict[str, str]] = {
     "bytecodes": "Bytecodes and function calls of an assessment",
     "bounds": "The time of an assessment if parts of it took no time",
     "scale": "Size and time by the number of subjects",
+    "years": "A year and a half of 500 people",
     "served": "Assess over gRPC, compared with a no-op call",
     "batch": "Attempts in batches and on a stream, compared with single calls",
     "workers": "Two workers, compared with one",

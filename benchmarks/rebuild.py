@@ -22,6 +22,7 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
+from riskd.core.recall import WAIT
 from riskd.core.stored import NOBODY, expired
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, Parts
@@ -98,13 +99,13 @@ def lived(settings: Settings, count: int, subjects: int, until: float) -> tuple[
 
 
 def kept(store: HistoryStore) -> dict[bytes, bytes]:
-    """Every record of a store, by key."""
+    """Every record of a store that a rebuild restores, by key. It restores no `WAIT` (decision 0111)."""
     found: dict[bytes, bytes] = {}
     keys, cursor = store.walk(b"", 10_000)
     while keys:
         found |= {key: record for key, record in zip(keys, store.load(keys), strict=True) if record is not None}
         keys, cursor = store.walk(cursor, 10_000) if cursor else ([], b"")
-    return {key: record for key, record in found.items() if not key.startswith(NOBODY)}
+    return {key: record for key, record in found.items() if not key.startswith(NOBODY) and key[-1:] != WAIT}
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from riskd.core.recall import ACTIVITY, COMMON, KINDS, PROFILE, SHARE
 from riskd.core.retention import Retention
 from riskd.core.stored import expired, payload
 from riskd.engine import Engine
+from riskd.host.clock import Clock
 from riskd.housekeeping import Sweeper, log_retention
 from riskd.ports import HistoryStore, Parts
 from riskd.subjects import Subject, Subjects
@@ -82,7 +83,7 @@ class Life:
         self.now, self._subjects, self._random = START, subjects, Random(1)
         self._log, self._release = directory / "log", release
         self._base = LmdbStore(directory / "store", 1 << 30)
-        self._sweeper = Sweeper(self._base, NullMeter(), DAY / 2, self._clock, self._clock)
+        self._sweeper = Sweeper(self._base, NullMeter(), Clock(self._clock, self._clock), DAY / 2)
         self._archive = FileLogArchive(self._log, SEGMENT_DAYS * DAY, DAY, self._clock, self._clock)
         self._store = CachingStore(self._base, NullMeter())
         self._agents = AgentParser()

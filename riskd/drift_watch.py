@@ -99,7 +99,7 @@ class _NewLines:
         self._log = log
         self._offsets: dict[Path, int] = {}
 
-    def take(self, *, skip: bool = False) -> Iterator[bytes]:
+    def take(self, *, skip: bool) -> Iterator[bytes]:
         """The complete lines that were written since the last call; none, if they are to be skipped.
 
         If there are too many, only the ends of segments are read: segments of the latest half-life first, and within
@@ -130,8 +130,6 @@ class _NewLines:
 
     def _tail(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
         """The complete lines of a segment between two offsets; remembers where the next call begins."""
-        if begin == size:
-            return
         try:
             with path.open("rb") as segment:
                 segment.seek(begin)

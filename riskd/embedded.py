@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -38,7 +39,8 @@ class Engine:
         self._core = core
         self._subjects = subjects
         self._opened = opened
-        self._owner = os.getpid()
+        self._opener = self._owner = os.getpid()
+        self._closing = threading.RLock()
         atexit.register(self.close)
 
     def __enter__(self) -> Self:
@@ -96,15 +98,16 @@ class Engine:
             raise InvalidEvent([_mistyped(event, error)]) from error
 
     def close(self) -> None:
-        """Stop its threads, and flush and close what it opened. Idempotent; in a forked process it does nothing.
+        """Stop its threads, and flush and close what it opened. In a forked process it does nothing.
 
-        Calls in progress end, with gaps for what is closed already. Raises Unavailable when the disk refuses the last
-        writes.
+        Calls in progress end, with gaps for what is closed already. If it is called again, also by another thread, it
+        waits until all is closed. Raises Unavailable when the disk refuses the last writes.
         """
-        if self._owner == os.getpid():
-            self._owner = _NOBODY
-            atexit.unregister(self.close)
-            self._opened.close()
+        if self._opener == os.getpid():
+            with self._closing:
+                self._owner = _NOBODY
+                atexit.unregister(self.close)
+                self._opened.close()
 
     def _ours(self) -> Core:
         """Raises RuntimeError if this process may not use the engine.

@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from math import ceil
@@ -23,12 +23,12 @@ from riskd.core.errors import InvalidSettings, Unavailable
 from riskd.core.history import DAY
 from riskd.engine import Engine
 from riskd.host.background import every
-from riskd.host.clock import Clock, since_boot
+from riskd.host.clock import Clock
 from riskd.ports import HistoryStore, Meter
 from riskd.stores import with_peppers
 
 SWEEP: Final = 2_000
-"""Records checked at a time: a millisecond of work."""
+"""Most records checked at a time: a millisecond of work. On one machine a sweep checks at least as many."""
 PASS_SECONDS: Final = DAY / 2
 """Longest pass of sweeps over a store that keeps its size. It takes less than a day if at least a fifth remains."""
 DUE_SECONDS: Final = 30.0
@@ -61,13 +61,20 @@ def report_disks(settings: Settings, meter: Meter) -> None:
 
 @contextmanager
 def housekeeping(
-    settings: Settings, engine: Engine, archive: FileLogArchive, base: HistoryStore, known: PepperState
+    settings: Settings,
+    engine: Engine,
+    archive: FileLogArchive,
+    base: HistoryStore,
+    known: PepperState,
+    *,
+    worker: int = 0,
 ) -> Iterator[None]:
     """Run maintenance threads until the context exits.
 
-    `base` is the store without its wrappers; `known` are the peppers that the engine uses now.
+    `base` is the store without its wrappers; `known` are the peppers that the engine uses now; `worker` numbers the
+    process among those of this machine.
     """
-    keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
+    keeper, compactor = _Keeper(settings, engine, base, known, worker), _Compactor(settings, engine, archive)
     with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
         yield
 
@@ -79,19 +86,14 @@ class Sweeper:
     then, records that a wrong clock makes look expired are only ignored.
     """
 
-    def __init__(
-        self,
-        store: HistoryStore,
-        meter: Meter,
-        every: float,
-        wall: Callable[[], float] = time.time,
-        since_boot: Callable[[], float] = since_boot,
-    ) -> None:
-        """`every`: seconds between two sweeps. `wall`, `since_boot`: as for `Clock`."""
+    def __init__(self, store: HistoryStore, meter: Meter, clock: Clock, every: float, least: int = SWEEP) -> None:
+        """`every`: seconds between two sweeps, or 0 if another process sees to `PASS_SECONDS`. `least`: fewest records
+        that a sweep checks."""
         self._store = store
         self._meter = meter
         self._share = every / PASS_SECONDS
-        self._clock = Clock(wall, since_boot)
+        self._least = least
+        self._clock = clock
 
     def sweep(self, stop: threading.Event) -> None:
         """Report the store's size, and delete some expired records if the clock is trusted. Raises Unavailable."""
@@ -101,21 +103,27 @@ class Sweeper:
         records, size = self._store.size()
         self._meter.stored(records, size)
         if self._clock.trusted(now):
-            for _ in range(max(1, ceil(records * self._share / SWEEP))):
-                if not stop.is_set():
-                    self._store.sweep(now, SWEEP)
+            left = max(self._least, ceil(records * self._share))
+            while left > 0 and not stop.is_set():
+                self._store.sweep(now, min(left, SWEEP))
+                left -= SWEEP
 
 
 class _Keeper:
-    """Sweeps expired records, and switches the engine to a pepper that was added or fully applied."""
+    """Sweeps expired records, and switches the engine to a pepper that was added or fully applied.
 
-    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: PepperState) -> None:
+    On Redis only the first worker of a machine goes through the store, because all machines share it.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: PepperState, worker: int) -> None:
         self._settings = settings
         self._engine = engine
         self._base = base
         self._known = known
         self._meter = engine.parts.meter
-        self._sweeper = Sweeper(base, self._meter, settings.store.sweep_s)
+        remote = settings.store.kind == "redis"
+        pace = 0.0 if remote and worker else settings.store.sweep_s
+        self._sweeper = Sweeper(base, self._meter, Clock(), pace, 1 if remote else SWEEP)
 
     def look(self, stop: threading.Event) -> None:
         """Do one round. Failures are logged and counted."""

@@ -114,7 +114,7 @@ class HistoryStore(Protocol):
     def sweep(self, now: float, limit: int) -> int:
         """Check the next `limit` records, from where the last call stopped, and delete the expired ones.
 
-        Returns how many it deleted; 0 for servers that expire records themselves.
+        Returns how many it deleted. Redis checks a place as one record.
         """
         ...
 

@@ -227,8 +227,9 @@ class Follower:
         except Unavailable as error:  # go on: assessments do not depend on this file
             self._published = statement
             refuse(error)
-        self._thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(install, refuse), name="releases", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """Stop following, and let activations no longer wait for this process. Idempotent."""

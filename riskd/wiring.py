@@ -191,14 +191,14 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
             signals=settings.log.signals == "granted",
         )
         failed.pop_all()
-    announce_geo(geo, meter)
-    _announce_roles(lineup, meter)
-    meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
     engine = Engine(parts, lineup.active)
-    engine.install(lineup)
-    _follow(follower, active, engine)
     try:
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)):
+        announce_geo(geo, meter)
+        _announce_roles(lineup, meter)
+        meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
+        engine.install(lineup)
+        _follow(follower, active, engine)
+        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers), worker=worker):
             yield engine
     finally:
         engine.close()
@@ -258,9 +258,12 @@ def open_learner(settings: Settings, *, trial: bool = False) -> Iterator[Engine]
         what = "what is learned into `memory` is lost when the import ends"
         raise InvalidSettings([Problem("store.kind", what, "name the store of the service, such as `lmdb`")])
     lineup, geo = _load(settings, open_releases(settings))
-    base = MemoryStore() if trial else open_store(settings)
     peppers = [secrets.token_bytes(32)] if trial else obtain_peppers(settings)
-    store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers))
+    with ExitStack() as failed:
+        base = MemoryStore() if trial else open_store(settings)
+        failed.callback(base.close)
+        store, pseudonyms = with_peppers(base, peppers, first_mark(base, peppers))
+        failed.pop_all()
     parts = Parts(
         store=store,
         geo=geo,

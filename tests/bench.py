@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.null import NullMeter
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
@@ -26,9 +25,9 @@ from riskd.core.context import Memory, Remembered
 from riskd.core.history import History
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, Parts
-from riskd.wiring import load_release
 from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts
 from tests.doubles import CountingMeter, ListLog
+from tests.shipped import shipped_release
 
 Result = TypeVar("Result")
 GEO: Final = TableGeo({})
@@ -43,7 +42,7 @@ STORES: Final[dict[str, Callable[[Path], HistoryStore]]] = {
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 @pytest.fixture(params=STORES)

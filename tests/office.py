@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.null import NullMeter
-from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES, Outcome, SecurityEvent
 from riskd.core.history import decode
@@ -19,15 +18,15 @@ from riskd.core.stored import PLACE, payload
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
 from riskd.subjects import Exported, Subject, Subjects
-from riskd.wiring import load_release
 from tests.bench import counting, parts
 from tests.cases.world import NOW, PSEUDONYMS, attempt
 from tests.decision_log import read_segments
+from tests.shipped import shipped_release
 
 PEOPLE: Final = ("anne", "bert", "cleo")
 PAYEE: Final = {"payee": "mallory"}
 """An attribute whose values are counted."""
-RELEASE: Final = counting(load_release(Settings()), *PAYEE)
+RELEASE: Final = counting(shipped_release(), *PAYEE)
 
 
 class Office:

@@ -34,6 +34,7 @@ from tests.cases.world import NOW, PSEUDONYMS
 from tests.docs.counters_example import cases, counting_policy
 from tests.doubles import FailingStore, ListLog
 from tests.office import PAYEE, Office, pseudonym
+from tests.shipped import shipped_release
 
 COMPILER: Final = CelCompiler(NAMES)
 RULE: Final = """
@@ -44,7 +45,7 @@ RULE: Final = """
     text: Many accounts pay this payee.
     journeys: all
 """
-SHIPPED: Final = load_release(Settings())
+SHIPPED: Final = shipped_release()
 
 
 def policy(when: str = "counted.payee.subjects_24h >= 2.0", counters: str = "[payee]", more: str = "") -> Policy:

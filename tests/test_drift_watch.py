@@ -14,8 +14,9 @@ import pytest
 from riskd.config import load
 from riskd.core.activation import ActivationRequest
 from riskd.core.drift import Reference
+from riskd.core.errors import Problem, Unavailable
 from riskd.core.features import NAMES
-from riskd.drift_watch import HALF_LIFE, LEAST, LOOK_BYTES, DriftWatch, active_bundles
+from riskd.drift_watch import HALF_LIFE, LEAST, LOOK_BYTES, Bundles, DriftWatch, active_bundles
 from riskd.offline.drift.bins import bins_for, reference
 from riskd.offline.drift.compare import compare
 from tests.offline.drift.world import BEGIN, BUNDLE, MODEL, Shift, rows, write
@@ -93,8 +94,8 @@ def test_few_rows_give_no_index(watch: DriftWatch, tmp_path: Path) -> None:
 def test_old_rows_fade(watch: DriftWatch, tmp_path: Path) -> None:
     """Rows count half after a half-life."""
     write(tmp_path / "log", rows(2, 1200), segments=1)
-    watch.look(0.0)
     watch.look(HALF_LIFE)
+    watch.look(2 * HALF_LIFE)
 
     assert watch.readings["riskd_drift_rows"] == {("customer",): pytest.approx(600)}
     assert watch.readings["riskd_drift_psi"] == {}
@@ -139,15 +140,34 @@ def test_the_newest_are_looked_at_first(watch: DriftWatch, expected: Reference, 
 
 
 def test_another_model_restarts_the_watch(watch: DriftWatch, bundle: Path, tmp_path: Path) -> None:
-    """A new reference starts new counts; without a reference there is no index."""
+    """A new reference starts new counts; without a reference there is no index, until it is back as it was."""
     write(tmp_path / "log", rows(2, 1200), segments=1)
     watch.look(0.0)
     (bundle / "reference.json").write_bytes(msgspec.json.encode(reference("customer", NAMES, MODEL, [rows(9, 500)])))
     watch.look(1.0)
     assert watch.readings["riskd_drift_rows"] == {("customer",): 0}
-    (bundle / "reference.json").unlink()
+    away = (bundle / "reference.json").rename(tmp_path / "away")
     watch.look(2.0)
     assert watch.readings == {"riskd_drift_psi": {}, "riskd_drift_rows": {}}
+    away.rename(bundle / "reference.json")
+    watch.look(3.0)
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 0}
+
+
+def test_releases_that_cannot_be_read_change_nothing(bundle: Path, tmp_path: Path) -> None:
+    """While it is unknown which bundles are active, rows count for the ones known before."""
+    known: list[Bundles] = [{"customer": bundle}]
+
+    def bundles() -> Bundles:
+        if not known:
+            raise Unavailable([Problem("release.dir", "cannot be read", "let riskd read it")])
+        return known.pop()
+
+    watch = DriftWatch(tmp_path / "log", bundles)
+    watch.look(0.0)
+    write(tmp_path / "log", rows(2, 30), segments=1)
+    watch.look(1.0)
+    assert watch.readings["riskd_drift_rows"] == {("customer",): 30}
 
 
 def test_unreadable_segments_are_skipped(watch: DriftWatch, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import inspect
 import os
 import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,11 @@ import pytest
 from msgspec.structs import replace
 
 import riskd
+from riskd.config import load
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
+from riskd.core.errors import InvalidSettings
+from riskd.wiring import open_learner
+from tests.forked import forked
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
 CODE: Final = Path(riskd.__file__).parent
@@ -39,7 +42,7 @@ ATTEMPT: Final = riskd.Attempt(
     credential_result="succeeded",
     network=riskd.Network(client_ip="81.2.69.142"),
 )
-
+PATIENCE: Final = 10.0
 
 CALLS: Final[Sequence[Callable[[riskd.Engine], object]]] = (
     lambda engine: engine.assess(ATTEMPT),
@@ -65,44 +68,79 @@ def test_a_fork_does_not_use_the_engine_of_its_parent(engine: riskd.Engine) -> N
     """In a forked process every call of the engine raises, and says where to open one; closing it does nothing. The
     parent goes on with it."""
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads
-        child = os.fork()
-    if not child:  # never returns, so that no test runs twice
-        try:
-            os.write(writing, "\n".join(refusals(engine)).encode())
-            engine.close()
-        finally:
-            os._exit(0)
+
+    def use() -> None:
+        os.write(writing, "\n".join(refusals(engine)).encode())
+        engine.close()
+
+    with forked(use):
+        pass
     os.close(writing)
     with os.fdopen(reading) as said:
         lines = said.read().splitlines()
-    os.waitpid(child, 0)
     assert len(lines) == len(CALLS)
     assert all("forked" in line and "in each worker process" in line for line in lines)
-    assert engine.assess(ATTEMPT).causes == ()
+    assert engine.assess(ATTEMPT, PATIENCE).causes == ()
 
 
 def test_an_engine_is_open_until_it_is_closed(tmp_path: Path) -> None:
     """An engine needs no `with`. After `close`, which may be repeated, every call raises and says how to go on, and no
     thread is left."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     engine = riskd.open_engine(settings={"state.dir": str(tmp_path), **SETTINGS})
     gc.collect()
-    assert engine.assess(ATTEMPT).causes == ()
+    assert engine.assess(ATTEMPT, PATIENCE).causes == ()
     engine.close()
     engine.close()
     assert [line.partition(":")[0] for line in refusals(engine)] == ["the engine is closed"] * len(CALLS)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
+
+
+def test_whoever_closes_an_engine_finds_it_closed(tmp_path: Path) -> None:
+    """If two threads close an engine, neither goes on before all is closed: it could not open the next one."""
+    begun, end = threading.Event(), threading.Event()
+    engine = riskd.open_engine(settings={"state.dir": str(tmp_path), **SETTINGS})
+    engine._opened.callback(end.wait, PATIENCE)
+    engine._opened.callback(begun.set)
+    threads = [threading.Thread(target=engine.close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert begun.wait(PATIENCE)
+    threads[1].join(0.05)
+    assert [thread.is_alive() for thread in threads] == [True, True]
+    end.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_second_engine_on_the_same_store_is_refused(tmp_path: Path) -> None:
-    """A process that opens a store twice is told what to do instead; once the first engine is closed, it may."""
+    """A process that opens a store twice is told what to do instead."""
     settings = {**SETTINGS, "state.dir": str(tmp_path), "store.kind": "lmdb"}
     with riskd.open_engine(settings=settings), pytest.raises(riskd.InvalidFile, match="one engine a process"):
         riskd.open_engine(settings=settings)
-    with riskd.open_engine(settings=settings) as engine:
+
+
+def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    """An engine for which no thread can be started is closed, and so is the store of an import that is refused: in the
+    same process, the next start succeeds."""
+    given = {"state.dir": str(tmp_path), "geo.dir": "/nowhere"}
+    threading.stack_size(1 << 46)  # which no machine can provide
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread") as kept:
+            riskd.open_engine(settings=given)
+    finally:
+        threading.stack_size(0)
+    with riskd.open_engine(settings=given) as engine:
         assert engine.assess(ATTEMPT).causes == ()
+    (pepper,) = tmp_path.glob("pepper")
+    first = pepper.read_bytes()
+    pepper.write_bytes(b"the pepper of some other store\n")
+    with pytest.raises(InvalidSettings, match="not the peppers") as refused, open_learner(load(None, {}, given)):
+        pass
+    pepper.write_bytes(first)
+    with open_learner(load(None, {}, given)):
+        del kept, refused  # until here: what failed is closed, not only forgotten
 
 
 @pytest.mark.parametrize(
@@ -155,14 +193,14 @@ def test_settings_in_code_override_the_others(tmp_path: Path, monkeypatch: pytes
 
 def test_a_subject_is_shown_exported_and_erased_in_process(engine: riskd.Engine) -> None:
     """What a service does for the rights of a subject, the embedded engine does, too."""
-    answer = engine.assess(ATTEMPT)
-    engine.record(riskd.Outcome(assessment_id=answer.id, kind="session_established", amr=("pwd", "otp")))
+    answer = engine.assess(ATTEMPT, PATIENCE)
+    engine.record(riskd.Outcome(assessment_id=answer.id, kind="session_established", amr=("pwd", "otp")), PATIENCE)
     alex = riskd.Subject(tenant="", domain="customer", subject="alex")
     assert answer.id in [receipt.id for receipt in engine.subjects.summary(alex).open]
     assert engine.subjects.export(alex, 10, b"").records
-    assert engine.subjects.erase(alex, timeout=5).records["receipt"]
+    assert engine.subjects.erase(alex, PATIENCE).records["receipt"]
     with pytest.raises(riskd.UnknownAssessment):
-        engine.record(riskd.Outcome(assessment_id=answer.id, kind="confirmed_fraud"))
+        engine.record(riskd.Outcome(assessment_id=answer.id, kind="confirmed_fraud"), PATIENCE)
 
 
 def test_the_public_interface_is_documented() -> None:

@@ -20,7 +20,7 @@ TRACING = os.geteuid() == 0 or not SCOPE.exists() or SCOPE.read_text(encoding="a
 def test_a_flame_graph_shows_an_assessment(way: list[str], tmp_path: Path) -> None:
     """The command prints the path of an SVG with the engine's frames, or says how to allow tracing."""
     out = tmp_path / "flame.svg"
-    command = [sys.executable, "-m", "benchmarks.flame", "--seconds", "2", "--subjects", "50", "--out", str(out), *way]
+    command = [sys.executable, "-m", "benchmarks.flame", "--seconds", "1", "--subjects", "50", "--out", str(out), *way]
     environment = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
     if TRACING:

@@ -29,6 +29,7 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
 from riskd.core.rekey import MARK
 from riskd.core.stored import Change, pack
+from riskd.host.clock import Clock
 from riskd.ports import HistoryStore, Meter
 from riskd.stores import checks, first_mark, with_peppers
 from tests.bench import STORES
@@ -133,7 +134,7 @@ def kept(
         parts=SimpleNamespace(meter=meter), rekey=lambda store, _pseudonyms: switched.append(store)
     )
     known = housekeeping.PepperState(mark, list(peppers))
-    keeper = housekeeping._Keeper(settings, engine, store, known)
+    keeper = housekeeping._Keeper(settings, engine, store, known, 0)
     for _ in range(2):
         keeper.look(threading.Event())
     return switched
@@ -187,11 +188,43 @@ def test_expired_records_are_gone_within_a_day(kind: str, alive: float, tmp_path
             ends = [NOW if number * 7919 % total < expired else math.inf for number in numbers]
             keys = [number.to_bytes(16, "big") + PROFILE for number in numbers]
             assert store.replace([Change(key, None, pack(end, b"")) for key, end in zip(keys, ends, strict=True)])
-        sweeper = housekeeping.Sweeper(store, NullMeter(), every, lambda: now[0], lambda: now[0])
+        sweeper = housekeeping.Sweeper(store, NullMeter(), Clock(lambda: now[0], lambda: now[0]), every)
         for _ in range(round(DAY / every)):
             now[0] += every
             sweeper.sweep(threading.Event())
         assert store.size()[0] == total - expired
+
+
+class Large(MemoryStore):
+    """A store of 80 million records, and the limits of its sweeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[int] = []
+
+    def size(self) -> tuple[int, int]:
+        """So many."""
+        return 80_000_000, 0
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Note the limit."""
+        self.limits.append(limit)
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "worker", "checked"), [("lmdb", 0, 18_519), ("lmdb", 3, 18_519), ("redis", 0, 18_519), ("redis", 3, 1)]
+)
+def test_on_redis_the_first_worker_of_a_machine_sweeps(kind: str, worker: int, checked: int) -> None:
+    """A sweep every ten seconds checks as many as a pass of twelve hours needs. On Redis, which all machines share, the
+    other workers of a machine hardly sweep."""
+    store, settings = Large(), Settings()
+    settings = replace(settings, store=replace(settings.store, kind=kind))
+    engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=NullMeter()))
+    known = housekeeping.PepperState(Mark(), [])
+    housekeeping._Keeper(settings, engine, store, known, worker)._sweeper.sweep(threading.Event())
+    assert checked <= sum(store.limits) < checked + housekeeping.SWEEP
+    assert max(store.limits) <= housekeeping.SWEEP
 
 
 def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:

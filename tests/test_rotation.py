@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
-from riskd.config import Settings, load, obtain_peppers
+from riskd.config import Secret, Settings, load, obtain_peppers
 from riskd.core.errors import InvalidSettings
 from riskd.core.history import Delta
 from riskd.core.pseudonym import Pseudonyms
@@ -105,3 +105,22 @@ def test_a_store_in_memory_is_not_rotated(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match=r"store\.kind: a `memory` store exists only in its service"):
         rotate(settings, stopping(0), lambda _: None)
     assert not (tmp_path / "pepper").exists()
+
+
+def test_a_rotation_with_the_pepper_of_another_store_is_refused(settings: Settings) -> None:
+    """If the file is not that of the store, no pepper is added to it, and nothing is moved."""
+    rotate(settings, stopping(2), lambda _: None)
+    file = Path(settings.state.dir) / "pepper"
+    file.write_bytes(b"the pepper of some other store\n")
+    with pytest.raises(InvalidSettings, match=r"secrets\.pepper_file: lines are missing"):
+        rotate(settings, stopping(0), lambda _: None)
+    assert file.read_bytes() == b"the pepper of some other store\n"
+
+
+def test_the_status_names_where_the_pepper_is(settings: Settings) -> None:
+    """The status has the file and who may read it; or the variable of the environment, which has no permissions."""
+    file = Path(settings.state.dir) / "pepper"
+    file.chmod(0o640)
+    assert astuple(status(settings))[4:] == (str(file), "0640")
+    given = replace(settings, secrets=replace(settings.secrets, pepper=Secret(b"a pepper of 16 bytes or more")))
+    assert astuple(status(given))[4:] == ("RISKD_PEPPER", "")

@@ -12,11 +12,12 @@ from riskd.adapters.memory import MemoryStore
 from riskd.adapters.rekeying import move
 from riskd.core.history import WEEK, Delta
 from riskd.core.pseudonym import Layer
-from riskd.core.recall import ACTIVITY, ASIDE, PROFILE, SHARE
+from riskd.core.recall import ACTIVITY, ASIDE, NOTE, PROFILE, SHARE
 from riskd.core.rekey import moved_key
-from riskd.core.stored import Change
+from riskd.core.stored import PLACE, Change, expiry
 from riskd.ports import PATIENCE
 from riskd.subjects import empty
+from riskd.transfer import note_key
 from tests.cases.world import NOW
 from tests.interleaved import Cluster, Process, run
 from tests.office import total
@@ -147,3 +148,44 @@ def test_a_share_is_taken_back_once(order: list[int], dying: list[int]) -> None:
         empty(store, who)
         assert store.held(who, NOW, 9) == []
     assert units(store, DEVICE + PROFILE) == 4
+
+
+@pytest.mark.parametrize("after", range(12))
+def test_a_share_is_not_moved_once_it_is_taken_out(after: int) -> None:
+    """Wherever an erasure has died, after a move of the pepper and the erasure again the device has what others taught
+    it: a share that had left the device is not moved, as if it were still to be taken out."""
+    store, anne, phone = Cluster(), b"of anne.", b"a phone.the rest"
+    share, device = anne + phone + SHARE, phone + PROFILE
+    for key in (share, share, *[device] * 5):
+        teach(store, key)
+    run([Process(store, lambda mine: empty(mine, anne), after)], [])
+    for key in (share, device):
+        move(store, key, LAYER)
+    for key in (share, moved_key(share, LAYER)):
+        empty(store, key[:PLACE])
+    assert units(store, moved_key(device, LAYER)) == 3
+    assert [key for key in store.walk(b"", 9)[0] if key[-1:] != NOTE] == [moved_key(device, LAYER)]
+
+
+def test_what_was_put_aside_elsewhere_is_completed_here() -> None:
+    """A transfer that a cluster left half done is completed by a store that changes all at once."""
+    cluster, store = Cluster(), MemoryStore()
+    teach(cluster, OLD)
+    run([Process(cluster, lambda mine: move(mine, OLD, LAYER), 4)], [])
+    (aside,) = cluster.load((OLD + ASIDE,))
+    assert aside is not None
+    assert store.replace([Change(OLD + ASIDE, None, aside)])
+    teach(store, OLD)
+    assert move(store, OLD, LAYER) == 2
+    assert units(store, NEW) == 2
+    assert store.walk(b"", 9)[0] == [NEW]
+
+
+def test_a_note_outlives_what_it_is_about() -> None:
+    """A note is there as long as the record whose transfer it notes, wherever that has stopped."""
+    store = Cluster()
+    teach(store, OLD)
+    run([Process(store, lambda mine: move(mine, OLD, LAYER), 4)], [])
+    noted = [expiry(record) for record in store.load((note_key(NEW, OLD), OLD + ASIDE)) if record is not None]
+    assert len(noted) == 2
+    assert noted[0] > noted[1]

@@ -337,10 +337,12 @@ def _probe(path: Path) -> dict[int, list[dict[str, object]]]:
     return found
 
 
-def _walk(look_up: Callable[[str], tuple[object, int]], family: int) -> Iterator[dict[str, object]]:
+def _walk(
+    look_up: Callable[[IPv4Address | IPv6Address], tuple[object, int]], family: int
+) -> Iterator[dict[str, object]]:
     bits, number = (32, 0) if family == 4 else (128, _FIRST_GLOBAL_IPV6)
     for _ in range(_SAMPLE):
-        record, length = look_up(str(IPv4Address(number) if family == 4 else IPv6Address(number)))
+        record, length = look_up(IPv4Address(number) if family == 4 else IPv6Address(number))
         if record is not None:
             yield convert(record, dict[str, object])
         size = 1 << bits - length

@@ -6,7 +6,7 @@ Clients can send any user agent: it says which software they claim to use, not w
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from ua_parser import Domain, load_lazy_builtins
@@ -62,11 +62,18 @@ _PHONES: Final = ("mobi", "iphone", "ipod", "windows phone", "opera mini")
 _PRODUCT: Final = re.compile(r"(?!Mozilla)([A-Za-z][A-Za-z0-9._-]{0,31})/(\d{1,6})")
 
 
+@cache
+def _resolver() -> Resolver:
+    """ua-parser without the patterns of devices, which are most of its time to load and of its memory."""
+    browsers, systems, _ = load_lazy_builtins()
+    return Resolver((browsers, systems, []))
+
+
 class AgentParser:
     """Finds browser, operating system and device class. Immutable except for its cache; thread-safe."""
 
     def __init__(self, cache_size: int = 4096) -> None:
-        self._resolve = Resolver(load_lazy_builtins())
+        self._resolve = _resolver()
         self._cached = lru_cache(cache_size)(self._parse)
 
     def parse(self, user_agent: str, platform: str, mobile: bool | None) -> Agent | Missing:

@@ -88,10 +88,13 @@ def stdin() -> TextIO:
     return sys.stdin
 
 
-def add_subject(parser: argparse.ArgumentParser) -> None:
+def add_subject(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the arguments that name an account, which `subject_of` reads."""
     parser.add_argument(
-        "subject", metavar="SUBJECT", help="account identifier, as sent in its attempts; - reads it from stdin"
+        "subject",
+        metavar="SUBJECT",
+        nargs="?" if optional else None,
+        help="account identifier, as sent in its attempts; - reads it from stdin",
     )
     parser.add_argument("--domain", required=True, choices=DOMAINS, help="identity domain")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant (default: none)")

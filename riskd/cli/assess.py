@@ -83,7 +83,8 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = commands.add_parser(
         "outcome",
         description="Report to a running service what happened after an assessment. riskd learns from nothing else. "
-        "With --file, report many; a repeated outcome counts once, so a file that was interrupted can be given again.",
+        "With --file, report many. If that is interrupted, it says after which line. A repeated outcome counts once, "
+        "so the whole file can be given again, too.",
         epilog=f"{_OUTCOME}\n{EXIT_CODES}",
     )
     parser.add_argument("assessment_id", metavar="ID", nargs="?", help="id of the assessment, from its answer")

@@ -146,8 +146,8 @@ def fold(history: History, delta: Delta) -> None:
     come after what it undoes. It subtracts from the same value and period, but never below zero, as what it undoes
     may have expired or been evicted by then.
 
-    Marks and, in profiles, whole weeks from before `delta.time - delta.keep` are dropped; in activity, the counts of
-    `RARE` that are older than their tables keep. (The other tables drop theirs when they count.)
+    Marks and, in profiles, whole weeks from before `delta.time - delta.keep` are dropped; in activity, if the delta
+    counts, the counts of `RARE` that are older than their tables keep. (The other tables drop theirs when they count.)
 
     A new value in a full table evicts another one: first one that is dead (last used longer before the new value than
     the table keeps), then one used in a single period, then one used in several. Among equals the least recently used
@@ -167,14 +167,19 @@ def fold(history: History, delta: Delta) -> None:
     if delta.keep < math.inf and not delta.undo:
         if tallies.sign_in is not None:
             tallies.forget(PROFILE_TABLES, int((delta.time - delta.keep) // WEEK))
-        elif (found := rare(tallies)) != NOTHING_RARE:
-            for name, values in zip(RARE, found, strict=True):
-                if values:
-                    tallies.forget((name,), int(delta.time // TABLES[name].period) - TABLES[name].keep + 1)
+        elif counts and rare(tallies) != NOTHING_RARE:
+            lapse(tallies, delta.time)
     if tallies.sign_in is not None and (separate or len(counts) > 1):
         tallies.unite()
     for name, slot_hit in delta.seen:
         _hit(history.sketches.setdefault(name, {}), sketch(name), delta.time, slot_hit)
+
+
+def lapse(tallies: Tallies, time: float) -> None:
+    """Drop the counts of `RARE` that are older at this time than their tables keep."""
+    for name, values in zip(RARE, rare(tallies), strict=True):
+        if values:
+            tallies.forget((name,), int(time // TABLES[name].period) - TABLES[name].keep + 1)
 
 
 def _count(tallies: Tallies, name: str, value: str, period: int, n: int) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec.structs import force_setattr, replace
 
 from riskd.core import receipts
-from riskd.core.history import TABLES, Delta, decode, encode, fold, sketch
+from riskd.core.history import ACTIVITY_TABLES, TABLES, Delta, decode, encode, fold, lapse, sketch
 from riskd.core.pseudonym import ENTITIES, Layer
 from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, PROFILE, RECEIPT, REPLY, SHARE, WAIT
 from riskd.core.record import AssessmentRecord
@@ -110,6 +110,13 @@ def merged(one: bytes, other: bytes) -> bytes:
     for name, last in more.sketches.items():
         for slot, period in last.items():
             fold(into, _delta(period * sketch(name).period, seen=((name, slot),)))
+    if into.tallies.sign_in is None:
+        ends = [
+            (tally[0] + len(tally) - 2) * form.period
+            for table, form in ACTIVITY_TABLES.items()
+            for tally in into.tallies.of(table).values()
+        ]
+        lapse(into.tallies, max(ends, default=0))
     return pack(max(expiry(one), expiry(other)), encode(into))
 
 

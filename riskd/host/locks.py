@@ -1,4 +1,7 @@
-"""File locks between processes. The kernel releases a lock when its holder dies."""
+"""File locks between processes. The kernel releases a lock when its holder dies.
+
+A process that is forked meanwhile inherits the lock. So it is released explicitly, not by closing the file alone.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def exclusive(lock: Path, patience: float = 0.0) -> Iterator[bool]:
     Yields whether the lock was taken; if so, it is held until the context exits. A lock file created by root is given
     to the owner of its directory, who must be able to take it, too. Raises OSError.
     """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor, process = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), os.getpid()
     try:
         if os.fstat(descriptor).st_uid == os.geteuid() == 0:
             owner = lock.parent.stat()
@@ -32,6 +35,8 @@ def exclusive(lock: Path, patience: float = 0.0) -> Iterator[bool]:
             time.sleep(_AGAIN)
         yield ours
     finally:
+        if os.getpid() == process:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

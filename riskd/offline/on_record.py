@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.decision_log import (
     PACKED,
@@ -24,6 +25,7 @@ from riskd.adapters.decision_log import (
     size_of,
 )
 from riskd.adapters.decision_log.archive import SCAN
+from riskd.adapters.decision_log.rewriting import head
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.features import NAMES
@@ -42,7 +44,7 @@ from riskd.core.record import (
 )
 from riskd.core.stored import PLACE
 from riskd.counts import Counts
-from riskd.progress import Begin
+from riskd.progress import Begin, Progress
 
 _NO_EVENTS: Final = other_beginnings(SecurityEventRecord)
 _LINES: Final = 1_000
@@ -117,15 +119,20 @@ def _under_fewer_layers(
 ) -> Iterator[SecurityEventRecord]:
     """Events reported while the subject had an earlier pseudonym. It cannot be derived from the present one: each
     event's own pseudonym has to be converted and compared."""
-    paths, known = segments_of(log), one.subject[: 2 * PLACE].encode()
-    progress, archive = begin("events", size(paths)), FileLogArchive(log_in(log), 0.0, 0.0)
-    for path in paths:
+    known = one.subject[: 2 * PLACE].encode()
+    for line, path in _lines(log, begin("events", size(segments_of(log)))):
+        event = None if line.startswith(_NO_EVENTS) or known in line else _event(line, path, counts)
+        if event is not None and _becomes(event, one, pseudonyms):
+            yield event
+
+
+def _lines(log: Path, progress: Progress) -> Iterator[tuple[bytes, Path]]:
+    """Every line that is not erased, and its segment."""
+    archive = FileLogArchive(log_in(log), 0.0, 0.0)  # its times matter only for erasures
+    for path in segments_of(log):
         for now in (path, path.with_name(path.name + PACKED)):  # it may have been compressed meanwhile
             with readable(now), suppress(FileNotFoundError):
-                for line in archive.lines(now):
-                    event = None if line.startswith(_NO_EVENTS) or known in line else _event(line, now, counts)
-                    if event is not None and _becomes(event, one, pseudonyms):
-                        yield event
+                yield from ((line, now) for line in archive.lines(now))
                 break
         progress(size_of(path))
 
@@ -152,30 +159,64 @@ def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseu
 
 def account(log: Path, pseudonyms: Sequence[bytes], begin: Begin, counts: Counts) -> Account:
     """Everything about the subject with these pseudonyms. Raises, and counts, as `on_record`."""
-    names = {pseudonym.hex() for pseudonym in pseudonyms}
-    ours: dict[str, AssessmentRecord] = {}
-    kinds: dict[str, list[str]] = {}
-    events: list[SecurityEventRecord] = []
+    found = _Found(pseudonyms)
     for record in _search(log, pseudonyms, begin, counts):
-        if isinstance(record, AssessmentRecord) and record.subject in names:
-            ours[record.id] = record
-        elif isinstance(record, SecurityEventRecord) and record.subject in names:
-            events.append(record)
+        found.add(record)
+    return found.account()
+
+
+def accounts(log: Path, subjects: Sequence[Sequence[bytes]], begin: Begin, counts: Counts) -> list[Account]:
+    """What `account` returns for each of these subjects. Reads the log once, however many they are."""
+    found = [_Found(pseudonyms) for pseudonyms in subjects]
+    whose: dict[str, list[_Found]] = {}
+    for pseudonyms, one in zip(subjects, found, strict=True):
+        for pseudonym in pseudonyms:
+            whose.setdefault(pseudonym[:PLACE].hex(), []).append(one)
+    for line, path in _lines(log, begin("segments", size(segments_of(log)))):
+        ours = head(line + b"\n")
+        if ours is not None and ours.place in whose:
+            try:
+                record = decode(line)
+            except msgspec.DecodeError as error:
+                damaged(counts, path, line, error)
+                continue
+            for one in whose[ours.place]:
+                one.add(record)
+    return [one.account() for one in found]
+
+
+class _Found:
+    """What was found about the subject with these pseudonyms."""
+
+    def __init__(self, pseudonyms: Sequence[bytes]) -> None:
+        self._names = {pseudonym.hex() for pseudonym in pseudonyms}
+        self._listed: dict[str, Listed] = {}
+        self._kinds: dict[str, list[str]] = {}
+        self._events: list[SecurityEventRecord] = []
+
+    def add(self, record: Record) -> None:
+        """Note a record, unless it is of another subject."""
+        if isinstance(record, AssessmentRecord) and record.subject in self._names:
+            self._listed[record.id] = Listed(
+                id=record.id,
+                time=record.time,
+                journey=record.journey,
+                tier=record.tier,
+                satisfied=record.satisfied,
+                reasons=record.reasons,
+                outcomes=(),
+            )
+        elif isinstance(record, SecurityEventRecord) and record.subject in self._names:
+            self._events.append(record)
         elif isinstance(record, OutcomeRecord):
-            kinds.setdefault(record.assessment_id, []).append(record.kind)
-    listed = [
-        Listed(
-            id=one.id,
-            time=one.time,
-            journey=one.journey,
-            tier=one.tier,
-            satisfied=one.satisfied,
-            reasons=one.reasons,
-            outcomes=tuple(dict.fromkeys(kinds.get(one.id, ()))),
-        )
-        for one in sorted(ours.values(), key=lambda one: -one.time)
-    ]
-    return Account(listed, sorted(events, key=lambda one: -one.time))
+            self._kinds.setdefault(record.assessment_id, []).append(record.kind)
+
+    def account(self) -> Account:
+        """All of it, the newest first."""
+        kinds = {name: tuple(dict.fromkeys(several)) for name, several in self._kinds.items()}
+        listed = sorted(self._listed.values(), key=lambda one: -one.time)
+        events = sorted(self._events, key=lambda one: -one.time)
+        return Account([replace(one, outcomes=kinds.get(one.id, ())) for one in listed], events)
 
 
 def _search(log: Path, places: Sequence[bytes], begin: Begin, counts: Counts) -> Iterator[Record]:

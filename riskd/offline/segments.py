@@ -95,6 +95,8 @@ class Crew:
         for process in self._processes:
             process.terminate()
             process.join()
+        for pipe in self._pipes:
+            pipe.close()
 
 
 @contextmanager

@@ -41,21 +41,24 @@ class Past:
         self._lineup = lineup
         self._policies = lineup.active.policies
 
-    def attempt(self, line: AssessmentRecord, pseudonym: bytes = b"") -> bool:
+    def attempt(self, line: AssessmentRecord, pseudonym: bytes = b"", *, shared: bool = False) -> bool:
         """Apply what a recorded attempt changed. Returns False if the store has it already.
 
-        `pseudonym`: that of its receipt, if its id does not give it. Without recorded signals, everything but the
-        typing rhythm is learned.
+        `pseudonym`: that of its receipt, if its id does not give it. `shared`: change only what other subjects can see,
+        and the receipt. Without recorded signals, everything but the typing rhythm is learned.
         """
         signals = line.signals or _NOTHING
         policy = self._policies[line.domain].of(line.tenant)
         attempt, keys = attempt_of(line, signals), keys_of(line, self._pseudonyms, self._lineup.counters(line.domain))
-        context = context_of(line.facts, self.remembered(line, keys, whole=False), signals)
+        # What is remembered changes only what the subject itself learns.
+        remembered = _UNREAD if shared else self.remembered(line, keys, whole=False)
+        context = context_of(line.facts, remembered, signals)
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
         receipt = learn.new_receipt(attempt, context, keys, met, accepted, probation=line.probation)
-        return self.write(line, learn.attempt_deltas(attempt, keys, context.now, policy.retention), receipt, pseudonym)
+        deltas = learn.attempt_deltas(attempt, keys, context.now, policy.retention)
+        return self.write(line, _of_others(deltas, keys.subject) if shared else deltas, receipt, pseudonym)
 
     def remembered(self, line: AssessmentRecord, keys: Keys, *, whole: bool) -> Remembered | Missing:
         """The histories that the attempt found. Unless `whole`, only those that determine what is learned."""
@@ -83,13 +86,14 @@ class Past:
         swap = Swap((pseudonym or bytes.fromhex(line.id)) + RECEIPT, None, document, now + keep)
         return self._store.write(deltas, (swap,), now, PATIENCE)
 
-    def outcome(self, line: OutcomeRecord) -> bool:
-        """Apply what a recorded outcome taught or took back. Returns False if its assessment is not known."""
+    def outcome(self, line: OutcomeRecord, *, shared: bool = False) -> bool:
+        """Apply what a recorded outcome taught or took back. Returns False if its assessment is not known. `shared`: as
+        for `attempt`."""
         now = written(line)
         for pseudonym in self._pseudonyms.receipt_pseudonyms(line.assessment_id):
             _, (document,) = self._store.read((), (pseudonym + RECEIPT,), now, PATIENCE)
             if document is not None:
-                self._settle(line, pseudonym, document, now)
+                self._settle(line, pseudonym, document, now, shared=shared)
                 return True
         return False
 
@@ -98,10 +102,16 @@ class Past:
         now, retention = written(line), self._policies[line.domain].of(line.tenant).retention
         self._store.write(learn.event_deltas(event_of(line), subject, now, retention), (), now, PATIENCE)
 
-    def _settle(self, line: OutcomeRecord, pseudonym: bytes, document: bytes, now: float) -> None:
+    def _settle(self, line: OutcomeRecord, pseudonym: bytes, document: bytes, now: float, *, shared: bool) -> None:
         before, tenant = receipts.decode(document, pseudonym[:PLACE], self._pseudonyms)
         retention = self._policies[before.domain].retention
         challenged = learn.after_challenge(before, line.kind, line.amr)
         after, deltas = learn.settle_units(challenged, line.kind, line.taught, line.time, retention)
         swap = Swap(pseudonym + RECEIPT, document, receipts.encode(after, tenant), after.until(retention))
-        self._store.write(deltas, (swap,), now, PATIENCE)
+        self._store.write(_of_others(deltas, before.lesson.subject) if shared else deltas, (swap,), now, PATIENCE)
+
+
+def _of_others(deltas: tuple[Delta, ...], subject: bytes) -> tuple[Delta, ...]:
+    """The deltas of histories that are not in the subject's place."""
+    place = subject[:PLACE]
+    return tuple([delta for delta in deltas if not delta.key.startswith(place)])

@@ -81,8 +81,6 @@ class _Staged(Struct, frozen=True, kw_only=True):
     began: float
     upto: float = 0.0
     counts: dict[str, int] = {}
-    remembers: bool = False
-    """Whether this rebuild turned on the memory of erasures in the log."""
 
 
 def rebuild(settings: Settings, reader: LogReader, until: float | None, report: OnProgress) -> Summary:
@@ -146,7 +144,7 @@ class _Rebuild:
                 self._replay(staging, staged, pseudonyms, total)  # (2)
             replayed_s = time.monotonic() - began
             self._merge(staging, staged, known)  # (3) (4) (5)
-            self._stop_remembering(staged)
+            self._stop_remembering()
         records = read_rebuilt(self._store)
         lines = sum(self._counts.values()) - before
         return Summary(
@@ -199,8 +197,8 @@ class _Rebuild:
                 what = f"holds half of an interrupted rebuild, and the other half is no longer in {self._directory}"
                 raise InvalidSettings([Problem("store", what, "move the store away, and begin with an empty one")])
             shutil.rmtree(path)
-            remembers, origin = self._archive.remember(), secrets.token_hex(8)
-            staged = _Staged(origin=origin, until=until, peppers=peppers, began=time.time(), remembers=remembers)
+            self._archive.remember()
+            staged = _Staged(origin=secrets.token_hex(8), until=until, peppers=peppers, began=time.time())
             staging = LmdbStore(path, size)
             _write(staging, staged)
         assert staging is not None
@@ -292,8 +290,9 @@ class _Rebuild:
                 empty(store, bytes.fromhex(place))
         return places
 
-    def _stop_remembering(self, staged: _Staged) -> None:
-        if staged.remembers and not (Path(self._settings.log.dir) / DATASET).exists():
+    def _stop_remembering(self) -> None:
+        """Let the log forget finished erasures again, unless it has a dataset, which must apply them, too."""
+        if not (Path(self._settings.log.dir) / DATASET).exists():
             self._archive.remember_no_more()
 
 

@@ -65,7 +65,8 @@ class RebuildWatch:
     def _begin(self, until: float, now: float) -> None:
         command = [sys.executable, "-m", "riskd.rebuild", str(os.getpid())]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            # In a group of its own, where the Ctrl-C of a terminal does not reach it.
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
         except OSError as error:  # the limit of processes or memory is reached, which may pass
             self._failed(now, [str(error)])
             return

@@ -33,6 +33,7 @@ from riskd.core.errors import InvalidSettings
 from riskd.metrics.memory import MeterMemory
 from tests.decision_log import read_segments
 from tests.faults.disks import largest_file
+from tests.forked import forked
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -134,6 +135,18 @@ def test_segment_is_finished_by_size_and_by_age(tmp_path: Path) -> None:
         assert log.append(b"1")
         assert log.append(b"2")
         assert len(segments(tmp_path / "age")) == 2
+
+
+def test_a_forked_process_does_not_keep_a_segment_from_being_finished(tmp_path: Path) -> None:
+    """A segment that its writer has finished counts as such, and can be erased from, although a process lives that was
+    forked while it was written."""
+    with closing(opened(tmp_path)) as log:
+        assert log.append(b"1")
+        with forked():
+            log.close()
+            (segment,) = segments(tmp_path)
+            with finished(segment) as done:
+                assert done
 
 
 def test_oldest_segments_go_when_there_are_too_many(tmp_path: Path) -> None:

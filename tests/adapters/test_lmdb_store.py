@@ -321,7 +321,7 @@ def test_a_file_that_another_process_made_larger_is_followed(tmp_path: Path) -> 
 
 
 def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
-    """After close, every call raises Unavailable."""
+    """After close, every call raises Unavailable, and does not take the disk for the cause."""
     store = LmdbStore(tmp_path)
     store.close()
 
@@ -332,7 +332,7 @@ def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
         lambda: store.sweep(NOW, 10),
         store.size,
     ):
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="is closed"):
             call()
 
 

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import KEYS, MISTAKES, load_cases, load_policy, read_policy
 from riskd.adapters.policy_file.document import LARGEST
+from riskd.adapters.policy_file.nodes import top_node
 from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidFile, InvalidPolicy, Problem
@@ -26,6 +29,8 @@ from riskd.shared_signals.streams_file import read_streams
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
 MISTAKEN: Final = sorted((ROOT / "tests" / "policy_errors").glob("*.yaml"))
+READ: Final = [path for path in MISTAKEN if not path.stem.startswith("syntax")]
+"""Files that can be read as YAML."""
 WITHOUT_FILE: Final = {"unreadable", "too_large", "too_many", "undeclared_attribute", "other_domain"}
 NOW: Final = 1_790_000_000.0
 COMPILER: Final = CelCompiler(NAMES)
@@ -87,6 +92,65 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidPolicy) as caught:
             load_policy(odd, COMPILER)
         assert caught.value.problems[0].where == str(odd)
+
+
+def test_a_byte_order_mark_moves_nothing(tmp_path: Path) -> None:
+    """With a byte order mark, which some editors write, a file is read alike, and its mistakes are where they are seen:
+    also in the first line, in conditions and where YAML ends."""
+    path = tmp_path / "candidate.yaml"
+    assert mistakes("p", f"\ufeff{EXAMPLE}".replace("speed_kmh", "spead")) == mistakes(
+        "p", EXAMPLE.replace("speed_kmh", "spead")
+    )
+    for text in (EXAMPLE, f"# é\n{EXAMPLE}\nvalue: [", *(each.read_text() for each in MISTAKEN)):
+        path.write_text(text, encoding="utf-8")
+        plain = outcome(path)
+        path.write_text(text, encoding="utf-8-sig")
+        assert outcome(path) == plain
+
+
+def outcome(path: Path) -> object:
+    """A policy, or the problems for which it is refused."""
+    try:
+        return load_policy(path, COMPILER, now=NOW).version
+    except InvalidPolicy as error:
+        return error.problems
+
+
+@pytest.mark.parametrize(
+    "path", [*READ, *POLICIES.glob("**/*.yaml")], ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_both_parsers_place_every_node_alike(path: Path) -> None:
+    """What libyaml parses has the tags, values and positions that PyYAML gives it."""
+    text = path.read_text()
+    assert [*nodes(top_node(text))] == [*nodes(yaml.compose(text, yaml.SafeLoader))]
+
+
+def test_a_pyyaml_without_libyaml_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyYAML was built without libyaml, policies are read alike, and refused with the same errors."""
+    spec = spec_from_file_location("slow_nodes", top_node.__code__.co_filename)
+    assert spec is not None
+    assert spec.loader is not None
+    slow = module_from_spec(spec)
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    spec.loader.exec_module(slow)
+    assert [*nodes(slow.top_node(EXAMPLE))] == [*nodes(top_node(EXAMPLE))]
+    for refused in ("a: [", 'a: "\\U00110000"', 'a: "\\ud800"', "a: \0", "a: *b", f"a: {'[' * 13}{']' * 13}"):
+        with pytest.raises(yaml.YAMLError) as quick:
+            top_node(refused)
+        with pytest.raises(yaml.YAMLError, match=re.escape(str(quick.value))):
+            slow.top_node(refused)
+
+
+def nodes(node: yaml.Node | None) -> Iterator[tuple[object, ...]]:
+    """Tag, value, whether it is quoted, and positions of a node and of those below it."""
+    if node is None:
+        return
+    whole, quoted = isinstance(node, yaml.ScalarNode), isinstance(node, yaml.ScalarNode) and bool(node.style)
+    places = (node.start_mark.index, node.start_mark.line, node.start_mark.column, node.end_mark.index)
+    yield node.tag, node.value if whole else len(node.value), quoted, *places
+    for below in () if whole else node.value:
+        for each in below if isinstance(below, tuple) else (below,):
+            yield from nodes(each)
 
 
 def of_policy(path: Path) -> object:

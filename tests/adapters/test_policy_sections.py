@@ -26,6 +26,7 @@ from riskd.wiring import load_release
 from tests.adapters.sections import HEAD, write
 from tests.core.builders import HOSTER, NOW, OSLO, keys_of, settled, sign_in
 from tests.core.rulings import context_of, scores
+from tests.shipped import shipped_release
 
 COMPILER: Final = CelCompiler(NAMES)
 
@@ -252,7 +253,7 @@ def test_a_day_that_is_over_is_no_mistake_of_a_running_service(tmp_path: Path) -
 
 def test_from_a_trusted_network_the_address_decides_nothing(policy: Policy) -> None:
     """A data centre's address raises the tier unless it is a trusted network; the device still counts."""
-    shipped = load_release(Settings())
+    shipped = shipped_release()
     trusting = replace(policy, trusted_networks=frozenset({"office"}))
     attempt = sign_in()
     context = settled().context(attempt, route=replace(HOSTER, anonymizer="tor"))

@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from riskd.adapters.prometheus_meter import COMBINATIONS, PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
-from riskd.config import Settings
 from riskd.core.assess import NOTICEABLE, Decision, assess
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt, Outcome
@@ -30,8 +29,8 @@ from riskd.metrics.labels import CODES, OTHER
 from riskd.metrics.memory import MeterMemory, Note, Readings
 from riskd.metrics.metric import RULES
 from riskd.metrics.table import METRICS
-from riskd.wiring import load_release
 from tests.core.builders import NOW, keys_of, settled, sign_in
+from tests.shipped import shipped_release
 
 ASSESS = "riskd.v1.RiskService/Assess"
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -80,7 +79,7 @@ def decided(attempt: Attempt, *, explain: bool = False, **changes: object) -> tu
     """The shipped release's decision on an attempt by a known subject; `changes` are fields of the answer."""
     context = settled().context(attempt)
     keys = keys_of(attempt, context.values)
-    decision = assess(attempt, context, keys, load_release(Settings()), "0" * 32, explain=explain)
+    decision = assess(attempt, context, keys, shipped_release(), "0" * 32, explain=explain)
     return context, replace(decision, assessment=replace(decision.assessment, **changes))
 
 

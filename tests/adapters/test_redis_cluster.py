@@ -164,6 +164,20 @@ def test_a_place_that_moves_is_listed_whole(
     assert store.held(place, NOW, 5000) == keys
 
 
+def test_sweeps_go_on_if_slots_move(nodes: list[RedisServer], store: RedisStore) -> None:
+    """If a slot moves between two sweeps, none of them fails, and what has expired is deleted on every master."""
+    places = [*owned(0, 0, 1), *owned(1, SLOTS - 1, 20)]
+    for place in places:
+        receipt = Swap(place + b"receipt.R", None, b"text", NOW + 100)
+        assert store.write([attempts(place)], [receipt], NOW, 5.0)
+    gone = store.sweep(NOW + 100, 1)
+    move(0, nodes[0], nodes[1], nodes[:3])
+    gone += sum(store.sweep(NOW + 100, 9) for _ in range(30))
+    move(0, nodes[1], nodes[0], nodes[:3])
+    assert gone == len(places)
+    assert counts(store, places) == dict.fromkeys(places, 1)
+
+
 def move(number: int, source: RedisServer, target: RedisServer, masters: Sequence[RedisServer]) -> None:
     """Move a slot as `redis-cli --cluster reshard` does, slowly enough to be observed."""
     target.ask("CLUSTER", "SETSLOT", number, "IMPORTING", node_id(source))

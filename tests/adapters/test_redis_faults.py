@@ -293,7 +293,7 @@ def warmed(store: RedisStore) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_redis_fault_ends_by_the_deadline_and_recovers(fault: Callable[[Path], object], tmp_path: Path) -> None:
     """Twelve writes each raise `Unavailable` by their deadline. From the fourth on, a server that is down costs no
-    time. After the fault is fixed, the same store works again."""
+    time. After the fault is fixed, the same store works again, and its pools count the connections that they have."""
     with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
         taken, said = [], []
         for _ in range(12):
@@ -308,7 +308,15 @@ def test_every_redis_fault_ends_by_the_deadline_and_recovers(fault: Callable[[Pa
 
         mend()
         until(lambda: works(store), 10.0)
+        for server in store._servers._servers.values():
+            if not server.down:
+                until(lambda server=server: counted(server) == (len(server._idle), 0, 0))  # type: ignore[misc]
         store.close()
+
+
+def counted(server: Server) -> tuple[int, int, int]:
+    """What a pool counts: its connections, those that are being opened, and the callers that wait for one."""
+    return server._count, server._opening, server._waiting
 
 
 def test_a_redis_server_without_free_memory_still_serves_reads(tmp_path: Path) -> None:
@@ -422,6 +430,32 @@ def test_only_timeouts_in_a_row_are_an_outage(tmp_path: Path, answered: bool) ->
             server.give(link)
 
 
+def test_waiting_for_a_busy_connection_is_no_outage(tmp_path: Path) -> None:
+    """A caller who waits in vain because others have all connections says nothing about the server."""
+    redis = RedisServer(tmp_path)
+    with running(redis), closing(Server(redis.address, partial(connect, access=Access()), 1)) as server:
+        link = server.take(time.monotonic() + 5.0)
+        for _ in range(TIMEOUTS + 1):
+            with pytest.raises(Unavailable, match="no answer in time"):
+                server.take(time.monotonic() + 1.5 * HURRY)
+        assert not server.down
+        assert counted(server) == (1, 0, 0)
+        server.give(link)
+
+
+def test_a_connection_in_use_is_closed_when_it_is_given_back(tmp_path: Path) -> None:
+    """Closing a pool leaves the call that is under way its connection, which then ends."""
+    redis = RedisServer(tmp_path)
+    with running(redis), closing(Server(redis.address, partial(connect, access=Access()), 1)) as server:
+        link = server.take(time.monotonic() + 5.0)
+        server.close()
+        assert link.ask([(b"PING",)], time.monotonic() + 5.0) == [b"PONG"]
+        server.give(link)
+        assert counted(server) == (0, 0, 0)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            link.ask([(b"PING",)], time.monotonic() + 5.0)
+
+
 def test_closing_ends_the_threads(tmp_path: Path) -> None:
     """Closing a store whose server was never reachable ends its threads."""
     store = RedisStore([Address("127.0.0.1", free_port())], Access())
@@ -449,6 +483,9 @@ def test_a_process_without_threads_connects_once_it_has_some(
             for _ in range(TIMEOUTS + 1):
                 with pytest.raises(Unavailable):
                     store.read((KEY,), (), NOW, DEADLINE)
+            pool = Server(server.address, partial(connect, access=Access()), 1)
+            with closing(pool), pytest.raises(Unavailable, match="no thread to connect with"):
+                pool.take(time.monotonic() + DEADLINE)
         assert {vars(record)["fields"]["work"] for record in caplog.records if "no_thread" in record.msg} == {"redis"}
         until(lambda: works(store))
         store.close()

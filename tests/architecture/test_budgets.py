@@ -7,6 +7,7 @@ import ast
 import io
 import tokenize
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -67,6 +68,7 @@ def is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+@cache
 def proportions(path: Path) -> tuple[int, int, int]:
     """The numbers of lines of code, of comments and of docstrings."""
     documented = prose(*ast.walk(tree(path)))

@@ -44,7 +44,8 @@ def test_repository_is_clean(what: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
         for path in tracked()
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if pattern.search(text := path.read_text(errors="replace"))
+        for number, line in enumerate(text.splitlines(), 1)
         if pattern.search(line)
     ]
 
@@ -69,7 +70,8 @@ def test_no_test_imports_a_test_module() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {node.module}"
         for folder in ("tests", "benchmarks")
         for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        if re.search(r"\bfrom [\w.]*test_", text := path.read_text())
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.ImportFrom) and "test_" in (node.module or "")
     ]
 

@@ -11,7 +11,6 @@ import grpc
 import pytest
 
 from riskd._proto.riskd.v1 import assessment_pb2, risk_pb2, risk_pb2_grpc
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release, assess
 from riskd.core.assessment import Assessment
@@ -20,11 +19,11 @@ from riskd.engine import Engine
 from riskd.engine.reported import Recorded
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.translate import Answers, request
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import HERE, Case
 from tests.doubles import ListLog
 from tests.server.world import ListMeter
+from tests.shipped import shipped_release
 
 PATHS = sorted(HERE.glob("*/*.yaml"))
 every_case = pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -50,7 +49,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def shipped() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 @pytest.fixture(scope="module")

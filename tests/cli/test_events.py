@@ -20,13 +20,11 @@ from riskd.adapters.memory import MemoryStore
 from riskd.cli import extras
 from riskd.cli.client.events import sender
 from riskd.cli.main import main
-from riskd.config import Settings
 from riskd.core.attempt import SecurityEvent
 from riskd.engine import Engine
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import Guard
 from riskd.shared_signals.stream import Away, Refused
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.doubles import ListLog
 from tests.e2e.service import eventually
@@ -45,6 +43,7 @@ from tests.shared_signals.transmitter import (
     sign,
     transmitting,
 )
+from tests.shipped import shipped_release
 
 STREAMS = """\
 streams:
@@ -133,7 +132,7 @@ def test_check_says_whether_the_caller_may_tell(
     guard = Guard(Callers([*callers, caller("web", "assessor", "*")]))
     log, store = ListLog(), MemoryStore()
     (tmp_path / "caller.token").write_text(token)
-    with served(behind=Engine(parts(log=log, store=store), load_release(Settings())), guard=guard) as running:
+    with served(behind=Engine(parts(log=log, store=store), shipped_release()), guard=guard) as running:
         service = ("--target", f"127.0.0.1:{running.service.port}", "--token-file", str(tmp_path / "caller.token"))
         code = main(["events", "check", "--streams", streams, *service, "--json"])
         found = json.loads(capsys.readouterr().out)
@@ -148,7 +147,7 @@ def test_check_says_whether_the_caller_may_tell(
 def test_a_service_whose_clock_is_behind_is_waited_for(behind: float) -> None:
     """If the service's clock is behind, an event is not lost: the difference is reported, and the event is retried."""
     event = SecurityEvent(domain="customer", subject="alex", kind="account_enabled", time=time.time())
-    engine = Engine(parts(clock=lambda: time.time() - behind), load_release(Settings()))
+    engine = Engine(parts(clock=lambda: time.time() - behind), shipped_release())
     with served(behind=engine) as running:
         send = sender(running.channel, 10.0, ())
         if not behind:

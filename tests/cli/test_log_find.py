@@ -45,12 +45,12 @@ class Files:
         subject = Pseudonyms(PEPPERS[0]).digest("", "customer", "subject", who).hex()
         self.records.append(security_event(0, time, kind, subject=subject, **fields))
 
-    def find(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1, code: int = 0) -> str:
-        """The command's output."""
+    def find(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1, code: int | None = 0) -> str:
+        """The command's output. `code`: its exit code; None: any."""
         write(self.log / SEGMENT, *self.records)
         self.pepper.write_bytes(b"\n".join(PEPPERS[:peppers]) + b"\n")
         settings = ("--set", f"secrets.pepper_file={self.pepper}", "--log", str(self.log))
-        assert main(["log", "find", *words, *settings]) == code
+        assert main(["log", "find", *words, *settings]) in ((0, 1) if code is None else (code,))
         return capsys.readouterr().out
 
     def found(self, capsys: pytest.CaptureFixture[str], *words: str, peppers: int = 1) -> list[dict[str, Any]]:
@@ -105,6 +105,44 @@ def test_a_name_may_come_from_standard_input(
     made = files.decide(NOON, "alex")
     monkeypatch.setattr("sys.stdin", io.StringIO("alex\n"))
     assert [each["id"] for each in files.found(capsys, "-", "--domain", "customer")] == [made]
+
+
+def test_many_accounts_are_found_at_once(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line of a file of accounts gets a line, with what `--json` prints about that account, under every name that
+    it had; also an account that comes twice, is unknown or erased."""
+    for number, who in enumerate(["alex", "kim", "zoë", "alex"]):
+        files.tell(files.decide(NOON + number, who, layers=number % 2), NOON + 9, "challenge_passed")
+    erased = files.decide(NOON + 9, "robin")
+    files.hear(NOON + 10, "kim", "account_enabled")
+    accounts = ["kim", "nobody", "alex", "zoë", "alex", "robin"]
+    (file := tmp_path / "accounts").write_text("\r\n".join(accounts) + "\n", encoding="utf-8")
+    files.find(capsys, "alex", "--domain", "customer")
+    FileLogArchive(files.log, 1.0, 1.0).forget([bytes.fromhex(erased)])
+    for words in ([], ["--last", "1"], ["--events"]):
+        many = files.find(capsys, "--file", str(file), "--domain", "customer", *words, peppers=2)
+        alone = [
+            json.loads(files.find(capsys, who, "--domain", "customer", "--json", *words, peppers=2, code=None))
+            for who in accounts
+        ]
+        assert [json.loads(line) for line in many.splitlines()] == alone
+        assert any(alone)
+    file.write_text("nobody\n")
+    assert files.find(capsys, "--file", str(file), "--domain", "customer", code=1) == "[]\n"
+
+
+def test_a_file_of_accounts_is_refused_as_a_whole(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Invalid accounts are all named with their lines. An account beside a file, and neither, are refused."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("alex\n\n" + "x" * 257 + "\nkim"))
+    assert main(["log", "find", "--file", "-", "--domain", "customer"]) == 2
+    assert [line[:22] for line in capsys.readouterr().err.splitlines()] == [
+        "riskd: line 2: subject",
+        "riskd: line 3: subject",
+    ]
+    for words in (["alex", "--file", "-"], []):
+        assert main(["log", "find", *words, "--domain", "customer"]) == 2
+        assert "SUBJECT, --file: exactly one is needed (name an account, or a file)" in capsys.readouterr().err
 
 
 def test_an_unknown_or_erased_account_is_not_found(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from riskd.cli.client import outcomes
 from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER
 from riskd.cli.main import main
 from riskd.core.attempt import OUTCOMES, Outcome
@@ -88,6 +89,30 @@ def test_a_service_that_answers_nobody_ends_the_report(tmp_path: Path, capsys: p
     with served(ANYWHERE, guard=Guard(Callers(()))) as running:
         assert report(file, running) == FAILED
     assert "UNAUTHENTICATED" in capsys.readouterr().err
+
+
+def test_an_interrupted_file_can_be_continued(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C, what was recorded is said, and the line at which to go on. The rest from there is all that is
+    missing."""
+    file, lines = tmp_path / "outcomes.jsonl", [json.dumps({**FRAUD, "time": 1.79e9 + at}) for at in range(90)]
+    file.write_text("\n".join(lines))
+
+    def interrupt(number: int, _: str) -> None:
+        if number == 60:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outcomes, "show_count", interrupt)
+        assert report(file, running, "--json") == 130
+    out, err = capsys.readouterr()
+    done = json.loads(out)["done_lines"]
+    assert 0 < json.loads(out)["recorded"] == done < 60
+    assert f"stopped after line {done}; the rest: tail -n +{done + 1} FILE | " in err
+    file.write_text("\n".join(lines[done:]))
+    assert report(file, running) == 0
+    assert {outcome.time for outcome, _ in running.engine.outcomes} == {1.79e9 + at for at in range(90)}
 
 
 @pytest.mark.parametrize(

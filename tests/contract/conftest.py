@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from riskd.adapters.caching import CachingStore
-from riskd.adapters.lmdb_store import LmdbStore
+from riskd.adapters.lmdb_store import LmdbStore, ScratchStore
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.null import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore
@@ -26,8 +26,10 @@ LOCAL: dict[str, Callable[[Path], HistoryStore]] = {
     "lmdb": lambda directory: LmdbStore(directory / "lmdb", map_size=64 << 20),
 }
 """Stores on one machine."""
+ALONE: dict[str, Callable[[Path], HistoryStore]] = {"scratch": lambda directory: ScratchStore(directory / "scratch")}
+"""Stores that only one thread may use."""
 REMOTE = ("redis", "cluster", "valkey")
-"""Stores on servers, which delete expired records themselves."""
+"""Stores on servers, which delete places by themselves once all of their records have expired."""
 OPENERS = (*LOCAL, *REMOTE)
 
 
@@ -97,7 +99,7 @@ def partial(request: pytest.FixtureRequest, deployments: Deployments) -> Iterato
 
 @pytest.fixture(params=LOCAL)
 def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HistoryStore]:
-    """Stores that must be swept for expired records."""
+    """Stores that count single records, and delete none of them without a sweep."""
     opened = LOCAL[request.param](tmp_path)
     yield opened
     opened.close()
@@ -106,7 +108,7 @@ def sweeping_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[H
 @pytest.fixture
 def all_stores(tmp_path: Path, deployments: Deployments) -> Iterator[list[HistoryStore]]:
     """One store of each kind, for comparison."""
-    opened = [open_one(tmp_path / name) for name, open_one in LOCAL.items()]
+    opened = [open_one(tmp_path / name) for name, open_one in (LOCAL | ALONE).items()]
     opened += [deployments.opened(name) for name in REMOTE]
     yield opened
     for one in opened:

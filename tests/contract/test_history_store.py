@@ -417,6 +417,20 @@ def test_sweeping_continues_where_it_stopped(sweeping_store: HistoryStore) -> No
     assert sum(sweeping_store.sweep(NOW + 1, 9) for _ in range(3)) == 1
 
 
+def test_expired_records_go_although_others_of_their_place_stay(store: HistoryStore) -> None:
+    """Sweeps delete the expired records of subjects who stay away, however many a subject has, and no others."""
+    places = [b"%08d" % number for number in range(60)]
+    for ends in (NOW + 100, NOW + 200):
+        for place in places:
+            receipts = [Swap(b"%se%07dR" % (place, number), None, b"text", ends) for number in range(3)]
+            store.write([attempts(place + b"entity..P")], receipts, NOW, SOON)
+        assert sum(store.sweep(ends - 1, 25) for _ in range(12)) == 0
+        store.write([], [Swap(b"%sm%07dR" % (places[0], number), None, b"", ends) for number in range(2000)], NOW, SOON)
+        assert sum(store.sweep(ends, 1000) for _ in range(4)) == 2180
+        assert len([key for place in places for key in store.held(place, NOW, 9)]) == len(places)
+        assert store.load([place + b"entity..P" for place in places]).count(None) == 0
+
+
 def test_sweeping_an_empty_store_finds_nothing(store: HistoryStore) -> None:
     """Sweeping an empty store returns 0."""
     assert [store.sweep(NOW, 10) for _ in range(3)] == [0, 0, 0]

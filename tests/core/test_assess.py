@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.config import Settings
 from riskd.core import signals
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.assessment import Hit
@@ -28,7 +27,6 @@ from riskd.core.next_signals import SUGGESTIBLE, WORTH_ASKING, doubt, prospects
 from riskd.core.policy import ladder, weigh
 from riskd.core.requirement import HUMAN, Terms, Tier
 from riskd.core.rules import RuleFacts, RuleResults, no_rules
-from riskd.wiring import load_release
 from tests.core.builders import (
     BERGEN,
     CHROME,
@@ -45,6 +43,7 @@ from tests.core.builders import (
     settled,
     sign_in,
 )
+from tests.shipped import shipped_release
 
 Value = TypeVar("Value")
 law = settings(max_examples=150)
@@ -64,7 +63,7 @@ BROUGHT: Final = {
 
 @cache
 def shipped() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 @cache

@@ -9,20 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from riskd.config import Settings
 from riskd.core.assurance import COMPLETED, completed_tier
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.learn import Receipt, new_receipt, settle
 from riskd.core.policy import Policy
 from riskd.core.requirement import UNMET, Tier
 from riskd.metrics.labels import met
-from riskd.wiring import load_release
 from tests.core.builders import NOW, World, keys_of, sign_in
+from tests.shipped import shipped_release
 
 
 @cache
 def policy() -> Policy:
-    return load_release(Settings()).policies["customer"]
+    return shipped_release().policies["customer"]
 
 
 def asked(tier: Tier, *, satisfied: bool = False) -> Receipt:

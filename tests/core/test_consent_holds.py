@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core import signals
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, JOURNEYS, PURPOSES, Attempt, Behaviour, Device, Outcome, Outside, ReportedPlace
 from riskd.core.context import Missing
 from riskd.engine import Engine
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
 from tests.doubles import ListLog
+from tests.shipped import shipped_release
 
 law = settings(deadline=None, max_examples=120)
 CONSENTS: Final = [
@@ -54,7 +53,7 @@ sent = st.fixed_dictionaries(SIGNALS)
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 def made(who: str, journey: str, told: dict[str, Any]) -> Attempt:

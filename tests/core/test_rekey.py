@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskd.core.history import SLOTS, WEEK, Delta, History, decode, encode, fold
+from riskd.core.history import DAY, SLOTS, WEEK, Delta, History, decode, encode, fold
 from riskd.core.rekey import merged
 from riskd.core.stored import expiry, pack, payload
 
@@ -42,3 +42,21 @@ def test_two_records_of_a_history_add_up(one: list[Delta], other: list[Delta]) -
 
     assert decode(payload(both)) == decode(payload(whole))
     assert expiry(both) == expiry(whole)
+
+
+attempts = st.builds(
+    lambda time, rare: Delta(b"A", time, time + WEEK, (("attempt", "", 1), *rare), keep=4 * WEEK),
+    st.floats(START, START + 2 * DAY),
+    st.lists(st.sampled_from([("failure", "", 1), ("failure_day", "", 1), ("journey_day", "payment", 1)]), max_size=2),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(attempts, min_size=2, max_size=8), st.data())
+def test_a_merged_history_keeps_nothing_that_a_later_attempt_dropped(tried: list[Delta], data: st.DataObject) -> None:
+    """What was tried before and after is merged as if one record had counted all of it: failures that are too old by
+    the latest attempt are gone."""
+    tried.sort(key=lambda delta: delta.time)
+    half = data.draw(st.integers(1, len(tried) - 1))
+    both = merged(record(tried[:half]), record(tried[half:]))
+    assert decode(payload(both)) == decode(payload(record(tried)))

@@ -8,12 +8,11 @@ import json
 import pytest
 
 from riskd.cli.main import main
-from riskd.config import Settings
 from riskd.core.history import TABLES
 from riskd.core.pseudonym import POPULARITY
 from riskd.core.recall import KINDS
 from riskd.offline.inventory import ATTEMPT, Kept, inventory
-from riskd.wiring import load_release
+from tests.shipped import shipped_release
 
 UNREAD = {
     ("subject", "recovery"),  # the start of a recovery: features ask when one was completed
@@ -25,7 +24,7 @@ UNREAD = {
 
 @pytest.fixture(scope="module")
 def observed() -> list[Kept]:
-    return inventory(load_release(Settings()))
+    return inventory(shipped_release())
 
 
 def test_everything_that_can_be_kept_was_seen(observed: list[Kept]) -> None:

@@ -94,12 +94,12 @@ def test_a_subject_is_shown_exported_and_erased(running: Service) -> None:
     assert len(running.decisions()) == 2
 
 
-def test_only_the_user_itself_can_open_the_socket(running: Service) -> None:
+def test_only_the_user_itself_can_open_the_socket(service: Service) -> None:
     """Only riskd's user may use the socket; callers on the port can neither read nor erase."""
-    socket = running.state / "subjects.sock"
+    socket = service.state / "subjects.sock"
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert stat.S_ISSOCK(socket.stat().st_mode)
-    with running.channel() as channel, pytest.raises(grpc.RpcError) as refused:
+    with service.channel() as channel, pytest.raises(grpc.RpcError) as refused:
         subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject(request(), timeout=5)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -182,9 +182,9 @@ def test_a_port_for_everybody_is_refused(tmp_path: Path) -> None:
     assert Settings().subjects.serve == "socket"
 
 
-def test_nothing_is_erased_unasked(running: Service) -> None:
+def test_nothing_is_erased_unasked(service: Service) -> None:
     """Without a terminal and without `--yes`, an erasure is refused."""
-    lived(running, ANNE)
-    done = riskd("subject", "erase", ANNE, "--domain", "customer", state=running.state)
+    lived(service, ANNE)
+    done = riskd("subject", "erase", ANNE, "--domain", "customer", state=service.state)
     assert (done.returncode, "--yes" in done.stderr) == (2, True)
-    assert subject(running, "show")["taughtUnits"] == str(UNITS)
+    assert subject(service, "show")["taughtUnits"] == str(UNITS)

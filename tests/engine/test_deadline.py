@@ -15,7 +15,6 @@ import pytest
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
-from riskd.config import Settings
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
@@ -24,11 +23,11 @@ from riskd.core.requirement import Tier
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
 from riskd.server.grpc_server import Options
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import TableGeo, attempt
 from tests.doubles import CountingMeter, SlowStore
 from tests.server.world import served
+from tests.shipped import shipped_release
 
 TIME: Final = 0.4
 """The callers' deadline in seconds."""
@@ -53,7 +52,7 @@ class SlowGeo(TableGeo):
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 def engine(release: Release, store: HistoryStore, geo: TableGeo) -> Engine:

@@ -196,7 +196,7 @@ def test_a_log_with_events_is_replayed_exactly(release: Release) -> None:
     bench.now += 7200
     bench.engine.record_event(replace(CHANGED, time=bench.now - 3600), 10.0)
     assessed(bench)
-    fold, again = Fold(release), []
+    fold, again = Fold(release, MemoryStore()), []
     for one in bench.log.records():
         if isinstance(one, SecurityEventRecord):
             assert fold.event(one)

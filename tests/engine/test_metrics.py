@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import PrometheusPage
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.activation import ActivationRequest
 from riskd.core.assess import Release
@@ -20,11 +19,12 @@ from riskd.core.context import SOURCES
 from riskd.engine import Engine
 from riskd.metrics.memory import MeterMemory
 from riskd.ports import HistoryStore
-from riskd.wiring import load_release, open_engine
+from riskd.wiring import open_engine
 from tests.bench import parts
 from tests.cases.world import NOW, attempt
 from tests.doubles import FailingStore, ListLog
 from tests.releases.candidates import MODELS, policies, releases, settings
+from tests.shipped import shipped_release
 
 LOGIN = attempt({})
 CHANGE = replace(LOGIN, journey="profile_update")
@@ -33,7 +33,7 @@ CHANGE = replace(LOGIN, journey="profile_update")
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 class Bench:

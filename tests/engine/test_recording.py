@@ -10,7 +10,6 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.address import Address
 from riskd.core.assess import Release
@@ -37,9 +36,9 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.validation import EARLIEST, FUTURE_S, ID, INTERVALS, ITEMS, TEXT, WORD
 from riskd.engine import Engine
 from riskd.ports import Parts
-from riskd.wiring import load_release
 from tests.bench import parts as made
 from tests.doubles import FailingStore, ListLog
+from tests.shipped import shipped_release
 
 NOW = 1_800_000_000.0
 OSLO = Place("NO", 59.9, 10.75, 10.0)
@@ -75,7 +74,7 @@ class DyingLog(ListLog):
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_sweeps_delete_nothing_for_an_hour_after_a_clock_jump() -> None:
     """After a clock jump of a year, the sweep waits an hour before it deletes what seems expired, so that the clock can
     be corrected."""
     wall, booted, meter, store, stop = [NOW], [1000.0], Failures(), MemoryStore(), threading.Event()
-    sweeper = Sweeper(store, meter, 60.0, lambda: wall[0], lambda: booted[0])
+    sweeper = Sweeper(store, meter, Clock(lambda: wall[0], lambda: booted[0]), 60.0)
     assert store.write(counted(*SHARED), (), NOW, 1.0)
     sweeper.sweep(stop)
     assert meter.seen == {"looked": 1}

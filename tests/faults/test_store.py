@@ -216,23 +216,32 @@ DAMAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a service that was stopped after thirty sign-ins with outcomes."""
+    state = tmp_path_factory.mktemp("lived")
+    with serving(state) as service, witness(service) as caller:
+        for seen in caller.several(30):
+            caller.tell(seen.answer.assessment_id)
+    return state
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_store_that_is_damaged_at_startup(damage: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_store_that_is_damaged_at_startup(damage: Callable[[Path], object], lived: Path, tmp_path: Path) -> None:
     """Two workers that start on a damaged store set it aside once and begin a new one; nothing is deleted, and the log
     restores all records."""
-    with serving(tmp_path) as service, witness(service) as caller:
-        for seen in caller.several(30):
-            caller.tell(seen.answer.assessment_id)
-    before = remembered(tmp_path / "store")
-    data = tmp_path / "store" / "data.mdb"
+    state = tmp_path / "state"
+    shutil.copytree(lived, state, ignore=shutil.ignore_patterns("*.sock"))
+    before = remembered(state / "store")
+    data = state / "store" / "data.mdb"
     damage(data)
     spoiled = data.read_bytes()
-    with serving(tmp_path, workers=2) as service, service.stub() as stub:
+    with serving(state, workers=2) as service, service.stub() as stub:
         is_set_aside_once(service, Witness(service, stub, "another"))
         is_rebuilt(service, before)
-    (aside,) = tmp_path.glob("store.corrupt-*")
+    (aside,) = state.glob("store.corrupt-*")
     assert (aside / "data.mdb").read_bytes() == spoiled
 
 

@@ -26,7 +26,7 @@ from riskd.adapters.model_file.bundle import _compile, _decode
 from riskd.adapters.policy_file.reader import read_policy
 from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
-from riskd.config import Settings, load
+from riskd.config import load
 from riskd.config.paths import data_directory
 from riskd.core import receipts, record, replies, stored
 from riskd.core.address import parse
@@ -48,10 +48,10 @@ from riskd.server.identity.callers_file import read_callers
 from riskd.shared_signals.stream import Refused
 from riskd.shared_signals.streams_file import read_streams
 from riskd.shared_signals.subject import NotUsed
-from riskd.wiring import load_release
 from tests.bench import LOGIN, Bench
 from tests.cases.world import NOW, attempt
 from tests.fuzz.tokens import claims, key_sets, keys, payloads, token, tokens
+from tests.shipped import shipped_release
 
 ROOT: Final = Path(__file__).parents[2]
 DAMAGED: Final = (msgspec.DecodeError, struct.error, DecodeError)
@@ -76,7 +76,7 @@ class Target(Struct, frozen=True):
 @cache
 def bench() -> Bench:
     """An engine with a store in memory."""
-    return Bench(load_release(Settings()), MemoryStore())
+    return Bench(shipped_release(), MemoryStore())
 
 
 def assess(data: bytes) -> None:
@@ -215,7 +215,7 @@ def segment(data: bytes) -> None:
 @cache
 def lines() -> bytes:
     """Log lines of an assessment, its outcome and a security event."""
-    one = Bench(load_release(Settings()), MemoryStore())
+    one = Bench(shipped_release(), MemoryStore())
     one.tell(one.assess(LOGIN), "confirmed_legitimate")
     one.engine.record_event(SecurityEvent(domain="customer", subject=LOGIN.subject, kind="account_enabled"), 10.0)
     return b"".join(line + b"\n" for line in one.log.lines)
@@ -239,7 +239,7 @@ def kept(data: bytes) -> None:
 def records() -> list[bytes]:
     """The records that one sign-in and its outcome leave."""
     store = MemoryStore()
-    one = Bench(load_release(Settings()), store)
+    one = Bench(shipped_release(), store)
     one.tell(one.assess(LOGIN), "confirmed_legitimate")
     keys, _ = store.walk(b"", 100)
     return [found for found in store.load(keys) if found]
@@ -248,7 +248,7 @@ def records() -> list[bytes]:
 @cache
 def _account() -> tuple[Bench, Assessment]:
     """An engine with an account that signed in before, and the answer that it got then."""
-    one = Bench(load_release(Settings()), MemoryStore())
+    one = Bench(shipped_release(), MemoryStore())
     answer = one.assess(attempt({"attributes": {"plan": "gold"}}))
     one.tell(answer, "confirmed_legitimate")
     return one, answer

@@ -19,7 +19,6 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.null import NullMeter
 from riskd.adapters.redis_store import Access, RedisStore, servers
 from riskd.adapters.redis_store.servers import Servers
-from riskd.config import Settings
 from riskd.core.activation import ActivationRequest
 from riskd.core.errors import Unavailable
 from riskd.core.history import Delta
@@ -30,13 +29,13 @@ from riskd.host.background import counting, every
 from riskd.releases import Follower, following
 from riskd.server import json_log
 from riskd.server.processes import reloading
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import NOW, attempt
 from tests.e2e.service import eventually
 from tests.redis_servers import RedisServer, running
 from tests.releases.candidates import created, settings
 from tests.releases.candidates import releases as releases_of
+from tests.shipped import shipped_release
 
 PATIENCE = 10.0
 DELTA: Final = Delta(b"placeofa" + b"key.....A", NOW, NOW + 60, (("attempt", "", 1),))
@@ -76,7 +75,7 @@ class Once:
 def a_shadow(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
     """The shadow scores the next attempt."""
     once = Once(monkeypatch, shadow, "assess")
-    release = load_release(Settings())
+    release = shipped_release()
     engine = Engine(parts(), release)
     engine.install(Lineup(release, shadow=release))
     with closing(engine):
@@ -165,7 +164,7 @@ class Reloads(NullMeter):
 def a_reload(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     """A worker reports that the reload failed, and reloads its files at the next signal."""
     once, meter = Once(monkeypatch, reloading, "open_geo"), Reloads()
-    with closing(Engine(parts(), load_release(Settings()))) as engine:
+    with closing(Engine(parts(), shipped_release())) as engine:
         for _ in range(2):
             reloading.reload(settings(state), engine, releases_of(state), meter, leads=False)
     once.went_on()

@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from riskd.core.errors import InvalidSettings
 from riskd.host import files
-from riskd.host.files import atomically, cause, put
+from riskd.host.files import atomically, cause, drafting, place, put, visible
 from riskd.host.locks import exclusive
 from riskd.offline.output import filling
+from tests.forked import forked
 
 HALF = """
 import os, pathlib, signal, sys
@@ -143,6 +145,23 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
     assert (found.st_uid, found.st_gid) == (owner, group)
 
 
+def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:
+    """A lock is released by who took it, although a process lives that was forked meanwhile. That process does not
+    release it."""
+    with ExitStack() as held:
+        assert held.enter_context(exclusive(tmp_path / "lock"))
+        with forked():
+            held.close()
+            with exclusive(tmp_path / "lock") as ours:
+                assert ours
+    with ExitStack() as held:
+        held.enter_context(exclusive(tmp_path / "lock"))
+        with forked(held.close):
+            pass
+        with exclusive(tmp_path / "lock") as ours:
+            assert not ours
+
+
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If syncing fails, the previous content stays and no draft is left."""
     path = tmp_path / "roles"
@@ -240,6 +259,63 @@ def test_the_draft_of_a_live_process_stays(tmp_path: Path) -> None:
             pass
         assert len(named(tmp_path)) == 1
         living.kill()
+
+
+def test_a_draft_stays_whoever_else_makes_one(tmp_path: Path) -> None:
+    """Of several drafts in a directory each lasts as long as its own block, also if the first has ended. Nobody else
+    can read it."""
+    first = ExitStack()
+    first.enter_context(drafting(tmp_path))
+    with drafting(tmp_path) as second:
+        first.close()
+        with drafting(tmp_path) as third:
+            assert second.is_dir()
+            assert third.stat().st_mode & 0o777 == 0o700
+    assert named(tmp_path) == []
+
+
+def test_what_appears_was_written_to_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or directory appears under its name after all of its content was synced, and before its parent is: after
+    a crash it is complete or absent. Every descriptor is given back."""
+    synced: list[tuple[int, int, bool]] = []
+    sync, file, folder, before = os.fsync, tmp_path / "file", tmp_path / "folder", named(Path("/proc/self/fd"))
+
+    def seen(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size, file.exists() or folder.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    put(file, b"content")
+    parent = tmp_path.stat().st_ino
+    assert [(inode, there) for inode, _, there in synced] == [(file.stat().st_ino, False), (parent, True)]
+    assert synced[0][1] == len(b"content")
+    file.unlink()
+    synced.clear()
+    with drafting(tmp_path) as draft:
+        (draft / "made").mkdir()
+        (draft / "made" / "one").write_bytes(b"1")
+        place(draft / "made", folder)
+    assert [(inode, there) for inode, _, there in synced] == [
+        ((folder / "one").stat().st_ino, False),
+        (folder.stat().st_ino, False),
+        (parent, True),
+    ]
+    with atomically(file) as late:
+        put(file, b"early")
+        late.write(b"late")
+    assert file.read_bytes() == b"late"
+    assert named(Path("/proc/self/fd")) == before
+
+
+def test_visible_are_the_files_behind_links_and_not_the_hidden_ones(tmp_path: Path) -> None:
+    """Files below a directory are found through links to directories; hidden files and directories are left out."""
+    for name in ("real/one", "real/.two", "real/.git/three", "elsewhere/four"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "real" / "link").symlink_to(tmp_path / "elsewhere")
+    real = tmp_path / "real"
+    assert sorted(visible(real)) == [real / "link" / "four", real / "one"]
 
 
 def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import OUTCOMES, Attempt, Behaviour, Device, Federation, Network, Outcome, Outside, Session
@@ -26,16 +25,16 @@ from riskd.core.errors import InvalidAttempt
 from riskd.core.retention import REPLY_SECONDS
 from riskd.ports import HistoryStore
 from riskd.server.risk_servicer import RiskServicer
-from riskd.wiring import load_release
 from tests.bench import ASKED, Bench, at_once, release, store
 from tests.cases.world import NOW, TableGeo, facts
 from tests.decision_log import read_segments
 from tests.doubles import FailingStore, ListLog
 from tests.idempotency.replica import LOGIN
+from tests.shipped import shipped_release
 
 __all__ = ["release", "store"]
 ROOT: Final = Path(__file__).parents[2]
-RELEASE: Final = load_release(Settings())
+RELEASE: Final = shipped_release()
 REPLICAS, REQUESTS = 4, 25
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core import learn
 from riskd.core.assess import NOTICEABLE, assess
 from riskd.core.context import Missing
 from riskd.core.features import FEATURES, NAMES
-from riskd.wiring import load_release
 from tests.cases.world import NOW, TableGeo, attempt, facts
+from tests.shipped import shipped_release
 
 
 def test_a_missing_history_gives_no_reason() -> None:
@@ -19,7 +18,7 @@ def test_a_missing_history_gives_no_reason() -> None:
     first = attempt({"from": "tor"})
     keys, context = facts(first, TableGeo({}), NOW, MemoryStore())
 
-    decision = assess(first, context, keys, load_release(Settings()), "assessment", explain=True)
+    decision = assess(first, context, keys, shipped_release(), "assessment", explain=True)
 
     missing = {feature.reason for feature, value in zip(FEATURES, decision.vector, strict=True) if math.isnan(value)}
     present = {
@@ -39,7 +38,7 @@ def test_familiar_features_give_no_reason() -> None:
         store.write(learn.lesson_deltas(learn.lesson(usual, context, keys), 1), (), NOW, 1.0)
     keys, context = facts(usual, TableGeo({}), NOW, store)
 
-    decision = assess(usual, context, keys, load_release(Settings()), "assessment", explain=True)
+    decision = assess(usual, context, keys, shipped_release(), "assessment", explain=True)
 
     assert decision.contributions is not None
     moved = {name for name, by in zip(NAMES, decision.contributions, strict=True) if by >= NOTICEABLE}
@@ -52,7 +51,7 @@ def test_a_client_cannot_make_the_answer_look_degraded() -> None:
     garbled = attempt({"with": "unknown_agent"})
     keys, context = facts(garbled, TableGeo({}), NOW, MemoryStore())
 
-    answer = assess(garbled, context, keys, load_release(Settings()), "assessment").assessment
+    answer = assess(garbled, context, keys, shipped_release(), "assessment").assessment
 
     assert Missing("agent", "unreadable") in answer.gaps
     assert answer.causes == ()

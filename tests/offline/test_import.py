@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.null import NullLog
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome
@@ -30,10 +29,10 @@ from riskd.offline.importers.event import Event
 from riskd.offline.importers.learner import WINDOW, Learner, Scope
 from riskd.offline.importers.run import BATCH, Import, Options, Summary
 from riskd.ports import HistoryStore
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import NOW, WORLD, TableGeo
 from tests.doubles import ListLog
+from tests.shipped import shipped_release
 
 GEO: Final = TableGeo({})
 HOMES: Final = [place["ip"] for place in WORLD["from"].values() if "route" in place]
@@ -102,7 +101,7 @@ def lived(engine: Engine, clock: list[float], past: Past) -> None:
 
 @pytest.fixture(scope="module")
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 def engine(

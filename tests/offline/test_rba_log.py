@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from riskd.cli.main import main
-from riskd.config import Settings
 from riskd.core.errors import InvalidFile
 from riskd.offline.decision_rows import read_rows
 from riskd.offline.rba_log import ATTACKING_ADDRESS, TAKEOVER, replay
 from riskd.offline.rows import FRAUD, GOOD, Rows
-from riskd.wiring import load_release
+from tests.shipped import shipped_release
 
 HEAD = [
     "index",
@@ -64,7 +63,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def lived(file: Path, out: Path, limit: int | None = None) -> tuple[dict[str, int], Rows]:
-    release = load_release(Settings())
+    release = shipped_release()
     counts = replay(file, release, out, domain="customer", limit=limit, progress=lambda _: None)
     return dict(counts), read_rows(out / "decisions", "customer", truth=out / "truth.jsonl", by_truth=True)
 

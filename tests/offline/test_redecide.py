@@ -6,22 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.engine import Engine
 from riskd.offline.policies.redecide import redecide
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import HERE, Case
 from tests.doubles import ListLog
+from tests.shipped import shipped_release
 
 PATHS = sorted(HERE.glob("*/*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Device, Network
@@ -21,11 +20,11 @@ from riskd.core.policy import Policy
 from riskd.core.score import Scorer
 from riskd.engine import Engine
 from riskd.offline.policies.redecide import redecide
-from riskd.wiring import load_release
 from tests.adapters.sections import write
 from tests.bench import parts
 from tests.cases.world import attempt
 from tests.doubles import CountingMeter, ListLog
+from tests.shipped import shipped_release
 
 LOGIN: Final = attempt({})
 ADDRESSES: Final = ("192.0.2.65", "192.0.2.1", "198.51.100.9", "203.0.113.9", LOGIN.network.client_ip)
@@ -41,7 +40,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 
 @pytest.fixture(scope="module")
 def scorers() -> Mapping[str, Scorer]:
-    return load_release(Settings()).scorers
+    return shipped_release().scorers
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

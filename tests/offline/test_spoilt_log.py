@@ -189,6 +189,12 @@ def test_erasure_and_retention_remove_lines(log: Spoilt) -> None:
     assert [line for path in Path(log.log).glob("*.jsonl") for line in archive.lines(path)] == []
 
 
+def accounts(log: Spoilt) -> str:
+    """A file with the account whose line is spoilt."""
+    (file := log.place / "accounts").write_text(f"{log.named}\n")
+    return str(file)
+
+
 PLACED: Final[dict[str, Callable[[Spoilt], tuple[str, ...]]]] = {
     "backtest": lambda log: ("policy", "backtest", POLICIES, "--log", log.log),
     "rules": lambda log: ("policy", "rules", "--log", log.log),
@@ -204,6 +210,7 @@ PLACED: Final[dict[str, Callable[[Spoilt], tuple[str, ...]]]] = {
     "train": lambda log: ("train", "--domain", "customer", "--log", log.log, "--out", f"{log.place}/model"),
     "show": lambda log: ("log", "show", log.shown, "--log", log.log),
     "find": lambda log: ("log", "find", log.named, "--domain", "customer", "--log", log.log),
+    "find many": lambda log: ("log", "find", "--file", accounts(log), "--domain", "customer", "--log", log.log),
 }
 """Commands that read the lines of segments."""
 

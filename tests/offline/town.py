@@ -9,7 +9,6 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core.assess import Release
 from riskd.core.attempt import (
     DOMAINS,
@@ -29,12 +28,12 @@ from riskd.core.context import Place
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
 from riskd.ports import DecisionLog
-from riskd.wiring import load_release
 from tests.bench import counting, parts
 from tests.cases.world import NOW, WORLD, TableGeo, attempt
 from tests.doubles import ForgetfulStore
+from tests.shipped import shipped_release
 
-RELEASE: Final = load_release(Settings())
+RELEASE: Final = shipped_release()
 COUNTING: Final = counting(RELEASE, "plan")
 """The same, and it counts a custom attribute."""
 PLACES: Final = [name for name, entry in WORLD["from"].items() if "route" in entry]

@@ -33,6 +33,7 @@ from riskd.core.recall import ACTIVITY, RECEIPT
 from riskd.core.record import AssessmentRecord, written
 from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
+from riskd.core.tallies import RARE
 from riskd.counts import Counts
 from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
@@ -267,7 +268,7 @@ def test_a_rebuild_killed_while_reading_resumes(
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
-    """Killed several times while merging records, the rebuild adds each record once."""
+    """Killed several times while merging records, the rebuild adds each record once, and still knows its counts."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -282,7 +283,8 @@ def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town
 
         with pytest.raises(Killed):
             rebuilt(settings, die)
-    assert rebuilt(settings).resumed
+    summary = rebuilt(settings)
+    assert (summary.resumed, summary.counts["attempts"]) == (True, ATTEMPTS)
     assert held(settings, time.time()) == records(before.store, time.time())
 
 
@@ -314,7 +316,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
 
 def test_writes_during_a_rebuild_are_added(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
     """If sign-ins and outcomes continue during the rebuild, each history ends as the sum of the old one and the new
-    writes."""
+    writes. (Counts that no feature reads any more are dropped with the next attempt, and may be in the sum.)"""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -348,7 +350,7 @@ def test_writes_during_a_rebuild_are_added(tmp_path: Path, town: tuple[Town, lis
     both = {key for key in was.keys() & came.keys() if key[-1:] != RECEIPT}
     expected = was | came | {key: merged(was[key], came[key]) for key in both}
     found = {key: kept for key, kept in records(shared, now).items() if not key.startswith(NOBODY)}
-    assert plain(found) == plain(expected)
+    assert plain(found, living.now) == plain(expected, living.now)
 
 
 def unnamed(settings: Settings) -> set[bytes]:
@@ -358,15 +360,18 @@ def unnamed(settings: Settings) -> set[bytes]:
     return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK}
 
 
-def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:
-    """Records as values; the order of a table's values does not matter."""
+def plain(held: dict[bytes, bytes], now: float = 0.0) -> dict[bytes, object]:
+    """Records as values, without the rare counts that are too old at `now`; the order of a table's values does not
+    matter."""
     return {
-        key: kept if key[-1:] == RECEIPT else (expiry(kept), ordered(decode(payload(kept))))
+        key: kept if key[-1:] == RECEIPT else (expiry(kept), ordered(decode(payload(kept)), now))
         for key, kept in held.items()
     }
 
 
-def ordered(history: History) -> tuple[object, ...]:
+def ordered(history: History, now: float = 0.0) -> tuple[object, ...]:
+    for name in RARE:
+        history.tallies.forget((name,), int(now // TABLES[name].period) - TABLES[name].keep + 1)
     tables = {table: dict(history.tallies.of(table)) for table in TABLES}
     return tables, history.marks, history.sketches
 
@@ -398,6 +403,26 @@ def test_a_subject_erased_during_a_rebuild_stays_erased(
         assert subjects.export(Subject("", "customer", who), 10, b"l").records == ()
     assert shared.held(place_of("person 6"), 0.0, 10)
     assert not (Path(settings.log.dir) / "erasures" / "done").exists()
+
+
+def test_a_subject_erased_between_two_runs_stays_erased(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """If a rebuild is killed right after an erasure, which did not see what was merged at the same time, the next run
+    takes it out of the store again."""
+    settings, who = deployment(tmp_path), place_of("person 7")
+    logged(settings, town[1])
+
+    def die(half: str, done: int, total: int) -> None:
+        if half == RECORDS and done >= total:
+            raise Killed
+
+    with pytest.raises(Killed):
+        rebuilt(settings, die)
+    assert who in {key[:PLACE] for key in held(settings, time.time())}
+    FileLogArchive(Path(settings.log.dir), 1.0, 1.0).forget([who])
+    assert rebuilt(settings).counts["erased"] == 1
+    left = {key[:PLACE] for key in held(settings, time.time())}
+    assert left
+    assert who not in left
 
 
 def test_a_dataset_started_during_a_rebuild_applies_erasures(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
@@ -480,10 +505,17 @@ def counts(held: dict[bytes, bytes]) -> dict[bytes, object]:
     return {key: found[:1] + found[1][:2] if isinstance(found, tuple) else found for key, found in plain(held).items()}
 
 
-def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines of a log written under another pepper are counted as such and restore nothing."""
+def test_another_pepper_teaches_nothing(
+    tmp_path: Path, town: tuple[Town, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of a log written under another pepper are counted as such and restore nothing, also if a run with the right
+    one was killed before."""
+    monkeypatch.setattr(run, "EVERY", 50)
+    logged(deployment(tmp_path), town[1])
+    with pytest.raises(Killed):
+        rebuilt(deployment(tmp_path), reader=Dying(deployment(tmp_path), 199))
+    shutil.rmtree(tmp_path / "store")
     settings = deployment(tmp_path, (b"another pepper altogether",))
-    logged(settings, town[1])
     summary = rebuilt(settings)
     told, heard = of_kinds(town[1])
     assert summary.counts == {"other_pepper": ATTEMPTS + heard, "outcomes_of_nothing": told, "erased": 0}
@@ -491,12 +523,15 @@ def test_another_pepper_teaches_nothing(tmp_path: Path, town: tuple[Town, list[b
 
 
 def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """Lines written at or after `until` are not replayed; without `until` the rebuild does not start."""
+    """Lines written at or after `until` are not replayed, nor those that a killed run with a later one has replayed;
+    without `until` the rebuild does not start."""
     lines = town[1]
     settings = deployment(tmp_path)
     logged(settings, lines)
     with pytest.raises(InvalidSettings, match="--until: is needed"):
         rebuilt(settings, until=None)
+    with pytest.raises(Killed):
+        rebuilt(settings, reader=Dying(settings, 400))
     until = written(record.decode(lines[200]))
     summary = rebuilt(settings, until=until)
     store = MemoryStore()
@@ -548,14 +583,14 @@ def test_no_rebuild_starts_while_another_cleans_up(
 
 
 def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, the rebuild
-    is refused with a remedy."""
-    settings = deployment(tmp_path)
+    """A second concurrent rebuild is refused, and so is a rotation. If the working files are lost half way, or belong
+    to the rebuild of another store, the rebuild is refused with a remedy."""
+    under_way = settings = deployment(tmp_path)
     logged(settings, town[1])
 
     def twice(half: str, *_: int) -> None:
         with pytest.raises(RiskdError, match="another rebuild is running"):
-            rebuilt(settings)
+            rebuilt(under_way)
         if half == RECORDS:
             raise Killed
 
@@ -563,16 +598,27 @@ def test_a_rebuild_is_not_mixed_with_another(tmp_path: Path, town: tuple[Town, l
         rebuilt(settings, twice)
     with pytest.raises(InvalidSettings, match="being rebuilt"):
         rotate(settings, lambda _: None, lambda _: None)
-    shutil.rmtree(beside(Path(settings.store.path)) / "store")
-    with pytest.raises(InvalidSettings, match="begin with an empty one"):
-        rebuilt(settings)
+    (tmp_path / "other").mkdir()
+    under_way = other = deployment(tmp_path / "other")
+    logged(other, town[1])
+    with pytest.raises(Killed):
+        rebuilt(other, twice)
+    working, others = (beside(Path(each.store.path)) / "store" for each in (settings, other))
+    for there in (False, True):
+        shutil.rmtree(working)
+        if there:
+            shutil.copytree(others, working)
+        with pytest.raises(InvalidSettings, match="begin with an empty one"):
+            rebuilt(settings)
 
 
 def test_a_rebuild_is_refused_during_a_rotation(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
-    """While a rotation moves records, a rebuild is refused."""
+    """While a rotation moves records, a rebuild is refused. What was refused leaves nothing, which would seem to be
+    under way."""
     settings = deployment(tmp_path, (PEPPER, b"the second of the peppers"))
     logged(settings, town[1])
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         write_mark(store, Mark(0, checks([PEPPER])))
     with pytest.raises(RiskdError, match=r"being rotated, .*run `riskd pepper rotate`"):
         rebuilt(settings)
+    assert not beside(Path(settings.store.path)).exists()

@@ -170,7 +170,8 @@ if __name__ == "__main__":
 
 
 def test_it_dies_with_the_monitor(watched: Watched, tmp_path: Path) -> None:
-    """If the monitor is killed, the rebuild ends too, even if it waits for a disk."""
+    """If the monitor is killed, the rebuild ends too, even if it waits for a disk. Ctrl-C in a terminal does not reach
+    it, and so prints nothing about it."""
     chosen = watched.settings
     flags = {"state.dir": chosen.state.dir, "secrets.pepper_file": chosen.secrets.pepper_file}
     os.mkfifo(Path(chosen.log.dir) / "20260101T000000.000000-w0-9.jsonl")
@@ -183,6 +184,7 @@ def test_it_dies_with_the_monitor(watched: Watched, tmp_path: Path) -> None:
         pid = int(monitor.stdout.readline())
         time.sleep(2.0)
         assert alive(pid)
+        assert os.getpgid(pid) != os.getpgid(monitor.pid)
         monitor.kill()
     deadline = time.monotonic() + 20.0
     while alive(pid):

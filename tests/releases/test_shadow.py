@@ -13,7 +13,6 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core import record
 from riskd.core.activation import ActivationRequest
 from riskd.core.assess import Release
@@ -23,15 +22,15 @@ from riskd.core.requirement import Tier
 from riskd.core.score import Score
 from riskd.engine import Engine, shadow
 from riskd.engine.shadow import DEPTH, compared
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
 from tests.doubles import CountingMeter, ListLog
 from tests.e2e.service import attempt as request
 from tests.e2e.service import eventually, riskd, serving
 from tests.releases.candidates import created, releases
+from tests.shipped import shipped_release
 
-RELEASE: Final = load_release(Settings())
+RELEASE: Final = shipped_release()
 WHO: Final = [f"subject-{number}" for number in range(12)]
 
 

@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
-from riskd.config import Settings
 from riskd.core import learn, signals
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Device
 from riskd.core.features import NAMES
-from riskd.wiring import load_release
 from tests.cases.world import NOW, WORLD, TableGeo, attempt, facts
+from tests.shipped import shipped_release
 
 OWNERS: Final[dict[str, list[dict[str, Any]]]] = {
     "customer": [{"with": "laptop", "from": "home"}, {"with": "phone", "from": "mobile"}],
@@ -48,7 +47,7 @@ law = settings(max_examples=200, deadline=None)
 
 @cache
 def release() -> Release:
-    return load_release(Settings())
+    return shipped_release()
 
 
 @cache

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+import pytest
 from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
@@ -87,6 +88,24 @@ def test_who_comes_daily_teaches_daily(release: Release, store: HistoryStore) ->
         account.now += DAY
     assert account.sign_in("phone-9") == 1
     assert payment(account, "phone-9") is Tier.BASELINE
+
+
+@pytest.mark.parametrize(("thief", "days"), [("copy", 6), ("copy-{}", 13)])
+def test_a_thief_who_passes_first_costs_the_owner_a_code(
+    release: Release, store: HistoryStore, thief: str, days: int
+) -> None:
+    """Whoever passes each day before the owner, on one strange device, keeps the owner's new phone from teaching until
+    that device is settled, after six days; with another identifier each day for as long as that goes on. At home the
+    owner signs in on the phone without a challenge all the same, and a payment asks for a code until it has taught."""
+    account, taught = Account(release, store), []
+    for day in range(13):
+        assert account.sign_in(thief.format(day)) == 1
+        account.now += 8 * HOUR
+        assert account.ask("phone-9").requirement.tier is Tier.BASELINE
+        taught.append(account.sign_in("phone-9"))
+        account.now += 16 * HOUR
+    assert taught == [0] * days + [1] * (13 - days)
+    assert payment(account, "phone-9") is (Tier.BASELINE if sum(taught) else Tier.STEP_UP)
 
 
 def test_a_key_or_a_person_need_not_wait(release: Release, store: HistoryStore) -> None:

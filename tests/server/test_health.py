@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import risk_pb2
+from riskd.server.calls import reflection
 from tests.faults.floods import (
     DATA,
     END_HEADERS,
@@ -202,6 +203,37 @@ def test_reflection_is_for_a_few_at_a_time(running: Running) -> None:
         described(running, grpc.StatusCode.RESOURCE_EXHAUSTED)
     named = described(running, grpc.StatusCode.OK)
     assert named == {RISK, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "told"),
+    [
+        ([b"\x0a\xff"], grpc.StatusCode.INVALID_ARGUMENT, "not a ServerReflectionRequest"),
+        ([], grpc.StatusCode.ABORTED, "STREAM_OVER"),
+    ],
+    ids=["no request", "silence"],
+)
+def test_a_reflection_stream_ends_with_its_reason(
+    messages: list[bytes], code: grpc.StatusCode, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reflection stream ends with an error for bytes that are no request, and for silence."""
+    monkeypatch.setattr(reflection, "SILENT_SECONDS", 0.05)
+    silent = threading.Event()
+
+    def asked() -> Iterator[bytes]:
+        yield from messages
+        silent.wait(10)
+
+    with served(ANYWHERE) as running:
+        raw: grpc.StreamStreamMultiCallable[bytes, bytes] = running.channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )
+        stream = raw(asked(), timeout=10)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream)
+        silent.set()
+        assert ended.value.code() is code
+        assert told in str((ended.value.details(), stream.trailing_metadata()))
 
 
 def described(running: Running, code: grpc.StatusCode) -> set[str]:

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.null import NullMeter
-from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt
 from riskd.core.history import WEEK, Delta
@@ -22,11 +21,11 @@ from riskd.core.lineup import Lineup
 from riskd.engine import Engine
 from riskd.host import background
 from riskd.server.calls.handlers import Handlers, Limits, Turns
-from riskd.wiring import load_release
 from tests.bench import parts
 from tests.cases.world import attempt
 from tests.faults.floods import DATA, END_HEADERS, HEADERS, Peer, call, frame
 from tests.server.world import ANYWHERE, ASSESSMENT, ListMeter, Running, served
+from tests.shipped import shipped_release
 
 LOGIN = risk_pb2.AssessRequest(subject="u-1")
 DELTA = Delta(b"someone." + b"A", 1.8e9, 1.8e9 + WEEK, (("attempt", "", 1),))
@@ -147,7 +146,7 @@ class Moves(NullMeter):
 
 def test_without_a_thread_only_the_shadow_is_dropped() -> None:
     """If no thread can be started, an attempt is answered without its shadow assessment; the next attempt has one."""
-    release, meter = load_release(Settings()), Moves()
+    release, meter = shipped_release(), Moves()
     engine = Engine(parts(meter=meter), release)
     engine.install(Lineup(release, shadow=release))
     with closing(engine):

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from riskd.server.calls.admission import Pooled
 from riskd.server.calls.reception import Arrivals, Reception
+from tests.e2e.service import eventually
 from tests.faults.floods import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Peer, call, frame
 from tests.server.world import ANYWHERE, served
 
@@ -33,6 +34,11 @@ class Counted(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(1)
         self.given = 0
+        self.arrivals = Arrivals(self, MOST, lambda: to_status(Status(code=8, message="too many")))
+
+    def await_arrivals(self, many: int) -> None:
+        """Wait until the server has heard of this many calls without their message."""
+        eventually(lambda: len(self.arrivals._pending) == many)
 
     def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # as the base
         self.given += 1
@@ -43,9 +49,8 @@ class Counted(ThreadPoolExecutor):
 def serving() -> Iterator[tuple[str, Counted]]:
     """A server with one echo method, and one thread for it."""
     pool = Counted()
-    arrivals = Arrivals(pool, MOST, lambda: to_status(Status(code=8, message="too many")))
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        Pooled(Reception(arrivals.take), lambda request, _: request)
+        Pooled(Reception(pool.arrivals.take), lambda request, _: request)
     )
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("laws", {"Echo": handler})])
@@ -55,6 +60,7 @@ def serving() -> Iterator[tuple[str, Counted]]:
         yield f"127.0.0.1:{port}", pool
     finally:
         server.stop(0).wait()
+        pool.shutdown()
 
 
 def echo(channel: grpc.Channel, message: bytes = b"m") -> bytes:
@@ -71,11 +77,13 @@ def test_whole_calls_are_answered() -> None:
 
 
 def test_calls_without_their_message_do_not_block_others() -> None:
-    """However many calls wait for their message, others are answered; when a message comes, its call is answered."""
+    """However many calls wait for their message, others are answered, and take the place of none; when a message comes,
+    its call is answered."""
     with serving() as (address, pool), grpc.insecure_channel(address) as channel:
         peer = Peer(address)
-        for stream in range(1, 101, 2):
+        for stream in range(1, 2 * MOST - 1, 2):
             peer.socket.sendall(frame(HEADERS, END_HEADERS, stream, CALL))
+        pool.await_arrivals(MOST - 1)
         assert [echo(channel) for _ in range(5)] == [b"m"] * 5
         assert pool.given == 5
         peer.socket.sendall(frame(DATA, END_STREAM, 1, MESSAGE))

@@ -173,18 +173,14 @@ class FileLogArchive:
                 if whole(line) and not gone:
                     yield line[:-1], at
 
-    def remember(self) -> bool:
+    def remember(self) -> None:
         """From now on, keep finished erasures as long as lines, because a copy of the log must apply them, too.
 
-        Returns True if they were not kept before. Raises OSError.
+        Raises OSError.
         """
         folder = self._directory / ERASURES
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            (folder / DONE).mkdir(mode=0o700)
-        except FileExistsError:
-            return False
-        return True
+        (folder / DONE).mkdir(mode=0o700, exist_ok=True)
 
     def remember_no_more(self) -> None:
         """Delete finished erasures, and keep none from now on, because there is no copy. Raises OSError."""
@@ -196,13 +192,17 @@ class FileLogArchive:
         return [entry for _, entry in (*self._erasures(), *self._erasures(DONE))]
 
     def compact(
-        self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None] = lambda _done, _all: None
+        self,
+        keep: Mapping[str, float],
+        stop: Event,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+        rate: float = RATE,
     ) -> Compacted | None:
         """Rewrite finished segments without lines that are to be erased or too old.
 
         `keep`: seconds to keep lines of each identity domain, counted from when their segment was last written. For an
         hour after the clock was set, no line counts as too old, in case the clock is wrong. `stop` ends the compaction
-        early. `progress` gets the number of segments done, and of all.
+        early. `progress` gets the number of segments done, and of all. `rate`: most bytes to read in a second.
 
         Returns None if another process is compacting. Raises Unavailable if a file cannot be read or written; segments
         that were rewritten before stay so.
@@ -210,7 +210,7 @@ class FileLogArchive:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with exclusive(self._directory / LOCK) as ours:
-                return self._compacted(keep, stop, progress) if ours else None
+                return self._compacted(keep, stop, progress, rate) if ours else None
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
@@ -231,7 +231,9 @@ class FileLogArchive:
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
 
-    def _compacted(self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None]) -> Compacted:
+    def _compacted(
+        self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None], rate: float
+    ) -> Compacted:
         """1. Read the erasures. 2. Rewrite every finished segment that needs it. 3. Mark erasures that are done."""
         asked = self._erasures()  # (1)
         now, before = self._wall(), self._kept().cutoffs
@@ -258,7 +260,7 @@ class FileLogArchive:
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
                 erasures = self._erasures()  # again, for erasures asked for while this segment was being written
-                gone = rewrite(path, [entry for _, entry in erasures], old, stop)
+                gone = rewrite(path, [entry for _, entry in erasures], old, stop, rate)
                 lines += gone
                 rewritten += gone > 0
             packed = path.with_name(path.name + PACKED)

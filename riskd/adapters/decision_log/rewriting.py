@@ -20,7 +20,7 @@ from riskd.core.stored import PLACE
 from riskd.host.files import DRAFT, private, sync
 
 RATE: Final = 16 << 20
-"""Most bytes a second that compaction reads, which takes about 3 % of a core and leaves the rest to assessments."""
+"""Most bytes a second that a service's compaction reads: about 3 % of a core, which leaves the rest to assessments."""
 UNKNOWN: Final = ""
 """Stands for all identity domains that this version does not know. Their lines are kept as long as any domain's."""
 BURST: Final = 256 << 10
@@ -74,11 +74,11 @@ def concerning(erasures: Iterable[Erasure], segment: str) -> dict[str, list[Eras
     return found
 
 
-def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> int:
+def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event, rate: float) -> int:
     """Rewrite a finished segment, or delete it if no line is left. Returns how many lines were removed.
 
     `old`: identity domains whose lines are too old. Also removes lines whose subject cannot be read, such as torn ones.
-    `stop`: continue without pauses.
+    `rate`: most bytes to read in a second. `stop`: continue without pauses.
     """
     wanted = concerning(erasures, path.name)
     if not (wanted or old):
@@ -88,12 +88,12 @@ def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> 
         found = head(line)
         return found is None or found.kept_as in old or due(wanted.get(found.place, []), path.name, at)
 
-    gone = sum(goes(line, at) for line, at in _lines(path, stop))
+    gone = sum(goes(line, at) for line, at in _lines(path, stop, rate))
     if not gone:
         return 0
     status, draft = path.stat(), path.with_suffix(DRAFT)
     with private(draft) as file:
-        left = (line for line, at in _lines(path, stop) if not goes(line, at))
+        left = (line for line, at in _lines(path, stop, rate) if not goes(line, at))
         if path.suffix == PACKED:
             with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
                 packed.writelines(left)
@@ -113,7 +113,7 @@ def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event) -> 
     return gone
 
 
-def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
+def _lines(path: Path, stop: Event, rate: float) -> Iterator[tuple[bytes, int]]:
     """Each line and its offset, at a bounded rate; without pauses once `stop` is set."""
     at, pause = 0, BURST
     with opened(path) as segment:
@@ -122,4 +122,4 @@ def _lines(path: Path, stop: Event) -> Iterator[tuple[bytes, int]]:
             at += len(line)
             if at >= pause:
                 pause += BURST
-                stop.wait(BURST / RATE)
+                stop.wait(BURST / rate)

@@ -217,6 +217,8 @@ class FileDecisionLog:
                     os.fsync(descriptor)
                 except OSError:
                     self._meter.failed("decision_log_sync")
+                if descriptor in done:
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)  # which closing does not, if a forked process has it, too
                 os.close(descriptor)
         return bool(done)
 

@@ -126,6 +126,8 @@ def problem(path: Path, error: Exception) -> Problem:
     if "already open in this process" in str(error):
         remedy = "open one engine a process, for all its threads; close it before opening another"
         return Problem(str(path), "is open in this process already", remedy)
+    if "closed/deleted/dropped" in str(error):
+        return Problem(str(path), "is closed", "close it after the last call")
     what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
     return Problem(str(path), what, "check that the disk has space and is healthy, and that this user may write")
 

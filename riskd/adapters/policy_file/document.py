@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
+from riskd.adapters.policy_file.nodes import top_node
 from riskd.core.bounds import WORDS
 from riskd.core.errors import Problem
 from riskd.host.files import cause
@@ -23,10 +24,6 @@ from riskd.host.files import cause
 Node: TypeAlias = yaml.Node
 LARGEST: Final = 256 * 1024
 """Most bytes of a policy file. The shipped ones have 10 to 20 thousand."""
-DEEPEST: Final = 12
-"""Most levels of nesting. A policy has five."""
-ALIASES: Final = 64
-"""Most aliases, each of which repeats a part of the document."""
 LISTED: Final = 20
 """Most known words that a remedy lists. If there are more, it names only a similar one."""
 SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
@@ -91,45 +88,6 @@ _PREFIX: Final = "tag:yaml.org,2002:"
 _KINDS: Final = {"bool": "a boolean", "int": "a number", "float": "a number", "null": "nothing", "timestamp": "a date"}
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes, with bounds on their depth and on aliases."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._levels = 0
-        self._aliases = 0
-
-    def get_single_node(self) -> yaml.Node | None:
-        """The top node. PyYAML passes escapes to `chr` unchecked, so its exceptions become composer errors here."""
-        try:
-            return super().get_single_node()
-        except (OverflowError, ValueError) as error:
-            what = "an escape is not a Unicode character"
-            raise yaml.composer.ComposerError(None, None, what, self.get_mark()) from error
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """A node; raises if it is nested too deeply or is one alias too many."""
-        self._aliases += self.check_event(yaml.AliasEvent)
-        self._levels += 1
-        if self._aliases > ALIASES:
-            self._refuse(f"more than {ALIASES} aliases", parent)
-        if self._levels > DEEPEST:
-            self._refuse(f"nested deeper than {DEEPEST} levels", parent)
-        node = super().compose_node(parent, index)
-        self._levels -= 1
-        return node
-
-    def compose_scalar_node(self, anchor: object) -> yaml.ScalarNode:
-        """A text; raises if it has a lone surrogate, which cannot be encoded in UTF-8."""
-        node: yaml.ScalarNode = super().compose_scalar_node(anchor)  # type: ignore[arg-type]  # a wrong stub
-        if not node.value.isascii() and any("\ud800" <= character <= "\udfff" for character in node.value):
-            self._refuse("half a surrogate pair is not a character", node)
-        return node
-
-    def _refuse(self, why: str, parent: yaml.Node | None) -> None:
-        raise yaml.composer.ComposerError(None, None, why, parent.start_mark if parent else None)
-
-
 class Document:
     """A YAML text and the problems found in it so far."""
 
@@ -137,7 +95,7 @@ class Document:
         """`where`: the file's path, for the problems. `wording`: the texts of the mistakes, by code."""
         self.problems: list[Problem] = []
         self.where = where
-        self.source = text
+        self.source = text.removeprefix("\ufeff")  # libyaml does not count a byte order mark
         self._wording = wording
 
     @classmethod
@@ -150,7 +108,7 @@ class Document:
             if len(content) > LARGEST:
                 document.note("too_large", 0, 0, limit=LARGEST)
             else:
-                document.source = content.decode("utf-8")
+                document.source = content.decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             document.note("unreadable", 0, 0, why=cause(error))
         return document
@@ -167,7 +125,7 @@ class Document:
             self.note("too_large", 0, 0, limit=LARGEST)
             return None
         try:
-            node = _Loader(self.source).get_single_node()
+            node = top_node(self.source)
         except yaml.reader.ReaderError as error:
             self.note("syntax", *self._place(error.position), why=error.reason)
             return None

@@ -13,7 +13,7 @@ from riskd.core.errors import InvalidPolicy
 def with_bands(where: str, text: str, bands: Mapping[str, Mapping[str, float]]) -> str:
     """The text with new scores for existing bands. `bands`: journey to tier to score. Raises InvalidPolicy, KeyError.
 
-    A journey that shares another's bands by a YAML alias changes, too, so check the result.
+    Without a byte order mark. A journey that shares another's bands by a YAML alias changes, too, so check the result.
     """
     document = Document(where, text)
     top = dict(_children(document, document.root()))
@@ -26,6 +26,7 @@ def with_bands(where: str, text: str, bands: Mapping[str, Mapping[str, float]]) 
             edits[node.start_mark.index, node.end_mark.index] = repr(edge)
     if document.problems:
         raise InvalidPolicy(document.problems)
+    text = document.source
     for (start, end), number in sorted(edits.items(), reverse=True):
         text = text[:start] + number + text[end:]
     return text

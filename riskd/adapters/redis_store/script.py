@@ -47,4 +47,5 @@ _NUMBERS: Final = (
 WRITE: Final = _script("write.lua", *_NUMBERS)
 HELD: Final = _script("held.lua")
 REPLACE: Final = _script("replace.lua")
-SCRIPTS: Final = (WRITE, HELD, REPLACE)
+SWEEP: Final = _script("sweep.lua")
+SCRIPTS: Final = (WRITE, HELD, REPLACE, SWEEP)

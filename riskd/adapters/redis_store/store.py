@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from riskd.adapters.redis_store.greeting import Access
 from riskd.adapters.redis_store.link import Address, pack
-from riskd.adapters.redis_store.script import HELD, REPLACE, WRITE
+from riskd.adapters.redis_store.script import HELD, REPLACE, SWEEP, WRITE
+from riskd.adapters.redis_store.server import Server
 from riskd.adapters.redis_store.servers import Answers, Servers
 from riskd.core import stored
 from riskd.core.errors import Problem, Unavailable
@@ -35,6 +36,10 @@ _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 """The cursor of a walk: the layout of the cluster, the number of a master, and the cursor of its SCAN."""
+
+
+class _Moved(Unavailable):
+    """Slots have moved since a walk began."""
 
 
 class _Part(Struct, frozen=True):
@@ -55,11 +60,13 @@ class RedisStore:
     What a server of a cluster cannot do does not keep the others from doing theirs.
 
     **Expiry.** Each record has its own expiry by the callers' clock, and is ignored afterwards. The server deletes a
-    place after the expiry of its longest-lived record, and a few expired records at each write to their place.
+    place after the expiry of its longest-lived record, and a few expired records at each write to their place; sweeps
+    delete the others.
     """
 
     def __init__(self, addresses: Sequence[Address], access: Access, connections: int = CONNECTIONS) -> None:
         self._servers = Servers(addresses, access, connections)
+        self._swept = b""
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -138,25 +145,14 @@ class RedisStore:
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `HistoryStore`. Returns all keys of about `limit` places. Raises Unavailable if slots have moved since
         the walk began: it has to be started again, because it could miss keys."""
-        deadline = _deadline(PATIENCE)
-        self._servers.clustered(deadline)
-        self._servers.discover()
-        masters = sorted(self._servers.masters(), key=lambda master: master.address)
-        layout = self._servers.layout()
-        begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
-        if begun != layout or number >= len(masters):
-            raise Unavailable([Problem("redis", "slots moved during the walk", "start it again")])
-        found: list[bytes] = []
-        while not found and number < len(masters):
-            master = masters[number]
-            scan = pack(b"SCAN", position, b"MATCH", _KEY + b"*", b"COUNT", b"%d" % limit)
-            (reply,) = self._servers.ask([(master, scan)], deadline)
-            position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
-            replies = self._servers.ask([(master, pack(b"HKEYS", key)) for key in keys], deadline)
-            for key, fields in zip(keys, replies, strict=True):
+        deadline, found = _deadline(PATIENCE), list[bytes]()
+        while True:
+            hashes, cursor = self._scan(cursor, limit, deadline)
+            replies = self._servers.ask([(master, pack(b"HKEYS", key)) for master, key in hashes], deadline)
+            for (_, key), fields in zip(hashes, replies, strict=True):
                 found += [_place(key) + field for field in msgspec.convert(fields, list[bytes])]
-            number += position == b"0"
-        return found, _ENCODE((layout, number, position)) if number < len(masters) else b""
+            if found or not cursor:
+                return found, cursor
 
     def load(self, keys: Sequence[bytes], timeout: float = PATIENCE) -> list[bytes | None]:
         """See `HistoryStore`."""
@@ -178,9 +174,19 @@ class RedisStore:
         return not self._servers.clustered(_deadline(PATIENCE))
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. The servers delete expired records. Raises Unavailable if one may delete others, too."""
+        """See `HistoryStore`. A place counts as one record. Raises Unavailable if a server may delete others, too."""
         deadline = _deadline(PATIENCE)
-        self._servers.clustered(deadline)
+        try:
+            hashes, self._swept = self._scan(self._swept, limit, deadline)
+        except _Moved:
+            hashes, self._swept = [], b""
+        sweeps = [(master, pack(b"EVALSHA", SWEEP.sha, b"1", key, repr(now).encode())) for master, key in hashes]
+        gone = sum(reply for reply in self._servers.ask(sweeps, deadline) if isinstance(reply, int))
+        self._check_eviction(deadline)
+        return gone
+
+    def _check_eviction(self, deadline: float) -> None:
+        """Raises Unavailable if a server may delete records that have not expired."""
         masters = self._servers.masters()
         for master, info in zip(masters, self._servers.ask([(one, _MEMORY) for one in masters], deadline), strict=True):
             found = dict(_MEMORY_FACTS.findall(info)) if isinstance(info, bytes) else {}
@@ -189,7 +195,6 @@ class RedisStore:
                 what = f"deletes histories when its memory is full (maxmemory-policy {policy})"
                 remedy = "set maxmemory-policy noeviction, because whoever's history is gone becomes a stranger"
                 raise Unavailable([Problem(f"redis {master.address}", what, remedy)])
-        return 0
 
     def size(self) -> tuple[int, int]:
         """See `HistoryStore`. A place counts as one record. Both figures include other data on these servers."""
@@ -204,6 +209,23 @@ class RedisStore:
     def close(self) -> None:
         """See `HistoryStore`. Acknowledged writes are on the server already."""
         self._servers.close()
+
+    def _scan(self, cursor: bytes, limit: int, deadline: float) -> tuple[list[tuple[Server, bytes]], bytes]:
+        """About `limit` hashes, each with its server, and the cursor for the next step, as in `walk`; or none, although
+        others follow. Raises Unavailable."""
+        self._servers.clustered(deadline)
+        self._servers.discover()
+        masters = sorted(self._servers.masters(), key=lambda master: master.address)
+        layout = self._servers.layout()
+        begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
+        if begun != layout or number >= len(masters):
+            raise _Moved([Problem("redis", "slots moved during the walk", "start it again")])
+        master = masters[number]
+        scan = pack(b"SCAN", position, b"MATCH", _KEY + b"*", b"COUNT", b"%d" % limit)
+        (reply,) = self._servers.ask([(master, scan)], deadline)
+        position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
+        number += position == b"0"
+        return [(master, key) for key in keys], _ENCODE((layout, number, position)) if number < len(masters) else b""
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> tuple[list[bytes | None], frozenset[bytes], Answers]:
         """The encoded records, in the order of the keys; the keys that could not be read; and the answers to one

@@ -1,6 +1,6 @@
 -- One write: applies all swaps and deltas, or nothing. Mirrors `riskd.core.history.fold` and
--- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, RARE, SKETCH, OWNERS, MARKS) are prepended when the
--- script is loaded.
+-- `riskd.core.stored.changes`. Their constants (TABLES, PROFILE, SEEN, RARE, SKETCH, OWNERS, MARKS) are prepended when
+-- the script is loaded.
 -- KEYS: the hashes of the places, first that of the swaps, then those of the deltas in order. A field is a record.
 -- ARGV: now; the place of the swaps, '' if there are none; the deltas as MessagePack of
 -- [[time, expires, counts, marks, seen, undo, keep], ...]; for each delta its key; for each swap its field, the expected
@@ -142,7 +142,7 @@ end
 
 -- Removes earlier moments, the weeks of a profile that ended before the policy's retention, and counts of activity that
 -- are older than their tables keep.
-local function forget(tallies, moments, time, keep)
+local function forget(tallies, moments, time, keep, counts)
   local since = time - keep
   if since == -math.huge then return end
   for kind, kept in pairs(moments) do
@@ -151,7 +151,7 @@ local function forget(tallies, moments, time, keep)
   end
   if tallies[TABLES.sign_in.letter] then
     for _, letter in ipairs(PROFILE) do forget_before(tallies, letter, period_of(since, TABLES.sign_in.period)) end
-  else
+  elseif counts[1] then
     for _, name in ipairs(RARE) do
       local spec = TABLES[name]
       forget_before(tallies, spec.letter, period_of(time, spec.period) - spec.keep + 1)
@@ -224,7 +224,7 @@ local function folded(record, deltas)
       expires = math.max(latest, math.min(expires, now + keep))
       for _, c in ipairs(counts) do count(tallies, c[1], c[2], time, c[3]) end
       for _, m in ipairs(marks) do mark(moments, m[1], m[2], undo) end
-      if not undo then forget(tallies, moments, time, keep) end
+      if not undo then forget(tallies, moments, time, keep, counts) end
       for _, s in ipairs(seen) do hit(sketches, s[1], time, s[2]) end
       if not (next(tallies) or next(moments) or next(sketches)) then tallies = nil end
     end

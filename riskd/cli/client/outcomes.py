@@ -48,6 +48,8 @@ class Report:
     def __init__(self) -> None:
         self.recorded = 0
         self.refused = 0
+        self.done = 0
+        """The line up to which all are recorded or refused."""
         self.first: list[Problem] = []
 
     def refuse(self, number: int, what: str) -> None:
@@ -59,7 +61,8 @@ class Report:
     def print(self, *, as_json: bool) -> None:
         """Print the counts, and the first refused lines."""
         if as_json:
-            print_json({"recorded": self.recorded, "refused": self.refused, "first_refused": self.first})
+            counts = {"recorded": self.recorded, "refused": self.refused, "done_lines": self.done}
+            print_json({**counts, "first_refused": self.first})
             return
         for problem in self.first:
             complain(problem)
@@ -100,10 +103,11 @@ class _Calls:
             if error.code() not in _ABOUT_ONE:
                 raise
             self._report.refuse(number, "; ".join(each.strip() for each in explained(error)))
+        self._report.done = number
 
 
 def run(args: argparse.Namespace, lines: Iterable[str]) -> int:
-    """Report the outcome of each line. Returns the exit code."""
+    """Report the outcome of each line. Returns the exit code. If it is interrupted, it says how far it came."""
     report, error = Report(), None
     with connect(args, PATIENT) as channel:
         calls = _Calls(channel, args, report)
@@ -112,9 +116,14 @@ def run(args: argparse.Namespace, lines: Iterable[str]) -> int:
                 calls.add(number, request)
                 show_count(number, "line")
             calls.finish()
-        except grpc.RpcError as met:
+        except (grpc.RpcError, KeyboardInterrupt) as met:
             error = met
     report.print(as_json=args.json)
+    if error is not None:
+        rest = f"tail -n +{report.done + 1} FILE | riskd outcome --file -"
+        complain(f"stopped after line {report.done}; the rest: {rest}")
+    if isinstance(error, KeyboardInterrupt):
+        raise error
     if error is not None:
         return failed(error)
     return BAD_INPUT if report.refused else 0

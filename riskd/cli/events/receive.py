@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import signal
-import ssl
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from riskd.cli.arguments import add_connection, whole_number
 from riskd.cli.events.check import WHY, add_streams
 from riskd.cli.extras import require
 from riskd.config import is_loopback
 from riskd.core.errors import InvalidSettings, Problem
+
+if TYPE_CHECKING:
+    import ssl
 
 BROKEN = 1
 
@@ -60,6 +63,8 @@ def _port(text: str) -> int:
 
 def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
     """The listener's certificate (TLS 1.2 or newer), or None if no file is named. Raises InvalidSettings."""
+    import ssl
+
     from riskd.cli.client.connection import load_pair
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

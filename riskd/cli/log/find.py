@@ -1,4 +1,4 @@
-"""`riskd log find`: lists the decisions about one account, or its security events, newest first."""
+"""`riskd log find`: lists the decisions about an account, or its security events, newest first; or those of many."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riskd.cli.arguments import add_log, add_subject, subject_of, whole_number
+import msgspec
+
+from riskd.cli.arguments import add_log, add_subject, stdin, subject_of, whole_number
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, progress, report_unreadable
+from riskd.cli.terminal import print_json, print_table, progress, reading, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
-from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import SecurityEventRecord
+from riskd.core.validation import subject_violations
 from riskd.wording import quantity, when
 
 if TYPE_CHECKING:
-    from riskd.offline.on_record import Listed
+    from riskd.offline.on_record import Account, Listed
 
 UNKNOWN = 1
 LAST = 20
@@ -32,10 +35,16 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="List the latest decisions about one account, newest first: what was required, why, and what "
         "followed. `riskd log show` explains one of them in full. With --events, list the security events that other "
         "parties reported. The log holds only pseudonyms, so run this with the settings and the pepper of the service.",
-        epilog="exit codes: 0 found; 1 the log has nothing about the account; 2 refused: an invalid identifier, wrong "
-        "settings, or a directory that cannot be read",
+        epilog="exit codes: 0 found; 1 the log has nothing about the account, or about any in the file; 2 refused: an "
+        "invalid identifier, wrong settings, or a file or directory that cannot be read",
     )
-    add_subject(find)
+    add_subject(find, optional=True)
+    find.add_argument(
+        "--file",
+        metavar="FILE",
+        help="instead of SUBJECT: a file of accounts, or with - standard input, one a line; prints a line for each, "
+        "with a JSON array, and reads the log once",
+    )
     find.add_argument(
         "--events", action="store_true", help="list security events instead: what was reported, by whom, and when"
     )
@@ -50,17 +59,44 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _run(args: argparse.Namespace) -> int:
     from riskd.counts import Counts
-    from riskd.offline.on_record import account
+    from riskd.offline.on_record import account, accounts
 
     settings = given(args, {"log.dir": args.log}).settings
-    subject = subject_of(args)
+    if (args.subject is None) == (args.file is None):
+        raise InvalidSubject([Problem("SUBJECT, --file", "exactly one is needed", "name an account, or a file")])
+    subjects = [subject_of(args)] if args.file is None else _subjects(args)
     _refuse_to_make_one(pepper_file(settings))
     first, *layers = obtain_peppers(settings)
-    names = Pseudonyms(first, layers).at_each_layer(args.tenant, args.domain, "subject", subject)
-    counts = Counts()
+    pseudonyms, counts = Pseudonyms(first, layers), Counts()
+    names = [pseudonyms.at_each_layer(args.tenant, args.domain, "subject", subject) for subject in subjects]
+    log = Path(settings.log.dir)
     with progress() as begin:
-        listed = account(Path(settings.log.dir), names, begin, counts)
+        found = [account(log, names[0], begin, counts)] if args.file is None else accounts(log, names, begin, counts)
     report_unreadable(counts["unreadable"], counts.first)
+    if args.file is None:
+        return _print(args, log, found[0])
+    every = [one.events if args.events else one.assessments for one in found]
+    for each in every:
+        print(msgspec.json.encode(each[: args.last]).decode())
+    return 0 if any(every) else UNKNOWN
+
+
+def _subjects(args: argparse.Namespace) -> list[str]:
+    """The accounts in the file. Raises InvalidSubject with all that are invalid, and InvalidSettings."""
+    with reading(args.file):
+        text = stdin().read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8")
+    subjects = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    if wrong := [
+        Problem(f"line {number}", f"{each.where}: {each.what}", each.remedy)
+        for number, subject in enumerate(subjects, 1)
+        for each in subject_violations(args.tenant, args.domain, subject)
+    ]:
+        raise InvalidSubject(wrong)
+    return subjects
+
+
+def _print(args: argparse.Namespace, log: Path, listed: Account) -> int:
+    """Print what was found about one account. Returns the exit code."""
     every: Sequence[Listed | SecurityEventRecord] = listed.events if args.events else listed.assessments
     if args.json:
         print_json(every[: args.last])
@@ -69,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:
     elif every:
         _print_assessments(listed.assessments[: args.last])
     else:
-        print(f"{settings.log.dir} has nothing about this account.")
+        print(f"{log} has nothing about this account.")
         print("Check its spelling, the tenant and the settings. If there are several replicas, each has its own log.")
         print("Its lines may also have been erased, or have expired.")
     if not args.json and len(every) > args.last:

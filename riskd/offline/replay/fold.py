@@ -10,7 +10,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from riskd.adapters.memory import MemoryStore
 from riskd.core.assess import Decision, Release, assess
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context
@@ -21,6 +20,7 @@ from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventReco
 from riskd.counts import Counts
 from riskd.offline.buckets import Bucket
 from riskd.offline.policies.redecide import listed_again
+from riskd.ports import HistoryStore
 from riskd.rebuild.past import NOT_WRITTEN, Past
 
 _EVERY: Final = 4096
@@ -34,11 +34,13 @@ class Fold:
     `counts`: lines by what was done with them, or why they were left out.
     """
 
-    def __init__(self, release: Release, bucket: Bucket = Bucket()) -> None:  # noqa: B008 - frozen
+    def __init__(self, release: Release, store: HistoryStore, bucket: Bucket = Bucket()) -> None:  # noqa: B008 - frozen
+        """`store`: an empty one. It gets the histories of the bucket's subjects, those that all subjects share, and the
+        receipts of all."""
         self.counts = Counts()
         self._release = release
+        self._store = store
         self._bucket = bucket
-        self._store = MemoryStore()
         self._pseudonyms = Pseudonyms(b"of a store that is forgotten")
         self._past = Past(self._store, self._pseudonyms, Lineup(release))
         self._lines, self._latest = 0, 0.0
@@ -52,7 +54,7 @@ class Fold:
             return None
         self._housekeep(written(line))
         if not self._bucket.has(line.subject):
-            self.counts["twice"] += not self._past.attempt(line)
+            self.counts["twice"] += not self._past.attempt(line, shared=True)
             self.counts["other_buckets"] += 1
             return None
         attempt = attempt_of(line, signals)
@@ -76,10 +78,10 @@ class Fold:
 
     def outcome(self, line: OutcomeRecord) -> bool:
         """Apply what a recorded outcome taught. Returns whether it belongs to this bucket."""
-        if not self._past.outcome(line):
+        ours = self._bucket.has(line.assessment_id)
+        if not self._past.outcome(line, shared=not ours):
             self.counts["outcomes_of_nothing"] += 1
             return False
-        ours = self._bucket.has(line.assessment_id)
         self.counts["outcomes"] += ours
         return ours
 
@@ -88,8 +90,9 @@ class Fold:
 
         It does not affect attempts: their recorded signals contain the events that they were judged by.
         """
-        self._past.event(line, bytes.fromhex(line.subject))
         ours = self._bucket.has(line.subject)
+        if ours:
+            self._past.event(line, bytes.fromhex(line.subject))
         self.counts["events"] += ours
         return ours
 

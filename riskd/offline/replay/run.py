@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import UNBOUNDED, FileDecisionLog, readable
+from riskd.adapters.lmdb_store import ScratchStore
 from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core import record
@@ -115,10 +118,10 @@ def _replay_and_report(plan: Plan, bucket: Bucket, writer: Connection) -> None:
 
 
 def _replay(plan: Plan, bucket: Bucket, progress: Progress) -> Counts:
-    fold = Fold(plan.decides(), bucket)
-    clock = _Clock()
+    release, clock = plan.decides(), _Clock()
     out = FileDecisionLog(plan.out, bucket.index, NullMeter(), UNBOUNDED, lambda: clock.now)
-    with closing(out), readable("the log"):
+    with closing(out), readable("the log"), _scratch(plan.out) as store:
+        fold = Fold(release, store, bucket)
         for line, one in plan.reader.lines(fold.counts, progress):
             clock.now = written(one)
             if isinstance(one, OutcomeRecord):
@@ -131,6 +134,13 @@ def _replay(plan: Plan, bucket: Bucket, progress: Progress) -> Counts:
             if again and not out.append(again):
                 raise InvalidFile([Problem(str(plan.out), "cannot be written", "check that the disk has space")])
     return fold.counts
+
+
+@contextmanager
+def _scratch(beside: Path) -> Iterator[ScratchStore]:
+    """A store in a directory that is deleted at the end. Raises InvalidStore."""
+    with TemporaryDirectory(prefix="histories-", dir=beside) as place, closing(ScratchStore(Path(place))) as store:
+        yield store
 
 
 class _Clock:

@@ -275,7 +275,7 @@ def test_an_interrupt_ends_a_long_query(
     def interrupt() -> None:
         while not any(tmp_path.iterdir()):
             time.sleep(0.01)
-        time.sleep(1.0)
+        time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)

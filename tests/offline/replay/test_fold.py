@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from riskd.adapters.memory import MemoryStore
 from riskd.core import record
 from riskd.core.attempt import OUTCOMES
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.history import DAY, HOUR
+from riskd.core.recall import RECEIPT
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord
+from riskd.core.stored import PLACE
 from riskd.offline.buckets import Bucket
 from riskd.offline.replay.fold import Fold
 from tests.doubles import ForgetfulStore, ListLog
@@ -26,7 +29,7 @@ LINES = 400
 
 def rerun(lines: list[bytes], bucket: Bucket = Bucket(), fold: Fold | None = None) -> list[bytes]:  # noqa: B008
     """The lines that a fold writes for these lines."""
-    fold, found = fold or Fold(COUNTING, bucket), []
+    fold, found = fold or Fold(COUNTING, MemoryStore(), bucket), []
     for line in lines:
         one = record.decode(line)
         if isinstance(one, OutcomeRecord):
@@ -69,7 +72,7 @@ def test_a_log_under_a_short_retention_is_replayed_as_it_was() -> None:
     }
     log, release = ListLog(), replace(COUNTING, policies=policies)
     Town(log, apart=4 * HOUR, release=release).live(LINES)
-    assert rerun(log.lines, fold=Fold(release)) == log.lines
+    assert rerun(log.lines, fold=Fold(release, MemoryStore())) == log.lines
 
 
 def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:
@@ -110,6 +113,21 @@ def test_the_buckets_make_up_the_whole(lines: list[bytes], count: int) -> None:
     assert sorted(line for part in parts for line in part) == sorted(lines)
 
 
+def test_of_other_buckets_nothing_is_kept_that_nobody_else_sees(lines: list[bytes]) -> None:
+    """Of the subjects of other buckets, the store has receipts, but neither profiles nor activity."""
+    subjects = {one.subject for line in lines if isinstance(one := record.decode(line), AssessmentRecord)}
+    ours = Bucket(1, 3)
+    kept = {}
+    for bucket in (ours, Bucket()):
+        store = MemoryStore()
+        rerun(lines, fold=Fold(COUNTING, store, bucket))
+        kept[bucket] = {(key[:PLACE].hex(), key[-1:]) for key in store.walk(b"", 1 << 20)[0]}
+    places = {subject[: 2 * PLACE] for subject in subjects if not ours.has(subject)}
+    assert places
+    others = {(place, kind) for place, kind in kept[Bucket()] if place in places}
+    assert kept[Bucket()] - kept[ours] == {(place, kind) for place, kind in others if kind != RECEIPT}
+
+
 def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) -> None:
     """If the store failed at an attempt, the replay treats it as failed, too."""
     firsts = [record.decode(line) for line in lines[:200]]
@@ -118,7 +136,7 @@ def test_an_attempt_that_the_store_did_not_see_stays_unseen(lines: list[bytes]) 
     others = [*lines[:at], *lines[at + 1 : 200]]
     gone = one.id.encode()
     without = [line for line in rerun(others) if gone not in line]
-    fold = Fold(COUNTING)
+    fold = Fold(COUNTING, MemoryStore())
     with_it = rerun([*lines[:at], record.encode(lost), *lines[at + 1 : 200]], fold=fold)
     assert [line for line in with_it if gone not in line] == without
     assert any(b'"store:not_written"' in line and gone in line for line in with_it)
@@ -130,7 +148,7 @@ def test_an_attempt_that_the_log_has_twice_counts_once_in_histories(lines: list[
     firsts = lines[:200]
     at = next(at for at, line in enumerate(firsts) if at > 50 and line.startswith(b'{"type":"assessment"'))
     for bucket in (Bucket(), Bucket(0, 2), Bucket(1, 2)):
-        once, twice = Fold(COUNTING, bucket), Fold(COUNTING, bucket)
+        once, twice = (Fold(COUNTING, MemoryStore(), bucket) for _ in range(2))
         plain = rerun(firsts, fold=once)
         again = rerun([*firsts[: at + 1], firsts[at], *firsts[at + 1 :]], fold=twice)
         assert (once.counts["twice"], twice.counts["twice"]) == (0, 1)
@@ -144,7 +162,7 @@ def test_lines_without_signals_are_counted_and_left_out(lines: list[bytes]) -> N
     """Lines without signals are skipped with their outcomes and counted; security events need none and are kept."""
     old = [record.encode(replace(one, signals=None)) if isinstance(one, AssessmentRecord) else line
            for line, one in zip(lines, map(record.decode, lines), strict=True)]  # fmt: skip
-    fold = Fold(COUNTING)
+    fold = Fold(COUNTING, MemoryStore())
     kinds = Counter(line[9 : line.index(b'"', 9)].decode() for line in lines)
     assert Counter(line[:16] for line in rerun(old, fold=fold)) == {b'{"type":"event",': kinds["event"]}
     assert dict(fold.counts) == {

@@ -11,7 +11,6 @@ import pytest
 
 from riskd.adapters.decision_log import DECISIONS
 from riskd.cli.main import main
-from riskd.config import Settings
 from riskd.config.paths import data_directory
 from riskd.core import record
 from riskd.core.errors import InvalidSettings
@@ -21,11 +20,11 @@ from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import read_truth
 from riskd.offline.world.run import Made, read_made, run
-from riskd.wiring import load_release
 from tests.decision_log import read_segments
 from tests.offline.world.small import SmallGeo, world
+from tests.shipped import shipped_release
 
-RELEASE: Final = load_release(Settings())
+RELEASE: Final = shipped_release()
 WANTED: Final = {"users": 60, "days": 30, "seed": 11, "attack_share": 0.15}
 
 
