@@ -105,9 +105,9 @@ purpose; and a model with monotonic constraints cannot learn it, so its recall w
 class and every feature with a direction, the command compares how frequent the riskier values are among attackers and
 among owners who got as far: in the journey that the class begins with, and failed credentials with failed ones. It is a
 fault if a riskier value (beyond the owners' median, 80th or 95th percentile) is less than 0.6 times as frequent among
-attackers, and surely less than 0.8 times (three standard errors of each). Exceptions are declared: fresh lines are
-quiet, a copied device is one whose identifier is known, and exits in the owner's country never travel and have few
-operators.
+attackers, and surely less than 0.8 times (three standard errors of each). Exceptions are declared: fresh lines and
+operators abroad are quiet, a copied device is one whose identifier is known, and exits in the owner's country never
+travel and have few operators.
 
 **No value may be an attacker's alone.** Attackers who are certainly given away are all found at a low rate of false
 positives, and if they are few they hardly move the AUC. So it is a fault, too, if more than 3 % of a class, and surely

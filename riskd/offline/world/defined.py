@@ -99,7 +99,13 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         **_VARIANTS,
     },
     "stolen_cookie": {**_ELSEWHERE, **_CARELESS, **_RENTED},
-    "recovery_takeover": {**_ELSEWHERE, **_CARELESS, **_RENTED, "credential": "who recovers has no password"},
+    "recovery_takeover": {
+        **_ELSEWHERE,
+        **_CARELESS,
+        **_RENTED,
+        "credential": "who recovers has no password",
+        "federation": _NO_ASSERTION,
+    },
     "registration_bots": {
         **_CARELESS,
         **_RENTED,
@@ -139,6 +145,7 @@ SAFER: Final[Mapping[str, Mapping[str, str]]] = {
     "stuffing_naive": {**_PART, "vpn": "its servers are rented, and its exits are not"},
     "spraying": {**_PART, "asn_rarity": _FEW},
     "stolen_cookie": {**_PART, "asn_failure_ratio_24h": _QUIET},
+    "registration_bots": {**_PART, "asn_failure_ratio_24h": _QUIET},
     "vpn_in_country": {
         **_PART,
         "asn_rarity": _FEW,
