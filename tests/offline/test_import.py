@@ -19,7 +19,7 @@ from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.errors import InvalidFile, Problem, Unavailable
-from riskd.core.history import DAY, EMPTY, HOUR, PROFILE_SECONDS, WEEK, Delta, History
+from riskd.core.history import DAY, EMPTY, HOUR, PROFILE_SECONDS, WEEK, Delta, History, lapse
 from riskd.core.learn import UNITS
 from riskd.core.recall import ACTIVITY, COMMON, IMPORT, PROFILE
 from riskd.core.stored import Swap, history
@@ -184,14 +184,17 @@ def test_an_import_gives_the_histories_of_live_traffic(release: Release, tmp_pat
 
 
 def test_the_order_of_a_file_does_not_matter(release: Release, tmp_path: Path) -> None:
-    """The order of records does not affect any history."""
+    """The order of records does not affect any history, but for counts that no feature reads any more."""
     pasts, stores = life(), []
     for order in (pasts, pasts[::-1], Random(1).sample(pasts, len(pasts))):
         stores.append(MemoryStore())
         imported(engine(release, stores[-1]), written(tmp_path / "export", order))
 
-    kinds = (PROFILE, COMMON, ACTIVITY)
-    assert learned(stores[0], *kinds) == learned(stores[1], *kinds) == learned(stores[2], *kinds)
+    first, *others = [learned(store, PROFILE, COMMON, ACTIVITY) for store in stores]
+    for histories in (first, *others):
+        for kept in histories.values():
+            lapse(kept.tallies, NOW)
+    assert others == [first, first]
 
 
 class Dying(MemoryStore):

@@ -33,7 +33,6 @@ from riskd.core.recall import ACTIVITY, RECEIPT
 from riskd.core.record import AssessmentRecord, written
 from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
-from riskd.core.tallies import RARE
 from riskd.counts import Counts
 from riskd.engine import Engine
 from riskd.offline.dataset.compact import Dataset
@@ -316,7 +315,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
 
 def test_writes_during_a_rebuild_are_added(tmp_path: Path, town: tuple[Town, list[bytes]], shared: Shared) -> None:
     """If sign-ins and outcomes continue during the rebuild, each history ends as the sum of the old one and the new
-    writes. (Counts that no feature reads any more are dropped with the next attempt, and may be in the sum.)"""
+    writes."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -350,7 +349,7 @@ def test_writes_during_a_rebuild_are_added(tmp_path: Path, town: tuple[Town, lis
     both = {key for key in was.keys() & came.keys() if key[-1:] != RECEIPT}
     expected = was | came | {key: merged(was[key], came[key]) for key in both}
     found = {key: kept for key, kept in records(shared, now).items() if not key.startswith(NOBODY)}
-    assert plain(found, living.now) == plain(expected, living.now)
+    assert plain(found) == plain(expected)
 
 
 def unnamed(settings: Settings) -> set[bytes]:
@@ -360,18 +359,15 @@ def unnamed(settings: Settings) -> set[bytes]:
     return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK}
 
 
-def plain(held: dict[bytes, bytes], now: float = 0.0) -> dict[bytes, object]:
-    """Records as values, without the rare counts that are too old at `now`; the order of a table's values does not
-    matter."""
+def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:
+    """Records as values; the order of a table's values does not matter."""
     return {
-        key: kept if key[-1:] == RECEIPT else (expiry(kept), ordered(decode(payload(kept)), now))
+        key: kept if key[-1:] == RECEIPT else (expiry(kept), ordered(decode(payload(kept))))
         for key, kept in held.items()
     }
 
 
-def ordered(history: History, now: float = 0.0) -> tuple[object, ...]:
-    for name in RARE:
-        history.tallies.forget((name,), int(now // TABLES[name].period) - TABLES[name].keep + 1)
+def ordered(history: History) -> tuple[object, ...]:
     tables = {table: dict(history.tallies.of(table)) for table in TABLES}
     return tables, history.marks, history.sketches
 
