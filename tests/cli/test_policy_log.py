@@ -170,12 +170,12 @@ def test_a_log_is_scored_again_by_the_models_that_the_flags_name(
     same = told(capsys, "backtest", written.policies, "--log", written.log, "--models", models)
     assert same["differences"] == 0
     assert {domain["model"] for domain in same["domains"]} == {"hand-set-2"}
-    flags = ("--log", written.log, "--domain", "customer", "--model", "simulated-6")
+    flags = ("--log", written.log, "--domain", "customer", "--model", "simulated-7")
     other = told(capsys, "backtest", written.policies, *flags)
     (domain,) = other["domains"]
-    assert domain["model"] == "simulated-6"
+    assert domain["model"] == "simulated-7"
     assert other["differences"] > 0
-    forest = load_model(models / "customer" / "simulated-6", DEFINITIONS)
+    forest = load_model(models / "customer" / "simulated-7", DEFINITIONS)
     vectors = {
         line.id: vector_of(line)
         for line in map(record.decode, read_segments(written.log))
@@ -184,7 +184,7 @@ def test_a_log_is_scored_again_by_the_models_that_the_flags_name(
     assert domain["examples"]
     for example in domain["examples"]:
         assert example["score"] == forest.score(vectors[example["id"]])[1]
-    assert "scored by simulated-6" in run(capsys, "backtest", written.policies, *flags)[1]
+    assert "scored by simulated-7" in run(capsys, "backtest", written.policies, *flags)[1]
     calibrated = [
         told(capsys, "calibrate", "--policies", written.policies, *each, "--journey", "login", "--budget", "0.9")
         for each in (flags, flags[:4])
@@ -201,11 +201,11 @@ def test_decisions_that_the_model_was_trained_on_are_pointed_out(
     trained = [one for one in lines if isinstance(one, record.AssessmentRecord) and one.domain == "customer"][:30]
     logins = sum(one.journey == "login" for one in trained)
     models = copytree(data_directory("models"), tmp_path / "models")
-    bundle = models / "customer" / "simulated-6"
+    bundle = models / "customer" / "simulated-7"
     training = json.loads((bundle / TRAINING).read_bytes())
     training["sample"] = "".join(sorted(sha256(one.id.encode()).hexdigest()[:12] for one in trained))
     seal(bundle, DEFINITIONS, beside={TRAINING: json.dumps(training).encode()})
-    flags = ["--log", str(written.log), "--domain", "customer", "--model", "simulated-6"]
+    flags = ["--log", str(written.log), "--domain", "customer", "--model", "simulated-7"]
     policies = ["--policies", str(written.policies)]
     for command, known in (
         (["backtest", str(written.policies)], 30),
@@ -221,7 +221,7 @@ def test_decisions_that_the_model_was_trained_on_are_pointed_out(
 
 def test_a_version_is_of_one_domain(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
     """`--model` with policies of several domains is refused."""
-    arguments = ["backtest", written.policies, "--log", written.log, "--model", "simulated-6"]
+    arguments = ["backtest", written.policies, "--log", written.log, "--model", "simulated-7"]
     assert main(["policy", *map(str, arguments)]) == 2
     assert "--domain customer" in capsys.readouterr().err
 

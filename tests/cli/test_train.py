@@ -317,7 +317,7 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
-    shipped = data_directory("models") / "customer" / "simulated-6"
+    shipped = data_directory("models") / "customer" / "simulated-7"
     found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
     show(found)
     told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
@@ -331,7 +331,7 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_the_name_of_a_bundle_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     """A name in brackets is no style of the terminal."""
-    shipped = data_directory("models") / "customer" / "simulated-6"
+    shipped = data_directory("models") / "customer" / "simulated-7"
     found = msgspec.json.decode(read_evaluation(shipped) or b"", type=Evaluation)
     named = replace(found.models["candidate"], version="mine[bold]")
     show(replace(found, models={**found.models, "candidate": named}))

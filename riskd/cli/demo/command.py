@@ -53,9 +53,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="new directory for all files (default: %(default)s)",
     )
     train.add_argument(
-        "--users", type=int, default=600, metavar="N", help="people in each world (default: %(default)s)"
+        "--users", type=int, default=800, metavar="N", help="people in each world (default: %(default)s)"
     )
-    train.add_argument("--days", type=float, default=60.0, metavar="N", help="days to simulate (default: %(default)g)")
+    train.add_argument("--days", type=float, default=365.0, metavar="N", help="days to simulate (default: %(default)g)")
     train.add_argument(
         "--attack-share",
         type=float,

@@ -31,8 +31,8 @@ Service = Callable[[str, dict[str, str]], AbstractContextManager[tuple[str, str,
 class Size(Struct, frozen=True, kw_only=True):
     """The size of the two worlds: one to train on, another one to evaluate on."""
 
-    users: int = 600
-    days: float = 60.0
+    users: int = 800
+    days: float = 365.0
     attack_share: float = 0.06
 
 

@@ -45,12 +45,18 @@ def _print_groups(findings: Sequence[Finding]) -> None:
     for each in [*leaks, *(each for each in judged if not each.fails)][: max(_SHOWN, len(leaks))]:
         low = f"{each.low:.3f}" if each.low == each.low else ""
         features = ", ".join(each.telling)
-        rows.append((each.domain, each.attack, each.group, str(each.rows), f"{each.auc:.3f}", low, features))
-    print_table(("domain", "class", "group", "attacks", "AUC", "at least", "given away by"), rows)
+        rows.append(
+            (each.domain, each.attack, each.stage, each.group, str(each.rows), f"{each.auc:.3f}", low, features)
+        )
+    print_table(("domain", "class", "attempts", "group", "attacks", "AUC", "at least", "given away by"), rows)
     out = console()
-    few = sorted({f"{each.attack} in {each.domain} ({each.rows})" for each in findings if each.auc != each.auc})
+    few: dict[str, dict[str, None]] = {}
+    for each in findings:
+        if each.auc != each.auc:
+            few.setdefault(f"{each.attack} in {each.domain}", {})[f"{each.stage} {each.rows}"] = None
     if few:
-        out.print(f"Too few attempts to judge: {', '.join(few)}. More users, days or --attack-share would help.")
+        told = "; ".join(f"{name} ({', '.join(stages)})" for name, stages in sorted(few.items()))
+        out.print(f"Too few attempts to judge: {told}. More users, days or --attack-share would help.")
     verdict = f"{len(leaks)} of {len(judged)} comparisons LEAK" if leaks else f"no leak in {len(judged)} comparisons"
     out.print(f"{verdict}: the worst are above.")
 

@@ -38,8 +38,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog="exit codes: 0 done; 1 --audit found something; 2 refused: arguments, settings, no geo databases",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="directory to write; must be empty or not exist")
-    parser.add_argument("--users", metavar="N", type=int, default=350, help="accounts (default: %(default)s)")
-    parser.add_argument("--days", metavar="N", type=float, default=60.0, help="length in days (default: %(default)g)")
+    parser.add_argument("--users", metavar="N", type=int, default=800, help="accounts (default: %(default)s)")
+    parser.add_argument("--days", metavar="N", type=float, default=365.0, help="length in days (default: %(default)g)")
     parser.add_argument(
         "--seed", metavar="N", type=int, default=1, help="seed of everything that is drawn (default: %(default)s)"
     )

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from itertools import accumulate
+from math import cos, hypot, radians
 from random import Random
 from typing import Final, Protocol
 
@@ -20,6 +21,8 @@ from riskd.ports import GeoLookup
 
 BLOCKS: Final = 240
 """How many /24 networks are drawn for each operator."""
+NEAREST: Final = 8
+"""Of how many of an operator's networks near a place one is drawn."""
 GATEWAYS: Final = 48
 """How many addresses a mobile carrier's subscribers share."""
 _REMEDY: Final = "run `riskd geo install`, or name databases in the settings"
@@ -84,6 +87,16 @@ class Pools:
     def near(self, random: Random, asn: int, spot: Spot) -> int:
         """A /24 of the same operator in the same city."""
         return _one(random, self._in[asn, spot.country, spot.city])
+
+    def around(self, random: Random, asn: int, spot: Spot) -> int:
+        """One of the /24 of an operator that are nearest to a place in its country."""
+
+        def away(block: int) -> float:
+            there = self.spots[block]
+            east = (there.longitude - spot.longitude) * cos(radians(spot.latitude))
+            return hypot(there.latitude - spot.latitude, east)
+
+        return _one(random, sorted(self._of[asn, spot.country], key=away)[:NEAREST])
 
     def owner(self, block: int) -> tuple[int, Spot]:
         """The AS number of a /24, and its location."""

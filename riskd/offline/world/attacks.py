@@ -17,19 +17,20 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.core.attempt import Device
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.devices import DAY, mix
 from riskd.offline.world.people import Link, Person, Town
-from riskd.offline.world.visits import Hand, Powers
+from riskd.offline.world.visits import NOBODY, Hand, Powers
 
-NOBODY: Final = "nobody"
-"""The segment of attempts on accounts that do not exist."""
 _NEAR: Final = ("targeted", "vpn_in_country")
 """Classes whose address is always in the victim's country; for the others, the assumption `matched` decides."""
 _RENTING: Final = ("stolen_cookie", "recovery_takeover", "registration_bots")
 """Classes that use residential proxies, except for the share `rented`."""
 _GUESSING: Final = ("stuffing_naive", "stuffing_residential", "spraying", "vpn_in_country", "targeted")
 """Classes that have passwords, and so try variants of them."""
+_LISTS: Final = ("stuffing_naive", "stuffing_residential", "spraying")
+"""Classes that try many accounts, each with few tools."""
 SCRIPTS: Final = ("python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "curl/8.9.1")
 
 
@@ -50,6 +51,11 @@ class Attack(Struct, frozen=True, kw_only=True):
     days: float = 0.0
     nobody: float = 0.0
     batch: int = 0
+
+    @property
+    def returns(self) -> bool:
+        """Whether its attackers may come back: they aim at one account, and can sign in to it again."""
+        return self.visit == "login" and not self.days
 
 
 _PEOPLE: Final = ("customer", "workforce")
@@ -131,7 +137,7 @@ ATTACKS: Final = (
     ),
 )
 VISITS: Final = {
-    "customer": {"login": 0.4, "session": 0.17, "registration": 0.012},
+    "customer": {"login": 0.47, "session": 0.09, "registration": 0.047},
     "workforce": {"login": 0.4, "session": 0.17},
     "machine": {"machine": 0.75},
 }
@@ -146,6 +152,22 @@ def weighed(weights: Mapping[str, float]) -> tuple[Attack, ...]:
 
 TRIES: Final = 1.7
 """Assessments per visit of an attacker."""
+
+
+class Thief(Struct, frozen=True):
+    """An attacker in an owner's place. The same `seed` is the same attacker, with the same tools.
+
+    `reports`: takeovers of the account that had been reported. After another one the password is a new one.
+    """
+
+    attack: Attack
+    campaign: str
+    seed: int
+    reports: int
+
+    def knows(self, powers: Powers) -> bool:
+        """Whether the attacker has the right password."""
+        return mix(self.seed, "password") / 2**64 < powers.password
 
 
 class Campaigns:
@@ -173,6 +195,8 @@ class Campaigns:
         """The probability that an attack replaces one visit while it is active."""
         total = sum(each.weight for each in self._attacks if domain in each.domains)
         rows = TRIES * (1 + attack.nobody * self._values["nobody"] + attack.batch)
+        if attack.returns:
+            rows /= 1 - self._values["returns"]
         visits = VISITS[domain][attack.visit] * rows * attack.active
         return min(self._share * attack.weight / (total or 1.0) / visits, 0.5)
 
@@ -200,7 +224,7 @@ def hand(random: Random, town: Town, scene: Scene) -> Hand:
     """The attacker's hand in place of the owner's."""
     attack, account, owner = scene.attack, scene.account, scene.owner
     campaign = scene.campaign if attack.days else f"{attack.name}-{random.getrandbits(40):010x}"
-    tool = random.getrandbits(2) if attack.name == "registration_bots" else random.getrandbits(32)
+    tool = random.getrandbits(2) if attack.days else random.getrandbits(32)
     near = attack.name in _NEAR or random.random() < town.values["matched"]
     country = account.country if near else town.elsewhere(random, account.country)
     person = town.person(f"{campaign} {tool}", account.domain, country)
@@ -213,27 +237,32 @@ def hand(random: Random, town: Town, scene: Scene) -> Hand:
         home = town.person(f"{campaign} at home", account.domain, town.elsewhere(Random(mix(campaign)), ""))
         person = replace(person, languages=home.languages)
         link = town.linked(random, link.kind, link.address, home.home)
-    private = not owner.device.device_id
+    private, category = not owner.device.device_id, machine.category
+    habits = Random(mix(campaign, tool, "habits"))
+    fills = bool(attack.days) and habits.random() >= town.values["imitates"]
+    if attack.name in _LISTS and habits.random() < town.values["rotates"]:
+        machine = replace(machine, key=mix(machine.key, account.subject))
     device = town.shop.seen(machine, person.languages, link.spot.timezone, scene.time, private=private)
     if not owner.device.fingerprint:
         device = replace(device, fingerprint="")
     if attack.name == "targeted":
         app = owner.category == "mobile" and draws[0] < town.values["sends_attestation"]
         fresh = {"device_id": device.device_id, "fingerprint": device.fingerprint}
-        device = replace(owner.device, attestation="hardware" if app else "", **fresh)
+        device, category = replace(owner.device, attestation="hardware" if app else "", **fresh), owner.category
     elif attack.name == "stolen_cookie" and draws[0] < 0.5:
         device = replace(device, device_id=owner.device.device_id)
     elif attack.name == "stuffing_naive" and draws[0] < 0.4:
         script = SCRIPTS[int(draws[1] * len(SCRIPTS))]
-        device = replace(device, user_agent=script, platform="", mobile=None)
+        device, category = Device(user_agent=script), "script"
     return Hand(
         actor=person,
         device=device,
-        category=owner.category if attack.name == "targeted" else machine.category,
+        category=category,
         link=link,
         attack=attack.name,
         campaign=campaign,
         segments=tuple(each for each in owner.segments if each in ("new_user", NOBODY)),
+        fills=fills,
     )
 
 
@@ -263,6 +292,7 @@ def powers(attack: Attack, values: Values, account: Person) -> Powers:
         breached=0.4 if known else values["breached"],
         slips=values["typo"] + (values["variants"] if attack.name in _GUESSING else 0.0),
         pays=0.5 if account.domain == "customer" else 0.15,
+        misnames=0.0,
         updates=0.3,
         reported=values["reported"],
         report_days=values["report_days"],
@@ -284,6 +314,8 @@ def _link(random: Random, town: Town, scene: Scene, person: Person, category: st
     else:
         # A residential proxy is a real person's connection: the one of that person on a later day.
         later = scene.time + (1 + random.random() * 30) * DAY
+        if name in _LISTS:
+            person = town.person(f"{scene.campaign} {random.getrandbits(32)}", person.domain, person.country)
         return town.link(random, replace(person, domain="customer"), later, category)
     return town.linked(random, "vpn", address, pools.spots[address & ~255])
 

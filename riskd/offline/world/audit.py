@@ -29,20 +29,21 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.offline.rows import HONEST
 from riskd.offline.training.boosting import fillable
 from riskd.offline.truth import FILE, Truth
-from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
+from riskd.offline.world.attacks import ATTACKS, Attack
 from riskd.offline.world.defined import JOURNEYS, is_declared
 from riskd.offline.world.directions import Alone, Turned, alone, directions
 from riskd.offline.world.open import open_world
 from riskd.offline.world.run import read_made, truth_of
 from riskd.offline.world.sample import Sample, features, pooled
 from riskd.offline.world.traits import traits
+from riskd.offline.world.visits import NOBODY
 from riskd.offline.world.world import Asked, OpenDoor, World
 from riskd.progress import Progress
 
 WORST: Final = 0.6
 SURELY: Final = 0.55
 FEWEST: Final = 30
-"""With fewer attempts of a class, or of owners, nothing can be concluded."""
+"""With attempts on fewer accounts by a class, or by owners, nothing can be concluded."""
 MOST: Final = 3000
 """The largest number of owners' attempts to compare with."""
 _FOLDS, _FOLDINGS, _RESAMPLED, _TOLD = 3, 5, 200, 3
@@ -58,6 +59,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     domain: str
     attack: str
+    stage: str
     group: str
     rows: int
     auc: float
@@ -81,17 +83,32 @@ def audit(
             progress(1)
 
 
-def compared(sample: Sample, attack: Attack, domain: str) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+FIRST: Final = "first"
+"""The attempts with which visits to existing accounts begin."""
+
+
+def stages(sample: Sample, attack: Attack) -> NDArray[np.str_]:
+    """How far each attempt has come, in the eyes of a class: the first of a visit in the journey that the class begins
+    with, a later one in some journey, or one on an account that does not exist."""
+    journey = JOURNEYS.get(attack.name, "login")
+    first = (sample.journeys == journey) & ((sample.steps == 0) | (journey == "recovery"))
+    inside = np.where(sample.begins == "session", " in an old session", "")
+    later = np.char.add(np.char.add("later ", sample.journeys), inside)
+    nobody = np.char.find(sample.segments, NOBODY) >= 0
+    return np.where(nobody, NOBODY, np.where(first, FIRST, later))
+
+
+def compared(
+    sample: Sample, attack: Attack, domain: str, stage: str = FIRST
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """The rows to compare, and which of them are attacks.
 
-    The first attempts of attacks on existing accounts are compared with the first attempts of owners in the same
-    journey. A class with campaigns is compared with the days on which they were active.
+    The attempts of a class at a stage are compared with those of owners at the same stage. A class with campaigns is
+    compared with the days on which they were active.
     """
-    journey = JOURNEYS.get(attack.name, "login")
-    begun = (sample.journeys == journey) & ((sample.steps == 0) | (journey == "recovery"))
-    here = begun & (sample.domains == domain) & (np.char.find(sample.segments, NOBODY) < 0)
+    here = (stages(sample, attack) == stage) & (sample.domains == domain)
     attacks, owners = here & (sample.attacks == attack.name), here & (sample.attacks == HONEST)
-    if attack.days and not attack.batch:
+    if attack.days and not attack.batch and stage != NOBODY:
         during = np.zeros(len(sample.times), dtype=np.bool_)
         for campaign in np.unique(sample.campaigns[attacks]):
             times = sample.times[attacks & (sample.campaigns == campaign)]
@@ -105,8 +122,14 @@ def compared(sample: Sample, attack: Attack, domain: str) -> tuple[NDArray[np.in
 
 
 def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
-    chosen, attacked = compared(sample, attack, domain)
-    few = min(int(attacked.sum()), int((~attacked).sum())) < FEWEST
+    ours = (sample.attacks == attack.name) & (sample.domains == domain)
+    for stage in np.unique(stages(sample, attack)[ours]):
+        yield from _staged(sample, attack, domain, str(stage))
+
+
+def _staged(sample: Sample, attack: Attack, domain: str, stage: str) -> Iterator[Finding]:
+    chosen, attacked = compared(sample, attack, domain, stage)
+    few = min(len(np.unique(sample.subjects[chosen[which]])) for which in (attacked, ~attacked)) < FEWEST
     for group in dict.fromkeys(sample.groups):
         columns = [
             at
@@ -118,7 +141,13 @@ def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
         if not columns:
             continue
         unjudged = Finding(
-            domain=domain, attack=attack.name, group=group, rows=int(attacked.sum()), auc=np.nan, low=np.nan
+            domain=domain,
+            attack=attack.name,
+            stage=stage,
+            group=group,
+            rows=int(attacked.sum()),
+            auc=np.nan,
+            low=np.nan,
         )
         yield unjudged if few else _judged(sample, unjudged, columns, (chosen, attacked))
 

@@ -50,6 +50,11 @@ _RENTED: Final = {
     "infrastructure": "some come through rented addresses",
     "address_digits": "the networks that are rented out are few",
 }
+_TOOL: Final = dict.fromkeys(("behaviour", "hand", "has_typing"), "some tools fill in forms, without keys or pointer")
+_VARIANTS: Final = dict.fromkeys(
+    ("form_failures", "subject_failures_1h", "subject_failures_24h", "subject_attempts_10m", "subject_attempts_24h"),
+    "variants of a password are tried, and counted",
+)
 DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
     "stuffing_naive": {
         **_ELSEWHERE,
@@ -59,22 +64,48 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
             ("consistency", "languages"), "clocks and languages are chosen without regard to the addresses"
         ),
         "outside": "the list was leaked, so others have it",
-        **dict.fromkeys(("user_agent", "os_left_out"), "some attempts are by scripts that say so"),
+        **dict.fromkeys(
+            ("user_agent", "presence", "lengths"), "some attempts are by scripts that say so, and run no page"
+        ),
         "order": "attempts come in bursts",
-        "behaviour": "scripts that say so are not desktops, and only a desktop's pointer is judged",
+        **_TOOL,
+        **_VARIANTS,
     },
-    "stuffing_residential": {**_ELSEWHERE, **_CARELESS, **_WRONG, "outside": "the list was leaked, so others have it"},
-    "spraying": {**_ELSEWHERE, **_HOME, **_WRONG, **_HIDDEN, "order": "attempts come in series"},
-    "vpn_in_country": {**_ELSEWHERE, **_HOME, **_HIDDEN, **_PHISHED},
+    "stuffing_residential": {
+        **_ELSEWHERE,
+        **_CARELESS,
+        **_WRONG,
+        "outside": "the list was leaked, so others have it",
+        "user_agent": "a campaign has few tools, of which some show one device to all accounts",
+        **_TOOL,
+        **_VARIANTS,
+    },
+    "spraying": {
+        **_ELSEWHERE,
+        **_HOME,
+        **_WRONG,
+        **_HIDDEN,
+        "order": "attempts come in series",
+        **_TOOL,
+        **_VARIANTS,
+    },
+    "vpn_in_country": {**_ELSEWHERE, **_HOME, **_HIDDEN, **_PHISHED, **_VARIANTS},
     "targeted": {
         "familiarity": "a device and a line that look like the owner's and are not",
         "novelty": "a device and a line that look like the owner's and are not",
         **_PHISHED,
         **_LINE,
         **_HAND,
+        **_VARIANTS,
     },
     "stolen_cookie": {**_ELSEWHERE, **_CARELESS, **_RENTED},
-    "recovery_takeover": {**_ELSEWHERE, **_CARELESS, **_RENTED},
+    "recovery_takeover": {
+        **_ELSEWHERE,
+        **_CARELESS,
+        **_RENTED,
+        "credential": "who recovers has no password",
+        "federation": _NO_ASSERTION,
+    },
     "registration_bots": {
         **_CARELESS,
         **_RENTED,
@@ -83,6 +114,7 @@ DEFINED: Final[Mapping[str, Mapping[str, str]]] = {
         "familiarity": "accounts that share a device",
         "sharing": "accounts that share a line",
         "order": "attempts come in bursts",
+        **_TOOL,
     },
     "machine_key_theft": {
         "familiarity": "another node at another cloud",
@@ -107,10 +139,13 @@ _PART: Final = {
 }
 _FEW: Final = "few operators rent out exits, and owners come through them, too"
 _STAYS: Final = "its exits are in the owner's country always, and owners travel"
+_QUIET: Final = "operators abroad are quiet: few owners come through them"
 SAFER: Final[Mapping[str, Mapping[str, str]]] = {
     **dict.fromkeys(DEFINED, _PART),
     "stuffing_naive": {**_PART, "vpn": "its servers are rented, and its exits are not"},
     "spraying": {**_PART, "asn_rarity": _FEW},
+    "stolen_cookie": {**_PART, "asn_failure_ratio_24h": _QUIET},
+    "registration_bots": {**_PART, "asn_failure_ratio_24h": _QUIET},
     "vpn_in_country": {
         **_PART,
         "asn_rarity": _FEW,

@@ -38,6 +38,8 @@ class Machine(Struct, frozen=True):
     """Whether it uses the service's app, whose platform attests it."""
     born: float
     """When its owner began to use it, in epoch seconds."""
+    kept: float
+    """How long its fingerprint stays the same, in seconds."""
     docked: str
     """Screen size of the monitor that a computer is connected to on some days; '' if there is none."""
 
@@ -58,6 +60,7 @@ class Shop:
             for category in ("mobile", "desktop", "tablet")
         }
         self._weights = {category: list(accumulate(m.weight for m in found)) for category, found in self._of.items()}
+        self._weights["mobile"] = list(accumulate(_weights(self._of["mobile"], values["iphones"])))
 
     def machine(self, key: int, category: str, born: float) -> Machine:
         """The device with this key."""
@@ -69,7 +72,8 @@ class Shop:
         app = category == "mobile" and random.random() < self._values["sends_attestation"]
         docked = category == "desktop" and random.random() < self._values["docks"]
         other = self._of[category][bisect(weights, random.random() * weights[-1])].screen
-        return Machine(key, category, model, late, english, app, born, other if docked else "")
+        kept = max(random.expovariate(1 / self._values["fingerprint_days"]), 1.0) * DAY
+        return Machine(key, category, model, late, english, app, born, kept, other if docked else "")
 
     def clearings(self, machine: Machine, time: float) -> int:
         """How often the cookies of a device had been cleared at a time."""
@@ -82,14 +86,14 @@ class Shop:
         values = self._values
         version = int((time - self._start + machine.lag) // (values["browser_days"] * DAY))
         agent = updated(machine.model.user_agent, version)
-        fingerprint_age = int((time + machine.lag * 7) // (values["fingerprint_days"] * DAY))
+        age = int((time + machine.key % 1000 / 1000 * machine.kept) // machine.kept)
         spoken = ("en-US", "en") if machine.english and languages[0] != "en-US" else languages
         chromium = "Chrome/" in agent
         docked = machine.docked and mix(machine.key, "docked", int(time // DAY)) % 1000 < 1000 * values["docked"]
         screen = machine.docked if docked else machine.model.screen
         # Phones of one model look much alike; computers differ by what is installed.
-        variety = mix(machine.key, fingerprint_age) % (40 if machine.category == "mobile" else 4000)
-        looks = mix(agent, screen, spoken[0], timezone, variety)
+        variety = mix(machine.key, age) % (40 if machine.category == "mobile" else 4000)
+        looks = mix(machine.model.user_agent, machine.model.screen, spoken[0], variety)
         return Device(
             user_agent=agent,
             platform=platform(agent) if chromium else "",
@@ -101,6 +105,16 @@ class Shop:
             timezone=timezone,
             attestation="hardware" if machine.app else "",
         )
+
+
+def _weights(phones: list[Model], iphones: float) -> list[float]:
+    """The weights of telephones, of which this share are iPhones."""
+    total, apple = (
+        sum(each.weight for each in phones),
+        sum(each.weight for each in phones if "iPhone" in each.user_agent),
+    )
+    shares = (1 - iphones) / (total - apple), iphones / apple
+    return [each.weight * shares["iPhone" in each.user_agent] for each in phones]
 
 
 def updated(user_agent: str, versions: int) -> str:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from riskd.core.features import FEATURES
 from riskd.offline.rows import HONEST
-from riskd.offline.world.attacks import ATTACKS, NOBODY, Attack
+from riskd.offline.world.attacks import ATTACKS, Attack
 from riskd.offline.world.defined import JOURNEYS, SAFER, is_declared
 from riskd.offline.world.sample import Sample
+from riskd.offline.world.visits import NOBODY
 
 TURNED: Final = 0.6
 """Riskier values must be at least this many times as frequent among attackers as among owners."""

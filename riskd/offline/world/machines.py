@@ -9,7 +9,7 @@ from riskd.core.attempt import Attempt, Device, Network
 from riskd.offline.world.addresses import text
 from riskd.offline.world.devices import DAY, mix
 from riskd.offline.world.people import Link, Person, Town
-from riskd.offline.world.visits import Ask, Hand, Moves, Visit
+from riskd.offline.world.visits import Ask, Hand, Moves, Steps, Visit
 
 CLIENTS: Final = ("Go-http-client/2.0", "python-requests/2.32.{}", "Java/21.0.{}", "axios/1.7.{}", "okhttp/4.12.{}")
 PERIODS_H: Final = (4, 6, 12, 24, 24, 168)
@@ -48,22 +48,13 @@ class Job(Visit):
 
     def run(self, time: float) -> Moves:
         """The job signs in and does its work."""
-        random = self.random
-        draws = [random.random() for _ in range(4)]
-        if draws[0] < 0.01:
+        if self.random.random() < 0.01:
             yield self._ask(time, "login", "failed", 0)
             time += 30
-        passed, time = yield from self._through(time, "login", "succeeded", 0)
-        if passed:
-            self._begin(time)
-            if draws[1] < 0.15:
-                time += 60 + random.random() * 600
-                yield from self._through(time, "session", "not_checked", 0)
-            if draws[2] < 0.01:
-                yield from self._through(time + 5, "profile_update", "not_checked", 0)
-            if draws[3] < self.powers.pays:
-                yield from self._through(time + 20, "payment", "not_checked", 0)
-        yield from self._aftermath(time)
+        yield from self._enter(time, "login", "succeeded", 0)
+
+    def _steps(self) -> Steps:
+        return ("session", 0.15, 60, 300), ("profile_update", 0.01, 5, 1), ("payment", self.powers.pays, 20, 1)
 
     def _ask(self, time: float, journey: str, credential: str, failures: int) -> Ask:
         hand, random = self.hand, self.random

@@ -17,7 +17,11 @@ from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
 
 OFFICES: Final = 3
 EGRESSES: Final = 3
-RESUMABLE_DAYS: Final = 20
+BUSIEST: Final = 8.0
+"""Visits a day, at most."""
+HOUSE: Final = 4
+"""Customers with consecutive indices, of whom those live together who live with others."""
+YEAR: Final = 365.0
 ISSUERS: Final = ("https://login.example/realms/staff", "https://partners.example/idp")
 
 
@@ -29,6 +33,17 @@ class Trip(Struct, frozen=True, gc=False):
     spot: Spot
     asn: int
     mobile: int
+
+
+class Home(Struct, frozen=True, gc=False):
+    """Where people live. `line`, `phase`, `common`: see `Person`."""
+
+    line: int
+    spot: Spot
+    asn: int
+    block: int
+    phase: float
+    common: str
 
 
 class Link(Struct, frozen=True, gc=False):
@@ -56,6 +71,8 @@ class Life:
         """Of the device that the current session is on."""
         self.machines: dict[int, Machine] = {}
         """By slot."""
+        self.reports = 0
+        """Takeovers that were reported so far."""
 
 
 class Person(Struct, frozen=True, kw_only=True):
@@ -70,8 +87,13 @@ class Person(Struct, frozen=True, kw_only=True):
     asn: int
     block: int
     mobile: int
+    line: int
+    """Identifies the line of the home. Those who live together have the same one."""
     phase: float
+    """When the line changes its address, as a part of the time between two changes."""
     slots: tuple[str, ...]
+    common: str
+    """The category of a device that all who live together use; '' without one."""
     typing: float
     """Mean of the logarithm of the milliseconds between keys."""
     assistive: bool
@@ -89,6 +111,11 @@ class Person(Struct, frozen=True, kw_only=True):
     office: int
     issuer: str
     life: Life
+
+
+def trip_at(person: Person, time: float) -> Trip | None:
+    """The trip that a person is on at a time; None at home."""
+    return next((trip for trip in person.trips if trip.start <= time < trip.end), None)
 
 
 class Town:
@@ -115,14 +142,13 @@ class Town:
     def person(self, index: int | str, domain: str, country: str = "") -> Person:
         """The person with this index. The result does not depend on earlier calls."""
         values, random = self.values, Random(mix(self.seed, "person", index))
-        drawn = self._countries[bisect(self._shares, random.random() * self._shares[-1])].code
-        country = country or (self._first if domain == "workforce" and random.random() < 0.9 else drawn)
-        asn = self.pools.operator(random, country, "access")
-        block = self.pools.block(random, country, asn)
-        mobile = self.pools.operator(random, country, "mobile")
         draws = [random.random() for _ in range(12)]
+        office = int(draws[11] * OFFICES)
+        home = self._home(index, domain, country, office)
+        mobile = self.pools.operator(random, home.spot.country, "mobile")
+        country = home.spot.country
         assistive = draws[0] < values["assistive"]
-        rate = values["visits_median"] * 2.718281828 ** (random.gauss(0, values["visits_spread"]))
+        rate = values["visits_median"] / YEAR * 2.718281828 ** (random.gauss(0, values["visits_spread"]))
         joined = self.start
         if domain == "customer" and draws[5] < values["newcomers"]:
             joined += draws[6] * (self.end - self.start)
@@ -132,12 +158,14 @@ class Town:
             domain=domain,
             country=country,
             languages=self._by_code[country].languages,
-            home=self.pools.spots[block],
-            asn=asn,
-            block=block,
+            home=home.spot,
+            asn=home.asn,
+            block=home.block,
             mobile=mobile,
-            phase=draws[1],
-            slots=self._slots(draws[2], random, domain),
+            line=home.line,
+            phase=home.phase,
+            slots=self._slots(draws[2], random, domain, home.common),
+            common=home.common,
             typing=random.gauss(6.0, 0.5) if assistive else random.gauss(4.9, 0.25),
             assistive=assistive,
             manager=draws[3] < values["manager"],
@@ -145,10 +173,10 @@ class Town:
             vpn=self._vpn(draws[8], draws[9], country, domain),
             relay=domain == "customer" and draws[10] < values["relay_users"],
             trips=self._trips(random, country),
-            rate=min(rate, 8.0) if domain == "customer" else values["staff_visits"],
+            rate=min(rate, BUSIEST) if domain == "customer" else values["staff_visits"],
             favourites=self._favourites(random, domain),
             joined=joined,
-            office=int(draws[11] * OFFICES),
+            office=office,
             issuer=ISSUERS[draws[11] > 0.9] if domain == "workforce" else "",
             life=Life(registered=joined == self.start),
         )
@@ -165,19 +193,21 @@ class Town:
     def machine(self, person: Person, slot: int, time: float) -> Machine:
         """The device that a person uses in a slot now. It is replaced at the end of its life."""
         life = self.values["device_days"] * DAY
-        phase = mix(self.seed, person.subject, slot) % 1_000_000 / 1e6 * life
+        common = person.slots[slot] == person.common
+        owner = mix(self.seed, person.line, "common") if common else mix(self.seed, person.subject, slot)
+        phase = owner % 1_000_000 / 1e6 * life
         generation = int((time + phase) // life)
         known = person.life.machines.get(slot)
         born = generation * life - phase
         if known is None or known.born != born:
-            key = mix(self.seed, person.subject, slot, generation)
+            key = mix(owner, generation)
             known = person.life.machines[slot] = self.shop.machine(key, person.slots[slot], born)
         return known
 
     def in_session(self, person: Person, time: float) -> bool:
         """Whether the account's session can be resumed: it is young, and its device still has its cookies."""
         life = person.life
-        if not 0 < life.session > time - RESUMABLE_DAYS * DAY:
+        if not 0 < life.session > time - self.values["session_days"] * DAY:
             return False
         machine, clearings = self.machine(person, life.slot, time), self.shop.clearings
         return machine.born <= life.session and clearings(machine, life.session) == clearings(machine, time)
@@ -186,9 +216,10 @@ class Town:
         """How a person is connected at a time, with a device of this category."""
         values = self.values
         draws = [random.random() for _ in range(5)]
-        trip = next((trip for trip in person.trips if trip.start <= time < trip.end), None)
+        trip = trip_at(person, time)
         spot = trip.spot if trip else person.home
-        if person.domain == "workforce" and trip is None and draws[0] < values["office_share"]:
+        commutes = person.domain == "workforce" and trip is None and person.country == self._first
+        if commutes and draws[0] < values["office_share"]:
             address = self.office(person.office, int(draws[1] * 2))
             return self.linked(random, "office", address, self.pools.spots[address & ~255])
         if person.domain == "workforce" and draws[2] < values["egress_share"]:
@@ -209,7 +240,7 @@ class Town:
     def home(self, person: Person, time: float) -> int:
         """The address of a person's home, which the operator changes from time to time."""
         lease = int(time / (self.values["move_days"] * DAY) + person.phase)
-        random = Random(mix(person.subject, "lease", lease))
+        random = Random(mix(person.line, "lease", lease))
         moved = random.random() >= self.values["same_network"]
         block = self.pools.near(random, person.asn, person.home) if moved else person.block
         return self.pools.host(random, block)
@@ -222,10 +253,14 @@ class Town:
 
     def office(self, office: int, exit_: int) -> int:
         """An address of an office."""
+        random, block = self._office(office)
+        return (self.pools.host(random, block), self.pools.host(random, block))[exit_]
+
+    def _office(self, office: int) -> tuple[Random, int]:
+        """The network of an office, and what draws the addresses in it."""
         random = Random(mix(self.seed, "office", office))
         asn = self.pools.operator(random, self._first, "access")
-        block = self.pools.block(random, self._first, asn)
-        return (self.pools.host(random, block), self.pools.host(random, block))[exit_]
+        return random, self.pools.block(random, self._first, asn)
 
     def egress(self, exit_: int) -> int:
         """An exit address of the company's VPN."""
@@ -248,17 +283,34 @@ class Town:
                 continue
             favourite = random.random() < self.values["favourite_hours"]
             hour = random.gauss(person.favourites[random.random() < 0.5], 0.8) if favourite else _hour(random)
-            east = person.home.longitude / 15.0
+            trip = trip_at(person, time)
+            east = (trip.spot if trip else person.home).longitude / 15.0
             came = time // DAY * DAY + (hour - east) % 24 * 3600 + random.random() * 60
             return came if came > after + 600 else after + 600 + random.random() * 7200
         return time
 
-    def _slots(self, draw: float, random: Random, domain: str) -> tuple[str, ...]:
+    def _home(self, index: int | str, domain: str, country: str, office: int) -> Home:
+        """Where somebody lives: some customers with others, staff near their office or in another country."""
+        values, pools, customer = self.values, self.pools, isinstance(index, int) and domain == "customer"
+        together = customer and mix(self.seed, "together", index) / 2**64 < values["together"]
+        line = mix(self.seed, "home", f"house {int(index) // HOUSE}" if together else index)
+        random = Random(line)
+        drawn = self._countries[bisect(self._shares, random.random() * self._shares[-1])].code
+        near = not country and domain == "workforce" and (random.random() < 0.9 or drawn == self._first)
+        country = country or (self._first if near else drawn)
+        asn = pools.operator(random, country, "access")
+        town = pools.spots[self._office(office)[1]]
+        block = pools.around(random, asn, town) if near else pools.block(random, country, asn)
+        draws = random.random(), random.random(), random.random()
+        common = ("desktop" if draws[1] < 0.5 else "tablet") if together and draws[0] < values["common"] else ""
+        return Home(line, pools.spots[block], asn, block, draws[2], common)
+
+    def _slots(self, draw: float, random: Random, domain: str, common: str) -> tuple[str, ...]:
         values = self.values
         if domain == "workforce":
             return ("desktop", "mobile") if draw < 0.4 else ("desktop",)
         chances = (("mobile", values["phone"]), ("desktop", values["computer"]), ("tablet", values["tablet"]))
-        owned = tuple(category for category, share in chances if random.random() < share)
+        owned = tuple([category for category, share in chances if random.random() < share or category == common])
         return owned or ("mobile",)
 
     def _vpn(self, draw: float, other: float, country: str, domain: str) -> str:

@@ -29,6 +29,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     attacks: NDArray[np.str_]
     campaigns: NDArray[np.str_]
     steps: NDArray[np.int64]
+    begins: NDArray[np.str_]
+    """The journey with which the visit of a row began."""
     segments: NDArray[np.str_]
 
 
@@ -50,8 +52,20 @@ def sampled(
         attacks=np.array([truth.attack for *_, truth in rows], dtype=np.str_),
         campaigns=np.array([truth.campaign for *_, truth in rows], dtype=np.str_),
         steps=np.array([truth.step for *_, truth in rows], dtype=np.int64),
+        begins=np.array(_begins(rows), dtype=np.str_),
         segments=np.array([" ".join(truth.segments) for *_, truth in rows], dtype=np.str_),
     )
+
+
+def _begins(rows: Sequence[tuple[str, float, str, str, Truth]]) -> list[str]:
+    """The journey with which each visit began. What follows a login is a login's, also if a wrong name came first."""
+    began: dict[tuple[str, str], str] = {}
+    found = []
+    for subject, _, _, journey, truth in rows:
+        if truth.step == 0 or journey == "login":
+            began[subject, truth.campaign] = journey
+        found.append(began.get((subject, truth.campaign), journey))
+    return found
 
 
 def pooled(samples: Sequence[Sample]) -> Sample:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import (
@@ -30,6 +31,8 @@ from riskd.offline.world.assumptions import Values
 from riskd.offline.world.devices import DAY, mix
 from riskd.offline.world.people import Link, Person
 
+NOBODY: Final = "nobody"
+"""The segment of attempts on accounts that do not exist."""
 SHARED: Final = ("mobile", "roaming", "office", "egress", "vpn", "relay")
 
 
@@ -53,6 +56,9 @@ class Tell(Struct, frozen=True):
 
 
 Moves = Generator[Ask | Tell, Assessment | None, None]
+Steps = tuple[tuple[str, float, float, float], ...]
+"""What a session may be used for: journey, probability, seconds after the step before at the soonest, and the mean of
+what is added."""
 
 
 class Hand(Struct, frozen=True, kw_only=True):
@@ -61,12 +67,15 @@ class Hand(Struct, frozen=True, kw_only=True):
     actor: Person
     device: Device
     category: str
+    """mobile, desktop or tablet; script for a program that runs no page, machine for a job."""
     link: Link
     attack: str = ""
     campaign: str = ""
     segments: tuple[str, ...] = ()
     slot: int = 0
     """Of the owner's device."""
+    fills: bool = False
+    """A tool fills in the form, without keys and pointer."""
 
 
 class Powers(Struct, frozen=True, kw_only=True):
@@ -77,6 +86,8 @@ class Powers(Struct, frozen=True, kw_only=True):
     breached: float
     slips: float
     """Probability that a try is wrong and another one follows: a typing error, or a variant that an attacker tries."""
+    misnames: float
+    """Probability that the first try is of an account that does not exist."""
     pays: float
     updates: float
     reported: float
@@ -100,22 +111,20 @@ class Visit:
     def sign_in(self, time: float) -> Moves:
         """A login with its tries, and what follows if it succeeds."""
         random, powers = self.random, self.powers
-        known = random.random() < powers.password
-        time, tries = yield from self._slip(time)
+        known, tries = random.random() < powers.password, 0
+        if random.random() < powers.misnames:
+            time, tries = yield from self._misname(time)
+        time, tries = yield from self._slip(time, tries)
         if not known:
             yield self._ask(time, "login", "failed", tries)
             return
-        passed, time = yield from self._through(time, "login", "succeeded", tries)
-        if passed:
-            self._begin(time)
-            yield from self._inside(time)
-        yield from self._aftermath(time)
+        yield from self._enter(time, "login", "succeeded", tries)
 
     def resume(self, time: float) -> Moves:
         """A session that is assessed again, and what is done in it."""
         passed, time = yield from self._through(time, "session", "not_checked", 0)
         if passed:
-            yield from self._inside(time)
+            time = yield from self._inside(time)
         yield from self._aftermath(time)
 
     def recover(self, time: float) -> Moves:
@@ -125,43 +134,58 @@ class Visit:
             if not tries:
                 yield self._ask(time, "login", "failed", 0)
                 time += 20 + self.random.expovariate(1 / 30)
-        passed, time = yield from self._through(time, "recovery", "not_checked", 0)
-        if passed:
-            self._begin(time)
-            yield from self._inside(time)
-        yield from self._aftermath(time)
+        yield from self._enter(time, "recovery", "not_checked", 0)
 
     def register(self, time: float) -> Moves:
         """A new account, and its first session."""
-        passed, time = yield from self._through(time, "registration", "not_checked", 0)
-        self.account.life.registered = passed or self.random.random() < 0.5
+        self.account.life.registered = self.random.random() < 0.5
+        yield from self._enter(time, "registration", "not_checked", 0)
+
+    def _enter(self, time: float, journey: str, credential: str, failures: int) -> Moves:
+        """What begins a session, what the session is used for, and what is reported of both."""
+        passed, time = yield from self._through(time, journey, credential, failures)
         if passed:
             self._begin(time)
-            yield from self._inside(time)
+            time = yield from self._inside(time)
         yield from self._aftermath(time)
 
-    def _slip(self, time: float) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
+    def _slip(self, time: float, tries: int = 0) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
         """Tries that fail before the one that counts. The form has counted them."""
-        tries = 0
         while self.random.random() < self.powers.slips and tries < 4:
             yield self._ask(time, "login", "failed", tries)
             tries += 1
             time += 4 + self.random.expovariate(1 / 15)
         return time, tries
 
-    def _inside(self, time: float) -> Moves:
-        """What a session is used for."""
-        random = self.random
-        draws = [random.random() for _ in range(4)]
-        if draws[0] < 0.3:
-            time += 60 + random.expovariate(1 / 1200)
-            yield from self._through(time, "session", "not_checked", 0)
-        if draws[1] < self.powers.updates:
-            time += 30 + random.expovariate(1 / 120)
-            yield from self._through(time, "profile_update", "not_checked", 0)
-        if draws[2] < self.powers.pays:
-            time += 60 + random.expovariate(1 / 400)
-            yield from self._through(time, "payment", "not_checked", 0)
+    def _misname(self, time: float) -> Generator[Ask | Tell, Assessment | None, tuple[float, int]]:
+        """Tries of an account that does not exist, by somebody who has another one: half notice it after one."""
+        subject = f"{self.account.domain[0]}{mix(self.account.subject, 'misnamed', self.random.getrandbits(32)):016x}"
+        tries = 0
+        while not tries or (self.random.random() < 0.5 and tries < 3):
+            ask = self._ask(time, "login", "failed", tries)
+            attempt = replace(ask.attempt, subject=subject, consent=None)
+            yield replace(ask, attempt=attempt, segments=(*ask.segments, NOBODY))
+            tries += 1
+            time += 4 + self.random.expovariate(1 / 15)
+        return time, tries
+
+    def _inside(self, time: float) -> Generator[Ask | Tell, Assessment | None, float]:
+        """What a session is used for, until a challenge is not passed. Returns when it ended."""
+        wanted = [step for step in self._steps() if self.random.random() < step[1]]
+        for journey, _, soonest, more in wanted:
+            time += soonest + self.random.expovariate(1 / more)
+            passed, time = yield from self._through(time, journey, "not_checked", 0)
+            if not passed:
+                break
+        return time
+
+    def _steps(self) -> Steps:
+        powers = self.powers
+        return (
+            ("session", 0.3, 60, 1200),
+            ("profile_update", powers.updates, 30, 120),
+            ("payment", powers.pays, 60, 400),
+        )
 
     def _through(
         self, time: float, journey: str, credential: str, failures: int
@@ -199,7 +223,10 @@ class Visit:
         return Outcome(assessment_id=assessment_id, kind="challenge_abandoned" if abandoned else failed)
 
     def _aftermath(self, time: float) -> Moves:
-        """What is reported days later: fraud for an attack that was let in, a confirmation for an owner who was not."""
+        """What is reported days later: fraud for an attack that was let in, a confirmation for an owner who was not.
+
+        Then the password is changed, and nobody comes back with the old one.
+        """
         attacked = bool(self.hand.attack)
         ids = self.let_in if attacked else self.shut_out
         if not ids or self.random.random() >= self.powers.reported:
@@ -208,6 +235,7 @@ class Visit:
         kind = "confirmed_fraud" if attacked else "confirmed_legitimate"
         for number, assessment_id in enumerate(ids):
             yield Tell(when + number, Outcome(assessment_id=assessment_id, kind=kind))
+        self.account.life.reports += attacked
 
     def _ask(self, time: float, journey: str, credential: str, failures: int) -> Ask:
         hand, random, values = self.hand, self.random, self.values
@@ -223,7 +251,9 @@ class Visit:
             credential_result=credential,
             device=hand.device,
             place=self._place(draws[3], draws[4]),
-            behaviour=self._behaviour(failures) if draws[5] < values["sends_behaviour"] else None,
+            behaviour=self._behaviour(failures)
+            if draws[5] < values["sends_behaviour"] and hand.category != "script"
+            else None,
             session=self._session(journey),
             federation=self._federation(time, draws[6]) if credential == "succeeded" else None,
             outside=Outside(
@@ -250,7 +280,7 @@ class Visit:
         )
 
     def _place(self, sent: float, off: float) -> ReportedPlace | None:
-        if sent >= self.values["sends_place"] or self.hand.category == "desktop":
+        if sent >= self.values["sends_place"] or self.hand.category not in ("mobile", "tablet"):
             return None
         spot = self.hand.link.spot
         return ReportedPlace(
@@ -261,6 +291,9 @@ class Visit:
 
     def _behaviour(self, failures: int) -> Behaviour:
         actor, random, mobile = self.hand.actor, self.random, self.hand.category != "desktop"
+        if self.hand.fills:
+            seconds = round(0.4 + random.expovariate(1.0), 2)
+            return Behaviour(pointer_events=0, pasted=True, form_seconds=seconds, form_failures=failures)
         pasted = actor.manager and random.random() < 0.9
         keys = 0 if pasted else 8 + int(random.random() * 12)
         mean = actor.typing + (0.25 if mobile else 0.0) + random.gauss(0, 0.08)
@@ -283,6 +316,7 @@ class Visit:
 
     def _begin(self, time: float) -> None:
         """Begin a new session. It becomes the account's only if the owner made it, and not in a private window."""
+        self.account.life.registered = True
         self.session = (time, time, self.amr)
         if not self.hand.attack and self.hand.device.device_id:
             life = self.account.life

@@ -16,11 +16,11 @@ from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.offline.world import attacks, machines
 from riskd.offline.world.addresses import Pools
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.attacks import NOBODY, Attack, Campaigns, Scene, weighed
+from riskd.offline.world.attacks import Attack, Campaigns, Scene, Thief, weighed
 from riskd.offline.world.devices import DAY, Shop, mix
-from riskd.offline.world.people import Person, Town
+from riskd.offline.world.people import BUSIEST, Person, Town, trip_at
 from riskd.offline.world.tables import Tables
-from riskd.offline.world.visits import SHARED, Ask, Hand, Moves, Powers, Tell, Visit
+from riskd.offline.world.visits import NOBODY, SHARED, Ask, Hand, Moves, Powers, Tell, Visit
 
 START: Final = 1_780_272_000.0
 """Monday, 2026-06-01, 00:00 UTC."""
@@ -31,8 +31,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The size of a world, and its seed. Another number of users makes another world, not the same one with more
     people."""
 
-    users: int = 350
-    days: float = 60.0
+    users: int = 800
+    days: float = 365.0
     seed: int = 1
     domains: tuple[str, ...] = DOMAINS
     attack_share: float = 0.06
@@ -102,12 +102,15 @@ class World:
         self._end = end
         self._queue: list[tuple[float, int, Person | tuple[Moves, Ask | Tell]]] = []
         self._pushed = 0
+        self._thieves: dict[str, Thief] = {}
+        """By subject, who came last in the owner's place, and may come back."""
 
     def play(self, service: Service) -> Iterator[Asked | Tell]:
         """Everything that happens, in order of time. Outcomes may come after the last day."""
         for index in range(self.settings.users):
             person = self.town.person(index, self._domain(index))
-            self._push(self._next(person, person.joined), person)
+            begins = person if person.life.registered else replace(person, rate=BUSIEST)
+            self._push(self._next(begins, person.joined), person)
         while self._queue:
             time, _, item = heappop(self._queue)
             if isinstance(item, Person):
@@ -127,7 +130,7 @@ class World:
         """The domain of a user. Any hundred consecutive users have the assumed shares."""
         chosen, values = self.settings.domains, self.values
         shares = {"customer": values["share_customer"], "workforce": values["share_workforce"]}
-        shares["machine"] = max(1 - sum(shares.values()), 0.01)
+        shares["machine"] = max(1 - sum(shares.values()), 0.001)
         at = (index * 0.6180339887498949) % 1.0 * sum(shares[domain] for domain in chosen)
         for domain in chosen:
             at -= shares[domain]
@@ -171,11 +174,11 @@ class World:
         drawn = self._campaigns.drawn(random, person.domain, "machine", time)
         hand, powers = owner, self._powers(person)
         if drawn:
-            hand = self._thief(random, owner, drawn[1], time)
+            hand = self._copied(random, owner, drawn[1], time)
             powers = attacks.powers(drawn[0], self.values, person)
         self._advance(machines.Job(random, person, hand, powers, self.values).run(time), None)
 
-    def _thief(self, random: Random, owner: Hand, campaign: str, time: float) -> Hand:
+    def _copied(self, random: Random, owner: Hand, campaign: str, time: float) -> Hand:
         """A node of another machine, with this machine's secret."""
         other = self.town.person(f"{campaign} {random.getrandbits(32)}", "machine")
         hand = machines.node(random, self.town, other, time)
@@ -189,40 +192,59 @@ class World:
         drawn = self._campaigns.drawn(random, person.domain, "registration", time)
         if drawn:
             for _ in range(1 + int(random.expovariate(1 / drawn[0].batch))):
-                self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 7200)
+                self._stranger(Random(random.getrandbits(64)), *drawn, person.domain, time + random.random() * 7200)
 
     def _visit(self, random: Random, person: Person, time: float) -> None:
         resumed = self.town.in_session(person, time) and random.random() < self.values["resumed"]
         owner = self._owner(random, person, time, resumed=resumed)
-        drawn = self._campaigns.drawn(random, person.domain, "session" if resumed else "login", time)
+        thief = self._thief(random, person, "session" if resumed else "login", time)
         hand, powers = owner, self._powers(person)
-        if drawn:
-            hand = attacks.hand(random, self.town, Scene(*drawn, person, owner, time))
-            powers = attacks.powers(drawn[0], self.values, person)
-            for _ in range(self._nobodies(random, drawn[0])):
-                self._stranger(Random(random.getrandbits(64)), drawn, person.domain, time + random.random() * 1800)
+        if thief:
+            hand = attacks.hand(Random(thief.seed), self.town, Scene(thief.attack, thief.campaign, person, owner, time))
+            powers = attacks.powers(thief.attack, self.values, person)
+            powers = replace(powers, password=float(thief.knows(powers)))
+            for _ in range(self._nobodies(random, thief.attack)):
+                stranger = Random(random.getrandbits(64))
+                later = time + random.random() * thief.attack.days * 3600
+                self._stranger(stranger, thief.attack, thief.campaign, person.domain, later)
         visit = self._begun(random, person, hand, powers)
         forgotten = random.random() < self.values["forgotten"]
         if resumed:
             moves = visit.resume(time)
-        elif drawn[0].name == "recovery_takeover" if drawn else forgotten:
+        elif thief.attack.name == "recovery_takeover" if thief else forgotten:
             moves = visit.recover(time)
         else:
             moves = visit.sign_in(time)
         self._advance(moves, None)
 
+    def _thief(self, random: Random, person: Person, visit: str, time: float) -> Thief | None:
+        """Who comes in the owner's place: mostly nobody, sometimes whoever came the last time, or somebody new.
+
+        Whoever can sign in may come back, whatever was answered, so that draws do not depend on answers.
+        """
+        drawn = self._campaigns.drawn(random, person.domain, visit, time)
+        seed, back = random.getrandbits(64), random.random() < self.values["returns"]
+        thief = Thief(*drawn, seed, person.life.reports) if drawn else None
+        if visit != "login":
+            return thief
+        known = self._thieves.pop(person.subject, None)
+        thief = known if known and back and known.reports == person.life.reports else thief
+        if thief and thief.attack.returns and thief.knows(attacks.powers(thief.attack, self.values, person)):
+            self._thieves[person.subject] = thief
+        return thief
+
     def _nobodies(self, random: Random, attack: Attack) -> int:
         mean = attack.nobody * self.values["nobody"]
         return int(random.expovariate(1 / mean) + 0.5) if mean else 0
 
-    def _stranger(self, random: Random, drawn: tuple[Attack, str], domain: str, time: float) -> None:
+    def _stranger(self, random: Random, attack: Attack, campaign: str, domain: str, time: float) -> None:
         """An attempt on an account that does not exist, or on one that is being registered."""
-        account = self.town.person(f"{drawn[1]} nobody {random.getrandbits(48)}", domain)
-        owner = self._owner(random, account, time)
-        opened = drawn[0].visit == "registration"
-        owner = replace(owner, segments=() if opened else (NOBODY,))
-        hand = attacks.hand(random, self.town, Scene(*drawn, account, owner, time))
-        powers = attacks.powers(drawn[0], self.values, account)
+        account = self.town.person(f"{campaign} nobody {random.getrandbits(48)}", domain)
+        opened = attack.visit == "registration"
+        account = account if opened else replace(account, consent=None)
+        owner = replace(self._owner(random, account, time), segments=() if opened else (NOBODY,))
+        hand = attacks.hand(random, self.town, Scene(attack, campaign, account, owner, time))
+        powers = attacks.powers(attack, self.values, account)
         visit = self._begun(random, account, hand, powers if opened else replace(powers, password=0.0))
         self._advance(visit.register(time) if opened else visit.sign_in(time), None)
 
@@ -241,9 +263,8 @@ class World:
         device = town.shop.seen(machine, person.languages, link.spot.timezone, time, private=private)
         if not fingerprinted:
             device = replace(device, fingerprint="")
-        away = any(trip.start <= time < trip.end for trip in person.trips)
         facts = {
-            "traveller": away,
+            "traveller": trip_at(person, time) is not None,
             "vpn": link.kind == "vpn",
             "relay": link.kind == "relay",
             "mobile": link.kind in ("mobile", "roaming"),
@@ -253,6 +274,7 @@ class World:
             "new_user": time < person.joined + NEW_DAYS * DAY,
             "assistive": person.assistive,
             "private": private,
+            "shared_device": person.slots[slot] == person.common,
         }
         segments = tuple(name for name, holds in facts.items() if holds)
         return Hand(actor=person, device=device, category=machine.category, link=link, segments=segments, slot=slot)
@@ -275,6 +297,7 @@ class World:
             passes=passes,
             breached=values["breached"],
             slips=values["typo"],
+            misnames=values["misnamed"],
             pays=pays,
             updates=values["updates"],
             reported=reported,

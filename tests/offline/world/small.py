@@ -35,6 +35,14 @@ def blocks() -> Iterator[tuple[int, int, Spot]]:
 
 
 POOLS: Final = Pools(TABLES.operators, blocks())
+LIVELY: Final = {
+    **DEFAULTS,
+    "share_customer": 0.66,
+    "share_workforce": 0.28,
+    "visits_median": 58.0,
+    "visits_spread": 1.15,
+}
+"""Few customers who come every week show in some days what many would in a year."""
 KINDS: Final = {each.asn: each.kind for each in TABLES.operators if not each.country}
 
 
@@ -57,7 +65,7 @@ class SmallGeo:
 
 def world(**wanted: object) -> World:
     """A world with these settings."""
-    return assumed(DEFAULTS, msgspec.convert(wanted, Settings))
+    return assumed(LIVELY, msgspec.convert(wanted, Settings))
 
 
 def assumed(values: Values, settings: Settings) -> World:

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import Device
 from riskd.offline.world.assumptions import DEFAULTS
-from riskd.offline.world.attacks import ATTACKS, NOBODY, SCRIPTS, Attack, Campaigns, Scene, hand, powers, weighed
+from riskd.offline.world.attacks import ATTACKS, SCRIPTS, Attack, Campaigns, Scene, hand, powers, weighed
 from riskd.offline.world.devices import DAY
 from riskd.offline.world.people import Person
-from riskd.offline.world.visits import Hand
+from riskd.offline.world.visits import NOBODY, Hand
 from riskd.offline.world.world import START
 from tests.offline.world.small import KINDS, POOLS, world
 
@@ -23,6 +23,7 @@ TIME: Final = START + 20 * DAY
 BY_NAME: Final = {attack.name: attack for attack in ATTACKS}
 PEOPLE: Final = [each for each in ATTACKS if each.visit != "machine"]
 NEAR: Final = ("targeted", "vpn_in_country")
+RETURNING: Final = ("vpn_in_country", "targeted", "recovery_takeover")
 RENTING: Final = ("stolen_cookie", "recovery_takeover", "registration_bots")
 SHARE: Final = 0.1
 """How far a share of 300 draws may be from what was assumed: more than three standard errors."""
@@ -85,7 +86,7 @@ def test_clock_and_language_fit_the_line_as_often_as_assumed(attack: Attack) -> 
     # Somebody in a privacy relay or on a trip has a clock of another place than the address, disguised or not.
     assert wanted - SHARE - 0.1 * (wanted > 0) < fits < wanted + SHARE
     for _, _, thief in visited(attack.name):
-        assert thief.device.timezone == thief.link.spot.timezone
+        assert thief.device.timezone == ("" if thief.category == "script" else thief.link.spot.timezone)
 
 
 def place(hand: Hand) -> object:
@@ -126,15 +127,16 @@ def test_half_of_the_stolen_sessions_come_with_the_device_cookie() -> None:
 
 
 def test_some_of_a_raw_list_is_tried_by_scripts_that_say_so() -> None:
-    """Two in five; no other class has the user agent of a script, nor does a script give a browser's hints."""
-    agents = [thief.device for _, _, thief in visited("stuffing_naive")]
-    scripts = [one for one in agents if one.user_agent in SCRIPTS]
-    assert abs(len(scripts) / len(agents) - 0.4) < SHARE
-    assert {one.user_agent for one in scripts} == set(SCRIPTS)
-    assert {(one.platform, one.mobile) for one in scripts} == {("", None)}
+    """Two in five, which send nothing else that a page would; no other class has the user agent of a script."""
+    thieves = [thief for _, _, thief in visited("stuffing_naive")]
+    scripts = [one for one in thieves if one.category == "script"]
+    assert abs(len(scripts) / len(thieves) - 0.4) < SHARE
+    assert {one.device.user_agent for one in scripts} == set(SCRIPTS)
+    assert all(one.device == Device(user_agent=one.device.user_agent) for one in scripts)
     for attack in PEOPLE:
-        if attack.name != "stuffing_naive":
-            assert not any(thief.device.user_agent in SCRIPTS for _, _, thief in visited(attack.name))
+        for _, _, thief in visited(attack.name):
+            assert (thief.device.user_agent in SCRIPTS) == (thief.category == "script")
+            assert thief.category != "script" or attack.name == "stuffing_naive"
 
 
 @pytest.mark.parametrize(("name", "most"), [("stuffing_naive", 5), ("spraying", 5)])
@@ -153,12 +155,40 @@ def test_a_campaign_comes_from_few_addresses(name: str, most: int) -> None:
     assert not seen[0] & seen[1]
 
 
-def test_bots_of_a_campaign_share_few_devices() -> None:
-    """Four people with their devices open all accounts of a campaign; attackers on accounts have a device for each."""
-    bots = {thief.actor.subject for *_, thief in visited("registration_bots")}
-    assert len(bots) == 4
-    assert len({thief.device.device_id for *_, thief in visited("registration_bots")} - {""}) <= 12
-    assert len({thief.actor.subject for *_, thief in visited("stuffing_residential")}) == 300
+@pytest.mark.parametrize("attack", PEOPLE, ids=lambda attack: attack.name)
+def test_a_campaign_has_few_tools(attack: Attack) -> None:
+    """Four, each with a rhythm of its own, and each either fills in forms or types; attackers on single accounts are
+    people, each another."""
+    thieves = [thief for _, _, thief in visited(attack.name)]
+    assert len({thief.actor.subject for thief in thieves}) == (4 if attack.days else 300)
+    assert len({thief.actor.typing for thief in thieves}) == (4 if attack.days else 300)
+    for tool in {thief.actor.subject for thief in thieves}:
+        assert len({thief.fills for thief in thieves if thief.actor.subject == tool}) == 1
+    assert attack.days or not any(thief.fills for thief in thieves)
+
+
+@pytest.mark.parametrize("name", ["stuffing_residential", "spraying", "registration_bots"])
+def test_tools_have_the_habits_that_the_assumptions_say(name: str) -> None:
+    """The assumed share imitates people; of a list's tools, the assumed share shows another device for each account,
+    and the others, like those of bots, always the same. A residential proxy is another line each time."""
+    filling, rotating = [], []
+    for campaign in (f"campaign {number}" for number in range(40)):
+        tools: dict[str, list[Hand]] = {}
+        for index in range(40):
+            random = Random(index)
+            account = WORLD.town.person(index, "customer")
+            owner = WORLD._owner(random, account, TIME)
+            thief = hand(random, WORLD.town, Scene(BY_NAME[name], campaign, account, owner, TIME))
+            tools.setdefault(thief.actor.subject, []).append(thief)
+        for thieves in tools.values():
+            filling.append(thieves[0].fills)
+            identifiers = {thief.device.device_id for thief in thieves} - {""}
+            rotating.append(len(identifiers) > 3)  # phone, computer and tablet
+            assert not rotating[-1] or len(identifiers) == len([one for one in thieves if one.device.device_id])
+        lines = [thief.link.address for thieves in tools.values() for thief in thieves]
+        assert name != "stuffing_residential" or len(set(lines)) > 30
+    assert abs(share(filling) - (1 - DEFAULTS["imitates"])) < 0.16
+    assert abs(share(rotating) - (DEFAULTS["rotates"] if name != "registration_bots" else 0.0)) < 0.16
 
 
 @pytest.mark.parametrize("attack", PEOPLE, ids=lambda attack: attack.name)
@@ -166,8 +196,9 @@ def test_an_attacker_comes_without_what_the_owner_would_not_have_sent(attack: At
     """Private windows and missing fingerprints are those of the visit that is replaced, and so are its segments of a
     new user or of nobody."""
     for account, owner, thief in visited(attack.name):
-        assert bool(thief.device.device_id) == bool(owner.device.device_id)
-        assert bool(thief.device.fingerprint) == bool(owner.device.fingerprint)
+        page = thief.category != "script"
+        assert bool(thief.device.device_id) == (page and bool(owner.device.device_id))
+        assert bool(thief.device.fingerprint) == (page and bool(owner.device.fingerprint))
         assert set(thief.segments) == {"new_user"} & set(owner.segments)
         assert thief.attack == attack.name
         assert account.index >= 0 > thief.actor.index
@@ -214,7 +245,7 @@ def test_attackers_can_do_what_the_assumptions_say(
         "IDENTITY_PROOF": DEFAULTS["forged_proof"] if wanted else 0.0,
     }
     assert can.slips == DEFAULTS["typo"] + (DEFAULTS["variants"] if password else 0.0)
-    assert (can.pays, can.updates) == (0.5, 0.3)
+    assert (can.pays, can.updates, can.misnames) == (0.5, 0.3, 0.0)
     assert powers(BY_NAME[name], DEFAULTS, WORLD.town.person(1, "workforce")).pays == 0.15
     assert (can.reported, can.report_days) == (DEFAULTS["reported"], DEFAULTS["report_days"])
 
@@ -244,8 +275,10 @@ def test_classes_share_the_attacks_of_a_domain_by_weight(domain: str) -> None:
         if domain not in attack.domains:
             continue
         total = sum(each.weight for each in ATTACKS if domain in each.domains)
-        visits = {"login": 0.4, "session": 0.17, "registration": 0.012, "machine": 0.75}[attack.visit]
+        login, session = (0.47, 0.09) if domain == "customer" else (0.4, 0.17)
+        visits = {"login": login, "session": session, "registration": 0.047, "machine": 0.75}[attack.visit]
         rows = made.probability(attack, domain) * visits * 1.7 * (1 + attack.batch) * attack.active
+        rows /= 1 - (DEFAULTS["returns"] if attack.name in RETURNING else 0.0)
         assert rows == pytest.approx(share * attack.weight / total)
         more = Campaigns(7, 0.01, DEFAULTS).probability(attack, domain)
         assert made.probability(attack, domain) == pytest.approx(more * (1 + attack.nobody * DEFAULTS["nobody"]))

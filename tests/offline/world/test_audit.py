@@ -17,7 +17,7 @@ from riskd.offline.rows import HONEST
 from riskd.offline.truth import Truth
 from riskd.offline.world.addresses import text
 from riskd.offline.world.attacks import ATTACKS, CLASSES, Attack
-from riskd.offline.world.audit import FEWEST, Finding, audit, compared
+from riskd.offline.world.audit import FEWEST, FIRST, Finding, audit, compared, stages
 from riskd.offline.world.defined import DEFINED
 from riskd.offline.world.sample import Sample
 from riskd.offline.world.traits import GROUPS, NAMES, traits
@@ -108,7 +108,8 @@ def test_a_leak_in_what_the_engine_sees_is_found() -> None:
     random = np.random.default_rng(1)
     hours = random.normal(size=len(plain.times)) + 2.0 * (plain.attacks == "targeted")
     sample = replace(plain, names=("hour_llr",), groups=("rhythm",), values=hours[:, None])
-    assert [(each.group, each.fails) for each in found(sample)] == [("rhythm", True)]
+    judged = [each for each in found(sample) if each.auc == each.auc]
+    assert {(each.group, each.fails) for each in judged} == {("rhythm", True)}
 
 
 def test_a_trait_that_defines_a_class_is_not_audited() -> None:
@@ -144,6 +145,41 @@ def test_the_first_attempts_of_visits_are_compared() -> None:
     assert set(sample.steps[rows]) == {0}
     assert attacked.sum() >= FEWEST
     assert (sample.attacks[rows[attacked]] == "targeted").all()
+
+
+def test_every_attempt_is_compared_at_its_stage() -> None:
+    """No row of a class is left out: first ones, later ones by journey and by whether the session is old, and tries of
+    accounts that do not exist are each compared with the owners' of the same kind."""
+    sample = traits(lived())
+    for attack in ATTACKS:
+        if "customer" not in attack.domains:
+            continue
+        told = stages(sample, attack)
+        seen = 0
+        for stage in np.unique(told):
+            rows, attacked = compared(sample, attack, "customer", str(stage))
+            seen += int(attacked.sum())
+            assert (told[rows] == stage).all()
+        assert seen == (sample.attacks == attack.name).sum()
+    told = stages(sample, TARGETED)
+    assert {*sample.journeys[told == FIRST]} == {"login"}
+    for row in np.flatnonzero(told == "later payment in an old session"):
+        assert sample.journeys[row] == "payment"
+        assert sample.begins[row] == "session"
+    assert {*told} >= {"first", "nobody", "later login", "later payment", "later payment in an old session"}
+
+
+def test_a_leak_in_later_steps_is_found() -> None:
+    """A trait that gives attackers away only after the first attempt makes the later stages fail."""
+    plain = traits(lived())
+    attacks = np.where([str(subject)[-1] < "8" for subject in plain.subjects], "targeted", HONEST)
+    told = (attacks != HONEST) & (plain.steps > 0)
+    sample = replace(
+        plain, names=("has_rtt",), groups=("presence",), values=told[:, None].astype(float), attacks=attacks
+    )
+    leaks = {each.stage for each in found(sample) if each.fails}
+    assert "later login" in leaks
+    assert FIRST not in leaks
 
 
 def test_a_class_with_campaigns_is_compared_with_the_owners_of_its_days() -> None:

@@ -16,20 +16,19 @@ from riskd.core.address import parse
 from riskd.core.attempt import Attempt
 from riskd.core.features import FEATURES
 from riskd.offline.truth import Truth
-from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.attacks import ATTACKS, CLASSES
 from riskd.offline.world.defined import SAFER
 from riskd.offline.world.directions import Turned, alone, directions
 from riskd.offline.world.sample import Sample, pooled, sampled
 from riskd.offline.world.world import Settings
-from tests.offline.world.small import POOLS, assumed, tried, world
+from tests.offline.world.small import LIVELY, POOLS, assumed, tried, world
 
-NAMES: Final = ("form_failures", "new_country", "timezone_gap_h", "credential_failed")
+NAMES: Final = ("form_failures", "new_country", "timezone_gap_h", "credential_failed", "hour_llr")
 STUFFING, SPRAYING, EXITS = (
     next(each for each in ATTACKS if each.name == name)
     for name in ("stuffing_residential", "spraying", "vpn_in_country")
 )
-TRAVELLING: Final = {**DEFAULTS, "trips": 4.0, "trip_days": 8.0, "vpn_users": 0.6, "typo": 0.3, "checked_right": 0.5}
+TRAVELLING: Final = {**LIVELY, "trips": 4.0, "trip_days": 8.0, "vpn_users": 0.6, "typo": 0.3, "checked_right": 0.5}
 """People who travel and mistype often enough for a small world to show what attackers lack."""
 PEOPLE: Final = [world(seed=4).town.person(index, "customer") for index in range(400)]
 HOMES: Final = {person.subject: person.country for person in PEOPLE}
@@ -59,13 +58,14 @@ def seen(told: Told) -> Sample:
                 spot.country != HOMES.get(one.subject, spot.country),
                 bool(one.device and one.device.timezone != spot.timezone),
                 one.credential_result == "failed",
+                0.0,
             )
             for (one, _), spot in zip(told, spots, strict=True)
         ],
         dtype=np.float64,
     )
     rows = [(one.subject, one.time or 0.0, one.domain, one.journey, truth) for one, truth in told]
-    return sampled(NAMES, ("behaviour", "novelty", "consistency", "credential"), values, rows)
+    return sampled(NAMES, ("behaviour", "novelty", "consistency", "credential", "rhythm"), values, rows)
 
 
 def turned(told: Told) -> set[str]:
@@ -134,9 +134,9 @@ def marked(share: float, sample: Sample, name: str, attack: str = STUFFING.name)
 
 def test_a_value_that_only_attackers_have_is_found() -> None:
     """If a few attackers have a value that owners never have, the audit fails, though they hardly move an AUC."""
-    sample = marked(0.12, seen(lived()), "form_failures")
+    sample = marked(0.12, seen(lived()), "hour_llr")
     found = [each for each in alone(sample, (STUFFING, SPRAYING)) if each.fails]
-    assert {(each.attack, each.feature) for each in found} == {(STUFFING.name, "form_failures")}
+    assert {(each.attack, each.feature) for each in found} == {(STUFFING.name, "hour_llr")}
     assert all(each.owners == 0 and 0.03 < each.attackers < 0.25 for each in found)
     assert report((), (), found, as_json=False) == 1
     assert report((), (), found, as_json=True) == 1
@@ -145,8 +145,8 @@ def test_a_value_that_only_attackers_have_is_found() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_what_one_attacker_has_alone_is_no_fault(share: float) -> None:
     """Nor are values that owners have, too."""
-    found = list(alone(marked(share, seen(lived()), "form_failures"), (STUFFING, SPRAYING)))
-    assert {each.feature for each in found} == {"form_failures"}
+    found = list(alone(marked(share, seen(lived()), "hour_llr"), (STUFFING, SPRAYING)))
+    assert {each.feature for each in found} == {"hour_llr"}
     assert not [each for each in found if each.fails]
     assert report((), (), found, as_json=False) == 0
 

@@ -20,7 +20,7 @@ from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.devices import DAY
 from riskd.offline.world.people import Person
-from riskd.offline.world.visits import Ask, Hand, Moves, Powers, Tell, Visit
+from riskd.offline.world.visits import NOBODY, Ask, Hand, Moves, Powers, Tell, Visit
 from riskd.offline.world.world import START, OpenDoor
 from tests.offline.world.small import world
 
@@ -33,12 +33,14 @@ POWERS: Final = Powers(
     passes={"STEP_UP": 0.6, "PHISHING_RESISTANT": 0.0, "HARDWARE_BOUND": 1.0, "IDENTITY_PROOF": 0.5},
     breached=0.4,
     slips=0.3,
+    misnames=0.0,
     pays=0.25,
     updates=0.2,
     reported=0.4,
     report_days=3.0,
 )
 WAYS: Final = (("otp",), ("pwd", "hwk"))
+STOPPED: Final = ("challenge_failed", "challenge_abandoned", "recovery_failed")
 Begin = Callable[[Visit], Moves]
 
 
@@ -123,6 +125,66 @@ def test_a_try_is_wrong_as_often_as_assumed_but_five_times_at_most() -> None:
     for slips in range(4):
         assert near(sum(n for of, n in tries.items() if of > slips) / MANY, 0.3 ** (slips + 1))
     assert max(tries) == 4
+
+
+def test_a_wrong_name_is_tried_first() -> None:
+    """As often as assumed, one to three times, before the account's own tries, which the form has counted; all fail, on
+    one account that does not exist and has no consent."""
+    told = lived(sign_in, required(Tier.BASELINE), powers=replace(POWERS, misnames=0.3))
+    misnamed = []
+    for visit in told:
+        tries = [move for move in visit if isinstance(move, Ask)]
+        wrong = [move.attempt for move in tries if NOBODY in move.segments]
+        misnamed.append(len(wrong))
+        assert [move.attempt for move in tries[: len(wrong)]] == wrong
+        assert len({one.subject for one in wrong}) == bool(wrong)
+        assert {(one.credential_result, one.consent) for one in wrong} <= {("failed", None)}
+        own = tries[len(wrong)].attempt
+        assert own.subject not in {one.subject for one in wrong}
+        assert not own.behaviour or own.behaviour.form_failures == len(wrong)
+    assert near(sum(map(bool, misnamed)) / MANY, 0.3)
+    assert max(misnamed) == 3
+    assert sum(number > 1 for number in misnamed) / sum(map(bool, misnamed)) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_visit_ends_with_a_challenge_that_was_not_passed() -> None:
+    """Who may not change an address does not try to pay."""
+    able = replace(POWERS, password=1.0, pays=0.9, updates=0.9)
+    for begin in (sign_in, lambda visit: visit.resume(TIME), lambda visit: visit.recover(TIME)):
+        for visit in lived(begin, required(Tier.STEP_UP), powers=able):
+            stopped = [at for at, move in enumerate(visit) if isinstance(move, Tell) and move.outcome.kind in STOPPED]
+            assert len(stopped) <= 1
+            assert not any(isinstance(move, Ask) for at in stopped for move in visit[at:])
+
+
+@pytest.mark.parametrize(("attack", "tier"), [("targeted", Tier.BASELINE), ("", Tier.STEP_UP)])
+def test_a_visit_is_reported_after_its_end(attack: str, tier: Tier) -> None:
+    """Nothing of it follows the report; an hour passes at least."""
+    told = lived(sign_in, required(tier), attack=attack, powers=replace(POWERS, reported=1.0, report_days=0.001))
+    reports = 0
+    for visit in told:
+        times = [(move.time, isinstance(move, Tell) and move.outcome.kind.startswith("confirmed")) for move in visit]
+        reported = [time for time, confirmed in times if confirmed]
+        reports += bool(reported)
+        assert not reported or min(reported) >= max(time for time, confirmed in times if not confirmed) + 3599.9
+    assert reports > MANY / 10
+
+
+def test_a_tool_that_fills_in_has_neither_keys_nor_pointer() -> None:
+    """Nor does it take the time of a person; a script that runs no page has no behaviour and no place at all."""
+    person = WORLD.town.person(1, "customer")
+    owner = WORLD._owner(Random(1), person, TIME)
+    for seed in range(50):
+        random = Random(seed)
+        filled = replace(owner, fills=True)
+        for one in asks(moves(Visit(random, person, filled, POWERS, DEFAULTS).sign_in(TIME), required(Tier.BASELINE))):
+            if one.behaviour:
+                seen = one.behaviour
+                assert (seen.typing_intervals_ms, seen.pointer_events, seen.pasted) == ((), 0, True)
+                assert 0.4 <= (seen.form_seconds or 0) < 15
+        script = replace(owner, category="script")
+        for one in asks(moves(Visit(random, person, script, POWERS, DEFAULTS).sign_in(TIME), required(Tier.BASELINE))):
+            assert (one.behaviour, one.place) == (None, None)
 
 
 def test_what_a_session_is_used_for() -> None:
