@@ -46,6 +46,8 @@ FEWEST: Final = 30
 """With attempts on fewer accounts by a class, or by owners, nothing can be concluded."""
 MOST: Final = 3000
 """The largest number of owners' attempts to compare with."""
+FIRST: Final = "first"
+"""The attempts with which visits to existing accounts begin."""
 _FOLDS, _FOLDINGS, _RESAMPLED, _TOLD = 3, 5, 200, 3
 _BY_CAMPAIGN: Final = {each.name: bool(each.days) for each in ATTACKS}
 """Whether one attacker makes many attempts of a class: then they stay together in a fold."""
@@ -81,10 +83,6 @@ def audit(
             for domain in attack.domains:
                 yield from _audited(sample, attack, domain)
             progress(1)
-
-
-FIRST: Final = "first"
-"""The attempts with which visits to existing accounts begin."""
 
 
 def stages(sample: Sample, attack: Attack) -> NDArray[np.str_]:
