@@ -141,6 +141,10 @@ class Town:
         """A person's tenant."""
         return "lake" if who == 5 else ""
 
+    def registered(self, who: int) -> float | None:
+        """When a person was registered, weeks before the town begins; None if the caller does not say."""
+        return NOW - (61 + who) * 86_400.0 if who % 2 else None
+
     def attempt(self) -> Attempt:
         """A random attempt with any signals, with or without consent."""
         random = self.random
@@ -168,6 +172,7 @@ class Town:
             ),
             consent=random.choice([None, None, PURPOSES, random.sample(PURPOSES, 3)]),
             attributes=random.choice([{}, {"plan": "gold"}]),
+            registration_time=self.registered(who),
         )
         return self.signalled(one)
 
