@@ -72,6 +72,7 @@ class Town:
         self.random = Random(seed)
         self.people = people
         self.apart = apart
+        self.since: dict[int, float] = {}
         self.waiting: list[tuple[str, str]] = []
         self.answers = 0
         self.gossip = gossip
@@ -142,8 +143,8 @@ class Town:
         return "lake" if who == 5 else ""
 
     def registered(self, who: int) -> float | None:
-        """When a person was registered, weeks before the town begins; None if the caller does not say."""
-        return NOW - (61 + who) * 86_400.0 if who % 2 else None
+        """When a person was registered, days before the first attempt; None if the caller does not say."""
+        return self.since.setdefault(who, self.now - (1 + who) * 86_400.0) if who % 2 else None
 
     def attempt(self) -> Attempt:
         """A random attempt with any signals, with or without consent."""
