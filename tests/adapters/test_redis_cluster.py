@@ -430,11 +430,11 @@ def test_a_redirection_that_another_node_has_not_heard_of_is_followed(monkeypatc
     asked, answers = 0, repeat(b"*1\r\n$1\r\n.\r\n")
     with scripted(lambda _: {b"HELLO": greeting(), b"HMGET": answers}) as new:
         moved = repeat(b"-MOVED 0 127.0.0.1:%d\r\n" % new.port)
-        with scripted(lambda port: {b"CLUSTER": slots(port), b"HMGET": moved}) as known:
-            with closing(RedisStore([known], Access(seconds=10.0))) as store:
-                assert not store.atomic()
-                until(lambda: not store._servers._discovering)
-                assert store.load([b"someone.P"]) == [b"."]
+        known = scripted(lambda port: {b"CLUSTER": slots(port), b"HMGET": moved})
+        with known as address, closing(RedisStore([address], Access(seconds=10.0))) as store:
+            assert not store.atomic()
+            until(lambda: not store._servers._discovering)
+            assert store.load([b"someone.P"]) == [b"."]
 
 
 @pytest.mark.slow
