@@ -416,11 +416,7 @@ def redirecting(times: int) -> Iterator[RedisStore]:
 def test_a_redirection_that_another_node_has_not_heard_of_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call is answered by the server that it was redirected to, although the map that is found meanwhile lacks it."""
     monkeypatch.setattr(random, "sample", lambda nodes, _: nodes)
-    asked, answers = 0, repeat(b"*1\r\n$1\r\n.\r\n")
-
-    def greeting() -> Iterator[bytes]:
-        until(lambda: asked == 2 and not store._servers._discovering)
-        yield from HELLO
+    asked, ports = 0, list[int]()
 
     def slots(port: int) -> Iterator[bytes]:
         nonlocal asked
@@ -428,12 +424,22 @@ def test_a_redirection_that_another_node_has_not_heard_of_is_followed(monkeypatc
             asked += 1
             yield b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port
 
-    with scripted(lambda _: {b"HELLO": greeting(), b"HMGET": answers}) as new:
-        moved = repeat(b"-MOVED 0 127.0.0.1:%d\r\n" % new.port)
-        known = scripted(lambda port: {b"CLUSTER": slots(port), b"HMGET": moved})
-        with known as address, closing(RedisStore([address], Access(seconds=10.0))) as store:
-            assert not store.atomic()
-            until(lambda: not store._servers._discovering)
+    def moved() -> Iterator[bytes]:
+        while True:
+            yield b"-MOVED 0 127.0.0.1:%d\r\n" % ports[0]
+
+    known = scripted(lambda port: {b"CLUSTER": slots(port), b"HMGET": moved()})
+    with known as address, closing(RedisStore([address], Access(seconds=10.0))) as store:
+        assert not store.atomic()
+        until(lambda: not store._servers._discovering)
+
+        def greeting() -> Iterator[bytes]:
+            until(lambda: asked == 2 and not store._servers._discovering)
+            yield from HELLO
+
+        answers = {b"HELLO": greeting(), b"HMGET": repeat(b"*1\r\n$1\r\n.\r\n")}
+        with scripted(lambda _: answers) as new:
+            ports.append(new.port)
             assert store.load([b"someone.P"]) == [b"."]
 
 
