@@ -230,10 +230,12 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
 def test_bands_do_not_depend_on_attempts_with_a_wrong_credential(tmp_path: Path, *, presumed: bool) -> None:
     """Attempts whose credential was wrong are counted apart, whatever was reported of them, also where decisions
     without an outcome are presumed good: bands, friction and recall are as if they had not been made."""
-    log = [assessment(number, score=(number + 1) / 402) for number in range(400)]
+    log: list[record.Record] = [assessment(number, score=(number + 1) / 402) for number in range(400)]
     log += [outcome(number, NOW, "confirmed_fraud" if number > 390 else "challenge_passed") for number in range(400)]
     kinds = ("session_established", "challenge_failed", "confirmed_fraud")
-    wrong = [assessment(number, score=0.9, credential_result="failed") for number in range(1000, 1400)]
+    wrong: list[record.Record] = [
+        assessment(number, score=0.9, credential_result="failed") for number in range(1000, 1400)
+    ]
     wrong += [outcome(number, NOW, kinds[number % 3]) for number in range(1000, 1200)]
     write(tmp_path / "without" / "1.jsonl", *log)
     write(tmp_path / "with" / "1.jsonl", *log, *wrong)
