@@ -97,7 +97,8 @@ def test_a_thief_who_passes_first_costs_the_owner_a_code(
     """Whoever passes each day before the owner, on one strange device, keeps the owner's new phone from teaching until
     that device is settled, after six days; with another identifier each day for as long as that goes on. At home, too,
     sign-ins and payments on the phone ask for a code until it has taught."""
-    account, taught = Account(release, store), []
+    account = Account(release, store)
+    taught: list[int] = []
     for day in range(13):
         assert account.sign_in(thief.format(day)) == 1
         account.now += 8 * HOUR
