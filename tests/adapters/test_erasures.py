@@ -119,6 +119,23 @@ def test_erasures_of_an_earlier_version_are_done(desk: Desk, copied: bool) -> No
     assert [each.name for each in folder.rglob("*.json")] == (["list.json"] if copied else [])
 
 
+def test_an_erasure_during_a_compaction_waits_for_the_next(desk: Desk) -> None:
+    """An erasure that is asked for after a compaction has passed some segments is not finished by it."""
+    for number in range(2):
+        desk.written(line(ANNE, number), line(BERT, number))
+    desk.archive.forget([ANNE])
+
+    def ask(done: int, _: int) -> None:
+        if done == 1:
+            desk.archive.forget([BERT])
+
+    assert desk.archive.compact({}, Event(), ask) == Compacted(2, 3, 0)
+    assert desk.pending() == 1
+    assert desk.lines() == [line(BERT, 0)]
+    desk.compact()
+    assert (desk.pending(), desk.lines()) == (0, [])
+
+
 def test_no_erasure_is_lost_among_workers_and_compactions(desk: Desk) -> None:
     """While several workers record erasures and another compacts, each is done, by then or by the next compaction."""
     for number in range(3):

@@ -477,13 +477,17 @@ desk.compact({}, threading.Event(), rate=1 << 40)
 
 
 def test_death_in_the_middle_leaves_every_segment_whole(desk: Desk) -> None:
-    """After SIGKILL during a compaction, no other subject's line is lost or doubled, and the next one finishes."""
+    """After SIGKILL during a compaction, no other subject's line is lost or doubled, no erasure is forgotten, and the
+    next one finishes."""
     berts = [line(BERT, number) for number in range(3000)]
     for part in range(30):
         mine = [line(ANNE, number) for number in range(100)]
         both = [one for pair in zip(mine, berts[100 * part : 100 * part + 100], strict=True) for one in pair]
         desk.written(*both)
-    desk.archive.forget([ANNE])
+    with closing(desk.writer()) as writer:
+        assert writer.append(line(ANNE, 1))
+        for who in (ANNE, *(f"person{number:010}".encode() for number in range(50))):
+            desk.archive.forget([who])
     for delay in (0.0, 0.01, 0.03, 0.05):
         with subprocess.Popen([sys.executable, "-c", KILLED, desk.directory], cwd=ROOT, stdout=subprocess.PIPE) as run:
             assert run.stdout is not None
