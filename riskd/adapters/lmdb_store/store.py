@@ -192,9 +192,9 @@ class LmdbStore:
         def find(transaction: Transaction) -> list[bytes]:
             cursor = transaction.cursor()
             rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
-            gone = [key for key, record in islice(rest, limit) if key != _FORMAT_KEY and stored.expired(record, now)]
-            self._position = next((key for key, _ in rest), _FIRST)
-            return gone
+            found = list(islice(rest, limit))
+            self._position = next((key for key, _ in rest), _FIRST)  # in any case: a damaged record may follow
+            return [key for key, record in found if key != _FORMAT_KEY and stored.expired(record, now)]
 
         with suppress(lmdb.Error):
             self._env.reader_check()
@@ -378,14 +378,14 @@ class LmdbStore:
 
     def _reopen(self) -> None:
         """Open what is at the path now. Until that succeeds, nothing is written."""
-        env, turn = self._env, self._turn
+        env, turn, file = self._env, self._turn, self._file
         if self._broken:
             env.close()
         try:
-            check_mounted(self._path, device=self._file[0])
+            check_mounted(self._path, device=file[0])
             self._open()
         except InvalidStore as error:
-            self._env, self._turn, self._fault = env, turn, Unavailable(error.problems)
+            self._env, self._turn, self._file, self._fault = env, turn, file, Unavailable(error.problems)
             return
         self._dirty, self._broken, self._fault = False, False, None
         env.close()
