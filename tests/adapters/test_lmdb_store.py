@@ -472,6 +472,26 @@ def test_closing_waits_for_the_disk(change: Callable[[LmdbStore], object], tmp_p
     assert env.synced == 1
 
 
+def test_nothing_is_changed_while_the_disk_refuses(tmp_path: Path) -> None:
+    """Once the disk has refused a change, every other is refused, erasures included: they would not last, either."""
+    store = LmdbStore(tmp_path, sync_seconds=1000.0)
+    assert store.write((), [paper(1)], NOW, 1.0)
+    store._env, usual = Refusing(store._env), store._env  # type: ignore[assignment]
+    store._sync()
+    for change in (
+        lambda: store.write([DELTA], (), NOW, 1.0),
+        lambda: store.replace([Change(KEY, None, b"\xff\xff\xff\xff")]),
+        lambda: store.erase([paper(1).key]),
+        lambda: store.sweep(NOW + WEEK, 10),
+    ):
+        with pytest.raises(Unavailable, match="Input/output error"):
+            change()
+    store._env = usual
+    store._sync()
+    assert store.erase([paper(1).key]) == 1
+    store.close()
+
+
 def test_a_failed_sync_is_repeated(tmp_path: Path) -> None:
     """After a sync failed, it is repeated without another write, because the last write is not durable yet."""
     store = LmdbStore(tmp_path, sync_seconds=0.01)

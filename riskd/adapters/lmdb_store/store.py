@@ -126,8 +126,7 @@ class LmdbStore:
         if timeout <= 0 or not turn.take(timeout):
             raise self._late()
         try:
-            if self._fault is not None:
-                raise self._fault
+            self._unless_refused()
             if changed := self._run(change, write=True):
                 self._written()
             return changed
@@ -178,6 +177,7 @@ class LmdbStore:
             return True
 
         with self._patiently(timeout):
+            self._unless_refused()
             if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
@@ -283,6 +283,7 @@ class LmdbStore:
         for start in range(0, len(keys), _DELETIONS):
             batch = keys[start : start + _DELETIONS]
             with self._patiently():
+                self._unless_refused()
                 deleted += self._run(drop, write=True, spare=_SPARE)
                 self._written()
         return deleted
@@ -389,6 +390,11 @@ class LmdbStore:
             return
         self._dirty, self._broken, self._fault = False, False, None
         env.close()
+
+    def _unless_refused(self) -> None:
+        """Raises Unavailable while the disk refuses what was written before, or another's directory is in its place."""
+        if self._fault is not None:
+            raise Unavailable(self._fault.problems)
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])
