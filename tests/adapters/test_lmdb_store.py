@@ -478,12 +478,13 @@ def test_nothing_is_changed_while_the_disk_refuses(tmp_path: Path) -> None:
     assert store.write((), [paper(1)], NOW, 1.0)
     store._env, usual = Refusing(store._env), store._env  # type: ignore[assignment]
     store._sync()
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: store.write([DELTA], (), NOW, 1.0),
         lambda: store.replace([Change(KEY, None, b"\xff\xff\xff\xff")]),
         lambda: store.erase([paper(1).key]),
         lambda: store.sweep(NOW + WEEK, 10),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(Unavailable, match="Input/output error"):
             change()
     store._env = usual
