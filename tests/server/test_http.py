@@ -30,7 +30,7 @@ def page(accept: str) -> tuple[str, bytes]:
 
 @contextmanager
 def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A running endpoint; gives its address."""
+    """A running endpoint; gives its address. Of connections that have ended nothing is left."""
     reply = monitoring(page, lambda: Reply(HTTPStatus.OK))
     with Listener(
         "127.0.0.1", 0, reply, setting="metrics.port", connections=CONNECTIONS, seconds=SECONDS, tls=tls
@@ -40,6 +40,8 @@ def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/metrics"
         server.shutdown()
         thread.join()
+        server.finish()
+        assert (server._begun, server._asked) == ({}, set())
 
 
 def connected(address: str) -> socket.socket:
