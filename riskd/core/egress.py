@@ -36,7 +36,7 @@ def disregarded(features: Sequence[float], context: Context) -> tuple[list[float
     return without, replace(context, place=_PLACE, route=_ROUTE, stale=())
 
 
-def was_disregarded(vector: Sequence[float | None]) -> bool:
-    """Whether a vector, or that of a record, lacks what the address says because of a trusted network."""
-    known = vector[_ALWAYS_KNOWN]
-    return known is None or math.isnan(known)
+def was_disregarded(recorded: Sequence[float | None]) -> bool:
+    """Whether a recorded vector lacks what the address says because of a trusted network. False for a vector of other
+    features than today's."""
+    return len(recorded) == len(NAMES) and recorded[_ALWAYS_KNOWN] is None

@@ -226,7 +226,7 @@ def new_receipt(
     """What to keep of this assessment until its outcomes are known.
 
     `accepted`: the method combinations that meet the requirement, including those of stricter tiers. `probation`: as
-    in `Receipt`.
+    in `Receipt`. `trusted_network`: whether the policy disregarded what the address says.
     """
     return Receipt(
         lesson=lesson(attempt, context, keys, trusted_network=trusted_network),

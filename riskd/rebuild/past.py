@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
 from riskd.core.egress import was_disregarded
-from riskd.core.features import NAMES
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt
 from riskd.core.lineup import Lineup
@@ -58,7 +57,7 @@ class Past:
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
-        trusted = len(line.vector) == len(NAMES) and was_disregarded(line.vector)
+        trusted = was_disregarded(line.vector)
         receipt = learn.new_receipt(
             attempt, context, keys, met, accepted, probation=line.probation, trusted_network=trusted
         )
