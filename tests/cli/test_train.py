@@ -326,7 +326,8 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "…" not in told
     tables = told[: told.index(" goals at ")]
     assert max(map(len, tables.splitlines())) <= 80
-    for group in (*found.models["candidate"].classes, *found.models["candidate"].depths):
+    candidate = found.models["candidate"]
+    for group in (candidate.right_credential, *candidate.classes, *candidate.depths):
         assert re.search(rf"^(?:depth )?{group.name} +[\d,]+ +\d+\.\d ", tables, re.MULTILINE)
     assert all(f": {goal.attack}, " in told for goal in found.goals if not goal.met)
 

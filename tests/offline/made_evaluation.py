@@ -38,7 +38,7 @@ def model(version: str, ece: float = 0.005) -> Judged:
         depths=(Recall("below 3", at),),
         left_out=(Recall("spraying", at),),
         segments=(StepUp("vpn", at),),
-        equal_recall=(StepUp("vpn", at),),
+        equal_recall=(StepUp("vpn", {"1%": about(0.02, 0.01, 0.03), "0.1%": about(0.01, 0.0, 0.02)}),),
         reauthentications=(),
         reliability=Reliability(ece=ece, brier=0.01, reference=0.02, points=()),
         curve=(),

@@ -324,6 +324,14 @@ def test_an_evaluation_begins_with_its_main_figures() -> None:
     assert curve[:2] == [f"candidate ({ODD})", "champion"]
 
 
+def test_step_ups_are_shown_at_the_rate_and_at_equal_recall() -> None:
+    """Each segment has its step-ups at the threshold of all, and in a table of their own those where the model finds
+    what the champion finds."""
+    at_rate, at_recall = (each["vpn"] for title, each in tables(evaluated()).items() if title.startswith("Honest"))
+    assert (at_rate["champion 1%"], at_rate["candidate 0.1%"]) == ("50.0 % (40.0 to 60.0)", "30.0 % (20.0 to 40.0)")
+    assert (at_recall["champion 1%"], at_recall["candidate 0.1%"]) == ("2.0 % (1.0 to 3.0)", "1.0 % (0.0 to 2.0)")
+
+
 def test_a_backtest_begins_with_its_main_figures() -> None:
     """The figures at the top say how much was decided again, what differs, what was left out, and what comes of it."""
     root = parsed(backtest())

@@ -10,6 +10,7 @@ from riskd.offline.evaluation.document import (
     CHAMPION,
     LARGE_BOOSTED,
     RATES,
+    RIGHT,
     Data,
     Estimate,
     Evaluation,
@@ -210,8 +211,8 @@ def segments(models: Mapping[str, Judged], part: str = "segments") -> Table:
 
 
 def costs(models: Mapping[str, Judged]) -> Table:
-    """Challenges of honest people for each share of attacks found."""
-    head = ["attacks found", *(NAMES[name] for name in models)]
+    """Challenges of honest people for each share of the attacks with a right credential that is found."""
+    head = [f"{RIGHT}: found", *(NAMES[name] for name in models)]
     rows = [
         [
             f"{each[0].recall:.0%}",
