@@ -86,7 +86,7 @@ def drift() -> Drift:
     """One signal that moved on the last days, one that is often missing, and unchanged ones."""
     before = reference("customer", NAMES, MODEL, [rows(1, 2000)])
     bins = bins_for(before, NAMES)
-    batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
+    batch = rows(2, 3000, shift=Shift("device_llr", 11, by=1.0))
     bins.add(batch, scored(MODEL, batch.vectors))
     return compare(before, bins, ODD)
 
