@@ -100,7 +100,7 @@ def owners_device(one: Attempt) -> Device:
 
 
 def stranger(one: Attempt, out: set[str]) -> Attempt:
-    """The attempt with never-seen values of these signals, or with the account's own looks beside its own identifier."""
+    """The attempt with never-seen values of these signals, or of the account's own looks beside its identifier."""
     device, account = one.device or Device(), owners_device(one)
     for name in out:
         device = replace(device, **NEVER_SEEN[name])
