@@ -141,7 +141,7 @@ def test_an_evaluation_is_a_document_a_table_and_a_page(
     assert tuple(found.models) == MODELS
     assert [each.name for each in found.models["candidate"].left_out] == list(ATTACKS)
     assert found.models["candidate"].version == "t1"
-    assert found.models["champion"].version == "hand-set-2"
+    assert found.models["champion"].version == "hand-set-3"
     assert {model.seen for model in found.models.values()} == {0.0}
     assert {goal.attack for goal in found.goals} == set(ATTACKS)
     assert found.data.labels == "truth"
@@ -165,9 +165,9 @@ def test_a_model_is_compared_with_the_champion_of_the_settings(
     replace; the error of another comparison says what to do."""
     models = tmp_path / "models"
     copytree(data_directory("models"), models)
-    copytree(models / "customer" / "hand-set-2", models / "customer" / "mine")
+    copytree(models / "customer" / "hand-set-3", models / "customer" / "mine")
     manifest = models / "customer" / "mine" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": "hand-set-2"', '"version": "mine"'))
+    manifest.write_text(manifest.read_text().replace('"version": "hand-set-3"', '"version": "mine"'))
     (models / "customer" / "champion").write_text("mine\n")
     copytree(bundle, models / "customer" / "t1")
     arguments = ["evaluate", str(models / "customer" / "t1"), "--domain", "customer", "--log", str(log), "--keep"]
@@ -176,7 +176,7 @@ def test_a_model_is_compared_with_the_champion_of_the_settings(
 
     assert main(arguments) == 0
     assert main(promote) == 1
-    assert "is of champion hand-set-2, and not mine: evaluate again, with this champion" in " ".join(
+    assert "is of champion hand-set-3, and not mine: evaluate again, with this champion" in " ".join(
         capsys.readouterr().out.split()
     )
     assert main([*arguments, "--set", f"release.models={models}"]) == 0
@@ -265,12 +265,14 @@ def test_with_until_older_attempts_are_judged_by_all_that_was_reported_of_them(
 def test_a_log_without_fraud_judges_nothing(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A log without fraud is refused with what to do."""
-    honest = rows(200, seed=8)
-    quiet = write(tmp_path / "quiet", honest.where(honest.labels == 0))
-    arguments = ["--domain", "customer", "--log", str(quiet), "--trained-on", str(log), "--resamples", "0"]
-    assert main(["evaluate", str(bundle), *arguments]) == 2
-    assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
+    """A log without fraud, or in which all fraud had a wrong credential, is refused with what to do."""
+    made = rows(200, seed=8)
+    wrong = made.vectors[:, made.names.index("credential_failed")] == 1.0
+    for name, chosen in (("quiet", made.labels == GOOD), ("harmless", (made.labels == GOOD) | wrong)):
+        kept = write(tmp_path / name, made.where(chosen))
+        arguments = ["--domain", "customer", "--log", str(kept), "--trained-on", str(log), "--resamples", "0"]
+        assert main(["evaluate", str(bundle), *arguments]) == 2
+        assert "rows to judge by: none without a wrong credential is fraudulent" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_nothing_is_judged(
@@ -324,7 +326,8 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "…" not in told
     tables = told[: told.index(" goals at ")]
     assert max(map(len, tables.splitlines())) <= 80
-    for group in (*found.models["candidate"].classes, *found.models["candidate"].depths):
+    candidate = found.models["candidate"]
+    for group in (candidate.right_credential, *candidate.classes, *candidate.depths):
         assert re.search(rf"^(?:depth )?{group.name} +[\d,]+ +\d+\.\d ", tables, re.MULTILINE)
     assert all(f": {goal.attack}, " in told for goal in found.goals if not goal.met)
 
