@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import socket
 import socketserver
 import time
@@ -34,6 +35,7 @@ from riskd.core.stored import Change, Swap
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
+from tests.interrupted import interrupted
 from tests.redis_servers import (
     SLOTS,
     RedisServer,
@@ -360,6 +362,19 @@ def answered(node: RedisServer, *words: str | bytes) -> list[bytes]:
     found = node.ask(*words)
     assert isinstance(found, list)
     return [each for each in found if isinstance(each, bytes)]
+
+
+def test_calls_that_a_signal_ends_lose_no_connection(nodes: list[RedisServer]) -> None:
+    """If the handler of a signal raises while a call waits for several servers, none of its connections is lost."""
+    places = owned(0, SLOTS - 1, 20)
+    with closing(RedisStore([nodes[0].address], Access(), connections=1)) as store:
+        until(lambda: all(works(store, place) for place in places))
+        for _ in range(2):
+            nodes[1].signal(signal.SIGSTOP)
+            with interrupted():
+                store.read([place + b"entity..A" for place in places], (), NOW, 30.0)
+            nodes[1].signal(signal.SIGCONT)
+            assert set(counts(store, places)) == set(places)
 
 
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
