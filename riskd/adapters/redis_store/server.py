@@ -115,7 +115,7 @@ class Server:
                 if self._waiting:
                     self._changed.notify()
 
-    def discard(self, link: Link, error: BaseException) -> Unavailable:
+    def discard(self, link: Link, error: Exception) -> Unavailable:
         """Close a connection whose call failed. Returns the exception to raise."""
         link.close()
         with self._changed:
@@ -217,7 +217,7 @@ def late(address: Address) -> Problem:
     return Problem(f"redis {address}", "no answer in time", remedy)
 
 
-def trouble(address: Address, error: BaseException) -> Problem:
+def trouble(address: Address, error: Exception) -> Problem:
     """The problem for a connection that failed."""
     if isinstance(error, TimeoutError):
         return late(address)

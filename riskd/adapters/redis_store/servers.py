@@ -150,15 +150,17 @@ class Servers:
             return answers
         server = self._owners[0]
         assert server is not None
-        link = server.take(deadline)
+        link, interrupted = server.take(deadline), True
         try:
             link.send(b"".join(map(_packed, commands)), deadline)
             answers = Answers(link.receive(len(commands), deadline))
+            interrupted = False
         except (OSError, hiredis.HiredisError) as error:
+            interrupted = False
             raise server.discard(link, error) from error
-        except BaseException as error:
-            server.discard(link, error)
-            raise
+        finally:
+            if interrupted:  # the handler of a signal raised
+                server.discard(link, InterruptedError())
         server.give(link)
         if hiredis.ReplyError in map(type, answers.replies):
             requests = [_Request(number, server, packed) for number, (_, packed) in enumerate(commands)]
@@ -229,10 +231,9 @@ class Servers:
                 else:
                     server.give(held.pop(server))
                     answers.note(share, received)
-        except BaseException as error:  # such as one of a signal's handler
-            for server, link in held.items():
-                server.discard(link, error)
-            raise
+        finally:
+            for server, link in held.items():  # the handler of a signal raised
+                server.discard(link, InterruptedError())
 
     def _follow(self, requests: Sequence[_Request], answers: Answers, deadline: float) -> None:
         """Follow redirections: send refused requests again until none is refused."""
