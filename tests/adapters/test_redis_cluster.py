@@ -385,6 +385,25 @@ def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
         store.close()
 
 
+@pytest.mark.parametrize(
+    ("hello", "told"),
+    [
+        (b"*2\r\n+mode\r\n+sentinel\r\n", r"is a Sentinel.*name the master in store\.url"),
+        (b"-ERR unknown command `HELLO`, with args beginning with: `2`\r\n", "Redis 7 or newer"),
+    ],
+    ids=["sentinel", "old"],
+)
+def test_a_server_that_is_not_suited_is_told_apart(hello: bytes, told: str) -> None:
+    """A Sentinel in place of its master, or a version that is too old, is refused with what to do."""
+    refuses = repeat(b"-ERR unknown command `SCRIPT`\r\n")
+    with (
+        scripted(lambda _: {b"HELLO": repeat(hello), b"SCRIPT": refuses}) as address,
+        closing(RedisStore([address], Access())) as store,
+        pytest.raises(Unavailable, match=told),
+    ):
+        store.load([b"someone.P"])
+
+
 def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
     """Two addresses of independent servers are reported as a mistake."""
     first, second = (RedisServer(tmp_path / name) for name in ("a", "b"))
