@@ -377,6 +377,20 @@ def test_calls_that_a_signal_ends_lose_no_connection(nodes: list[RedisServer]) -
             assert set(counts(store, places)) == set(places)
 
 
+def test_each_place_is_asked_of_its_own_master(nodes: list[RedisServer], store: RedisStore) -> None:
+    """In a cluster at rest no call is redirected, which would cost it a second round trip."""
+    before = redirections(nodes)
+    counts(store, owned(0, SLOTS - 1, 20))
+    assert works(store, owned(0, 0, 1)[0])
+    assert redirections(nodes) == before
+
+
+def redirections(nodes: Sequence[RedisServer]) -> list[bytes]:
+    """How often each node has redirected a call."""
+    told = [node.ask("INFO", "errorstats") for node in nodes]
+    return [b"".join(re.findall(rb"errorstat_MOVED:count=(\d+)", each)) for each in told if isinstance(each, bytes)]
+
+
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
     """One address is enough to find the cluster, even a replica's."""
     for node in nodes:
