@@ -98,6 +98,15 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 
 @contextmanager
+def silent_from_the_beginning(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """The server never answered, and a connection may take longer than a call."""
+    server = RedisServer(directory)
+    with running(server):
+        server.signal(signal.SIGSTOP)
+        yield RedisStore([server.address], Access(seconds=10.0)), lambda: server.signal(signal.SIGCONT)
+
+
+@contextmanager
 def busy(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
     """Another client's script does not end, and the server answers only BUSY."""
     server = RedisServer(directory, "--lua-time-limit", "50")
@@ -259,7 +268,7 @@ def crowded(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 
 FAULTS = (
-    *(refused, silent, busy, half_open, dripping, replica, full, crowded),
+    *(refused, silent, silent_from_the_beginning, busy, half_open, dripping, replica, full, crowded),
     *(wrong_password, no_password, loading, uncovered, something_else),
 )
 SAID = {
