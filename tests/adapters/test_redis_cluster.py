@@ -32,6 +32,7 @@ from riskd.core.pseudonym import Layer
 from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
 from riskd.core.stored import Change, Swap
+from riskd.ports import IncompleteRead
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
@@ -389,6 +390,22 @@ def redirections(nodes: Sequence[RedisServer]) -> list[bytes]:
     """How often each node has redirected a call."""
     told = [node.ask("INFO", "errorstats") for node in nodes]
     return [b"".join(re.findall(rb"errorstat_MOVED:count=(\d+)", each)) for each in told if isinstance(each, bytes)]
+
+
+def test_a_slot_without_a_server_fails_alone(nodes: list[RedisServer], store: RedisStore) -> None:
+    """If no server has a slot, its places cannot be read; the others of the same call are."""
+    (lost,), (kept,) = owned(0, 0, 1), owned(1, SLOTS - 1, 1)
+    assert store.write([attempts(kept)], (), NOW, 5.0)
+    try:
+        until(lambda: not any([node.answers(b"CLUSTER", b"DELSLOTS", b"0") for node in nodes[:3]]))
+        store._servers.discover()
+        with pytest.raises(IncompleteRead, match="a slot has no server") as caught:
+            counts(store, [lost, kept])
+        assert (caught.value.unread, len(caught.value.histories)) == ({lost + b"entity..A"}, 2)
+        assert caught.value.histories[1].tallies.of("attempt")[""][1:] == [1]
+    finally:
+        nodes[0].ask("CLUSTER", "ADDSLOTS", 0)
+    until(lambda: works(store, lost))
 
 
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
