@@ -523,6 +523,9 @@ def test_a_redirection_that_another_node_has_not_heard_of_is_followed(monkeypatc
         with scripted(lambda _: answers) as new:
             ports.append(new.port)
             assert store.load([b"someone.P"]) == [b"."]
+            for _ in range(2):
+                store._servers.discover()
+            assert list(store._servers._servers) == [address], "what owns nothing is left a discovery later"
 
 
 @pytest.mark.slow
