@@ -103,7 +103,7 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
         activation = run("release", "shadow")["activation"]
         assert isinstance(activation, dict)
         answer = service.assess(attempt())
-        assert (answer.release, answer.model) == (activation["release"], "hand-set-2")
+        assert (answer.release, answer.model) == (activation["release"], "hand-set-3")
         eventually(lambda: any(isinstance(line, ShadowRecord) for line in service.decisions()))
         (shadow,) = (line for line in service.decisions() if isinstance(line, ShadowRecord))
         assert (shadow.release, shadow.model, shadow.beside) == (activation["shadow"], "candidate", answer.release)

@@ -92,23 +92,21 @@ def attempts(draw: st.DrawFn) -> tuple[Attempt, TableGeo]:
     return replace(attempt(words), device=mixed), TableGeo(draw(st.sampled_from(DATABASES)))
 
 
-def has_own_identifier(one: Attempt) -> bool:
-    """Whether the attempt comes with the identifier of the account's own device, which strange looks contradict."""
-    return one.device is not None and one.device.device_id not in ("", NEVER_SEEN["device_id"]["device_id"])
+def owners_device(one: Attempt) -> Device:
+    """The account's own device."""
+    device = attempt(OWNERS[one.domain][0]).device
+    assert device is not None
+    return device
 
 
 def stranger(one: Attempt, out: set[str]) -> Attempt:
-    """The attempt with never-seen values of these signals. Beside the account's own identifier, the device looks like
-    the account's."""
-    assert one.device is not None
-    device = one.device
+    """The attempt with never-seen values of these signals, or of the account's own looks beside its identifier."""
+    device, account = one.device or Device(), owners_device(one)
     for name in out:
         device = replace(device, **NEVER_SEEN[name])
-    told = replace(one, device=device)
-    own = attempt(OWNERS[one.domain][0]).device
-    if has_own_identifier(told) and own is not None:
-        device = replace(device, **{name: getattr(own, name) for name in out & LOOKS})
-    return replace(told, device=device)
+    if device.device_id == account.device_id:
+        device = replace(device, **{name: getattr(account, name) for name in out & LOOKS})
+    return replace(one, device=device)
 
 
 def asked(decision: Decision) -> tuple[int, float]:
@@ -139,8 +137,8 @@ def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[At
     own identifier, the account's browser."""
     one, geo = scene
     assert one.device is not None
-    own = attempt(OWNERS[one.domain][0]).device
-    agents = (own.user_agent, *AGENTS) if has_own_identifier(one) and own is not None else AGENTS
+    account = owners_device(one)
+    agents = (account.user_agent, *AGENTS) if one.device.device_id == account.device_id else AGENTS
     strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in agents]
     told = decide(replace(one, device=replace(one.device, user_agent=spoilt)), geo)
 
