@@ -351,7 +351,7 @@ def test_a_next_signal_helps_when_it_is_as_usual() -> None:
     [
         nameless(outside=Outside(risk_level="high")),
         sign_in(domain="machine", journey="recovery", device=None),
-        sign_in(journey="payment", device=None, behaviour=None, outside=Outside(risk_level="high")),
+        sign_in(journey="payment", device=None, outside=Outside(risk_level="high")),
     ],
     ids=["a partner's word", "a floor of DENY", "a partner's word on a payment"],
 )
