@@ -71,10 +71,13 @@ class Erasures:
 
     def reach(self, segment: str) -> bool:
         """Whether any of them may have lines to erase in a segment."""
-        plain = segment.removesuffix(PACKED)
-        if segment in self._named or plain in self._named:
+        if self.named(segment):
             return any(entry.reach(segment) != 0 for entry in self.entries)
-        return plain <= self._until
+        return segment.removesuffix(PACKED) <= self._until
+
+    def named(self, segment: str) -> bool:
+        """Whether any of them notes how much of a segment it reaches."""
+        return segment in self._named or segment.removesuffix(PACKED) in self._named
 
     def due(self, place: str, segment: str, at: int) -> bool:
         """Whether a line of the subject at this offset of a segment is to be erased."""
