@@ -13,6 +13,7 @@ import pytest
 from msgspec.json import encode
 
 from riskd.adapters.decision_log import Compacted, Erasure, FileLogArchive, archive, erasure
+from riskd.adapters.decision_log.rewriting import BURST
 from riskd.core.errors import Unavailable
 from riskd.host.locks import exclusive
 from tests.log_desk import ANNE, BERT, Desk, line
@@ -132,6 +133,25 @@ def test_an_erasure_during_a_compaction_waits_for_the_next(desk: Desk) -> None:
     assert desk.archive.compact({}, Event(), ask) == Compacted(2, 3, 0)
     assert desk.pending() == 1
     assert desk.lines() == [line(BERT, 0)]
+    desk.compact()
+    assert (desk.pending(), desk.lines()) == (0, [])
+
+
+def test_an_erasure_while_a_segment_is_rewritten_waits_for_the_next(desk: Desk) -> None:
+    """An erasure of a subject whose segment is just being rewritten without another's lines is done by the next
+    compaction."""
+    desk.written(line(ANNE, 0), *(line(BERT, number) for number in range(2 * BURST // len(line(BERT, 0)))))
+    desk.archive.forget([ANNE])
+    worker = FileLogArchive(desk.directory, 1.0, 1.0, lambda: desk.now)
+
+    class Stop(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if desk.pending() == 1:
+                worker.forget([BERT])
+            return True
+
+    assert desk.archive.compact({}, Stop()) == Compacted(1, 1, 0)
+    assert desk.pending() == 1
     desk.compact()
     assert (desk.pending(), desk.lines()) == (0, [])
 

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log.erasure import Erasure, ErasureList
+from riskd.adapters.decision_log.erasure import Erasure, ErasureList, Erasures
 from riskd.adapters.decision_log.files import (
     PACKED,
     UNREADABLE,
@@ -231,8 +231,8 @@ class FileLogArchive:
         self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None], rate: float
     ) -> Compacted:
         """1. Read the erasures. 2. Rewrite every finished segment that needs it. 3. Mark erasures that are done."""
-        for erasures in (self._asked, self._done):
-            erasures.join()
+        for listed in (self._asked, self._done):
+            listed.join()
         asked = len(self._asked.read().entries)  # (1)
         now, before = self._wall(), self._kept().cutoffs
         for draft in self._directory.rglob(f"*{DRAFT}"):
@@ -249,7 +249,7 @@ class FileLogArchive:
             progress(done, len(paths))
             if stop.is_set():
                 return Compacted(rewritten, lines, asked)
-            gone = 0
+            gone, erasures = 0, Erasures()
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
@@ -258,14 +258,15 @@ class FileLogArchive:
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
                 # Read again, for erasures asked for while this segment was being written.
-                gone = rewrite(path, self._asked.read(), old, stop, rate)
+                erasures = self._asked.read()
+                gone = rewrite(path, erasures, old, stop, rate)
                 lines += gone
                 rewritten += gone > 0
             packed = path.with_name(path.name + PACKED)
             if packed.exists() and packed not in paths:  # an operator has packed the segment meanwhile
                 paths.append(packed)
             if gone:
-                self._mark_rewritten(path)
+                self._mark_rewritten(path, len(erasures.entries))
         progress(len(paths), len(paths))
         left = self._settle(asked, writing)  # (3)
         oldest = now - max(keep.values()) if keep else 0.0
@@ -293,8 +294,9 @@ class FileLogArchive:
         future = {name: finished[name] for name in names[bisect(names, now) :] if name in finished}
         return written | future, sum((*written.values(), *finished.values()))
 
-    def _mark_rewritten(self, path: Path) -> None:
-        """Note in the erasures that a rewritten segment has nothing left to erase, because its offsets have changed.
+    def _mark_rewritten(self, path: Path, known: int) -> None:
+        """Note in the first `known` erasures, by which a segment was rewritten, that it has nothing left to erase, because
+        its offsets have changed. Erasures that were asked for meanwhile still have to be done in it.
 
         A packed copy of the old segment keeps its entry. After a crash between the rewriting and this, the next
         compaction erases some later lines of the subject, too, rather than keep earlier ones.
@@ -306,8 +308,8 @@ class FileLogArchive:
             there = {packed.name: reach} if reach and packed.exists() else {}
             return replace(entry, written={**entry.written, **there, path.name: 0}) if reach else entry
 
-        if any(entry.reach(path.name) for entry in self._asked.read().entries):
-            self._asked.update(lambda entries: [marked(entry) for entry in entries])
+        if any(entry.reach(path.name) for entry in self._asked.read().entries[:known]):
+            self._asked.update(lambda entries: [*map(marked, entries[:known]), *entries[known:]])
 
     def _settle(self, asked: int, writing: set[str]) -> int:
         """Note which segments still have lines of the first `asked` erasures, and finish those that none has.
