@@ -295,8 +295,8 @@ class FileLogArchive:
         return written | future, sum((*written.values(), *finished.values()))
 
     def _mark_rewritten(self, path: Path, known: int) -> None:
-        """Note in the first `known` erasures, by which a segment was rewritten, that it has nothing left to erase, because
-        its offsets have changed. Erasures that were asked for meanwhile still have to be done in it.
+        """Note in the first `known` erasures that a segment, which was rewritten by them, has nothing left to erase,
+        because its offsets have changed. Those that were asked for meanwhile still have to be done in it.
 
         A packed copy of the old segment keeps its entry. After a crash between the rewriting and this, the next
         compaction erases some later lines of the subject, too, rather than keep earlier ones.
