@@ -16,6 +16,7 @@ DOMAINS: Final = ("customer", "workforce", "machine")
 JOURNEYS: Final = ("registration", "login", "recovery", "profile_update", "payment", "session")
 CREDENTIAL_RESULTS: Final = ("not_checked", "succeeded", "failed")
 ATTESTATIONS: Final = ("", "failed", "software", "hardware")
+BINDINGS: Final = ("", "failed", "proven")
 RISK_LEVELS: Final = ("", "low", "medium", "high")
 if TYPE_CHECKING:
     Risk = str
@@ -114,6 +115,9 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     authentication_time: float | None = None
     acr: str = ""
     amr: tuple[str, ...] = ()
+    binding: str = ""
+    """One of `BINDINGS`: whether the attempt proved the key that the session is bound to; '' if it is bound to none, or
+    if nobody checked."""
 
 
 class Federation(Struct, frozen=True, kw_only=True, gc=False):

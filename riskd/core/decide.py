@@ -127,7 +127,8 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
       entered now unless the session names its methods. One of them must meet the tier by itself: two partial ones
       do not add up, and a session is no stronger than its authentication event (NIST SP 800-63B-4, section 5.1).
     - With `suspect`, the risk of the session itself raised the tier. The session and the assertion then do not count:
-      whoever stole the session's cookie also presents the owner's methods.
+      whoever stole the session's cookie also presents the owner's methods. The same is true of a session that is bound
+      to a key which the attempt did not prove, whatever is required.
     - The authentication must be at most `max_age_s` old (reauthentication, sections 2.1.3, 2.2.3, 2.3.3). One of
       unknown age meets only a tier without a limit.
     - It must have an accepted `acr`, or methods that include an accepted combination (see `counting_methods`). BASELINE
@@ -139,6 +140,7 @@ def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspe
     if rung.met.tier is Tier.DENY or credential == "failed":
         return False
     session, federation = attempt.session, attempt.federation
+    suspect = suspect or (session is not None and session.binding == "failed")
     if session is not None and not suspect and _meets(rung, _OWN, session, now):
         return True
     issuer = None if federation is None or suspect else policy.trusted_issuers.get(federation.issuer)

@@ -101,7 +101,11 @@ def _session(sent: Session | None) -> Authentication | None:
     if sent is None:
         return None
     return Authentication(
-        acr=sent.acr, amr=sent.amr, authentication_time=sent.authentication_time, start_time=sent.start_time
+        acr=sent.acr,
+        amr=sent.amr,
+        authentication_time=sent.authentication_time,
+        start_time=sent.start_time,
+        binding=sent.binding,
     )
 
 
@@ -268,7 +272,11 @@ def session_of(logged: Authentication | None) -> Session | None:
     if logged is None:
         return None
     return Session(
-        acr=logged.acr, amr=logged.amr, authentication_time=logged.authentication_time, start_time=logged.start_time
+        acr=logged.acr,
+        amr=logged.amr,
+        authentication_time=logged.authentication_time,
+        start_time=logged.start_time,
+        binding=logged.binding,
     )
 
 

@@ -37,6 +37,7 @@ from riskd.core.errors import UNDECODABLE
 from riskd.core.validation import FUTURE_S, ITEMS
 from riskd.core.vocabulary import (
     Attestation,
+    Binding,
     Domain,
     Event,
     Journey,
@@ -80,6 +81,7 @@ class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     start_time: Moment | None = None
     protocol: str = ""
     issue_time: Moment | None = None
+    binding: Binding = ""
 
 
 class Signals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -132,6 +132,11 @@ def _os(facts: RuleFacts) -> str | None:
     return agent.os or None if isinstance(agent, Agent) else None
 
 
+def _session_binding(facts: RuleFacts) -> str:
+    session = facts.attempt.session
+    return "" if session is None else session.binding
+
+
 def _account_days(facts: RuleFacts) -> float | None:
     registered = facts.attempt.registration_time
     return None if registered is None else max((facts.context.now - registered) // DAY, 0.0)
@@ -171,6 +176,9 @@ VARIABLES: Final = {
     ),
     "tenant": Variable("string", "tenant; '' if none", lambda facts: facts.attempt.tenant),
     "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
+    "session_binding": Variable(
+        "string", "failed or proven; '' if the session is bound to no key, or nobody checked", _session_binding
+    ),
     "account_days": Variable(
         "double",
         "whole days since the account was registered (`registration_time`)",

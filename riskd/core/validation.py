@@ -211,6 +211,7 @@ def _session(found: _Findings, session: Session, now: float) -> None:
     found.moment("session.authentication_time", session.authentication_time, now)
     found.text("session.acr", session.acr, ID)
     found.items("session.amr", session.amr)
+    found.choice("session.binding", session.binding, words.BINDINGS)
 
 
 def _federation(found: _Findings, federation: Federation, now: float) -> None:

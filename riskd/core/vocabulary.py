@@ -10,6 +10,7 @@ from riskd.core.requirement import Tier
 
 if TYPE_CHECKING:
     Attestation = str
+    Binding = str
     Domain = str
     Event = str
     Journey = str
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Withheld = str
 else:  # a pattern for each would cost half a microsecond per line
     Attestation = Literal[attempt.ATTESTATIONS]
+    Binding = Literal[attempt.BINDINGS]
     Domain = Literal[attempt.DOMAINS]
     Event = Literal[attempt.EVENTS]
     Journey = Literal[attempt.JOURNEYS]

@@ -19,6 +19,7 @@ from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import (
     ATTESTATIONS,
+    BINDINGS,
     CREDENTIAL_RESULTS,
     DOMAINS,
     JOURNEYS,
@@ -51,6 +52,7 @@ _JOURNEYS: Final = _Words(enumerate(("", *JOURNEYS)))
 _CREDENTIAL_RESULTS: Final = _Words(enumerate((CREDENTIAL_RESULTS[0], *CREDENTIAL_RESULTS)))
 _ATTESTATIONS: Final = _Words(enumerate(ATTESTATIONS))
 _RISK_LEVELS: Final = _Words(enumerate(RISK_LEVELS))
+_BINDINGS: Final = _Words(enumerate(BINDINGS))
 _PROTOCOLS: Final = _Words(enumerate(PROTOCOLS))
 _CHALLENGES: Final = _Words(enumerate(("", "challenge_passed", "challenge_failed", "challenge_abandoned")))
 _RECOVERIES: Final = _Words(enumerate(("", "recovery_completed", "recovery_failed")))
@@ -143,6 +145,7 @@ def _session(session: attempt_pb2.Session) -> Session:
         authentication_time=_moment(session.authentication_time) if present("authentication_time") else None,
         acr=session.acr,
         amr=tuple(session.amr),
+        binding=_BINDINGS[session.binding],
     )
 
 
@@ -322,6 +325,7 @@ _ENUMS: Final = {
     "journey": _JOURNEYS,
     "credential_result": _CREDENTIAL_RESULTS,
     "device.attestation": _ATTESTATIONS,
+    "session.binding": _BINDINGS,
     "federation.protocol": _PROTOCOLS,
     "outside.risk_level": _RISK_LEVELS,
 }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file.contradictions import lists_in
 from riskd.core.assessment import Hit
-from riskd.core.attempt import JOURNEYS, Attempt, Network
+from riskd.core.attempt import JOURNEYS, Attempt, Network, Session
 from riskd.core.bounds import ATTRIBUTE, WORDS
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.counters import COUNTS
@@ -49,6 +49,7 @@ def facts(
     stale: tuple[str, ...] = (),
     attributes: dict[str, str] | None = None,
     registered: float | None = None,
+    session: Session | None = None,
 ) -> RuleFacts:
     attempt = Attempt(
         domain="customer",
@@ -58,6 +59,7 @@ def facts(
         credential_result="succeeded",
         attributes=attributes or {},
         registration_time=registered,
+        session=session,
     )
     context = Context(
         now=0.0,
@@ -86,6 +88,7 @@ KNOWN: Final = facts(
     stale=("route",),
     attributes={"amount": "900"},
     registered=-1.99 * DAY,
+    session=Session(binding="proven"),
 )
 
 
@@ -107,6 +110,7 @@ KNOWN: Final = facts(
         ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
         ('"amount" in attributes && int(attributes["amount"]) > 500', True),
         ("account_days == 1.0", True),
+        ('session_binding == "proven" && session_binding != "failed"', True),
         ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
         (".score >= 0.25", True),
         ('speed_kmh > 900.0 && (.country == "NO" || new_asn < 1.0)', True),
@@ -114,8 +118,8 @@ KNOWN: Final = facts(
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """Conditions can use features, score, place, network, client, gaps, coverage, stale sources, attributes and the
-    account's age."""
+    """Conditions can use features, score, place, network, client, gaps, coverage, stale sources, attributes, the
+    account's age and the session's key."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 

@@ -53,6 +53,7 @@ MISTAKEN: Final = {
     "": ["1:1: has no cases"],
     "domain: customer\ncases: []\n": ["2:8: cases is empty (add a case)"],
     case(journey="logon"): ["unknown journey 'logon' (did you mean login?)"],
+    case(session="{binding: prooven}"): ["unknown binding 'prooven' (did you mean proven?)"],
     case(gapz="{}"): ["unknown key 'gapz' in a case (did you mean gaps?)"],
     case(features="{tro: 1}"): ["unknown feature 'tro' (did you mean tor?)"],
     case(features="{tor: 0.5}"): ["tor '0.5' is not 0 or 1"],
@@ -152,6 +153,13 @@ def test_a_case_can_say_how_old_the_account_is(text: str, days: float | None, tm
     """`account_days` of a case is that of conditions; if the case does not have it, it is unknown."""
     (one,) = read(tmp_path / "cases.yaml", text)
     assert VARIABLES["account_days"].read(RuleFacts(one.attempt, one.context, one.features, one.score)) == days
+
+
+@pytest.mark.parametrize(("text", "binding"), [(case(session="{binding: failed}"), "failed"), (case(), "")])
+def test_a_case_can_say_whether_the_session_proved_its_key(text: str, binding: str, tmp_path: Path) -> None:
+    """`binding` of a case's session is what conditions know as `session_binding`."""
+    (one,) = read(tmp_path / "cases.yaml", text)
+    assert VARIABLES["session_binding"].read(RuleFacts(one.attempt, one.context, one.features, one.score)) == binding
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

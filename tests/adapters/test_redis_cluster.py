@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import socket
 import socketserver
 import time
@@ -31,9 +32,11 @@ from riskd.core.pseudonym import Layer
 from riskd.core.recall import PROFILE, SHARE
 from riskd.core.rekey import moved_key
 from riskd.core.stored import Change, Swap
+from riskd.ports import IncompleteRead
 from riskd.rebuild import merge
 from riskd.rebuild.merge import Rebuilt
 from riskd.subjects import empty
+from tests.interrupted import interrupted
 from tests.redis_servers import (
     SLOTS,
     RedisServer,
@@ -362,12 +365,74 @@ def answered(node: RedisServer, *words: str | bytes) -> list[bytes]:
     return [each for each in found if isinstance(each, bytes)]
 
 
+def test_calls_that_a_signal_ends_lose_no_connection(nodes: list[RedisServer]) -> None:
+    """If the handler of a signal raises while a call waits for several servers, none of its connections is lost."""
+    places = owned(0, SLOTS - 1, 20)
+    with closing(RedisStore([nodes[0].address], Access(), connections=1)) as store:
+        until(lambda: all(works(store, place) for place in places))
+        for _ in range(2):
+            nodes[1].signal(signal.SIGSTOP)
+            with interrupted():
+                store.read([place + b"entity..A" for place in places], (), NOW, 30.0)
+            nodes[1].signal(signal.SIGCONT)
+            assert set(counts(store, places)) == set(places)
+
+
+def test_each_place_is_asked_of_its_own_master(nodes: list[RedisServer], store: RedisStore) -> None:
+    """In a cluster at rest no call is redirected, which would cost it a second round trip."""
+    before = redirections(nodes)
+    counts(store, owned(0, SLOTS - 1, 20))
+    assert works(store, owned(0, 0, 1)[0])
+    assert redirections(nodes) == before
+
+
+def redirections(nodes: Sequence[RedisServer]) -> list[bytes]:
+    """How often each node has redirected a call."""
+    told = [node.ask("INFO", "errorstats") for node in nodes]
+    return [b"".join(re.findall(rb"errorstat_MOVED:count=(\d+)", each)) for each in told if isinstance(each, bytes)]
+
+
+def test_a_slot_without_a_server_fails_alone(nodes: list[RedisServer], store: RedisStore) -> None:
+    """If no server has a slot, its places cannot be read; the others of the same call are."""
+    (lost,), (kept,) = owned(0, 0, 1), owned(1, SLOTS - 1, 1)
+    assert store.write([attempts(kept)], (), NOW, 5.0)
+    try:
+        until(lambda: not sum(node.answers(b"CLUSTER", b"DELSLOTS", b"0") for node in nodes[:3]))
+        store._servers.discover()
+        with pytest.raises(IncompleteRead, match="a slot has no server") as caught:
+            counts(store, [lost, kept])
+        assert (caught.value.unread, len(caught.value.histories)) == (frozenset({lost + b"entity..A"}), 2)
+        assert caught.value.histories[1].tallies.of("attempt")[""][1:] == [1]
+    finally:
+        nodes[0].ask("CLUSTER", "ADDSLOTS", 0)
+    until(lambda: works(store, lost))
+
+
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
     """One address is enough to find the cluster, even a replica's."""
     for node in nodes:
         store = RedisStore([node.address], Access())
         assert store.write([attempts(place) for place in owned(0, SLOTS - 1, 20)], (), NOW, 5.0)
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("hello", "told"),
+    [
+        (b"*2\r\n+mode\r\n+sentinel\r\n", r"is a Sentinel.*name the master in store\.url"),
+        (b"-ERR unknown command `HELLO`, with args beginning with: `2`\r\n", "Redis 7 or newer"),
+    ],
+    ids=["sentinel", "old"],
+)
+def test_a_server_that_is_not_suited_is_told_apart(hello: bytes, told: str) -> None:
+    """A Sentinel in place of its master, or a version that is too old, is refused with what to do."""
+    refuses = repeat(b"-ERR unknown command `SCRIPT`\r\n")
+    with (
+        scripted(lambda _: {b"HELLO": repeat(hello), b"SCRIPT": refuses}) as address,
+        closing(RedisStore([address], Access())) as store,
+        pytest.raises(Unavailable, match=told),
+    ):
+        store.load([b"someone.P"])
 
 
 def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
@@ -458,6 +523,9 @@ def test_a_redirection_that_another_node_has_not_heard_of_is_followed(monkeypatc
         with scripted(lambda _: answers) as new:
             ports.append(new.port)
             assert store.load([b"someone.P"]) == [b"."]
+            for _ in range(2):
+                store._servers.discover()
+            assert list(store._servers._servers) == [address], "what owns nothing is left a discovery later"
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import EMPTY, WEEK, Delta
 from riskd.core.pseudonym import Layer, Origins
 from riskd.host import background
+from tests.interrupted import interrupted
 from tests.redis_servers import RedisServer, free_port, running, until
 
 NOW = 1_800_000_000.0
@@ -94,6 +95,15 @@ def silent(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
         warmed(store)
         server.signal(signal.SIGSTOP)
         yield store, lambda: server.signal(signal.SIGCONT)
+
+
+@contextmanager
+def silent_from_the_beginning(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
+    """The server never answered, and a connection may take longer than a call."""
+    server = RedisServer(directory)
+    with running(server):
+        server.signal(signal.SIGSTOP)
+        yield RedisStore([server.address], Access(seconds=10.0)), lambda: server.signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -258,7 +268,7 @@ def crowded(directory: Path) -> Iterator[tuple[RedisStore, Mend]]:
 
 
 FAULTS = (
-    *(refused, silent, busy, half_open, dripping, replica, full, crowded),
+    *(refused, silent, silent_from_the_beginning, busy, half_open, dripping, replica, full, crowded),
     *(wrong_password, no_password, loading, uncovered, something_else),
 )
 SAID = {
@@ -400,6 +410,20 @@ def test_failed_calls_do_not_use_up_the_connections(tmp_path: Path) -> None:
                 write(store)
             server.signal(signal.SIGCONT)
             until(lambda: works(store))
+
+
+def test_calls_that_a_signal_ends_do_not_use_up_the_connections(tmp_path: Path) -> None:
+    """If the handler of a signal raises in the middle of a call, the call's connection leaves its place to another,
+    and whoever is next does not get its replies."""
+    server = RedisServer(tmp_path)
+    with running(server), closing(RedisStore([server.address], Access(), connections=1)) as store:
+        warmed(store)
+        for _ in range(2):
+            server.signal(signal.SIGSTOP)
+            with interrupted():
+                write(store, 30.0)
+            server.signal(signal.SIGCONT)
+            assert write(store, 5.0)
 
 
 def test_a_reply_too_many_is_nobody_s() -> None:

@@ -73,12 +73,14 @@ def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
 
 
 def test_flushed_redis_scripts_are_loaded_again(server: RedisServer, store: RedisStore) -> None:
-    """SCRIPT FLUSH costs one more round trip, and no count is lost."""
+    """SCRIPT FLUSH costs one more round trip, no count is lost, and no sweep is left out."""
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
     server.ask("SCRIPT", "FLUSH")
     assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
     assert store.held(SUBJECT[:8], NOW, 9) == [SUBJECT]
     assert count(store, SUBJECT) == 2
+    server.ask("SCRIPT", "FLUSH")
+    assert store.sweep(LATER, 100) == 1
 
 
 def test_scripts_that_cannot_be_loaded_again_are_reported(server: RedisServer, store: RedisStore) -> None:

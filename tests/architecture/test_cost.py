@@ -11,7 +11,7 @@ from benchmarks.bytecodes import COUNTED, Cost, count
 
 BYTECODES: Final = 14_600
 """Bytecodes in Python 3.11."""
-CALLS: Final = 366
+CALLS: Final = 368
 TOLERANCE: Final = 0.02
 """Assessments differ: one in sixteen is explained. A change that costs more than this is a choice: raise the figure in
 the same commit, and say there what it buys. Lower the figure with a change that saves cost."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.core.assessment import Hit, Reason
-from riskd.core.attempt import CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
+from riskd.core.attempt import BINDINGS, CREDENTIAL_RESULTS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import AGEING, SOURCES, Missing
 from riskd.core.decide import Ruling, decide, satisfied
 from riskd.core.features import FEATURES
@@ -52,7 +52,9 @@ def journeys(draw: st.DrawFn) -> Journey:
 amr = st.lists(st.sampled_from(("pwd", "otp", "hwk", "pin", "swk", "kba", "mfa")), max_size=3).map(tuple)
 acr = st.sampled_from(("", "mfa", "phr", "phrh", "1"))
 times = st.none() | st.floats(NOW - 40 * DAY, NOW)
-sessions = st.none() | st.builds(Session, acr=acr, amr=amr, authentication_time=times)
+sessions = st.none() | st.builds(
+    Session, acr=acr, amr=amr, authentication_time=times, binding=st.sampled_from(BINDINGS)
+)
 federations = st.none() | st.builds(
     Federation, issuer=st.sampled_from(("", "trusted", "other")), acr=acr, amr=amr, authentication_time=times
 )
@@ -346,3 +348,19 @@ def test_a_session_under_suspicion_does_not_vouch_for_itself(
 
     ruling = decide(policy, replace(attempt, journey=journey), context_of(), score, [])
     assert ruling.requirement.satisfied is expected
+
+
+@given(attempts, st.sampled_from(Tier))
+def test_a_session_without_its_key_does_not_vouch_for_anybody(attempt: Attempt, tier: Tier) -> None:
+    """If the attempt did not prove the session's key, neither the session nor the assertion behind it satisfies any
+    tier; a credential that was checked now still does. A proven key satisfies nothing by itself."""
+    policy, session = policy_of(login()), attempt.session or Session(amr=("hwk", "pin"), authentication_time=RECENT)
+
+    def met(binding: str, **changes: object) -> bool:
+        one = replace(attempt, session=replace(session, binding=binding), **changes)
+        return satisfied(policy, one, NOW, policy.ladder[tier])
+
+    nothing = replace(attempt, session=Session(amr=session.amr), federation=None)
+    assert met("failed") == satisfied(policy, nothing, NOW, policy.ladder[tier])
+    assert not met("failed", credential_result="not_checked")
+    assert met("proven") == met("")

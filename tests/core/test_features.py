@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd.core import signals
-from riskd.core.attempt import PURPOSES, Attempt, Behaviour, Device, Network, ReportedPlace
+from riskd.core.attempt import BINDINGS, PURPOSES, Attempt, Behaviour, Device, Network, ReportedPlace, Session
 from riskd.core.context import SOURCES, Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.features import FEATURES, GROUPS, NAMES, Feature, schema, vector
 from riskd.core.history import EMPTY, HOUR, History
@@ -309,6 +309,13 @@ def test_no_input_makes_it_fail(  # noqa: PLR0917
 
     assert len(found) == len(FEATURES)
     assert [name for name, value in zip(NAMES, found, strict=True) if math.isinf(value)] == []
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_no_feature_reads_the_binding_of_a_session(binding: str) -> None:
+    """Whether a session proved its key changes no feature, so no score."""
+    attempt, bound = (sign_in(session=Session(start_time=NOW - 60, binding=each)) for each in ("", binding))
+    assert named(bound, WORLD.context(bound)) == pytest.approx(named(attempt, WORLD.context(attempt)), nan_ok=True)
 
 
 TALLY: Final = st.lists(st.integers(0, 100), min_size=1, max_size=26).map(lambda counts: [2950, *counts])

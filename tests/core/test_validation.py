@@ -46,6 +46,7 @@ CHOICES: Final = {
     "journey": words.JOURNEYS,
     "credential_result": words.CREDENTIAL_RESULTS,
     "device.attestation": words.ATTESTATIONS,
+    "session.binding": words.BINDINGS,
     "federation.protocol": words.PROTOCOLS,
     "outside.risk_level": words.RISK_LEVELS,
 }

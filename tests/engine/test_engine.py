@@ -283,6 +283,7 @@ INVALID: Final[list[tuple[str, dict[str, Any]]]] = [
     ("session.acr", {"session": Session(acr=LONG)}),
     ("session.amr", {"session": Session(amr=("pwd",) * 17)}),
     ("session.amr[0]", {"session": Session(amr=(WORD,))}),
+    ("session.binding", {"session": Session(binding="bound")}),
     ("federation.issuer", {"federation": Federation(issuer=LONG)}),
     ("federation.protocol", {"federation": Federation(protocol="ldap")}),
     ("federation.amr[0]", {"federation": Federation(amr=(WORD,))}),

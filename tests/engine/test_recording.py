@@ -223,14 +223,16 @@ def test_the_log_has_what_a_policy_decides_by(parts: Parts, release: Release) ->
     """The log has the authentication and declared attributes, so that a backtest can decide again, but no session
     id."""
     engine = Engine(replace(parts, attributes=frozenset({"amount"})), release)
-    session = Session(id="secret-cookie", authentication_time=NOW - 60, acr="mfa", amr=("pwd", "otp"))
+    session = Session(id="secret-cookie", authentication_time=NOW - 60, acr="mfa", amr=("pwd", "otp"), binding="proven")
     federation = Federation(issuer="https://idp.example", amr=("hwk",), authentication_time=NOW - 90)
     engine.assess(replace(LOGIN, session=session, federation=federation, attributes={"amount": "700"}))
 
     (line,) = log(engine).lines
     (logged,) = log(engine).records()
     assert isinstance(logged, record.AssessmentRecord)
-    assert logged.session == record.Authentication(acr="mfa", amr=("pwd", "otp"), authentication_time=NOW - 60)
+    assert logged.session == record.Authentication(
+        acr="mfa", amr=("pwd", "otp"), authentication_time=NOW - 60, binding="proven"
+    )
     assert logged.federation == record.Authentication(
         amr=("hwk",), authentication_time=NOW - 90, issuer="https://idp.example"
     )

@@ -344,13 +344,15 @@ def works(store: LmdbStore) -> bool:
 
 
 def test_revoked_file_permission(tmp_path: Path) -> None:
-    """Without permission, an open store continues; opening it again is refused with the reason, until permission is
-    restored."""
+    """Without permission, an open store continues, and reaches the disk; opening it again is refused with the reason,
+    until permission is restored."""
     place = tmp_path / "store"
-    with closing(LmdbStore(place)) as store:
+    with closing(LmdbStore(place, sync_seconds=1000.0)) as store:
         place.chmod(0)
         with nobody():
             assert store.write(counted(*SHARED), (), NOW, 1.0)
+            store._sync()
+            assert not store._dirty
             with pytest.raises(InvalidStore, match="Permission denied"):
                 LmdbStore(place)
         place.chmod(0o700)

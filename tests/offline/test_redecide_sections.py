@@ -14,7 +14,7 @@ from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy
 from riskd.core import record
 from riskd.core.assess import Release
-from riskd.core.attempt import Device, Network
+from riskd.core.attempt import BINDINGS, Device, Network, Session
 from riskd.core.features import NAMES
 from riskd.core.history import DAY
 from riskd.core.policy import Policy
@@ -31,6 +31,10 @@ LOGIN: Final = attempt({})
 OLD: Final = (
     "  - {name: old, when: account_days >= 180.0, then: STEP_UP, reason: OLD, text: Old., journeys: [login, payment]}\n"
 )
+COPIED: Final = (
+    """  - {name: copied, when: 'session_binding == "failed"', then: STEP_UP, reason: COPIED, text: Copied., """
+    "journeys: [login, payment]}\n"
+)
 ADDRESSES: Final = ("192.0.2.65", "192.0.2.1", "198.51.100.9", "203.0.113.9", LOGIN.network.client_ip)
 
 
@@ -38,7 +42,7 @@ ADDRESSES: Final = ("192.0.2.65", "192.0.2.1", "198.51.100.9", "203.0.113.9", LO
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     directory = tmp_path_factory.mktemp("policies")
     path = write(directory)
-    path.write_text(path.read_text().replace("[192.0.2.0/24]", "[192.0.2.64/26, 198.51.0.0/16]") + OLD)
+    path.write_text(path.read_text().replace("[192.0.2.0/24]", "[192.0.2.64/26, 198.51.0.0/16]") + OLD + COPIED)
     return load_policy(path, CelCompiler(NAMES))
 
 
@@ -55,6 +59,13 @@ def scorers() -> Mapping[str, Scorer]:
             "tenant": st.sampled_from(["", "acme", "other"]),
             "journey": st.sampled_from(["login", "payment"]),
             "registration_time": st.sampled_from([None, NOW - 179 * DAY, NOW - 180 * DAY]),
+            "session": st.none()
+            | st.builds(
+                Session,
+                amr=st.just(("hwk", "pin")),
+                authentication_time=st.just(NOW - 60),
+                binding=st.sampled_from(BINDINGS),
+            ),
             "device": st.builds(Device, device_id=st.sampled_from(["", "laptop", "tablet"])),
         }
     ),

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from riskd.adapters.memory import MemoryStore
 from riskd.core.assess import Release
 from riskd.core.attempt import (
+    BINDINGS,
     DOMAINS,
     EVENTS,
     JOURNEYS,
@@ -198,7 +199,8 @@ class Town:
         if random.random() < 0.4:
             one = replace(one, outside=Outside(credential_breached=random.random() < 0.3, risk_level="medium"))
         if random.random() < 0.3:
-            one = replace(one, session=Session(id="s", start_time=now - 900, authentication_time=now - 60, acr="2"))
+            bound = Session(id="s", binding=BINDINGS[int(now) % 3])
+            one = replace(one, session=replace(bound, start_time=now - 900, authentication_time=now - 60, acr="2"))
         if random.random() < 0.3:
             said = Federation(issuer="https://idp.example", protocol="oidc", amr=("otp",), issue_time=now - 30)
             one = replace(one, federation=replace(said, authentication_time=random.choice([None, now - 3600])))

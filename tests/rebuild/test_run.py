@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.decision_log import Erasure, FileLogArchive
-from riskd.adapters.lmdb_store import LmdbStore, beside
+from riskd.adapters.lmdb_store import DATA, LmdbStore, beside
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, RedisStore
 from riskd.adapters.rekeying import Mark, move_all, write_mark
@@ -43,7 +43,7 @@ from riskd.rebuild import merge, run
 from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import Line, LogReader, SegmentReader
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, OnProgress, rebuild
+from riskd.rebuild.run import RECORDS, STAGED, OnProgress, rebuild
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
@@ -287,6 +287,19 @@ def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town
         segment.unlink()
     summary = rebuilt(settings)
     assert (summary.resumed, summary.counts["attempts"]) == (True, ATTEMPTS)
+    assert held(settings, time.time()) == records(before.store, time.time())
+
+
+def test_a_rebuild_whose_own_store_was_damaged_begins_again(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """If a crash of the machine has damaged what was replayed, it is replayed again."""
+    before, lines = town
+    settings = deployment(tmp_path)
+    logged(settings, lines)
+    with pytest.raises(Killed):
+        rebuilt(settings, reader=Dying(settings, 199))
+    (beside(Path(settings.store.path)) / STAGED / DATA).write_bytes(b"noise" * 5000)
+    summary = rebuilt(settings)
+    assert (summary.resumed, summary.counts["attempts"]) == (False, ATTEMPTS)
     assert held(settings, time.time()) == records(before.store, time.time())
 
 

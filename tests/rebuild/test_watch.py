@@ -166,6 +166,18 @@ def test_switched_off_nothing_is_begun(watched: Watched, monkeypatch: pytest.Mon
     assert watched.events() == []
 
 
+def test_a_stop_does_not_wait_for_a_rebuild(
+    watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that stops ends its rebuild at once, even one that waits for a disk."""
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+    os.mkfifo(Path(watched.settings.log.dir) / "20260101T000000.000000-w0-9.jsonl")
+    with rebuilding(watched.settings) as watch:
+        eventually(lambda: bool(watched.events()))
+        eventually(lambda: watch.readings == {"riskd_store_rebuild_pending": {(): 1.0}})
+    assert not alive(child(caplog))
+
+
 WATCHER = """
 import sys, time
 from riskd.config import load

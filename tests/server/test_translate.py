@@ -220,7 +220,15 @@ ATTEMPTS = st.builds(
         form_seconds=SECONDS,
         form_failures=st.none() | st.integers(0, 9),
     ),
-    session=st.none() | st.builds(words.Session, id=SHORT, start_time=MOMENTS, authentication_time=MOMENTS, amr=LISTED),
+    session=st.none()
+    | st.builds(
+        words.Session,
+        id=SHORT,
+        start_time=MOMENTS,
+        authentication_time=MOMENTS,
+        amr=LISTED,
+        binding=st.sampled_from(words.BINDINGS),
+    ),
     federation=st.none()
     | st.builds(
         words.Federation, issuer=SHORT, protocol=st.sampled_from(words.PROTOCOLS), amr=LISTED, issue_time=MOMENTS

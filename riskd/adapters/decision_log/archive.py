@@ -231,9 +231,9 @@ class FileLogArchive:
         self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None], rate: float
     ) -> Compacted:
         """1. Read the erasures. 2. Rewrite every finished segment that needs it. 3. Mark erasures that are done."""
-        for listed in (self._asked, self._done):
-            listed.join()
-        asked = len(self._asked.read().entries)  # (1)
+        for erasures in (self._asked, self._done):
+            erasures.join()
+        asked = known = self._asked.read()  # (1)
         now, before = self._wall(), self._kept().cutoffs
         for draft in self._directory.rglob(f"*{DRAFT}"):
             with suppress(FileNotFoundError):
@@ -248,8 +248,8 @@ class FileLogArchive:
         for done, path in enumerate(paths):  # (2)
             progress(done, len(paths))
             if stop.is_set():
-                return Compacted(rewritten, lines, asked)
-            gone, erasures = 0, Erasures()
+                return Compacted(rewritten, lines, len(asked.entries))
+            gone = 0
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
@@ -257,16 +257,15 @@ class FileLogArchive:
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
-                # Read again, for erasures asked for while this segment was being written.
-                erasures = self._asked.read()
-                gone = rewrite(path, erasures, old, stop, rate)
+                known = self._asked.read()  # again, for erasures asked for while this segment was being written
+                gone = rewrite(path, known, old, stop, rate)
                 lines += gone
                 rewritten += gone > 0
             packed = path.with_name(path.name + PACKED)
             if packed.exists() and packed not in paths:  # an operator has packed the segment meanwhile
                 paths.append(packed)
             if gone:
-                self._mark_rewritten(path, len(erasures.entries))
+                self._mark_rewritten(path, known)
         progress(len(paths), len(paths))
         left = self._settle(asked, writing)  # (3)
         oldest = now - max(keep.values()) if keep else 0.0
@@ -294,37 +293,40 @@ class FileLogArchive:
         future = {name: finished[name] for name in names[bisect(names, now) :] if name in finished}
         return written | future, sum((*written.values(), *finished.values()))
 
-    def _mark_rewritten(self, path: Path, known: int) -> None:
-        """Note in the first `known` erasures that a segment, which was rewritten by them, has nothing left to erase,
-        because its offsets have changed. Those that were asked for meanwhile still have to be done in it.
+    def _mark_rewritten(self, path: Path, known: Erasures) -> None:
+        """Note in the erasures that a rewritten segment has nothing left to erase, because its offsets have changed.
 
-        A packed copy of the old segment keeps its entry. After a crash between the rewriting and this, the next
-        compaction erases some later lines of the subject, too, rather than keep earlier ones.
+        `known`: those for which it was rewritten; others may have come meanwhile. A packed copy of the old segment
+        keeps its entry. After a crash between the rewriting and this, the next compaction erases some later lines of
+        the subject, too, rather than keep earlier ones.
         """
-        packed = path.with_name(path.name + PACKED)
+        packed, ours = path.with_name(path.name + PACKED), {entry.key for entry in known.entries}
 
         def marked(entry: Erasure) -> Erasure:
-            reach = entry.reach(path.name)
+            reach = entry.reach(path.name) if entry.key in ours else None
             there = {packed.name: reach} if reach and packed.exists() else {}
             return replace(entry, written={**entry.written, **there, path.name: 0}) if reach else entry
 
-        if any(entry.reach(path.name) for entry in self._asked.read().entries[:known]):
-            self._asked.update(lambda entries: [*map(marked, entries[:known]), *entries[known:]])
+        if any(entry.reach(path.name) for entry in known.entries):
+            self._asked.update(lambda entries: [marked(entry) for entry in entries])
 
-    def _settle(self, asked: int, writing: set[str]) -> int:
-        """Note which segments still have lines of the first `asked` erasures, and finish those that none has.
+    def _settle(self, asked: Erasures, writing: set[str]) -> int:
+        """Note which segments still have lines of the erasures `asked`, and finish those that none has.
 
-        `writing`: the segments that were being written. Returns how many erasures are left.
+        `writing`: the segments that were being written. Returns how many of `asked` are left.
         """
-        first = self._asked.read().entries[:asked]
-        settled = [_settled(entry, writing) for entry in first]
-        done = [entry for entry, after in zip(first, settled, strict=True) if after is None]
-        left = tuple(entry for entry in settled if entry is not None)
+        ours = {entry.key for entry in asked.entries}
+
+        def after(entry: Erasure) -> Erasure | None:
+            return _settled(entry, writing) if entry.key in ours else entry
+
+        now = [entry for entry in self._asked.read().entries if entry.key in ours]
+        done = [entry for entry in now if after(entry) is None]
         if done and (self._directory / ERASURES / DONE).is_dir():
             self._done.add(done)
-        if left != first:
-            self._asked.update(lambda entries: [*left, *entries[asked:]])
-        return len(left)
+        if any(after(entry) != entry for entry in now):
+            self._asked.update(lambda entries: [left for entry in entries if (left := after(entry)) is not None])
+        return len(now) - len(done)
 
     def _kept(self) -> _Kept:
         """Raises OSError, also if the file cannot be decoded."""

@@ -40,6 +40,11 @@ class Erasure(Struct, frozen=True):
     written: dict[str, int]
     settled: bool = False
 
+    @property
+    def key(self) -> tuple[str, float]:
+        """Tells erasures apart while their other fields change."""
+        return self.place, self.asked
+
     def reach(self, segment: str) -> int | None:
         """How many bytes at the beginning of a segment may have lines to erase. None: the whole segment."""
         plain = segment.removesuffix(PACKED)

@@ -216,9 +216,7 @@ class LmdbStore:
             self._syncer.join()
         self._sync()
         self._env.close()
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault
+        self._unless_refused()
 
     def _open(self) -> None:
         """Check and open the store at the path, in place of the one that was open. Raises InvalidStore."""
@@ -372,10 +370,11 @@ class LmdbStore:
             self._dirty = self._dirty or not synced
 
     def _gone(self) -> bool:
-        with suppress(OSError):
+        try:
             found = (self._path / DATA).stat()
-            return (found.st_dev, found.st_ino) != self._file
-        return True
+        except OSError as error:  # without permission to see it, the file that is open stays in use
+            return isinstance(error, FileNotFoundError | NotADirectoryError)
+        return (found.st_dev, found.st_ino) != self._file
 
     def _reopen(self) -> None:
         """Open what is at the path now. Until that succeeds, nothing is written."""

@@ -10,7 +10,7 @@ import yaml
 from msgspec import Struct
 
 from riskd.adapters.policy_file.document import METHOD, MISTAKES, SYMBOL, Document
-from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
+from riskd.core.attempt import BINDINGS, CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, Place, Route
 from riskd.core.counters import COUNTS
 from riskd.core.errors import InvalidPolicy
@@ -39,7 +39,7 @@ CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     ),
     "facts": ((), ("country", "asn", "anonymizer", "browser", "os")),
-    "session": ((), ("age", "acr", "amr")),
+    "session": ((), ("age", "acr", "amr", "binding")),
     "federation": (("issuer",), ("age", "acr", "amr")),
     "expect": (("tier",), ("satisfied", "level", "reasons", "hits", "shadow_hits")),
 }
@@ -266,8 +266,10 @@ class _CaseReader:
     def _session(self, node: yaml.Node | None) -> Session | None:
         if node is None:
             return None
-        time, acr, amr = self._authentication(self._fields(node, "session", "session"))
-        return Session(acr=acr, amr=amr, authentication_time=time)
+        fields = self._fields(node, "session", "session")
+        time, acr, amr = self._authentication(fields)
+        binding = self.document.choice(fields.get("binding"), "binding", BINDINGS[1:])
+        return Session(acr=acr, amr=amr, authentication_time=time, binding=binding or "")
 
     def _federation(self, node: yaml.Node | None) -> Federation | None:
         if node is None:

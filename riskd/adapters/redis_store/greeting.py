@@ -52,11 +52,14 @@ def _greet(link: Link, address: Address, access: Access, deadline: float) -> Non
     commands = [(*hello, b"SETNAME", b"riskd"), (b"PING",), *LOAD]
     if access.database:
         commands.append((b"SELECT", str(access.database).encode()))
-    greeting, *others = link.ask(commands, deadline)
-    for reply in (greeting, *others):
+    replies = link.ask(commands, deadline)
+    facts = _pairs(replies[0])
+    if facts.get(b"mode") == b"sentinel":
+        what, remedy = "is a Sentinel, which has no data", "name the master in store.url; riskd does not ask Sentinels"
+        raise Unavailable([Problem(f"redis {address}", what, remedy)])
+    for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
             raise Unavailable([refusal(address, reply)])
-    facts = _pairs(greeting)
     link.clustered = facts.get(b"mode") == b"cluster"
     if not link.clustered and facts.get(b"role") != b"master":
         raise Unavailable([_replica(address)])
@@ -89,4 +92,7 @@ _REMEDIES: Final = {
 def refusal(address: Address, reply: Reply) -> Problem:
     """The problem for an error that the server returned."""
     word = str(reply).partition(" ")[0]
-    return Problem(f"redis {address}", str(reply), _REMEDIES.get(word, "see the server's log"))
+    remedy = _REMEDIES.get(word, "see the server's log")
+    if "unknown command" in str(reply):
+        remedy = "use Redis 7 or newer, or Valkey"
+    return Problem(f"redis {address}", str(reply), remedy)

@@ -49,6 +49,16 @@ class Answers(Struct, frozen=True):
     failures: dict[int, Unavailable] = {}
     """By the number of the command."""
 
+    def note(self, share: Iterable[_Request], received: Sequence[Reply]) -> None:
+        """Note what a server replied to these requests, and to what was sent ahead of each."""
+        end = 0
+        for request in share:
+            begun, end = end, end + request.skip + 1
+            *ahead, reply = received[begun:end]
+            if isinstance(reply, hiredis.ReplyError):  # perhaps because what was sent ahead was refused
+                reply = next((one for one in ahead if isinstance(one, hiredis.ReplyError)), reply)
+            self.replies[request.number] = reply
+
     def fail(self, requests: Iterable[_Request], error: Unavailable) -> None:
         """Note that these requests failed."""
         for request in requests:
@@ -140,12 +150,17 @@ class Servers:
             return answers
         server = self._owners[0]
         assert server is not None
-        link = server.take(deadline)
+        link, interrupted = server.take(deadline), True
         try:
             link.send(b"".join(map(_packed, commands)), deadline)
             answers = Answers(link.receive(len(commands), deadline))
+            interrupted = False
         except (OSError, hiredis.HiredisError) as error:
+            interrupted = False
             raise server.discard(link, error) from error
+        finally:
+            if interrupted:  # the handler of a signal raised
+                server.discard(link, InterruptedError())
         server.give(link)
         if hiredis.ReplyError in map(type, answers.replies):
             requests = [_Request(number, server, packed) for number, (_, packed) in enumerate(commands)]
@@ -200,28 +215,25 @@ class Servers:
         links: dict[Server, Link], shares: dict[Server, list[_Request]], answers: Answers, deadline: float
     ) -> None:
         """Send over each of these connections the share of its server, then receive the replies."""
-        sent = []
-        for server, link in links.items():
-            try:
-                link.send(b"".join([request.ahead + request.packed for request in shares[server]]), deadline)
-                sent.append((server, link))
-            except OSError as error:
-                answers.fail(shares[server], server.discard(link, error))
-        for server, link in sent:
-            share = shares[server]
-            try:
-                received = link.receive(len(share) + sum([request.skip for request in share]), deadline)
-            except (OSError, hiredis.HiredisError) as error:
-                answers.fail(share, server.discard(link, error))
-                continue
-            server.give(link)
-            end = 0
-            for request in share:
-                begun, end = end, end + request.skip + 1
-                *ahead, reply = received[begun:end]
-                if isinstance(reply, hiredis.ReplyError):  # perhaps because what was sent ahead was refused
-                    reply = next((one for one in ahead if isinstance(one, hiredis.ReplyError)), reply)
-                answers.replies[request.number] = reply
+        held = dict(links)
+        try:
+            for server, link in links.items():
+                try:
+                    link.send(b"".join([request.ahead + request.packed for request in shares[server]]), deadline)
+                except OSError as error:
+                    answers.fail(shares[server], server.discard(held.pop(server), error))
+            for server, link in [*held.items()]:
+                share = shares[server]
+                try:
+                    received = link.receive(len(share) + sum([request.skip for request in share]), deadline)
+                except (OSError, hiredis.HiredisError) as error:
+                    answers.fail(share, server.discard(held.pop(server), error))
+                else:
+                    server.give(held.pop(server))
+                    answers.note(share, received)
+        finally:
+            for server, link in held.items():  # the handler of a signal raised
+                server.discard(link, InterruptedError())
 
     def _follow(self, requests: Sequence[_Request], answers: Answers, deadline: float) -> None:
         """Follow redirections: send refused requests again until none is refused."""

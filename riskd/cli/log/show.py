@@ -154,7 +154,8 @@ def _authentication(recorded: Authentication | None) -> str:
         return ""
     at = f"authenticated {when(recorded.authentication_time)}" if recorded.authentication_time is not None else ""
     acr, amr = f"acr {recorded.acr}" if recorded.acr else "", f"amr {' '.join(recorded.amr)}" if recorded.amr else ""
-    return ", ".join(filter(None, (recorded.issuer, acr, amr, at))) or "empty"
+    key = f"binding {recorded.binding}" if recorded.binding else ""
+    return ", ".join(filter(None, (recorded.issuer, acr, amr, at, key))) or "empty"
 
 
 def _features(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.adapters.memory import MemoryStore
 from riskd.core import record
-from riskd.core.attempt import OUTCOMES
+from riskd.core.attempt import BINDINGS, OUTCOMES
 from riskd.core.context import Missing
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import _hints_mismatch, systems
@@ -56,6 +56,8 @@ def test_a_replayed_log_is_the_same_log(lines: list[bytes]) -> None:
     repeated and withdrawn outcomes."""
     told = [one for line in lines if isinstance(one := record.decode(line), OutcomeRecord)]
     taught = {one.assessment_id for one in told if one.taught}
+    asked = [one for line in lines if isinstance(one := record.decode(line), AssessmentRecord)]
+    assert {one.session.binding for one in asked if one.session} == set(BINDINGS)
     assert any(one.kind == "confirmed_fraud" and one.assessment_id in taught for one in told), "a lesson was undone"
     assert {one.kind for one in told} >= set(OUTCOMES) - {"sign_in_abandoned"}
     again = rerun(lines)

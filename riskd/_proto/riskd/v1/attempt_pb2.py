@@ -26,25 +26,27 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16riskd/v1/attempt.proto\x12\x08riskd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x01\n\x06\x44\x65vice\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x13\n\x06mobile\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tdevice_id\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x0e\n\x06screen\x18\x06 \x01(\t\x12\x11\n\tlanguages\x18\x07 \x03(\t\x12\x10\n\x08timezone\x18\x08 \x01(\t\x12*\n\x0b\x61ttestation\x18\t \x01(\x0e\x32\x15.riskd.v1.AttestationB\t\n\x07_mobile\"d\n\x07Network\x12\x11\n\tclient_ip\x18\x01 \x01(\t\x12\x11\n\tforwarded\x18\x02 \x03(\t\x12\x0b\n\x03ja4\x18\x03 \x01(\t\x12&\n\x03rtt\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x81\x01\n\rReportedPlace\x12\x15\n\x08latitude\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tlongitude\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\naccuracy_m\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_latitudeB\x0c\n\n_longitudeB\r\n\x0b_accuracy_m\"\xd8\x01\n\tBehaviour\x12\x1b\n\x13typing_intervals_ms\x18\x01 \x03(\x02\x12\x1b\n\x0epointer_events\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06pasted\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x30\n\rform_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\rform_failures\x18\x05 \x01(\x05H\x02\x88\x01\x01\x42\x11\n\x0f_pointer_eventsB\t\n\x07_pastedB\x10\n\x0e_form_failures\"\x98\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13\x61uthentication_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61\x63r\x18\x04 \x01(\t\x12\x0b\n\x03\x61mr\x18\x05 \x03(\t\"\xcf\x01\n\nFederation\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12.\n\x08protocol\x18\x02 \x01(\x0e\x32\x1c.riskd.v1.FederationProtocol\x12\x0b\n\x03\x61\x63r\x18\x03 \x01(\t\x12\x0b\n\x03\x61mr\x18\x04 \x03(\t\x12\x37\n\x13\x61uthentication_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x07Outside\x12 \n\x13\x63redential_breached\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\'\n\nrisk_level\x18\x02 \x01(\x0e\x32\x13.riskd.v1.RiskLevelB\x16\n\x14_credential_breached\"\x1b\n\x07\x43onsent\x12\x10\n\x08purposes\x18\x01 \x03(\t*\x8b\x01\n\x0eIdentityDomain\x12\x1f\n\x1bIDENTITY_DOMAIN_UNSPECIFIED\x10\x00\x12\x1c\n\x18IDENTITY_DOMAIN_CUSTOMER\x10\x01\x12\x1d\n\x19IDENTITY_DOMAIN_WORKFORCE\x10\x02\x12\x1b\n\x17IDENTITY_DOMAIN_MACHINE\x10\x03*\xab\x01\n\x07Journey\x12\x17\n\x13JOURNEY_UNSPECIFIED\x10\x00\x12\x18\n\x14JOURNEY_REGISTRATION\x10\x01\x12\x11\n\rJOURNEY_LOGIN\x10\x02\x12\x14\n\x10JOURNEY_RECOVERY\x10\x03\x12\x1a\n\x16JOURNEY_PROFILE_UPDATE\x10\x04\x12\x13\n\x0fJOURNEY_PAYMENT\x10\x05\x12\x13\n\x0fJOURNEY_SESSION\x10\x06*\x97\x01\n\x10\x43redentialResult\x12!\n\x1d\x43REDENTIAL_RESULT_UNSPECIFIED\x10\x00\x12!\n\x1d\x43REDENTIAL_RESULT_NOT_CHECKED\x10\x01\x12\x1f\n\x1b\x43REDENTIAL_RESULT_SUCCEEDED\x10\x02\x12\x1c\n\x18\x43REDENTIAL_RESULT_FAILED\x10\x03*v\n\x0b\x41ttestation\x12\x1b\n\x17\x41TTESTATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41TTESTATION_FAILED\x10\x01\x12\x18\n\x14\x41TTESTATION_SOFTWARE\x10\x02\x12\x18\n\x14\x41TTESTATION_HARDWARE\x10\x03*g\n\tRiskLevel\x12\x1a\n\x16RISK_LEVEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eRISK_LEVEL_LOW\x10\x01\x12\x15\n\x11RISK_LEVEL_MEDIUM\x10\x02\x12\x13\n\x0fRISK_LEVEL_HIGH\x10\x03*\xb5\x01\n\x12\x46\x65\x64\x65rationProtocol\x12#\n\x1f\x46\x45\x44\x45RATION_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x45\x44\x45RATION_PROTOCOL_OIDC\x10\x01\x12\x1c\n\x18\x46\x45\x44\x45RATION_PROTOCOL_SAML\x10\x02\x12\x1e\n\x1a\x46\x45\x44\x45RATION_PROTOCOL_OAUTH2\x10\x03\x12\x1e\n\x1a\x46\x45\x44\x45RATION_PROTOCOL_SOCIAL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16riskd/v1/attempt.proto\x12\x08riskd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x01\n\x06\x44\x65vice\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x13\n\x06mobile\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tdevice_id\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x0e\n\x06screen\x18\x06 \x01(\t\x12\x11\n\tlanguages\x18\x07 \x03(\t\x12\x10\n\x08timezone\x18\x08 \x01(\t\x12*\n\x0b\x61ttestation\x18\t \x01(\x0e\x32\x15.riskd.v1.AttestationB\t\n\x07_mobile\"d\n\x07Network\x12\x11\n\tclient_ip\x18\x01 \x01(\t\x12\x11\n\tforwarded\x18\x02 \x03(\t\x12\x0b\n\x03ja4\x18\x03 \x01(\t\x12&\n\x03rtt\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x81\x01\n\rReportedPlace\x12\x15\n\x08latitude\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tlongitude\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\naccuracy_m\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_latitudeB\x0c\n\n_longitudeB\r\n\x0b_accuracy_m\"\xd8\x01\n\tBehaviour\x12\x1b\n\x13typing_intervals_ms\x18\x01 \x03(\x02\x12\x1b\n\x0epointer_events\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06pasted\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x30\n\rform_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\rform_failures\x18\x05 \x01(\x05H\x02\x88\x01\x01\x42\x11\n\x0f_pointer_eventsB\t\n\x07_pastedB\x10\n\x0e_form_failures\"\xc3\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13\x61uthentication_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61\x63r\x18\x04 \x01(\t\x12\x0b\n\x03\x61mr\x18\x05 \x03(\t\x12)\n\x07\x62inding\x18\x06 \x01(\x0e\x32\x18.riskd.v1.SessionBinding\"\xcf\x01\n\nFederation\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12.\n\x08protocol\x18\x02 \x01(\x0e\x32\x1c.riskd.v1.FederationProtocol\x12\x0b\n\x03\x61\x63r\x18\x03 \x01(\t\x12\x0b\n\x03\x61mr\x18\x04 \x03(\t\x12\x37\n\x13\x61uthentication_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x07Outside\x12 \n\x13\x63redential_breached\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\'\n\nrisk_level\x18\x02 \x01(\x0e\x32\x13.riskd.v1.RiskLevelB\x16\n\x14_credential_breached\"\x1b\n\x07\x43onsent\x12\x10\n\x08purposes\x18\x01 \x03(\t*\x8b\x01\n\x0eIdentityDomain\x12\x1f\n\x1bIDENTITY_DOMAIN_UNSPECIFIED\x10\x00\x12\x1c\n\x18IDENTITY_DOMAIN_CUSTOMER\x10\x01\x12\x1d\n\x19IDENTITY_DOMAIN_WORKFORCE\x10\x02\x12\x1b\n\x17IDENTITY_DOMAIN_MACHINE\x10\x03*\xab\x01\n\x07Journey\x12\x17\n\x13JOURNEY_UNSPECIFIED\x10\x00\x12\x18\n\x14JOURNEY_REGISTRATION\x10\x01\x12\x11\n\rJOURNEY_LOGIN\x10\x02\x12\x14\n\x10JOURNEY_RECOVERY\x10\x03\x12\x1a\n\x16JOURNEY_PROFILE_UPDATE\x10\x04\x12\x13\n\x0fJOURNEY_PAYMENT\x10\x05\x12\x13\n\x0fJOURNEY_SESSION\x10\x06*\x97\x01\n\x10\x43redentialResult\x12!\n\x1d\x43REDENTIAL_RESULT_UNSPECIFIED\x10\x00\x12!\n\x1d\x43REDENTIAL_RESULT_NOT_CHECKED\x10\x01\x12\x1f\n\x1b\x43REDENTIAL_RESULT_SUCCEEDED\x10\x02\x12\x1c\n\x18\x43REDENTIAL_RESULT_FAILED\x10\x03*v\n\x0b\x41ttestation\x12\x1b\n\x17\x41TTESTATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41TTESTATION_FAILED\x10\x01\x12\x18\n\x14\x41TTESTATION_SOFTWARE\x10\x02\x12\x18\n\x14\x41TTESTATION_HARDWARE\x10\x03*i\n\x0eSessionBinding\x12\x1f\n\x1bSESSION_BINDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16SESSION_BINDING_FAILED\x10\x01\x12\x1a\n\x16SESSION_BINDING_PROVEN\x10\x02*g\n\tRiskLevel\x12\x1a\n\x16RISK_LEVEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eRISK_LEVEL_LOW\x10\x01\x12\x15\n\x11RISK_LEVEL_MEDIUM\x10\x02\x12\x13\n\x0fRISK_LEVEL_HIGH\x10\x03*\xb5\x01\n\x12\x46\x65\x64\x65rationProtocol\x12#\n\x1f\x46\x45\x44\x45RATION_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x45\x44\x45RATION_PROTOCOL_OIDC\x10\x01\x12\x1c\n\x18\x46\x45\x44\x45RATION_PROTOCOL_SAML\x10\x02\x12\x1e\n\x1a\x46\x45\x44\x45RATION_PROTOCOL_OAUTH2\x10\x03\x12\x1e\n\x1a\x46\x45\x44\x45RATION_PROTOCOL_SOCIAL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'riskd._proto.riskd.v1.attempt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IDENTITYDOMAIN']._serialized_start=1277
-  _globals['_IDENTITYDOMAIN']._serialized_end=1416
-  _globals['_JOURNEY']._serialized_start=1419
-  _globals['_JOURNEY']._serialized_end=1590
-  _globals['_CREDENTIALRESULT']._serialized_start=1593
-  _globals['_CREDENTIALRESULT']._serialized_end=1744
-  _globals['_ATTESTATION']._serialized_start=1746
-  _globals['_ATTESTATION']._serialized_end=1864
-  _globals['_RISKLEVEL']._serialized_start=1866
-  _globals['_RISKLEVEL']._serialized_end=1969
-  _globals['_FEDERATIONPROTOCOL']._serialized_start=1972
-  _globals['_FEDERATIONPROTOCOL']._serialized_end=2153
+  _globals['_IDENTITYDOMAIN']._serialized_start=1320
+  _globals['_IDENTITYDOMAIN']._serialized_end=1459
+  _globals['_JOURNEY']._serialized_start=1462
+  _globals['_JOURNEY']._serialized_end=1633
+  _globals['_CREDENTIALRESULT']._serialized_start=1636
+  _globals['_CREDENTIALRESULT']._serialized_end=1787
+  _globals['_ATTESTATION']._serialized_start=1789
+  _globals['_ATTESTATION']._serialized_end=1907
+  _globals['_SESSIONBINDING']._serialized_start=1909
+  _globals['_SESSIONBINDING']._serialized_end=2014
+  _globals['_RISKLEVEL']._serialized_start=2016
+  _globals['_RISKLEVEL']._serialized_end=2119
+  _globals['_FEDERATIONPROTOCOL']._serialized_start=2122
+  _globals['_FEDERATIONPROTOCOL']._serialized_end=2303
   _globals['_DEVICE']._serialized_start=102
   _globals['_DEVICE']._serialized_end=317
   _globals['_NETWORK']._serialized_start=319
@@ -54,11 +56,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BEHAVIOUR']._serialized_start=554
   _globals['_BEHAVIOUR']._serialized_end=770
   _globals['_SESSION']._serialized_start=773
-  _globals['_SESSION']._serialized_end=925
-  _globals['_FEDERATION']._serialized_start=928
-  _globals['_FEDERATION']._serialized_end=1135
-  _globals['_OUTSIDE']._serialized_start=1137
-  _globals['_OUTSIDE']._serialized_end=1245
-  _globals['_CONSENT']._serialized_start=1247
-  _globals['_CONSENT']._serialized_end=1274
+  _globals['_SESSION']._serialized_end=968
+  _globals['_FEDERATION']._serialized_start=971
+  _globals['_FEDERATION']._serialized_end=1178
+  _globals['_OUTSIDE']._serialized_start=1180
+  _globals['_OUTSIDE']._serialized_end=1288
+  _globals['_CONSENT']._serialized_start=1290
+  _globals['_CONSENT']._serialized_end=1317
 # @@protoc_insertion_point(module_scope)

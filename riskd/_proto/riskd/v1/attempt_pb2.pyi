@@ -42,6 +42,12 @@ class Attestation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ATTESTATION_SOFTWARE: _ClassVar[Attestation]
     ATTESTATION_HARDWARE: _ClassVar[Attestation]
 
+class SessionBinding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SESSION_BINDING_UNSPECIFIED: _ClassVar[SessionBinding]
+    SESSION_BINDING_FAILED: _ClassVar[SessionBinding]
+    SESSION_BINDING_PROVEN: _ClassVar[SessionBinding]
+
 class RiskLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RISK_LEVEL_UNSPECIFIED: _ClassVar[RiskLevel]
@@ -75,6 +81,9 @@ ATTESTATION_UNSPECIFIED: Attestation
 ATTESTATION_FAILED: Attestation
 ATTESTATION_SOFTWARE: Attestation
 ATTESTATION_HARDWARE: Attestation
+SESSION_BINDING_UNSPECIFIED: SessionBinding
+SESSION_BINDING_FAILED: SessionBinding
+SESSION_BINDING_PROVEN: SessionBinding
 RISK_LEVEL_UNSPECIFIED: RiskLevel
 RISK_LEVEL_LOW: RiskLevel
 RISK_LEVEL_MEDIUM: RiskLevel
@@ -144,18 +153,20 @@ class Behaviour(_message.Message):
     def __init__(self, typing_intervals_ms: _Optional[_Iterable[float]] = ..., pointer_events: _Optional[int] = ..., pasted: _Optional[bool] = ..., form_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., form_failures: _Optional[int] = ...) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("id", "start_time", "authentication_time", "acr", "amr")
+    __slots__ = ("id", "start_time", "authentication_time", "acr", "amr", "binding")
     ID_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     AUTHENTICATION_TIME_FIELD_NUMBER: _ClassVar[int]
     ACR_FIELD_NUMBER: _ClassVar[int]
     AMR_FIELD_NUMBER: _ClassVar[int]
+    BINDING_FIELD_NUMBER: _ClassVar[int]
     id: str
     start_time: _timestamp_pb2.Timestamp
     authentication_time: _timestamp_pb2.Timestamp
     acr: str
     amr: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., authentication_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., acr: _Optional[str] = ..., amr: _Optional[_Iterable[str]] = ...) -> None: ...
+    binding: SessionBinding
+    def __init__(self, id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., authentication_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., acr: _Optional[str] = ..., amr: _Optional[_Iterable[str]] = ..., binding: _Optional[_Union[SessionBinding, str]] = ...) -> None: ...
 
 class Federation(_message.Message):
     __slots__ = ("issuer", "protocol", "acr", "amr", "authentication_time", "issue_time")
