@@ -122,6 +122,7 @@ OTHER: Final[dict[str, dict[str, Any]]] = {
     "address": {"network": Network(client_ip="203.0.113.9")},
     "device": {"device": Device(device_id="stranger")},
     "session": {"session": Session(id="another")},
+    "binding": {"session": Session(binding="failed")},
     "federation": {"federation": Federation(issuer="https://idp.example")},
     "attributes": {"attributes": {"plan": "gold"}},
 }
@@ -131,6 +132,7 @@ MEASURED: Final[dict[str, dict[str, Any]]] = {
     "chain": {"network": replace(LOGIN.network, forwarded=("192.0.2.1",))},
     "behaviour": {"behaviour": Behaviour(form_seconds=3.0)},
     "outside": {"outside": Outside(credential_breached=True)},
+    "registration": {"registration_time": 1.5e9},
 }
 
 
@@ -260,5 +262,5 @@ def test_every_field_is_compared_or_known_to_vary(release: Release) -> None:
     forgotten."""
     compared = {"journey", "credential_result", "network", "device", "session", "federation", "attributes"}
     identifies = {"tenant", "domain", "subject", "request_id"}
-    measured_again = {"time", "place", "behaviour", "outside", "consent"}
+    measured_again = {"time", "place", "behaviour", "outside", "consent", "registration_time"}
     assert set(Attempt.__struct_fields__) == compared | identifies | measured_again
