@@ -149,13 +149,15 @@ class ErasureList:
 
     def _files(self) -> list[tuple[str, int, int, int]]:
         """The list, and the files of an earlier version. A file that changes gets another inode, size or time."""
-        try:
-            with os.scandir(self._folder) as there:
-                status = [(each.name, each.stat()) for each in there if each.name.endswith(".json")]
-        except FileNotFoundError:
-            return []
-        found = [(name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in status]
-        return sorted(found, key=lambda each: (each[0] != _LIST, each[0]))
+        while True:
+            try:
+                with os.scandir(self._folder) as there:
+                    status = [(each.name, each.stat()) for each in there if each.name.endswith(".json")]
+                found = [(name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in status]
+                return sorted(found, key=lambda each: (each[0] != _LIST, each[0]))
+            except FileNotFoundError:  # a file was joined or finished meanwhile
+                if not self._folder.exists():
+                    return []
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
