@@ -234,7 +234,8 @@ def test_a_deleted_directory_is_joined_again(host: tuple[Path, str, str]) -> Non
     state, first, _ = host
     releases(state).activate(whole(first))
     with process(state, "one") as installed:
-        shutil.rmtree(state / "releases")
+        # Out of the way first: the process may write into the directory while it is being deleted.
+        shutil.rmtree((state / "releases").rename(state / "deleted"))
         _until(lambda: len(members(state / "releases" / "members")) == 1)
         assert installed[-1].active.id == first
         another = created(state, "4m")

@@ -25,7 +25,7 @@ from tests.offline.world.small import SmallGeo, world
 from tests.shipped import shipped_release
 
 RELEASE: Final = shipped_release()
-WANTED: Final = {"users": 60, "days": 30, "seed": 11, "attack_share": 0.15}
+WANTED: Final = {"users": 60, "days": 30, "seed": 12, "attack_share": 0.15}
 
 
 WEIGHTS = [part for wrong in ("theft=1", "targeted=much", "spraying=-1") for part in ("--weight", wrong)]
@@ -118,15 +118,24 @@ def test_a_backtest_decides_its_log_as_the_engine_did(directory: Path, capsys: p
 
 
 def test_policies_are_judged_by_the_truth_of_a_simulation(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every attempt of an attacker is fraud, by class of attack; with `--labels outcomes` only confirmed fraud is."""
+    """Every attempt of an attacker is fraud, by class of attack, unless its credential was wrong; with `--labels
+    outcomes` only confirmed fraud is."""
     arguments = ["policy", "backtest", str(data_directory("policies")), "--log", str(directory), "--json"]
-    truths = read_truth(directory / TRUTH).values()
+    truths = read_truth(directory / TRUTH)
+    wrong = {
+        line.id
+        for line in map(record.decode, read_segments(directory / DECISIONS))
+        if isinstance(line, record.AssessmentRecord) and line.credential_result == "failed"
+    }
+    attacks = {name for name, truth in truths.items() if truth.attack}
     assert main(arguments) == 0
     domains = json.loads(capsys.readouterr().out)["domains"]
-    assert sum(each["total"]["fraud"] for each in domains) == sum(bool(each.attack) for each in truths)
-    assert sum(each["total"]["good"] for each in domains) == sum(not each.attack for each in truths)
+    totals = [each["total"] for each in domains]
+    assert sum(total["fraud"] for total in totals) == len(attacks - wrong)
+    assert sum(total["good"] for total in totals) == len(truths.keys() - attacks - wrong)
+    assert sum(total["wrong_credential"] for total in totals) == len(wrong)
     told = {(group["value"], group["fraud"]) for each in domains for group in each["segments"]["class of attack"]}
-    assert {name for name, _ in told} == {each.attack for each in truths if each.attack}
+    assert {name for name, _ in told} == {truths[name].attack for name in attacks}
     assert main([*arguments, "--labels", "outcomes"]) == 0
     domains = json.loads(capsys.readouterr().out)["domains"]
     confirmed = {
