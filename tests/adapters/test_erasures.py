@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from threading import Event
 
@@ -13,13 +14,13 @@ import pytest
 from msgspec.json import encode
 
 from riskd.adapters.decision_log import Compacted, Erasure, FileLogArchive, archive, erasure
-from riskd.adapters.decision_log.erasure import Erasures
+from riskd.adapters.decision_log.erasure import ErasureList, Erasures
 from riskd.adapters.decision_log.rewriting import rewrite
 from riskd.core.errors import Unavailable
 from riskd.host.locks import exclusive
 from tests.log_desk import ANNE, BERT, Desk, line
 
-MANY = [f"person{number:010}".encode() for number in range(50)]
+MANY = [f"{number:08}-person-".encode() for number in range(50)]
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def ids(lines: Sequence[bytes]) -> list[str]:
 
 def test_many_subjects_leave_the_log_by_one_pass(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many subjects are erased, a compaction reads and rewrites each segment once, reads the list of erasures
-    no more often than it changes, and writes it a few times."""
+    no more often than it changes, writes it a few times, and looks at an erasure only for lines of its subject."""
     for segment in range(20):
         desk.written(*(line(who, segment) for who in MANY), line(BERT, segment))
     with closing(desk.writer()) as writer:
@@ -57,8 +58,9 @@ def test_many_subjects_leave_the_log_by_one_pass(desk: Desk, monkeypatch: pytest
             desk.archive.forget([who])
         assert writer.append(line(MANY[0], 100))
     read, put = counted(monkeypatch, erasure, "_decoded"), counted(monkeypatch, erasure, "put")
-    rewritten = counted(monkeypatch, archive, "rewrite")
+    rewritten, stamped = counted(monkeypatch, archive, "rewrite"), counted(monkeypatch, erasure, "stamp")
     assert desk.compact() == Compacted(21, 21 * len(MANY), 0)
+    assert len(stamped) <= 2 * 20 * len(MANY) + 3 * len(MANY), "twice for each line to erase, and when the list is read"
     assert len(rewritten) == len(set(rewritten)) == 21
     assert len(read) <= 3
     assert len(put) <= 2
@@ -119,6 +121,26 @@ def test_erasures_of_an_earlier_version_are_done(desk: Desk, copied: bool) -> No
     told = sorted(entry.place for entry in desk.archive.erased())
     assert told == (sorted(("ab", ANNE[:8].hex(), BERT[:8].hex())) if copied else [])
     assert [each.name for each in folder.rglob("*.json")] == (["list.json"] if copied else [])
+
+
+def test_erasures_are_read_while_those_of_an_earlier_version_are_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No erasure is overlooked because its file is moved to the list just after the directory was listed."""
+    asked = [Erasure(who[:8].hex(), 1.0, {}) for who in (ANNE, BERT)]
+    for number, entry in enumerate(asked):
+        (tmp_path / f"{number}.json").write_bytes(encode(entry))
+    listing = os.scandir
+
+    def listed(folder: Path) -> AbstractContextManager[list[os.DirEntry[str]]]:
+        monkeypatch.undo()
+        with listing(folder) as there:
+            entries = list(there)
+        ErasureList(tmp_path).join()
+        return nullcontext(entries)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert list(ErasureList(tmp_path).read().entries) == asked
 
 
 def test_an_erasure_during_a_compaction_waits_for_the_next(desk: Desk) -> None:

@@ -300,6 +300,8 @@ class FileLogArchive:
         keeps its entry. After a crash between the rewriting and this, the next compaction erases some later lines of
         the subject, too, rather than keep earlier ones.
         """
+        if not known.named(path.name):
+            return
         packed, ours = path.with_name(path.name + PACKED), {entry.key for entry in known.entries}
 
         def marked(entry: Erasure) -> Erasure:

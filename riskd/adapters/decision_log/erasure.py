@@ -71,10 +71,13 @@ class Erasures:
 
     def reach(self, segment: str) -> bool:
         """Whether any of them may have lines to erase in a segment."""
-        plain = segment.removesuffix(PACKED)
-        if segment in self._named or plain in self._named:
+        if self.named(segment):
             return any(entry.reach(segment) != 0 for entry in self.entries)
-        return plain <= self._until
+        return segment.removesuffix(PACKED) <= self._until
+
+    def named(self, segment: str) -> bool:
+        """Whether any of them notes how much of a segment it reaches."""
+        return segment in self._named or segment.removesuffix(PACKED) in self._named
 
     def due(self, place: str, segment: str, at: int) -> bool:
         """Whether a line of the subject at this offset of a segment is to be erased."""
@@ -146,13 +149,15 @@ class ErasureList:
 
     def _files(self) -> list[tuple[str, int, int, int]]:
         """The list, and the files of an earlier version. A file that changes gets another inode, size or time."""
-        try:
-            with os.scandir(self._folder) as there:
-                status = [(each.name, each.stat()) for each in there if each.name.endswith(".json")]
-        except FileNotFoundError:
-            return []
-        found = [(name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in status]
-        return sorted(found, key=lambda each: (each[0] != _LIST, each[0]))
+        while True:
+            try:
+                with os.scandir(self._folder) as there:
+                    status = [(each.name, each.stat()) for each in there if each.name.endswith(".json")]
+                found = [(name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in status]
+                return sorted(found, key=lambda each: (each[0] != _LIST, each[0]))
+            except FileNotFoundError:  # a file was joined or finished meanwhile
+                if not self._folder.exists():
+                    return []
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

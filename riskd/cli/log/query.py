@@ -34,10 +34,10 @@ SELECT label, count(*) AS attempts, round(avg(new_device), 3) AS new_device,
        round(avg(hosting), 3) AS hosting, round(median(score), 4) AS median_score
 FROM labelled GROUP BY label ORDER BY label""",
     "Which owners do we challenge most, and why?": """\
-SELECT operator, device_class, count(*) AS good, count(*) FILTER (NOT satisfied) AS challenged,
-       round(100 * challenged / good, 1) AS percent,
-       mode(list_extract(reasons, 1)) FILTER (NOT satisfied) AS first_reason
-FROM labelled WHERE label = 'good' AND journey = 'login' AND credential_result <> 'failed'
+SELECT operator, device_class, count(*) AS good, count(*) FILTER (asked) AS challenged,
+       round(100 * challenged / good, 1) AS percent, mode(list_extract(reasons, 1)) FILTER (asked) AS first_reason
+FROM (SELECT *, NOT satisfied AND tier <> 'BASELINE' AS asked FROM labelled)
+WHERE label = 'good' AND journey = 'login' AND credential_result <> 'failed'
 GROUP BY ALL ORDER BY challenged DESC LIMIT 20""",
     "What do frauds of several accounts share, and were they challenged?": """\
 SELECT shared, pseudonym, count(DISTINCT subject) AS accounts, count(*) AS attempts,

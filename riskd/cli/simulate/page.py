@@ -124,9 +124,9 @@ _LIMITS: Final = """\
 - All customers live in the proportions of one published service, most of them in Norway. There is no IPv6.
 - Histories start empty, so the first visit of everybody is a cold start, whenever it comes. Split by time, and judge on
   the later part.
-- Rare visits cost owners most: of the customers' second to tenth sign-ins 33 to 38 of 100 are challenged, mostly for a
-  new device on a new network, from the eleventh on 12. After half a year without a visit the history is forgotten, and
-  11 of 100 are challenged.
+- Rare visits cost owners more: of the customers' second to tenth sign-ins 13 to 16 of 100 are challenged, mostly for a
+  new device on a new network, from the eleventh on 13. After three months without a visit 22 are; after half a year,
+  when the history is forgotten, 14.
 - Everybody of a home has the same operator, but travels alone. The company's VPN comes out in one city, wherever its
   offices are.
 - Small worlds have small attacks: at the defaults a stuffing campaign is dozens of tries, not millions.
