@@ -140,10 +140,10 @@ def test_policies_are_judged_by_the_truth_of_a_simulation(directory: Path, capsy
     domains = json.loads(capsys.readouterr().out)["domains"]
     confirmed = {
         line.assessment_id
-        for line in map(record.decode, read_segments(directory / DECISIONS))
+        for line in lines
         if isinstance(line, record.OutcomeRecord) and line.kind == "confirmed_fraud"
     }
-    assert sum(each["total"]["fraud"] for each in domains) == len(confirmed)
+    assert sum(each["total"]["fraud"] for each in domains) == len(confirmed - wrong)
     assert not any("class of attack" in each["segments"] for each in domains)
 
 
