@@ -25,7 +25,7 @@ from tests.offline.world.small import SmallGeo, world
 from tests.shipped import shipped_release
 
 RELEASE: Final = shipped_release()
-WANTED: Final = {"users": 60, "days": 30, "seed": 12, "attack_share": 0.15}
+WANTED: Final = {"users": 60, "days": 30, "seed": 11, "attack_share": 0.2}
 
 
 WEIGHTS = [part for wrong in ("theft=1", "targeted=much", "spraying=-1") for part in ("--weight", wrong)]
@@ -121,21 +121,18 @@ def test_policies_are_judged_by_the_truth_of_a_simulation(directory: Path, capsy
     """Every attempt of an attacker is fraud, by class of attack, unless its credential was wrong; with `--labels
     outcomes` only confirmed fraud is."""
     arguments = ["policy", "backtest", str(data_directory("policies")), "--log", str(directory), "--json"]
-    truths = read_truth(directory / TRUTH)
+    lines = [record.decode(line) for line in read_segments(directory / DECISIONS)]
     wrong = {
-        line.id
-        for line in map(record.decode, read_segments(directory / DECISIONS))
-        if isinstance(line, record.AssessmentRecord) and line.credential_result == "failed"
+        line.id for line in lines if isinstance(line, record.AssessmentRecord) and line.credential_result == "failed"
     }
-    attacks = {name for name, truth in truths.items() if truth.attack}
+    everybody = read_truth(directory / TRUTH)
+    truths = [each for name, each in everybody.items() if name not in wrong]
     assert main(arguments) == 0
     domains = json.loads(capsys.readouterr().out)["domains"]
-    totals = [each["total"] for each in domains]
-    assert sum(total["fraud"] for total in totals) == len(attacks - wrong)
-    assert sum(total["good"] for total in totals) == len(truths.keys() - attacks - wrong)
-    assert sum(total["wrong_credential"] for total in totals) == len(wrong)
+    assert sum(each["total"]["fraud"] for each in domains) == sum(bool(each.attack) for each in truths)
+    assert sum(each["total"]["good"] for each in domains) == sum(not each.attack for each in truths)
     told = {(group["value"], group["fraud"]) for each in domains for group in each["segments"]["class of attack"]}
-    assert {name for name, _ in told} == {truths[name].attack for name in attacks}
+    assert {name for name, _ in told} == {each.attack for each in everybody.values() if each.attack}
     assert main([*arguments, "--labels", "outcomes"]) == 0
     domains = json.loads(capsys.readouterr().out)["domains"]
     confirmed = {
