@@ -137,7 +137,7 @@ class PrometheusMeter:
         """An attempt was answered at `now`. `missing`: the facts that it lacked."""
         domain, journey = attempt.domain, attempt.journey
         signals = self._present(domain, missing)
-        counted = self._counted(domain, journey, decision, answer)
+        counted = self._counted(attempt, decision, answer)
         counted += signals.arrivals
         score, coverage = self._score[domain], self._coverage[domain, journey]
         counted.append(score + bisect_left(self._score_bounds, answer.score))
@@ -156,10 +156,13 @@ class PrometheusMeter:
             self._looked = now
             self._stamp_mattered(domain, decision.contributions, now)
 
-    def _counted(self, domain: str, journey: str, decision: Decision, answer: Assessment) -> list[int]:
+    def _counted(self, attempt: Attempt, decision: Decision, answer: Assessment) -> list[int]:
         """The slots of the counters that an answer increments."""
-        requirement = answer.requirement
-        satisfied = "true" if requirement.satisfied else "false"
+        domain, journey, requirement = attempt.domain, attempt.journey, answer.requirement
+        if requirement.satisfied:
+            satisfied = "true"
+        else:
+            satisfied = "wrong_credential" if attempt.credential_result == "failed" else "false"
         places = [self._assessed[domain, journey, requirement.tier.name, satisfied]]
         places += [self._gap[domain, gap.source, gap.why] for gap in answer.gaps]
         if decision.hits:

@@ -164,6 +164,8 @@ class Attempt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     consent: tuple[str, ...] | None = None
     """The purposes that the person granted. None: the caller vouches that all signals sent may be used."""
     attributes: dict[str, str] = {}
+    registration_time: float | None = None
+    """When the account was registered, as the caller knows it, in epoch seconds."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -88,6 +88,7 @@ def assessment_record(
         session=_session(attempt.session),
         federation=_federation(attempt.federation),
         attributes=attempt.attributes,
+        registration_time=attempt.registration_time,
         lists=decision.lists,
         withheld=decision.withheld.name if decision.withheld else "",
         probation=decision.receipt.probation,
@@ -258,6 +259,7 @@ def attempt_of(line: AssessmentRecord, signals: Signals) -> Attempt:
         outside=signals.outside,
         consent=signals.consent,
         attributes=line.attributes,
+        registration_time=line.registration_time,
     )
 
 

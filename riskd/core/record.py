@@ -145,6 +145,7 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     federation: Authentication | None = None
     attributes: dict[str, str] = {}
     """The attempt's custom attributes, all of which rules may use."""
+    registration_time: Moment | None = None
     lists: tuple[str, ...] = ()
     """The policy's lists that the attempt was on."""
     withheld: Withheld = ""

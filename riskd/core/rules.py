@@ -17,7 +17,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Place, Route, coverage
 from riskd.core.counters import COUNTED, COUNTS
 from riskd.core.features.span import Span
-from riskd.core.history import SLOTS, cardinality
+from riskd.core.history import DAY, SLOTS, cardinality
 from riskd.core.requirement import Tier
 
 
@@ -132,6 +132,11 @@ def _os(facts: RuleFacts) -> str | None:
     return agent.os or None if isinstance(agent, Agent) else None
 
 
+def _account_days(facts: RuleFacts) -> float | None:
+    registered = facts.attempt.registration_time
+    return None if registered is None else max((facts.context.now - registered) // DAY, 0.0)
+
+
 def _gaps(facts: RuleFacts) -> list[str]:
     expected = facts.expected
     return [gap.source for gap in facts.context.missing if gap.source in expected]
@@ -166,6 +171,12 @@ VARIABLES: Final = {
     ),
     "tenant": Variable("string", "tenant; '' if none", lambda facts: facts.attempt.tenant),
     "credential": Variable("string", "not_checked, succeeded or failed", lambda facts: facts.attempt.credential_result),
+    "account_days": Variable(
+        "double",
+        "whole days since the account was registered (`registration_time`)",
+        _account_days,
+        span=Span(0.0, math.inf),
+    ),
     "country": Variable("string", "ISO 3166-1 alpha-2 code of the address's country", _place, ("place",)),
     "asn": Variable("int", "autonomous system number of the address", _asn, ("route",)),
     "anonymizer": Variable("string", "vpn, tor, proxy, relay or satellite; '' if none", _anonymizer, ("route",)),

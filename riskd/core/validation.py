@@ -37,6 +37,8 @@ FUTURE_S: Final = 300
 """Clock skew tolerated, in seconds."""
 EARLIEST: Final = 946_684_800
 """2000-01-01 in epoch seconds. An earlier time is a mistake of the unit, such as days."""
+EARLIEST_ACCOUNT: Final = 31_536_000
+"""1971-01-01 in epoch seconds: accounts may be older than 2000. A time in 1970 is an unset one, or another unit."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
 
 
@@ -124,6 +126,8 @@ def violations(attempt: Attempt, now: float, *, address_known: bool, declared: f
         _consent(found, attempt.consent)
     if attempt.attributes:
         _attributes(found, attempt.attributes, declared)
+    if attempt.registration_time is not None:
+        _registration(found, attempt.registration_time, now if attempt.time is None else attempt.time)
     return found
 
 
@@ -234,3 +238,12 @@ def _attributes(found: _Findings, attributes: dict[str, str], declared: frozense
         if name not in declared:
             found.add(f"attributes[{name[:WORD]}]", "not declared", "declare it under [attributes] in the settings")
         found.text(f"attributes[{name[:WORD]}]", value, ID)
+
+
+def _registration(found: _Findings, registered: float, at: float) -> None:
+    """`at`: when the attempt happens."""
+    where = "registration_time"
+    if not math.isfinite(registered) or registered < EARLIEST_ACCOUNT:
+        found.add(where, f"{registered} is not a moment after 1970", "send seconds since the Unix epoch, or omit it")
+    elif registered > at + FUTURE_S:
+        found.add(where, f"{registered - at:.0f} s after the attempt", f"check the clocks; {FUTURE_S} s are tolerated")

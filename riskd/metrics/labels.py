@@ -29,6 +29,8 @@ NEEDED: Final = ("store", "decision_log")
 """Parts that an answer needs: if one fails, the answer says so."""
 CAUSES: Final = (*SOURCES, "rule", "store", "decision_log")
 """Causes of a degraded answer: sources that could not be read, failed rules, and parts that could not be written to."""
+SATISFIED: Final = ("true", "false", "wrong_credential")
+"""Whether an attempt met its requirement already. A wrong credential meets none, and challenges nobody."""
 FOLDERS: Final = ("store", "log")
 DATABASES: Final = ("city", "asn", "anonymous")
 CODES: Final = (

@@ -15,7 +15,19 @@ from riskd.core.attempt import DOMAINS, EVENTS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.requirement import UNMET
-from riskd.metrics.labels import CAUSES, CODES, DATABASES, FOLDERS, METHODS, OTHER, PARTS, STAGES, TIERS, met
+from riskd.metrics.labels import (
+    CAUSES,
+    CODES,
+    DATABASES,
+    FOLDERS,
+    METHODS,
+    OTHER,
+    PARTS,
+    SATISFIED,
+    STAGES,
+    TIERS,
+    met,
+)
 from riskd.metrics.metric import CALL_SECONDS, RULES, SCORES, SHARES, STAGE_SECONDS, Metric
 
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
@@ -73,9 +85,10 @@ METRICS: Final = (
         "riskd_assessments_total",
         "counter",
         "Assessments answered, by the required tier and whether the attempt already satisfied it. Attempts that "
-        "did not are challenged, unless the tier is `DENY`.",
+        "did not (`false`) are challenged, unless the tier is `BASELINE` or `DENY`. With a `wrong_credential` nobody "
+        "comes in and nobody is challenged.",
         ("domain", "journey", "tier", "satisfied"),
-        _rows(DOMAINS, JOURNEYS, TIERS, _BOOLEANS),
+        _rows(DOMAINS, JOURNEYS, TIERS, SATISFIED),
     ),
     Metric(
         "riskd_assessment_seconds",

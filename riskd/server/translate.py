@@ -88,6 +88,7 @@ def attempt(request: risk_pb2.AssessRequest) -> Attempt:
         outside=_outside(request.outside) if present("outside") else None,
         consent=tuple(request.consent.purposes) if present("consent") else None,
         attributes=dict(request.attributes),
+        registration_time=_moment(request.registration_time) if present("registration_time") else None,
     )
 
 

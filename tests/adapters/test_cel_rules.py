@@ -17,6 +17,7 @@ from riskd.core.attempt import JOURNEYS, Attempt, Network
 from riskd.core.bounds import ATTRIBUTE, WORDS
 from riskd.core.context import Agent, Context, Missing, Place, Remembered, Route
 from riskd.core.counters import COUNTS
+from riskd.core.history import DAY
 from riskd.core.requirement import Tier
 from riskd.core.rules import Evaluate, Flaw, Rule, RuleFacts, RuleResults
 
@@ -47,6 +48,7 @@ def facts(
     missing: tuple[Missing, ...] = (),
     stale: tuple[str, ...] = (),
     attributes: dict[str, str] | None = None,
+    registered: float | None = None,
 ) -> RuleFacts:
     attempt = Attempt(
         domain="customer",
@@ -55,6 +57,7 @@ def facts(
         network=Network(client_ip="192.0.2.1"),
         credential_result="succeeded",
         attributes=attributes or {},
+        registration_time=registered,
     )
     context = Context(
         now=0.0,
@@ -82,6 +85,7 @@ KNOWN: Final = facts(
     missing=(Missing("place", "not_found"), Missing("rtt", "not_sent")),
     stale=("route",),
     attributes={"amount": "900"},
+    registered=-1.99 * DAY,
 )
 
 
@@ -102,6 +106,7 @@ KNOWN: Final = facts(
         ('"place" in stale', False),
         ('domain == "customer" && journey == "login" && tenant == "" && credential == "succeeded"', True),
         ('"amount" in attributes && int(attributes["amount"]) > 500', True),
+        ("account_days == 1.0", True),
         ("!(speed_kmh < 900.0) // a comment\n && asn > 0", True),
         (".score >= 0.25", True),
         ('speed_kmh > 900.0 && (.country == "NO" || new_asn < 1.0)', True),
@@ -109,7 +114,8 @@ KNOWN: Final = facts(
     ],
 )
 def test_conditions(when: str, hit: bool) -> None:
-    """Conditions can use features, score, place, network, client, gaps, coverage, stale sources and attributes."""
+    """Conditions can use features, score, place, network, client, gaps, coverage, stale sources, attributes and the
+    account's age."""
     assert compiled(when)(KNOWN) == ((Hit("r0", Tier.STEP_UP, "CODE", False, "Text."),) if hit else (), ())
 
 
@@ -134,6 +140,7 @@ def test_a_list_is_the_same_however_it_is_named(named: str) -> None:
         ("browser", '""', facts(agent=Agent("", os="Linux"))),
         ("os", '""', facts()),
         ("os", '""', facts(agent=Agent("Firefox"))),
+        ("account_days", "0.0", facts()),
         ("speed_kmh", "0.0", facts((math.nan, 0.0, 0.0))),
     ],
 )

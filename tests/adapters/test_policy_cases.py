@@ -18,6 +18,7 @@ from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
+from riskd.core.rules import VARIABLES, RuleFacts
 
 ROOT: Final = Path(__file__).parents[2]
 POLICIES: Final = ROOT / "data" / "policies"
@@ -144,6 +145,13 @@ def test_reputation_can_be_missing_in_part(tmp_path: Path) -> None:
     (one,) = read(tmp_path / "cases.yaml", case(gaps="{reputation: unavailable}", features="{address_subjects_24h: 9}"))
     assert one.context.missing == (Missing("reputation", "unavailable"),)
     assert one.features[NAMES.index("address_subjects_24h")] == 9
+
+
+@pytest.mark.parametrize(("text", "days"), [(case(account_days="900"), 900), (case(), None)])
+def test_a_case_can_say_how_old_the_account_is(text: str, days: float | None, tmp_path: Path) -> None:
+    """`account_days` of a case is that of conditions; if the case does not have it, it is unknown."""
+    (one,) = read(tmp_path / "cases.yaml", text)
+    assert VARIABLES["account_days"].read(RuleFacts(one.attempt, one.context, one.features, one.score)) == days
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

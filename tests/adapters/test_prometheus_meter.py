@@ -24,7 +24,7 @@ from riskd.core.context import SOURCES, Context, Missing
 from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
 from riskd.core.learn import Receipt
-from riskd.core.requirement import Tier
+from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.metrics.labels import CODES, OTHER
 from riskd.metrics.memory import MeterMemory, Note, Readings
 from riskd.metrics.metric import RULES
@@ -184,6 +184,34 @@ def test_an_answer_changes_these_metrics() -> None:
     assert value(found, "riskd_restricted_total", **payment, where="assessment") == 1
     counted = {dict(labels)["cause"] for (name, labels), n in found.items() if n and name == "riskd_causes_total"}
     assert counted == {"history", "rule", "decision_log"}
+
+
+@pytest.mark.parametrize(
+    ("result", "satisfied", "counted"),
+    [
+        ("succeeded", True, "true"),
+        ("succeeded", False, "false"),
+        ("not_checked", False, "false"),
+        ("failed", False, "wrong_credential"),
+    ],
+)
+@pytest.mark.parametrize("tier", [Tier.BASELINE, Tier.STEP_UP, Tier.DENY])
+def test_an_attempt_with_a_wrong_credential_is_not_one_that_is_challenged(
+    tier: Tier, result: str, counted: str, *, satisfied: bool
+) -> None:
+    """Whatever the tier, an answer counts once: as satisfied, as not satisfied, or as a wrong credential."""
+    memory = MeterMemory(1)
+    attempt = sign_in(credential_result=result)
+    context, decision = _DECIDED
+    answer = replace(decision.assessment, requirement=Requirement(tier, Terms(1), satisfied=satisfied))
+    PrometheusMeter(memory, 0).assessed(attempt, context.missing, decision, answer, NOW)
+    answers = {
+        (labels["tier"], labels["satisfied"]): number
+        for (name, pairs), number in samples(memory).items()
+        if name == "riskd_assessments_total" and number
+        for labels in [dict(pairs)]
+    }
+    assert answers == {(tier.name, counted): 1}
 
 
 def test_a_hit_counts_for_its_rule() -> None:

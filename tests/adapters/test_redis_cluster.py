@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import socketserver
@@ -412,6 +413,36 @@ def redirecting(times: int) -> Iterator[RedisStore]:
         yield store
 
 
+def test_a_redirection_that_another_node_has_not_heard_of_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call is answered by the server that it was redirected to, although the map that is found meanwhile lacks it."""
+    monkeypatch.setattr(random, "sample", lambda nodes, _: nodes)
+    asked, ports = 0, list[int]()
+
+    def slots(port: int) -> Iterator[bytes]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port
+
+    def moved() -> Iterator[bytes]:
+        while True:
+            yield b"-MOVED 0 127.0.0.1:%d\r\n" % ports[0]
+
+    known = scripted(lambda port: {b"CLUSTER": slots(port), b"HMGET": moved()})
+    with known as address, closing(RedisStore([address], Access(seconds=10.0))) as store:
+        assert not store.atomic()
+        until(lambda: not store._servers._discovering)
+
+        def greeting() -> Iterator[bytes]:
+            until(lambda: asked == 2 and not store._servers._discovering)
+            yield from HELLO
+
+        answers = {b"HELLO": greeting(), b"HMGET": repeat(b"*1\r\n$1\r\n.\r\n")}
+        with scripted(lambda _: answers) as new:
+            ports.append(new.port)
+            assert store.load([b"someone.P"]) == [b"."]
+
+
 @pytest.mark.slow
 def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: RedisStore) -> None:
     """Places of a dead master are answered for within the deadline, and return with everything that had reached the
@@ -450,14 +481,17 @@ def answered_map(node: RedisServer) -> bytes:
         return asking.recv(65_536)
 
 
+HELLO = repeat(b"*4\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n")
+
+
 @contextmanager
 def scripted(replies: Callable[[int], Mapping[bytes, Iterator[bytes]]]) -> Iterator[Address]:
     """A node of a cluster that does nothing. `replies`: those to each command, by the node's port."""
-    hello, done = repeat(b"*4\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n"), repeat(b"+OK\r\n")
+    done = repeat(b"+OK\r\n")
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            reader, answers = hiredis.Reader(), {b"HELLO": hello, **given}
+            reader, answers = hiredis.Reader(), {b"HELLO": HELLO, **given}
             while received := self.request.recv(65_536):
                 reader.feed(received)
                 while words := reader.gets():

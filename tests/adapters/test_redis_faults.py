@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import time
@@ -18,9 +19,9 @@ import pytest
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.redis_store.greeting import connect
 from riskd.adapters.redis_store.link import Link
-from riskd.adapters.redis_store.server import HURRY, TIMEOUTS, Server
+from riskd.adapters.redis_store.server import HURRY, TIMEOUTS, Server, trouble
 from riskd.adapters.rekeying import RekeyingStore
-from riskd.core.errors import Unavailable
+from riskd.core.errors import Problem, Unavailable
 from riskd.core.history import EMPTY, WEEK, Delta
 from riskd.core.pseudonym import Layer, Origins
 from riskd.host import background
@@ -441,6 +442,53 @@ def test_waiting_for_a_busy_connection_is_no_outage(tmp_path: Path) -> None:
         assert not server.down
         assert counted(server) == (1, 0, 0)
         server.give(link)
+
+
+def test_a_server_that_accepts_no_more_connections_is_used_over_those_there_are(tmp_path: Path) -> None:
+    """A server at its limit of clients is not down: whoever waits gets the next connection that is given back, or is
+    told of the limit. Once there is room, further connections are opened."""
+    redis = RedisServer(tmp_path, "--maxclients", "2")
+    with running(redis), closing(Server(redis.address, partial(connect, access=Access()), 4)) as server:
+        links = [server.take(time.monotonic() + 5.0) for _ in range(2)]
+        for seconds in (10 * HURRY, *[1.5 * HURRY] * TIMEOUTS):
+            with pytest.raises(Unavailable, match="max number of clients"):
+                server.take(time.monotonic() + seconds)
+        for link in links:
+            server.give(link)
+        links = [server.take(time.monotonic() + 5.0) for _ in range(2)]
+        assert links[0].ask([(b"CONFIG", b"SET", b"maxclients", b"9")], time.monotonic() + 5.0) == [b"OK"]
+        links.append(server.take(time.monotonic() + 10.0))
+        assert counted(server) == (3, 0, 0)
+        for link in links:
+            server.give(link)
+
+
+def test_a_server_that_died_is_down_although_it_had_connections(tmp_path: Path) -> None:
+    """If a server dies that accepted no more connections, those that it had do not hide that."""
+    redis = RedisServer(tmp_path, "--maxclients", "1")
+    with running(redis), closing(Server(redis.address, partial(connect, access=Access()), 4)) as server:
+        link = server.take(time.monotonic() + 5.0)
+        with pytest.raises(Unavailable, match="max number of clients"):
+            server.take(time.monotonic() + 10 * HURRY)
+        redis.kill()
+        server.give(link)
+        until(lambda: server.down, 5.0)
+
+
+def test_a_server_that_is_down_gets_back_the_connections_it_has(tmp_path: Path) -> None:
+    """A connection that is given back to a server that is down makes room for the one that tells it is back."""
+    redis = RedisServer(tmp_path, "--maxclients", "1")
+    with running(redis), closing(Server(redis.address, partial(connect, access=Access()), 4)) as server:
+        link = server.take(time.monotonic() + 5.0)
+        server.fail(Problem("redis", "is a replica"))
+        server.give(link)
+        until(lambda: not server.down, 5.0)
+
+
+def test_a_process_without_free_files_is_told_so() -> None:
+    """A connection that fails for want of file descriptors blames the process, and not the server."""
+    error = OSError(errno.EMFILE, "Too many open files")
+    assert "more open files" in str(trouble(Address("127.0.0.1"), error))
 
 
 def test_a_connection_in_use_is_closed_when_it_is_given_back(tmp_path: Path) -> None:

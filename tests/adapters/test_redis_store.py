@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from ssl import create_default_context
@@ -193,6 +194,24 @@ def test_acknowledged_writes_survive_a_redis_kill(tmp_path: Path) -> None:
         assert acknowledged > 0
         assert count(store, SUBJECT) in (acknowledged, acknowledged + 1)
         store.close()
+
+
+def test_a_walk_does_not_pass_over_a_restart(tmp_path: Path) -> None:
+    """A server that was restarted orders its keys anew, so a walk that went on would miss some: it has to be started
+    again. Sweeps start again by themselves."""
+    server = RedisServer(tmp_path / "redis", save=True)
+    keys = [b"%08d" % number + b"entity..A" for number in range(300)]
+    with running(server), closing(RedisStore([server.address], Access())) as store:
+        assert store.write([attempts(key, expires=NOW + 100) for key in keys], (), NOW, 5.0)
+        _, cursor = store.walk(b"", 100)
+        store.sweep(NOW, 100)
+        server.kill()
+        server.start()
+        until(lambda: written(store, SUBJECT))
+        with pytest.raises(Unavailable, match="restarted during the walk"):
+            store.walk(cursor, 100)
+        assert set(store.walk(b"", 1000)[0]) == {*keys, SUBJECT}
+        assert sum(store.sweep(NOW + 100, 100) for _ in range(10)) == len(keys)
 
 
 def written(store: RedisStore, key: bytes, timeout: float = 0.2) -> bool:

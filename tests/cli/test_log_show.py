@@ -40,6 +40,7 @@ ASKED: Final = decision(
     request_id="r-1",
     session=Authentication(acr="mfa", amr=("pwd", "otp"), authentication_time=NOON - 60),
     attributes={"amount": "12"},
+    registration_time=NOON - 86_400,
     lists=("office",),
     facts=Facts(
         now=NOON,
@@ -99,6 +100,7 @@ def test_the_text_shows_decision_reasons_and_outcomes(log: Path, capsys: pytest.
         "operator AS64496 Example, tor",
         "device not yet the account's own: without a key it teaches at most once a day",
         "session acr mfa, amr pwd otp, authenticated 2026-11-27 11:59Z",
+        "registered 2026-11-26 12:00Z",
         "lists office",
         "attributes amount=12",
         "counted amount.attempts_1h=2, amount.subjects_24h=1.01",

@@ -27,7 +27,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, 
 from riskd.core.features import DEFINITIONS
 from riskd.offline.policies.redecide import vector_of
 from riskd.wiring import open_engine
-from tests.decision_log import read_segments
+from tests.decision_log import SEGMENT, decision, read_segments, write
 
 ATTRIBUTE_RULES: Final = """
   - name: large_amount
@@ -47,6 +47,7 @@ counters: [payee]
 ATTEMPTS: Final = 360
 PEPPER: Final = {"RISKD_PEPPER": "calibration groups accounts by their pseudonyms"}
 ISSUER: Final = "https://idp.example"
+NOW: Final = 1_800_000_000.0
 
 
 class Written:
@@ -293,6 +294,15 @@ def test_a_log_that_is_too_small_is_refused(written: Written, capsys: pytest.Cap
     code, out = run(capsys, "calibrate", *words, "--budget", "0.001")
     assert code == 1
     assert re.search(r"refused: .* more good decisions needed", out)
+
+
+def test_a_log_of_wrong_credentials_sets_no_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log in which every credential was wrong is refused, and the reason says so."""
+    log = [decision(number, NOW, credential_result="failed", satisfied=False) for number in range(3)]
+    write(tmp_path / SEGMENT, *log)
+    words = ["calibrate", "--log", str(tmp_path), "--journey", "login", "--budget", "1%", "--presume-good"]
+    assert main(["policy", *words]) == 2
+    assert "left out: decisions with a wrong credential: 3" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -55,15 +55,17 @@ def told(capsys: pytest.CaptureFixture[str], log: Path, *words: str) -> list[dic
 
 
 def test_the_counts_agree_with_the_log(log: Path, records: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """With the models and policies that decided, each row has all decisions, the actual number of challenges, and how
-    often the signal came."""
+    """With the models and policies that decided, each row has all decisions, the actual number of challenges (none
+    with a wrong credential), and how often the signal came."""
     found = told(capsys, log)
     assert [each["domain"] for each in found] == list(DOMAINS)
     for each in found:
         ours = [one for one in records if isinstance(one, AssessmentRecord) and one.domain == each["domain"]]
-        asked = sum(one.tier != "BASELINE" and not one.satisfied for one in ours)
+        wrong = sum(one.credential_result == "failed" for one in ours)
+        asked = sum(one.tier != "BASELINE" and not one.satisfied and one.credential_result != "failed" for one in ours)
         lacked = Counter(gap.source for one in ours for gap in one.facts.missing)
-        assert each["decisions"] == len(ours)
+        assert (each["decisions"], each["wrong_credential"]) == (len(ours), wrong)
+        assert wrong > 0
         assert [row["signal"] for row in each["signals"]] == list(SETS)
         for row in each["signals"]:
             assert row["with_it"]["challenged"] == asked

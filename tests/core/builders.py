@@ -62,6 +62,7 @@ def sign_in(address: str = "192.0.2.10", **changes: Any) -> Attempt:  # noqa: AN
             issue_time=NOW - 30,
         ),
         outside=Outside(credential_breached=False, risk_level="low"),
+        registration_time=NOW - 900 * DAY,
     )
     return replace(whole, **changes)
 

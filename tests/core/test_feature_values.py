@@ -111,6 +111,78 @@ def test_account_age_and_depth() -> None:
     assert seen(world, sign_in(), NOW - HOUR - 60)["days_since_visit"] == 0
 
 
+def watched(weeks: int, until: float = NOW) -> World:
+    """A world in which somebody else has signed in on some days of so many weeks, the current one included."""
+    world = World()
+    for week in range(weeks):
+        for days in (1, 2, 4, 6):
+            world.prove(sign_in(subject="robin"), until - week * WEEK - days * DAY)
+    return world
+
+
+FORGOTTEN = watched(52)
+"""A world in which the account of `sign_in` is not remembered."""
+
+
+@pytest.mark.parametrize(
+    ("world", "account", "days"),
+    [
+        (FORGOTTEN, 3 * 365, 25 * 7 - 0.5),
+        (FORGOTTEN, 100, 100),
+        (FORGOTTEN, 30, 30),
+        (FORGOTTEN, 29.9, NAN),
+        (FORGOTTEN, 0, NAN),
+        (watched(6), 3 * 365, 6 * 7 - 7.5),
+        (watched(1), 3 * 365, NAN),
+        (World(), 3 * 365, NAN),
+    ],
+    ids=["forgotten", "younger", "a month", "less", "today", "six weeks", "the first week", "the first day"],
+)
+def test_an_account_that_is_not_remembered_has_rested_as_long_as_is_known(
+    world: World, account: float, days: float
+) -> None:
+    """Days since a visit that riskd would remember: it is no older than the account, and than the weeks that the
+    domain has been watched. Fewer than 30 say nothing."""
+    found = seen(world, sign_in(registration_time=NOW - account * DAY))
+    assert found["days_since_visit"] == pytest.approx(days, nan_ok=True)
+
+
+@pytest.mark.parametrize(("kept", "days"), [(90, 90), (30, 30), (7, NAN)])
+def test_an_account_can_rest_unseen_for_no_longer_than_profiles_are_kept(kept: float, days: float) -> None:
+    """Under a shorter retention, less is known of an account that is not remembered."""
+    attempt = sign_in()
+    context = replace(FORGOTTEN.context(attempt), kept=kept * DAY)
+    found = dict(zip(NAMES, vector(attempt, context), strict=True))
+    assert found["days_since_visit"] == pytest.approx(days, nan_ok=True)
+
+
+def test_few_early_sign_ins_are_no_watch() -> None:
+    """A sign-in that is reported months late, or a trial with few accounts, does not make all others look dormant."""
+    world = watched(6)
+    world.prove(sign_in(subject="kim"), NOW - 20 * WEEK)
+    assert seen(world, sign_in())["days_since_visit"] == 6 * 7 - 7.5
+
+
+@pytest.mark.parametrize("rests", [0, 100])
+def test_what_a_caller_states_lets_no_account_look_older(rests: int) -> None:
+    """Of an account that riskd remembers, the date of registration changes only how new the account is, and never
+    towards an older one."""
+    world = settled(until=NOW - rests * DAY)
+    world.try_(sign_in(journey="registration"), NOW - 5 * HOUR)
+    without = seen(world, sign_in(registration_time=None))
+    for hours, since in ((2, 2), (5, 5), (900, 5), (-0.01, 0)):
+        found = seen(world, sign_in(registration_time=NOW - hours * HOUR))
+        expected = {**without, "hours_since_registration": since}
+        assert found == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(("days", "hours"), [(0.5, 12), (30, 720), (900, 720)])
+def test_a_registration_that_riskd_did_not_see_is_stated(days: float, hours: float) -> None:
+    """Without a registration of its own riskd takes the caller's, up to thirty days."""
+    found = seen(World(), sign_in(registration_time=NOW - days * DAY))
+    assert found["hours_since_registration"] == pytest.approx(hours)
+
+
 @pytest.mark.parametrize(("shown", "hidden"), [(1, 3), (3, 1)])
 def test_a_visit_from_a_hidden_place_is_a_visit(shown: int, hidden: int) -> None:
     """Days since the last visit count from the latest one, whether or not its place was hidden."""

@@ -265,6 +265,7 @@ ATTEMPTS: Final = st.fixed_dictionaries(
         "federation": st.none(),
         "outside": st.none(),
         "credential_result": st.sampled_from(("not_checked", "failed")),
+        "registration_time": optional(NUMBERS),
     },
 )
 PLACES: Final = st.builds(

@@ -14,7 +14,7 @@ from riskd.core.attempt import Attempt, Device, Outcome, SecurityEvent
 from riskd.core.validation import event_violations, outcome_violations, violations
 from tests.core.builders import NOW, sign_in
 
-WHOLE: Final = sign_in(device=Device(), tenant="acme", time=NOW)
+WHOLE: Final = sign_in(device=Device(), tenant="acme", time=NOW, registration_time=None)
 TOLD: Final = Outcome(assessment_id="0123456789abcdef" * 2, kind="challenge_passed")
 DECLARED: Final = frozenset(f"a{number}" for number in range(33))
 
@@ -50,6 +50,7 @@ CHOICES: Final = {
     "outside.risk_level": words.RISK_LEVELS,
 }
 LONG_AGO, SOON, WRONG = 946_684_800.0, NOW + 300, "\0"
+OLDEST: Final = 31_536_000.0
 
 
 def changed(what: Struct, where: str, value: object) -> Any:  # noqa: ANN401
@@ -106,6 +107,18 @@ def test_a_time_is_after_2000_and_not_in_the_future(where: str) -> None:
         assert found(where, refused) == [where]
 
 
+def test_an_account_is_registered_before_the_attempt() -> None:
+    """An account may be older than 2000, but not from 1970, where times that are not set lie. It is at most five
+    minutes younger than the attempt, whenever that was."""
+    earlier = changed(WHOLE, "time", NOW - 86_400)
+    for accepted in (OLDEST, NOW, SOON, None):
+        assert found("registration_time", accepted) == []
+    for refused in (0.0, OLDEST - 1, SOON + 1, NOW * 1000, math.nan, -math.inf):
+        assert found("registration_time", refused) == ["registration_time"]
+    assert named(changed(earlier, "registration_time", SOON - 86_400)) == []
+    assert named(changed(earlier, "registration_time", SOON - 86_399)) == ["registration_time"]
+
+
 @pytest.mark.parametrize("where", CHOICES)
 def test_a_choice_is_of_its_vocabulary(where: str) -> None:
     """Each value of the vocabulary is accepted and any other is refused."""
@@ -151,10 +164,10 @@ def test_every_violation_is_reported_at_once() -> None:
     wrong = WHOLE
     for where in (*CHARACTERS, *CHOICES):
         wrong = changed(wrong, where, WRONG)
-    for where in (*RANGES, *MOMENTS):
+    for where in (*RANGES, *MOMENTS, "registration_time"):
         wrong = changed(wrong, where, math.nan)
 
-    assert sorted(named(wrong)) == sorted([*CHARACTERS, *CHOICES, *RANGES, *MOMENTS])
+    assert sorted(named(wrong)) == sorted([*CHARACTERS, *CHOICES, *RANGES, *MOMENTS, "registration_time"])
 
 
 @pytest.mark.parametrize(

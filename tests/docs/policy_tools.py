@@ -18,6 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from msgspec.structs import replace
+
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.policy_file import load_policy
 from riskd.cli.main import main
@@ -57,7 +59,11 @@ def prepare(directory: Path) -> None:
 
 
 def decisions(policy: Policy, random: Random) -> Iterator[record.Record]:
-    """A month of sign-ins and payments: 98 % good, 2 % fraud, mostly with higher scores; most get an outcome."""
+    """A month of sign-ins and payments: 98 % good, 2 % fraud, mostly with higher scores; most get an outcome.
+
+    In a part of the sign-ins the credential is wrong. These get no outcome.
+    """
+    wrong = Random(7)
     for number in range(DECISIONS):
         fraud = random.random() < 0.02
         features = {
@@ -67,9 +73,11 @@ def decisions(policy: Policy, random: Random) -> Iterator[record.Record]:
             "history_depth": 40 * random.random(),
         }
         now = BEGUN + number * 30 * 86_400 / DECISIONS
-        one = decided(policy, drawn(f"{random.getrandbits(128):032x}", now, features, fraud=fraud, random=random))
+        one = drawn(f"{random.getrandbits(128):032x}", now, features, fraud=fraud, random=random)
+        failed = one.journey == "login" and wrong.random() < (0.5 if fraud else 0.06)
+        one = decided(policy, replace(one, credential_result="failed") if failed else one)
         yield one
-        if random.random() < (0.7 if fraud else 0.9):
+        if random.random() < (0.7 if fraud else 0.9) and not failed:
             kind = "confirmed_fraud" if fraud else "session_established" if one.satisfied else "challenge_passed"
             taught = 0 if fraud else 1
             yield outcome(0, now + 30, kind, assessment_id=one.id, journey=one.journey, taught=taught)

@@ -59,6 +59,7 @@ def test_every_answer_is_in_the_table_as_exported() -> None:
         decision(1, TIME),
         decision(1, TIME, tier="STEP_UP", satisfied=False),
         decision(1, TIME, tier="DENY", satisfied=False),
+        decision(1, TIME, satisfied=False, credential_result="failed"),
         LEARNING,
         told("confirmed_legitimate"),
     )

@@ -161,6 +161,14 @@ def test_a_session_satisfies_by_what_it_says_of_its_authentication(app: App, ser
     assert [(each["challenged"], each["established"]) for each in came] == [(0, True), (1, True), (0, True)]
 
 
+def test_an_attempt_says_when_the_account_was_registered(app: App, service: Service) -> None:
+    """The date arrives as it was sent."""
+    step = sign_in("ida", f"{app.folder}-ida", registration_time={"seconds": 1_714_555_800})
+    (came,) = app.play(service.address, step, deadline=PATIENT)
+    found = [each for each in service.decisions() if isinstance(each, record.AssessmentRecord)]
+    assert [each.registration_time for each in found if each.id == came["assessment"]] == [1_714_555_800]
+
+
 JOURNEYS: Final = ("REGISTRATION", "LOGIN", "RECOVERY", "PROFILE_UPDATE", "PAYMENT", "SESSION")
 FORCED: Final = {
     "of-anybody": "TIER_BASELINE",

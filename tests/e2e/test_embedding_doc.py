@@ -32,7 +32,7 @@ riskd.Engine.assess.__defaults__ = riskd.Engine.record.__defaults__ = (10.0,)  #
 WORKERS, THREADS, SIGN_INS = map(int, sys.argv[1:])
 
 def request(subject, password=True):
-    return risk.attempt(subject, "81.2.69.142", "Mozilla/5.0", f"{subject}-laptop", password=password)
+    return risk.attempt(subject, "81.2.69.142", "Mozilla/5.0", f"{subject}-laptop", password=password, registered=1.7e9)
 
 def sign_in(subject):
     for _ in range(SIGN_INS):
@@ -110,6 +110,7 @@ def test_workers_lose_nothing_that_they_answered(served: tuple[Path, str]) -> No
     kinds = Counter(line["type"] for line in lines(state))
     assert kinds["assessment"] == people * (SIGN_INS + 1) + THREADS
     assert kinds["outcome"] >= people * SIGN_INS
+    assert {line["registration_time"] for line in lines(state) if line["type"] == "assessment"} == {1.7e9}
     written = [path for path in (state / "decisions").glob("*.jsonl") if path.stat().st_size]
     assert len(written) == WORKERS + 1
 

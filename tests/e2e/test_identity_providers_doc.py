@@ -32,6 +32,8 @@ PASSWORD: Final = {"acr": "pwd", "amr": ["pwd"]}
 PASSED: Final = ["challenge_passed", "session_established"]
 GEO: Final = {"RISKD_GEO__ANONYMOUS": str(MAXMIND / "GeoIP2-Anonymous-IP-Test.mmdb")}
 
+REGISTERED: Final = datetime(2024, 5, 1, 9, 30, tzinfo=UTC)
+"""When every account was registered."""
 
 NUMBERS: Final = itertools.count()
 
@@ -127,6 +129,7 @@ def test_the_usual_owner_needs_only_the_password(scene: Scene) -> None:
     assert {each.facts.place and each.facts.place.country for each in log.attempts} == {"SE"}
     new = [each.vector[[feature.name for feature in FEATURES].index("new_device")] for each in log.attempts]
     assert new[1:] == [0.0, 0.0]
+    assert {each.registration_time for each in log.attempts} == {REGISTERED.timestamp()}
 
 
 def test_a_browser_in_a_data_centre_is_stepped_up(scene: Scene) -> None:
@@ -355,6 +358,7 @@ class Tenant(Scene):
             "secrets": self.secrets,
             "user": {
                 "user_id": f"auth0|{user}-{self.number}",
+                "created_at": "2024-05-01T09:30:00.123Z",
                 "enrolledFactors": [{"type": each} for each in ENROLLED[user]],
             },
             "connection": {"id": "con_1", "name": "Username-Password-Authentication", "strategy": "auth0"},
@@ -390,6 +394,7 @@ def test_the_action_does_nothing_where_the_password_is_enough(tenant: Tenant) ->
     assert (found.tier, found.satisfied, log.outcomes()) == ("BASELINE", True, ["session_established"])
     assert (found.facts.place and found.facts.place.country) == "SE"
     assert found.facts.agent is not None
+    assert found.registration_time == REGISTERED.timestamp()
 
 
 def test_the_action_asks_for_a_factor_and_reports_it(tenant: Tenant) -> None:

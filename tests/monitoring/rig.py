@@ -143,7 +143,8 @@ def models(directory: Path) -> Path:
 
 
 def attempts(seed: int = 1) -> Iterator[Attempt]:
-    """Attempts of all domains and journeys; some with fewer signals, some by text message, some from elsewhere."""
+    """Attempts of all domains and journeys; some with fewer signals, some by text message, some from elsewhere, some
+    with a wrong credential."""
     random = Random(seed)
     for number in count():
         domain, journey = random.choice(DOMAINS), random.choice(JOURNEYS)
@@ -157,6 +158,7 @@ def attempts(seed: int = 1) -> Iterator[Attempt]:
             federation=None,
             outside=random.choice((None, sign_in().outside)),
             behaviour=random.choice((None, sign_in().behaviour)),
+            credential_result="failed" if number % 10 == 7 else "succeeded",
         )
         yield one if random.random() < 0.8 else replace(one, device=None, session=None, credential_result="not_checked")
 

@@ -51,8 +51,8 @@ def backtest() -> str:
 
 @cache
 def backtested() -> Report:
-    """A month of decisions on every journey, one of them without fraud. Some rules hit. One journey becomes stricter,
-    and one laxer, by bands far to the right that are close together."""
+    """A month of decisions on every journey, one of them without fraud, some with a wrong credential. Some rules hit.
+    One journey becomes stricter, and one laxer, by bands far to the right that are close together."""
     tiers = (Tier.BASELINE, Tier.PHISHING_RESISTANT, Tier.IDENTITY_PROOF, Tier.DENY)
     session = replace(SHIPPED.journeys["session"], bands=Bands((0.94, 0.945, 0.949), tiers))
     payment = replace(SHIPPED.journeys["payment"], bands=Bands((0.0005, 0.08, 0.5), tiers))
@@ -65,6 +65,8 @@ def backtested() -> Report:
         score = (0.001, 0.03, 0.2, 0.7)[number % 7 % 4]
         release = "r" if number % 9 else ODD
         one = assessment(number * 30_000, JOURNEYS[number % 6], score=score, vector=tuple(vector), release=release)
+        if number % 11 == 0:
+            one = replace(one, credential_result="failed", satisfied=False)
         tally.add(
             candidate, one, redecide(candidate, one), GOOD if one.journey == "recovery" else number // 6 % len(LABELS)
         )

@@ -26,10 +26,10 @@ from riskd.offline.policies import tally as tally_module
 from riskd.offline.policies.backtest import Backtest, Choice, run
 from riskd.offline.policies.page import page
 from riskd.offline.policies.redecide import redecide
-from riskd.offline.policies.report import report
+from riskd.offline.policies.report import DomainReport, Group, RuleUse, report
 from riskd.offline.policies.tally import Tally
 from tests.decision_log import outcome, security_event, write
-from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, logs
+from tests.offline.drawn import COMPILER, NOW, SHIPPED, TEXT, assessment, logs, records
 
 
 def tallied(policy: Policy, log: Sequence[record.AssessmentRecord]) -> Tally:
@@ -75,6 +75,44 @@ def read(one: record.AssessmentRecord) -> record.AssessmentRecord:
     again = record.decode(record.encode(one))
     assert isinstance(again, record.AssessmentRecord)
     return again
+
+
+labels = st.sampled_from(range(len(LABELS)))
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(records(), labels), max_size=5), rules)
+def test_a_wrong_credential_moves_no_share(log: list[tuple[record.AssessmentRecord, int]], rule: Rule) -> None:
+    """A decision whose credential was wrong is counted apart, whatever its tier, its outcome and the candidate: all
+    challenges and shares are as if it had not been made. The table of tiers and the differences have it."""
+    candidate = with_rule(SHIPPED, rule)
+    whole, without = Tally(), Tally()
+    for one, label in log:
+        for tally in (whole, without) if one.credential_result != "failed" else (whole,):
+            tally.add(candidate, one, redecide(candidate, one), label)
+    found, expected = (report("log", each, [candidate]).domains[0] for each in (whole, without))
+    wrong = [one for one, _ in log if one.credential_result == "failed"]
+    assert judged(found.total) == judged(expected.total)
+    assert {group.value: judged(group) for group in found.journeys if group.decisions > group.wrong_credential} == {
+        group.value: judged(group) for group in expected.journeys
+    }
+    assert [judged(use) for use in found.rules if use.hits] == [judged(use) for use in by_name(expected, found.rules)]
+    assert (found.total.wrong_credential, found.total.decisions) == (len(wrong), len(log))
+    assert sum(sum(row.values()) for row in found.moves.values()) == len(log)
+    assert {each.label for each in found.examples if each.id in {one.id for one in wrong}} <= {"wrong credential"}
+
+
+def judged(found: Group | RuleUse) -> tuple[object, ...]:
+    """The figures that tell what a policy or a rule is worth."""
+    if isinstance(found, RuleUse):
+        return found.name, found.good, found.fraud, found.unproven, found.precision, found.recall
+    return found.good, found.fraud, found.recorded, found.candidate
+
+
+def by_name(domain: DomainReport, rules: Sequence[RuleUse]) -> list[RuleUse]:
+    """The rules of a report that hit in another, in its order."""
+    uses = {use.name: use for use in domain.rules}
+    return [uses[rule.name] for rule in rules if rule.hits]
 
 
 def test_a_tenant_is_counted_in_full_or_not_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,30 @@ def test_verdicts_are_taken_from_the_log(tmp_path: Path) -> None:
     assert {key[2]: sample.total for key, sample in presumed.by_journey.items()} == {GOOD: 2, FRAUD: 1}
 
 
+@pytest.mark.parametrize("presumed", [False, True])
+def test_bands_do_not_depend_on_attempts_with_a_wrong_credential(tmp_path: Path, *, presumed: bool) -> None:
+    """Attempts whose credential was wrong are counted apart, whatever was reported of them, also where decisions
+    without an outcome are presumed good: bands, friction and recall are as if they had not been made."""
+    log: list[record.Record] = [assessment(number, score=(number + 1) / 402) for number in range(400)]
+    log += [outcome(number, NOW, "confirmed_fraud" if number > 390 else "challenge_passed") for number in range(400)]
+    kinds = ("session_established", "challenge_failed", "confirmed_fraud")
+    wrong: list[record.Record] = [
+        assessment(number, score=0.9, credential_result="failed") for number in range(1000, 1400)
+    ]
+    wrong += [outcome(number, NOW, kinds[number % 3]) for number in range(1000, 1200)]
+    write(tmp_path / "without" / "1.jsonl", *log)
+    write(tmp_path / "with" / "1.jsonl", *log, *wrong)
+    found = []
+    for name in ("without", "with"):
+        backtest = Backtest(log=tmp_path / name, policies=(("customer.yaml", TEXT),))
+        samples = Samples()
+        for part in passes(backtest, lambda plan, path: collect(plan, path, presumed=presumed)):
+            samples += part
+        found.append(calibrate(samples, SHIPPED, "login", 0.1))
+    assert (found[0].new is not None, found[0].wrong_credential, found[1].wrong_credential) == (True, 0, 400)
+    assert found[0] == replace(found[1], wrong_credential=0)
+
+
 def test_only_the_numbers_of_bands_change_in_the_text() -> None:
     """Only the numbers of bands change in the policy's text, and a byte order mark moves nothing."""
     changed = with_bands("policy", TEXT, {"login": {"STEP_UP": 0.031}})

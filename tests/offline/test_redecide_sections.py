@@ -16,17 +16,21 @@ from riskd.core import record
 from riskd.core.assess import Release
 from riskd.core.attempt import Device, Network
 from riskd.core.features import NAMES
+from riskd.core.history import DAY
 from riskd.core.policy import Policy
 from riskd.core.score import Scorer
 from riskd.engine import Engine
 from riskd.offline.policies.redecide import redecide
 from tests.adapters.sections import write
 from tests.bench import parts
-from tests.cases.world import attempt
+from tests.cases.world import NOW, attempt
 from tests.doubles import CountingMeter, ListLog
 from tests.shipped import shipped_release
 
 LOGIN: Final = attempt({})
+OLD: Final = (
+    "  - {name: old, when: account_days >= 180.0, then: STEP_UP, reason: OLD, text: Old., journeys: [login, payment]}\n"
+)
 ADDRESSES: Final = ("192.0.2.65", "192.0.2.1", "198.51.100.9", "203.0.113.9", LOGIN.network.client_ip)
 
 
@@ -34,7 +38,7 @@ ADDRESSES: Final = ("192.0.2.65", "192.0.2.1", "198.51.100.9", "203.0.113.9", LO
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     directory = tmp_path_factory.mktemp("policies")
     path = write(directory)
-    path.write_text(path.read_text().replace("[192.0.2.0/24]", "[192.0.2.64/26, 198.51.0.0/16]"))
+    path.write_text(path.read_text().replace("[192.0.2.0/24]", "[192.0.2.64/26, 198.51.0.0/16]") + OLD)
     return load_policy(path, CelCompiler(NAMES))
 
 
@@ -50,6 +54,7 @@ def scorers() -> Mapping[str, Scorer]:
             "network": st.builds(Network, client_ip=st.sampled_from(ADDRESSES)),
             "tenant": st.sampled_from(["", "acme", "other"]),
             "journey": st.sampled_from(["login", "payment"]),
+            "registration_time": st.sampled_from([None, NOW - 179 * DAY, NOW - 180 * DAY]),
             "device": st.builds(Device, device_id=st.sampled_from(["", "laptop", "tablet"])),
         }
     ),

@@ -72,6 +72,7 @@ class Town:
         self.random = Random(seed)
         self.people = people
         self.apart = apart
+        self.since: dict[int, float] = {}
         self.waiting: list[tuple[str, str]] = []
         self.answers = 0
         self.gossip = gossip
@@ -141,6 +142,10 @@ class Town:
         """A person's tenant."""
         return "lake" if who == 5 else ""
 
+    def registered(self, who: int) -> float | None:
+        """When a person was registered, days before the first attempt; None if the caller does not say."""
+        return self.since.setdefault(who, self.now - (1 + who) * 86_400.0) if who % 2 else None
+
     def attempt(self) -> Attempt:
         """A random attempt with any signals, with or without consent."""
         random = self.random
@@ -168,6 +173,7 @@ class Town:
             ),
             consent=random.choice([None, None, PURPOSES, random.sample(PURPOSES, 3)]),
             attributes=random.choice([{}, {"plan": "gold"}]),
+            registration_time=self.registered(who),
         )
         return self.signalled(one)
 

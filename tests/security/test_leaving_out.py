@@ -2,7 +2,8 @@
 that sends values that the account never had. This holds for the shipped policies and models of all three domains, and
 for every device signal that the account's history can be compared with. It does not hold for signals that cost nothing
 to forge, where silence and a good lie are worth the same: a clock and a place that fit the address, hints that fit the
-user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md)."""
+user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md). Beside the
+account's own device identifier, the looks of its device are such signals, too: strange ones contradict it."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ NEVER_SEEN: Final[dict[str, dict[str, Any]]] = {
     "languages": {"languages": ("eo",)},
     "timezone": {"timezone": "Etc/Nowhere"},
 }
-"""Values that nobody ever had, and that contradict no other signal."""
+"""Values that nobody ever had, and that contradict no other signal, except the account's own device identifier."""
+LOOKS: Final = {"fingerprint", "screen"}
 AGENTS: Final = (WORLD["with"]["foreign_browser"]["user_agent"], WORLD["with"]["script"]["user_agent"])
 NO_AGENT: Final = ("", "~~~", "Mozilla/5.0 Chrome/153.0.0.0")
 """A user agent that is missing, unreadable, or without its operating system."""
@@ -90,6 +92,25 @@ def attempts(draw: st.DrawFn) -> tuple[Attempt, TableGeo]:
     return replace(attempt(words), device=mixed), TableGeo(draw(st.sampled_from(DATABASES)))
 
 
+def has_own_identifier(one: Attempt) -> bool:
+    """Whether the attempt comes with the identifier of the account's own device, which strange looks contradict."""
+    return one.device is not None and one.device.device_id not in ("", NEVER_SEEN["device_id"]["device_id"])
+
+
+def stranger(one: Attempt, out: set[str]) -> Attempt:
+    """The attempt with never-seen values of these signals. Beside the account's own identifier, the device looks like
+    the account's."""
+    assert one.device is not None
+    device = one.device
+    for name in out:
+        device = replace(device, **NEVER_SEEN[name])
+    told = replace(one, device=device)
+    own = attempt(OWNERS[one.domain][0]).device
+    if has_own_identifier(told) and own is not None:
+        device = replace(device, **{name: getattr(own, name) for name in out & LOOKS})
+    return replace(told, device=device)
+
+
 def asked(decision: Decision) -> tuple[int, float]:
     """Tier and score, the score rounded so that equal ones compare equal."""
     return int(decision.assessment.requirement.tier), round(decision.assessment.score, 9)
@@ -102,24 +123,25 @@ def no_less(less: Decision, strange: Decision) -> bool:
 @law
 @given(attempts(), st.sets(st.sampled_from(sorted(NEVER_SEEN)), min_size=1))
 def test_leaving_signals_out_gains_nothing_over_unknown_values(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
-    """Omitting any device signals gives neither a lower tier nor a lower score than sending never-seen values."""
+    """Omitting any device signals gives neither a lower tier nor a lower score than sending never-seen values, or the
+    account's own looks beside its own identifier."""
     one, geo = scene
     assert one.device is not None
     silent = replace(one.device, **{name: () if name == "languages" else "" for name in out})
-    strange = one.device
-    for name in out:
-        strange = replace(strange, **NEVER_SEEN[name])
 
-    assert no_less(decide(replace(one, device=silent), geo), decide(replace(one, device=strange), geo))
+    assert no_less(decide(replace(one, device=silent), geo), decide(stranger(one, out), geo))
 
 
 @law
 @given(attempts(), st.sampled_from(NO_AGENT))
 def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[Attempt, TableGeo], spoilt: str) -> None:
-    """A missing or garbled user agent is asked for no less than some unknown browser or tool."""
+    """A missing or garbled user agent is asked for no less than some unknown browser or tool, or, beside the account's
+    own identifier, the account's browser."""
     one, geo = scene
     assert one.device is not None
-    strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in AGENTS]
+    own = attempt(OWNERS[one.domain][0]).device
+    agents = (own.user_agent, *AGENTS) if has_own_identifier(one) and own is not None else AGENTS
+    strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in agents]
     told = decide(replace(one, device=replace(one.device, user_agent=spoilt)), geo)
 
     assert any(no_less(told, other) for other in strange)

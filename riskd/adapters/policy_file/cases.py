@@ -15,6 +15,7 @@ from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, P
 from riskd.core.counters import COUNTS
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES
+from riskd.core.history import DAY
 from riskd.core.policy import Policy
 from riskd.core.requirement import Tier
 
@@ -32,6 +33,7 @@ CASE_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             "lists",
             "counted",
             "attributes",
+            "account_days",
             "session",
             "federation",
         ),
@@ -157,6 +159,7 @@ class _CaseReader:
         context = self._context(fields.get("facts"), gaps, self._counted(fields.get("counted"), policy, gaps))
         expected = self._expected(fields.get("expect"), policy, journey or "")
         attributes = self._attributes(fields.get("attributes"))
+        days = document.number(fields.get("account_days"), "account_days", 0, 36_500)
         lists = self._lists(fields.get("lists"), policy)
         if description is None or journey is None or expected is None or policy is None:
             return None
@@ -170,6 +173,7 @@ class _CaseReader:
             session=session,
             federation=federation,
             attributes=attributes,
+            registration_time=None if days is None else _NOW - days * DAY,
         )
         return Case(
             where=self._where,

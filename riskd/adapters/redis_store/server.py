@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from errno import EMFILE, ENFILE
 from threading import Condition, Event, Lock
 from time import monotonic
 from typing import Final
@@ -29,7 +30,8 @@ class Server:
 
     Background threads open the connections, with a timeout of their own. So a caller waits until its deadline for a
     connection, but never for DNS, handshakes or retries. While the server is down (it refuses, times out, loads its
-    data, or is a replica), callers get an error at once, and a thread retries until it is back.
+    data, or is a replica), callers get an error at once, and a thread retries until it is back. A server that only
+    accepts no more connections, or a process that can open no more, goes on with those that it has.
     """
 
     def __init__(self, address: Address, connect: Callable[[Address], Link], limit: int) -> None:
@@ -47,6 +49,9 @@ class Server:
         self._opening = 0
         self._waiting = 0
         self._fault: Problem | None = None
+        """Why the server is down."""
+        self._refused: Problem | None = None
+        """Why there are no more connections than those that work. A thread retries to open one."""
         self._closed = Event()
 
     @property
@@ -74,7 +79,7 @@ class Server:
 
     def _idle_link(self) -> Link | None:
         """An idle connection that still works, if there is one."""
-        while self._idle and self._fault is None:
+        while self._idle:
             link = self._idle.pop()
             if link.idle():
                 return link
@@ -89,19 +94,20 @@ class Server:
             link = self._idle_link()
             if link is not None:
                 return link
-            if self._count < self._limit and self._opening < self._waiting and not self._open():
+            more = self._refused is None and self._count < self._limit and self._opening < self._waiting
+            if more and not self._open():
                 remedy = "allow the user or the container more threads"
                 raise Unavailable([Problem(f"redis {self.address}", "no thread to connect with", remedy)])
             if not self._changed.wait(max(deadline - monotonic(), 0)) and monotonic() >= deadline:
-                if self._opening:
+                if self._opening and self._refused is None:
                     self._timed_out(begun)
-                raise Unavailable([late(self.address)])
+                raise Unavailable([self._refused or late(self.address)])
 
     def give(self, link: Link) -> None:
         """Return a connection to the pool after a complete reply."""
         with self._lock:
             self.timeouts = 0
-            if self._closed.is_set():
+            if self._closed.is_set() or self._fault is not None:
                 self._count -= 1
                 link.close()
             else:
@@ -137,19 +143,20 @@ class Server:
         if self._fault is not None or not (self._opening or self._open()):
             return  # Without a thread that retries, nothing would notice that it is back. So callers go on trying.
         self._fault = problem
-        self._close_idle()
+        self._drop(self._idle)
 
     def close(self) -> None:
         """Close all connections; those in use are closed when they are given back."""
         self._closed.set()
         with self._changed:
-            self._close_idle()
+            self._drop(self._idle)
 
-    def _close_idle(self) -> None:
-        for link in self._idle:
+    def _drop(self, links: list[Link]) -> None:
+        """Close these idle connections."""
+        for link in links:
             link.close()
-        self._count -= len(self._idle)
-        self._idle.clear()
+        self._count -= len(links)
+        self._idle = [link for link in self._idle if link not in links]
         self._changed.notify_all()
 
     def _open(self) -> bool:
@@ -184,13 +191,24 @@ class Server:
                 self.timeouts = 0
             elif link is not None:
                 link.close()
-            self._fault = None if link is not None else problem
+            if link is None:
+                self._not_opened(problem)
+            else:
+                self._fault = self._refused = None
             done = link is not None or over or self._opening > 1
             if done:
                 self._opening -= 1
                 self._count -= link is None or over
             self._changed.notify_all()
             return done
+
+    def _not_opened(self, problem: Problem) -> None:
+        """The server is down, unless other connections to it work."""
+        self._drop([link for link in self._idle if not link.idle()])
+        if self._fault is None and self._count > self._opening:
+            self._refused = problem
+        else:
+            self._fault, self._refused = problem, None
 
 
 def late(address: Address) -> Problem:
@@ -204,4 +222,8 @@ def trouble(address: Address, error: Exception) -> Problem:
     if isinstance(error, TimeoutError):
         return late(address)
     remedy = "check that the server runs, and that store.url, certificates and firewalls let riskd reach it"
+    if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+        remedy = "allow the process or the machine more open files"
+    elif "max number of clients" in str(error):
+        remedy = "raise the server's maxclients, or lower store.connections"
     return Problem(f"redis {address}", str(error) or type(error).__name__, remedy)

@@ -356,12 +356,15 @@ class Servers:
         return owners
 
     def _adopt(self, owners: list[Server | None]) -> None:
-        """Use these owners, and close the connections to servers that own nothing."""
+        """Use these owners, and close the connections to servers that own nothing any more. Those that owned something
+        until now stay until the next discovery: calls may be on their way to them, also because of a redirection that
+        the answering server has not heard of."""
+        before = [server for server in self.masters() if not server.down]
         self._owners = owners
         if len(owners) == 1:
             return
         with self._known:
-            kept = {*self.masters(), *(self._servers[seed] for seed in self._seeds)}
+            kept = {*before, *self.masters(), *(self._servers[seed] for seed in self._seeds)}
             gone = [address for address, server in self._servers.items() if server not in kept]
             for address in gone:
                 self._servers.pop(address).close()

@@ -34,12 +34,13 @@ CONNECTIONS: Final = 16
 _KEY: Final = b"riskd:%d:" % stored.FORMAT
 _DELETIONS: Final = 500
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
-_CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes])
-"""The cursor of a walk: the layout of the cluster, the number of a master, and the cursor of its SCAN."""
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
+"""The cursor of a walk: the layout of the cluster, the number of a master, its run, and the cursor of its SCAN, which
+means nothing to another run: each orders its keys in its own way."""
 
 
 class _Moved(Unavailable):
-    """Slots have moved since a walk began."""
+    """Slots have moved, or a server was restarted, since a walk began."""
 
 
 class _Part(Struct, frozen=True):
@@ -144,7 +145,7 @@ class RedisStore:
 
     def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """See `HistoryStore`. Returns all keys of about `limit` places. Raises Unavailable if slots have moved since
-        the walk began: it has to be started again, because it could miss keys."""
+        the walk began, or a server was restarted: it has to be started again, because it could miss keys."""
         deadline, found = _deadline(PATIENCE), list[bytes]()
         while True:
             hashes, cursor = self._scan(cursor, limit, deadline)
@@ -217,15 +218,19 @@ class RedisStore:
         self._servers.discover()
         masters = sorted(self._servers.masters(), key=lambda master: master.address)
         layout = self._servers.layout()
-        begun, number, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"0")
+        begun, number, before, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"", b"0")
         if begun != layout or number >= len(masters):
             raise _Moved([Problem("redis", "slots moved during the walk", "start it again")])
         master = masters[number]
         scan = pack(b"SCAN", position, b"MATCH", _KEY + b"*", b"COUNT", b"%d" % limit)
-        (reply,) = self._servers.ask([(master, scan)], deadline)
+        reply, info = self._servers.ask([(master, scan), (master, _SERVER)], deadline)
+        run = found[1] if isinstance(info, bytes) and (found := _RUN.search(info)) else b""
+        if position != b"0" and run != before:
+            raise _Moved([Problem(f"redis {master.address}", "was restarted during the walk", "start it again")])
         position, keys = msgspec.convert(reply, tuple[bytes, list[bytes]])
         number += position == b"0"
-        return [(master, key) for key in keys], _ENCODE((layout, number, position)) if number < len(masters) else b""
+        after = _ENCODE((layout, number, run, position)) if number < len(masters) else b""
+        return [(master, key) for key in keys], after
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> tuple[list[bytes | None], frozenset[bytes], Answers]:
         """The encoded records, in the order of the keys; the keys that could not be read; and the answers to one
@@ -262,6 +267,8 @@ def _problems(answers: Answers) -> list[Problem]:
 
 _USED: Final = re.compile(rb"^used_memory:(\d+)", re.MULTILINE)
 _MEMORY_FACTS: Final = re.compile(rb"^(maxmemory\w*):(\w[\w-]*)", re.MULTILINE)
+_RUN: Final = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+_SERVER: Final = pack(b"INFO", b"server")
 _MEMORY: Final = pack(b"INFO", b"memory")
 _SIZE: Final = (pack(b"DBSIZE"), _MEMORY)
 

@@ -28,7 +28,7 @@ EXAMPLES: Final = {
     "How strict was each week, and on whom?": """\
 SELECT date_trunc('week', moment) AS week, domain, tier, count(*) AS assessments,
        round(100 * avg(CAST(satisfied AS INTEGER)), 1) AS satisfied_percent
-FROM assessments GROUP BY ALL ORDER BY week, domain, assessments DESC""",
+FROM assessments WHERE credential_result <> 'failed' GROUP BY ALL ORDER BY week, domain, assessments DESC""",
     "Which signals tell fraud from good sign-ins?": """\
 SELECT label, count(*) AS attempts, round(avg(new_device), 3) AS new_device,
        round(avg(hosting), 3) AS hosting, round(median(score), 4) AS median_score
@@ -37,7 +37,7 @@ FROM labelled GROUP BY label ORDER BY label""",
 SELECT operator, device_class, count(*) AS good, count(*) FILTER (NOT satisfied) AS challenged,
        round(100 * challenged / good, 1) AS percent,
        mode(list_extract(reasons, 1)) FILTER (NOT satisfied) AS first_reason
-FROM labelled WHERE label = 'good' AND journey = 'login'
+FROM labelled WHERE label = 'good' AND journey = 'login' AND credential_result <> 'failed'
 GROUP BY ALL ORDER BY challenged DESC LIMIT 20""",
     "What do frauds of several accounts share, and were they challenged?": """\
 SELECT shared, pseudonym, count(DISTINCT subject) AS accounts, count(*) AS attempts,
@@ -60,6 +60,7 @@ views:
   outcomes     what was reported later, by assessment_id
   events       what other parties reported, by the pseudonym of the subject
   labelled     assessments with their label (good, fraud, unknown) and the time when it became known
+Where `credential_result` is 'failed', the credential was wrong: such an attempt challenges nobody.
 `moment` is the time as a timestamp in UTC. SELECT * FROM (DESCRIBE labelled) lists the columns.
 
 """

@@ -138,6 +138,7 @@ def _facts(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str]]
     yield "device", "not yet the account's own: without a key it teaches at most once a day" if one.probation else ""
     yield "session", _authentication(one.session)
     yield "assertion", _authentication(one.federation)
+    yield "registered", when(one.registration_time) if one.registration_time is not None else ""
     yield "lists", ", ".join(one.lists)
     yield "attributes", ", ".join(f"{name}={value}" for name, value in one.attributes.items())
     yield "counted", ", ".join(f"{name}={value:.4g}" for name, value in facts.counted.items())

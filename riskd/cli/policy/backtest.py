@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from riskd.offline.policies.report import DomainReport, Group, Report
 
 _COLUMNS: Final = (
-    "decisions", "good", "fraud", "stricter", "laxer", "challenged", "friction on good", "recall of fraud", "precision"
+    "decisions", "good", "fraud", "wrong credential", "stricter", "laxer", "challenged", "friction on good",
+    "recall of fraud", "precision"
 )  # fmt: skip
 _EXAMPLE: Final = ("assessment", "journey", "country", "score", "tier", "why", "outcome")
 _ROWS: Final = 8
@@ -168,10 +169,12 @@ def _print_rules(out: Console, domain: DomainReport) -> None:
 
 
 def _row(name: str, group: Group) -> Sequence[str]:
+    from riskd.offline.policies.page import counted
+
     recorded, candidate = group.recorded, group.candidate
     return (
         name,
-        *(f"{count:,}" for count in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
+        *(f"{count:,}" for count in counted(group)),
         f"{recorded.challenged:,} -> {candidate.challenged:,}",
         decisions.moved(recorded.friction.share, candidate.friction.share),
         decisions.moved(recorded.recall.share, candidate.recall.share),

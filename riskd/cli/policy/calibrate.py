@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(calibrations)
     else:
-        _print(calibrations, samples.tally.counts["replayed"], samples.tally.counts["without_verdict"])
+        _print(calibrations, samples.tally.counts)
     if args.write and any(one.new for one in calibrations):
         _write(args.write, backtest.policies[0], calibrations)
     return 1 if any(one.refused for one in calibrations) else 0
@@ -107,12 +108,15 @@ def _write(file: Path, policy: tuple[str, str], calibrations: list[Calibration])
     save(file, text)
 
 
-def _print(calibrations: list[Calibration], known: int, unknown: int) -> None:
+def _print(calibrations: list[Calibration], counts: Mapping[str, int]) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{quantity(known, 'decision')} with a verdict, {unknown:,} without")
+    known, unknown, wrong = (counts.get(name, 0) for name in ("replayed", "without_verdict", "wrong_credential"))
+    console.print(
+        f"{quantity(known, 'decision')} with a verdict, {unknown:,} without, {wrong:,} with a wrong credential"
+    )
     for one in calibrations:
         head = f"{one.domain} {one.journey}"
         if one.refused:

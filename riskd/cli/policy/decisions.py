@@ -27,6 +27,7 @@ _LEFT_OUT: Final = {
     "other_domain": "decisions of identity domains outside the selection",
     "other_features": "decisions of a version with other features, which cannot be decided again",
     "without_verdict": "decisions not known to be good or fraud (--presume-good counts those without outcomes as good)",
+    "wrong_credential": "decisions with a wrong credential",
     "tenants_own_bands": "decisions of tenants with bands of their own",
     "uncounted": "counts of decisions from before their counter, which decide nothing (`riskd replay` adds them)",
     "unreadable": "unreadable lines",

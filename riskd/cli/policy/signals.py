@@ -65,7 +65,7 @@ def _heading(place: Path, tally: Tally) -> None:
 def _print(worths: Worths) -> None:
     print(
         f"\n{worths.domain}, by model {worths.model}: decisions {worths.decisions:,}, good {worths.good:,}, fraud "
-        f"{worths.fraud:,}; figures are with it -> without it"
+        f"{worths.fraud:,}, wrong credential {worths.wrong_credential:,}; figures are with it -> without it"
     )
     print_table(_HEAD, [_row(each, worths.decisions) for each in worths.signals])
 

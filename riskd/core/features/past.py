@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from msgspec import Struct
@@ -123,3 +124,23 @@ def standing(known: list[int], began: int, now: float) -> tuple[float, bool]:
         return own, own > 0
     own = trusted(known, now)
     return own, own >= SETTLED
+
+
+def unseen_for(domain: Tallies, registered: float, now: float, kept: float) -> float:
+    """For how many seconds, at least, nobody has signed in to an account of which nothing is remembered: since it was
+    `registered`, but no longer than a profile is `kept` and the `domain` has been watched."""
+    return max(min(now - max(registered, _watched_since(domain)), kept), 0.0)
+
+
+def _watched_since(domain: Tallies) -> float:
+    """The time since which sign-ins to any account would be remembered; infinite if there is none.
+
+    That is the end of the first week with at least half as many sign-ins as weeks with any have on average: before it,
+    there may be stray ones that were reported late, or those of a trial with a few accounts.
+    """
+    if not domain.account:
+        return math.inf
+    first, *weeks = domain.account
+    active = [n for n in weeks if n > 0]
+    half = sum(active) / max(2 * len(active), 1)
+    return next(((first + at) * WEEK for at, n in enumerate(weeks, 1) if n >= half), math.inf)

@@ -10,7 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.familiarity import bounded, smoothed
 from riskd.core.features.feature import Feature
-from riskd.core.features.past import SETTLED, Past, standing
+from riskd.core.features.past import SETTLED, Past, standing, unseen_for
 from riskd.core.history import DAY, WEEK, counted_since, last_visit
 from riskd.core.tallies import UNCOUNTED
 
@@ -47,7 +47,8 @@ FEATURES: Final = (
         unit="days",
         direction=0,
         reason="LONG_ABSENCE",
-        why="days since the last proven sign-in: a takeover of a dormant account goes unnoticed",
+        why="days since the last proven sign-in: a takeover of a dormant account goes unnoticed. With "
+        "`registration_time`, of an account that is not remembered the fewest that are possible, if 30 or more",
         text="The account has not been used for a while.",
         sources=("history",),
         reads=("subject",),
@@ -75,14 +76,19 @@ FEATURES: Final = (
         reads=("subject",),
     ),
 )
+ABSENT: Final = 30 * DAY
+"""Fewest seconds without a sign-in that are known of an account that is not remembered. Fewer would say of a newcomer
+that it was here a short time ago."""
 _NONE: Final = (math.nan,) * len(FEATURES)
 _AROUND: Final = {str(hour): tuple(str((hour + by) % 24) for by in (-1, 0, 1)) for hour in range(24)}
 
 
-def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
+def compute(attempt: Attempt, context: Context, past: Past | None) -> Sequence[float]:
     """The values of `FEATURES`."""
-    if past is None or not past.settled:
+    if past is None:
         return _NONE
+    if not past.settled:
+        return _unremembered(attempt, context, past)
     tallies, now = past.profile.tallies, context.now
     hour, weekday = context.values.get("hour"), context.values.get("weekday")
     visit = last_visit(past.profile, now)
@@ -93,6 +99,14 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
         past.total,
         float(max(int(now // WEEK) - past.account[0], 0)),
     )
+
+
+def _unremembered(attempt: Attempt, context: Context, past: Past) -> Sequence[float]:
+    """The values for an account of which no sign-in is remembered: missing, except how long it has rested at least."""
+    if attempt.registration_time is None:
+        return _NONE
+    unseen = unseen_for(past.domain, attempt.registration_time, context.now, context.kept)
+    return (math.nan, math.nan, unseen / DAY if unseen >= ABSENT else math.nan, math.nan, math.nan)
 
 
 def _hour(past: Past, hour: str, now: float) -> float:

@@ -57,7 +57,8 @@ FEATURES: Final = (
     ),
     _hours_since(
         "registration",
-        why="hours since the account was registered: new accounts are often made for abuse, and have no habits yet",
+        why="hours since the account was registered, as riskd saw or `registration_time` says: new accounts are often "
+        "made for abuse, and have no habits yet",
         text="The account is new.",
         reason="NEW_ACCOUNT",
     ),
@@ -84,11 +85,14 @@ def compute(attempt: Attempt, context: Context, _past: Past | None) -> Sequence[
     activity = remembered.subject.activity
     day = window("journey_day", now, DAY)
     tried = {journey: day.count(activity.tallies.journey_day, journey) for journey in SENSITIVE}
+    registered = _hours(activity, "registration", now)
+    if attempt.registration_time is not None:  # the later of what riskd saw and what the caller states
+        registered = min(registered, max((now - attempt.registration_time) / HOUR, 0.0))
     return (
         _hours(activity, "recovered", now),
         tried["recovery"],
         _hours(activity, "profile_update", now),
-        _hours(activity, "registration", now),
+        registered,
         float(len([journey for journey, count in tried.items() if count > 0 or journey == attempt.journey])),
     )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,7 @@ from riskd.offline.intervals import LEVEL, Share, enough, lower, most_hits, shar
 from riskd.offline.labels import FRAUD, GOOD, UNKNOWN
 from riskd.offline.policies.backtest import Plan, decisions_of, ready
 from riskd.offline.policies.redecide import Redecided, redecide
-from riskd.offline.policies.tally import BELOW, Tally
+from riskd.offline.policies.tally import BELOW, WRONG_CREDENTIAL, Tally, counted_as
 from riskd.wording import quantity
 
 TAIL: Final = 1 - LEVEL
@@ -85,10 +86,11 @@ class Sample:
 
 
 class Samples:
-    """Good and fraudulent decisions by identity domain and journey."""
+    """Good and fraudulent decisions by identity domain and journey, and how many had a wrong credential."""
 
     def __init__(self) -> None:
         self.by_journey: dict[tuple[str, str, int], Sample] = {}
+        self.wrong_credential: Counter[tuple[str, str]] = Counter()
         self.tally = Tally()
 
     def __iadd__(self, other: Samples) -> Samples:
@@ -96,6 +98,7 @@ class Samples:
         for key, sample in other.by_journey.items():
             mine = self.by_journey.setdefault(key, Sample(len(sample.scores)))
             mine += sample
+        self.wrong_credential.update(other.wrong_credential)
         self.tally += other.tally
         return self
 
@@ -127,7 +130,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """The new bands of one journey, or why they could not be set. `needed`: how many more good decisions would suffice.
 
     `friction` and `recall` are the shares of good and fraudulent decisions that are challenged, by the old bands and by
-    the new ones.
+    the new ones. Decisions with a wrong credential are in neither.
     """
 
     domain: str
@@ -135,6 +138,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     budget: float
     good: int
     fraud: int
+    wrong_credential: int
     old: Mapping[str, float]
     new: Mapping[str, float] | None = None
     friction: tuple[Share, Share] | None = None
@@ -146,6 +150,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
 def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     """The decisions of known outcome in a segment. `presumed`: decisions without any outcome count as good.
 
+    Those whose credential was wrong are counted apart: no band challenges anybody there.
+
     A learning journey is judged by what it will require. Decisions of tenants with their own bands or floors do not
     depend on the bands in question; they are counted separately.
     """
@@ -153,12 +159,15 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     policies = {domain: policy.requiring() for domain, policy in policies.items()}
     samples = Samples()
     for record in decisions_of(path, plan, samples.tally):
-        policy, label = policies.get(record.domain), labels.label(record.id)
+        policy, label = policies.get(record.domain), counted_as(record, labels.label(record.id))
         label = GOOD if presumed and label == UNKNOWN else label
         if policy is None:
             samples.tally.counts["other_domain"] += 1
         elif not _by_its_bands(policy, record):
             samples.tally.counts["tenants_own_bands"] += 1
+        elif label == WRONG_CREDENTIAL:
+            samples.tally.counts["wrong_credential"] += 1
+            samples.wrong_credential[record.domain, record.journey] += 1
         elif label in (GOOD, FRAUD):
             samples.add(policy.of(record.tenant), record, redecide(policy, record), label)
             _count(samples.tally, record)
@@ -190,6 +199,7 @@ def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Cal
         budget=budget,
         good=good.total,
         fraud=fraud.total,
+        wrong_credential=samples.wrong_credential[policy.domain, name],
         old=_named(journey, journey.bands.edges),
     )
     old, effect, found = journey.bands.edges, 0.0, 1.0

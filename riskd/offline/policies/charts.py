@@ -72,11 +72,11 @@ def scores(title: str, distribution: Scores) -> str:
 
 
 def days(title: str, groups: Sequence[Group]) -> str:
-    """The share of decisions that are challenged, by day."""
+    """The share of decisions that are challenged, by day, of those whose credential was not wrong."""
     left, width, height, base = 60, WIDTH - 70, 170, 140
     shares = {
-        "r": [group.recorded.challenged / group.decisions for group in groups],
-        "c": [group.candidate.challenged / group.decisions for group in groups],
+        "r": [_part(group.recorded.challenged, group) for group in groups],
+        "c": [_part(group.candidate.challenged, group) for group in groups],
     }
     top = _nice(max([*shares["r"], *shares["c"], 1e-6]))
     step = width / max(len(groups) - 1, 1)
@@ -91,6 +91,10 @@ def days(title: str, groups: Sequence[Group]) -> str:
         anchor = "start" if at == 0 else "end"
         parts.append(text(left + at * step, base + 16, date(int(groups[at].value) * DAY), anchor, "n"))
     return figure(title, height, parts, lines(*_SIDES))
+
+
+def _part(challenged: int, group: Group) -> float:
+    return challenged / max(group.decisions - group.wrong_credential, 1)
 
 
 def moves(counts: Mapping[str, Mapping[str, int]], tiers: Sequence[str]) -> str:

@@ -13,14 +13,17 @@ from riskd.offline.policies.report import DomainReport, Group, Report, RuleUse
 from riskd.wording import date
 
 _HEAD: Final = (
-    "decisions", "good", "fraud", "stricter", "laxer", "challenged", "refused", "unproven", "friction on good",
-    "recall of fraud", "precision"
+    "decisions", "good", "fraud", "wrong credential", "stricter", "laxer", "challenged", "refused", "unproven",
+    "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
-RULES: Final = ("rule", "tier", "hits", "alone", "good", "fraud", "unproven", "precision", "recall")
+RULES: Final = (
+    "rule", "tier", "hits", "alone", "good", "fraud", "wrong credential", "unproven", "precision", "recall"
+)  # fmt: skip
 _WORDS: Final = """
 <p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
 <b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of fraud that is challenged.
-<b>Precision</b>: the share of fraud among the challenged decisions whose label is known. Intervals are those of
+<b>Precision</b>: the share of fraud among the challenged decisions whose label is known. With a <b>wrong credential</b>
+nobody comes in and nobody is challenged: such decisions are counted apart, and are in no share. Intervals are those of
 Clopper and Pearson (1934) at 95 %; decisions of one account, from one network and of one day resemble each other, so
 they count as fewer. The scores are those of the log, unless a model is named.
 """
@@ -109,10 +112,11 @@ def _releases(domain: DomainReport) -> str:
 
 def rule_cells(rule: RuleUse) -> tuple[str, ...]:
     """What a rule did, as a row of a table."""
+    counts = rule.hits, rule.alone, rule.good, rule.fraud, rule.wrong_credential, rule.unproven
     return (
         rule.name + (" (shadow)" if rule.shadow else ""),
         rule.tier,
-        *(f"{number:,}" for number in (rule.hits, rule.alone, rule.good, rule.fraud, rule.unproven)),
+        *(f"{number:,}" for number in counts),
         str(rule.precision),
         str(rule.recall),
     )
@@ -128,11 +132,16 @@ def _rules(domain: DomainReport) -> str:
     )
 
 
+def counted(group: Group) -> tuple[int, ...]:
+    """The counts of a group, as columns of a table."""
+    return group.decisions, group.good, group.fraud, group.wrong_credential, group.stricter, group.laxer
+
+
 def _groups(title: str, groups: Iterable[Group]) -> str:
     rows = [
         (
             group.value,
-            *(f"{number:,}" for number in (group.decisions, group.good, group.fraud, group.stricter, group.laxer)),
+            *(f"{number:,}" for number in counted(group)),
             f"{group.recorded.challenged:,} → {group.candidate.challenged:,}",
             f"{group.recorded.refused:,} → {group.candidate.refused:,}",
             f"{group.recorded.unproven:,} → {group.candidate.unproven:,}",

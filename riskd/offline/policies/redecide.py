@@ -98,6 +98,7 @@ def attempt_of(record: AssessmentRecord) -> Attempt:
         session=session_of(record.session),
         federation=federation_of(record.federation),
         attributes=record.attributes,
+        registration_time=record.registration_time,
     )
 
 

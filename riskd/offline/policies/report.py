@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -16,7 +16,18 @@ from riskd.core.requirement import Tier
 from riskd.offline.clusters import Cells, GroupCounts, added, share_of, total
 from riskd.offline.intervals import Share
 from riskd.offline.labels import FRAUD, GOOD, UNPROVEN, LabelSource
-from riskd.offline.policies.tally import BIN, BINS, LOW, OTHER, SEGMENTS, STATES, Example, Tally, state
+from riskd.offline.policies.tally import (
+    BIN,
+    BINS,
+    LOW,
+    OTHER,
+    SEGMENTS,
+    STATES,
+    WRONG_CREDENTIAL,
+    Example,
+    Tally,
+    state,
+)
 
 VALUES: Final = 20
 """How many values of a segment a report lists, the most frequent first; the rest are summed up."""
@@ -26,7 +37,7 @@ Codes = Cells[int]
 
 
 class Side(Struct, frozen=True, kw_only=True):
-    """The effects of one policy on a group of decisions.
+    """The effects of one policy on a group of decisions, without those whose credential was wrong.
 
     `challenged` decisions required more than BASELINE and were not satisfied; `refused` are the DENYs among them.
     `friction` is the share of good sign-ins that were challenged, `recall` the share of fraud that was, `precision` the
@@ -42,13 +53,16 @@ class Side(Struct, frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """Decisions that have something in common: how many, how many of known outcome, and the effects of both
-    policies."""
+    """Decisions that have something in common: how many, how many of known outcome, and the effects of both policies.
+
+    Those whose credential was wrong are neither `good` nor `fraud`.
+    """
 
     value: str
     decisions: int
     good: int
     fraud: int
+    wrong_credential: int
     stricter: int
     laxer: int
     recorded: Side
@@ -70,6 +84,7 @@ class RuleUse(Struct, frozen=True, kw_only=True):
     alone: int
     good: int
     fraud: int
+    wrong_credential: int
     unproven: int
     precision: Share
     recall: Share
@@ -172,7 +187,7 @@ def after(code: int) -> int:
 
 
 def label(code: int) -> int:
-    """The index in `LABELS` in a cell's code."""
+    """The index in `tally.NAMED` in a cell's code."""
     return code // (STATES * STATES)
 
 
@@ -181,12 +196,12 @@ def challenged(state: int) -> bool:
     return state > _BASELINE and not state % 2
 
 
-def _side(codes: Codes, state_of: Mapping[int, int]) -> Side:
-    challenges = Cells({code: cell for code, cell in codes.items() if challenged(state_of[code])})
+def _side(codes: Codes, state_of: Callable[[int], int]) -> Side:
+    challenges = Cells({code: cell for code, cell in codes.items() if challenged(state_of(code))})
     good, fraud = _labelled(challenges, GOOD), _labelled(challenges, FRAUD)
     return Side(
         challenged=_number(challenges),
-        refused=sum(total(cell) for code, cell in challenges.items() if state_of[code] == _DENY),
+        refused=sum(total(cell) for code, cell in challenges.items() if state_of(code) == _DENY),
         unproven=total(_labelled(challenges, UNPROVEN)),
         friction=share_of(good, _labelled(codes, GOOD)),
         recall=share_of(fraud, _labelled(codes, FRAUD)),
@@ -204,15 +219,17 @@ def _number(codes: Codes) -> int:
 
 def group(value: str, codes: Codes) -> Group:
     """The figures of the cells of one value."""
+    could_enter = Cells({code: cell for code, cell in codes.items() if label(code) != WRONG_CREDENTIAL})
     return Group(
         value=value,
         decisions=_number(codes),
         good=total(_labelled(codes, GOOD)),
         fraud=total(_labelled(codes, FRAUD)),
+        wrong_credential=total(_labelled(codes, WRONG_CREDENTIAL)),
         stricter=sum(total(cell) for code, cell in codes.items() if after(code) // 2 > before(code) // 2),
         laxer=sum(total(cell) for code, cell in codes.items() if after(code) // 2 < before(code) // 2),
-        recorded=_side(codes, {code: before(code) for code in codes}),
-        candidate=_side(codes, {code: after(code) for code in codes}),
+        recorded=_side(could_enter, before),
+        candidate=_side(could_enter, after),
     )
 
 
@@ -281,6 +298,7 @@ def _rules(policy: Policy, cells: Mapping[str, Mapping[str, Codes]]) -> tuple[Ru
                 alone=_number(cells["alone"].get(name, Cells())),
                 good=total(good),
                 fraud=total(fraud),
+                wrong_credential=total(_labelled(hits, WRONG_CREDENTIAL)),
                 unproven=total(_labelled(hits, UNPROVEN)),
                 precision=share_of(fraud, fraud + good),
                 recall=share_of(fraud, judged),

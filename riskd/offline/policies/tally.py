@@ -26,6 +26,11 @@ from riskd.offline.clusters import Cells, groups
 from riskd.offline.labels import LABELS
 from riskd.offline.policies.redecide import Redecided
 
+WRONG_CREDENTIAL: Final = len(LABELS)
+"""The label in a tally of a decision whose credential was wrong. Nobody gets in with it, and nobody is challenged, so
+it says nothing of a policy, whatever its outcome was."""
+NAMED: Final = (*LABELS, "wrong credential")
+"""The labels of a tally, by name."""
 STATES: Final = 2 * len(Tier)
 """The number of states: a tier, and whether it is satisfied."""
 EXAMPLES: Final = 3
@@ -97,7 +102,7 @@ class Tally:
 
     def add(self, policy: Policy, record: AssessmentRecord, redecided: Redecided, label: int, attack: str = "") -> None:
         """Count one decision. `attack`: its class, '' if it is no attack or the class is unknown."""
-        ruling = redecided.ruling
+        ruling, label = redecided.ruling, counted_as(record, label)
         after = state(ruling.tier, satisfied=ruling.requirement.satisfied)
         before = state(Tier[record.tier], satisfied=record.satisfied)
         code = (label * STATES + before) * STATES + after
@@ -110,7 +115,7 @@ class Tally:
         if redecided.hits:
             self._rules(policy, record, redecided, code, places)
         if before != after:
-            self._example(record, redecided, causes, LABELS[label])
+            self._example(record, redecided, causes, NAMED[label])
         names = [hit.rule for hit in redecided.hits if not hit.shadow]
         self.counts["hits_differ"] += tuple(names) != record.hits
         self.counts["replayed"] += 1
@@ -180,6 +185,11 @@ class Tally:
             label=label,
         )
         self.examples[move] = _fewest([*examples, example])
+
+
+def counted_as(record: AssessmentRecord, label: int) -> int:
+    """The label by which a decision counts, given that of its outcomes or of the truth."""
+    return WRONG_CREDENTIAL if record.credential_result == "failed" else label
 
 
 def state(tier: Tier, *, satisfied: bool) -> int:

@@ -27,7 +27,7 @@ from riskd.offline.clusters import Cells, groups
 from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready, scored
 from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import Side, group
-from riskd.offline.policies.tally import STATES, Tally, state
+from riskd.offline.policies.tally import STATES, Tally, counted_as, state
 
 COLLECTED: Final = tuple(source for source in SOURCES if source in (*PURPOSE, "agent", "rtt"))
 """Signals that a caller may choose not to collect. All others are the attempt itself, or riskd's own."""
@@ -76,13 +76,17 @@ class Worth(Struct, frozen=True, kw_only=True):
 
 
 class Worths(Struct, frozen=True, kw_only=True):
-    """The worth of all signals in one identity domain. `good` and `fraud`: decisions of known outcome."""
+    """The worth of all signals in one identity domain.
+
+    `good` and `fraud`: decisions of known outcome, without those whose credential was wrong.
+    """
 
     domain: str
     model: str
     decisions: int
     good: int
     fraud: int
+    wrong_credential: int
     signals: tuple[Worth, ...]
 
 
@@ -120,7 +124,7 @@ def weigh_segment(plan: Plan, path: Path) -> Weighed:
 
 
 def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentRecord, label: int) -> None:
-    tally = weighed.tally
+    tally, label = weighed.tally, counted_as(record, label)
     tally.counts["replayed"] += 1
     tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
     policy = policy.of(record.tenant)
@@ -183,6 +187,7 @@ def worths(weighed: Weighed, domain: str, model: str) -> Worths:
         decisions=whole.decisions,
         good=whole.good,
         fraud=whole.fraud,
+        wrong_credential=whole.wrong_credential,
         signals=tuple(
             Worth(
                 signal=name,

@@ -159,6 +159,8 @@ def _control(one: AssessmentRecord) -> words.Control:
         return words.OBSERVED
     if one.tier == "DENY":
         return words.DENIED
+    if one.credential_result == "failed":
+        return words.REFUSED
     return words.ALLOWED if one.satisfied else words.Control(words.CHALLENGED, (OTHER, one.tier))
 
 

@@ -53,6 +53,8 @@ class Control(Struct, frozen=True):
 ALLOWED: Final = Control((1, "Allowed"), (1, "Allowed"))
 DENIED: Final = Control((2, "Denied"), (2, "Blocked"))
 OBSERVED: Final = Control((3, "Observed"), (15, "Detected"))
+REFUSED: Final = Control((3, "Observed"), (16, "No Action"))
+"""A wrong credential: the caller refuses it, and nobody is challenged."""
 EXONERATED: Final[Word] = (10, "Exonerated")
 
 

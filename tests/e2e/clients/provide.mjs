@@ -6,6 +6,7 @@ import { connect } from "./client.mjs";
 import { settings, signIn } from "./provider.mjs";
 
 const { target, issuer, clients, accounts, proofs } = JSON.parse(readFileSync(0, "utf8"));
+const REGISTERED = Date.parse("2024-05-01T09:30:00Z") / 1000;
 const risk = connect(target);
 const provider = new Provider(issuer, {
   ...settings(risk),
@@ -31,7 +32,7 @@ provider.maxIpsCount = 1;
 const ours = {
   async find(login) {
     const factors = accounts[login.split("-")[0]];
-    return factors ? { id: login, factors } : undefined;
+    return factors ? { id: login, factors, registered: REGISTERED } : undefined;
   },
   checkPassword: async (_, password) => password === proofs.pwd,
   checkFactor: async (_, factor, answer) => answer === proofs[factor],

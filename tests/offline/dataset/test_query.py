@@ -88,6 +88,19 @@ def test_the_questions_of_the_help_are_answered(
     assert [list(row) for row in printed] == [list(row) for row in rows]
 
 
+def test_a_wrong_credential_is_no_challenge(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example about owners who are challenged counts no attempt whose credential was wrong."""
+    assert asked.query("SELECT id FROM labelled WHERE label = 'good' AND journey = 'login'", "--json") == 0
+    good = {row["id"] for row in said(capsys)}
+    lines = [each for line in asked.lines if isinstance(each := record.decode(line), AssessmentRecord)]
+    right = [each for each in lines if each.id in good and each.credential_result != "failed"]
+    assert len(right) < len(good)
+    assert asked.query(EXAMPLES["Which owners do we challenge most, and why?"], "--json") == 0
+    rows = said(capsys)
+    assert sum(row["good"] for row in rows) == len(right)
+    assert sum(row["challenged"] for row in rows) == sum(not each.satisfied for each in right)
+
+
 def test_what_accounts_share_has_columns(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     """Device, fingerprint and address are the pseudonyms of the line, and null where the attempt had none."""
     assert asked.query("SELECT id, device, fingerprint, address FROM labelled", "--json") == 0

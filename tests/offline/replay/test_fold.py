@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from riskd.adapters.memory import MemoryStore
 from riskd.core import record
 from riskd.core.attempt import OUTCOMES
+from riskd.core.context import Missing
 from riskd.core.features import NAMES
 from riskd.core.features.consistency import _hints_mismatch, systems
 from riskd.core.history import DAY, HOUR
@@ -73,6 +74,15 @@ def test_a_log_under_a_short_retention_is_replayed_as_it_was() -> None:
     log, release = ListLog(), replace(COUNTING, policies=policies)
     Town(log, apart=4 * HOUR, release=release).live(LINES)
     assert rerun(log.lines, fold=Fold(release, MemoryStore())) == log.lines
+
+
+def test_accounts_that_nobody_remembers_are_replayed_as_they_were() -> None:
+    """If the log says when an account was registered, a replay knows for how long it has rested at least."""
+    log, visit = ListLog(), NAMES.index("days_since_visit")
+    Town(log, people=90, apart=12 * HOUR, release=COUNTING).live(150)
+    said = [one for one in map(record.decode, log.lines) if isinstance(one, AssessmentRecord) and one.registration_time]
+    assert any(one.vector[visit] and Missing("history", "none_yet") in one.facts.missing for one in said)
+    assert rerun(log.lines) == log.lines
 
 
 def test_attempts_that_could_read_only_a_part_are_replayed_as_they_were() -> None:

@@ -100,7 +100,14 @@ ANSWERS: Final = {
     "challenged": (decision(1, TIME, tier="STEP_UP", satisfied=False), (6, 99, 99, 99, False)),
     "satisfied already": (decision(1, TIME, tier="STEP_UP", satisfied=True), (6, 1, 1, 1, False)),
     "denied": (decision(1, TIME, tier="DENY", satisfied=False, level="medium"), (6, 2, 2, 2, True)),
-    "wrong password": (decision(1, TIME, credential_result="failed"), (6, 2, 1, 1, False)),
+    "wrong password": (
+        decision(1, TIME, tier="STEP_UP", satisfied=False, credential_result="failed"),
+        (6, 2, 3, 16, False),
+    ),
+    "wrong password, denied": (
+        decision(1, TIME, tier="DENY", satisfied=False, credential_result="failed"),
+        (6, 2, 2, 2, True),
+    ),
     "high": (decision(1, TIME, tier="STEP_UP", satisfied=False, level="high"), (6, 99, 99, 99, True)),
     "learning": (decision(1, TIME, withheld="DENY", level="high"), (6, 1, 3, 15, True)),
     "another journey": (decision(1, TIME, journey="payment"), (99, 1, 1, 1, False)),

@@ -15,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AssessRequest(_message.Message):
-    __slots__ = ("request_id", "tenant", "domain", "subject", "journey", "event_time", "credential_result", "device", "network", "place", "behaviour", "session", "federation", "outside", "consent", "attributes")
+    __slots__ = ("request_id", "tenant", "domain", "subject", "journey", "event_time", "credential_result", "device", "network", "place", "behaviour", "session", "federation", "outside", "consent", "attributes", "registration_time")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class AssessRequest(_message.Message):
     OUTSIDE_FIELD_NUMBER: _ClassVar[int]
     CONSENT_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    REGISTRATION_TIME_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     tenant: str
     domain: _attempt_pb2.IdentityDomain
@@ -55,7 +56,8 @@ class AssessRequest(_message.Message):
     outside: _attempt_pb2.Outside
     consent: _attempt_pb2.Consent
     attributes: _containers.ScalarMap[str, str]
-    def __init__(self, request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., domain: _Optional[_Union[_attempt_pb2.IdentityDomain, str]] = ..., subject: _Optional[str] = ..., journey: _Optional[_Union[_attempt_pb2.Journey, str]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_result: _Optional[_Union[_attempt_pb2.CredentialResult, str]] = ..., device: _Optional[_Union[_attempt_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_attempt_pb2.Network, _Mapping]] = ..., place: _Optional[_Union[_attempt_pb2.ReportedPlace, _Mapping]] = ..., behaviour: _Optional[_Union[_attempt_pb2.Behaviour, _Mapping]] = ..., session: _Optional[_Union[_attempt_pb2.Session, _Mapping]] = ..., federation: _Optional[_Union[_attempt_pb2.Federation, _Mapping]] = ..., outside: _Optional[_Union[_attempt_pb2.Outside, _Mapping]] = ..., consent: _Optional[_Union[_attempt_pb2.Consent, _Mapping]] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    registration_time: _timestamp_pb2.Timestamp
+    def __init__(self, request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., domain: _Optional[_Union[_attempt_pb2.IdentityDomain, str]] = ..., subject: _Optional[str] = ..., journey: _Optional[_Union[_attempt_pb2.Journey, str]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_result: _Optional[_Union[_attempt_pb2.CredentialResult, str]] = ..., device: _Optional[_Union[_attempt_pb2.Device, _Mapping]] = ..., network: _Optional[_Union[_attempt_pb2.Network, _Mapping]] = ..., place: _Optional[_Union[_attempt_pb2.ReportedPlace, _Mapping]] = ..., behaviour: _Optional[_Union[_attempt_pb2.Behaviour, _Mapping]] = ..., session: _Optional[_Union[_attempt_pb2.Session, _Mapping]] = ..., federation: _Optional[_Union[_attempt_pb2.Federation, _Mapping]] = ..., outside: _Optional[_Union[_attempt_pb2.Outside, _Mapping]] = ..., consent: _Optional[_Union[_attempt_pb2.Consent, _Mapping]] = ..., attributes: _Optional[_Mapping[str, str]] = ..., registration_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class AssessResponse(_message.Message):
     __slots__ = ("assessment_id", "score", "level", "requirement", "reasons", "gaps", "coverage", "degraded", "causes", "next_signals", "release", "model", "valid_until_time")
