@@ -94,19 +94,32 @@ class Sweeper:
         self._share = every / PASS_SECONDS
         self._least = least
         self._clock = clock
+        self._records = 0
 
     def sweep(self, stop: threading.Event) -> None:
-        """Report the store's size, and delete some expired records if the clock is trusted. Raises Unavailable."""
+        """Report the store's size, and delete some expired records if the clock is trusted.
+
+        Raises Unavailable, after all that can be done: of a cluster, some servers may have failed.
+        """
         now = self._clock.wall()
         if self._clock.stepped(now):
             self._meter.failed("clock")
-        records, size = self._store.size()
-        self._meter.stored(records, size)
+        failed: Unavailable | None = None
+        try:
+            self._records, size = self._store.size()
+            self._meter.stored(self._records, size)
+        except Unavailable as error:
+            failed = error
         if self._clock.trusted(now):
-            left = max(self._least, ceil(records * self._share))
+            left = max(self._least, ceil(self._records * self._share))
             while left > 0 and not stop.is_set():
-                self._store.sweep(now, min(left, SWEEP))
+                try:
+                    self._store.sweep(now, min(left, SWEEP))
+                except Unavailable as error:
+                    failed = error
                 left -= SWEEP
+        if failed is not None:
+            raise failed
 
 
 class _Keeper:

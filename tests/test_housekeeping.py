@@ -212,6 +212,32 @@ class Large(MemoryStore):
         return 0
 
 
+class PartlyDown(Large):
+    """A cluster of which one server is down since its size was last asked for."""
+
+    def size(self) -> tuple[int, int]:
+        """Once."""
+        if self.limits:
+            raise Unavailable([Problem("redis", "one server is down")])
+        return super().size()
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Note the limit; afterwards, what the server that is down has cannot be swept."""
+        super().sweep(now, limit)
+        raise Unavailable([Problem("redis", "one server is down")])
+
+
+def test_a_sweep_goes_as_far_without_a_server_of_the_cluster() -> None:
+    """If the store cannot tell its size, or a part of it cannot be swept, a sweep checks as many records, and says that
+    it failed."""
+    store = PartlyDown()
+    sweeper = housekeeping.Sweeper(store, NullMeter(), Clock(lambda: NOW, lambda: 0.0), 10.0)
+    for times in (1, 2):
+        with pytest.raises(Unavailable):
+            sweeper.sweep(threading.Event())
+        assert sum(store.limits) == times * 18_519
+
+
 @pytest.mark.parametrize(
     ("kind", "worker", "checked"), [("lmdb", 0, 18_519), ("lmdb", 3, 18_519), ("redis", 0, 18_519), ("redis", 3, 1)]
 )

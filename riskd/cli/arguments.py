@@ -9,10 +9,13 @@ import math
 import os
 import re
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 from riskd.cli import settings
+from riskd.cli.terminal import reading
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.validation import subject_violations
@@ -86,6 +89,21 @@ def stdin() -> TextIO:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     return sys.stdin
+
+
+@contextmanager
+def lines_of(file: str | None) -> Iterator[Iterable[str]]:
+    """The lines of a document that may be long, or still growing. Raises InvalidSettings.
+
+    Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
+    """
+    if file is None or file == "-":
+        yield stdin()
+        return
+    with reading(file):
+        opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
+    with opened:
+        yield opened
 
 
 def add_subject(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:

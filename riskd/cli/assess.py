@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from riskd.cli.arguments import add_connection, number, stdin
+from riskd.cli.arguments import add_connection, lines_of, number, stdin
 from riskd.cli.terminal import reading
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.core.errors import InvalidAttempt, InvalidOutcome, Problem
@@ -112,7 +110,7 @@ def _assess(args: argparse.Namespace) -> int:
     if args.stream:
         from riskd.cli.client import stream
 
-        with _lines(args.file) as lines:
+        with lines_of(args.file) as lines:
             return stream.run(args, lines, fields)
     from riskd.cli.client.request import assess_request
 
@@ -128,7 +126,7 @@ def _outcome(args: argparse.Namespace) -> int:
         from riskd.cli.client import outcomes
 
         _refuse_beside_file(args)
-        with _lines(args.file) as lines:
+        with lines_of(args.file) as lines:
             return outcomes.run(args, lines)
     if args.kind is None:
         remedy = "give both, or --file FILE with many outcomes"
@@ -154,21 +152,6 @@ def _read(file: str | None) -> str:
         return "{}"
     with reading(file):
         return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
-
-
-@contextmanager
-def _lines(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still growing. Raises InvalidSettings.
-
-    Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
-    """
-    if file is None or file == "-":
-        yield stdin()
-        return
-    with reading(file):
-        opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
-    with opened:
-        yield opened
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`riskd subject`: show, export or erase all that a running service stores about one subject."""
+"""`riskd subject`: show, export or erase all that a running service stores about a subject, or erase many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Final
 
-from riskd.cli.arguments import add_connection, add_subject, subject_of
+from riskd.cli.arguments import add_connection, add_subject, lines_of, subject_of
 from riskd.cli.settings import add_arguments, given
 from riskd.core.errors import InvalidSubject, Problem
 
@@ -17,20 +17,26 @@ SUBJECT and pass the identifier on stdin."""
 _ACTIONS: Final = {
     "show": (10.0, "show a summary of what is stored about a subject, for support"),
     "export": (10.0, "print everything that is stored about a subject, one JSON object a line"),
-    "erase": (30.0, "erase everything that is stored about a subject, and print when the log will be free of it"),
+    "erase": (30.0, "erase everything that is stored about one or many subjects, and print when the log is free of it"),
 }
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `subject` and its actions."""
-    subject = commands.add_parser("subject", description="Show, export or erase what is stored about one subject.")
+    subject = commands.add_parser("subject", description="Show, export or erase what is stored about a subject.")
     actions = subject.add_subparsers(required=True, metavar="ACTION")
     for action, (timeout, purpose) in _ACTIONS.items():
         parser = actions.add_parser(action, help=purpose, description=purpose, epilog=_EXIT_CODES)
-        add_subject(parser)
+        add_subject(parser, optional=action == "erase")
         add_connection(parser, target=None, timeout=timeout)
         add_arguments(parser)
         if action == "erase":
+            parser.add_argument(
+                "--file",
+                metavar="FILE",
+                help="erase the subjects in a file, or with - on standard input, one a line; the exit code is 2 if one "
+                "was refused",
+            )
             parser.add_argument("--yes", action="store_true", help="erase without asking for confirmation")
         parser.set_defaults(handler=_run, action=action)
 
@@ -38,16 +44,29 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     from riskd.cli.client import subject
 
-    named, args.subject = args.subject, subject_of(args)
+    file, named = getattr(args, "file", None), args.subject
+    if file is not None and named is not None:
+        raise InvalidSubject([Problem("SUBJECT", "goes into a line of --file", "leave it out")])
+    if file is None and named is None:
+        raise InvalidSubject([Problem("SUBJECT", "is needed", "give it, or --file FILE with many subjects")])
+    if file is None:
+        args.subject = subject_of(args)
     if args.target is None:
         args.target = f"unix:{given(args).settings.subjects.socket}"
-    if args.action == "erase" and not args.yes:
-        if named == "-" or not sys.stdin.isatty():
-            what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
-            raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
-        question = f"Erase everything that is stored about this {args.domain} subject? This cannot be undone. [y/N] "
-        print(question, end="", flush=True)
-        if sys.stdin.readline().strip() not in ("y", "yes"):  # '' at its end, by Ctrl-D
-            print("Nothing was erased.")
-            return 1
-    return subject.run(args)
+    if args.action == "erase" and not (args.yes or _confirmed(args.domain, file, piped="-" in (named, file))):
+        print("Nothing was erased.")
+        return 1
+    if file is None:
+        return subject.run(args)
+    with lines_of(file) as lines:
+        return subject.erase_each(args, lines)
+
+
+def _confirmed(domain: str, file: str | None, *, piped: bool) -> bool:
+    """Ask for confirmation. Raises InvalidSubject if nobody can be asked. `piped`: standard input has subjects."""
+    if piped or not sys.stdin.isatty():
+        what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
+        raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
+    whom = f"this {domain} subject" if file is None else f"each {domain} subject in {file}"
+    print(f"Erase everything that is stored about {whom}? This cannot be undone. [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip() in ("y", "yes")  # '' at its end, by Ctrl-D

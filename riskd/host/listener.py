@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
@@ -22,6 +23,9 @@ from riskd.core.errors import InvalidSettings, Problem
 TEXT: Final = "text/plain; charset=utf-8"
 PROMPT: Final = 25
 """While others wait, a connection has this fraction of its time to send a complete request."""
+_FULL: Final = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+_REST: Final = 0.1
+"""Seconds until a connection that could not be accepted is tried again; it stays in the kernel's queue."""
 _LOG: Final = logging.getLogger("riskd.http")
 
 
@@ -95,6 +99,15 @@ class Listener(ThreadingMixIn, HTTPServer):
         super(HTTPServer, self).server_bind()
         host, self.server_port = self.socket.getsockname()[:2]
         self.server_name = str(host)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection. While the process has no free file, rest: the next try would fail at once, too."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _FULL:
+                time.sleep(_REST)
+            raise
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """Start a thread for a connection, once there is room. Until then, close connections that overstay."""

@@ -10,7 +10,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from riskd.core.errors import RiskdError
+from riskd.core.errors import Problem, RiskdError
+from riskd.host.files import cause
 from riskd.rebuild.messages import Ended, Message, Progress, Refused, line, unpacked
 from riskd.rebuild.order import SegmentReader
 from riskd.rebuild.run import rebuild
@@ -46,6 +47,8 @@ def main(parent: int) -> None:
         _send(Ended(rebuild(settings, SegmentReader(settings), None, report)))
     except RiskdError as error:
         _send(Refused(tuple(error.problems)))
+    except OSError as error:  # mostly a full disk
+        _send(Refused((Problem(error.filename or "the rebuild", cause(error)),)))
 
 
 if __name__ == "__main__":

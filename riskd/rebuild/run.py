@@ -49,7 +49,7 @@ OVERTAKEN: Final = 60.0
 SETTLE: Final = 1.0
 """Seconds that may pass between an erasure from the store and its entry in the log's directory."""
 LOOK: Final = 1.0
-"""Seconds between two checks for erasures during the merge: each erasure is a file, and there may be thousands."""
+"""Seconds between two checks for erasures during the merge."""
 COUNTED: Final = {
     "attempts": "attempts",
     "outcomes": "outcomes",

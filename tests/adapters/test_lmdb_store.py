@@ -20,7 +20,7 @@ from riskd.adapters.lmdb_store.file import refused
 from riskd.adapters.lmdb_store.layout import inside
 from riskd.core.errors import DamagedStore, InvalidStore, Unavailable
 from riskd.core.history import EMPTY, WEEK, Delta
-from riskd.core.stored import Swap
+from riskd.core.stored import Change, Swap
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
@@ -255,6 +255,16 @@ def test_a_full_store_is_reported_and_can_be_erased_from(tmp_path: Path) -> None
     store.close()
 
 
+def test_records_of_a_full_store_can_be_replaced(tmp_path: Path) -> None:
+    """A rotation of the pepper moves the records of a full store, too."""
+    store = LmdbStore(tmp_path, map_size=1 << 20)
+    old = paper(fill(store) - 1).key
+    (record,) = store.load([old])
+    assert store.replace([Change(old, record, None), Change(b"new" + old, None, record)])
+    assert store.load([old, b"new" + old]) == [None, record]
+    store.close()
+
+
 def test_writers_to_a_full_store_disturb_no_other_call(tmp_path: Path) -> None:
     """While writes to a full store are refused, reads, sweeps and syncs do not fail."""
     store = LmdbStore(tmp_path, map_size=1 << 20, sync_seconds=0.001)
@@ -317,6 +327,44 @@ def test_a_file_that_another_process_made_larger_is_followed(tmp_path: Path) -> 
     assert store.read((), (b"R000999",), NOW, 1.0)[1] == [bytes(3000)]
     assert store.write((), [paper(number) for number in range(1000, 1100)], NOW, 1.0)
     assert store.size()[0] == 1100
+    store.close()
+
+
+def test_a_damaged_record_stops_no_sweep(tmp_path: Path) -> None:
+    """A sweep that meets a damaged record reports it, and the next ones go on behind it."""
+    store = LmdbStore(tmp_path)
+    assert store.write((), [paper(number) for number in range(20)], NOW, 1.0)
+    with store._env.begin(write=True) as transaction:
+        transaction.put(inside(b"Pscrap"), b"x")
+    gone, reported = 0, 0
+    for _ in range(12):
+        try:
+            gone += store.sweep(NOW + WEEK, 2)
+        except Unavailable as error:
+            reported += "damaged" in str(error)
+    assert (gone >= 19, reported) == (True, 1)
+    store.close()
+
+
+def test_another_programs_file_in_its_place_is_reported_until_it_goes(tmp_path: Path) -> None:
+    """If the directory is replaced by one that is not riskd's, nothing is written, and certainly not to the old file,
+    until a store is in its place again."""
+    path = tmp_path / "store"
+    store = LmdbStore(path, sync_seconds=1000.0)
+    assert store.write([DELTA], (), NOW, 1.0)
+    path.rename(tmp_path / "mine")
+    theirs = lmdb.open(str(path))
+    with theirs.begin(write=True) as transaction:
+        transaction.put(b"theirs", b"1")
+    theirs.close()
+    for _ in range(3):
+        store._sync()
+        with pytest.raises(Unavailable, match="another program's"):
+            store.write([DELTA], (), NOW, 1.0)
+    path.rename(tmp_path / "theirs")
+    (tmp_path / "mine").rename(path)
+    store._sync()
+    assert store.write([DELTA], (), NOW, 1.0)
     store.close()
 
 
@@ -390,6 +438,59 @@ class OnceFull:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._env, name)
+
+
+class Refusing(OnceFull):
+    """An environment whose syncs a disk refuses."""
+
+    def sync(self, force: bool) -> None:
+        self.synced += 1
+        raise lmdb.DiskError("Input/output error")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.write([DELTA], (), NOW, 1.0),
+        lambda store: store.replace([Change(KEY, None, b"\xff\xff\xff\xff")]),
+        lambda store: store.erase([paper(1).key]),
+    ],
+    ids=["write", "replace", "erase"],
+)
+def test_closing_waits_for_the_disk(change: Callable[[LmdbStore], object], tmp_path: Path) -> None:
+    """Closing a store brings its last change to the disk, and raises what the disk answers. Without one it does not."""
+    store = LmdbStore(tmp_path, sync_seconds=1000.0)
+    assert store.write((), [paper(1)], NOW, 1.0)
+    store.close()
+    store = LmdbStore(tmp_path, sync_seconds=1000.0)
+    env = store._env = Refusing(store._env)  # type: ignore[assignment]
+    store._sync()
+    assert env.synced == 0
+    assert change(store)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        store.close()
+    assert env.synced == 1
+
+
+def test_nothing_is_changed_while_the_disk_refuses(tmp_path: Path) -> None:
+    """Once the disk has refused a change, every other is refused, erasures included: they would not last, either."""
+    store = LmdbStore(tmp_path, sync_seconds=1000.0)
+    assert store.write((), [paper(1)], NOW, 1.0)
+    store._env, usual = Refusing(store._env), store._env  # type: ignore[assignment]
+    store._sync()
+    changes: list[Callable[[], object]] = [
+        lambda: store.write([DELTA], (), NOW, 1.0),
+        lambda: store.replace([Change(KEY, None, b"\xff\xff\xff\xff")]),
+        lambda: store.erase([paper(1).key]),
+        lambda: store.sweep(NOW + WEEK, 10),
+    ]
+    for change in changes:
+        with pytest.raises(Unavailable, match="Input/output error"):
+            change()
+    store._env = usual
+    store._sync()
+    assert store.erase([paper(1).key]) == 1
+    store.close()
 
 
 def test_a_failed_sync_is_repeated(tmp_path: Path) -> None:

@@ -179,6 +179,23 @@ def test_sweeps_go_on_if_slots_move(nodes: list[RedisServer], store: RedisStore)
     assert counts(store, places) == dict.fromkeys(places, 1)
 
 
+def test_a_master_that_cannot_be_swept_keeps_no_other_from_it(nodes: list[RedisServer], store: RedisStore) -> None:
+    """While sweeps of one master fail, each is reported, and what has expired on the others is deleted."""
+    for place in owned(0, SLOTS - 1, 30):
+        receipt = Swap(place + b"receipt.R", None, b"text", NOW + 100)
+        assert store.write([attempts(place)], [receipt], NOW, 5.0)
+    failed = 0
+    with refusing(nodes[0], "scan"):
+        for _ in range(20):
+            try:
+                store.sweep(NOW + 100, 30)
+            except Unavailable:
+                failed += 1
+    assert failed > 1
+    left = [sum(field.endswith(b"R") for field in fields(node)) for node in nodes[:3]]
+    assert (left[0] > 0, left[1:]) == (True, [0, 0])
+
+
 def move(number: int, source: RedisServer, target: RedisServer, masters: Sequence[RedisServer]) -> None:
     """Move a slot as `redis-cli --cluster reshard` does, slowly enough to be observed."""
     target.ask("CLUSTER", "SETSLOT", number, "IMPORTING", node_id(source))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import pytest
+
+from riskd.adapters.lmdb_store import turn as turns
 from riskd.adapters.lmdb_store.turn import LONG_S, Turn
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +90,46 @@ def test_a_turn_that_is_dropped_closes_its_file(tmp_path: Path) -> None:
     for _ in range(9):
         Turn(tmp_path / "turn")
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+class Interrupted(Exception):
+    """A task has used up its time, says a handler of signals, as those of job queues do."""
+
+
+def test_a_wait_that_a_signal_ends_leaves_the_turn_to_others(tmp_path: Path) -> None:
+    """If the handler of a signal raises while a thread waits, others of its process still get the turn."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    turn, usual = Turn(tmp_path / "turn"), signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with holder(tmp_path / "turn") as other:
+            timer = threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+            timer.start()
+            with pytest.raises(Interrupted):
+                turn.take(30.0)
+            timer.join()
+            other.communicate()
+        assert turn.take(1.0)
+        turn.give()
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+
+
+def test_a_lock_that_the_kernel_has_no_memory_for_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the kernel refuses a lock for a moment (ENOLCK), the turn is taken a moment later, and then not refused."""
+    answers = iter([OSError(errno.ENOLCK, "No locks available")] * 3)
+
+    def flock(descriptor: int, operation: int) -> None:
+        for error in answers:
+            raise error
+        fcntl.flock(descriptor, operation)
+
+    monkeypatch.setattr(turns, "flock", flock)
+    turn = Turn(tmp_path / "turn")
+    for _ in range(2):
+        assert turn.take(1.0)
+        turn.give()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from riskd.cli.client import outcomes
+from riskd.cli.client import lines as lines_of_a_file
 from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER
 from riskd.cli.main import main
 from riskd.core.attempt import OUTCOMES, Outcome
@@ -104,7 +104,7 @@ def test_an_interrupted_file_can_be_continued(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(outcomes, "show_count", interrupt)
+        patched.setattr(lines_of_a_file, "show_count", interrupt)
         assert report(file, running, "--json") == 130
     out, err = capsys.readouterr()
     done = json.loads(out)["done_lines"]

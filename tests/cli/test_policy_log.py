@@ -28,6 +28,7 @@ from riskd.core.features import DEFINITIONS
 from riskd.offline.policies.redecide import vector_of
 from riskd.wiring import open_engine
 from tests.decision_log import SEGMENT, decision, read_segments, write
+from tests.models.stories import bundle
 
 ATTRIBUTE_RULES: Final = """
   - name: large_amount
@@ -170,7 +171,7 @@ def test_a_log_is_scored_again_by_the_models_that_the_flags_name(
     models = data_directory("models")
     same = told(capsys, "backtest", written.policies, "--log", written.log, "--models", models)
     assert same["differences"] == 0
-    assert {domain["model"] for domain in same["domains"]} == {"hand-set-2"}
+    assert {domain["model"] for domain in same["domains"]} == {path.name for path in map(bundle, DOMAINS)}
     flags = ("--log", written.log, "--domain", "customer", "--model", "simulated-7")
     other = told(capsys, "backtest", written.policies, *flags)
     (domain,) = other["domains"]

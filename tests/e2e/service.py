@@ -52,9 +52,13 @@ def environment(state: Path, settings: Mapping[str, str] | None = None) -> dict[
 
 
 def riskd(
-    *arguments: str, state: Path, settings: Mapping[str, str] | None = None, patience: float = PATIENCE
+    *arguments: str,
+    state: Path,
+    settings: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
+    said: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
+    """Run one command to its end. `said`: its standard input."""
     return subprocess.run(
         [sys.executable, "-m", "riskd", *arguments],
         env=environment(state, settings),
@@ -63,6 +67,7 @@ def riskd(
         text=True,
         timeout=patience,
         check=False,
+        input=said,
     )
 
 

@@ -188,3 +188,46 @@ def test_nothing_is_erased_unasked(service: Service) -> None:
     done = riskd("subject", "erase", ANNE, "--domain", "customer", state=service.state)
     assert (done.returncode, "--yes" in done.stderr) == (2, True)
     assert subject(service, "show")["taughtUnits"] == str(UNITS)
+
+
+def test_many_subjects_are_erased_from_a_file(running: Service) -> None:
+    """Each line of a file is a subject to erase; a line that is refused is named by its number, and stops no other. The
+    file can be given again. The command asks for confirmation, and names no subject."""
+    for who in (ANNE, "bert", "zoë", "cleo"):
+        lived(running, who)
+    file, named = running.state / "closed.txt", ("--domain", "customer")
+    file.write_bytes(f"\ufeff{ANNE}\r\n\n{'x' * 257}\nbert\nnobody\n".encode() + b"\xff\nzo\xc3\xab")
+    asked = riskd("subject", "erase", "--file", "closed.txt", *named, state=running.state)
+    assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
+    done = riskd("subject", "erase", "--file", "closed.txt", *named, "--yes", "--json", state=running.state)
+    said = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert (said["erased"], said["unknown"], said["refused"], said["done_lines"]) == (4, 1, 2, 7)
+    assert [each["where"] for each in said["first_refused"]] == ["line 3", "line 6"]
+    assert said["erased_records"] == {"activity": 3, "profile": 3, "receipt": 3, "reply": 3}
+    assert said["log_erase_time"] > "2026"
+    file.write_text(f"{ANNE}\nbert\nzoë\n")
+    again = riskd("subject", "erase", "--file", "-", *named, "--yes", state=running.state, said=file.read_text())
+    told_again = again.stdout.splitlines()
+    assert (again.returncode, told_again[0]) == (0, "erased from the store: nothing was kept")
+    assert told_again[2] == "erased 3 subjects; nothing was kept of 3 of them, refused 0"
+    assert running.stop() == 0
+    compacted = json.loads(riskd("log", "compact", "--json", state=running.state).stdout)
+    assert (compacted["lines"], compacted["left"]) == (6, 0)
+    assert len(running.decisions()) == 2
+    late = riskd("subject", "erase", "--file", "closed.txt", *named, "--yes", state=running.state)
+    assert (late.returncode, "after line 0; the rest: tail -n +1 FILE | riskd subject" in late.stderr) == (3, True)
+    assert ANNE not in asked.stderr + done.stdout + again.stdout + late.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["anne", "--file", "x"], "SUBJECT: goes into a line of --file"),
+        ([], "SUBJECT: is needed (give it, or --file FILE"),
+    ],
+)
+def test_one_subject_or_a_file(words: list[str], said: str, tmp_path: Path) -> None:
+    """A subject is given by itself, or many by a file, and never both."""
+    done = riskd("subject", "erase", *words, "--domain", "customer", "--yes", state=tmp_path)
+    assert (done.returncode, said in done.stderr) == (2, True)

@@ -18,7 +18,9 @@ from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
 from riskd.core.address import Address
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
+from riskd.core.attempt import Outcome
 from riskd.core.context import Located
+from riskd.core.errors import Unavailable
 from riskd.core.requirement import Tier
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
@@ -113,6 +115,25 @@ def test_nothing_is_waited_for_after_a_slow_geo_lookup(release: Release) -> None
     assert seconds < TIME * 1.5 + MARGIN
     assert {"history:unavailable", "store:not_written"} <= set(answer.causes)
     assert answer.requirement.tier >= Tier.STEP_UP
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes"),
+    [(EVER, 0.0), (0.0, EVER), (TIME * 0.6, TIME * 0.6)],
+    ids=["slow read", "slow write", "together"],
+)
+def test_an_outcome_that_cannot_be_recorded_in_time_is_refused_by_the_deadline(
+    release: Release, reads: float, writes: float
+) -> None:
+    """However the store divides the delay between reading a receipt and writing it, the caller is told in time."""
+    store = SlowStore()
+    slow = engine(release, store, TableGeo({}))
+    outcome = Outcome(assessment_id=slow.assess(LOGIN, TIME).id, kind="session_established")
+    store.reads, store.writes = reads, writes
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        slow.record(outcome, TIME)
+    assert time.monotonic() - started < TIME + MARGIN
 
 
 def test_a_caller_with_less_time_than_riskd_is_answered_all_the_same(release: Release) -> None:

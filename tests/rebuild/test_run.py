@@ -267,7 +267,8 @@ def test_a_rebuild_killed_while_reading_resumes(
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town, list[bytes]], steps: int) -> None:
-    """Killed several times while merging records, the rebuild adds each record once, and still knows its counts."""
+    """Killed several times while merging records, the rebuild adds each record once, and still knows its counts. It
+    needs the log no more."""
     before, lines = town
     settings = deployment(tmp_path)
     logged(settings, lines)
@@ -282,6 +283,8 @@ def test_a_rebuild_killed_while_merging_resumes(tmp_path: Path, town: tuple[Town
 
         with pytest.raises(Killed):
             rebuilt(settings, die)
+    for segment in Path(settings.log.dir).glob("*.jsonl"):
+        segment.unlink()
     summary = rebuilt(settings)
     assert (summary.resumed, summary.counts["attempts"]) == (True, ATTEMPTS)
     assert held(settings, time.time()) == records(before.store, time.time())
@@ -618,3 +621,16 @@ def test_a_rebuild_is_refused_during_a_rotation(tmp_path: Path, town: tuple[Town
     with pytest.raises(RiskdError, match=r"being rotated, .*run `riskd pepper rotate`"):
         rebuilt(settings)
     assert not beside(Path(settings.store.path)).exists()
+
+
+def test_a_rebuild_is_refused_with_peppers_that_are_not_the_stores(
+    tmp_path: Path, town: tuple[Town, list[bytes]]
+) -> None:
+    """Of what is added under another pepper than the service's, nobody would find anything."""
+    settings = deployment(tmp_path)
+    logged(settings, town[1])
+    with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
+        write_mark(store, Mark(0, checks([b"the pepper of the service"])))
+    with pytest.raises(InvalidSettings, match="not the peppers that the store was written with"):
+        rebuilt(settings)
+    assert held(settings, time.time()) == {}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from riskd.adapters.lmdb_store import due_until, note, open_or_begin
+from riskd.adapters.lmdb_store import beside, due_until, note, open_or_begin
 from riskd.config import Settings
 from riskd.rebuild import watch as watching
 from riskd.rebuild.watch import RebuildWatch, rebuilding
@@ -142,6 +142,15 @@ def test_an_unreadable_log_is_reported_and_tried_again(watched: Watched, caplog:
     watched.now += 10.0
     watched.until(lambda: "store_rebuild_finished" in watched.events())
     assert held(watched.settings, time.time()) == records(watched.town.store, time.time())
+
+
+def test_a_rebuild_that_cannot_begin_says_why(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """If a file of the rebuild cannot be made, as on a full disk, the event names the file and the reason."""
+    place = beside(Path(watched.settings.store.path))
+    place.write_bytes(b"")
+    watched.until(lambda: "store_rebuild_failed" in watched.events())
+    problems = [vars(each)["fields"].get("problems") for each in caplog.records if hasattr(each, "fields")]
+    assert [f"{place}: File exists"] in problems
 
 
 def test_switched_off_nothing_is_begun(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

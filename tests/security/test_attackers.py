@@ -155,7 +155,7 @@ def test_guessing_is_still_seen_on_a_strange_device(release: Release, strange: d
 @pytest.mark.parametrize("days", [30, 60, 90, 182])
 def test_one_pass_gains_little_however_short_the_retention(release: Release, days: int) -> None:
     """One pass with a code does not make a thief's device the owner's, also not when all that is remembered of the
-    account is as young as that pass."""
+    account is as young as that pass: the odds stay above a quarter of what they were."""
     policy = release.policies["customer"]
     policy = replace(policy, retention=replace(policy.retention, profile=days * DAY))
     service = Service(replace(release, policies={**release.policies, "customer": policy}))
@@ -166,4 +166,4 @@ def test_one_pass_gains_little_however_short_the_retention(release: Release, day
         service.passes()
         scores.append(service.assess(**THIEF).score)
 
-    assert min(scores) > first.score / 2
+    assert min(scores) > first.score / 4

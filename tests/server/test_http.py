@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import pytest
 
@@ -30,7 +32,7 @@ def page(accept: str) -> tuple[str, bytes]:
 
 @contextmanager
 def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A running endpoint; gives its address."""
+    """A running endpoint; gives its address. Of connections that have ended nothing is left."""
     reply = monitoring(page, lambda: Reply(HTTPStatus.OK))
     with Listener(
         "127.0.0.1", 0, reply, setting="metrics.port", connections=CONNECTIONS, seconds=SECONDS, tls=tls
@@ -40,6 +42,8 @@ def served(tls: ssl.SSLContext | None = None) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/metrics"
         server.shutdown()
         thread.join()
+        server.finish()
+        assert (server._begun, server._asked) == ({}, set())
 
 
 def connected(address: str) -> socket.socket:
@@ -117,6 +121,36 @@ def test_a_stop_does_not_wait_for_a_place() -> None:
             go_on.set()
             server.finish()
             assert asking.makefile("rb").read().endswith(b"ok\n")
+        thread.join()
+
+
+def test_without_a_free_file_connections_wait() -> None:
+    """While the process can open no more files, a connection waits for one, and costs next to nothing meanwhile."""
+    tries = 0
+
+    class Noticing(Listener):
+        def get_request(self) -> tuple[socket.socket, object]:
+            nonlocal tries
+            tries += 1
+            return super().get_request()
+
+    reply = monitoring(page, lambda: Reply(HTTPStatus.OK))
+    with Noticing("127.0.0.1", 0, reply, setting="metrics.port", connections=1, seconds=10.0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        usual, hard = getrlimit(RLIMIT_NOFILE)
+        with socket.socket() as waiting:
+            os.close(free := os.dup(0))
+            setrlimit(RLIMIT_NOFILE, (free, hard))
+            try:
+                waiting.connect(("127.0.0.1", server.server_port))
+                waiting.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                threading.Event().wait(0.2)
+            finally:
+                setrlimit(RLIMIT_NOFILE, (usual, hard))
+            assert 0 < tries < 5
+            assert waiting.makefile("rb").read().endswith(b"ok\n")
+        server.shutdown()
         thread.join()
 
 

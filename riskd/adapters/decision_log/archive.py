@@ -1,27 +1,27 @@
 """Searches the decision log for a subject, erases subjects, and compacts segments.
 
-An erasure is a file in the directory `erasures`, see `Erasure`. Compaction rewrites finished segments without erased
+Erasures are listed in the directory `erasures`, see `Erasure`. Compaction rewrites finished segments without erased
 lines, and without lines older than the retention of their identity domain. If the log has a copy, such as a dataset,
-finished erasures move to the directory `done`, so that the copy hears of them. One process compacts at a time. If it
-dies, every segment is still intact, and the next compaction continues.
+finished erasures move to the list in its directory `done`, so that the copy hears of them. One process compacts at a
+time. If it dies, every segment is still intact, and the next compaction continues.
 """
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log.erasure import Erasure
+from riskd.adapters.decision_log.erasure import Erasure, ErasureList
 from riskd.adapters.decision_log.files import (
     PACKED,
     UNREADABLE,
@@ -29,15 +29,16 @@ from riskd.adapters.decision_log.files import (
     lines_of,
     opened,
     segment_files,
+    segment_names,
     segments,
     stamp,
     whole,
 )
-from riskd.adapters.decision_log.rewriting import RATE, UNKNOWN, concerning, due, head, rewrite
+from riskd.adapters.decision_log.rewriting import RATE, UNKNOWN, head, rewrite
 from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.stored import PLACE
 from riskd.host.clock import Clock, since_boot
-from riskd.host.files import DRAFT, cause, put, sync
+from riskd.host.files import DRAFT, cause, put
 from riskd.host.locks import exclusive
 
 SCAN: Final = 64 << 20
@@ -84,7 +85,6 @@ class _Kept(Struct, frozen=True):
     cutoffs: dict[str, float] = {}
 
 
-_Document = TypeVar("_Document", Erasure, _Kept)
 _CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, int, Annotated[int, Meta(ge=0, lt=1 << 62)]])
 
 
@@ -106,21 +106,17 @@ class FileLogArchive:
         self._every = every
         self._wall = wall
         self._clock = Clock(wall, since_boot)
+        self._asked = ErasureList(directory / ERASURES)
+        self._done = ErasureList(directory / ERASURES / DONE)
+        self._finished: dict[str, int] = {}
+        """The size of each segment that was found finished, which no writer opens again."""
 
     def forget(self, subjects: Sequence[bytes]) -> float:
         """See `LogArchive`."""
         asked = self._wall()
         try:
-            # If the clock was set back, segments may have names in the future.
-            written = {
-                path.name: size for path, size in _sizes(self._directory) if path.name > stamp(asked) or _writing(path)
-            }
-            folder = self._directory / ERASURES
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for subject in subjects:
-                entry = Erasure(subject[:PLACE].hex(), asked, written)
-                put(folder / f"{stamp(asked)}-{secrets.token_hex(4)}.json", msgspec.json.encode(entry))
-            size = sum(size for _, size in _sizes(self._directory))
+            written, size = self._written(stamp(asked))
+            self._asked.add([Erasure(subject[:PLACE].hex(), asked, written) for subject in subjects])
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
         # Until present segments are finished, the compaction that misses them has ended, and the next one, too.
@@ -132,7 +128,7 @@ class FileLogArchive:
         marks = [place.encode() for place in places]
         try:
             name, inode, offset = _CURSOR.decode(cursor) if cursor else ("", 0, 0)
-            erasures = {place: [entry for _, entry in self._erasures() if entry.place == place] for place in places}
+            erasures = self._asked.read()
             found: list[bytes] = []
             left = SCAN
             for listed in segments(self._directory):
@@ -147,8 +143,7 @@ class FileLogArchive:
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
                         ours = head(line) if any(mark in line for mark in marks) else None
-                        asked = erasures.get(ours.place) if ours is not None else None
-                        if asked is not None and not due(asked, path.name, at):
+                        if ours and ours.place in places and not erasures.due(ours.place, path.name, at):
                             found.append(line[:-1])
                         at += len(line)
                         left -= len(line)
@@ -163,12 +158,13 @@ class FileLogArchive:
 
     def lines_from(self, path: Path, start: int) -> Iterator[tuple[bytes, int]]:
         """Like `lines`, from the offset of a line. Each line comes with the offset of the next one."""
-        wanted, at = concerning((entry for _, entry in self._erasures()), path.name), start
+        erasures, at = self._asked.read(), start
+        wanted = erasures.reach(path.name)
         with opened(path) as segment:
             segment.seek(start)
             for line in lines_of(segment):
                 ours = head(line) if wanted else None
-                gone = ours is not None and due(wanted.get(ours.place, []), path.name, at)
+                gone = ours is not None and erasures.due(ours.place, path.name, at)
                 at += len(line)
                 if whole(line) and not gone:
                     yield line[:-1], at
@@ -189,7 +185,7 @@ class FileLogArchive:
 
     def erased(self) -> list[Erasure]:
         """Every erasure that a copy of the log may not have applied, finished ones included. Raises OSError."""
-        return [entry for _, entry in (*self._erasures(), *self._erasures(DONE))]
+        return [*self._asked.read().entries, *self._done.read().entries]
 
     def compact(
         self,
@@ -218,14 +214,14 @@ class FileLogArchive:
         """The state of the log. Raises Unavailable. Ignores a compaction that ended in the future, which means that the
         clock was wrong then."""
         try:
-            sizes, erasures = list(_sizes(self._directory)), [entry for _, entry in self._erasures()]
+            sizes, (erasures, asked) = list(_sizes(self._directory)), self._asked.pending()
             compacted = self._kept().compacted
             return State(
                 segments=len(sizes),
                 size=sum(size for _, size in sizes),
                 oldest=sizes[0][0].name if sizes else "",
-                erasures=len(erasures),
-                asked=min((entry.asked for entry in erasures), default=0.0),
+                erasures=erasures,
+                asked=asked,
                 compacted=compacted if compacted <= self._wall() else 0.0,
             )
         except UNREADABLE as error:
@@ -235,7 +231,9 @@ class FileLogArchive:
         self, keep: Mapping[str, float], stop: Event, progress: Callable[[int, int], None], rate: float
     ) -> Compacted:
         """1. Read the erasures. 2. Rewrite every finished segment that needs it. 3. Mark erasures that are done."""
-        asked = self._erasures()  # (1)
+        for erasures in (self._asked, self._done):
+            erasures.join()
+        asked = len(self._asked.read().entries)  # (1)
         now, before = self._wall(), self._kept().cutoffs
         for draft in self._directory.rglob(f"*{DRAFT}"):
             with suppress(FileNotFoundError):
@@ -250,8 +248,8 @@ class FileLogArchive:
         for done, path in enumerate(paths):  # (2)
             progress(done, len(paths))
             if stop.is_set():
-                return Compacted(rewritten, lines, len(asked))
-            gone, erasures = 0, asked
+                return Compacted(rewritten, lines, asked)
+            gone = 0
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
@@ -259,66 +257,89 @@ class FileLogArchive:
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}
-                erasures = self._erasures()  # again, for erasures asked for while this segment was being written
-                gone = rewrite(path, [entry for _, entry in erasures], old, stop, rate)
+                # Read again, for erasures asked for while this segment was being written.
+                gone = rewrite(path, self._asked.read(), old, stop, rate)
                 lines += gone
                 rewritten += gone > 0
             packed = path.with_name(path.name + PACKED)
             if packed.exists() and packed not in paths:  # an operator has packed the segment meanwhile
                 paths.append(packed)
             if gone:
-                _mark_rewritten(erasures, path)
+                self._mark_rewritten(path)
         progress(len(paths), len(paths))
-        left = sum([not _settled(file, entry, writing) for file, entry in asked])  # (3)
-        for file, entry in self._erasures(DONE) if keep else ():
-            if entry.asked < now - max(keep.values()):
-                file.unlink(missing_ok=True)
+        left = self._settle(asked, writing)  # (3)
+        oldest = now - max(keep.values()) if keep else 0.0
+        if any(entry.asked < oldest for entry in self._done.read().entries):
+            self._done.update(lambda entries: [entry for entry in entries if entry.asked >= oldest])
         cutoffs = {domain: min(cutoff, open_since) for domain, cutoff in cutoffs.items()}
         put(self._directory / _STATE, msgspec.json.encode(_Kept(self._wall(), before | cutoffs)))
         return Compacted(rewritten, lines, left)
 
-    def _erasures(self, folder: str = "") -> list[tuple[Path, Erasure]]:
-        found = []
-        for file in sorted((self._directory / ERASURES / folder).glob("*.json")):
-            with suppress(FileNotFoundError):
-                found.append((file, _decoded(file, Erasure)))
-        return found
+    def _written(self, now: str) -> tuple[dict[str, int], int]:
+        """The size of each segment that is being written, and of the whole log. `now`: its stamp.
+
+        Of thousands of segments, almost all are known to be finished.
+        """
+        names, known, written = segment_names(self._directory), self._finished, dict[str, int]()
+        finished = {name: known[name] for name in names if name in known}
+        for name in names:
+            if name not in finished:
+                path = self._directory / name
+                with suppress(FileNotFoundError):
+                    sizes = written if _writing(path) else finished
+                    sizes[name] = path.stat().st_size
+        self._finished = finished
+        # If the clock was set back, segments may have names in the future.
+        future = {name: finished[name] for name in names[bisect(names, now) :] if name in finished}
+        return written | future, sum((*written.values(), *finished.values()))
+
+    def _mark_rewritten(self, path: Path) -> None:
+        """Note in the erasures that a rewritten segment has nothing left to erase, because its offsets have changed.
+
+        A packed copy of the old segment keeps its entry. After a crash between the rewriting and this, the next
+        compaction erases some later lines of the subject, too, rather than keep earlier ones.
+        """
+        packed = path.with_name(path.name + PACKED)
+
+        def marked(entry: Erasure) -> Erasure:
+            reach = entry.reach(path.name)
+            there = {packed.name: reach} if reach and packed.exists() else {}
+            return replace(entry, written={**entry.written, **there, path.name: 0}) if reach else entry
+
+        if any(entry.reach(path.name) for entry in self._asked.read().entries):
+            self._asked.update(lambda entries: [marked(entry) for entry in entries])
+
+    def _settle(self, asked: int, writing: set[str]) -> int:
+        """Note which segments still have lines of the first `asked` erasures, and finish those that none has.
+
+        `writing`: the segments that were being written. Returns how many erasures are left.
+        """
+        first = self._asked.read().entries[:asked]
+        settled = [_settled(entry, writing) for entry in first]
+        done = [entry for entry, after in zip(first, settled, strict=True) if after is None]
+        left = tuple(entry for entry in settled if entry is not None)
+        if done and (self._directory / ERASURES / DONE).is_dir():
+            self._done.add(done)
+        if left != first:
+            self._asked.update(lambda entries: [*left, *entries[asked:]])
+        return len(left)
 
     def _kept(self) -> _Kept:
+        """Raises OSError, also if the file cannot be decoded."""
+        file = self._directory / _STATE
         try:
-            return _decoded(self._directory / _STATE, _Kept)
+            return msgspec.json.decode(file.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return _Kept()
+        except UNDECODABLE as error:
+            raise OSError(0, f"not written by riskd: {error}", str(file)) from error
 
 
-def _mark_rewritten(erasures: list[tuple[Path, Erasure]], path: Path) -> None:
-    """Note in the erasures that a rewritten segment has nothing left to erase, because its offsets have changed.
-
-    A packed copy of the old segment keeps its entry. After a crash between the rewriting and this, the next compaction
-    erases some later lines of the subject, too, rather than keep earlier ones.
-    """
-    packed = path.with_name(path.name + PACKED)
-    for file, entry in erasures:
-        reach = entry.reach(path.name)
-        if reach:
-            there = {packed.name: reach} if packed.exists() else {}
-            put(file, msgspec.json.encode(replace(entry, written={**entry.written, **there, path.name: 0})))
-
-
-def _settled(file: Path, entry: Erasure, writing: set[str]) -> bool:
-    """Note which segments still have lines of an erasure, or finish it if none has. Returns whether it is finished.
-
-    `writing`: the segments that were being written.
-    """
+def _settled(entry: Erasure, writing: set[str]) -> Erasure | None:
+    """The erasure with the segments that still have lines of it; None if none has."""
     missed = any(entry.reach(name) is None for name in writing)
     left = {name: size for name, size in entry.written.items() if name in writing and size}
-    if left and not missed:
-        put(file, msgspec.json.encode(replace(entry, written=left, settled=True)))
-    elif not missed:
-        done = file.parent / DONE
-        file.replace(done / file.name) if done.is_dir() else file.unlink()
-        sync(file.parent)
-    return not (left or missed)
+    return entry if missed else replace(entry, written=left, settled=True) if left else None
 
 
 def _sizes(directory: Path) -> Iterator[tuple[Path, int]]:
@@ -339,14 +360,6 @@ def _writing(path: Path) -> bool:
             return not done
     except FileNotFoundError:
         return False
-
-
-def _decoded(file: Path, kind: type[_Document]) -> _Document:
-    """Decode a file that `put` wrote. Raises OSError, also if it cannot be decoded."""
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except UNDECODABLE as error:
-        raise OSError(0, f"not written by riskd: {error}", str(file)) from error
 
 
 def _unwritable(directory: Path, error: Exception) -> Unavailable:

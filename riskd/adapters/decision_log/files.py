@@ -37,7 +37,7 @@ def stamp(moment: float) -> str:
 
 def segment_files(directory: Path) -> list[Path]:
     """Every segment file in a directory, packed or not, in the order in which they were started."""
-    return [directory / name for name in _names(directory)]
+    return [directory / name for name in segment_names(directory)]
 
 
 def segments(directory: Path) -> list[Path]:
@@ -45,13 +45,13 @@ def segments(directory: Path) -> list[Path]:
 
     A packed file is ignored as long as the plain one exists, because it may still be incomplete.
     """
-    names = _names(directory)
+    names = segment_names(directory)
     there = set(names)
     return [directory / name for name in names if not name.endswith(PACKED) or name.removesuffix(PACKED) not in there]
 
 
-def _names(directory: Path) -> list[str]:
-    """The sorted names. `scandir`, because there may be ten thousand files, listed every second."""
+def segment_names(directory: Path) -> list[str]:
+    """The sorted names of all segment files. `scandir`, because there may be ten thousand, listed every second."""
     try:
         with os.scandir(directory) as there:
             return sorted(each.name for each in there if each.name.endswith((SUFFIX, f"{SUFFIX}{PACKED}")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Final
@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from riskd.adapters.decision_log.erasure import Erasure
+from riskd.adapters.decision_log.erasure import Erasures
 from riskd.adapters.decision_log.files import PACKED, opened, whole
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE
@@ -59,34 +59,19 @@ def head(line: bytes) -> Head | None:
         return None
 
 
-def due(erasures: list[Erasure], segment: str, at: int) -> bool:
-    """Whether a line at this offset of a segment is to be erased. `erasures`: those of the line's subject."""
-    reaches = [entry.reach(segment) for entry in erasures]
-    return any(reach is None or at < reach for reach in reaches)
-
-
-def concerning(erasures: Iterable[Erasure], segment: str) -> dict[str, list[Erasure]]:
-    """The erasures that may have lines to erase in a segment, by place."""
-    found: dict[str, list[Erasure]] = {}
-    for entry in erasures:
-        if entry.reach(segment) != 0:
-            found.setdefault(entry.place, []).append(entry)
-    return found
-
-
-def rewrite(path: Path, erasures: list[Erasure], old: set[str], stop: Event, rate: float) -> int:
+def rewrite(path: Path, erasures: Erasures, old: set[str], stop: Event, rate: float) -> int:
     """Rewrite a finished segment, or delete it if no line is left. Returns how many lines were removed.
 
     `old`: identity domains whose lines are too old. Also removes lines whose subject cannot be read, such as torn ones.
     `rate`: most bytes to read in a second. `stop`: continue without pauses.
     """
-    wanted = concerning(erasures, path.name)
+    wanted = erasures.reach(path.name)
     if not (wanted or old):
         return 0
 
     def goes(line: bytes, at: int) -> bool:
         found = head(line)
-        return found is None or found.kept_as in old or due(wanted.get(found.place, []), path.name, at)
+        return found is None or found.kept_as in old or (wanted and erasures.due(found.place, path.name, at))
 
     gone = sum(goes(line, at) for line, at in _lines(path, stop, rate))
     if not gone:

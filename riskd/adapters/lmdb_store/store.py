@@ -126,8 +126,7 @@ class LmdbStore:
         if timeout <= 0 or not turn.take(timeout):
             raise self._late()
         try:
-            if self._fault is not None:
-                raise self._fault
+            self._unless_refused()
             if changed := self._run(change, write=True):
                 self._written()
             return changed
@@ -178,6 +177,7 @@ class LmdbStore:
             return True
 
         with self._patiently(timeout):
+            self._unless_refused()
             if done := self._run(change, write=True, spare=_SPARE):
                 self._written()
             return done
@@ -192,9 +192,9 @@ class LmdbStore:
         def find(transaction: Transaction) -> list[bytes]:
             cursor = transaction.cursor()
             rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
-            gone = [key for key, record in islice(rest, limit) if key != _FORMAT_KEY and stored.expired(record, now)]
-            self._position = next((key for key, _ in rest), _FIRST)
-            return gone
+            found = list(islice(rest, limit))
+            self._position = next((key for key, _ in rest), _FIRST)  # in any case: a damaged record may follow
+            return [key for key, record in found if key != _FORMAT_KEY and stored.expired(record, now)]
 
         with suppress(lmdb.Error):
             self._env.reader_check()
@@ -283,6 +283,7 @@ class LmdbStore:
         for start in range(0, len(keys), _DELETIONS):
             batch = keys[start : start + _DELETIONS]
             with self._patiently():
+                self._unless_refused()
                 deleted += self._run(drop, write=True, spare=_SPARE)
                 self._written()
         return deleted
@@ -378,17 +379,22 @@ class LmdbStore:
 
     def _reopen(self) -> None:
         """Open what is at the path now. Until that succeeds, nothing is written."""
-        env, turn = self._env, self._turn
+        env, turn, file = self._env, self._turn, self._file
         if self._broken:
             env.close()
         try:
-            check_mounted(self._path, device=self._file[0])
+            check_mounted(self._path, device=file[0])
             self._open()
         except InvalidStore as error:
-            self._env, self._turn, self._fault = env, turn, Unavailable(error.problems)
+            self._env, self._turn, self._file, self._fault = env, turn, file, Unavailable(error.problems)
             return
         self._dirty, self._broken, self._fault = False, False, None
         env.close()
+
+    def _unless_refused(self) -> None:
+        """Raises Unavailable while the disk refuses what was written before, or another's directory is in its place."""
+        if self._fault is not None:
+            raise Unavailable(self._fault.problems)
 
     def _late(self) -> Unavailable:
         return Unavailable([Problem(str(self._path), "no answer in time", "allow the call more time")])

@@ -40,10 +40,15 @@ class Turn:
         started = perf_counter()
         patience = timeout if self._moves else 0.0
         if self._threads.acquire(timeout=patience):
-            if self._lock(started + patience):
+            taken = False
+            try:
+                taken = self._lock(started + patience)
+            finally:  # also if a signal's handler raises
+                if not taken:
+                    self._threads.release()
+            if taken:
                 self._moves = True
                 return True
-            self._threads.release()
         if perf_counter() - started >= LONG_S:
             self._moves = False
         return False
@@ -60,7 +65,7 @@ class Turn:
         while True:
             try:
                 flock(self._descriptor, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
+            except OSError:  # somebody else has it, or the kernel has no memory for another lock
                 if perf_counter() >= deadline:
                     return False
                 sleep(pause)

@@ -175,12 +175,18 @@ class RedisStore:
         return not self._servers.clustered(_deadline(PATIENCE))
 
     def sweep(self, now: float, limit: int) -> int:
-        """See `HistoryStore`. A place counts as one record. Raises Unavailable if a server may delete others, too."""
+        """See `HistoryStore`. A place counts as one record. Raises Unavailable if a server may delete others, too, or
+        cannot be swept: in a cluster the next call goes on with the next one."""
         deadline = _deadline(PATIENCE)
         try:
             hashes, self._swept = self._scan(self._swept, limit, deadline)
         except _Moved:
             hashes, self._swept = [], b""
+        except Unavailable:
+            if len(self._servers.masters()) > 1:
+                layout, number, *_ = _CURSOR.decode(self._swept) if self._swept else (self._servers.layout(), 0)
+                self._swept = _ENCODE((layout, number + 1, b"", b"0"))
+            raise
         sweeps = [(master, pack(b"EVALSHA", SWEEP.sha, b"1", key, repr(now).encode())) for master, key in hashes]
         gone = sum(reply for reply in self._servers.ask(sweeps, deadline) if isinstance(reply, int))
         self._check_eviction(deadline)

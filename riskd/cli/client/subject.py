@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Final
 
 import grpc
 from google.protobuf.json_format import MessageToDict, MessageToJson
@@ -14,9 +19,14 @@ from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
 from riskd.cli.client.assess import failed
-from riskd.cli.client.connection import call_metadata, connect
-from riskd.cli.terminal import print_section
+from riskd.cli.client.connection import PATIENT, call_metadata, connect
+from riskd.cli.client.lines import Report, call_each
+from riskd.cli.terminal import print_json, print_section
+from riskd.core.validation import subject_violations
 from riskd.wording import quantity
+
+WINDOW: Final = 4
+"""How many erasures may wait for an answer at a time. A service does one after another."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,14 +113,64 @@ def _export(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace)
 
 
 def _erase(stub: subject_pb2_grpc.SubjectServiceStub, args: argparse.Namespace) -> None:
-    request = subject_pb2.EraseSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=args.subject)
-    erased = stub.EraseSubject(request, timeout=args.timeout, metadata=call_metadata(args))
+    erased = stub.EraseSubject(_erasure(args, args.subject), timeout=args.timeout, metadata=call_metadata(args))
     if args.json:
         print(MessageToJson(erased, always_print_fields_with_no_presence=True))
         return
-    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(erased.erased_records.items()))
+    _print_erased(erased.erased_records, erased.log_erase_time, "it")
+
+
+def erase_each(args: argparse.Namespace, lines: Iterable[str]) -> int:
+    """Erase the subject of each line. Returns the exit code. If it is interrupted, it says how far it came."""
+    report, records, unknown, log_by = Report(), Counter[str](), 0, Timestamp()
+
+    def accepted(erased: subject_pb2.EraseSubjectResponse) -> None:
+        nonlocal unknown, log_by
+        records.update(erased.erased_records)
+        unknown += not erased.erased_records
+        log_by = max(log_by, erased.log_erase_time, key=Timestamp.ToMicroseconds)
+
+    with connect(args, PATIENT) as channel:
+        erase = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject.future
+        call = partial(erase, timeout=args.timeout, metadata=call_metadata(args))
+        call_each(call, _erasures(args, lines, report), report, WINDOW, accepted)
+    if args.json:
+        until = log_by.ToJsonString() if report.accepted else None
+        counts = {"unknown": unknown, "erased_records": records, "log_erase_time": until}
+        print_json({**report.as_json("erased"), **counts})
+    else:
+        report.complain()
+        if report.accepted:
+            _print_erased(records, log_by, "them")
+        of_them = f"; nothing was kept of {unknown:,} of them" if unknown else ""
+        print(f"erased {quantity(report.accepted, 'subject')}{of_them}, refused {report.refused:,}")
+    tenant = f" --tenant {shlex.quote(args.tenant)}" if args.tenant else ""
+    return report.exit_code(f"riskd subject erase --domain {args.domain}{tenant} --yes --file -")
+
+
+def _erasures(
+    args: argparse.Namespace, lines: Iterable[str], report: Report
+) -> Iterator[tuple[int, str, subject_pb2.EraseSubjectRequest]]:
+    """The request of each line, with the line's number and subject. Skips empty lines, and refuses invalid ones.
+
+    A byte order mark, with which some programs begin a file, is no part of a subject.
+    """
+    for number, line in enumerate(lines, 1):
+        subject = line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
+        if wrong := subject_violations(args.tenant, args.domain, subject) if subject else []:
+            report.refuse(number, "; ".join(map(str, wrong)))
+        elif subject:
+            yield number, subject, _erasure(args, subject)
+
+
+def _erasure(args: argparse.Namespace, subject: str) -> subject_pb2.EraseSubjectRequest:
+    return subject_pb2.EraseSubjectRequest(tenant=args.tenant, domain=_domain(args), subject=subject)
+
+
+def _print_erased(records: Mapping[str, int], log_by: Timestamp, of: str) -> None:
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(records.items()))
     print(f"erased from the store: {counts or 'nothing was kept'}")
-    print(f"the decision log will be free of it by {_minute(erased.log_erase_time)}")
+    print(f"the decision log will be free of {of} by {_minute(log_by)}")
 
 
 def _day(time: Timestamp) -> str:
