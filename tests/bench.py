@@ -15,6 +15,7 @@ from riskd.adapters.lmdb_store import LmdbStore
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.null import NullMeter
 from riskd.core import record
+from riskd.core.address import parse
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import (
@@ -23,6 +24,7 @@ from riskd.core.attempt import (
 )
 from riskd.core.context import Memory, Remembered
 from riskd.core.history import History
+from riskd.core.lists import of_networks
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, Parts
 from tests.cases.world import AGENTS, NOW, PSEUDONYMS, TableGeo, attempt, facts
@@ -38,6 +40,14 @@ STORES: Final[dict[str, Callable[[Path], HistoryStore]]] = {
     "memory": lambda _: MemoryStore(),
     "lmdb": lambda directory: LmdbStore(directory / "store", map_size=64 << 20),
 }
+
+
+def trusting(release: Release, *addresses: str) -> Release:
+    """The release, for whose customers these IPv4 addresses are a trusted network."""
+    values = [found.value for address in addresses if (found := parse(address)) is not None]
+    lists = {"egress": of_networks([(4, value, value) for value in values])}
+    policy = replace(release.policies["customer"], lists=lists, trusted_networks=frozenset(lists))
+    return replace(release, policies={**release.policies, "customer": policy})
 
 
 @pytest.fixture(scope="module")

@@ -130,12 +130,11 @@ def _room(directory: Path) -> None:
 def show(evaluation: Evaluation) -> None:
     """Print what fits a terminal. Of the goals, only the missed ones."""
     from riskd.offline.evaluation.document import CANDIDATE, RATES
-    from riskd.offline.evaluation.table import figures, notes
+    from riskd.offline.evaluation.table import counts, figures, notes
 
     data = evaluation.data
     console().print(
-        f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: "
-        f"{data.good:,} good, {data.fraud:,} fraud by {data.labels}.{notes(evaluation)}",
+        f"{evaluation.models[CANDIDATE].version}, {evaluation.domain}: {counts(data)}.{notes(evaluation)}",
         markup=False,
     )
     for rate in RATES:

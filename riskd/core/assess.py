@@ -125,6 +125,7 @@ def assess(
             ruling.requirement,
             policy.ladder[ruling.tier].accepted,
             probation=on_probation(features),
+            trusted_network=evidence.trusted_network,
         ),
         lists=tuple([name for name, on in evidence.listed.items() if on]),
         withheld=ruling.withheld,

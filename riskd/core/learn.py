@@ -145,11 +145,11 @@ _BOTH: Final = {failed: _FINE[failed] + _COARSE[failed] for failed in (False, Tr
 the last day (`_COARSE`), and in both."""
 
 
-def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
+def lesson(attempt: Attempt, context: Context, keys: Keys, *, trusted_network: bool = False) -> Lesson:
     """What this attempt would teach.
 
-    The place of an address is not learned behind an anonymiser, nor if a crowd shares the address: a carrier's gateway
-    may be far from the people behind it.
+    The place of an address is not learned behind an anonymiser, from a trusted network, nor if a crowd shares the
+    address: a carrier's gateway may be far from the people behind it.
     """
     values, popularity = context.values, keys.popularity
     place: tuple[int | float, ...] = ()
@@ -158,7 +158,7 @@ def lesson(attempt: Attempt, context: Context, keys: Keys) -> Lesson:
         values, popularity = values.copy(), popularity.copy()
         values.pop("country", None)
         popularity.pop("country", None)
-    elif isinstance(context.place, Place) and not crowded(context):
+    elif isinstance(context.place, Place) and not trusted_network and not crowded(context):
         where = context.place
         place = placed(context.now, where.latitude, where.longitude, where.radius_km)
     return Lesson(
@@ -221,14 +221,15 @@ def new_receipt(
     accepted: tuple[tuple[str, ...], ...],
     *,
     probation: bool = False,
+    trusted_network: bool = False,
 ) -> Receipt:
     """What to keep of this assessment until its outcomes are known.
 
     `accepted`: the method combinations that meet the requirement, including those of stricter tiers. `probation`: as
-    in `Receipt`.
+    in `Receipt`. `trusted_network`: whether the policy disregarded what the address says.
     """
     return Receipt(
-        lesson=lesson(attempt, context, keys),
+        lesson=lesson(attempt, context, keys, trusted_network=trusted_network),
         domain=attempt.domain,
         journey=attempt.journey,
         tier=requirement.tier,

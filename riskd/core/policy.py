@@ -121,6 +121,10 @@ class Policy(Struct, frozen=True, kw_only=True):
         """The policy of a tenant: its own if it has one, else this one."""
         return self.tenants.get(tenant, self) if tenant else self
 
+    def trusts(self, found: Mapping[str, bool]) -> bool:
+        """Whether the address is in a trusted network. `found`: whether the attempt is on each list, where known."""
+        return any(found.get(name) for name in self.trusted_networks)
+
     def rules(self) -> dict[str, Rule]:
         """The rules of all journeys, by name."""
         return {rule.name: rule for journey in self.journeys.values() for rule in journey.rules}
@@ -164,11 +168,13 @@ class Evidence(Struct, frozen=True):
 
     In `features` and `context`, what an address in a trusted network says is missing; in `features`, values that were
     left out are imputed. `listed` has by list name whether the attempt is on it, where that is known.
+    `trusted_network`: whether the address is in a trusted network.
     """
 
     features: list[float]
     context: Context
     listed: Mapping[str, bool]
+    trusted_network: bool = False
 
 
 def weigh(
@@ -181,9 +187,10 @@ def weigh(
     """Look the attempt up in the policy's lists (unless `known` has the result), discard what an address in a trusted
     network says, and impute the values that were left out."""
     found = listed(policy.lists, attempt, context) if known is None else known
-    if policy.trusted_networks and any(found.get(name) for name in policy.trusted_networks):
+    trusted = bool(policy.trusted_networks) and policy.trusts(found)
+    if trusted:
         features, context = disregarded(features, context)
-    return Evidence(impute_left_out(features), context, found)
+    return Evidence(impute_left_out(features), context, found, trusted)
 
 
 def evaluate(policy: Policy, attempt: Attempt, evidence: Evidence, score: float) -> RuleResults:

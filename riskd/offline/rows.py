@@ -50,6 +50,13 @@ class Rows(Struct, frozen=True, kw_only=True):
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def wrong_credential(self) -> NDArray[np.bool_]:
+        """Which rows are tries with a wrong credential. Whatever riskd says, they let nobody in and challenge
+        nobody."""
+        wrong: NDArray[np.bool_] = self.vectors[:, self.names.index("credential_failed")] == 1.0
+        return wrong
+
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Rows:
         """The rows that a mask, an array of positions or a slice selects. Those of a slice are not copied."""
         columns = (name for name in self.__struct_fields__ if name != "names")

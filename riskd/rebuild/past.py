@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from riskd.core import learn, receipts
 from riskd.core.context import NOTHING, Memory, Missing, Remembered
+from riskd.core.egress import was_disregarded
 from riskd.core.history import Delta
 from riskd.core.learn import Receipt
 from riskd.core.lineup import Lineup
@@ -56,7 +57,10 @@ class Past:
         tier = Tier[line.tier]
         met = Requirement(tier, _ANY, satisfied=line.satisfied)
         accepted = policy.ladder[tier].accepted if tier in policy.ladder else ()
-        receipt = learn.new_receipt(attempt, context, keys, met, accepted, probation=line.probation)
+        trusted = was_disregarded(line.vector)
+        receipt = learn.new_receipt(
+            attempt, context, keys, met, accepted, probation=line.probation, trusted_network=trusted
+        )
         deltas = learn.attempt_deltas(attempt, keys, context.now, policy.retention)
         return self.write(line, _of_others(deltas, keys.subject) if shared else deltas, receipt, pseudonym)
 

@@ -56,7 +56,7 @@ HERE: Final = Path(__file__).parent
 WORLD: Final = yaml.safe_load((HERE / "world.yaml").read_text(encoding="utf-8"))
 PSEUDONYMS: Final = Pseudonyms(b"pepper of the golden cases")
 AGENTS: Final = AgentParser()
-_OFFSETS: Final = {"Europe/London": 0, "Europe/Madrid": 60, "Asia/Kolkata": 330}
+_OFFSETS: Final = {"UTC": 0, "Europe/London": 0, "Europe/Madrid": 60, "Asia/Kolkata": 330}
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 

@@ -265,12 +265,14 @@ def test_with_until_older_attempts_are_judged_by_all_that_was_reported_of_them(
 def test_a_log_without_fraud_judges_nothing(
     log: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A log without fraud is refused with what to do."""
-    honest = rows(200, seed=8)
-    quiet = write(tmp_path / "quiet", honest.where(honest.labels == 0))
-    arguments = ["--domain", "customer", "--log", str(quiet), "--trained-on", str(log), "--resamples", "0"]
-    assert main(["evaluate", str(bundle), *arguments]) == 2
-    assert "rows to judge by: none is fraudulent" in capsys.readouterr().err
+    """A log without fraud, or in which all fraud had a wrong credential, is refused with what to do."""
+    made = rows(200, seed=8)
+    wrong = made.vectors[:, made.names.index("credential_failed")] == 1.0
+    for name, chosen in (("quiet", made.labels == GOOD), ("harmless", (made.labels == GOOD) | wrong)):
+        kept = write(tmp_path / name, made.where(chosen))
+        arguments = ["--domain", "customer", "--log", str(kept), "--trained-on", str(log), "--resamples", "0"]
+        assert main(["evaluate", str(bundle), *arguments]) == 2
+        assert "rows to judge by: none without a wrong credential is fraudulent" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_nothing_is_judged(
@@ -324,7 +326,8 @@ def test_an_evaluation_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "…" not in told
     tables = told[: told.index(" goals at ")]
     assert max(map(len, tables.splitlines())) <= 80
-    for group in (*found.models["candidate"].classes, *found.models["candidate"].depths):
+    candidate = found.models["candidate"]
+    for group in (candidate.right_credential, *candidate.classes, *candidate.depths):
         assert re.search(rf"^(?:depth )?{group.name} +[\d,]+ +\d+\.\d ", tables, re.MULTILINE)
     assert all(f": {goal.attack}, " in told for goal in found.goals if not goal.met)
 

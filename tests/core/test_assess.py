@@ -27,6 +27,7 @@ from riskd.core.next_signals import SUGGESTIBLE, WORTH_ASKING, doubt, prospects
 from riskd.core.policy import ladder, weigh
 from riskd.core.requirement import HUMAN, Terms, Tier
 from riskd.core.rules import RuleFacts, RuleResults, no_rules
+from tests.bench import trusting
 from tests.core.builders import (
     BERGEN,
     CHROME,
@@ -350,7 +351,7 @@ def test_a_next_signal_helps_when_it_is_as_usual() -> None:
     [
         nameless(outside=Outside(risk_level="high")),
         sign_in(domain="machine", journey="recovery", device=None),
-        sign_in(journey="payment", device=None, behaviour=None, outside=Outside(risk_level="high")),
+        sign_in(journey="payment", device=None, outside=Outside(risk_level="high")),
     ],
     ids=["a partner's word", "a floor of DENY", "a partner's word on a payment"],
 )
@@ -373,6 +374,19 @@ def test_no_signal_is_asked_for_that_would_speak_of_a_trusted_network() -> None:
         asked[trusted] = [prospect.source for prospect in found]
 
     assert list(asked.values()) == [["reported_place"], []]
+
+
+@pytest.mark.parametrize(("address", "trusted"), [("192.0.2.10", True), ("192.0.2.11", False)])
+def test_a_trusted_network_teaches_no_place(address: str, *, trusted: bool) -> None:
+    """An attempt from a trusted network does not teach that the person was there: travel is not measured from the
+    place of an address that says nothing about the person. Everything else is taught as from any address."""
+    attempt = sign_in()
+    scene = Scene(attempt, settled().context(attempt, place=OSLO, route=HOME))
+    usual = scene.decide().receipt.lesson
+    lesson = scene.decide(trusting(shipped(), address)).receipt.lesson
+
+    assert usual.place
+    assert lesson == (replace(usual, place=()) if trusted else usual)
 
 
 @law

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from riskd.core.address import parse
 from riskd.core.attempt import Attempt, Device, Federation, Network
 from riskd.core.context import Context, Missing, Place, Route
-from riskd.core.egress import ADDRESS, disregarded
+from riskd.core.egress import ADDRESS, disregarded, was_disregarded
 from riskd.core.features import NAMES, vector
 from riskd.core.lists import KINDS, NamedList, listed, of_networks
 from riskd.core.policy import Policy, weigh
@@ -122,6 +122,19 @@ def test_a_trusted_network_disregards_the_address_only() -> None:
     assert isinstance(facts.route, Missing)
     assert replace(facts, place=context.place, route=context.route) == context
     assert isinstance(context, Context)
+
+
+@pytest.mark.parametrize("place", [OSLO, Missing("place", "not_installed")])
+def test_a_recorded_vector_shows_a_trusted_network(place: Place | Missing) -> None:
+    """A recorded vector shows whether the network was trusted, also if nothing was known of the address. One of another
+    version shows nothing."""
+    context = settled().context(sign_in(), place=place, route=Missing("route", "not_installed"))
+    before = vector(sign_in(), context)
+    heard, unheard = [
+        [None if math.isnan(value) else value for value in each] for each in (before, disregarded(before, context)[0])
+    ]
+
+    assert [was_disregarded(each) for each in (heard, unheard, unheard[:-1])] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Final
 from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
+    RIGHT,
     Data,
     Difference,
     Estimate,
@@ -32,10 +33,12 @@ def model(version: str, ece: float = 0.005) -> Judged:
         version=version,
         thresholds={},
         overall=Recall("all", at),
+        right_credential=Recall(RIGHT, at),
         classes=(Recall("spraying", at),),
         depths=(Recall("below 3", at),),
         left_out=(Recall("spraying", at),),
         segments=(StepUp("vpn", at),),
+        equal_recall=(StepUp("vpn", {"1%": about(0.02, 0.01, 0.03), "0.1%": about(0.01, 0.0, 0.02)}),),
         reauthentications=(),
         reliability=Reliability(ece=ece, brier=0.01, reference=0.02, points=()),
         curve=(),
@@ -48,8 +51,8 @@ def difference(part: Part, name: str, figure: Estimate, rate: str = "1%", other:
 
 def evaluation(*differences: Difference, ece: float = 0.005) -> Evaluation:
     data = Data(
-        sha256="", schema="", labels="outcomes", rows=1000, good=900, fraud=100, unknown=0, subjects=50,
-        first=0.0, last=1.0, attacks={}, segments={},
+        sha256="", schema="", labels="outcomes", rows=1000, good=900, wrong_credential=0, fraud=100, unknown=0,
+        subjects=50, first=0.0, last=1.0, attacks={}, segments={},
     )  # fmt: skip
     return Evaluation(
         domain="customer",

@@ -20,6 +20,7 @@ from riskd.offline.evaluation.document import (
     CANDIDATE,
     CHAMPION,
     MODELS,
+    RIGHT,
     Estimate,
     Evaluation,
     Goal,
@@ -85,7 +86,7 @@ def drift() -> Drift:
     """One signal that moved on the last days, one that is often missing, and unchanged ones."""
     before = reference("customer", NAMES, MODEL, [rows(1, 2000)])
     bins = bins_for(before, NAMES)
-    batch = rows(2, 3000, shift=Shift("device_llr", 11, by=2.0))
+    batch = rows(2, 3000, shift=Shift("device_llr", 11, by=1.0))
     bins.add(batch, scored(MODEL, batch.vectors))
     return compare(before, bins, ODD)
 
@@ -109,7 +110,8 @@ def _evaluation() -> Evaluation:
     )
     models = {name: _judged(name) for name in MODELS}
     at = {"1%": Estimate(900, 0.4, 0.3, 0.5), "0.1%": Estimate(900, 0.3, 0.2, 0.4)}
-    models[CHAMPION] = replace(models[CHAMPION], overall=Recall("all", at))
+    of_right = {"1%": Estimate(400, 0.2, 0.1, 0.3), "0.1%": Estimate(400, 0.1, 0.0, 0.2)}
+    models[CHAMPION] = replace(models[CHAMPION], overall=Recall("all", at), right_credential=Recall(RIGHT, of_right))
     return replace(found, models=models, goals=goals, data=replace(found.data, last=100_000.0))
 
 

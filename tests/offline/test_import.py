@@ -29,7 +29,7 @@ from riskd.offline.importers.event import Event
 from riskd.offline.importers.learner import WINDOW, Learner, Scope
 from riskd.offline.importers.run import BATCH, Import, Options, Summary
 from riskd.ports import HistoryStore
-from tests.bench import parts
+from tests.bench import parts, trusting
 from tests.cases.world import NOW, WORLD, TableGeo
 from tests.doubles import ListLog
 from tests.shipped import shipped_release
@@ -166,9 +166,13 @@ def vectors(release: Release, store: MemoryStore) -> list[tuple[float | None, ..
     return [entry.vector for entry in records if isinstance(entry, record.AssessmentRecord)]
 
 
-def test_an_import_gives_the_histories_of_live_traffic(release: Release, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trusted", [(), HOMES[:1]], ids=["no trusted network", "one of the homes is trusted"])
+def test_an_import_gives_the_histories_of_live_traffic(
+    release: Release, tmp_path: Path, trusted: Sequence[str]
+) -> None:
     """Imported profiles equal those that live assessments and outcomes would have made, and so do the next feature
     vectors."""
+    release = trusting(release, *trusted)
     pasts, clock = life(), [NOW]
     there, later = MemoryStore(), MemoryStore()
     live = engine(release, there, clock)

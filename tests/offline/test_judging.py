@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
-from riskd.offline.evaluation.document import RATES, Judged, Recall
-from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, cost, depth_of, judge, reliability, scored_by
+from riskd.offline.evaluation.document import RATES, Difference, Judged, Recall
+from riskd.offline.evaluation.examples import examples
+from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, depth_of, judge, reliability, scored_by
 from riskd.offline.evaluation.judging import SCORES as SCORES_OF_BANDS
-from riskd.offline.evaluation.operating import Floats, Ranked
+from riskd.offline.evaluation.operating import Floats, Ranked, cost
 from riskd.offline.models import baselines
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from tests.offline.made_rows import ATTACKS, BEGAN, rows
@@ -34,6 +35,11 @@ def chance(score: float, good: Iterable[float], rate: float) -> float:
         if level_above + level_at >= allowed - 1e-9:
             return 1.0 if score > level else (allowed - level_above) / level_at if score == level else 0.0
     return 1.0
+
+
+def wrong(made: Rows) -> list[bool]:
+    """Which rows had a wrong credential."""
+    return [value == 1.0 for value in made.vectors[:, made.names.index("credential_failed")].tolist()]
 
 
 def judged(made: Rows, scores: Floats, resamples: int = 0, **more: Scored) -> dict[str, Judged]:
@@ -89,13 +95,17 @@ def test_a_weight_is_so_many_rows(scores: list[float], seed: int) -> None:
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["fine", "ties"])
 def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
-    """Recall by class and depth, and step-ups by segment, equal a recomputation row by row."""
+    """Recall by class and depth, and step-ups by segment, equal a recomputation row by row, in which good rows with a
+    wrong credential do not count. Attacks with one do, except where recall is of those with a right one."""
     made = rows(1_500)
     made = replace(made, labels=np.where(np.arange(1_500) % 7 == 0, UNKNOWN, made.labels).astype(np.int8))
     scores = baselines.rules(made) if coarse else np.nan_to_num(made.vectors[:, made.names.index("address_llr")])
     found = judged(made, scores)["candidate"]
-    good = scores[made.labels == GOOD].tolist()
+    failed = wrong(made)
+    people = [at for at in range(1_500) if made.labels[at] == GOOD and not failed[at]]
+    good = [float(scores[at]) for at in people]
     depths = depth_of(made)
+    assert 0 < len(people) < np.count_nonzero(made.labels == GOOD)
 
     def share(chosen: Iterable[int], rate: float) -> float:
         each = [chance(float(scores[at]), good, rate) for at in chosen]
@@ -103,6 +113,7 @@ def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
 
     frauds = [at for at in range(1_500) if made.labels[at] == FRAUD]
     groups: list[tuple[Recall, list[int]]] = [(found.overall, frauds)]
+    groups += [(found.right_credential, [at for at in frauds if not failed[at]])]
     groups += [(each, [at for at in frauds if made.attacks[at] == each.name]) for each in found.classes]
     groups += [(each, [at for at in frauds if depths[at] == each.name]) for each in found.depths]
     assert [each.name for each in found.classes] == list(ATTACKS)
@@ -111,19 +122,19 @@ def test_figures_are_what_a_plain_count_says(coarse: bool) -> None:
             assert group.at[name].total == len(chosen)
             assert group.at[name].value == pytest.approx(share(chosen, rate), abs=1e-6)
     for segment in found.segments:
-        honest = [
-            at
-            for at in range(1_500)
-            if made.labels[at] == GOOD and (segment.name == "everybody" or segment.name in made.segments[at].split())
-        ]
+        honest = [at for at in people if segment.name == "everybody" or segment.name in made.segments[at].split()]
+        assert segment.at["1%"].total == len(honest)
         assert segment.at["1%"].value == pytest.approx(share(honest, 0.01), abs=1e-6)
 
 
 def test_operating_points_are_what_a_plain_count_says() -> None:
-    """Friction, recall and precision of a band equal a count of the rows with at least its score, on each journey."""
+    """Friction, recall and precision of a band equal a count of the rows with at least its score, on each journey,
+    without rows whose credential was wrong."""
     made = rows(1_500)
     made = replace(made, journeys=np.where(np.arange(1_500) % 3 == 0, "payment", made.journeys))
     made = replace(made, labels=np.where(np.arange(1_500) % 7 == 0, UNKNOWN, made.labels).astype(np.int8))
+    failed = wrong(made)
+    made.journeys[next(at for at in range(1_500) if failed[at] and made.labels[at] == FRAUD)] = "session"
     odds = np.nan_to_num(made.vectors[:, made.names.index("address_llr")]) - 4.0
     chances = np.round(1 / (1 + np.exp(-odds)), 3)  # so that some are exactly at an edge
     scored = {"candidate": Scored(scores=odds, probabilities=chances), "other": Scored(scores=odds)}
@@ -133,7 +144,7 @@ def test_operating_points_are_what_a_plain_count_says() -> None:
         (journey, score) for journey in ("", "login", "payment") for score in SCORES_OF_BANDS
     ]
     for each in points:
-        chosen = [at for at in range(1_500) if each.journey in ("", made.journeys[at])]
+        chosen = [at for at in range(1_500) if each.journey in ("", made.journeys[at]) and not failed[at]]
         good = [chances[at] >= each.score for at in chosen if made.labels[at] == GOOD]
         fraud = [chances[at] >= each.score for at in chosen if made.labels[at] == FRAUD]
         assert (each.friction.total, each.recall.total) == (len(good), len(fraud))
@@ -143,7 +154,144 @@ def test_operating_points_are_what_a_plain_count_says() -> None:
         if each.precision.total:
             assert each.precision.value == pytest.approx(sum(fraud) / each.precision.total, abs=1e-6)
     assert models["other"].operating == ()
-    assert {each.part for each in differences} <= {"overall", "class", "depth", "segment"}
+    assert {each.part for each in differences} <= {"overall", "class", "depth"}
+
+
+def test_nothing_depends_on_good_rows_with_a_wrong_credential() -> None:
+    """Whatever a model says of owners who mistype, every figure stays the same: nobody challenges them."""
+    made = rows(1_500)
+    scores = np.nan_to_num(made.vectors[:, made.names.index("address_llr")])
+    mistyped = np.array(wrong(made)) & (made.labels == GOOD)
+
+    def figures(raised: Floats) -> Judged:
+        scored = Scored(scores=raised, probabilities=1 / (1 + np.exp(-raised)))
+        return judge(made, {"champion": scored}, seed=1, resamples=3, candidate="champion", prior=0.01)[0]["champion"]
+
+    assert figures(np.where(mistyped, 99.0, scores)) == figures(scores)
+
+
+def test_probabilities_are_judged_in_rows_without_a_wrong_credential() -> None:
+    """With a prior, frauds are weighed so that they are that share of all rows, and then those with a wrong credential
+    are left out. Without one, rows are as they are."""
+    made = rows(3_000)
+    said = np.clip(0.5 + made.vectors[:, made.names.index("hour_llr")] / 10, 0.01, 0.99)
+    right, good, fraud = ~np.array(wrong(made)), made.labels == GOOD, made.labels == FRAUD
+    weight = 0.02 / 0.98 * good.sum() / fraud.sum()
+    share = weight * (fraud & right).sum() / (weight * (fraud & right).sum() + (good & right).sum())
+    for prior, among in ((0.02, float(share)), (None, None)):
+        scored = {"candidate": Scored(scores=said, probabilities=said)}
+        found = judge(made, scored, seed=1, resamples=0, candidate="candidate", prior=prior)[0]["candidate"].reliability
+        expected = reliability(said[good & right], said[fraud & right], among)
+        assert found is not None
+        assert (found.ece, found.brier, found.reference) == pytest.approx(
+            (expected.ece, expected.brier, expected.reference)
+        )
+
+
+def test_owners_who_mistype_are_no_example_of_a_challenge() -> None:
+    """Of the examples of a model that challenges everybody, none is a good row with a wrong credential."""
+    made = rows(300)
+    steps = (Steps(feature="tor", cuts=(0.5,), values=(0.0, 1.0), missing=0.0),)
+    forest = Forest(ForestDocument(baseline=0.0, references={"tor": 0.0}, steps=steps), made.names)
+    mistyped = {str(made.ids[at]) for at in range(300) if made.labels[at] == GOOD and wrong(made)[at]}
+    shown = {each.id for seed in range(20) for each in examples(forest, made, -1.0, seed) if each.attack == "honest"}
+    assert len(shown) > 30
+    assert not shown & mistyped
+
+
+def test_attacks_that_let_nobody_in_are_no_security() -> None:
+    """Where every attack has a wrong credential, they are found as usual, and nothing is said of probabilities, of
+    bands or of equal recall."""
+    made = rows(600)
+    made.vectors[made.labels == FRAUD, made.names.index("credential_failed")] = 1.0
+    scores = np.nan_to_num(made.vectors[:, made.names.index("address_llr")])
+    found = judged(made, scores, 2, champion=Scored(scores=scores, probabilities=scores))["champion"]
+
+    assert found.overall.at["1%"].value
+    assert found.right_credential.at["1%"].value is None
+    assert (found.reliability, found.operating, found.curve) == (None, (), ())
+    assert {each.at["1%"].value for each in found.equal_recall} == {None}
+
+
+def at_equal_recall(made: Rows, candidate: Floats, champion: Floats, resamples: int = 0) -> list[Difference]:
+    """The differences in step-ups at the champion's recall for each segment, at 1 %."""
+    scored = {"candidate": Scored(scores=candidate), "champion": Scored(scores=champion)}
+    _, differences = judge(made, scored, seed=1, resamples=resamples, candidate="candidate")
+    return [each for each in differences if (each.part, each.rate) == ("equal_recall", "1%")]
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["fine", "ties"])
+def test_segments_are_compared_where_both_models_find_as_many(coarse: bool) -> None:
+    """At the champion's recall of attacks with a right credential, each model's threshold is the highest that finds as
+    many, with ties by lot, and step-ups are those of a plain count."""
+    made = rows(800)
+    better, worse = (np.nan_to_num(made.vectors[:, made.names.index(name)]) for name in ("device_llr", "hour_llr"))
+    worse = worse + better / 3
+    better, worse = (np.round(each) if coarse else each for each in (better, worse))
+    scored = {"candidate": Scored(scores=better), "champion": Scored(scores=worse)}
+    models, differences = judge(made, scored, seed=1, resamples=0, candidate="candidate")
+    failed = wrong(made)
+    people = [at for at in range(800) if made.labels[at] == GOOD and not failed[at]]
+    thieves = [at for at in range(800) if made.labels[at] == FRAUD and not failed[at]]
+    for name, rate in RATES.items():
+        honest = worse[people].tolist()
+        recall = sum(chance(score, honest, rate) for score in worse[thieves].tolist()) / len(thieves)
+        assert models["champion"].right_credential.at[name].value == pytest.approx(recall, abs=1e-6)
+        for model, scores in (("candidate", better), ("champion", worse)):
+            found = scores[thieves].tolist()
+            for segment in models[model].equal_recall:
+                of = [at for at in people if segment.name in ("everybody", *made.segments[at].split())]
+                told = sum(chance(float(scores[at]), found, recall) for at in of) / len(of)
+                assert segment.at[name].total == len(of)
+                assert segment.at[name].value == pytest.approx(told, abs=1e-6)
+    before, after = (
+        next(each for each in models[model].equal_recall if each.name == "vpn").at["1%"].value
+        for model in ("champion", "candidate")
+    )
+    vpn = next(each for each in differences if (each.part, each.name, each.rate) == ("equal_recall", "vpn", "1%"))
+    assert vpn.difference.value == pytest.approx(after - before, abs=1e-6)  # type: ignore[operator]
+
+
+def test_a_candidate_that_finds_fewer_must_challenge_more() -> None:
+    """Where a candidate finds fewer attacks than the champion at the same rate, its step-ups at the champion's recall
+    are of more people than at that rate; where it finds more, of fewer."""
+    made = rows(3_000)
+    better, worse = (np.nan_to_num(made.vectors[:, made.names.index(name)]) for name in ("device_llr", "hour_llr"))
+    for candidate, champion, side in ((worse, better, 1), (better, worse, -1)):
+        everybody, *_ = at_equal_recall(made, candidate, champion, 20)
+        assert everybody.name == "everybody"
+        bounds = (everybody.difference.low, everybody.difference.high)
+        assert all(bound is not None and bound * side > 0.001 for bound in bounds)
+
+
+@pytest.mark.parametrize(("champion", "everybody"), [(-1.0, 0.0), (1.0, 1.0)], ids=["finds none", "finds all"])
+def test_a_champion_may_find_nothing_or_everything(champion: float, everybody: float) -> None:
+    """Where the champion finds no attack with a right credential, as many are found without challenging anybody. Where
+    it finds all, a candidate that has one of them last must challenge everybody."""
+    made = rows(1_500)
+    thieves = (made.labels == FRAUD) & ~np.array(wrong(made))
+    last = np.where(np.arange(1_500) == np.flatnonzero(thieves)[0], -99.0, np.linspace(-1.0, 1.0, 1_500))
+    scored = {
+        "candidate": Scored(scores=last),
+        "champion": Scored(scores=np.where(thieves, 50.0 * champion, np.linspace(-1.0, 1.0, 1_500))),
+    }
+    models, _ = judge(made, scored, seed=1, resamples=0, candidate="candidate")
+
+    assert models["champion"].right_credential.at["1%"].value == max(champion, 0.0)
+    assert {each.at["1%"].value for each in models["candidate"].equal_recall} == {everybody}
+    assert {each.at["1%"].value for each in models["champion"].equal_recall} == {0.0}
+
+
+def test_recall_and_threshold_are_those_of_the_sample() -> None:
+    """In every sample the champion is judged at its own recall there, so that it challenges as many people as at the
+    rate, less those between its threshold and the next attack."""
+    made = rows(4_000)
+    scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
+    everybody = judged(made, scores, 100, champion=Scored(scores=scores))["champion"].equal_recall[0].at["1%"]
+
+    assert everybody.low is not None
+    assert everybody.high is not None
+    assert 0.009 < everybody.low <= everybody.high <= 0.01
 
 
 def test_depths_are_cut_where_they_say() -> None:
@@ -232,7 +380,7 @@ def test_the_attacks_on_a_few_subjects_or_days_prove_nothing(what: str, many: in
 
 
 def test_a_difference_to_oneself_is_nothing() -> None:
-    """In paired resampling, a model's difference to itself is always zero."""
+    """In paired resampling, a model's difference to itself is always zero, also where its recall is its own."""
     made = rows(1_000)
     scores = np.nan_to_num(made.vectors[:, made.names.index("device_llr")])
     _, differences = judge(
@@ -247,7 +395,7 @@ def test_a_difference_to_oneself_is_nothing() -> None:
         (0.0, 0.0, 0.0),
         (None, None, None),
     }
-    assert {each.part for each in differences} == {"overall", "class", "depth", "segment"}
+    assert {each.part for each in differences} == {"overall", "class", "depth", "equal_recall"}
 
 
 def test_a_class_left_out_is_compared_with_what_others_say_of_it() -> None:

@@ -57,7 +57,7 @@ def keys(page: str, title: str) -> list[str]:
 def test_legends_name_what_is_drawn() -> None:
     """The legend of a chart names both sides of a backtest, all models, or what is good and what is fraud."""
     assert keys(backtest(), "Share of decisions challenged, by day") == ["recorded", "candidate"]
-    curve = keys(evaluated(), "Attacks found (up) by share of good ones challenged (across)")
+    curve = keys(evaluated(), "Attacks with a right credential found (up) by share of good ones challenged (across)")
     assert [name.partition(" (")[0] for name in curve] == [*NAMES.values()]
     scores = keys(backtest(), "login: decisions by score, good and fraud each on its own scale")
     assert [name.partition(",")[0] for name in scores] == ["good", "fraud"]
@@ -268,7 +268,9 @@ def test_a_drifted_signal_has_its_bins_and_its_day() -> None:
 
 def test_the_recall_curve_is_read_off_its_axes() -> None:
     """The curve of each model goes through its points."""
-    picture = pictures(evaluated())["Attacks found (up) by share of good ones challenged (across)"]
+    picture = pictures(evaluated())[
+        "Attacks with a right credential found (up) by share of good ones challenged (across)"
+    ]
     at = scale(picture, lambda said: math.log10(float(said)))
     ((_, base, *_, top, _), _), *_ = shapes(picture, "path", "a")
     curves = [shapes(picture, "polyline", f"s s{number}") for number in range(len(NAMES))]
@@ -306,17 +308,28 @@ def tiles(page: str) -> list[list[list[str]]]:
 def test_an_evaluation_begins_with_its_main_figures() -> None:
     """The figures at the top say what was judged, what was found beside the champion, and which goals were reached."""
     assert words(next(parsed(evaluated()).iter("h1"))) == f"Evaluation of {ODD}, customer"
+    right = "attacks with a right credential"
     assert tiles(evaluated()) == [
         [
             ["1,000", "assessments, 1970-01-01 to 1970-01-02"],
             ["100", "attacks by outcomes, 900 good ones"],
+            ["50.0 % (40.0 to 60.0)", f"of {right} found at 1% false positives; the champion 20.0 % (10.0 to 30.0)"],
             ["50.0 % (40.0 to 60.0)", "of attacks found at 1% false positives; the champion 40.0 % (30.0 to 50.0)"],
+            ["30.0 % (20.0 to 40.0)", f"of {right} found at 0.1% false positives; the champion 10.0 % (0.0 to 20.0)"],
             ["30.0 % (20.0 to 40.0)", "of attacks found at 0.1% false positives; the champion 30.0 % (20.0 to 40.0)"],
             ["1 of 2", "goals reached"],
         ]
     ]
-    curve = keys(evaluated(), "Attacks found (up) by share of good ones challenged (across)")
+    curve = keys(evaluated(), "Attacks with a right credential found (up) by share of good ones challenged (across)")
     assert curve[:2] == [f"candidate ({ODD})", "champion"]
+
+
+def test_step_ups_are_shown_at_the_rate_and_at_equal_recall() -> None:
+    """Each segment has its step-ups at the threshold of all, and in a table of their own those where the model finds
+    what the champion finds."""
+    at_rate, at_recall = (each["vpn"] for title, each in tables(evaluated()).items() if title.startswith("Honest"))
+    assert (at_rate["champion 1%"], at_rate["candidate 0.1%"]) == ("50.0 % (40.0 to 60.0)", "30.0 % (20.0 to 40.0)")
+    assert (at_recall["champion 1%"], at_recall["candidate 0.1%"]) == ("2.0 % (1.0 to 3.0)", "1.0 % (0.0 to 2.0)")
 
 
 def test_a_backtest_begins_with_its_main_figures() -> None:

@@ -14,7 +14,8 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
 from riskd.core.stored import PLACE, payload
 from riskd.rebuild.past import Past
-from tests.cases.world import attempt
+from tests.bench import trusting
+from tests.cases.world import WORLD, attempt
 from tests.doubles import ForgetfulStore, ListLog
 from tests.offline.town import COUNTING, PEPPER, RELEASE, Town, live_with_losses, lived
 from tests.rebuild.world import live_through, records
@@ -74,6 +75,21 @@ def test_a_rhythm_that_was_compared_with_nothing_is_taught_as_it_was() -> None:
     again = MemoryStore()
     live_through(Past(again, Pseudonyms(PEPPER), Lineup(RELEASE)), log.lines)
     assert records(again, town.now) == records(store, town.now)
+
+
+def test_a_trusted_network_is_no_place_when_replayed() -> None:
+    """A place that was not learned because the network was trusted is not learned in a replay either, whatever today's
+    policy trusts."""
+    log = ListLog()
+    town = Town(log, release=trusting(RELEASE, WORLD["from"]["home"]["ip"]))
+    for number, origin in enumerate(("home", "madrid")):
+        answer = town.engine.assess(attempt({"subject": f"traveller {number}", "from": origin}), 10.0)
+        town.engine.record(Outcome(assessment_id=answer.id, kind="confirmed_legitimate"), 10.0)
+    store = MemoryStore()
+    live_through(Past(store, Pseudonyms(PEPPER), Lineup(RELEASE)), log.lines)
+    again = records(store, town.now)
+    assert again == records(town.store, town.now)
+    assert sum("place" in decode(payload(kept)).marks for key, kept in again.items() if key[-1:] == PROFILE) == 1
 
 
 def test_a_crowds_address_is_no_place_when_replayed() -> None:

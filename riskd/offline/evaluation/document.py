@@ -17,6 +17,8 @@ CANDIDATE, CHAMPION, FREEMAN, RULES, ISOLATION_FOREST, LARGE_BOOSTED = MODELS = 
     "candidate", "champion", "freeman", "rules", "isolation_forest", "large_boosted"
 )  # fmt: skip
 """The models of a document. The first two are bundles, the others baselines made from the same rows."""
+RIGHT: Final = "right credential"
+"""The name for all attacks whose credential was not wrong: it was right, or it was not checked."""
 
 
 class Estimate(Struct, frozen=True):
@@ -42,7 +44,7 @@ class Recall(Struct, frozen=True):
 
 
 class StepUp(Struct, frozen=True):
-    """The share of a segment's honest rows above the threshold, for each of `RATES`. Thresholds are set over all
+    """The share of a segment's good rows above the threshold, for each of `RATES`. Thresholds are set over all
     segments."""
 
     name: str
@@ -53,7 +55,8 @@ class OperatingPoint(Struct, frozen=True, kw_only=True):
     """What a band that begins at this score would do on a journey ('' for all journeys).
 
     `friction` is the share of good rows with at least this score, `recall` that of attacks, and `precision` the share
-    of attacks among all such rows. Precision depends on how frequent attacks are in the rows.
+    of attacks among all such rows; attacks with a wrong credential count in none of them. Precision depends on how
+    frequent attacks are in the rows.
     """
 
     journey: str
@@ -64,9 +67,9 @@ class OperatingPoint(Struct, frozen=True, kw_only=True):
 
 
 class Reauthentication(Struct, frozen=True, kw_only=True):
-    """What finding this share of all attacks costs honest people.
+    """What finding this share of the attacks with a right credential costs honest people.
 
-    `median` and `mean` are challenges per subject over the evaluated rows; `share` is the share of all honest rows.
+    `median` and `mean` are challenges per subject over the good rows; `share` is the share of all good rows.
     """
 
     recall: float
@@ -85,11 +88,11 @@ class Point(Struct, frozen=True):
 
 
 class Reliability(Struct, frozen=True, kw_only=True):
-    """How well predicted probabilities match observed shares.
+    """How well predicted probabilities match observed shares, in rows without a wrong credential.
 
     `ece` is the expected calibration error over the `points`, bins of equally many rows; `brier` the mean squared
-    error; `reference` the Brier score of a model that predicts the base rate for every row. Frauds are weighed to
-    `Data.prior`, if there is one.
+    error; `reference` the Brier score of a model that predicts the base rate for every row. Frauds are weighed so that
+    they are `Data.prior` of all rows, if there is one.
     """
 
     ece: float
@@ -101,36 +104,44 @@ class Reliability(Struct, frozen=True, kw_only=True):
 class Judged(Struct, frozen=True, kw_only=True):
     """The figures of one model. `version` is that of a bundle, '' for a baseline.
 
+    A try with a wrong credential is refused whatever its score is, so it is not among the good rows. Recall overall, of
+    a class and of a depth is over all attacks, to show which runs are recognised; `right_credential` is recall over
+    those that could let somebody in.
+
     `seen` is the share of the judged rows that the model, or one that it was boosted on, was trained or calibrated on;
     None if that is not known. Above 0, the figures are better than they will be on other rows.
 
     `thresholds` are the raw scores at which `RATES` are met. Rows above the threshold are challenged, and rows at it by
     lot, so that models with few distinct scores are judged at the same rate. `left_out` is the recall of each class by
-    a model that was trained without it, and empty if none was trained. `reliability` is None and `operating` is empty
-    if scores are not probabilities. `curve` is recall over all attacks at growing false-positive rates.
+    a model that was trained without it, and empty if none was trained. `equal_recall` is as `segments`, but at the
+    threshold at which the model finds as many attacks with a right credential as the champion at this rate.
+    `reliability` is None and `operating` is empty if scores are not probabilities. `curve` is recall over the attacks
+    with a right credential at growing false-positive rates.
     """
 
     version: str
     seen: float | None = None
     thresholds: dict[str, float]
     overall: Recall
+    right_credential: Recall
     classes: tuple[Recall, ...]
     depths: tuple[Recall, ...]
     left_out: tuple[Recall, ...] = ()
     segments: tuple[StepUp, ...]
+    equal_recall: tuple[StepUp, ...] = ()
     reauthentications: tuple[Reauthentication, ...]
     reliability: Reliability | None
     curve: tuple[tuple[float, float], ...]
     operating: tuple[OperatingPoint, ...] = ()
 
 
-Part = Literal["overall", "class", "depth", "left_out", "segment"]
+Part = Literal["overall", "class", "depth", "left_out", "segment", "equal_recall"]
 
 
 class Difference(Struct, frozen=True, kw_only=True):
     """The candidate's figure minus another model's, and the interval of that difference.
 
-    Both figures are resampled together. `part` and `name` say which figure: a recall, or for `segment` a share of
+    Both figures are resampled together. `part` and `name` say which figure: a recall, or for `equal_recall` a share of
     step-ups. `rate` is one of `RATES`.
     """
 
@@ -159,8 +170,8 @@ class Data(Struct, frozen=True, kw_only=True):
 
     `labels`: from the `truth` of a simulation or the `outcomes` of a log. `unreported`: the share of all fraud that is
     probably not reported yet, and counts as good. `prior`: the share of fraud at which probabilities were judged, that
-    where the candidate will serve; None: as in the rows. `attacks` and `segments` count rows by name;
-    `schema` names the feature schema.
+    where the candidate will serve; None: as in the rows. `wrong_credential`: the good rows that no figure counts.
+    `attacks` and `segments` count all rows by name; `schema` names the feature schema.
     """
 
     sha256: str
@@ -168,6 +179,7 @@ class Data(Struct, frozen=True, kw_only=True):
     labels: LabelSource
     rows: int
     good: int
+    wrong_credential: int
     fraud: int
     unknown: int
     prior: float | None = None
@@ -182,7 +194,7 @@ class Data(Struct, frozen=True, kw_only=True):
 class Evaluation(Struct, frozen=True, kw_only=True):
     """The document. `code`: the version of riskd that evaluated; `resamples`: the number of bootstrap samples."""
 
-    format: Literal["riskd.evaluation/1"] = "riskd.evaluation/1"
+    format: Literal["riskd.evaluation/2"] = "riskd.evaluation/2"
     domain: str
     code: str
     seed: int

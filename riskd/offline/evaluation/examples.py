@@ -58,11 +58,12 @@ def importances(forest: Forest, rows: Rows, seed: int = 0) -> tuple[Importance, 
 
 def examples(forest: Forest, rows: Rows, threshold: float, seed: int = 0) -> tuple[Example, ...]:
     """Random decisions: for each class of attack one found and one missed, and some honest attempts that are
-    challenged."""
+    challenged, none of them with a wrong credential."""
     scores = scores_of(forest, rows.vectors)[:, 0]
     random = np.random.default_rng(seed)
     chosen = [at for kind in _kinds(rows, scores > threshold) for at in _drawn(kind, 1, random)]
-    honest = _drawn(np.flatnonzero((rows.labels == GOOD) & (scores > threshold)), EXAMPLES // 4, random)
+    challenged = (rows.labels == GOOD) & ~rows.wrong_credential & (scores > threshold)
+    honest = _drawn(np.flatnonzero(challenged), EXAMPLES // 4, random)
     picked = [*chosen[: EXAMPLES - len(honest)], *honest]
     return tuple(_example(forest, rows, int(at), found=bool(scores[at] > threshold)) for at in picked)
 

@@ -1,4 +1,5 @@
-"""Compares scores on the same rows: recall at a false-positive rate, by class and history, and step-ups by segment.
+"""Compares scores on the same rows: recall at a false-positive rate, by class and history, and step-ups by segment, at
+this rate and at the champion's recall.
 
 Every figure is computed once over all rows, and again over each bootstrap sample. A sample draws subjects with all
 their rows. Attacks of one campaign resemble each other, too, so they are drawn again by day, and the wider interval
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from riskd.core.forest import Forest
 from riskd.core.history import DAY
 from riskd.offline.evaluation.document import (
+    CHAMPION,
     RATES,
+    RIGHT,
     Difference,
     Estimate,
     Judged,
@@ -28,8 +31,7 @@ from riskd.offline.evaluation.document import (
     Reliability,
     StepUp,
 )
-from riskd.offline.evaluation.document import Reauthentication as Cost
-from riskd.offline.evaluation.operating import Floats, Ranked, shares
+from riskd.offline.evaluation.operating import Floats, Ranked, cost, shares
 from riskd.offline.intervals import share
 from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows, scores_of
 
@@ -94,8 +96,8 @@ def judge(
 ) -> tuple[dict[str, Judged], tuple[Difference, ...]]:
     """The figures of each model, and the differences of `candidate` from each other model.
 
-    Rows whose label is unknown are ignored. There must be at least one good and one fraudulent row. `prior`: the share
-    of fraud at which probabilities are judged; None: as in the rows.
+    Ignored are rows whose label is unknown, and good rows with a wrong credential. There must be at least one good and
+    one fraudulent row besides. `prior`: the share of fraud at which probabilities are judged; None: as in the rows.
     """
     frame = _Frame(rows)
     draws = [frame.everything(), *(frame.draw(seed, number) for number in range(resamples))]
@@ -103,6 +105,10 @@ def judge(
         name: {key: values for part in _parts(frame, one, draws) for key, values in part.items()}
         for name, one in scored.items()
     }
+    if CHAMPION in figures:
+        recalls = {rate: figures[CHAMPION][_Key("overall", RIGHT, rate)] for rate in RATES}
+        for name, one in scored.items():
+            figures[name] |= frame.at_recall(one.scores, draws, recalls)
     models = {name: _judged(frame, one, figures[name], draws, prior) for name, one in scored.items()}
     differences = tuple(
         Difference(
@@ -115,7 +121,7 @@ def judge(
         for other, found in figures.items()
         if other != candidate
         for key, values in figures[candidate].items()
-        if key in found or key.part == "left_out"
+        if key.part == "left_out" or (key in found and key.part != "segment")
     )
     return models, differences
 
@@ -138,9 +144,11 @@ class _Frame:
     """The evaluated rows, divided into groups once."""
 
     def __init__(self, rows: Rows) -> None:
-        chosen = rows.labels == GOOD
-        fraud = rows.labels == FRAUD
+        right = ~rows.wrong_credential
+        chosen, fraud = (rows.labels == GOOD) & right, rows.labels == FRAUD
         self.good, self.fraud = np.flatnonzero(chosen), np.flatnonzero(fraud)
+        self.right: NDArray[np.bool_] = right[self.fraud]
+        self._good_to_fraud = np.count_nonzero(rows.labels == GOOD) / len(self.fraud)
         _, subjects = np.unique(rows.subjects, return_inverse=True)
         self.subjects: NDArray[np.intp] = subjects
         _, self._days = np.unique(rows.times[self.fraud] // DAY, return_inverse=True)
@@ -151,7 +159,7 @@ class _Frame:
         names = sorted({name for each in segments for name in each})
         everyone = [("everybody", np.ones(len(self.good), dtype=np.bool_))]
         self._groups: dict[Part, dict[str, Floats]] = {
-            "overall": {"all": np.ones(len(self.fraud))},
+            "overall": {"all": np.ones(len(self.fraud)), RIGHT: self.right.astype(np.float64)},
             "class": {name: (attacks == name).astype(np.float64) for name in self.attacks},
             "depth": {name: (depths == name).astype(np.float64) for name in DEPTHS},
             "segment": {
@@ -159,19 +167,28 @@ class _Frame:
                 for name, mask in [*everyone, *((name, np.array([name in s for s in segments])) for name in names)]
             },
         }
-        self._groups["left_out"] = self._groups["class"]
-        self._journeys = (EVERY, *map(str, np.unique(rows.journeys[chosen | fraud])))
+        self._groups |= {"left_out": self._groups["class"], "equal_recall": self._groups["segment"]}
+        self._journeys = (EVERY, *map(str, np.unique(rows.journeys[chosen | (fraud & right)])))
         self._good_on, self._fraud_on = (
             np.array([(rows.journeys[side] == name) | (name == EVERY) for name in self._journeys], dtype=np.float64)
             for side in (self.good, self.fraud)
         )
+        self._fraud_on *= self.right
         self.keys = [
             _Key(part, name, rate)
             for part, groups in self._groups.items()
-            if part != "left_out"
+            if part not in ("left_out", "equal_recall")
             for name in groups
             for rate in RATES
         ]
+
+    def reliability(self, probabilities: Floats, prior: float | None) -> Reliability:
+        """How well probabilities match, in rows without a wrong credential, if fraud is `prior` of all rows."""
+        good, fraud = probabilities[self.good], probabilities[self.fraud][self.right]
+        if prior is not None:
+            weight = prior / (1 - prior) * self._good_to_fraud * len(fraud)
+            prior = weight / (weight + len(good))
+        return reliability(good, fraud, prior)
 
     def total(self, key: _Key) -> int:
         """The number of rows in a figure's denominator."""
@@ -213,6 +230,28 @@ class _Frame:
                     found = shares(chances, often.astype(np.float64), attack_groups)
                     for key, value in zip(attacks, found, strict=True):
                         estimates[key][way, number] = value
+        return estimates
+
+    def at_recall(self, scores: Floats, draws: list[_Draw], recalls: Mapping[str, Figures]) -> dict[_Key, Figures]:
+        """The share of each segment above the highest threshold that finds as many attacks with a right credential, for
+        each rate of `recalls`. The threshold is that of the sample, as is the recall."""
+        good, ranked = scores[self.good], Ranked(scores[self.fraud])
+        groups = np.array([*self._groups["segment"].values()])
+        estimates = {
+            _Key("equal_recall", name, rate): np.full((2, len(draws)), np.nan)
+            for rate in recalls
+            for name in self._groups["segment"]
+        }
+        for rate, recall in recalls.items():
+            of_rate = [values for key, values in estimates.items() if key.rate == rate]
+            for (way, number), wanted in np.ndenumerate(recall):
+                if np.isnan(wanted):
+                    continue
+                draw = draws[number]
+                threshold = ranked.threshold(float(wanted), (draw.frauds[way] * self.right).astype(np.float64))
+                found = shares(threshold.challenged(good), draw.good.astype(np.float64), groups)
+                for values, value in zip(of_rate, found, strict=True):
+                    values[way, number] = value
         return estimates
 
     def operating(self, probabilities: Floats, draws: list[_Draw]) -> tuple[OperatingPoint, ...]:
@@ -301,35 +340,28 @@ def _judged(
                 by_name.setdefault(key.name, {})[key.rate] = _estimate(frame.total(key), values)
         return by_name
 
-    good, fraud = one.scores[frame.good], one.scores[frame.fraud]
+    good, fraud = one.scores[frame.good], one.scores[frame.fraud][frame.right]
     ranked, once = Ranked(good), np.ones(len(good))
+    probabilities = one.probabilities if len(fraud) else None
+    overall = estimates("overall")
     return Judged(
         version=one.version,
         thresholds={name: ranked.threshold(rate, once).score for name, rate in RATES.items()},
-        overall=Recall("all", estimates("overall")["all"]),
+        overall=Recall("all", overall["all"]),
+        right_credential=Recall(RIGHT, overall[RIGHT]),
         classes=tuple(Recall(name, at) for name, at in estimates("class").items()),
         depths=tuple(Recall(name, at) for name, at in estimates("depth").items()),
         left_out=tuple(Recall(name, at) for name, at in estimates("left_out").items()),
         segments=tuple(StepUp(name, at) for name, at in estimates("segment").items()),
+        equal_recall=tuple(StepUp(name, at) for name, at in estimates("equal_recall").items()),
         reauthentications=tuple(cost(good, fraud, frame.subjects[frame.good], recall) for recall in RECALLS),
-        reliability=None
-        if one.probabilities is None
-        else reliability(one.probabilities[frame.good], one.probabilities[frame.fraud], prior),
-        operating=() if one.probabilities is None else frame.operating(one.probabilities, draws),
-        curve=tuple((rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6)) for rate in CURVE),
-    )
-
-
-def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float) -> Cost:
-    """How often honest people are challenged if `recall` of the attacks is to be found."""
-    chances = Ranked(fraud).threshold(recall, np.ones(len(fraud))).challenged(good)
-    _, compact = np.unique(subjects, return_inverse=True)
-    each = np.bincount(compact, chances)
-    return Cost(
-        recall=recall,
-        median=round(float(np.median(each)), 6),
-        mean=round(float(each.mean()), 6),
-        share=round(float(chances.mean()), 6),
+        reliability=None if probabilities is None else frame.reliability(probabilities, prior),
+        operating=() if probabilities is None else frame.operating(probabilities, draws),
+        curve=tuple(
+            (rate, round(float(ranked.threshold(rate, once).challenged(fraud).mean()), 6))
+            for rate in CURVE
+            if len(fraud)
+        ),
     )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from riskd.offline.evaluation.document import Reauthentication as Cost
+
 Floats = NDArray[np.float64]
 
 
@@ -60,3 +62,16 @@ def shares(chances: Floats, weights: Floats, groups: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         quotients: Floats = sums[:, 0] / sums[:, 1]
     return quotients
+
+
+def cost(good: Floats, fraud: Floats, subjects: NDArray[np.intp], recall: float) -> Cost:
+    """How often honest people are challenged if `recall` of the attacks is to be found."""
+    chances = Ranked(fraud).threshold(recall, np.ones(len(fraud))).challenged(good)
+    _, compact = np.unique(subjects, return_inverse=True)
+    each = np.bincount(compact, chances)
+    return Cost(
+        recall=recall,
+        median=round(float(np.median(each)), 6),
+        mean=round(float(each.mean()), 6),
+        share=round(float(chances.mean()), 6),
+    )

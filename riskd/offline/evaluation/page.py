@@ -11,7 +11,7 @@ from typing import Final
 
 from riskd.offline.charts import WIDTH, bars, figure, mark, room, text
 from riskd.offline.evaluation import table as tables
-from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, Evaluation, Judged, Point, Recall
+from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, RATES, RIGHT, Evaluation, Judged, Point, Recall
 from riskd.offline.evaluation.examples import Example, Importance
 from riskd.offline.evaluation.table import NAMES, share
 from riskd.offline.page import document, table, tiles
@@ -21,14 +21,16 @@ _TOP: Final = 24
 """How many features the chart of contributions shows."""
 _WORDS: Final = """
 <p><small>An attack is <b>found</b> when it scores above the threshold that this share of good rows exceeds (<b>false
-positives</b>). Rows at the threshold are drawn by lot, so that models with few distinct scores are judged at the same
-rate. Intervals are 95 % bootstraps: of subjects and, because attacks of one campaign resemble each other, of the days
-of attacks; the wider counts. Freeman is the published formula over address and user agent, from riskd's own
-log-likelihood ratios. Rules of thumb count a new device, a new country and impossible travel. Large boosted trees are
-400 trees on the same rows without riskd's limits. <b>Friction</b>, <b>recall</b> and <b>precision</b> of a band are
-the shares of good rows and of attacks with at least its score, and of attacks among both; where attacks are rarer
-than in these rows, precision is lower. Simulated attackers are not real ones: use these figures to compare models,
-and expect lower ones in production.</small></p>
+positives</b>). A try with a wrong credential challenges nobody and lets nobody in: good rows with one are not counted,
+and the other attacks, those with a <b>right credential</b> or an unchecked one, have a recall of their own. Rows at
+the threshold are drawn by lot, so that models with few distinct scores are judged at the same rate. Intervals are 95 %
+bootstraps: of subjects and, because attacks of one campaign resemble each other, of the days of attacks; the wider
+counts. Freeman is the published formula over address and user agent, from riskd's own log-likelihood ratios. Rules of
+thumb count a new device, a new country and impossible travel. Large boosted trees are 400 trees on the same rows
+without riskd's limits. <b>Friction</b>, <b>recall</b> and <b>precision</b> of a band are the shares of good rows and
+of attacks with at least its score, and of attacks among both, all without wrong credentials; where attacks are rarer
+than in these rows, precision is lower. Simulated attackers are not real ones: use these figures to compare models, and
+expect lower ones in production.</small></p>
 """
 
 
@@ -54,6 +56,10 @@ def page(evaluation: Evaluation, importances: Sequence[Importance], examples: Se
                 table("Goals: recall at 1% false positives", *tables.goals(evaluation)),
                 "<h2>What honest people are asked</h2>",
                 table("Honest attempts challenged, by segment, at the threshold of all", *tables.segments(models)),
+                table(
+                    "Honest attempts challenged where each model finds what the champion finds at this rate",
+                    *tables.segments(models, "equal_recall"),
+                ),
                 table(tables.COSTS.capitalize(), *tables.costs(models)),
                 "<h2>Where bands may begin</h2>",
                 _bands(models),
@@ -74,10 +80,11 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
         (f"{data.fraud:,}", f"attacks by {data.labels}, {data.good:,} good ones"),
         *(
             (
-                share(candidate.overall.at[rate]),
-                f"of attacks found at {rate} false positives{_beside(evaluation, rate)}",
+                share(getattr(candidate, part).at[rate]),
+                f"of attacks{which} found at {rate} false positives{_beside(evaluation, part, rate)}",
             )
             for rate in RATES
+            for part, which in (("right_credential", f" with a {RIGHT}"), ("overall", ""))
         ),
         *(
             [(f"{sum(goal.met for goal in evaluation.goals)} of {len(evaluation.goals)}", "goals reached")]
@@ -87,9 +94,9 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
-def _beside(evaluation: Evaluation, rate: str) -> str:
+def _beside(evaluation: Evaluation, part: str, rate: str) -> str:
     champion = evaluation.models.get(CHAMPION)
-    return f"; the champion {share(champion.overall.at[rate])}" if champion else ""
+    return f"; the champion {share(getattr(champion, part).at[rate])}" if champion else ""
 
 
 def _key(models: Mapping[str, Judged], *, line: bool) -> list[tuple[str, str]]:
@@ -119,7 +126,7 @@ def _recall_curve(models: Mapping[str, Judged]) -> str:
     for at, model in enumerate(models.values()):
         points = " ".join(f"{x(rate):.1f},{base - tall * recall:.1f}" for rate, recall in model.curve)
         parts.append(f'<polyline class="s s{at}" points="{points}"/>')
-    title = "Attacks found (up) by share of good ones challenged (across)"
+    title = f"Attacks with a {RIGHT} found (up) by share of good ones challenged (across)"
     return figure(title, base + 28, parts, _key(models, line=True))
 
 

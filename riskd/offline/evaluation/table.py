@@ -10,6 +10,7 @@ from riskd.offline.evaluation.document import (
     CHAMPION,
     LARGE_BOOSTED,
     RATES,
+    RIGHT,
     Data,
     Estimate,
     Evaluation,
@@ -40,7 +41,7 @@ def markdown(evaluation: Evaluation) -> str:
         (
             f"{quantity(data.rows, 'assessment')} of {quantity(data.subjects, 'subject')},"
             f" {date(data.first)} to {date(data.last)}:"
-            f" {data.good:,} good, {data.fraud:,} fraud by {data.labels}, {data.unknown:,} unlabelled and not judged."
+            f" {counts(data)}, {data.unknown:,} unlabelled and not judged."
             f" Intervals: 95 %, {evaluation.resamples} bootstraps of subjects, and of days of attacks."
             f"{notes(evaluation)}"
         ),
@@ -49,12 +50,22 @@ def markdown(evaluation: Evaluation) -> str:
         *_section("Recall by depth of history", recalls(models, "depths")),
         *_section("With the class left out of training", table(*left_out(evaluation))),
         *_section("Honest attempts above the threshold, by segment", table(*segments(models))),
+        *_section(
+            "Honest attempts challenged where all models find what the champion does",
+            table(*segments(models, "equal_recall")),
+        ),
         *_section(f"What finding more costs: {COSTS}", table(*costs(models))),
         *_section(f"Probabilities{where(data)}", table(*reliability(models))),
         *_section("What a band that begins at a score would do", table(*bands(models))),
         *_section("Goals at 1 % false positives", table(*goals(evaluation))),
     ]
     return "\n".join(lines)
+
+
+def counts(data: Data) -> str:
+    """How many rows are good and fraudulent, and which of these no figure counts."""
+    wrong = f" ({data.wrong_credential:,} with a wrong credential, not judged)" if data.wrong_credential else ""
+    return f"{data.good:,} good{wrong}, {data.fraud:,} fraud by {data.labels}"
 
 
 def notes(evaluation: Evaluation) -> str:
@@ -94,11 +105,11 @@ def trained_on(models: Mapping[str, Judged]) -> str:
 def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table that fits a terminal: recall at one rate, in percent, without intervals."""
     models = list(evaluation.models.values())
-    groups = [("", "classes", number) for number in range(1 + len(models[0].classes))]
-    groups += [("depth ", "depths", number) for number in range(1, 1 + len(models[0].depths))]
+    groups = [("", "classes", number) for number in range(2 + len(models[0].classes))]
+    groups += [("depth ", "depths", number) for number in range(2, 2 + len(models[0].depths))]
     rows = []
     for kind, part, number in groups:
-        each = [(model.overall, *getattr(model, part))[number] for model in models]
+        each = [(model.overall, model.right_credential, *getattr(model, part))[number] for model in models]
         values = [one.at[rate].value for one in each]
         percentages = ["-" if value is None else f"{value * 100:.1f}" for value in values]
         rows.append([kind + each[0].name, f"{_total(each[0]):,}", *percentages])
@@ -110,8 +121,8 @@ def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[
     head = ["attacks", "rows", *(f"{names[name]} {rate}" for rate in RATES for name in models)]
     first = next(iter(models.values()))
     groups: list[Sequence[Recall]] = [
-        [(model.overall, *getattr(model, part))[number] for model in models.values()]
-        for number in range(1 + len(getattr(first, part)))
+        [(model.overall, model.right_credential, *getattr(model, part))[number] for model in models.values()]
+        for number in range(2 + len(getattr(first, part)))
     ]
     return table(
         head,
@@ -183,8 +194,9 @@ def left_out(evaluation: Evaluation) -> Table:
     return head, rows
 
 
-def segments(models: Mapping[str, Judged]) -> Table:
-    """The share of each honest segment above the threshold of all."""
+def segments(models: Mapping[str, Judged], part: str = "segments") -> Table:
+    """The share of each honest segment above the threshold of all, or with `equal_recall` above that at which the model
+    finds as many attacks as the champion."""
     shown = {name: models[name] for name in (CANDIDATE, CHAMPION, LARGE_BOOSTED) if name in models}
     head = ["segment", "rows", *(f"{NAMES[name]} {rate}" for rate in RATES for name in shown)]
     rows = [
@@ -193,14 +205,14 @@ def segments(models: Mapping[str, Judged]) -> Table:
             f"{each[0].at['1%'].total:,}",
             *(share(one.at[rate]) for rate in RATES for one in each),
         ]
-        for each in zip(*(model.segments for model in shown.values()), strict=True)
+        for each in zip(*(getattr(model, part) for model in shown.values()), strict=True)
     ]
     return head, rows
 
 
 def costs(models: Mapping[str, Judged]) -> Table:
-    """Challenges of honest people for each share of attacks found."""
-    head = ["attacks found", *(NAMES[name] for name in models)]
+    """Challenges of honest people for each share of the attacks with a right credential that is found."""
+    head = [f"{RIGHT}: found", *(NAMES[name] for name in models)]
     rows = [
         [
             f"{each[0].recall:.0%}",

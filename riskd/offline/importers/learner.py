@@ -11,6 +11,7 @@ from riskd.core.address import parse
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.core.context import Missing
 from riskd.core.history import PROFILE_SECONDS, SEQUENCE_SECONDS, Delta
+from riskd.core.lists import listed
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
 from riskd.engine import Engine
@@ -91,8 +92,8 @@ class Learner:
         problems = violations(attempt, now, address_known=address is not None, declared=parts.attributes)
         if problems or address is None:
             return Skipped("invalid", problems[0].where if problems else "network.client_ip")
-        explicit = self._engine.release.policies[scope.domain].of(scope.tenant).explicit_consent
-        attempt = signals.consented(attempt, explicit=explicit)
+        policy = self._engine.release.policies[scope.domain].of(scope.tenant)
+        attempt = signals.consented(attempt, explicit=policy.explicit_consent)
         seen = observe(parts, attempt, address, time)
         context = signals.context(
             attempt,
@@ -103,7 +104,8 @@ class Learner:
             device_offset_min=None,
         )
         met = Requirement(Tier.BASELINE, _ANY, satisfied=event.journey != "recovery")
-        receipt = learn.new_receipt(attempt, context, seen.keys, met, ())
+        trusted = policy.trusts(listed(policy.lists, attempt, context))
+        receipt = learn.new_receipt(attempt, context, seen.keys, met, (), trusted_network=trusted)
         remembered = time > now - SEQUENCE_SECONDS
         return receipt, learn.attempt_deltas(attempt, seen.keys, time) if remembered else ()
 

@@ -107,12 +107,14 @@ def contender(bundle: Path, forest: Forest, trainings: Sequence[Training | None]
 
 
 def evaluate(question: Question, begin: Begin) -> Evaluation:
-    """Evaluate all models on the rows of the question. Raises InvalidFile if no row is good, or none fraudulent."""
+    """Evaluate all models on the rows of the question. Raises InvalidFile if no row is good, or none fraudulent, of
+    those without a wrong credential."""
     rows = question.rows
-    lacking = [word for word, label in (("good", GOOD), ("fraudulent", FRAUD)) if not (rows.labels == label).any()]
+    judged_by = rows.labels[~rows.wrong_credential]
+    lacking = [word for word, label in (("good", GOOD), ("fraudulent", FRAUD)) if label not in judged_by]
     if lacking:
-        remedy = "evaluate on a longer log, or report more outcomes"
-        raise InvalidFile([Problem("rows to judge by", f"none is {word}", remedy) for word in lacking])
+        what, remedy = "none without a wrong credential is", "evaluate on a longer log, or report more outcomes"
+        raise InvalidFile([Problem("rows to judge by", f"{what} {word}", remedy) for word in lacking])
     attacks = sorted({str(each) for each in rows.attacks[rows.labels == FRAUD]} - {HONEST} - question.learned)
     left_out = attacks if question.recipe else []
     done = begin("scoring", 6 + len(left_out))
@@ -197,6 +199,7 @@ def _data(question: Question) -> Data:
         labels=question.labels,
         rows=len(rows),
         good=int(np.count_nonzero(rows.labels == GOOD)),
+        wrong_credential=int(np.count_nonzero((rows.labels == GOOD) & rows.wrong_credential)),
         fraud=int(np.count_nonzero(fraud)),
         unknown=int(np.count_nonzero(rows.labels == UNKNOWN)),
         prior=question.prior,

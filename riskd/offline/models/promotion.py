@@ -14,7 +14,17 @@ from riskd.core.features import NAMES
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split
 from riskd.core.score import Scorer
-from riskd.offline.evaluation.document import CANDIDATE, CHAMPION, Difference, Evaluation, Judged, Recall, StepUp
+from riskd.offline.evaluation.document import (
+    CANDIDATE,
+    CHAMPION,
+    Difference,
+    Estimate,
+    Evaluation,
+    Judged,
+    Part,
+    Recall,
+    StepUp,
+)
 from riskd.offline.evaluation.table import late, trained_on
 from riskd.wording import quantity
 
@@ -41,8 +51,8 @@ class Check(Struct, frozen=True):
 def judged(evaluation: Evaluation | None, candidate: str, champion: str, rate: str) -> Iterator[Check]:
     """The checks that an evaluation of version `candidate` beside `champion` gives, at one of `document.RATES`.
 
-    A recall or an honest segment is worse if the whole 95 % interval of the paired difference is on the wrong side of
-    zero.
+    Recalls are compared at this rate, and honest segments where both models find as many attacks. A recall or a segment
+    is worse if the whole 95 % interval of the paired difference is on the wrong side of zero.
     """
     if evaluation is None:
         yield Check("evaluation", False, "is missing: `riskd evaluate --keep` writes it into the bundle")
@@ -84,32 +94,42 @@ def _mismatch(evaluation: Evaluation, candidate: str, champion: str) -> str:
 
 
 def _compared(each: Difference, old: Judged, new: Judged) -> Check:
-    """Recall must not be significantly lower, nor the share of honest people who are stepped up significantly
-    higher."""
-    worse = 1.0 if each.part == "segment" else -1.0
-    what = "step-ups" if each.part == "segment" else "recall"
-    name = f"{what} {each.part} {each.name}"
+    """Recall must not be significantly lower, nor the share of honest people who are stepped up significantly higher
+    where both models find as many attacks."""
+    honest = each.part == "equal_recall"
+    worse = 1.0 if honest else -1.0
+    name = f"step-ups segment {each.name}" if honest else f"recall {each.part} {each.name}"
     figure = each.difference
     if figure.value is None or figure.low is None or figure.high is None:
         return Check(name, True, "no rows")
     lost = figure.high < 0 if worse < 0 else figure.low > 0
-    before, after = (_share(judged, each) for judged in (old, new))
     moved = f"{_points(figure.value)} ({_points(figure.low)} to {_points(figure.high)})"
     unsure = not lost and figure.value * worse >= VISIBLE
-    figures = f"{before} -> {after} at {each.rate}, {moved} of {figure.total:,}"
+    at_rate = f"at {each.rate}"
+    where = f"where both find {_percent(old.right_credential.at[each.rate])}" if honest else at_rate
+    figures = f"{_shares(old, new, each.part, each)} {where}, {moved} of {figure.total:,}"
+    figures += f"; {_shares(old, new, 'segment', each)} {at_rate}" if honest else ""
     return Check(name, not lost, figures + (": may be due to chance; more rows would show" if unsure else ""))
 
 
-def _share(judged: Judged, each: Difference) -> str:
-    parts: dict[str, Sequence[Recall | StepUp]] = {
-        "overall": (judged.overall,),
+def _shares(old: Judged, new: Judged, part: Part, each: Difference) -> str:
+    """The figures of both models of the group that a difference is about."""
+    return " -> ".join(_percent(_estimate(judged, part, each)) for judged in (old, new))
+
+
+def _estimate(judged: Judged, part: Part, each: Difference) -> Estimate | None:
+    parts: dict[Part, Sequence[Recall | StepUp]] = {
+        "overall": (judged.overall, judged.right_credential),
         "class": judged.classes,
         "depth": judged.depths,
         "left_out": judged.left_out,
         "segment": judged.segments,
+        "equal_recall": judged.equal_recall,
     }
-    named = (one.at[each.rate] for one in parts[each.part] if each.part == "overall" or one.name == each.name)
-    estimate = next(named, None)
+    return next((one.at[each.rate] for one in parts[part] if one.name == each.name), None)
+
+
+def _percent(estimate: Estimate | None) -> str:
     return "-" if estimate is None or estimate.value is None else f"{estimate.value * 100:.1f} %"
 
 

@@ -140,10 +140,11 @@ def expected(trained: Trained, domain: str) -> Reference:
 
 
 def metrics_of(judged: Judged) -> dict[str, float]:
-    """The manifest's figures: recall over all attacks and of each class, and the calibration errors."""
+    """The manifest's figures: recall over all attacks, over those with a right credential and of each class, and the
+    calibration errors."""
     metrics = {
         f"recall at {rate}{'' if each is judged.overall else f' of {each.name}'}": value
-        for each in (judged.overall, *judged.classes)
+        for each in (judged.overall, judged.right_credential, *judged.classes)
         for rate in RATES
         if (value := each.at[rate].value) is not None
     }

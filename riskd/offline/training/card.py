@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from riskd.offline.evaluation.document import RATES, Estimate, Judged
+from riskd.offline.evaluation.document import RATES, RIGHT, Estimate, Judged
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import Trained
 from riskd.wording import date
@@ -111,27 +111,30 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
     yield (
         "On the rows held out, which neither the trees nor the calibration have seen. `riskd evaluate` judges it beside"
         " baselines, on other logs, and with each class of attack left out of training; its figures are in"
-        " `evaluation.json` where it was run."
+        " `evaluation.json` where it was run. Good rows with a wrong credential challenge nobody and are not counted."
     )
     yield ""
     yield "| attacks | rows | " + " | ".join(f"recall at {rate} false positives" for rate in RATES) + " |"
     yield "|---|---|" + "---|" * len(RATES)
-    for each in (judged.overall, *judged.classes, *judged.depths):
+    for each in (judged.overall, judged.right_credential, *judged.classes, *judged.depths):
         total, recalls = next(iter(each.at.values())).total, " | ".join(_share(each.at[rate]) for rate in RATES)
         yield f"| {each.name} | {total:,} | {recalls} |"
     yield ""
     if judged.reliability:
         reliability = judged.reliability
         yield (
-            f"Probabilities: expected calibration error {reliability.ece:.4f}, Brier score {reliability.brier:.5f}; the"
-            f" base rate for every row scores {reliability.reference:.5f}."
+            f"Probabilities, without wrong credentials: expected calibration error {reliability.ece:.4f}, Brier score"
+            f" {reliability.brier:.5f}; the base rate for every row scores {reliability.reference:.5f}."
             f" Calibrated by {trained.curve.method} regression."
         )
     if training.recipe.prior is not None:
         yield f"They assume that {training.recipe.prior:.3%} of attempts are fraud; the rows are weighed to that share."
     if base is not None:
-        at = ", ".join(f"{_share(base.overall.at[rate])} at {rate}" for rate in RATES)
-        yield f"{training.base} by itself finds {at}."
+        of_all, of_right = (
+            ", ".join(f"{_share(found.at[rate])} at {rate}" for rate in RATES)
+            for found in (base.overall, base.right_credential)
+        )
+        yield f"{training.base} by itself finds {of_all}; with a {RIGHT} {of_right}."
 
 
 def _share(found: Estimate) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import pytest
 from msgspec.structs import replace
@@ -37,11 +38,15 @@ CASES: dict[str, tuple[Difference, list[str]]] = {
     "less, as chance may do": (difference("class", "spraying", UNSURE), []),
     "surely less recall of a class": (difference("class", "spraying", LOST), ["recall class spraying"]),
     "surely less recall overall": (difference("overall", "all", LOST), ["recall overall all"]),
+    "of what could get in": (
+        difference("overall", "right credential", LOST),
+        ["recall overall right credential"],
+    ),
     "of a history depth": (difference("depth", "below 3", LOST), ["recall depth below 3"]),
     "of a class that was left out": (difference("left_out", "spraying", LOST), ["recall left_out spraying"]),
-    "surely more step-ups": (difference("segment", "vpn", BETTER), ["step-ups segment vpn"]),
-    "surely fewer step-ups": (difference("segment", "vpn", LOST), []),
-    "more step-ups, as chance may do": (difference("segment", "vpn", about(0.05, -0.02, 0.12)), []),
+    "surely more step-ups": (difference("equal_recall", "vpn", BETTER), ["step-ups segment vpn"]),
+    "surely fewer step-ups": (difference("equal_recall", "vpn", LOST), []),
+    "more step-ups, as chance may do": (difference("equal_recall", "vpn", about(0.05, -0.02, 0.12)), []),
     "at another rate": (difference("class", "spraying", LOST, rate="0.1%"), ["recall"]),
     "beside another model": (difference("class", "spraying", LOST, other="freeman"), ["recall"]),
     "no rows": (difference("class", "spraying", NOTHING), []),
@@ -69,9 +74,9 @@ def test_a_doubtful_loss_is_mentioned() -> None:
         (difference("class", "spraying", LOST), False),
         (difference("class", "spraying", BETTER), False),
         (difference("class", "spraying", EQUAL), False),
-        (difference("segment", "vpn", about(0.05, -0.02, 0.12)), True),
-        (difference("segment", "vpn", BETTER), False),
-        (difference("segment", "vpn", UNSURE), False),
+        (difference("equal_recall", "vpn", about(0.05, -0.02, 0.12)), True),
+        (difference("equal_recall", "vpn", BETTER), False),
+        (difference("equal_recall", "vpn", UNSURE), False),
     ],
     ids=["loss", "sure loss", "gain", "as much", "more step-ups", "surely more step-ups", "fewer step-ups"],
 )
@@ -79,7 +84,7 @@ def test_chance_is_named_where_it_may_hide_what_is_worse(one: Difference, *, dou
     """The remark is made only for a possible loss, not for a certain one or a gain."""
     checks = judged(evaluation(one), "new", "old", "1%")
     assert [check.name for check in checks if "more rows" in check.said] == (
-        [" ".join(("recall" if one.part == "class" else "step-ups", one.part, one.name))] if doubtful else []
+        [("recall class " if one.part == "class" else "step-ups segment ") + one.name] if doubtful else []
     )
 
 
@@ -163,6 +168,22 @@ def test_probabilities_stay_probabilities(champion: float | None, ece: float, pa
     assert failed([*checks]) == ([] if passes else ["calibration"])
 
 
+def at(share: float) -> dict[str, Estimate]:
+    return {"1%": about(share, 0.0, 1.0)}
+
+
+OLD: Final = replace(
+    model("old"),
+    overall=Recall("all", at(0.1)),
+    right_credential=Recall("right credential", at(0.15)),
+    classes=(Recall("other", at(0.9)), Recall("spraying", at(0.2))),
+    depths=(Recall("below 3", at(0.3)),),
+    left_out=(Recall("spraying", at(0.4)),),
+    segments=(StepUp("vpn", at(0.6)),),
+    equal_recall=(StepUp("vpn", at(0.7)),),
+)
+
+
 @pytest.mark.parametrize(
     ("part", "name", "said"),
     [
@@ -170,28 +191,30 @@ def test_probabilities_stay_probabilities(champion: float | None, ece: float, pa
         ("class", "spraying", "20.0 % -> 50.0 %"),
         ("depth", "below 3", "30.0 % -> 50.0 %"),
         ("left_out", "spraying", "40.0 % -> 50.0 %"),
-        ("segment", "vpn", "60.0 % -> 50.0 %"),
+        ("overall", "right credential", "15.0 % -> 50.0 %"),
         ("class", "stuffing", "- -> -"),
     ],
 )
 def test_the_figures_of_both_models_are_of_what_was_compared(part: Part, name: str, said: str) -> None:
     """A check says the champion's figure and the candidate's, of the group that it is about."""
 
-    def at(share: float) -> dict[str, Estimate]:
-        return {"1%": about(share, 0.0, 1.0)}
-
-    old = replace(
-        model("old"),
-        overall=Recall("all", at(0.1)),
-        classes=(Recall("other", at(0.9)), Recall("spraying", at(0.2))),
-        depths=(Recall("below 3", at(0.3)),),
-        left_out=(Recall("spraying", at(0.4)),),
-        segments=(StepUp("vpn", at(0.6)),),
-    )
     found = evaluation(difference(part, name, EQUAL))
-    first, _, compared, _ = judged(replace(found, models={**found.models, CHAMPION: old}), "new", "old", "1%")
+    first, _, compared, _ = judged(replace(found, models={**found.models, CHAMPION: OLD}), "new", "old", "1%")
     assert first.said == "1,000 rows of 50 subjects, 100 frauds, labels from outcomes."
     assert compared.said == f"{said} at 1%, +0.0 (-2.0 to +2.0) of 900"
+
+
+def test_step_ups_are_said_at_equal_recall_and_at_the_rate() -> None:
+    """A check of a segment says both models' step-ups where they find as many attacks, and where they challenge as many
+    people: an operator who sets bands by a budget will see the latter."""
+    found = evaluation(difference("equal_recall", "vpn", EQUAL))
+    new = replace(model("new"), equal_recall=(StepUp("vpn", at(0.02)),))
+    _, _, compared, _ = judged(replace(found, models={CANDIDATE: new, CHAMPION: OLD}), "new", "old", "1%")
+    assert compared == Check(
+        "step-ups segment vpn",
+        True,
+        "70.0 % -> 2.0 % where both find 15.0 %, +0.0 (-2.0 to +2.0) of 900; 60.0 % -> 50.0 % at 1%",
+    )
 
 
 def test_a_model_is_no_slower_than_itself() -> None:
