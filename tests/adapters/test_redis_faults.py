@@ -305,7 +305,7 @@ def warmed(store: RedisStore) -> None:
 def test_every_redis_fault_ends_by_the_deadline_and_recovers(fault: Callable[[Path], object], tmp_path: Path) -> None:
     """Twelve writes each raise `Unavailable` by their deadline. From the fourth on, a server that is down costs no
     time. After the fault is fixed, the same store works again, and its pools count the connections that they have."""
-    with fault(tmp_path / "redis") as (store, mend):  # type: ignore[attr-defined]
+    with fault(tmp_path / "redis") as (store, mend), closing(store):  # type: ignore[attr-defined]
         taken, said = [], []
         for _ in range(12):
             begun = time.monotonic()
@@ -322,7 +322,6 @@ def test_every_redis_fault_ends_by_the_deadline_and_recovers(fault: Callable[[Pa
         for server in store._servers._servers.values():
             if not server.down:
                 until(lambda server=server: counted(server) == (len(server._idle), 0, 0))  # type: ignore[misc]
-        store.close()
 
 
 def counted(server: Server) -> tuple[int, int, int]:
@@ -332,11 +331,10 @@ def counted(server: Server) -> tuple[int, int, int]:
 
 def test_a_redis_server_without_free_memory_still_serves_reads(tmp_path: Path) -> None:
     """If the server is out of memory, only writes fail."""
-    with full(tmp_path / "redis") as (store, _):
+    with full(tmp_path / "redis") as (store, _), closing(store):
         with pytest.raises(Unavailable, match="noeviction"):
             write(store)
         assert store.read((KEY,), (), NOW, DEADLINE) == ([EMPTY], [])
-        store.close()
 
 
 @pytest.mark.parametrize(
@@ -359,14 +357,12 @@ def test_a_server_that_may_evict_histories_is_reported(tmp_path: Path, memory: s
 def test_impossible_deadlines_do_not_affect_other_callers(tmp_path: Path) -> None:
     """Calls with impossible deadlines fail, and the next caller is answered."""
     server = RedisServer(tmp_path / "redis")
-    with running(server):
-        store = RedisStore([server.address], Access())
+    with running(server), closing(RedisStore([server.address], Access())) as store:
         warmed(store)
         for _ in range(20):
             with pytest.raises(Unavailable):
                 store.read((KEY,) * 64, (), NOW, 1e-6)
         assert store.read((KEY,), (), NOW, 1.0)[0] != [EMPTY]
-        store.close()
 
 
 def test_a_call_during_a_rotation_ends_by_its_deadline(tmp_path: Path) -> None:

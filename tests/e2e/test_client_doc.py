@@ -26,6 +26,8 @@ import pytest
 from msgspec import structs
 
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2
+from riskd.cli.main import build_parser
+from riskd.config import Settings
 from riskd.core import record
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
@@ -189,6 +191,15 @@ def forced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     subprocess.run([*copy[:-1], folder / copy[-1]], cwd=ROOT, check=True)
     with serving(folder / "state", settings={"RISKD_RELEASE__POLICIES": str(folder / "testing")}) as running:
         yield running
+
+
+def test_the_service_for_tests_runs_beside_another() -> None:
+    """The printed command shares no port and no state with a service of the default settings."""
+    (serve,) = [words for words in pages.commands(pages.PYTHON) if words[:2] == ["riskd", "serve"]]
+    args, default = build_parser().parse_args(serve[1:]), Settings()
+    ports = {None, str(default.server.port), str(default.metrics.port)}
+    assert ports.isdisjoint({args.port, args.metrics_port})
+    assert [pair.partition("=")[0] for pair in args.set] == ["release.policies", "state.dir"]
 
 
 def test_the_policy_for_tests_answers_by_the_device(app: App, forced: Service) -> None:

@@ -130,8 +130,8 @@ def chapters(story: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_demo_without_geo(tmp_path: Path) -> None:
-    """The demo runs without geo databases, with the tiers that it describes and the gaps. What it is told to keep stops
-    when standard input ends."""
+    """The demo runs without geo databases, with the tiers that it describes and the gaps, and names files to read next.
+    What it is told to keep stops when standard input ends."""
     done = riskd("demo", "--no-geo", "--keep", state=tmp_path, settings={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "geo none (place and route are gaps; run `riskd geo install`)" in done.stdout
@@ -140,4 +140,7 @@ def test_demo_without_geo(tmp_path: Path) -> None:
     assert tiers["Six ordinary weeks"] == ["BASELINE"] * 3
     assert tiers["A stuffing run"] == ["DENY", "DENY"]
     assert set(tiers["A stolen cookie"]) <= {"PHISHING_RESISTANT", "HARDWARE_BOUND", "IDENTITY_PROOF", "DENY"}
+    named = re.findall(r"^  (\S.*?)  ", done.stdout.partition("\nNext:\n")[2], re.MULTILINE)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
     assert done.stdout.endswith("Press Enter to stop the service. \nThe service has stopped.\n")

@@ -45,7 +45,7 @@ _STALE: Final = (
 )
 _NEXT: Final = """
 Next:
-  riskd serve           start a service of your own, and ask it with `riskd assess` (README.md)
+  README.md             start a service of your own, and ask it ("Ask a running service")
   docs/client.md        call it from a sign-in flow in Python (and client-node.md, client-go.md, client-java.md)
   docs/browser.md       send what a browser can tell: device, language, typing
   docs/concepts.md      the terms used here
