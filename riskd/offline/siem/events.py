@@ -161,13 +161,18 @@ def _control(one: AssessmentRecord) -> words.Control:
         return words.DENIED
     if one.credential_result == "failed":
         return words.REFUSED
-    return words.ALLOWED if one.satisfied else words.Control(words.CHALLENGED, (OTHER, one.tier))
+    return words.Control(words.CHALLENGED, (OTHER, one.tier)) if _challenged(one) else words.ALLOWED
 
 
 def _status(one: AssessmentRecord) -> words.Word:
     if one.tier == "DENY" or one.credential_result == "failed":
         return words.FAILURE
-    return words.SUCCESS if one.satisfied else words.CHALLENGED
+    return words.CHALLENGED if _challenged(one) else words.SUCCESS
+
+
+def _challenged(one: AssessmentRecord) -> bool:
+    """Whether more is asked than of everybody."""
+    return not one.satisfied and one.tier != "BASELINE"
 
 
 def _protocol(protocol: str) -> words.Word | None:

@@ -99,6 +99,7 @@ ANSWERS: Final = {
     "allowed": (decision(1, TIME), (6, 1, 1, 1, False)),
     "challenged": (decision(1, TIME, tier="STEP_UP", satisfied=False), (6, 99, 99, 99, False)),
     "satisfied already": (decision(1, TIME, tier="STEP_UP", satisfied=True), (6, 1, 1, 1, False)),
+    "asked what everybody is": (decision(1, TIME, tier="BASELINE", satisfied=False), (6, 1, 1, 1, False)),
     "denied": (decision(1, TIME, tier="DENY", satisfied=False, level="medium"), (6, 2, 2, 2, True)),
     "wrong password": (
         decision(1, TIME, tier="STEP_UP", satisfied=False, credential_result="failed"),
