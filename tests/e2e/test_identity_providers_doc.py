@@ -276,16 +276,16 @@ def test_an_essential_claim_is_met_to_the_letter(scene: Scene) -> None:
 
 
 def test_a_challenge_of_an_api_ends_with_a_token_that_satisfies_it(scene: Scene) -> None:
-    """RFC 9470 with the resource server of docs/step-up.md: 401, a step-up at the provider, 200."""
+    """RFC 9470 with the resource server of docs/step-up.md, from a data centre: 401, a step-up at the provider, 200."""
     browser, waiting, pay = scene.browser(), dict[str, str](), page_code()["payment"]
     _, token = browser.tokens(browser.sign_in("kim")["code"])
     with scene.service.stub() as risk:
-        status, headers = pay(risk, browser.introspect(token), scene.home, waiting, deadline=PATIENCE)
+        status, headers = pay(risk, browser.introspect(token), scene.hosted, waiting, deadline=PATIENCE)
         assert status == 401
         told = dict(re.findall(r'(acr_values|max_age)="(\w+)"', headers["WWW-Authenticate"]))
         assert told == {"acr_values": "mfa", "max_age": "86400"}
         _, token = browser.tokens(browser.sign_in("kim", OTP, **told)["code"])
-        assert pay(risk, browser.introspect(token), scene.home, waiting, deadline=PATIENCE) == (200, {})
+        assert pay(risk, browser.introspect(token), scene.hosted, waiting, deadline=PATIENCE) == (200, {})
     assert waiting == {}
 
 
