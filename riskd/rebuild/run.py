@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,7 @@ class _Staged(Struct, frozen=True, kw_only=True):
     until: float
     peppers: tuple[str, ...]
     began: float
-    upto: float = 0.0
+    upto: float = -inf
     counts: dict[str, int] = {}
 
 
@@ -138,7 +139,7 @@ class _Rebuild:
             return Summary(until=known.until, counts={}, records=0, seconds=0.0, lines_per_second=0.0, done_before=True)
         total = self._reader.size() if known is None else 0
         with self._staged(until, checks(peppers), known) as (staging, staged):
-            resumed, before = bool(staged.upto or known), sum(staged.counts.values())
+            resumed, before = bool(known or staged.upto > -inf), sum(staged.counts.values())
             self._counts.update(staged.counts)
             if known is None:
                 self._replay(staging, staged, pseudonyms, total)  # (2)
@@ -309,4 +310,4 @@ def _opened(path: Path, size: int) -> tuple[LmdbStore | None, _Staged | None]:
 
 def _write(staging: LmdbStore, staged: _Staged) -> None:
     (before,) = staging.load((_KEY,))
-    staging.replace([Change(_KEY, before, pack(float("inf"), msgspec.msgpack.encode(staged)))])
+    staging.replace([Change(_KEY, before, pack(inf, msgspec.msgpack.encode(staged)))])

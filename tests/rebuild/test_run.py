@@ -30,7 +30,7 @@ from riskd.core.history import DAY, TABLES, Delta, History, decode
 from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Layer, Pseudonyms
 from riskd.core.recall import ACTIVITY, RECEIPT
-from riskd.core.record import AssessmentRecord, written
+from riskd.core.record import AssessmentRecord, SecurityEventRecord, written
 from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.counts import Counts
@@ -49,7 +49,7 @@ from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
 from riskd.wiring import lineup_in_use, open_releases
 from tests.cases.world import NOW
-from tests.decision_log import types
+from tests.decision_log import types, write
 from tests.doubles import ListLog
 from tests.offline.town import PEPPER, RELEASE, Town, lived
 from tests.rebuild.world import deployment, held, live_through, logged, records
@@ -550,6 +550,15 @@ def test_lines_after_until_are_left_out(tmp_path: Path, town: tuple[Town, list[b
     live_through(Past(store, Pseudonyms(PEPPER), Lineup(RELEASE)), lines[:200])
     assert summary.counts["later"] == len(lines) - 200
     assert held(settings, time.time()) == records(store, time.time())
+
+
+def test_a_line_written_at_the_epoch_is_counted(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
+    """Even the earliest time that a line may have is after "nothing read yet"."""
+    first = next(one for one in map(record.decode, town[1]) if isinstance(one, SecurityEventRecord))
+    settings = deployment(tmp_path)
+    line = record.encode(replace(first, time=0.0, written=None))
+    write(Path(settings.log.dir) / "19700101T000000.000000-w0-1.jsonl", line)
+    assert rebuilt(settings).counts == {"events": 1, "erased": 0}
 
 
 def test_without_signals_all_but_typing_is_restored(tmp_path: Path, town: tuple[Town, list[bytes]]) -> None:
