@@ -77,8 +77,8 @@ ATTACKS: Final[dict[str, tuple[Attack, ...]]] = {
     "SENSITIVE_SEQUENCE": (Attack(Technique("T1098", "Account Manipulation")),),
     "MACHINE_MOVED": (TAKEN_OVER,),
 }
-"""Techniques of MITRE ATT&CK for Enterprise by the reasons that are signs of them. Other reasons are unusual rather than
-signs of one technique."""
+"""By reason, the techniques of MITRE ATT&CK for Enterprise that it is a sign of. Other reasons only say that something
+is unusual."""
 
 
 class Meaning(Struct, frozen=True):
