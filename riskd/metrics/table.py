@@ -168,7 +168,7 @@ METRICS: Final = (
         "Facts missing from attempts, or taken from stale data, by reason: those that the policy expects, and "
         "those withheld for lack of consent.",
         ("domain", "source", "why"),
-        _rows(DOMAINS, tuple(SOURCES), WHYS),
+        _rows(DOMAINS, tuple(SOURCES), tuple(WHYS)),
     ),
     Metric(
         "riskd_coverage",
