@@ -36,11 +36,11 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "show",
         help="explain one decision: what was required, why, and what followed",
         description="Show everything that the decision log has about one assessment: what was required and why, what "
-        "was missing, which features moved the score, which security events had been reported for the account, what a "
-        "release in shadow would have required, and the outcomes. What its rules say, and which of them required the "
-        "tier, is in the release that decided, if that is still in `release.dir`. It reads the whole log, a gigabyte in "
-        "a few seconds. Security events from before a rotation of the pepper are found only with the pepper of the "
-        "service.",
+        "was missing, which features moved the score, which security events had been reported for the "
+        "account, what a release in shadow would have required, and the outcomes. What its rules say, and "
+        "which of them required the tier, is in the release that decided, if that is still in "
+        "`release.dir`. It reads the whole log, a gigabyte in a few seconds. Security events from before "
+        "a rotation of the pepper are found only with the pepper of the service.",
         epilog="exit codes: 0 found; 1 the log has nothing about it; 2 refused: an invalid id, wrong settings, or a "
         "directory that cannot be read",
     )
