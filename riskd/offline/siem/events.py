@@ -157,13 +157,13 @@ def _type(kind: int, activity: words.Word) -> int:
 
 
 def _control(one: AssessmentRecord) -> words.Control:
-    if one.withheld:
-        return words.OBSERVED
     if one.tier == "DENY":
         return words.DENIED
     if one.credential_result == "failed":
         return words.REFUSED
-    return words.Control(words.CHALLENGED, (OTHER, one.tier)) if _challenged(one) else words.ALLOWED
+    if _challenged(one):
+        return words.Control(words.CHALLENGED, (OTHER, one.tier))
+    return words.OBSERVED if one.withheld else words.ALLOWED
 
 
 def _status(one: AssessmentRecord) -> words.Word:

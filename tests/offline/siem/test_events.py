@@ -113,6 +113,10 @@ ANSWERS: Final = {
     ),
     "high": (decision(1, TIME, tier="STEP_UP", satisfied=False, level="high"), (6, 99, 99, 99, True)),
     "learning": (decision(1, TIME, withheld="DENY", level="high"), (6, 1, 3, 15, True)),
+    "learning, above a floor": (
+        decision(1, TIME, tier="STEP_UP", satisfied=False, withheld="DENY"),
+        (6, 99, 99, 99, False),
+    ),
     "another journey": (decision(1, TIME, journey="payment"), (99, 1, 1, 1, False)),
 }
 
