@@ -8,18 +8,18 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
+from riskd.adapters.decision_log import decoded, segments_of, size
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
+from riskd.counts import Counts
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
 from riskd.offline.policies.redecide import redecide, uncounted, vector_of
 from riskd.offline.policies.tally import Tally
@@ -113,14 +113,10 @@ def passes(backtest: Backtest, work: Callable[[Plan, Path], Part]) -> Iterator[P
 def outcomes_of(path: Path) -> bytes:
     """The outcomes of a segment, 18 bytes each."""
     packed = bytearray()
-    for line in read_segment(path):
-        if not line.startswith(_NO_OUTCOMES):
-            try:
-                outcome = decode(line)
-            except msgspec.DecodeError:
-                continue  # counted as unreadable by the pass over decisions
-            if isinstance(outcome, OutcomeRecord):
-                packed += row(outcome.assessment_id, outcome.kind)
+    not_here = Counts()  # the pass over decisions counts unreadable lines
+    for outcome in decoded(path, not_here, decode, _NO_OUTCOMES):
+        if isinstance(outcome, OutcomeRecord):
+            packed += row(outcome.assessment_id, outcome.kind)
     return bytes(packed)
 
 
@@ -142,12 +138,7 @@ def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRec
     """The chosen decisions of a segment, with the scores of the plan's models. Other lines are counted by what they
     are."""
     forests, (policies, _) = loaded(plan.models), ready(plan)
-    for line in read_segment(path):
-        try:
-            record = decode(line)
-        except msgspec.DecodeError as error:
-            damaged(tally.counts, path, line, error)
-            continue
+    for record in decoded(path, tally.counts, decode):
         if isinstance(record, AssessmentRecord):
             if len(record.vector) != len(NAMES):
                 tally.counts["other_features"] += 1
