@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
@@ -30,6 +29,7 @@ from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.features import NAMES
 from riskd.core.history import SEQUENCE_SECONDS
+from riskd.core.logged import vector_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import (
     AssessmentRecord,
@@ -277,7 +277,6 @@ def _reasons(one: AssessmentRecord) -> tuple[Reason, ...]:
     given = tuple(Reason(code, 0.0, "") for code in one.reasons)
     if one.contributions is None or len(one.vector) != len(NAMES):
         return given
-    vector = [math.nan if value is None else value for value in one.vector]
-    explained = reasons((), vector, tuple(one.contributions.get(name, 0.0) for name in NAMES))
+    explained = reasons((), vector_of(one), tuple(one.contributions.get(name, 0.0) for name in NAMES))
     by_code = {reason.code: reason for reason in explained}
     return tuple(by_code.get(reason.code, reason) for reason in given)

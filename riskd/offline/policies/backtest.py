@@ -17,11 +17,12 @@ from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
+from riskd.core.logged import vector_of
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
 from riskd.counts import Counts
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.redecide import redecide, uncounted, vector_of
+from riskd.offline.policies.redecide import redecide, uncounted
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.training.seen import Seen, training_of
