@@ -123,21 +123,15 @@ def outcomes_of(path: Path) -> bytes:
 
 def redecide_segment(plan: Plan, path: Path) -> Tally:
     """Decide the decisions of one segment again."""
-    policies, labels = ready(plan)
-    tally = Tally()
-    for record in decisions_of(path, plan, tally):
-        policy = policies.get(record.domain)
-        if policy is None:
-            tally.counts["other_domain"] += 1
-        else:
-            label, attack = labels.label(record.id), labels.attack(record.id)
-            tally.add(policy, record, redecide(policy, record), label, attack)
+    (_, labels), tally = ready(plan), Tally()
+    for policy, record in decisions_of(path, plan, tally):
+        tally.add(policy, record, redecide(policy, record), labels.label(record.id), labels.attack(record.id))
     return tally
 
 
-def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRecord]:
-    """The chosen decisions of a segment, with the scores of the plan's models. Other lines are counted by what they
-    are."""
+def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[tuple[Policy, AssessmentRecord]]:
+    """The chosen decisions of a segment, each with its domain's policy and scored by the plan's models. Other lines are
+    counted by what they are."""
     forests, (policies, _) = loaded(plan.models), ready(plan)
     for record in decoded(path, tally.counts, decode):
         if isinstance(record, AssessmentRecord):
@@ -145,16 +139,14 @@ def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRec
                 tally.counts["other_features"] += 1
             elif not plan.choice.takes(record):
                 tally.counts["not_chosen"] += 1
+            elif (policy := policies.get(record.domain)) is None:
+                tally.counts["other_domain"] += 1
             else:
-                policy, forest = policies.get(record.domain), forests.get(record.domain)
-                if policy is not None and uncounted(policy, record):
-                    tally.counts["uncounted"] += 1
-                if forest is None:
-                    yield record
-                    continue
-                if trained_on(plan.models)[record.domain].has(record.id):
+                tally.counts["uncounted"] += uncounted(policy, record)
+                forest = forests.get(record.domain)
+                if forest is not None and trained_on(plan.models)[record.domain].has(record.id):
                     tally.counts["trained_on"] += 1
-                yield scored(record, forest)
+                yield policy, record if forest is None else scored(record, forest)
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:
