@@ -63,9 +63,7 @@ def test_an_event_that_a_runbook_looks_for_is_logged(page: str, name: str) -> No
     assert any(quoted.search(path.read_text(encoding="utf-8")) for path in (ROOT / "riskd").rglob("*.py"))
 
 
-@pytest.mark.parametrize(
-    "line", COMMANDS, ids=[f"{page}-{number}" for number, page in enumerate(COMMANDS.values())]
-)
+@pytest.mark.parametrize("line", COMMANDS, ids=[f"{page}-{number}" for number, page in enumerate(COMMANDS.values())])
 def test_a_command_of_a_runbook_answers(line: str, service: Service, tmp_path: Path) -> None:
     """With the service's settings each command exits with 0 and prints something, or names what is missing here."""
     words = shlex.split(line.replace(MACHINE, str(service.state)).replace("/var/tmp", str(tmp_path)))

@@ -138,9 +138,18 @@ def scripted(words: str, output: str, state: Path, world: Path | None = None) ->
 def printed(words: str, stdout: TextIO, state: Path, world: Path) -> int:
     """Exit code of a command in this process, which is quicker than `scripted`."""
     named = arguments(words, state, world)
-    with stdout, Path(os.devnull).open() as stdin, patch.object(sys, "stdin", stdin):
-        with patch.object(sys, "stdout", stdout), patch.dict(os.environ, harsh(state), clear=True):
-            return main(named)
+    with (
+        stdout,
+        Path(os.devnull).open(encoding="utf-8") as stdin,
+        patch.multiple(sys, stdin=stdin, stdout=stdout),
+        patch.dict(os.environ, harsh(state), clear=True),
+    ):
+        return main(named)
+
+
+def full() -> TextIO:
+    """A file on a full disk."""
+    return Path("/dev/full").open("w", encoding="utf-8")
 
 
 def left() -> TextIO:
@@ -167,7 +176,7 @@ def test_every_command_works_in_a_script(
     code, output, complained = scripted(words, "", tmp_path / "usual", world)
     assert code in (0, 1), complained
     assert output
-    code = printed(words, Path("/dev/full").open("w", encoding="utf-8"), tmp_path / "full", world)
+    code = printed(words, full(), tmp_path / "full", world)
     assert (code, capsys.readouterr().err.splitlines()[-1]) == (2, "riskd: standard output: No space left on device")
     json = "--json" in dict(parsers(build_parser()))[command].format_help()
     code = printed(f"{words} --json" if json else words, left(), tmp_path / "left", world)
