@@ -35,6 +35,7 @@ _ACTIONS: Final = {
     "compare": "compare the releases of a rollout on the log: how many were challenged or denied, and what came of it",
     "diff": "show how the policies and models of two releases differ",
 }
+_READING: Final = ("list", "show", "diff")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -90,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.wiring import open_releases
 
     short = {f"release.{each}": getattr(args, each, None) for each in ("policies", "models")}
-    settings = given(args, short).settings
+    settings = given(args, short, writes=args.action not in _READING).settings
     releases = open_releases(settings)
     if "actor" in args:
         args.actor = args.actor or user()
