@@ -35,7 +35,7 @@ _ACTIONS: Final = {
     "compare": "compare the releases of a rollout on the log: how many were challenged or denied, and what came of it",
     "diff": "show how the policies and models of two releases differ",
 }
-_READING: Final = ("list", "show", "diff")
+_READING: Final = ("list", "show", "compare", "diff")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -153,6 +153,7 @@ def test_a_candidate_that_surely_asks_twice_as_many_is_worse(tmp_path: Path) -> 
         "more of the candidate's answers are degraded",
     )
     assert crowd(tmp_path / "few", 0.9, size=30).domains[0].worse == ()
+    assert crowd(tmp_path / "failing a little", 0.1, ("rule:new",), size=10).domains[0].worse == ()
     running = crowd(tmp_path / "0.4", 0.4, rollout=replace(ROLLOUT, end=math.inf))
     ended = crowd(tmp_path / "0.4", 0.4)
     assert (running.should_end, ended.should_end) == (True, False)

@@ -32,8 +32,6 @@ from riskd.progress import Begin
 SIDES: Final = (ACTIVE, CANDIDATE)
 TWICE: Final = 2
 """How many times as many attempts a candidate may challenge or deny: as in the alert `RiskdRolloutStricter`."""
-FEW: Final = 30
-"""How many challenges or denials are too few to tell, as there."""
 _OUTCOMES: Final = {
     "challenge passed": ("challenge_passed",),
     "challenge failed or abandoned": ("challenge_failed", "challenge_abandoned"),
@@ -42,6 +40,8 @@ _OUTCOMES: Final = {
 }
 UNMET: Final = "challenged or denied"
 DEGRADED: Final = "degraded"
+FEW: Final = {UNMET: 30, DEGRADED: 10}
+"""How many of them tell nothing yet: as in the alerts on rollouts."""
 FIGURES: Final = (UNMET, "denied", *_OUTCOMES, DEGRADED)
 """What is compared, as shares of the decisions whose credential was not wrong."""
 _ALL: Final = "all"
@@ -211,9 +211,9 @@ def _domain(domain: str, cells: Cells[Key]) -> DomainComparison:
 
 def _worse(figures: Mapping[str, Pair]) -> Iterator[str]:
     unmet = figures[UNMET]
-    if unmet.candidate.hits > FEW and unmet.candidate.low > TWICE * unmet.active.high:
+    if unmet.candidate.hits > FEW[UNMET] and unmet.candidate.low > TWICE * unmet.active.high:
         yield "the candidate challenges or denies more than twice as many"
-    if figures[DEGRADED].surely == "more":
+    if figures[DEGRADED].candidate.hits > FEW[DEGRADED] and figures[DEGRADED].surely == "more":
         yield "more of the candidate's answers are degraded"
 
 
