@@ -193,6 +193,7 @@ def test_the_share_of_a_candidate_is_kept(tmp_path: Path) -> None:
             return answer.release
 
         assert riskd("release", "activate", second, "--percent", "30", state=state).returncode == 0
+        assert riskd("release", "compare", "--exit-code", state=state).returncode == 2  # nothing to compare yet
         once = decided()
         few = {name for name, release in once.items() if release == second}
         assert abs(len(few) - 120) < 5 * (400 * 0.3 * 0.7) ** 0.5
