@@ -260,8 +260,8 @@ class Meter(Protocol):
         """A release in shadow answered with the `same`, a `stricter` or a `looser` tier, or the case was `dropped`."""
         ...
 
-    def decided(self, role: str, domain: str, tier: str) -> None:
-        """During a rollout, the release with this role answered with this tier."""
+    def decided(self, role: str, attempt: Attempt, answer: Assessment) -> None:
+        """During a rollout, the release with this role gave this answer."""
         ...
 
 

@@ -142,9 +142,16 @@ METRICS: Final = (
         "riskd_rollout_assessments_total",
         "counter",
         "Assessments answered while a release is rolled out to a share of the subjects, by the role of the "
-        "release that decided.",
-        ("role", "domain", "tier"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS),
+        "release that decided; tier and `satisfied` as in `riskd_assessments_total`.",
+        ("role", "domain", "tier", "satisfied"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS, SATISFIED),
+    ),
+    Metric(
+        "riskd_rollout_degraded_total",
+        "counter",
+        "The degraded ones among them.",
+        ("role", "domain"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
