@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
@@ -31,6 +30,7 @@ from riskd.core.assessment import Reason
 from riskd.core.decide import RESTRICTED_METHOD, gap_reason, learning_reason
 from riskd.core.features import NAMES
 from riskd.core.history import SEQUENCE_SECONDS
+from riskd.core.logged import vector_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import (
     AssessmentRecord,
@@ -281,8 +281,7 @@ def reasons_of(one: AssessmentRecord, said: Mapping[str, str] | None = None) -> 
     texts = {reason.code: reason.text for reason in own} | dict(said or {})
     moved: dict[str, Reason] = {}
     if one.contributions is not None and len(one.vector) == len(NAMES):
-        vector = [math.nan if value is None else value for value in one.vector]
-        explained = reasons((), vector, tuple(one.contributions.get(name, 0.0) for name in NAMES))
+        explained = reasons((), vector_of(one), tuple(one.contributions.get(name, 0.0) for name in NAMES))
         moved = {reason.code: reason for reason in explained}
     unmoved = Reason("", 0.0, "")
     found = ((code, moved.get(code, unmoved)) for code in one.reasons)

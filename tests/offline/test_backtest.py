@@ -254,10 +254,11 @@ def test_processes_count_as_one(log: Path) -> None:
         (Choice(until=NOW + 3), 2),
         (Choice(release="r"), 6),
         (Choice(release="another"), 0),
+        (Choice(tenant="acme"), 1),
     ],
 )
 def test_decisions_can_be_chosen(log: Path, choice: Choice, decisions: int) -> None:
-    """Decisions can be selected by journey, time and release; the others are counted."""
+    """Decisions can be selected by journey, time, release and tenant; the others are counted."""
     counts = backtest(log, choice=choice).counts
     assert (counts["replayed"], counts["not_chosen"]) == (decisions, 6 - decisions)
 

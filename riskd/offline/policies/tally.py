@@ -118,8 +118,12 @@ class Tally:
             self._example(record, redecided, causes, NAMED[label])
         names = [hit.rule for hit in redecided.hits if not hit.shadow]
         self.counts["hits_differ"] += tuple(names) != record.hits
-        self.counts["replayed"] += 1
         self.releases[domain, record.release] += 1
+        self.replayed(record)
+
+    def replayed(self, record: AssessmentRecord) -> None:
+        """Count a decision that was decided again."""
+        self.counts["replayed"] += 1
         self.first, self.last = min(self.first, record.time), max(self.last, record.time)
 
     def _segments(self, record: AssessmentRecord, context: Context, attack: str) -> Iterator[tuple[str, str]]:

@@ -66,6 +66,7 @@ def _assessment(one: AssessmentRecord) -> Authentication:
         risk_level=level.risk[1],
         risk_details=", ".join(one.reasons),
         is_alert=one.level == "high" or one.tier == "DENY",
+        attacks=tuple(dict.fromkeys(attack for code in one.reasons for attack in words.ATTACKS.get(code, ()))),
         policy=schema.Policy(name=one.domain, uid=one.release, is_applied=not one.withheld),
         observables=_observables(user, endpoint),
         enrichments=_enrichments(facts.route),
@@ -129,6 +130,7 @@ def _finding(one: OutcomeRecord) -> DetectionFinding:
                     uid=one.assessment_id, type_uid=_type(words.AUTHENTICATION, _activity(one.journey))
                 ),
             ),
+            attacks=() if one.journey == "registration" else (words.TAKEN_OVER,),
         ),
         evidences=(schema.Evidence(user),),
         observables=_observables(user, None, "evidences[0].user.uid"),
