@@ -267,7 +267,7 @@ class Meter(Protocol):
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds, `random` so many random bytes."""
+    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds, `random` so many bytes."""
 
     store: HistoryStore
     geo: GeoLookup
