@@ -5,6 +5,7 @@ Implementations live in `adapters`; `wiring` chooses them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -266,7 +267,7 @@ class Meter(Protocol):
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds."""
+    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds, `random` so many bytes."""
 
     store: HistoryStore
     geo: GeoLookup
@@ -275,6 +276,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     meter: Meter
     pseudonyms: Pseudonyms
     clock: Callable[[], float]
+    random: Callable[[int], bytes] = os.urandom
     attributes: frozenset[str] = frozenset()
     """Names of the custom attributes that attempts may carry."""
     edge: Place | None = None

@@ -45,6 +45,7 @@ from riskd.core.errors import (
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
+from riskd.core.requirement import Tier
 from riskd.engine import Engine
 from riskd.housekeeping import PepperState, housekeeping
 from riskd.metrics.labels import DATABASES
@@ -312,7 +313,9 @@ def announce_geo(geo: GeoIp, meter: Meter) -> None:
 def _announce_roles(lineup: Lineup, meter: Meter) -> None:
     for domain, policy in lineup.active.policies.items():
         for name, journey in policy.journeys.items():
-            meter.friction_budget(domain, name, journey.friction_budget or 0.0)
+            # What a higher floor asks of everybody is within no budget, and counted as challenges by the metrics.
+            budget = journey.friction_budget if journey.floor is Tier.BASELINE else None
+            meter.friction_budget(domain, name, budget or 0.0)
     for role, release in lineup.roles():
         models = {domain: scorer.version for domain, scorer in release.scorers.items()} if release else {}
         meter.installed(role, release.id if release else "", models)

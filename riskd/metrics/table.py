@@ -338,7 +338,8 @@ METRICS: Final = (
     Metric(
         "riskd_friction_budget",
         "gauge",
-        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one.",
+        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one, and its floor "
+        "is `BASELINE`: a higher floor challenges everybody.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         merge="max",
