@@ -54,7 +54,7 @@ def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _run(args: argparse.Namespace) -> int:
     from riskd.rebuild.run import rebuild
 
-    settings = given(args).settings
+    settings = given(args, writes=True).settings
     # Erasures are recorded beside the service's own log, wherever the lines come from.
     reader = reader_of(args.log or settings.log.dir, given(args, {"log.dir": args.log}).settings)
     with progress() as begin:

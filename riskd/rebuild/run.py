@@ -37,7 +37,7 @@ from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import LogReader
 from riskd.rebuild.past import Past
-from riskd.stores import checks, first_mark, open_store, with_peppers
+from riskd.stores import checks, open_store, settled_pseudonyms
 from riskd.subjects import empty
 from riskd.wiring import lineup_in_use, open_archive
 from riskd.wording import second
@@ -131,7 +131,7 @@ class _Rebuild:
         meanwhile. 4. Merge the records into the store. 5. Remove subjects that were erased during the merge.
         """
         began, peppers = time.monotonic(), obtain_peppers(self._settings)
-        pseudonyms = self._pseudonyms(peppers)
+        pseudonyms = settled_pseudonyms(self._store, peppers)
         known = read_rebuilt(self._store)
         until = self._until(until, known)  # (1)
         if known is not None and known.complete:
@@ -156,15 +156,6 @@ class _Rebuild:
             lines_per_second=lines / replayed_s if replayed_s else 0.0,
             resumed=resumed,
         )
-
-    def _pseudonyms(self, peppers: list[bytes]) -> Pseudonyms:
-        mark = first_mark(self._store, peppers)
-        with_peppers(self._store, peppers, mark)
-        if len(peppers) - 1 != mark.layers:
-            what = "the pepper is being rotated, or was rotated before this store was made"
-            remedy = "run `riskd pepper rotate`, or wait for it to end"
-            raise Unavailable([Problem("secrets.pepper_file", what, remedy)])
-        return Pseudonyms(peppers[0], peppers[1:])
 
     def _until(self, until: float | None, known: Rebuilt | None) -> float:
         if known is not None:
@@ -273,7 +264,8 @@ class _Rebuild:
     def _erased(self, staged: _Staged) -> set[str]:
         """The places of subjects that were erased since this rebuild began."""
         try:
-            return {entry.place for entry in self._archive.erased() if entry.asked >= staged.began - SETTLE}
+            began = staged.began - SETTLE
+            return {entry.place for entry in self._archive.erased() if entry.place and entry.asked >= began}
         except OSError as error:
             raise InvalidFile([Problem("log.dir", f"cannot be read: {error}", "let riskd read it")]) from error
 

@@ -161,26 +161,27 @@ class Dataset:
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:
         """Rewrite the files that contain rows to be removed, and no others. Returns how many rows were removed."""
         manifest, entries = self._manifest, self._archive.erased()
-        named = {f"{entry.place}@{entry.asked}": entry for entry in entries}
+        named = {f"{entry.tenant or entry.place}@{entry.asked}": entry for entry in entries}
         fresh: dict[int, list[Erasure]] = defaultdict(list)
         for name, entry in named.items():
-            if name not in manifest.erased:
-                fresh[bucket_of(entry.place, manifest.buckets)].append(entry)
+            buckets = range(manifest.buckets) if entry.tenant else [bucket_of(entry.place, manifest.buckets)]
+            for bucket in () if name in manifest.erased else buckets:
+                fresh[bucket].append(entry)
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
         parts: list[Part] = []
         for part in manifest.parts:
             old = {domain: cutoff for domain, cutoff in cutoffs.items() if part.first.get(domain, now) < cutoff}
-            gone = [
-                (entry.place, entry.asked) for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked
-            ]
+            gone = [entry for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked]
             parts += self._rewritten(part, gone, old) if gone or old else [part]
         if parts != list(manifest.parts) or set(named) != set(manifest.erased):
             self._replace(replace(manifest, parts=tuple(parts), erased=tuple(sorted(named))))
         return sum(part.rows for part in manifest.parts) - sum(part.rows for part in parts)
 
-    def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
+    def _rewritten(self, part: Part, gone: Sequence[Erasure], old: dict[str, float]) -> list[Part]:
         columns, name = schema(part.table, self._manifest.features), WHOSE[part.table]
-        about = self._target.table(part.path, pa.schema([columns.field(one) for one in (name, "domain", "written")]))
+        about = self._target.table(
+            part.path, pa.schema([columns.field(one) for one in (name, "tenant", "domain", "written")])
+        )
         return self._filtered(part, stays(about, gone, name, old))
 
     def _without(self, names: Collection[str]) -> list[Part]:

@@ -38,13 +38,14 @@ _NO_OUTCOMES: Final = other_beginnings(OutcomeRecord)
 class Choice(Struct, frozen=True, kw_only=True):
     """Which decisions to decide again: from `since` on and before `until` (epoch seconds).
 
-    `release` and `journeys` limit them further; empty means all.
+    `release`, `journeys` and `tenant` limit them further; empty means all.
     """
 
     since: float = 0.0
     until: float = float("inf")
     release: str = ""
     journeys: tuple[str, ...] = ()
+    tenant: str = ""
 
     def takes(self, record: AssessmentRecord) -> bool:
         """Whether a decision is chosen."""
@@ -52,6 +53,7 @@ class Choice(Struct, frozen=True, kw_only=True):
             self.since <= record.time < self.until
             and (not self.release or record.release == self.release)
             and (not self.journeys or record.journey in self.journeys)
+            and (not self.tenant or record.tenant == self.tenant)
         )
 
 

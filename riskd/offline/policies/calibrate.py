@@ -153,10 +153,10 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     Those whose credential was wrong are counted apart: no band challenges anybody there.
 
     A learning journey is judged by what it will require. Decisions of tenants with their own bands or floors do not
-    depend on the bands in question; they are counted separately.
+    depend on the bands in question; they are counted separately, unless the tenant is the one that was chosen.
     """
     policies, labels = ready(plan)
-    policies = {domain: policy.requiring() for domain, policy in policies.items()}
+    policies = {domain: policy.of(plan.choice.tenant).requiring() for domain, policy in policies.items()}
     samples = Samples()
     for _, record in decisions_of(path, plan, samples.tally):
         policy, label = policies[record.domain], counted_as(record, labels.label(record.id))
