@@ -126,6 +126,13 @@ def subject_of(args: argparse.Namespace) -> str:
     return str(subject)
 
 
+def subjects_in(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The account identifier in each line of a file, with the line's number from 1. A byte order mark, with which some
+    programs begin a file, is no part of the first."""
+    for number, line in enumerate(lines, 1):
+        yield number, line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
+
+
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
     """Add the --log flag, which `log_of` reads. The parser must take settings, too."""
     parser.add_argument("--log", metavar="DIR", help=f"{what} (default: log.dir)")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from riskd.cli.arguments import add_log, add_subject, stdin, subject_of, whole_number
+from riskd.cli.arguments import add_log, add_subject, lines_of, subject_of, subjects_in, whole_number
 from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, progress, reading, report_unreadable
+from riskd.cli.terminal import print_json, print_table, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.pseudonym import Pseudonyms
@@ -83,16 +83,15 @@ def _run(args: argparse.Namespace) -> int:
 
 def _subjects(args: argparse.Namespace) -> list[str]:
     """The accounts in the file. Raises InvalidSubject with all that are invalid, and InvalidSettings."""
-    with reading(args.file):
-        text = stdin().read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8")
-    subjects = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    with lines_of(args.file) as lines:
+        subjects = dict(subjects_in(lines))
     if wrong := [
         Problem(f"line {number}", f"{each.where}: {each.what}", each.remedy)
-        for number, subject in enumerate(subjects, 1)
+        for number, subject in subjects.items()
         for each in subject_violations(args.tenant, args.domain, subject)
     ]:
         raise InvalidSubject(wrong)
-    return subjects
+    return list(subjects.values())
 
 
 def _print(args: argparse.Namespace, log: Path, listed: Account) -> int:
