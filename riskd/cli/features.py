@@ -60,13 +60,13 @@ def table(features: Sequence[Feature]) -> str:
 
 
 def document(features: Sequence[Feature]) -> dict[str, object]:
-    """The table for JSON; a missing value is null."""
+    """The table for JSON, where a missing value is null."""
     rows = [
         {
             "name": feature.name,
             "group": feature.group,
             "unit": feature.unit,
-            "missing": None if math.isnan(feature.missing) else feature.missing,
+            "missing": feature.missing,
             "purpose": feature.purpose,
             "sources": feature.sources,
             "direction": feature.direction,
