@@ -19,9 +19,9 @@ from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
 from riskd.cli.arguments import subjects_in
-from riskd.cli.client.assess import failed
 from riskd.cli.client.connection import PATIENT, call_metadata, connect
 from riskd.cli.client.lines import Report, call_each
+from riskd.cli.client.status import failed
 from riskd.cli.terminal import print_json, print_section
 from riskd.core.validation import subject_violations
 from riskd.wording import quantity

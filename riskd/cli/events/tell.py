@@ -42,9 +42,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, connection
+    from riskd.cli.client import assess
 
-    fields = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
-    request = assess.event_request(SecurityEvent(**fields))
-    metadata = connection.call_metadata(args)
-    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=metadata))
+    event = SecurityEvent(**{name: getattr(args, name) for name in SecurityEvent.__struct_fields__})
+    return assess.run(args, lambda stub: stub.RecordSecurityEvent, assess.event_request(event))
