@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.json_format import MessageToJson
@@ -29,7 +29,7 @@ Request = TypeVar("Request")
 Response = TypeVar(
     "Response", bound=risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse | risk_pb2.RecordSecurityEventResponse
 )
-Method = Callable[[risk_pb2_grpc.RiskServiceStub], grpc.UnaryUnaryMultiCallable[Request, Response]]
+Method: TypeAlias = "Callable[[risk_pb2_grpc.RiskServiceStub], grpc.UnaryUnaryMultiCallable[Request, Response]]"
 
 
 def run(args: argparse.Namespace, method: Method[Request, Response], request: Request) -> int:
