@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,10 +25,17 @@ from riskd.offline.evaluation.document import MODELS, Evaluation
 from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.training import export
 from tests.e2e.service import ROOT
+from tests.offline.made_evaluation import few_trees
 from tests.offline.made_log import write
 from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
 
 SMALL = ("--domain", "customer", "--trees", "8", "--leaves", "6", "--min-rows", "20")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    with few_trees():
+        yield
 
 
 @pytest.fixture(scope="module")
