@@ -9,13 +9,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 from riskd.cli import settings
-from riskd.cli.terminal import reading
+from riskd.cli.terminal import print_json, reading
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.validation import subject_violations
@@ -196,10 +196,21 @@ def add_times(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form(parser: argparse.ArgumentParser, page: str) -> None:
-    """Add the flags that print a table as JSON or as its reference page."""
+    """Add the flags that print a table as JSON or as its reference page, which `print_form` reads."""
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help=f"print the reference page {page}")
+
+
+def print_form(
+    args: argparse.Namespace, document: Callable[[], object], page: Callable[[], str], text: Callable[[], str]
+) -> int:
+    """Print a table for programs, as its reference page, or for people. Returns the exit code."""
+    if args.json:
+        print_json(document())
+    else:
+        print(page() if args.markdown else f"{text()}\n", end="")
+    return 0
 
 
 def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:

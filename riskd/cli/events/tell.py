@@ -9,7 +9,7 @@ from riskd.cli.assess import EXIT_CODES
 from riskd.core.attempt import DOMAINS, EVENTS, RISK_LEVELS, SecurityEvent
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events tell`."""
     parser = actions.add_parser(
         "tell",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from riskd.cli.arguments import add_log, add_subject, lines_of, subject_of, subjects_in, whole_number
-from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import print_json, print_table, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
@@ -27,7 +26,7 @@ UNKNOWN = 1
 LAST = 20
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log find`."""
     find = actions.add_parser(
         "find",
@@ -136,6 +135,18 @@ def _print_events(events: list[SecurityEventRecord]) -> None:
         ("time", "event", "details", "reported by"),
         [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in events],
     )
+
+
+def particulars(one: SecurityEventRecord) -> str:
+    """What an event says besides its kind: a level, a type of credential, or that the account was hijacked."""
+    return one.level or one.credential_type or ("hijacked" if one.hijacked else "")
+
+
+def reported_by(one: SecurityEventRecord) -> str:
+    """Who reported an event: the issuer and the caller, as far as they are known."""
+    if one.issuer and one.caller:
+        return f"{one.issuer}, through {one.caller}"
+    return one.issuer or one.caller or "the caller"
 
 
 def _refuse_to_make_one(pepper: Path | None) -> None:

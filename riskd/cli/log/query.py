@@ -69,7 +69,7 @@ _JSON: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _EXIT: Final = "exit codes: 0 answered; 2 refused: a problem with the query, the settings or the dataset"
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log query`."""
     shown = "\n\n".join(f'# {question}\nriskd log query "{sql}"' for question, sql in EXAMPLES.items())
     query = actions.add_parser(

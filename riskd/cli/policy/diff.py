@@ -24,7 +24,7 @@ _WORDS: Final = {
 _STYLES: Final = {"tightens": "green", "loosens": "red", "either": "yellow", "neither": "dim"}
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy diff`."""
     purpose = "say what changed between policies, and which changes can only tighten or only loosen"
     parser = actions.add_parser(

@@ -19,7 +19,7 @@ _HEAD: Final = (
 )  # fmt: skip
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy signals`."""
     purpose = "show what each signal is worth on a decision log: what would be decided without it"
     parser = actions.add_parser(
