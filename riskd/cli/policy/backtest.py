@@ -57,7 +57,7 @@ def _backtested(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 
     begun = time.perf_counter()
     with progress() as begin:
-        backtest, policies = decisions.backtest(args, [given], begin)
+        backtest, policies = decisions.backtest(args, given, begin)
         tally = run(backtest)
     decisions.refuse_nothing(backtest.log, tally)
     models = {domain: path.name for domain, path in backtest.models}

@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
 
     given = decisions.policies_of(args)
     with progress() as begin:
-        backtest, policies = decisions.backtest(args, [given], begin)
+        backtest, policies = decisions.backtest(args, given, begin)
         _refuse_to_write(args, policies)
         policies = [policy.of(args.tenant) for policy in policies]
         chosen = _chosen(args, policies)

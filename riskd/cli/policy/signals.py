@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.worth import Weighed, weigh_segment, worths
 
     with progress() as begin:
-        backtest, _ = decisions.backtest(args, [decisions.policies_of(args)], begin, scored=True)
+        backtest, _ = decisions.backtest(args, decisions.policies_of(args), begin, scored=True)
         weighed = Weighed()
         for part in passes(backtest, weigh_segment):
             weighed += part
