@@ -6,7 +6,7 @@ Implementations live in `adapters`; `wiring` chooses them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -262,6 +262,18 @@ class Meter(Protocol):
 
     def decided(self, role: str, domain: str, tier: str) -> None:
         """During a rollout, the release with this role answered with this tier."""
+        ...
+
+
+class MetricsRegistry(Protocol):
+    """A program's registry of metrics, such as `prometheus_client.CollectorRegistry`."""
+
+    def register(self, collector: Any) -> None:  # noqa: ANN401 - the type is of the vendor
+        """Show the metrics of a collector. Raises ValueError if there are metrics with their names."""
+        ...
+
+    def unregister(self, collector: Any) -> None:  # noqa: ANN401 - likewise
+        """Show them no longer."""
         ...
 
 

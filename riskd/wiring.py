@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
+from riskd.adapters.lmdb_store import due_until
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.model_file import MANIFEST, SIGNATURE, load_model
 from riskd.adapters.model_registry import Registry
@@ -46,12 +47,18 @@ from riskd.core.errors import (
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine
+from riskd.host.background import counting
+from riskd.host.files import cause
 from riskd.housekeeping import PepperState, housekeeping
 from riskd.metrics.labels import DATABASES
-from riskd.ports import Meter, Parts
+from riskd.ports import Meter, MetricsRegistry, Parts
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, open_store, with_peppers
 from riskd.subjects import Subjects
+from riskd.version import version
+
+if TYPE_CHECKING:
+    from riskd.metrics.memory import Readings
 
 _LOG: Final = logging.getLogger("riskd.wiring")
 
@@ -143,6 +150,37 @@ def open_databases(paths: Sequence[Path], stale_days: int = 0) -> GeoIp:
     """
     stale_after = stale_days * 86_400.0 or math.inf
     return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones(), stale_after=stale_after)
+
+
+@contextmanager
+def embedded_meter(settings: Settings, registry: MetricsRegistry) -> Iterator[Meter]:
+    """The meter of an engine in another program. Until the context exits, `registry` has its metrics, together with
+    those of all processes that have the same `state.dir`.
+
+    Raises InvalidSettings if the counts cannot be written, and ValueError if the registry has riskd's metrics already.
+    """
+    from riskd.adapters.prometheus_meter import PrometheusMeter  # noqa: PLC0415 - only if metrics are wanted
+    from riskd.adapters.prometheus_page import EmbeddedMetrics  # noqa: PLC0415 - likewise
+    from riskd.metrics.published import publishing  # noqa: PLC0415 - likewise
+
+    directory, store = Path(settings.state.dir, "metrics"), Path(settings.store.path)
+
+    def readings() -> Readings:
+        pending = settings.store.kind == "lmdb" and due_until(store) is not None
+        return {"riskd_store_rebuild_pending": {(): float(pending)}}
+
+    with ExitStack() as opened:
+        try:
+            publisher = opened.enter_context(publishing(directory))
+        except OSError as error:
+            what, remedy = f"cannot be written: {cause(error)}", "let the program write there, or pass no registry"
+            raise InvalidSettings([Problem(str(directory), what, remedy)]) from error
+        meter = PrometheusMeter(publisher.memory, 0)
+        metrics = EmbeddedMetrics(version(), publisher.published, readings)
+        registry.register(metrics)
+        opened.callback(registry.unregister, metrics)
+        opened.enter_context(counting(meter.failed))
+        yield meter
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import inspect
+import logging
 import os
 import re
 import threading
@@ -14,11 +15,14 @@ from typing import Final
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 import riskd
 from riskd.config import load
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
 from riskd.core.errors import InvalidSettings
+from riskd.host.background import LOGGER
 from riskd.wiring import open_learner
 from tests.forked import forked
 
@@ -141,6 +145,54 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
     pepper.write_bytes(first)
     with open_learner(load(None, {}, given)):
         del kept, refused  # until here: what failed is closed, not only forgotten
+
+
+def totals(registry: CollectorRegistry, name: str) -> float:
+    """The sum of a metric's series."""
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return sum(one.value for family in families for one in family.samples if one.name == name)
+
+
+def test_a_registry_has_the_metrics_until_the_engine_is_closed(tmp_path: Path) -> None:
+    """With a registry, the engine counts what it does and what fails in the background; another process that opens one
+    with the same state goes on from there. Once it is closed, the registry has nothing of it."""
+    registry, settings = CollectorRegistry(), {"state.dir": str(tmp_path), **SETTINGS}
+    for times in (1, 2):
+        with riskd.open_engine(settings=settings, registry=registry) as engine:
+            engine.assess(ATTEMPT, PATIENCE)
+            logging.getLogger(LOGGER).error("work_failed")
+            assert totals(registry, "riskd_assessments_total") == times
+            assert totals(registry, "riskd_failures_total") == times
+            assert totals(registry, "riskd_store_rebuild_pending") == 0
+            assert totals(registry, "riskd_build_info") == 1
+        assert generate_latest(registry) == b""
+
+
+def test_a_store_that_waits_to_be_rebuilt_is_on_the_page(tmp_path: Path) -> None:
+    """A damaged store that was set aside is counted, and shown until its histories are rebuilt."""
+    registry, settings = CollectorRegistry(), {**SETTINGS, "state.dir": str(tmp_path), "store.kind": "lmdb"}
+    riskd.open_engine(settings=settings).close()
+    (tmp_path / "store" / "data.mdb").write_bytes(b"noise" * 10_000)
+    with riskd.open_engine(settings=settings, registry=registry):
+        assert totals(registry, "riskd_store_rebuild_pending") == 1
+        assert totals(registry, "riskd_failures_total") == 1
+
+
+def test_a_registry_shows_one_engine(tmp_path: Path) -> None:
+    """A second engine for the same registry is refused, and so is one whose counts cannot be written; both leave
+    nothing open."""
+    registry, settings = CollectorRegistry(), {"state.dir": str(tmp_path), **SETTINGS}
+    with riskd.open_engine(settings=settings, registry=registry):
+        before = set(threading.enumerate())
+        with pytest.raises(ValueError, match="Duplicated"):
+            riskd.open_engine(settings={**settings, "state.dir": str(tmp_path / "other")}, registry=registry)
+        assert set(threading.enumerate()) <= before
+        assert totals(registry, "riskd_workers_serving") == 1
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "metrics").touch()
+    with pytest.raises(riskd.InvalidFile, match="third/metrics: cannot be written: File exists"):
+        riskd.open_engine(settings={**settings, "state.dir": str(tmp_path / "third")}, registry=registry)
+    assert generate_latest(registry) == b""
 
 
 @pytest.mark.parametrize(
