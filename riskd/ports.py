@@ -55,6 +55,9 @@ class HistoryStore(Protocol):
     the moment it expires: at `now == expires` it is gone.
     """
 
+    swept: bytes
+    """Where the next sweep begins; b'': at the beginning. A process that is given it goes on from there."""
+
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
     ) -> tuple[list[History], list[bytes | None]]:
@@ -112,9 +115,10 @@ class HistoryStore(Protocol):
         ...
 
     def sweep(self, now: float, limit: int) -> int:
-        """Check the next `limit` records, from where the last call stopped, and delete the expired ones.
+        """Check the next `limit` records, from `swept`, and delete the expired ones.
 
-        Returns how many it deleted. Redis checks a place as one record.
+        Returns how many it deleted. Redis checks a place as one record. If it raises and has moved `swept`, the next
+        call may succeed.
         """
         ...
 

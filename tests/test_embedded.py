@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS,
 from riskd.core.errors import InvalidSettings
 from riskd.host.background import LOGGER
 from riskd.wiring import open_learner
+from tests.e2e.service import CITY
 from tests.forked import forked
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
@@ -228,6 +230,43 @@ def test_errors_that_are_not_of_the_attempt_stay_what_they_are(engine: riskd.Eng
     """A mistake of another kind is not taken for one of the attempt's types."""
     with pytest.raises(TypeError, match="NoneType"):
         engine.assess(ATTEMPT, timeout=None)  # type: ignore[arg-type]
+
+
+def test_geo_databases_are_used_as_soon_as_they_are_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Geo databases that are installed while an engine is open are in use without a restart. One that is refused is
+    counted and logged, and the one before stays in use, until a good one is there."""
+    registry, city = CollectorRegistry(), tmp_path / "geo" / "city.mmdb"
+    settings = {"state.dir": str(tmp_path), "store.kind": "memory", "geo.dir": str(city.parent)}
+    settings |= {"geo.stale_days": "0", "server.watch_s": "0.01"}
+
+    def gaps(engine: riskd.Engine) -> set[str]:
+        return {gap.source for gap in engine.assess(ATTEMPT, PATIENCE).gaps}
+
+    def until(reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def install(content: bytes) -> None:
+        draft = city.with_suffix(".new")
+        draft.write_bytes(content)
+        draft.rename(city)
+
+    city.parent.mkdir()
+    with riskd.open_engine(settings=settings, registry=registry) as engine:
+        assert "place" in gaps(engine)
+        assert totals(registry, "riskd_reload_timestamp_seconds") > 0
+        install(CITY.read_bytes())
+        until(lambda: "place" not in gaps(engine))
+        assert totals(registry, "riskd_geo_build_timestamp_seconds") > 0
+        install(b"noise")
+        until(lambda: totals(registry, "riskd_reload_failed") == 1)
+        assert totals(registry, "riskd_failures_total") == 1
+        assert f"reload_refused: {city}" in caplog.text
+        assert "place" not in gaps(engine)
+        install(CITY.read_bytes())
+        until(lambda: totals(registry, "riskd_reload_failed") == 0)
 
 
 def test_settings_in_code_override_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
