@@ -55,7 +55,7 @@ class Publisher:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Raises OSError if the directory cannot be written."""
+        """Raises OSError if no file can be locked in the directory."""
         self.memory = MeterMemory(1)
         self._directory = directory
         self._process = os.getpid()
@@ -65,7 +65,7 @@ class Publisher:
         self._failing = False
         self._claim(again=False)
         self._take_over()
-        self._write()
+        self.publish()
 
     def publish(self) -> None:
         """Publish what has changed since the last time, unless this is a fork of the process that counts. A failure is
@@ -151,7 +151,7 @@ class Publisher:
 
 @contextmanager
 def publishing(directory: Path) -> Iterator[Publisher]:
-    """A publisher, at work until the context exits. Raises OSError if the directory cannot be written."""
+    """A publisher, at work until the context exits. Raises OSError if no file can be locked in the directory."""
     publisher = Publisher(directory)
     try:
         with every(SECONDS, lambda _: publisher.publish(), "metrics"):

@@ -204,13 +204,15 @@ def test_a_disk_that_cannot_be_written_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While counts cannot be written, the process goes on counting, the others show what it published before, and the
-    log says so once; afterwards all is there."""
+    log says so once; afterwards all is there. A process can begin meanwhile."""
     one, other = Process(tmp_path), Process(tmp_path)
     one.count(1)
     one.publisher.publish()
     one.count(1)
     with monkeypatch.context() as disk:
         disk.setattr(published, "private", lambda _: private(Path("/dev/full")))
+        Process(tmp_path)
+        caplog.clear()
         for _ in range(3):
             one.publisher.publish()
         assert [one.counted(), other.counted()] == [1, 1]
