@@ -199,7 +199,7 @@ METRICS: Final = (
         "Unix time at which an attempt last had this signal, in seconds.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_signal_mattered_timestamp_seconds",
@@ -209,7 +209,7 @@ METRICS: Final = (
         "others.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_stage_seconds",
@@ -262,7 +262,7 @@ METRICS: Final = (
         "Unix time at which a part of riskd last failed or was slow, in seconds.",
         ("part",),
         _rows(PARTS),
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_reload_failed",
@@ -296,7 +296,7 @@ METRICS: Final = (
         "gauge",
         "Unix time at which the last compaction of the decision log ended, in seconds; before the first, the "
         "start of the service.",
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_log_erasure_asked_timestamp_seconds",
@@ -393,3 +393,11 @@ METRICS: Final = (
     ),
 )
 """Every metric, in the order of the page and of `docs/metrics.md`."""
+_SERVICE: Final = (
+    *("grpc_", "riskd_queue_", "riskd_refused_", "riskd_tls_", "riskd_drift_", "riskd_process_", "riskd_worker_"),
+    *("riskd_store_rebuild_ratio", "riskd_store_rebuild_lines"),
+)
+EMBEDDED: Final = tuple(
+    metric for metric in METRICS if not metric.name.startswith(_SERVICE) and metric.name != "riskd_workers"
+)
+"""Those of engines in other programs, which have no calls, no supervisor and no monitor."""
