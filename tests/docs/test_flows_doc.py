@@ -185,7 +185,11 @@ PLAYS: Final[Mapping[str, Mapping[str, Play]]] = {
         "a new laptop at home, with a security key": Play(NEW_LAPTOP, STAFF),
         "a new laptop in Madrid, with a security key": Play(NEW_LAPTOP | {"from": "madrid"}, STAFF),
         "a new laptop in Madrid, with a synced passkey": Play(NEW_LAPTOP | {"from": "madrid"}, STAFF),
-        "it approves a payment run": Play(NEW_LAPTOP | {"from": "madrid"}, STAFF),
+        "it approves a payment run there, and the flow takes a key instead": Play(
+            NEW_LAPTOP | {"from": "madrid"}, STAFF
+        ),
+        "a payment run on a new laptop at home, after a synced passkey": Play(NEW_LAPTOP, STAFF),
+        "a payment run on a new laptop at home, after a security key": Play(NEW_LAPTOP, STAFF),
         "a phishing site offers the password and a code instead": Play(NEW_LAPTOP | {"from": "london_proxy"}, STAFF),
     },
     "expected": {
