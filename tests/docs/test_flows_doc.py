@@ -118,6 +118,7 @@ REPORTED: Final[Words] = {"outside": {"risk_level": "high"}}
 TODAY: Final[Words] = {"amr": ["hwk", "mfa"], "authentication_time": "2h ago"}
 LONG_AGO: Final[Words] = {"amr": ["hwk", "mfa"], "authentication_time": "40d ago"}
 WAITING: Final[Words] = {"device": TV["device"] | {"device_id": "stranger"}, "with": "nothing"}
+DEVICES: Final = "#shared-computers-televisions-terminals-call-centres"
 GUEST: Final[Words] = PHONE | {"subject": "guest@mail.example", "tenant": "guests"}
 
 
@@ -182,7 +183,7 @@ PLAYS: Final[Mapping[str, Mapping[str, Play]]] = {
     },
     "staff": {
         "every day, with a key bound to the laptop": Play(SAM, STAFF),
-        "a new laptop at home, with a security key": Play(NEW_LAPTOP, STAFF),
+        "a new laptop at home, with its own key": Play(NEW_LAPTOP, STAFF),
         "a new laptop in Madrid, with a security key": Play(NEW_LAPTOP | {"from": "madrid"}, STAFF),
         "a new laptop in Madrid, with a synced passkey": Play(NEW_LAPTOP | {"from": "madrid"}, STAFF),
         "it approves a payment run there, and the flow takes a key instead": Play(
@@ -191,6 +192,9 @@ PLAYS: Final[Mapping[str, Mapping[str, Play]]] = {
         "a payment run on a new laptop at home, after a synced passkey": Play(NEW_LAPTOP, STAFF),
         "a payment run on a new laptop at home, after a security key": Play(NEW_LAPTOP, STAFF),
         "a phishing site offers the password and a code instead": Play(NEW_LAPTOP | {"from": "london_proxy"}, STAFF),
+        f"a stranger's device waits for an approval ([device code]({DEVICES})), in a data centre": Play(
+            NEW_LAPTOP | {"from": "cloud"}, STAFF
+        ),
     },
     "expected": {
         "the phishing site, through a home line in the owner's country": Play(
