@@ -192,6 +192,8 @@ PLAYS: Final[Mapping[str, Mapping[str, Play]]] = {
         "a payment run on a new laptop at home, after a synced passkey": Play(NEW_LAPTOP, STAFF),
         "a payment run on a new laptop at home, after a security key": Play(NEW_LAPTOP, STAFF),
         "a phishing site offers the password and a code instead": Play(NEW_LAPTOP | {"from": "london_proxy"}, STAFF),
+        "a push of Okta's on a new laptop, in Okta's words": Play(NEW_LAPTOP, STAFF),
+        "the same push, [called what it is](#federation)": Play(NEW_LAPTOP, STAFF),
         f"a stranger's device waits for an approval ([device code]({DEVICES})), in a data centre": Play(
             NEW_LAPTOP | {"from": "cloud"}, STAFF
         ),
