@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
 from threading import Event
 from typing import Final
 
 from msgspec import Struct
 
-from riskd.adapters.lmdb_store import DATA, beside, due_until, note
 from riskd.adapters.rekeying import Mark, move_all, read_mark, write_mark
 from riskd.config import Settings, add_pepper, obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, Problem
@@ -18,8 +15,7 @@ from riskd.core.pseudonym import Layer
 from riskd.core.recall import NOTE
 from riskd.core.rekey import unmoved
 from riskd.core.stored import NOBODY
-from riskd.ports import HistoryStore
-from riskd.stores import checks, open_store, with_peppers
+from riskd.stores import checks, opened, unless_rebuilt, with_peppers
 
 HEAR_SECONDS: Final = 5.0
 """Seconds for a service to apply a change, beyond the `store.sweep_s` after which it looks for one."""
@@ -42,7 +38,7 @@ class Status(Struct, frozen=True):
 
 def status(settings: Settings) -> Status:
     """The progress of a rotation. Reads every key of the store. Raises InvalidSettings, InvalidStore, Unavailable."""
-    with _opened(settings) as store:
+    with opened(settings, "moved") as store:
         count, path = len(obtain_peppers(settings)) - 1, pepper_file(settings)
         mark, records, left, cursor = read_mark(store), 0, 0, b""
         while True:
@@ -68,8 +64,8 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
     `progress` is called with the number of records moved so far. Raises InvalidSettings, InvalidStore, Unavailable;
     records moved by then stay moved.
     """
-    _unless_rebuilt(settings)
-    with _opened(settings) as store:
+    unless_rebuilt(settings)
+    with opened(settings, "moved") as store:
         mark, peppers, count = read_mark(store), obtain_peppers(settings), 0
 
         def moved() -> int:
@@ -89,15 +85,6 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
         return count + moved()  # (4)
 
 
-def _unless_rebuilt(settings: Settings) -> None:
-    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
-    path = Path(settings.store.path)
-    directory = beside(path)
-    if due_until(path) is not None or directory.exists():
-        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {directory}"
-        raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
-
-
 def _add(settings: Settings, after: int) -> None:
     path = pepper_file(settings)
     if path is None:
@@ -105,22 +92,3 @@ def _add(settings: Settings, after: int) -> None:
         remedy = "append a line of 16 to 64 bytes to it everywhere, restart the services one by one, and rotate again"
         raise InvalidSettings([Problem("RISKD_PEPPER", what, remedy)])
     add_pepper(path, after)
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[HistoryStore]:
-    if settings.store.kind == "memory":
-        remedy = "add a line to the pepper file and restart the service"
-        raise InvalidSettings(
-            [Problem("store.kind", "a `memory` store exists only in its service, so nothing can be moved", remedy)]
-        )
-    with suppress(PermissionError):  # opening it says why
-        if settings.store.kind == "lmdb" and not (Path(settings.store.path) / DATA).exists():
-            what = f"{settings.store.path} has no store, so nothing can be moved"
-            remedy = "give the settings of the service, or set store.path"
-            raise InvalidSettings([Problem("store.path", what, remedy)])
-    store = open_store(settings)
-    try:
-        yield store
-    finally:
-        store.close()

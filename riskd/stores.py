@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from riskd.adapters.lmdb_store import LmdbStore, open_or_begin
+from riskd.adapters.lmdb_store import DATA, LmdbStore, beside, due_until, note, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.rekeying import STEP, Mark, RekeyingStore, read_mark, write_mark
@@ -38,6 +39,34 @@ def open_store(settings: Settings, meter: Meter | None = None) -> HistoryStore:
         meter.failed("store_damaged")
         _LOG.critical("store_set_aside: %s", damage, extra={"fields": {"problems": damage.problems}})
     return store
+
+
+@contextmanager
+def opened(settings: Settings, done: str) -> Iterator[HistoryStore]:
+    """The store of services that may be running, for a command that changes it. `done`: what happens to its records.
+
+    Raises InvalidSettings if there is none, and InvalidStore.
+    """
+    if settings.store.kind == "memory":
+        what = f"a `memory` store exists only in its service, so nothing can be {done}"
+        remedy = "restart the service: it begins with an empty store, and reads the pepper again"
+        raise InvalidSettings([Problem("store.kind", what, remedy)])
+    with suppress(PermissionError):  # opening it says why
+        if settings.store.kind == "lmdb" and not (Path(settings.store.path) / DATA).exists():
+            what = f"{settings.store.path} has no store, so nothing can be {done}"
+            remedy = "give the settings of the service, or set store.path"
+            raise InvalidSettings([Problem("store.path", what, remedy)])
+    with closing(open_store(settings)) as store:
+        yield store
+
+
+def unless_rebuilt(settings: Settings) -> None:
+    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
+    path = Path(settings.store.path)
+    directory = beside(path)
+    if due_until(path) is not None or directory.exists():
+        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {directory}"
+        raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 
 def _redis_store(settings: Settings) -> RedisStore:
@@ -85,6 +114,18 @@ def with_peppers(base: HistoryStore, peppers: Sequence[bytes], mark: Mark) -> tu
         return base, Pseudonyms(peppers[0], layers)
     origins = Origins()
     return RekeyingStore(base, origins, Layer(layers[-1])), Pseudonyms(peppers[0], layers, origins)
+
+
+def settled_pseudonyms(store: HistoryStore, peppers: Sequence[bytes]) -> Pseudonyms:
+    """The pseudonyms of a store whose records do not move. Raises Unavailable during a rotation of the pepper, and
+    InvalidSettings as `with_peppers`."""
+    mark = first_mark(store, peppers)
+    with_peppers(store, peppers, mark)
+    if len(peppers) - 1 != mark.layers:
+        what = "the pepper is being rotated, or was rotated before this store was made"
+        remedy = "run `riskd pepper rotate`, or wait for it to end"
+        raise Unavailable([Problem("secrets.pepper_file", what, remedy)])
+    return Pseudonyms(peppers[0], peppers[1:])
 
 
 def checks(peppers: Sequence[bytes]) -> tuple[str, ...]:

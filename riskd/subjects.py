@@ -174,9 +174,12 @@ def _plain(kind: str, key: bytes, record: bytes, pseudonyms: Pseudonyms) -> Expo
     return Exported(kind, key.hex(), expiry(record), msgspec.json.encode(described(key, record, pseudonyms)))
 
 
-def empty(store: HistoryStore, place: bytes) -> None:
-    """Erase all records of a subject's place, and its shares in the records of its devices. Raises Unavailable."""
-    _empty(store, place, Counter(), perf_counter() + _PATIENCE)
+def empty(store: HistoryStore, place: bytes, gone: Counter[str] | None = None) -> None:
+    """Erase all records of a place; of a subject's, also its shares in the records of its devices.
+
+    `gone`: counts the erased records by kind. Raises Unavailable.
+    """
+    _empty(store, place, Counter() if gone is None else gone, perf_counter() + _PATIENCE)
 
 
 def _empty(store: HistoryStore, place: bytes, gone: Counter[str], deadline: float) -> None:

@@ -27,6 +27,7 @@ from riskd.cli import (
     serve,
     settings,
     subject,
+    tenant,
     train,
 )
 from riskd.cli.demo import command as demo
@@ -49,7 +50,7 @@ GROUPS: Final = (
     ("Run", (serve, assess, events, demo)),
     ("Set up", (geo, policy, model, release, caller, imports)),
     ("Learn", (simulate, replay, train, evaluate, drift)),
-    ("Keep and erase", (subject, log, pepper)),
+    ("Keep and erase", (subject, tenant, log, pepper)),
     ("Look things up", (settings, metrics, features, history, errors)),
 )
 """Every subcommand, in the order of the help. Each module has `add_parser`, which sets `handler`. The first sentence

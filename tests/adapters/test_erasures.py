@@ -67,6 +67,27 @@ def test_many_subjects_leave_the_log_by_one_pass(desk: Desk, monkeypatch: pytest
     assert ids(desk.lines()) == [*ids([line(BERT, segment) for segment in range(20)]), *ids([line(MANY[0], 100)])]
 
 
+def test_a_tenant_that_comes_back_keeps_its_new_lines(desk: Desk) -> None:
+    """An erasure of a tenant removes its lines of before, also of a segment that is being written, and no other
+    tenant's; lines that it writes afterwards stay."""
+
+    def of(tenant: str, number: int) -> bytes:
+        return encode({**json.loads(line(ANNE, number)), "tenant": tenant})
+
+    desk.written(of("acme", 1), of("bond", 2), of("acm", 3))
+    with closing(desk.writer()) as writer:
+        assert writer.append(of("acme", 4))
+        desk.now += 1
+        desk.archive.forget_tenant("acme")
+        desk.now += 1
+        for each in (of("bond", 5), of("acme", 6)):
+            assert writer.append(each)
+        assert desk.compact().left == 1
+        assert ids(desk.found(ANNE)) == ids([of("bond", 2), of("acm", 3), of("bond", 5), of("acme", 6)])
+    assert desk.compact() == Compacted(1, 1, 0)
+    assert ids(desk.lines()) == ids([of("bond", 2), of("acm", 3), of("bond", 5), of("acme", 6)])
+
+
 def test_an_erasure_looks_at_no_segment_that_was_found_finished(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A finished segment is looked at by the first erasure and by no other, since nobody writes to it again. What was
     open is looked at again."""

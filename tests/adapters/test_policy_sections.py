@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -22,8 +23,9 @@ from riskd.core.errors import InvalidPolicy
 from riskd.core.features import NAMES
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.requirement import Tier
+from riskd.core.rules import no_rules
 from riskd.wiring import load_release
-from tests.adapters.sections import HEAD, write
+from tests.adapters.sections import HEAD, SECTIONS, write
 from tests.core.builders import HOSTER, NOW, OSLO, keys_of, settled, sign_in
 from tests.core.rulings import context_of, scores
 from tests.shipped import shipped_release
@@ -95,11 +97,11 @@ def test_a_list_file_is_part_of_the_release(tmp_path: Path) -> None:
     for domain in ("workforce", "machine"):
         shipped = Path(__file__).parents[2] / "data" / "policies" / f"{domain}.yaml"
         (tmp_path / f"{domain}.yaml").write_bytes(shipped.read_bytes())
-    settings = Settings()
-    settings = replace(settings, release=replace(settings.release, policies=str(tmp_path)))
-    one = load_release(settings)
+    chosen = Settings()
+    chosen = replace(chosen, release=replace(chosen.release, policies=str(tmp_path)))
+    one = load_release(chosen)
     write(tmp_path)
-    assert load_release(settings).id != one.id
+    assert load_release(chosen).id != one.id
 
 
 def test_mistakes_in_list_files_have_their_position(tmp_path: Path) -> None:
@@ -198,8 +200,74 @@ def test_a_tenant_asks_for_as_much_or_for_more(section: str, flaw: str) -> None:
     with pytest.raises(InvalidPolicy) as caught:
         read_policy("policy", text, COMPILER)
     assert [problem.what for problem in caught.value.problems] == [
-        f"tenant 'acme' may not have {flaw}: a tenant can require more, never less"
+        f"tenant 'acme': may not have {flaw}: a tenant can require more, never less"
     ]
+
+
+OTHERS: Final = {
+    "acme": "{journeys: {login: {floor: STEP_UP}}}",
+    "bond": "{tiers: {HARDWARE_BOUND: {aal: 3, max_age: 1h, amr: [[hwk]]}}, journeys: {login: {floor: DENY}}}",
+    "city": "{learning_until: 2030-01-01, trusted_issuers: [https://login.city.example]}",
+    "dune": "{learning_until: 2030-02-01, journeys: {payment: {friction_budget: 0.02}}}",
+    "east": "{lists: {office: {networks: [198.51.100.0/24]}}, trusted_networks: [office]}",
+}
+
+
+def tenants_of(names: list[str], sections: str = SECTIONS) -> str:
+    """A policy with these tenants."""
+    before, _, after = sections.replace("{device_ids: stolen.txt}", "{device_ids: [phone]}").partition("tenants:\n")
+    entries = "".join(f"  {name}: {OTHERS[name]}\n" for name in names)
+    return f"{HEAD}{before}tenants:\n{entries}{after[after.index('rules:') :]}"
+
+
+@cache
+def alone(name: str) -> Policy:
+    return unruled(read_policy("policy", tenants_of([name]), COMPILER).of(name))
+
+
+def unruled(policy: Policy) -> Policy:
+    journeys = {name: replace(journey, evaluate=no_rules) for name, journey in policy.journeys.items()}
+    return replace(policy, journeys=journeys)
+
+
+@settings(max_examples=20)
+@given(st.permutations(sorted(OTHERS)))
+def test_a_tenants_policy_does_not_depend_on_other_tenants(names: list[str]) -> None:
+    """A tenant's policy is the same alone as among others, in whatever order they are written."""
+    for name, each in read_policy("policy", tenants_of(names), COMPILER).tenants.items():
+        assert unruled(each) == alone(name)
+
+
+def test_a_tier_of_one_tenant_is_not_anothers() -> None:
+    """A tenant may use the tiers of the policy and its own, and not those of the tenant before it."""
+    text = tenants_of(["bond", "acme"]).replace(
+        "acme: {journeys: {login: {floor: STEP_UP}}}", "acme: {journeys: {login: {floor: HARDWARE_BOUND}}}"
+    )
+    with pytest.raises(InvalidPolicy) as caught:
+        read_policy("policy", text, COMPILER)
+    what = "tenant 'acme': HARDWARE_BOUND is used, but the tier table does not have it"
+    assert [problem.what for problem in caught.value.problems] == [what]
+
+
+def test_tenants_share_what_they_do_not_change() -> None:
+    """Thousands of tenants take memory for what differs, and for nothing else of the policy."""
+    policy = read_policy("policy", tenants_of(["acme", "city"]), COMPILER)
+    acme, city = policy.of("acme"), policy.of("city")
+    for ours, theirs in ((acme, policy), (city, policy)):
+        assert ours.ladder is theirs.ladder
+        assert ours.lists is theirs.lists
+    assert acme.journeys["payment"] is policy.journeys["payment"]
+    names = [f"tenant{number}" for number in range(3)]
+    entries = "".join(f"  {name}: {{trusted_issuers: [https://{name}.example]}}\n" for name in names)
+    many = read_policy("policy", tenants_of([]).replace("tenants:\n", f"tenants:\n{entries}"), COMPILER)
+    assert {id(each.journeys) for each in many.tenants.values()} == {id(many.journeys)}
+
+
+def test_a_policy_has_thousands_of_tenants() -> None:
+    """A policy is read with thousands of tenants that differ."""
+    entries = "".join(f"  t{number}: {{trusted_issuers: [https://t{number}.example]}}\n" for number in range(2_000))
+    text = tenants_of([]).replace("tenants:\n", f"tenants:\n{entries}")
+    assert len(read_policy("policy", text, COMPILER).tenants) == 2_000
 
 
 @given(scores, st.sampled_from(["login", "payment"]))

@@ -25,7 +25,7 @@ from riskd.config import data_directory, load
 from riskd.core import record
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, Session
 from riskd.core.features import DEFINITIONS
-from riskd.offline.policies.redecide import vector_of
+from riskd.core.logged import vector_of
 from riskd.wiring import open_engine
 from tests.decision_log import SEGMENT, decision, read_segments, write
 from tests.models.stories import bundle
@@ -271,6 +271,32 @@ def test_bands_are_written_to_a_new_file_and_keep_their_promise(
     assert f"STEP_UP: {found['new']['STEP_UP']!r} # was 0.02" in out
     assert main(["policy", *map(str, words), "--budget", "60%", "--presume-good", "--write", str(new)]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_tenant_is_calibrated_by_itself(written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--tenant`, only its decisions count; its own bands are those to replace, and are printed as its section.
+    `--write`, which writes those of the policy, is refused."""
+    policy = tmp_path / "customer.yaml"
+    text = (written.policies / "customer.yaml").read_text()
+    lake = "tenants:\n  lake: {journeys: {login: {bands: {STEP_UP: 0.3}}}}\n"
+    policy.write_text(text + lake)
+    log = tmp_path / "log"
+    log.mkdir()
+    named = re.compile(rb'((?:"id"|"assessment_id"):"[0-9a-f]{15}[0-7].*?"tenant":)""')
+    lines = [named.sub(rb'\1"lake"', line) for line in read_segments(written.log)]
+    (log / "20261101T000000.000000-w0-1.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    given = ("--policies", policy, "--log", log, "--journey", "login", "--presume-good")
+    words = ("calibrate", *given, "--budget", "90%")
+    _, every = run(capsys, *words, "--json")
+    _, alone = run(capsys, *words, "--tenant", "lake", "--json")
+    (whole,), (one,) = json.loads(every), json.loads(alone)
+    assert min(one["good"], whole["good"]) > 0, "each counts its own"
+    assert one["old"] == {"STEP_UP": 0.3}
+    code, out = run(capsys, *words, "--tenant", "lake")
+    assert code == 0
+    assert "tenants:\n  lake:\n    journeys:\n      login:\n        bands:\n          STEP_UP: " in out
+    assert main(["policy", *map(str, words), "--tenant", "lake", "--write", str(tmp_path / "new.yaml")]) == 2
+    assert "below the tenant" in capsys.readouterr().err
 
 
 def test_the_policys_own_budgets_are_kept(written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

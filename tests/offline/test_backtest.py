@@ -207,7 +207,7 @@ def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
     total = found.domains[0].total
     assert (total.decisions, total.good, total.fraud, found.differences) == (6, 2, 2, 0)
     assert (total.recorded.friction.hits, total.recorded.recall.hits, total.recorded.unproven) == (1, 2, 1)
-    assert (total.recorded.challenged, total.recorded.refused) == (4, 1)
+    assert (total.recorded.challenged, total.recorded.denied) == (4, 1)
     assert found.counts == {"outcomes": 6, "events": 1, "replayed": 6, "unreadable": 2}
 
 
@@ -254,10 +254,11 @@ def test_processes_count_as_one(log: Path) -> None:
         (Choice(until=NOW + 3), 2),
         (Choice(release="r"), 6),
         (Choice(release="another"), 0),
+        (Choice(tenant="acme"), 1),
     ],
 )
 def test_decisions_can_be_chosen(log: Path, choice: Choice, decisions: int) -> None:
-    """Decisions can be selected by journey, time and release; the others are counted."""
+    """Decisions can be selected by journey, time, release and tenant; the others are counted."""
     counts = backtest(log, choice=choice).counts
     assert (counts["replayed"], counts["not_chosen"]) == (decisions, 6 - decisions)
 

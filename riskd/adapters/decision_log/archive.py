@@ -113,10 +113,20 @@ class FileLogArchive:
 
     def forget(self, subjects: Sequence[bytes]) -> float:
         """See `LogArchive`."""
+        places = [subject[:PLACE].hex() for subject in subjects]
+        return self._ask(lambda asked, written: [Erasure(place, asked, written) for place in places])
+
+    def forget_tenant(self, tenant: str) -> float:
+        """Like `forget`, of every record of a tenant."""
+        return self._ask(lambda asked, written: [Erasure("", asked, written, tenant=tenant)])
+
+    def _ask(self, erasures: Callable[[float, dict[str, int]], list[Erasure]]) -> float:
+        """List the erasures that are made of the time and the size of each segment that is being written. Returns by
+        when they will be done."""
         asked = self._wall()
         try:
             written, size = self._written(stamp(asked))
-            self._asked.add([Erasure(subject[:PLACE].hex(), asked, written) for subject in subjects])
+            self._asked.add(erasures(asked, written))
         except UNREADABLE as error:
             raise _unwritable(self._directory, error) from error
         # Until present segments are finished, the compaction that misses them has ended, and the next one, too.
@@ -143,7 +153,7 @@ class FileLogArchive:
                         if len(found) == limit or left <= 0:
                             return found, msgspec.msgpack.encode((path.name, number, at))
                         ours = head(line) if any(mark in line for mark in marks) else None
-                        if ours and ours.place in places and not erasures.due(ours.place, path.name, at):
+                        if ours and ours.place in places and not erasures.due(ours.place, ours.tenant, path.name, at):
                             found.append(line[:-1])
                         at += len(line)
                         left -= len(line)
@@ -164,7 +174,7 @@ class FileLogArchive:
             segment.seek(start)
             for line in lines_of(segment):
                 ours = head(line) if wanted else None
-                gone = ours is not None and erasures.due(ours.place, path.name, at)
+                gone = ours is not None and erasures.due(ours.place, ours.tenant, path.name, at)
                 at += len(line)
                 if whole(line) and not gone:
                     yield line[:-1], at

@@ -28,22 +28,24 @@ _PATIENCE: Final = 10.0
 
 
 class Erasure(Struct, frozen=True):
-    """An erasure of a subject's lines that were written before `asked` (epoch seconds).
+    """An erasure of a subject's lines, or of a tenant's, that were written before `asked` (epoch seconds).
 
-    `place`: the prefix of the subject's assessment ids, hexadecimal. `written`: the size at that moment of each segment
-    that was still being written; later lines of it stay. A rewritten segment gets the size 0, and a packed copy an
-    entry of its own. `settled`: all segments but those in `written` are done.
+    `place`: the prefix of the subject's assessment ids, hexadecimal; '' for a tenant's. `written`: the size at that
+    moment of each segment that was still being written; later lines of it stay. A rewritten segment gets the size 0,
+    and a packed copy an entry of its own. `settled`: all segments but those in `written` are done.
     """
 
     place: str
     asked: float
     written: dict[str, int]
     settled: bool = False
+    tenant: str = ""
+    """The tenant all of whose lines are erased; '' for an erasure of one subject."""
 
     @property
-    def key(self) -> tuple[str, float]:
+    def key(self) -> tuple[str, str, float]:
         """Tells erasures apart while their other fields change."""
-        return self.place, self.asked
+        return self.place, self.tenant, self.asked
 
     def reach(self, segment: str) -> int | None:
         """How many bytes at the beginning of a segment may have lines to erase. None: the whole segment."""
@@ -59,13 +61,17 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class Erasures:
-    """Erasures, found by subject. Looking up a line or a segment costs the same for one as for thousands."""
+    """Erasures, found by subject or tenant. Looking up a line or a segment costs the same for one as for thousands."""
 
     def __init__(self, entries: Iterable[Erasure] = ()) -> None:
         self.entries = tuple(entries)
         self._by_place: dict[str, list[Erasure]] = {}
+        self._by_tenant: dict[str, list[Erasure]] = {}
         for entry in self.entries:
-            self._by_place.setdefault(entry.place, []).append(entry)
+            if entry.tenant:
+                self._by_tenant.setdefault(entry.tenant, []).append(entry)
+            else:
+                self._by_place.setdefault(entry.place, []).append(entry)
         self._named = {name for entry in self.entries for name in entry.written}
         self._until = max((stamp(entry.asked) for entry in self.entries if not entry.settled), default="")
 
@@ -79,9 +85,10 @@ class Erasures:
         """Whether any of them notes how much of a segment it reaches."""
         return segment in self._named or segment.removesuffix(PACKED) in self._named
 
-    def due(self, place: str, segment: str, at: int) -> bool:
-        """Whether a line of the subject at this offset of a segment is to be erased."""
-        reaches = [entry.reach(segment) for entry in self._by_place.get(place, ())]
+    def due(self, place: str, tenant: str, segment: str, at: int) -> bool:
+        """Whether a line of the subject, who is the tenant's, at this offset of a segment is to be erased."""
+        entries = (*self._by_place.get(place, ()), *self._by_tenant.get(tenant, ()))
+        reaches = [entry.reach(segment) for entry in entries]
         return any(reach is None or at < reach for reach in reaches)
 
 

@@ -28,12 +28,13 @@ BURST: Final = 256 << 10
 
 
 class Head(Struct, frozen=True):
-    """The fields of a line that identify its subject and its retention. A newer riskd may have other domains."""
+    """The fields of a line that identify its subject, tenant and retention. A newer riskd may have other domains."""
 
     domain: Annotated[str, Meta(min_length=1)]
     id: str = ""
     assessment_id: str = ""
     subject: str = ""
+    tenant: str = ""
 
     @property
     def place(self) -> str:
@@ -71,7 +72,9 @@ def rewrite(path: Path, erasures: Erasures, old: set[str], stop: Event, rate: fl
 
     def goes(line: bytes, at: int) -> bool:
         found = head(line)
-        return found is None or found.kept_as in old or (wanted and erasures.due(found.place, path.name, at))
+        return (
+            found is None or found.kept_as in old or (wanted and erasures.due(found.place, found.tenant, path.name, at))
+        )
 
     gone = sum(goes(line, at) for line, at in _lines(path, stop, rate))
     if not gone:

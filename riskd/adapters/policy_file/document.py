@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import yaml
+from msgspec.structs import replace
 
 from riskd.adapters.policy_file.nodes import top_node
 from riskd.core.bounds import WORDS
@@ -22,8 +24,8 @@ from riskd.core.errors import Problem
 from riskd.host.files import cause
 
 Node: TypeAlias = yaml.Node
-LARGEST: Final = 256 * 1024
-"""Most bytes of a policy file. The shipped ones have 10 to 20 thousand."""
+LARGEST: Final = 4 * 1024 * 1024
+"""Most bytes of a policy file. The shipped ones have 10 to 20 thousand, an entry of `tenants` some hundred."""
 LISTED: Final = 20
 """Most known words that a remedy lists. If there are more, it names only a similar one."""
 SYMBOL: Final = r"[\w.:/?#=+-]{1,200}"
@@ -74,7 +76,7 @@ MISTAKES: Final = {
     "excluded": "'{one}' and '{other}' are never true together",
     "implied_rule": "rule '{name}' has no effect: rule '{other}', in line {first}, hits whenever it does",
     "human_challenge": "{what} needs a person, but the domain is machine",
-    "tenant_loosens": "tenant '{tenant}' may not have {what}: a tenant can require more, never less",
+    "tenant_loosens": "may not have {what}: a tenant can require more, never less",
     "list_of_other_kind": "list '{name}' has {kind} in the policy itself",
     "learning_ended": "learning ended on {date}",
 }
@@ -150,6 +152,19 @@ class Document:
         """Note a problem at a node."""
         mark = node.start_mark
         self.note(code, mark.line + 1, mark.column + 1, remedy, **parts)
+
+    @contextmanager
+    def part(self, node: yaml.Node, name: str) -> Iterator[None]:
+        """Meanwhile, problems at places inside the node begin with this name."""
+        before, start, end = len(self.problems), node.start_mark, node.end_mark
+        yield
+        first, last = (start.line + 1, start.column + 1), (end.line + 1, end.column + 1)
+        self.problems[before:] = [
+            replace(each, what=f"{name}: {each.what}")
+            if each.where == self.where and first <= (each.line, each.column) < last
+            else each
+            for each in self.problems[before:]
+        ]
 
     def entries(self, node: yaml.Node | None, what: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
         """Key, key node and value node of each entry of a mapping. Only the first of duplicate keys is included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from hashlib import blake2b
 from ipaddress import ip_network
 from pathlib import Path
@@ -36,6 +37,7 @@ class ListReader:
         self.digest = blake2b(digest_size=16)
         self._directory = directory
         self._read: dict[tuple[str, str], NamedList | None] = {}
+        self._one_list = cache(self._list)  # tenants share the lists that they do not change
 
     def lists(self, node: yaml.Node | None) -> dict[str, tuple[NamedList, yaml.Node]]:
         """The lists by name, each with the node of its name."""
@@ -46,7 +48,7 @@ class ListReader:
             document.wrong(node, "too_many", "join some of them", what="lists", limit=MOST_LISTS)
         for name, key_node, value_node in entries:
             known = document.word(key_node, "a list", LIST_NAME, "a name in lower_snake_case")
-            each = self._list(name, value_node)
+            each = self._one_list(name, value_node)
             if known and each is not None:
                 found[name] = each, key_node
         return found

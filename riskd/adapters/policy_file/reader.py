@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.errors import InvalidPolicy
 from riskd.core.lists import NamedList
-from riskd.core.policy import Bands, Journey, Policy, ladder
+from riskd.core.policy import Bands, Journey, Policy
 from riskd.core.requirement import Tier
 from riskd.core.retention import BOUNDS, Retention
 from riskd.core.rules import Compiler
@@ -108,6 +109,9 @@ class _Reader:
         self._now = now
         self._attributes = attributes
         self._inherited: frozenset[int] = frozenset()
+        # Nodes of the policy that its tenants do not change are read once, and what they say is shared.
+        self._all_journeys = cache(self._journeys)
+        self._one_journey = cache(self._journey)
 
     def policy(self) -> Policy | None:
         """The policy, or None if there are problems."""
@@ -145,20 +149,18 @@ class _Reader:
         check_counters(document, counters, [item.rule.when for item in rules])
         if document.problems or version is None or levels is None:
             return None
-        compiled = reader.compiled(rules)
-        return replace(
-            with_rules(policy, compiled), tenants={name: with_rules(each, compiled) for name, each in tenants.items()}
-        )
+        policy, *own_policies = with_rules([policy, *tenants.values()], reader.compiled(rules))
+        return replace(policy, tenants=dict(zip(tenants, own_policies, strict=True)))
 
     def _effective(self, top: Mapping[str, yaml.Node], lists: _Lists, base: Policy) -> Policy:
         """`base` with the sections in `top` that a policy and its tenants have. Incomplete if there are problems."""
         document = self.document
-        tiers = self._tiers.tiers(top.get("tiers"), base.domain)
+        ladder = self._tiers.ladder(top.get("tiers"), base.domain)
         learning = self._learning(top.get("learning_until"))
         return replace(
             base,
-            ladder=ladder(tiers),
-            journeys=self._journeys(top.get("journeys"), learning),
+            ladder=ladder,
+            journeys=self._all_journeys(top.get("journeys"), learning),
             trusted_issuers=read_issuers(document, top.get("trusted_issuers"), self._tiers.tier, self._tiers.methods),
             explicit_consent=document.boolean(top.get("explicit_consent"), "explicit_consent"),
             lists=lists.lists,
@@ -192,22 +194,27 @@ class _Reader:
         self._inherited = frozenset(values(top.get("journeys")))
         for name, key_node, node in entries:
             document.text(key_node, "a tenant", TENANT_NAME, "a tenant")
-            changes = self._fields(node, "tenant", f"tenant {name}")
-            if isinstance(node, yaml.MappingNode) and not node.value:
-                document.wrong(node, "empty_list", "write what differs for it, or remove it", what=f"tenant {name}")
-            merged = overlaid(top, changes)
-            own = self._lists(merged)
-            for each in [each for each in own.lists if each in changed(changes, "lists")]:
-                if each not in lists.lists:
-                    remedy = "add it to the lists of the policy, too, where conditions find it"
-                    document.wrong(own.nodes[each], "unknown_value", remedy, what="list", value=each)
-                elif own.lists[each].kind != lists.lists[each].kind:
-                    kind = lists.lists[each].kind
-                    document.wrong(own.nodes[each], "list_of_other_kind", "use the same kind", name=each, kind=kind)
-            found[name] = self._effective(merged, own, policy)
-            for at, what in looser(policy, found[name], changes):
-                remedy = "require at least as much as the policy does"
-                document.wrong(at, "tenant_loosens", remedy, tenant=name, what=what)
+            with document.part(node, f"tenant '{name}'"):
+                found[name] = self._tenant(node, top, policy, lists)
+        return found
+
+    def _tenant(self, node: yaml.Node, top: Mapping[str, yaml.Node], policy: Policy, lists: _Lists) -> Policy:
+        document = self.document
+        changes = self._fields(node, "tenant", "its section")
+        if isinstance(node, yaml.MappingNode) and not node.value:
+            document.wrong(node, "empty_list", "write what differs for it, or remove it", what="its section")
+        merged = overlaid(top, changes)
+        own = self._lists(merged) if changes.keys() & {"lists", "trusted_networks"} else lists
+        for each in [each for each in own.lists if each in changed(changes, "lists")]:
+            if each not in lists.lists:
+                remedy = "add it to the lists of the policy, too, where conditions find it"
+                document.wrong(own.nodes[each], "unknown_value", remedy, what="list", value=each)
+            elif own.lists[each].kind != lists.lists[each].kind:
+                kind = lists.lists[each].kind
+                document.wrong(own.nodes[each], "list_of_other_kind", "use the same kind", name=each, kind=kind)
+        found = self._effective(merged, own, policy)
+        for at, what in looser(policy, found, changes):
+            document.wrong(at, "tenant_loosens", "require at least as much as the policy does", what=what)
         return found
 
     def _fields(self, node: yaml.Node | None, kind: str, what: str) -> dict[str, yaml.Node]:
@@ -253,7 +260,7 @@ class _Reader:
 
     def _journeys(self, node: yaml.Node | None, learning: float) -> dict[str, Journey]:
         fields = self.document.fields(node, "journeys", JOURNEYS)
-        found = {name: self._journey(name, value, learning) for name, value in fields.items()}
+        found = {name: self._one_journey(name, value, learning) for name, value in fields.items()}
         return {name: journey for name, journey in found.items() if journey is not None}
 
     def _journey(self, name: str, node: yaml.Node, learning: float) -> Journey | None:

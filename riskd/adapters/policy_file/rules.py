@@ -143,10 +143,15 @@ class RuleReader:
         return compiled
 
 
-def with_rules(policy: Policy, compiled: Mapping[str, tuple[tuple[Rule, ...], Evaluate]]) -> Policy:
-    """The policy with the compiled rules of each journey."""
-    journeys = {
-        name: replace(journey, rules=compiled[name][0], evaluate=compiled[name][1])
-        for name, journey in policy.journeys.items()
-    }
-    return replace(policy, journeys=journeys)
+def with_rules(policies: Sequence[Policy], compiled: Mapping[str, tuple[tuple[Rule, ...], Evaluate]]) -> list[Policy]:
+    """The policies with the compiled rules of each journey. Journeys that they share stay shared."""
+    ruled: dict[tuple[str, int], Journey] = {}
+    all_ruled: dict[int, dict[str, Journey]] = {}
+    for policy in policies:
+        for name, journey in policy.journeys.items():
+            if (name, id(journey)) not in ruled:
+                rules, evaluate = compiled[name]
+                ruled[name, id(journey)] = replace(journey, rules=rules, evaluate=evaluate)
+        if id(policy.journeys) not in all_ruled:
+            all_ruled[id(policy.journeys)] = {name: ruled[name, id(each)] for name, each in policy.journeys.items()}
+    return [replace(policy, journeys=all_ruled[id(policy.journeys)]) for policy in policies]

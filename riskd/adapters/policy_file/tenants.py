@@ -15,7 +15,7 @@ from riskd.core.policy import Policy, Rung
 from riskd.core.requirement import Tier
 
 TENANT_NAME: Final = r"\S{1,200}"
-MOST_TENANTS: Final = 200
+MOST_TENANTS: Final = 10_000
 _DEEP: Final[Mapping[str, int]] = {"journeys": 2, "tiers": 2, "lists": 1}
 """Sections that are merged key by key, and how many levels deep."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import yaml
 
 from riskd.adapters.policy_file.document import METHOD, SYMBOL, Document
+from riskd.core.policy import Rung, ladder
 from riskd.core.requirement import HUMAN, METHODS, Terms, Tier
 
 TIER_KEYS: Final = (("aal",), ("acr_values", "max_age", "amr"))
@@ -21,20 +23,23 @@ class TierReader:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._table: frozenset[str] = frozenset()
+        self._read = cache(self._ladder)
 
-    def tiers(self, node: yaml.Node | None, domain: str) -> dict[Tier, Terms]:
-        """The table of a policy of this identity domain, or of one of its tenants."""
+    def ladder(self, node: yaml.Node | None, domain: str) -> Mapping[Tier, Rung]:
+        """The ladder of a policy of this identity domain, or of one of its tenants. Each node is read once."""
+        self._table = frozenset(key for key, _, _ in self._document.entries(node, "tiers")) | {Tier.DENY.name}
+        return self._read(node, domain)
+
+    def _ladder(self, node: yaml.Node | None, domain: str) -> Mapping[Tier, Rung]:
         document = self._document
-        entries = document.entries(node, "tiers")
-        self._table = frozenset(key for key, _, _ in entries) | {Tier.DENY.name}
         found: dict[Tier, tuple[Terms, yaml.Node]] = {}
-        for _, key_node, value_node in entries:
+        for _, key_node, value_node in document.entries(node, "tiers"):
             name = document.choice(key_node, "tier", [tier for tier in TIERS if tier != Tier.DENY.name])
             terms = self._terms(value_node, key_node, name, domain)
             if name is not None and terms is not None:
                 found[Tier[name]] = terms, key_node
         self._ages(found)
-        return {tier: terms for tier, (terms, _) in found.items()}
+        return ladder({tier: terms for tier, (terms, _) in found.items()})
 
     def tier(self, node: yaml.Node | None, what: str) -> Tier | None:
         """A tier of the table that was read last, or DENY."""

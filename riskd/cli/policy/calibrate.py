@@ -61,7 +61,8 @@ def _run(args: argparse.Namespace) -> int:
     given = decisions.policies_of(args)
     with progress() as begin:
         backtest, policies = decisions.backtest(args, [given], begin)
-        _refuse_to_write(args.write, policies)
+        _refuse_to_write(args, policies)
+        policies = [policy.of(args.tenant) for policy in policies]
         chosen = _chosen(args, policies)
         samples = Samples()
         for part in passes(backtest, partial(collect, presumed=args.presume_good)):
@@ -71,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(calibrations)
     else:
-        _print(calibrations, samples.tally.counts)
+        _print(calibrations, samples.tally.counts, args.tenant)
     if args.write and any(one.new for one in calibrations):
         _write(args.write, backtest.policies[0], calibrations)
     return 1 if any(one.refused for one in calibrations) else 0
@@ -92,7 +93,11 @@ def _chosen(args: argparse.Namespace, policies: list[Policy]) -> list[tuple[Poli
     return chosen
 
 
-def _refuse_to_write(file: Path | None, policies: list[Policy]) -> None:
+def _refuse_to_write(args: argparse.Namespace, policies: list[Policy]) -> None:
+    file: Path | None = args.write
+    if file is not None and args.tenant:
+        what, remedy = "would write the tenant's bands as the policy's", "leave it out, and write them below the tenant"
+        raise InvalidSettings([Problem("--write", what, remedy)])
     if file is not None and file.exists():
         raise InvalidSettings([Problem("--write", f"{file} is there already", "name a new file, then compare them")])
     if file is not None and len(policies) != 1:
@@ -108,7 +113,7 @@ def _write(file: Path, policy: tuple[str, str], calibrations: list[Calibration])
     save(file, text)
 
 
-def _print(calibrations: list[Calibration], counts: Mapping[str, int]) -> None:
+def _print(calibrations: list[Calibration], counts: Mapping[str, int], tenant: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -131,8 +136,11 @@ def _print(calibrations: list[Calibration], counts: Mapping[str, int]) -> None:
         for name, (total, (old, new)) in changes.items():
             console.print(f"  {name:<8} {old} -> {new} of {total:,}")
     for domain in dict.fromkeys(one.domain for one in calibrations if one.new):
-        console.print(f"\n# {domain}.yaml\njourneys:")
+        console.print(f"\n# {domain}.yaml")
+        lines = ["journeys:"]
         for one in (one for one in calibrations if one.domain == domain and one.new):
-            console.print(f"  {one.journey}:\n    bands:")
-            for tier, edge in (one.new or {}).items():
-                console.print(f"      {tier}: {edge!r} # was {one.old[tier]!r}")
+            lines += [f"  {one.journey}:", "    bands:"]
+            lines += [f"      {tier}: {edge!r} # was {one.old[tier]!r}" for tier, edge in (one.new or {}).items()]
+        if tenant:
+            lines = ["tenants:", f"  {tenant}:", *(f"    {line}" for line in lines)]
+        console.print(Text("\n".join(lines)))

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_span(parser)
     add_labels(parser)
     parser.add_argument("--journey", choices=JOURNEYS, action="append", help="journey; repeatable (default: all)")
+    parser.add_argument("--tenant", metavar="NAME", default="", help="only decisions of this tenant")
     parser.add_argument("--release", metavar="ID", default="", help="only decisions of this release")
 
 
@@ -121,7 +122,13 @@ def backtest(
     from riskd.offline.policies.backtest import Backtest, Choice
 
     policies, texts = read_policies(given, args.domain, settings.declared(args))
-    choice = Choice(since=args.since, until=args.until, release=args.release, journeys=tuple(args.journey or ()))
+    choice = Choice(
+        since=args.since,
+        until=args.until,
+        release=args.release,
+        journeys=tuple(args.journey or ()),
+        tenant=args.tenant,
+    )
     directory = Path(log_of(args))
     log = log_at(directory, args.truth)
     truth = log.truth if labels_of([log], args.labels) == "truth" else None

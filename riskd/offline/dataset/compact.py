@@ -31,7 +31,7 @@ from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.segments import Crew, crew
+from riskd.offline.segments import crew
 from riskd.progress import Progress
 
 GROUP: Final = 256 << 20
@@ -101,9 +101,10 @@ class Dataset:
         self._clear()
         new = self._new_segments()
         with crew(workers, new) as readers:
-            for group, taken in self._taken(list(_groups(new)), readers):
+            target = self._target.name if readers else self._target
+            work = partial(_take_in, target, self._archive, self._manifest.buckets)
+            for _, taken in readers.each(work, list(_groups(new)), progress):
                 self._commit(taken)
-                progress(group.size)
         gone = self._let_go(keep, now)
         self._join()
         manifest = self._manifest
@@ -139,10 +140,6 @@ class Dataset:
         known = {name for name in manifest.segments if manifest.unreadable.get(name, reads) == reads}
         return [path for path in segments(self._log) if name_of(path) not in known]
 
-    def _taken(self, groups: Sequence[_Group], readers: Crew | None) -> Iterator[tuple[_Group, Taken]]:
-        work = partial(_take_in, self._target.name if readers else self._target, self._archive, self._manifest.buckets)
-        return readers.each(work, groups) if readers else zip(groups, map(work, groups), strict=True)
-
     def _commit(self, taken: Taken) -> None:
         manifest = self._manifest
         there = {name_of(path) for path in segments(self._log)}
@@ -164,26 +161,27 @@ class Dataset:
     def _let_go(self, keep: Mapping[str, float], now: float) -> int:
         """Rewrite the files that contain rows to be removed, and no others. Returns how many rows were removed."""
         manifest, entries = self._manifest, self._archive.erased()
-        named = {f"{entry.place}@{entry.asked}": entry for entry in entries}
+        named = {f"{entry.tenant or entry.place}@{entry.asked}": entry for entry in entries}
         fresh: dict[int, list[Erasure]] = defaultdict(list)
         for name, entry in named.items():
-            if name not in manifest.erased:
-                fresh[bucket_of(entry.place, manifest.buckets)].append(entry)
+            buckets = range(manifest.buckets) if entry.tenant else [bucket_of(entry.place, manifest.buckets)]
+            for bucket in () if name in manifest.erased else buckets:
+                fresh[bucket].append(entry)
         cutoffs = {domain: now - seconds for domain, seconds in keep.items()}
         parts: list[Part] = []
         for part in manifest.parts:
             old = {domain: cutoff for domain, cutoff in cutoffs.items() if part.first.get(domain, now) < cutoff}
-            gone = [
-                (entry.place, entry.asked) for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked
-            ]
+            gone = [entry for entry in fresh[part.bucket] if min(part.first.values()) < entry.asked]
             parts += self._rewritten(part, gone, old) if gone or old else [part]
         if parts != list(manifest.parts) or set(named) != set(manifest.erased):
             self._replace(replace(manifest, parts=tuple(parts), erased=tuple(sorted(named))))
         return sum(part.rows for part in manifest.parts) - sum(part.rows for part in parts)
 
-    def _rewritten(self, part: Part, gone: Sequence[tuple[str, float]], old: dict[str, float]) -> list[Part]:
+    def _rewritten(self, part: Part, gone: Sequence[Erasure], old: dict[str, float]) -> list[Part]:
         columns, name = schema(part.table, self._manifest.features), WHOSE[part.table]
-        about = self._target.table(part.path, pa.schema([columns.field(one) for one in (name, "domain", "written")]))
+        about = self._target.table(
+            part.path, pa.schema([columns.field(one) for one in (name, "tenant", "domain", "written")])
+        )
         return self._filtered(part, stays(about, gone, name, old))
 
     def _without(self, names: Collection[str]) -> list[Part]:
@@ -243,9 +241,12 @@ class Dataset:
             self._target.delete(path for path in self._target.listed(table) if path not in named)
 
 
-def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, group: _Group) -> Taken:
-    """Add segments; in a worker process, the target is opened there."""
-    return take_in(target if isinstance(target, Target) else Target.open(target), archive, group.paths, buckets)
+def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, group: _Group, progress: Progress) -> Taken:
+    """Add segments; in a process of a crew, the target is opened there."""
+    target = target if isinstance(target, Target) else Target.open(target)
+    taken = take_in(target, archive, group.paths, buckets)
+    progress(group.size)
+    return taken
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[_Group]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from riskd.adapters.decision_log import PACKED, FileLogArchive, finished
+from riskd.adapters.decision_log import PACKED, Erasure, FileLogArchive, finished
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, skipped_as, written
 from riskd.counts import Counts
 from riskd.offline.buckets import bucket_of
@@ -141,15 +141,16 @@ def put(target: Target, table: str, date: str, bucket: int, rows: pa.Table) -> P
     return Part(path=path, table=table, date=date, bucket=bucket, rows=rows.num_rows, first=earliest)
 
 
-def stays(rows: pa.Table, gone: Sequence[tuple[str, float]], name: str, cutoffs: dict[str, float]) -> pa.Array:
+def stays(rows: pa.Table, gone: Sequence[Erasure], name: str, cutoffs: dict[str, float]) -> pa.Array:
     """A mask of the rows to keep.
 
-    Removed are rows of `gone` (the beginning of a pseudonym, and the time before which its lines were written), and
-    rows written before the cutoff of their identity domain. `name`: the column that names the subject.
+    Removed are rows of the erasures `gone`, and rows written before the cutoff of their identity domain. `name`: the
+    column that names the subject.
     """
     goes = pa.array(np.zeros(rows.num_rows, dtype=np.bool_))
-    for place, requested in gone:
-        goes = pc.or_(goes, pc.and_(pc.starts_with(rows[name], place), pc.less(rows["written"], requested)))
+    for entry in gone:
+        theirs = pc.equal(rows["tenant"], entry.tenant) if entry.tenant else pc.starts_with(rows[name], entry.place)
+        goes = pc.or_(goes, pc.and_(theirs, pc.less(rows["written"], entry.asked)))
     for domain, cutoff in cutoffs.items():
         goes = pc.or_(goes, pc.and_(pc.equal(rows["domain"], domain), pc.less(rows["written"], cutoff)))
     return pc.invert(goes)

@@ -12,7 +12,7 @@ from typing import Final
 from riskd.core.errors import InvalidFile, Problem
 from riskd.server.identity.callers import ALL_TENANTS_SERVICE, EVERY_TENANT, KNOWN, ROLES, Caller, Callers, in_full
 
-FILE_BYTES: Final = 1 << 20
+FILE_BYTES: Final = 4 << 20
 """Largest callers file read."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

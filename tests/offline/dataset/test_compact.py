@@ -192,6 +192,15 @@ def test_an_erasure_that_the_log_is_done_with_still_reaches_the_dataset(desk: De
     assert not any(one.startswith(first.subject[:16]) for one in desk.ids())
 
 
+def test_a_tenant_that_left_goes_from_every_file(desk: Desk) -> None:
+    """After a tenant is erased, the next run removes its rows from all buckets, and no other row."""
+    desk.compact()
+    left = [line for line in desk.lines if json.loads(line)["tenant"] != "lake"]
+    desk.archive.forget_tenant("lake")
+    assert desk.compact().gone == len(desk.lines) - len(left) > 0
+    assert desk.ids() == ids(left)
+
+
 def test_lines_of_a_returning_subject_stay(desk: Desk) -> None:
     """Lines that a subject writes after the erasure stay."""
     first = record.decode(desk.lines[0])
