@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Final, TextIO
 from unittest.mock import patch
@@ -143,6 +144,7 @@ def printed(words: str, stdout: TextIO, state: Path, world: Path) -> int:
         Path(os.devnull).open(encoding="utf-8") as stdin,
         patch.multiple(sys, stdin=stdin, stdout=stdout),
         patch.dict(os.environ, harsh(state), clear=True),
+        chdir("/proc"),
     ):
         return main(named)
 
