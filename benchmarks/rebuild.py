@@ -26,6 +26,7 @@ from riskd.core.recall import WAIT
 from riskd.core.stored import NOBODY, expired
 from riskd.engine import Engine
 from riskd.ports import HistoryStore, Parts
+from riskd.progress import Progress
 from riskd.rebuild.order import SegmentReader
 from riskd.rebuild.run import RECORDS, rebuild
 from riskd.wiring import load_release, open_geo
@@ -46,13 +47,14 @@ def main(arguments: list[str]) -> None:
         Path(settings.store.path).rename(place / "lost")
         began, halfway, staged = time.process_time(), 0.0, 0
 
-        def report(half: str, *_: int) -> None:
+        def begin(half: str, _: int) -> Progress:
             nonlocal halfway, staged
             if half == RECORDS and not halfway:
                 halfway = time.process_time()
                 staged = (beside(Path(settings.store.path)) / "store" / "data.mdb").stat().st_size
+            return lambda _: None
 
-        summary = rebuild(settings, SegmentReader(settings), until, report)
+        summary = rebuild(settings, SegmentReader(settings), until, begin)
         ended = time.process_time()
         with closing(LmdbStore(Path(settings.store.path))) as store:
             again = kept(store)

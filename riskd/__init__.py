@@ -22,6 +22,7 @@ from riskd.core.attempt import (
     SecurityEvent,
     Session,
 )
+from riskd.core.caep import assurance_level_change, risk_level_change
 from riskd.core.challenge import authorization_request, challenge
 from riskd.core.context import Missing
 from riskd.core.dossier import Summary
@@ -75,7 +76,9 @@ __all__ = [
     "Tier",
     "Unavailable",
     "UnknownAssessment",
+    "assurance_level_change",
     "authorization_request",
     "challenge",
     "open_engine",
+    "risk_level_change",
 ]

@@ -124,7 +124,7 @@ def _imported(source: Source, args: argparse.Namespace, scope: Scope, options: O
     from riskd.wiring import open_learner
 
     left = options.limit
-    with open_learner(given(args).settings, trial=args.dry_run) as engine:
+    with open_learner(given(args, writes=not args.dry_run).settings, trial=args.dry_run) as engine:
         for file in args.files:
             if left == 0:
                 return

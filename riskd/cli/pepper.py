@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _status(args: argparse.Namespace) -> int:
     from riskd.rotation import status
 
-    state = status(given(args).settings)
+    state = status(given(args, writes=True).settings)
     if args.json:
         print_json(state)
         return 0
@@ -59,7 +59,7 @@ def _rotate(args: argparse.Namespace) -> int:
 
     from riskd.rotation import rotate
 
-    settings = given(args).settings
+    settings = given(args, writes=True).settings
     with bars(TextColumn("{task.description}")) as bar:
         task = bar.add_task("reading the store")
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.arguments import moment
 from riskd.cli.replay import reader_of
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import bars, print_json, report_unreadable
+from riskd.cli.terminal import print_json, progress, report_unreadable
 from riskd.wording import quantity, second
 
 if TYPE_CHECKING:
     from riskd.rebuild.messages import Summary
-    from riskd.rebuild.run import OnProgress
 
 LEFT_OUT: Final = 1
 _MISSED: Final = ("outcomes_of_nothing", "other_pepper", "unreadable")
@@ -57,34 +54,17 @@ def add_source(sources: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _run(args: argparse.Namespace) -> int:
     from riskd.rebuild.run import rebuild
 
-    settings = given(args).settings
+    settings = given(args, writes=True).settings
     # Erasures are recorded beside the service's own log, wherever the lines come from.
     reader = reader_of(args.log or settings.log.dir, given(args, {"log.dir": args.log}).settings)
-    with _progress() as report:
-        summary = rebuild(settings, reader, args.until, report)
+    with progress() as begin:
+        summary = rebuild(settings, reader, args.until, begin)
     if args.json:
         print_json(summary)
     else:
         _print(summary)
     report_unreadable(summary.counts.get("unreadable", 0), summary.first_unreadable)
     return LEFT_OUT if any(summary.counts.get(kind) for kind in _MISSED) else 0
-
-
-@contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """On a terminal, a progress line on stderr for each half: the share done, and the time left."""
-    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with bars(*columns) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def report(half: str, done: int, total: int) -> None:
-            if half not in tasks:
-                tasks[half] = progress.add_task(half, total=total)
-            progress.update(tasks[half], completed=done)
-
-        yield report
 
 
 def _print(summary: Summary) -> None:

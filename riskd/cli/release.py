@@ -33,6 +33,7 @@ _ACTIONS: Final = {
     "rollback": "restore what decided before the latest activation",
     "diff": "show how the policies and models of two releases differ",
 }
+_READING: Final = ("list", "show", "diff")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -87,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.wiring import open_releases
 
     short = {f"release.{each}": getattr(args, each, None) for each in ("policies", "models")}
-    settings = given(args, short).settings
+    settings = given(args, short, writes=args.action not in _READING).settings
     releases = open_releases(settings)
     if "actor" in args:
         args.actor = args.actor or user()

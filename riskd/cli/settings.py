@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from riskd.cli.terminal import aligned, markdown_table, print_json
@@ -48,9 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = None, *, here: bool = True) -> Loaded:
+def given(
+    args: argparse.Namespace,
+    short: Mapping[str, str | None] | None = None,
+    *,
+    here: bool = True,
+    writes: bool = False,
+) -> Loaded:
     """The settings that the arguments ask for. `short`: values of settings that have a flag of their own; `here`: see
-    `explain`.
+    `explain`; `writes`: the command writes into directories of the service.
 
     Raises InvalidSettings.
     """
@@ -63,7 +72,30 @@ def given(args: argparse.Namespace, short: Mapping[str, str | None] | None = Non
             malformed.append(Problem("--set", f"{pair!r} has no `=`", "write --set server.port=50551"))
     if malformed:
         raise InvalidSettings(malformed)
-    return explain(args.config, os.environ, flags, here=here)
+    loaded = explain(args.config, os.environ, flags, here=here)
+    if writes and os.geteuid() == 0:
+        _refuse_root(loaded.settings)
+    return loaded
+
+
+def _refuse_root(settings: Settings) -> None:
+    """Raise InvalidSettings if the service runs as another user, who could not write to what root makes there."""
+    for key, made in (
+        ("log.dir", settings.log.dir),
+        ("store.path", settings.store.path),
+        ("release.dir", settings.release.dir),
+    ):
+        with suppress(FileNotFoundError):
+            if owner := Path(made).stat().st_uid:
+                what = f"{made} belongs to {_name(owner)}, who could not write to what root makes there"
+                raise InvalidSettings([Problem(key, what, "run this as the user of the service")])
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def declared(args: argparse.Namespace) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from typing import Final
 from riskd.core.attempt import Outcome
 from riskd.core.learn import Receipt
 from riskd.core.policy import Rung
-from riskd.core.requirement import STANDALONE, UNMET, Tier, accepts, counting_methods
+from riskd.core.requirement import UNMET, Tier, accepts
 
 COMPLETED: Final = ("challenge_passed", "session_established", "recovery_completed")
 """Outcomes that say that a sign-in was completed. Only the first one of an assessment counts."""
@@ -31,11 +31,5 @@ def achieved(receipt: Receipt, amr: tuple[str, ...], ladder: Mapping[Tier, Rung]
     None if no tier is known to be met.
     """
     met: list[Tier] = [receipt.tier] if receipt.satisfied and receipt.tier < Tier.DENY else []
-    met += [tier for tier, rung in ladder.items() if _proven(rung, amr)]
+    met += [tier for tier, rung in ladder.items() if rung.accepted and accepts(rung.accepted, amr)]
     return max(met, default=None)
-
-
-def _proven(rung: Rung, amr: tuple[str, ...]) -> bool:
-    if rung.any_method:
-        return not counting_methods(amr).isdisjoint(STANDALONE)
-    return rung.accepted != () and accepts(rung.accepted, amr)

@@ -33,18 +33,18 @@ SOURCES: Final = {
 """The sources of facts. A policy names the sources that it expects, and the posture for a gap in each."""
 
 
-WHYS: Final = (
-    "not_sent",
-    "not_consented",
-    "not_found",
-    "not_installed",
-    "unroutable",
-    "unreadable",
-    "none_yet",
-    "unavailable",
-    "stale",
-)
-"""Reasons why a fact could not be obtained. With `stale` it was obtained and used, but its data are too old."""
+WHYS: Final = {
+    "not_sent": "the caller did not send it",
+    "not_consented": "the person did not grant its purpose, so it was not used",
+    "not_found": "the database does not know the address",
+    "not_installed": "the database is not installed",
+    "unroutable": "the address is not one of the public internet",
+    "unreadable": "what is there could not be understood",
+    "none_yet": "there is nothing yet",
+    "unavailable": "riskd could not read it",
+    "stale": "it was used, but its data are too old",
+}
+"""Reasons why a fact could not be obtained. With `stale` it was obtained."""
 AGEING: Final = ("place", "route")
 """The sources whose facts can be stale: they come from databases that age after they were built."""
 

@@ -67,11 +67,11 @@ def decide(policy: Policy, attempt: Attempt, context: Context, score: float, hit
         posture = _posture(journey, gap)
         if posture is not None and posture > floor:
             tier = max(tier, posture)
-            reasons.append(_gap_reason(gap))
+            reasons.append(gap_reason(gap))
     withheld = tier if tier > floor and context.now < journey.learning_until else None
     if withheld is not None:  # (5)
         tier = floor
-        reasons.insert(0, replace(LEARNING, text=LEARNING.text.format(withheld.name)))
+        reasons.insert(0, learning_reason(withheld.name))
     if context.stale:
         gaps += [Missing(source, "stale") for source in context.stale if source in postures]
     rung, suspect = policy.ladder[tier], attempt.journey == "session" and tier > floor
@@ -97,6 +97,18 @@ RESTRICTED_METHOD: Final = Reason("RESTRICTED_METHOD", 0.0, "The sign-in rests o
 """A reason of an answer that is satisfied only by a restricted method (NIST SP 800-63B-4, section 3.2.9)."""
 
 
+def learning_reason(withheld: str) -> Reason:
+    """The reason of an answer that would have required the tier of this name."""
+    return replace(LEARNING, text=LEARNING.text.format(withheld))
+
+
+def gap_reason(gap: Missing) -> Reason:
+    """The reason of an answer whose tier a gap raised."""
+    if gap.why == "none_yet":
+        return Reason("NO_HISTORY", 0.0, "Nothing is remembered of this account yet.")
+    return Reason(f"MISSING_{gap.source.upper()}", 0.0, f"An expected fact could not be had: {gap.source}.")
+
+
 def _reasons(hits: Sequence[Hit]) -> list[Reason]:
     """One reason per code, with the text of its strictest rule."""
     strictest: dict[str, Hit] = {}
@@ -110,12 +122,6 @@ def _posture(journey: Journey, gap: Missing) -> Tier | None:
     if gap.why != "none_yet":
         return journey.postures[gap.source]
     return journey.cold_start if gap.source == "history" else None
-
-
-def _gap_reason(gap: Missing) -> Reason:
-    if gap.why == "none_yet":
-        return Reason("NO_HISTORY", 0.0, "Nothing is remembered of this account yet.")
-    return Reason(f"MISSING_{gap.source.upper()}", 0.0, f"An expected fact could not be had: {gap.source}.")
 
 
 def satisfied(policy: Policy, attempt: Attempt, now: float, rung: Rung, *, suspect: bool = False) -> bool:

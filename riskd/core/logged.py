@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from typing import Final
 
 from msgspec import convert
@@ -233,9 +234,14 @@ def event_record(
     )
 
 
-def attempt_of(line: AssessmentRecord, signals: Signals) -> Attempt:
-    """The attempt of a record, equal to the original for every feature. Identifiers and addresses are empty: the log
-    does not have them; `subject` is the pseudonym."""
+def vector_of(line: AssessmentRecord) -> list[float]:
+    """The features of a record, as models and rules read them: NaN for a missing one."""
+    return [nan if value is None else value for value in line.vector]
+
+
+def attempt_of(line: AssessmentRecord, signals: Signals = _NOTHING) -> Attempt:
+    """The attempt of a record: equal to the original for rules and rulings, with `signals` for every feature, too.
+    Identifiers and addresses are empty: the log does not have them; `subject` is the pseudonym."""
     values = line.facts.values
     chain = (_OTHER if signals.forged else "", *[""] * (signals.forwarded - 1)) if signals.forwarded else ()
     return Attempt(
@@ -258,8 +264,8 @@ def attempt_of(line: AssessmentRecord, signals: Signals) -> Attempt:
         ),
         place=signals.reported,
         behaviour=signals.behaviour,
-        session=session_of(line.session),
-        federation=federation_of(line.federation),
+        session=_session_of(line.session),
+        federation=_federation_of(line.federation),
         outside=signals.outside,
         consent=signals.consent,
         attributes=line.attributes,
@@ -267,7 +273,7 @@ def attempt_of(line: AssessmentRecord, signals: Signals) -> Attempt:
     )
 
 
-def session_of(logged: Authentication | None) -> Session | None:
+def _session_of(logged: Authentication | None) -> Session | None:
     """The session of a record, with the fields that were logged."""
     if logged is None:
         return None
@@ -280,7 +286,7 @@ def session_of(logged: Authentication | None) -> Session | None:
     )
 
 
-def federation_of(logged: Authentication | None) -> Federation | None:
+def _federation_of(logged: Authentication | None) -> Federation | None:
     """The assertion of a record, with the fields that were logged."""
     if logged is None:
         return None

@@ -14,7 +14,7 @@ from riskd.core.context import Context
 from riskd.core.egress import disregarded
 from riskd.core.left_out import impute_left_out
 from riskd.core.lists import NamedList, listed
-from riskd.core.requirement import RESTRICTED, Requirement, Terms, Tier
+from riskd.core.requirement import RESTRICTED, STANDALONE, Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
 from riskd.core.rules import Evaluate, Rule, RuleFacts, RuleResults, no_rules
 
@@ -148,12 +148,14 @@ def ladder(tiers: Mapping[Tier, Terms]) -> dict[Tier, Rung]:
 
 def _rung(tier: Tier, terms: Terms, table: Mapping[Tier, Terms]) -> Rung:
     above = [other for rank, other in table.items() if rank >= tier]
+    any_method = tier is Tier.BASELINE and not terms.amr
+    named = tuple(dict.fromkeys(methods for other in above for methods in other.amr)) if terms.amr else ()
     rung = Rung(
         max_age_s=terms.max_age_s,
-        any_method=tier is Tier.BASELINE and not terms.amr,
+        any_method=any_method,
         acr=frozenset(acr for other in above for acr in other.acr_values),
         combinations=tuple(frozenset(methods) for other in above for methods in other.amr),
-        accepted=tuple(dict.fromkeys(methods for other in above for methods in other.amr)) if terms.amr else (),
+        accepted=tuple((method,) for method in sorted(STANDALONE)) if any_method else named,
         met=Requirement(tier, terms, True),
         unmet=Requirement(tier, terms, False),
     )

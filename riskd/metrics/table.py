@@ -85,8 +85,8 @@ METRICS: Final = (
         "riskd_assessments_total",
         "counter",
         "Assessments answered, by the required tier and whether the attempt already satisfied it. Attempts that "
-        "did not (`false`) are challenged, unless the tier is `BASELINE` or `DENY`. With a `wrong_credential` nobody "
-        "comes in and nobody is challenged.",
+        "did not (`false`) are challenged, unless the tier is `BASELINE`; with `DENY` they are denied. With a "
+        "`wrong_credential` nobody comes in and nobody is challenged.",
         ("domain", "journey", "tier", "satisfied"),
         _rows(DOMAINS, JOURNEYS, TIERS, SATISFIED),
     ),
@@ -168,7 +168,7 @@ METRICS: Final = (
         "Facts missing from attempts, or taken from stale data, by reason: those that the policy expects, and "
         "those withheld for lack of consent.",
         ("domain", "source", "why"),
-        _rows(DOMAINS, tuple(SOURCES), WHYS),
+        _rows(DOMAINS, tuple(SOURCES), tuple(WHYS)),
     ),
     Metric(
         "riskd_coverage",

@@ -16,6 +16,9 @@ class Bucket(Struct, frozen=True):
     index: int = 0
     count: int = 1
 
+    def __str__(self) -> str:
+        return f"bucket {self.index + 1}/{self.count}"
+
     def has(self, name: str) -> bool:
         """Whether a pseudonym, or the id of an assessment of that subject, falls into this bucket."""
         return self.count == 1 or bucket_of(name, self.count) == self.index

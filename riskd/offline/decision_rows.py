@@ -11,9 +11,9 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of, size, size_of
+from riskd.adapters.decision_log import decoded, readable, segments_of, size, size_of
 from riskd.core.bounds import Id, Moment, Pseudonym
-from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
+from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.core.vocabulary import Domain, Journey, Outcome
 from riskd.counts import Counts
@@ -76,22 +76,12 @@ def read_rows(
     columns, paths = _Columns(), segments_of(directory)
     done = begin("reading", size(paths))
     for path in paths:
-        for record in _records(path, counts):
-            if isinstance(record, _Assessed | _Outcome) and record.domain == domain:
-                columns.add(record, path)
+        with readable(path):
+            for record in decoded(path, counts, _DECODER.decode):
+                if isinstance(record, _Assessed | _Outcome) and record.domain == domain:
+                    columns.add(record, path)
         done(size_of(path))
     return columns.rows(truth, by_truth=by_truth)
-
-
-def _records(path: Path, counts: Counts) -> Iterator[_Line]:
-    with readable(path):
-        for line in read_segment(path):
-            try:
-                record = _DECODER.decode(line)
-            except UNDECODABLE as error:
-                damaged(counts, path, line, error)
-                continue
-            yield record
 
 
 class _About(Struct, frozen=True):

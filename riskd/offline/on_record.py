@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
@@ -28,8 +27,10 @@ from riskd.adapters.decision_log.archive import SCAN
 from riskd.adapters.decision_log.rewriting import head
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
+from riskd.core.decide import RESTRICTED_METHOD, gap_reason, learning_reason
 from riskd.core.features import NAMES
 from riskd.core.history import SEQUENCE_SECONDS
+from riskd.core.logged import vector_of
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import (
     AssessmentRecord,
@@ -55,7 +56,8 @@ class OnRecord(Struct, frozen=True, kw_only=True):
     """The lines about one assessment, in the order of writing. `assessment` is None if the log has only what followed.
 
     `features`: its vector by name, None if it has another feature schema. `reasons`: its codes, with the contribution
-    and text of each as far as contributions were recorded. `events`: what other parties had reported about the subject
+    and text of each as far as the log knows them. `required_by`: what would have required the tier by itself; only the
+    policy knows (`policies.why`). `events`: what other parties had reported about the subject
     before the assessment, as far back as any policy remembers.
     """
 
@@ -66,6 +68,7 @@ class OnRecord(Struct, frozen=True, kw_only=True):
     shadows: tuple[ShadowRecord, ...]
     outcomes: tuple[OutcomeRecord, ...]
     events: tuple[SecurityEventRecord, ...]
+    required_by: tuple[str, ...] = ()
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -256,7 +259,7 @@ def _result(found: list[Record], one: AssessmentRecord | None, names: set[str]) 
     return OnRecord(
         assessment=one,
         features=dict(zip(NAMES, one.vector, strict=True)) if one and known else None,
-        reasons=_reasons(one) if one else (),
+        reasons=reasons_of(one) if one else (),
         repeats=tuple(record for record in found if isinstance(record, RepeatRecord)),
         shadows=tuple(record for record in found if isinstance(record, ShadowRecord)),
         outcomes=tuple(record for record in found if isinstance(record, OutcomeRecord)),
@@ -272,12 +275,14 @@ def _result(found: list[Record], one: AssessmentRecord | None, names: set[str]) 
     )
 
 
-def _reasons(one: AssessmentRecord) -> tuple[Reason, ...]:
-    """The reason codes as they were answered. The texts of rules and gaps are not in the log."""
-    given = tuple(Reason(code, 0.0, "") for code in one.reasons)
-    if one.contributions is None or len(one.vector) != len(NAMES):
-        return given
-    vector = [math.nan if value is None else value for value in one.vector]
-    explained = reasons((), vector, tuple(one.contributions.get(name, 0.0) for name in NAMES))
-    by_code = {reason.code: reason for reason in explained}
-    return tuple(by_code.get(reason.code, reason) for reason in given)
+def reasons_of(one: AssessmentRecord, said: Mapping[str, str] | None = None) -> tuple[Reason, ...]:
+    """The reasons as they were answered. `said`: the texts of rules by code, which are not in the log."""
+    own = [RESTRICTED_METHOD, *map(gap_reason, one.gaps), *([learning_reason(one.withheld)] if one.withheld else ())]
+    texts = {reason.code: reason.text for reason in own} | dict(said or {})
+    moved: dict[str, Reason] = {}
+    if one.contributions is not None and len(one.vector) == len(NAMES):
+        explained = reasons((), vector_of(one), tuple(one.contributions.get(name, 0.0) for name in NAMES))
+        moved = {reason.code: reason for reason in explained}
+    unmoved = Reason("", 0.0, "")
+    found = ((code, moved.get(code, unmoved)) for code in one.reasons)
+    return tuple(Reason(code, reason.contribution, texts.get(code) or reason.text) for code, reason in found)

@@ -52,8 +52,8 @@ class Rows(Struct, frozen=True, kw_only=True):
 
     @property
     def wrong_credential(self) -> NDArray[np.bool_]:
-        """Which rows are tries with a wrong credential. Whatever riskd says, they let nobody in and challenge
-        nobody."""
+        """Which rows are tries with a wrong credential, as their feature says. Whatever riskd says, they let nobody
+        in and challenge nobody."""
         wrong: NDArray[np.bool_] = self.vectors[:, self.names.index("credential_failed")] == 1.0
         return wrong
 

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from riskd import progress
 from riskd.core.errors import Problem, RiskdError
 from riskd.host.files import cause
 from riskd.rebuild.messages import Ended, Message, Progress, Refused, line, unpacked
@@ -37,14 +38,20 @@ def main(parent: int) -> None:
         os.nice(NICE)
     settings, sent_at = unpacked(sys.stdin.buffer.read()), 0.0
 
-    def report(half: str, done: int, total: int) -> None:
-        nonlocal sent_at
-        if done >= total or time.monotonic() >= sent_at + REPORT_SECONDS:
-            sent_at = time.monotonic()
-            _send(Progress(half, done, total))
+    def begin(half: str, total: int) -> progress.Progress:
+        done = 0
+
+        def report(more: int) -> None:
+            nonlocal done, sent_at
+            done += more
+            if done >= total or time.monotonic() >= sent_at + REPORT_SECONDS:
+                sent_at = time.monotonic()
+                _send(Progress(half, done, total))
+
+        return report
 
     try:
-        _send(Ended(rebuild(settings, SegmentReader(settings), None, report)))
+        _send(Ended(rebuild(settings, SegmentReader(settings), None, begin)))
     except RiskdError as error:
         _send(Refused(tuple(error.problems)))
     except OSError as error:  # mostly a full disk

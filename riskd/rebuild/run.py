@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from math import inf
 from pathlib import Path
@@ -32,6 +32,7 @@ from riskd.core.stored import NOBODY, Change, document, pack
 from riskd.counts import Counts
 from riskd.host.locks import exclusive
 from riskd.ports import HistoryStore
+from riskd.progress import Begin
 from riskd.rebuild.merge import Rebuilt, conclude, merge, read_rebuilt
 from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import LogReader
@@ -64,8 +65,6 @@ COUNTED: Final = {
     "erased": "subjects left out: erased meanwhile",
 }
 """What is counted, and its description."""
-OnProgress = Callable[[str, int, int], None]
-"""Called now and then with the current half, how much of it is done, and its size."""
 _KEY: Final = NOBODY + b"staged"
 STAGED: Final = "store"
 """Name of the staging store in the directory of a rebuild."""
@@ -84,7 +83,7 @@ class _Staged(Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
 
 
-def rebuild(settings: Settings, reader: LogReader, until: float | None, report: OnProgress) -> Summary:
+def rebuild(settings: Settings, reader: LogReader, until: float | None, begin: Begin) -> Summary:
     """Bring back what `reader` recorded before `until` (epoch seconds). None: until the store replaced a damaged one.
 
     Raises InvalidSettings, InvalidStore, InvalidFile for a log that cannot be read, and Unavailable if a store cannot
@@ -102,7 +101,7 @@ def rebuild(settings: Settings, reader: LogReader, until: float | None, report: 
                 what = "is memory: whatever is rebuilt would be lost at once"
                 raise InvalidSettings([Problem("store.kind", what, "give the settings of the service")])
             with closing(open_store(settings)) as store:
-                summary = _Rebuild(settings, reader, store, directory, report).run(until)
+                summary = _Rebuild(settings, reader, store, directory, begin).run(until)
         except RiskdError:
             if not (directory / STAGED).exists():  # refused before it began: there is nothing to continue
                 shutil.rmtree(directory)
@@ -114,13 +113,13 @@ def rebuild(settings: Settings, reader: LogReader, until: float | None, report: 
 
 class _Rebuild:
     def __init__(
-        self, settings: Settings, reader: LogReader, store: HistoryStore, directory: Path, report: OnProgress
+        self, settings: Settings, reader: LogReader, store: HistoryStore, directory: Path, begin: Begin
     ) -> None:
         self._settings = settings
         self._reader = reader
         self._store = store
         self._directory = directory
-        self._report = report
+        self._begin = begin
         self._archive: FileLogArchive = open_archive(settings)
         self._counts = Counter[str]()
         self._first: tuple[Problem, ...] = ()
@@ -201,16 +200,10 @@ class _Rebuild:
         """Replay the lines that are not in the staging store yet. Lines before its bookmark were counted by an earlier
         run."""
         past = Past(staging, pseudonyms, lineup_in_use(self._settings))
-        others, before, latest, done = Counts(), Counter(staged.counts), 0.0, 0
+        others, before, latest = Counts(), Counter(staged.counts), 0.0
         fresh = Counter[str]()
-
-        def progress(more: int) -> None:
-            nonlocal done
-            done += more
-            self._report(LINES, done, total)
-
         with readable("the log"):
-            for number, (_, line) in enumerate(self._reader.lines(others, progress), 1):
+            for number, (_, line) in enumerate(self._reader.lines(others, self._begin(LINES, total)), 1):
                 latest = max(latest, written(line))
                 if latest < staged.upto - OVERTAKEN:
                     continue
@@ -249,12 +242,13 @@ class _Rebuild:
         gone = self._erase(staged, staging, *([self._store] if known else []))
         self._counts["erased"] = len(gone)
         so_far = known or Rebuilt(until=staged.until, origin=staged.origin)
-        total, done, looked = staging.size()[0], so_far.records, time.monotonic()
+        done, looked = self._begin(RECORDS, staging.size()[0]), time.monotonic()
+        if so_far.records:
+            done(so_far.records)
 
         def progress(more: int) -> None:
-            nonlocal done, gone, looked
-            done += more
-            self._report(RECORDS, done, total)
+            nonlocal gone, looked
+            done(more)
             if time.monotonic() < looked + LOOK:
                 return
             if self._erased(staged) - gone:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from riskd.core.caep import CAEP
+
 BASE: Final = "https://schemas.openid.net/secevent/"
-CAEP: Final = BASE + "caep/event-type/"
 RISC: Final = BASE + "risc/event-type/"
 SSF: Final = BASE + "ssf/event-type/"
 OTHER: Final = "other"

@@ -9,13 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.attempt import SecurityEvent
+from riskd.core.caep import LEVELS
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.event_types import OTHER, STREAM_UPDATED, VERIFICATION, name
 from riskd.shared_signals.stream import INVALID_REQUEST, Refused, Stream
 from riskd.shared_signals.subject import NotUsed, account
 from riskd.shared_signals.token import Verified
 
-LEVELS: Final = ("LOW", "MEDIUM", "HIGH")
 _CREDENTIAL_CHARACTERS: Final = 64
 _Read = TypeVar("_Read")
 

@@ -11,11 +11,13 @@ from msgspec.structs import asdict, replace
 
 from riskd.adapters.decision_log import FileLogArchive
 from riskd.cli.main import main
-from riskd.core.context import Missing, Place, Route
+from riskd.config import data_directory
+from riskd.core.context import SOURCES, Missing, Place, Route
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.pseudonym import Pseudonyms, short
 from riskd.core.record import AssessmentRecord, Authentication, Facts, RepeatRecord, ShadowRecord, encode
 from tests.decision_log import SEGMENT, UNKNOWN, WHENCE, decision, outcome, security_event, write
+from tests.releases import candidates
 
 NOON: Final = 1_795_780_800.0
 NEW_DEVICE: Final = NAMES.index("new_device")
@@ -115,6 +117,40 @@ def test_the_text_shows_decision_reasons_and_outcomes(log: Path, capsys: pytest.
         assert part in told, part
     assert "hosting" not in told
     assert "session_established" not in told
+
+
+def test_the_release_that_decided_says_what_its_rules_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has rules by name, and gaps by reason. What riskd itself says is shown from the log alone; the sentences
+    of rules, and all that would have required the tier by itself, as soon as the release is on this host."""
+    kept = candidates.releases(tmp_path).create(data_directory("policies"), candidates.MODELS, "ops", "test")
+    breached = tuple(
+        1.0 if name == "credential_breached" else value for name, value in zip(NAMES, UNKNOWN, strict=True)
+    )
+    one = decision(
+        7,
+        NOON,
+        tier="STEP_UP",
+        satisfied=False,
+        vector=breached,
+        hits=("breached",),
+        reasons=("CREDENTIAL_BREACHED", "MISSING_HISTORY"),
+        gaps=(Missing("history", "unavailable"),),
+        release=kept.id,
+    )
+    one = replace(one, facts=replace(one.facts, missing=one.gaps))
+    write(tmp_path / "log" / SEGMENT, one)
+    monkeypatch.setenv("RISKD_RELEASE__DIR", str(tmp_path / "elsewhere"))
+    told = " ".join(shown(capsys, tmp_path / "log", ID).split())
+    assert "MISSING_HISTORY An expected fact could not be had: history." in told
+    assert f"history unavailable {SOURCES['history']}: riskd could not read it" in told
+    assert f"The sentences of its rules are in release {kept.id}, which is not in `release.dir`" in told
+    assert "required by" not in told
+    monkeypatch.setenv("RISKD_RELEASE__DIR", str(tmp_path / "releases"))
+    told = " ".join(shown(capsys, tmp_path / "log", ID).split())
+    assert "CREDENTIAL_BREACHED The password is in a breach corpus." in told
+    assert "required by rule breached, gap MISSING_HISTORY" in told
 
 
 def test_nothing_that_a_caller_sent_passes_for_what_riskd_says(

@@ -25,7 +25,7 @@ from riskd.config import data_directory, load
 from riskd.core import record
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Federation, Outcome, Session
 from riskd.core.features import DEFINITIONS
-from riskd.offline.policies.redecide import vector_of
+from riskd.core.logged import vector_of
 from riskd.wiring import open_engine
 from tests.decision_log import SEGMENT, decision, read_segments, write
 from tests.models.stories import bundle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -45,6 +46,35 @@ def test_a_refusal_says_where_and_what(
     assert told.out == ""
     assert expected.format(empty=empty, state=state) in told.err
     assert case not in WITHOUT_TRACE or not state.exists()
+
+
+WRITING: Final = {
+    "compact": (["log", "compact"], "log.dir", "decisions"),
+    "import": (["import", "keycloak", "events.json", "--domain", "customer"], "store.path", "store"),
+    "rebuild": (["import", "decision-log", "--until", "2026-01-01"], "store.path", "store"),
+    "pepper": (["pepper", "rotate"], "store.path", "store"),
+    "release": (["release", "create"], "release.dir", "releases"),
+}
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_root_writes_into_no_directory_of_another(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What root makes in a service's directories, the user of the service could not write to. So commands that write
+    there refuse to be run by root, and have made nothing."""
+    words, setting, name = WRITING[command]
+    made = tmp_path / name
+    made.mkdir()
+    if not os.geteuid():
+        os.chown(made, 12345, 12345)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
+    assert main(words) == 2
+    assert re.search(
+        rf"^riskd: {re.escape(setting)}: {made} belongs to .+ \(run this as the user", capsys.readouterr().err
+    )
+    assert [each.name for each in tmp_path.rglob("*")] == [name]
 
 
 @pytest.mark.parametrize("words", [["model", "verify", "--json", "--models"], ["policy", "check", "--json"]])

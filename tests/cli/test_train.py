@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,10 +24,18 @@ from riskd.core.features import DEFINITIONS
 from riskd.offline.evaluation.document import MODELS, Evaluation
 from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.training import export
+from tests.e2e.service import ROOT
+from tests.offline.made_evaluation import few_trees
 from tests.offline.made_log import write
 from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
 
 SMALL = ("--domain", "customer", "--trees", "8", "--leaves", "6", "--min-rows", "20")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    with few_trees():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +98,37 @@ def test_labels_may_come_from_outcomes(log: Path, tmp_path: Path, capsys: pytest
     assert report["training"]["labels"] == "outcomes"
     assert report["models"].keys() == {"candidate", "champion"}
     assert "Trained on a decision log" in read_card(out)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_page_leads_to_a_release_and_leaves_the_shipped_models(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands that begin docs/training.md train, judge and promote a model and make a release of it, in a
+    directory beside the shipped models, which stay as they are. A made log stands for the world."""
+    snippet = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path / "state"))
+    models = copytree(data_directory("models"), tmp_path / "models")
+    monkeypatch.setenv("RISKD_RELEASE__MODELS", str(models))
+    before = contents(models)
+    for line in snippet.splitlines():
+        program, *words = shlex.split(line)
+        if program == "cp":
+            copytree(words[1], words[2])
+        elif words[0] == "simulate":
+            copytree(log, words[words.index("--out") + 1])
+        else:
+            brief = {"train": SMALL[2:], "evaluate": ("--resamples", "0", "--no-left-out")}.get(words[0], ())
+            assert main([*words, *brief]) == 0, line
+    (release,) = (tmp_path / "state" / "releases").glob("*/models/customer/challenger")
+    assert release.read_text() == "trained-1\n"
+    assert contents(models) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nothing_is_written_of_an_export_that_differs(

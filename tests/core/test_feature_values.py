@@ -163,6 +163,14 @@ def test_few_early_sign_ins_are_no_watch() -> None:
     assert seen(world, sign_in())["days_since_visit"] == 6 * 7 - 7.5
 
 
+def test_sign_ins_that_were_taken_back_are_no_watch() -> None:
+    """A domain whose every sign-in was confirmed as fraud has watched nobody: no account looks dormant."""
+    world = World()
+    for days in (100, 90, 80):
+        world.take_back(world.prove(sign_in(subject="robin"), NOW - days * DAY))
+    assert math.isnan(seen(world, sign_in())["days_since_visit"])
+
+
 @pytest.mark.parametrize("rests", [0, 100])
 def test_what_a_caller_states_lets_no_account_look_older(rests: int) -> None:
     """Of an account that riskd remembers, the date of registration changes only how new the account is, and never

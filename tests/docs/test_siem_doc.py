@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.core.attempt import OUTCOMES
 from riskd.offline.siem.events import event
-from riskd.offline.siem.words import AUTHENTICATION, FINDING, FRAUD
+from riskd.offline.siem.words import ATTACKS, AUTHENTICATION, FINDING, FRAUD
 from tests.decision_log import decision
 from tests.offline.siem.ocsf import SCHEMA, Json, paths, violations
 from tests.offline.siem.records import LEARNING, PASSED, TIME, WHOLE, Record, told
@@ -80,6 +80,17 @@ def test_every_attribute_is_in_the_table() -> None:
     named = [name for first, _ in rows("attributes") for name in re.findall(r"`([^`]+)`", first)]
     assert len(named) == len({*named})
     assert {*named} == {path for one in said for path in paths(one)}
+
+
+def test_every_technique_is_in_the_table() -> None:
+    """For each reason, the table names the techniques that it is a sign of."""
+    named = {
+        f"`{reason}`": ", ".join(
+            f"`{one.uid}` {one.name}" for one in (attack.sub_technique or attack.technique for attack in attacks)
+        )
+        for reason, attacks in ATTACKS.items()
+    }
+    assert dict(rows("reason")) == named
 
 
 def test_the_example_is_an_event() -> None:

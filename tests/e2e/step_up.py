@@ -17,6 +17,7 @@ import struct
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
+import jwt
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from riskd._proto.riskd.v1 import assessment_pb2, attempt_pb2, risk_pb2, risk_pb2_grpc
@@ -186,6 +188,9 @@ def page_code() -> dict[str, Any]:
         "attempt_pb2": attempt_pb2,
         "risk_pb2": risk_pb2,
         "Timestamp": Timestamp,
+        "jwt": jwt,
+        "time": time,
+        "uuid": uuid,
     }
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)

@@ -42,8 +42,9 @@ PATIENT: Final = 5.0
 
 
 @pytest.fixture(scope="module", params=pages.APPS)
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> App:
-    return pages.APPS[request.param](tmp_path_factory.mktemp("app"))
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with pages.APPS[request.param](tmp_path_factory.mktemp("app")).started() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from riskd.core.features import DEFINITIONS
 from riskd.offline.world.tables import read_tables
 from tests.e2e.service import ROOT, environment
 
-SMALL = ("--users", "300", "--attack-share", "0.15")
+SMALL = ("--users", "100", "--attack-share", "0.3")
 
 
 def databases(directory: Path) -> dict[str, str]:

@@ -1,8 +1,11 @@
-"""Evaluations with chosen figures."""
+"""Evaluations with chosen figures, and such that are soon done."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+from unittest.mock import patch
 
 from riskd.offline.evaluation.document import (
     CANDIDATE,
@@ -18,8 +21,16 @@ from riskd.offline.evaluation.document import (
     Reliability,
     StepUp,
 )
+from riskd.offline.models import baselines
 
 NOTHING: Final = Estimate(0, None, None, None)
+
+
+@contextmanager
+def few_trees() -> Iterator[None]:
+    """The models with which a candidate is compared get few trees, for laws that are not about what those find."""
+    with patch.multiple(baselines, LARGE_TREES=5, FOREST_TREES=5):
+        yield
 
 
 def about(value: float, low: float, high: float) -> Estimate:

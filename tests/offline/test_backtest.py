@@ -207,7 +207,7 @@ def test_outcomes_find_their_decisions_in_other_segments(log: Path) -> None:
     total = found.domains[0].total
     assert (total.decisions, total.good, total.fraud, found.differences) == (6, 2, 2, 0)
     assert (total.recorded.friction.hits, total.recorded.recall.hits, total.recorded.unproven) == (1, 2, 1)
-    assert (total.recorded.challenged, total.recorded.refused) == (4, 1)
+    assert (total.recorded.challenged, total.recorded.denied) == (4, 1)
     assert found.counts == {"outcomes": 6, "events": 1, "replayed": 6, "unreadable": 2}
 
 

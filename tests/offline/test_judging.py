@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from riskd.core.attempt import CREDENTIAL_RESULTS
+from riskd.core.features import vector
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Steps
 from riskd.offline.evaluation.document import RATES, Difference, Judged, Recall
@@ -19,7 +21,10 @@ from riskd.offline.evaluation.judging import DEPTHS, RECALLS, Scored, depth_of, 
 from riskd.offline.evaluation.judging import SCORES as SCORES_OF_BANDS
 from riskd.offline.evaluation.operating import Floats, Ranked, cost
 from riskd.offline.models import baselines
+from riskd.offline.policies.tally import WRONG_CREDENTIAL, counted_as
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
+from tests.core.builders import World, sign_in
+from tests.decision_log import decision
 from tests.offline.made_rows import ATTACKS, BEGAN, rows
 
 SCORES = st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0]), min_size=1, max_size=40)
@@ -155,6 +160,15 @@ def test_operating_points_are_what_a_plain_count_says() -> None:
             assert each.precision.value == pytest.approx(sum(fraud) / each.precision.total, abs=1e-6)
     assert models["other"].operating == ()
     assert {each.part for each in differences} <= {"overall", "class", "depth"}
+
+
+@pytest.mark.parametrize("result", CREDENTIAL_RESULTS)
+def test_a_record_and_its_vector_agree_on_the_wrong_credential(result: str) -> None:
+    """An evaluation knows only vectors, and the policy tools records: the same attempts have a wrong credential."""
+    attempt = sign_in(credential_result=result)
+    of_vector = replace(rows(1), vectors=np.array([vector(attempt, World().context(attempt))])).wrong_credential
+    of_record = counted_as(decision(1, BEGAN, credential_result=result), 0) == WRONG_CREDENTIAL
+    assert of_vector.tolist() == [of_record]
 
 
 def test_nothing_depends_on_good_rows_with_a_wrong_credential() -> None:

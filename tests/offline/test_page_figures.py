@@ -361,7 +361,7 @@ def test_each_figure_of_a_backtest_stands_below_its_name() -> None:
     shown = tables(backtest())
     assert shown["By journey"]["all"] == {
         "decisions": "90", "good": "32", "fraud": "17", "wrong credential": "9", "stricter": "11", "laxer": "6",
-        "challenged": "63 → 61", "refused": "11 → 9", "unproven": "15 → 13", "friction on good": "84.4 → 90.6 %",
+        "challenged": "63 → 61", "denied": "11 → 9", "unproven": "15 → 13", "friction on good": "84.4 → 90.6 %",
         "recall of fraud": "82.4 → 70.6 %", "precision": "34.1 → 29.3 %",
     }  # fmt: skip
     (note,) = {each.get("title") for each in parsed(backtest()).iter("td") if words(each) == "84.4 → 90.6 %"} - {None}

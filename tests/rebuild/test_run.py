@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -43,7 +43,7 @@ from riskd.rebuild import merge, run
 from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import Line, LogReader, SegmentReader
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, STAGED, OnProgress, rebuild
+from riskd.rebuild.run import RECORDS, STAGED, rebuild
 from riskd.rotation import rotate
 from riskd.stores import checks
 from riskd.subjects import Subject, Subjects
@@ -65,11 +65,22 @@ class Killed(BaseException):
 
 def rebuilt(
     settings: Settings,
-    report: OnProgress = lambda *_: None,
+    report: Callable[[str, int, int], object] = lambda *_: None,
     until: float | None = UNTIL,
     reader: LogReader | None = None,
 ) -> Summary:
-    return rebuild(settings, reader or SegmentReader(settings), until, report)
+    """Rebuild. `report` gets the half, how much of it is done, and its size."""
+
+    def begin(half: str, total: int) -> Progress:
+        done: list[int] = []
+
+        def progress(more: int) -> None:
+            done.append(more)
+            report(half, sum(done), total)
+
+        return progress
+
+    return rebuild(settings, reader or SegmentReader(settings), until, begin)
 
 
 def of_kinds(lines: list[bytes]) -> tuple[int, int]:

@@ -7,14 +7,14 @@ import gzip
 import os
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from riskd.core.errors import InvalidFile, Problem
+from riskd.core.errors import UNDECODABLE, InvalidFile, Problem
 from riskd.counts import Counts
 from riskd.host.files import cause
 
@@ -27,6 +27,7 @@ DATASET: Final = "dataset.lock"
 """File beside the segments of a log that has a dataset. Erasures are remembered for the dataset while it exists."""
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """The exceptions of reading a segment that is damaged or cut off."""
+_Record = TypeVar("_Record")
 
 
 def stamp(moment: float) -> str:
@@ -143,6 +144,22 @@ def read_segment(path: Path) -> Iterator[bytes]:
         for line in lines_of(segment):
             if whole(line):
                 yield line[:-1]
+
+
+def decoded(
+    path: Path, counts: Counts, decode: Callable[[bytes], _Record], others: tuple[bytes, ...] = ()
+) -> Iterator[_Record]:
+    """Every record of a segment, as `decode` returns it. Counts lines that it cannot read, and skips those that begin
+    like one of `others`. Raises `UNREADABLE`."""
+    for line in read_segment(path):
+        if line.startswith(others):
+            continue
+        try:
+            record = decode(line)
+        except UNDECODABLE as error:
+            damaged(counts, path, line, error)
+        else:
+            yield record
 
 
 def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:

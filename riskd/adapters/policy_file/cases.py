@@ -210,7 +210,7 @@ class _CaseReader:
         document, found = self.document, {}
         for _, key_node, value_node in document.entries(node, "gaps"):
             source = document.choice(key_node, "source", tuple(SOURCES))
-            why = document.choice(value_node, "why", WHYS)
+            why = document.choice(value_node, "why", tuple(WHYS))
             if why == "none_yet" and source != "history":
                 document.wrong(value_node, "none_yet", "use another reason: not_sent, not_found, ...")
             if why == "stale" and source not in AGEING:

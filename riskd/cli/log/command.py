@@ -96,7 +96,7 @@ def _compact(args: argparse.Namespace) -> int:
     from riskd.housekeeping import log_retention
     from riskd.wiring import active_release, open_archive
 
-    settings = given(args, {"log.dataset": args.to}).settings
+    settings = given(args, {"log.dataset": args.to}, writes=True).settings
     if not Path(settings.log.dir).is_dir():
         what = f"{settings.log.dir} is not a directory"
         raise InvalidSettings([Problem("log.dir", what, "give the settings of the service, or set log.dir")])

@@ -15,7 +15,9 @@ from riskd.cli.log.events import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
-from riskd.core.errors import InvalidSettings
+from riskd.core.context import SOURCES, WHYS, Missing
+from riskd.core.errors import InvalidFile, InvalidSettings, Unavailable, UnknownRelease
+from riskd.core.features import NAMES
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.record import AssessmentRecord, Authentication
 from riskd.wording import figure, when
@@ -34,9 +36,11 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "show",
         help="explain one decision: what was required, why, and what followed",
         description="Show everything that the decision log has about one assessment: what was required and why, what "
-        "was missing, which features moved the score, which security events had been reported for the account, what a "
-        "release in shadow would have required, and the outcomes. It reads the whole log, a gigabyte in a few seconds. "
-        "Security events from before a rotation of the pepper are found only with the pepper of the service.",
+        "was missing, which features moved the score, which security events had been reported for the "
+        "account, what a release in shadow would have required, and the outcomes. What its rules say, and "
+        "which of them required the tier, is in the release that decided, if that is still in "
+        "`release.dir`. It reads the whole log, a gigabyte in a few seconds. Security events from before "
+        "a rotation of the pepper are found only with the pepper of the service.",
         epilog="exit codes: 0 found; 1 the log has nothing about it; 2 refused: an invalid id, wrong settings, or a "
         "directory that cannot be read",
     )
@@ -56,6 +60,8 @@ def _run(args: argparse.Namespace) -> int:
     with progress() as begin:
         record = on_record(Path(log), wanted, begin, counts, _pseudonyms(args))
     report_unreadable(counts["unreadable"], counts.first)
+    if record is not None and record.assessment is not None:
+        record = _explained(args, record, record.assessment)
     if args.json:
         print_json(record and {**asdict(record), "first_unreadable": counts.first})
     elif record is None:
@@ -64,6 +70,20 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print(record, log)
     return 0 if record else UNKNOWN
+
+
+def _explained(args: argparse.Namespace, record: OnRecord, one: AssessmentRecord) -> OnRecord:
+    """With what only the policy that decided knows, if its release is still on this host."""
+    from riskd.adapters.cel_rules import CelCompiler
+    from riskd.adapters.policy_file import load_policy
+    from riskd.offline.policies.why import by_policy
+    from riskd.wiring import open_releases
+
+    try:
+        policies, _ = open_releases(given(args).settings).files.folders(one.release)
+        return by_policy(record, load_policy(policies / f"{one.domain}.yaml", CelCompiler(NAMES)))
+    except (InvalidFile, UnknownRelease, Unavailable):
+        return record
 
 
 def _pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
@@ -91,7 +111,12 @@ def _print(record: OnRecord, log: str) -> None:
             ("reason", "log-odds", "because"),
             [(each.code, _moved(each.contribution), each.text) for each in record.reasons],
         )
-        print_section(("gap", "why"), [(gap.source, gap.why) for gap in one.gaps])
+        if not all(each.text for each in record.reasons):
+            print(f"\nThe sentences of its rules are in release {one.release}, which is not in `release.dir`.")
+        print_section(
+            ("gap", "why", "meaning"),
+            [(gap.source, gap.why, _meaning(gap)) for gap in one.gaps],
+        )
         print_section(("feature", "value", "log-odds"), list(_features(one, record)))
         if one.contributions is None and record.features is not None:
             explain = f"riskd model explain {one.domain} {one.model} --log {shlex.quote(log)} --id {one.id}"
@@ -119,6 +144,7 @@ def _facts(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, str]]
     facts = one.facts
     met = "satisfied" if one.satisfied else "not satisfied" if one.tier != "DENY" else ""
     yield "required", ", ".join(filter(None, (one.tier, met)))
+    yield "required by", ", ".join(record.required_by)
     yield "withheld", f"{one.withheld}: the journey was learning" if one.withheld else ""
     yield "attempt", f"{when(one.time)}, {one.domain} {one.journey}, credential {one.credential_result}"
     yield "score", f"{one.score:.4f} ({one.level}), by model {one.model} of release {one.release}"
@@ -164,6 +190,11 @@ def _features(one: AssessmentRecord, record: OnRecord) -> Iterator[tuple[str, st
     for name in sorted(moved, key=lambda each: -abs(moved[each])):
         if abs(moved[name]) >= _NOTICEABLE:
             yield name, figure(record.features[name]) if record.features else "", f"{moved[name]:+.2f}"
+
+
+def _meaning(gap: Missing) -> str:
+    """A gap in words; those of another version may be unknown."""
+    return ": ".join(filter(None, (SOURCES.get(gap.source), WHYS.get(gap.why))))
 
 
 def _moved(contribution: float) -> str:

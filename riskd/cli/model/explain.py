@@ -15,6 +15,7 @@ from riskd.cli.terminal import print_json, print_table, progress, reading, repor
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import UNDECODABLE, InvalidFile, InvalidSettings, Problem
 from riskd.core.features import NAMES
+from riskd.core.logged import vector_of
 from riskd.core.record import AssessmentRecord
 from riskd.wording import figure, quantity
 
@@ -67,7 +68,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from riskd.offline.models.explanation import explained, importance, vector_of
+    from riskd.offline.models.explanation import explained, importance
 
     settings, registry = opened(args)
     path = registry.path(args.domain, args.version) if args.version else registry.champion(args.domain)
@@ -161,7 +162,6 @@ def _sampled(args: argparse.Namespace) -> list[AssessmentRecord]:
 def _diff(args: argparse.Namespace) -> int:
     from riskd.adapters.model_file import read_forest, read_manifest
     from riskd.offline.models.diff import changes, shift
-    from riskd.offline.models.explanation import vector_of
 
     _, registry = opened(args)
     old, new = (registry.path(args.domain, version) for version in (args.old, args.new))

@@ -138,9 +138,9 @@ def _watched_since(domain: Tallies) -> float:
     That is the end of the first week with at least half as many sign-ins as weeks with any have on average: before it,
     there may be stray ones that were reported late, or those of a trial with a few accounts.
     """
-    if not domain.account:
-        return math.inf
-    first, *weeks = domain.account
+    first, *weeks = domain.account or [0]
     active = [n for n in weeks if n > 0]
-    half = sum(active) / max(2 * len(active), 1)
-    return next(((first + at) * WEEK for at, n in enumerate(weeks, 1) if n >= half), math.inf)
+    if not active:
+        return math.inf
+    half = sum(active) / (2 * len(active))
+    return next((first + at) * WEEK for at, n in enumerate(weeks, 1) if n >= half)

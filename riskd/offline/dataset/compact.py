@@ -31,7 +31,7 @@ from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
-from riskd.offline.segments import Crew, crew
+from riskd.offline.segments import crew
 from riskd.progress import Progress
 
 GROUP: Final = 256 << 20
@@ -101,9 +101,10 @@ class Dataset:
         self._clear()
         new = self._new_segments()
         with crew(workers, new) as readers:
-            for group, taken in self._taken(list(_groups(new)), readers):
+            target = self._target.name if readers else self._target
+            work = partial(_take_in, target, self._archive, self._manifest.buckets)
+            for _, taken in readers.each(work, list(_groups(new)), progress):
                 self._commit(taken)
-                progress(group.size)
         gone = self._let_go(keep, now)
         self._join()
         manifest = self._manifest
@@ -138,10 +139,6 @@ class Dataset:
         manifest, reads = self._manifest, line_format()
         known = {name for name in manifest.segments if manifest.unreadable.get(name, reads) == reads}
         return [path for path in segments(self._log) if name_of(path) not in known]
-
-    def _taken(self, groups: Sequence[_Group], readers: Crew | None) -> Iterator[tuple[_Group, Taken]]:
-        work = partial(_take_in, self._target.name if readers else self._target, self._archive, self._manifest.buckets)
-        return readers.each(work, groups) if readers else zip(groups, map(work, groups), strict=True)
 
     def _commit(self, taken: Taken) -> None:
         manifest = self._manifest
@@ -244,9 +241,12 @@ class Dataset:
             self._target.delete(path for path in self._target.listed(table) if path not in named)
 
 
-def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, group: _Group) -> Taken:
-    """Add segments; in a worker process, the target is opened there."""
-    return take_in(target if isinstance(target, Target) else Target.open(target), archive, group.paths, buckets)
+def _take_in(target: Target | str, archive: FileLogArchive, buckets: int, group: _Group, progress: Progress) -> Taken:
+    """Add segments; in a process of a crew, the target is opened there."""
+    target = target if isinstance(target, Target) else Target.open(target)
+    taken = take_in(target, archive, group.paths, buckets)
+    progress(group.size)
+    return taken
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[_Group]:

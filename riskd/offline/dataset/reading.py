@@ -72,7 +72,6 @@ def read_rows(
 
 
 def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[str], begin: Begin) -> Rows:
-    width = len(names)
     assessments = table(target, manifest, "assessments")
     chosen = (ds.field("domain") == wanted.domain) & ds.field("has_features") & _during(wanted)
     about = assessments.to_table(columns=["id", "time"], filter=chosen)
@@ -82,23 +81,15 @@ def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[st
     place = np.full(len(ids), -1, dtype=np.int64)
     place[order] = np.arange(total)
     subjects, journeys = np.empty(total, dtype="S34"), np.empty(total, dtype="U14")
-    vectors = np.empty((total, width))
-    present = [name for name in names if name in manifest.features]
+    vectors = np.empty((total, len(names)))
     at, done = 0, begin("reading", len(ids))
-    columns = ["subject", "journey", *present]
-    for batch in assessments.to_batches(
-        columns=columns, filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
-    ):
+    for batch, block in with_vectors(assessments, ("subject", "journey"), chosen, names):
         rows = place[at : at + batch.num_rows]
         at += batch.num_rows
         mine = rows >= 0
         rows = rows[mine]
         subjects[rows] = _ids(batch["subject"])[mine]
         journeys[rows] = batch["journey"].to_numpy(zero_copy_only=False)[mine]
-        block = np.full((batch.num_rows, width), math.nan)
-        for column, name in enumerate(names):
-            if name in manifest.features:
-                block[:, column] = batch[name].to_numpy(zero_copy_only=False)
         vectors[rows] = block[mine]
         done(batch.num_rows)
     ids, times = ids[order], times[order]
@@ -119,6 +110,21 @@ def _rows(target: Target, manifest: Manifest, wanted: Wanted, names: Sequence[st
         attacks=attacks,
         segments=segments,
     )
+
+
+def with_vectors(
+    assessments: ds.Dataset, columns: Sequence[str], chosen: ds.Expression, names: Sequence[str] = NAMES
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float64]]]:
+    """The chosen assessments in batches with these columns, and the vectors of these features: NaN for a feature that
+    has no column."""
+    known = {name: column for column, name in enumerate(names) if name in assessments.schema.names}
+    for batch in assessments.to_batches(
+        columns=[*columns, *known], filter=chosen, batch_size=BATCH, batch_readahead=2, fragment_readahead=1
+    ):
+        vectors = np.full((batch.num_rows, len(names)), math.nan)
+        for name, column in known.items():
+            vectors[:, column] = batch[name].to_numpy(zero_copy_only=False)
+        yield batch, vectors
 
 
 def table(target: Target, manifest: Manifest, name: str) -> ds.Dataset:

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow.dataset as ds
 
-from riskd.core.features import NAMES
 from riskd.counts import Counts
 from riskd.offline.dataset.manifest import required
-from riskd.offline.dataset.reading import BATCH, table
+from riskd.offline.dataset.reading import table, with_vectors
 from riskd.offline.dataset.target import Target
 from riskd.offline.drift.bins import Batch
 from riskd.progress import Progress
@@ -30,23 +29,11 @@ def batches(
     Raises InvalidFile, InvalidSettings.
     """
     target = Target.open(name)
-    manifest = required(target)
-    features = [feature for feature in NAMES if feature in manifest.features]
-    assessments = table(target, manifest, "assessments")
+    assessments = table(target, required(target), "assessments")
     for domain in domains:
         chosen = (ds.field("domain") == domain) & (ds.field("time") >= since) & (ds.field("time") < until)
         left_out["other_features"] += assessments.count_rows(filter=chosen & ~ds.field("has_features"))
-        for batch in assessments.to_batches(
-            columns=["time", "subject", *features],
-            filter=chosen & ds.field("has_features"),
-            batch_size=BATCH,
-            batch_readahead=2,
-            fragment_readahead=1,
-        ):
-            vectors = np.full((batch.num_rows, len(NAMES)), np.nan)
-            for column, feature in enumerate(NAMES):
-                if feature in manifest.features:
-                    vectors[:, column] = batch[feature].to_numpy(zero_copy_only=False)
+        for batch, vectors in with_vectors(assessments, ("time", "subject"), chosen & ds.field("has_features")):
             times = np.asarray(batch["time"].to_numpy(zero_copy_only=False), dtype=np.float64)
             if len(times):
                 yield domain, Batch(times, batch["subject"].to_pylist(), vectors)

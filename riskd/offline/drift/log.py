@@ -11,11 +11,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of, size, size_of
+from riskd.adapters.decision_log import decoded, readable, segments_of, size, size_of
 from riskd.adapters.model_file import load_model
 from riskd.core.bounds import Moment
 from riskd.core.drift import Reference
-from riskd.core.errors import UNDECODABLE
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord, other_beginnings
@@ -129,14 +128,7 @@ def _read(selection: Selection) -> Iterator[tuple[str, Batch]]:
 def batches(path: Path, span: Span, left_out: Counts) -> Iterator[tuple[str, Batch]]:
     """The rows of a segment, some thousands at a time. Other lines are counted by the reason why they are left out."""
     waiting: dict[str, list[_Assessed]] = {domain: [] for domain in span.domains}
-    for line in read_segment(path):
-        if line.startswith(_OTHERS):
-            continue
-        try:
-            row = _DECODER.decode(line)
-        except UNDECODABLE as error:
-            damaged(left_out, path, line, error)
-            continue
+    for row in decoded(path, left_out, _DECODER.decode, _OTHERS):
         if row.domain not in waiting:
             left_out["other_domain"] += 1
         elif not span.since <= row.time < span.until:

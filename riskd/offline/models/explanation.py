@@ -138,11 +138,6 @@ def sample(log: Path, domain: str, most: int, counts: Counts, begin: Begin) -> l
     return drawn
 
 
-def vector_of(record: AssessmentRecord) -> list[float]:
-    """The features that were assessed, NaN for missing ones."""
-    return [math.nan if value is None else value for value in record.vector]
-
-
 def _fits(record: AssessmentRecord, domain: str) -> bool:
     return record.domain == domain and len(record.vector) == len(NAMES)
 

@@ -8,20 +8,21 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.adapters.cel_rules import CelCompiler
-from riskd.adapters.decision_log import damaged, read_segment, segments_of, size
+from riskd.adapters.decision_log import decoded, segments_of, size
 from riskd.adapters.model_file import load_model
 from riskd.adapters.policy_file import read_policy
 from riskd.core.features import DEFINITIONS, NAMES
 from riskd.core.forest import Forest
+from riskd.core.logged import vector_of
 from riskd.core.policy import Policy
 from riskd.core.record import AssessmentRecord, OutcomeRecord, SecurityEventRecord, decode, other_beginnings, skipped_as
+from riskd.counts import Counts
 from riskd.offline.outcomes import Outcomes, row, write_outcomes
-from riskd.offline.policies.redecide import redecide, uncounted, vector_of
+from riskd.offline.policies.redecide import redecide, uncounted
 from riskd.offline.policies.tally import Tally
 from riskd.offline.segments import crew, each_segment
 from riskd.offline.training.seen import Seen, training_of
@@ -115,56 +116,39 @@ def passes(backtest: Backtest, work: Callable[[Plan, Path], Part]) -> Iterator[P
 def outcomes_of(path: Path) -> bytes:
     """The outcomes of a segment, 18 bytes each."""
     packed = bytearray()
-    for line in read_segment(path):
-        if not line.startswith(_NO_OUTCOMES):
-            try:
-                outcome = decode(line)
-            except msgspec.DecodeError:
-                continue  # counted as unreadable by the pass over decisions
-            if isinstance(outcome, OutcomeRecord):
-                packed += row(outcome.assessment_id, outcome.kind)
+    not_here = Counts()  # the pass over decisions counts unreadable lines
+    for outcome in decoded(path, not_here, decode, _NO_OUTCOMES):
+        if isinstance(outcome, OutcomeRecord):
+            packed += row(outcome.assessment_id, outcome.kind)
     return bytes(packed)
 
 
 def redecide_segment(plan: Plan, path: Path) -> Tally:
     """Decide the decisions of one segment again."""
-    policies, labels = ready(plan)
-    tally = Tally()
-    for record in decisions_of(path, plan, tally):
-        policy = policies.get(record.domain)
-        if policy is None:
-            tally.counts["other_domain"] += 1
-        else:
-            label, attack = labels.label(record.id), labels.attack(record.id)
-            tally.add(policy, record, redecide(policy, record), label, attack)
+    (_, labels), tally = ready(plan), Tally()
+    for policy, record in decisions_of(path, plan, tally):
+        tally.add(policy, record, redecide(policy, record), labels.label(record.id), labels.attack(record.id))
     return tally
 
 
-def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[AssessmentRecord]:
-    """The chosen decisions of a segment, with the scores of the plan's models. Other lines are counted by what they
-    are."""
+def decisions_of(path: Path, plan: Plan, tally: Tally) -> Iterator[tuple[Policy, AssessmentRecord]]:
+    """The chosen decisions of a segment, each with its domain's policy and scored by the plan's models. Other lines are
+    counted by what they are."""
     forests, (policies, _) = loaded(plan.models), ready(plan)
-    for line in read_segment(path):
-        try:
-            record = decode(line)
-        except msgspec.DecodeError as error:
-            damaged(tally.counts, path, line, error)
-            continue
+    for record in decoded(path, tally.counts, decode):
         if isinstance(record, AssessmentRecord):
             if len(record.vector) != len(NAMES):
                 tally.counts["other_features"] += 1
             elif not plan.choice.takes(record):
                 tally.counts["not_chosen"] += 1
+            elif (policy := policies.get(record.domain)) is None:
+                tally.counts["other_domain"] += 1
             else:
-                policy, forest = policies.get(record.domain), forests.get(record.domain)
-                if policy is not None and uncounted(policy, record):
-                    tally.counts["uncounted"] += 1
-                if forest is None:
-                    yield record
-                    continue
-                if trained_on(plan.models)[record.domain].has(record.id):
+                tally.counts["uncounted"] += uncounted(policy, record)
+                forest = forests.get(record.domain)
+                if forest is not None and trained_on(plan.models)[record.domain].has(record.id):
                     tally.counts["trained_on"] += 1
-                yield scored(record, forest)
+                yield policy, record if forest is None else scored(record, forest)
         elif isinstance(record, OutcomeRecord):
             tally.counts["outcomes"] += 1
         else:

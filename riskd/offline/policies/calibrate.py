@@ -158,19 +158,17 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
     policies, labels = ready(plan)
     policies = {domain: policy.of(plan.choice.tenant).requiring() for domain, policy in policies.items()}
     samples = Samples()
-    for record in decisions_of(path, plan, samples.tally):
-        policy, label = policies.get(record.domain), counted_as(record, labels.label(record.id))
+    for _, record in decisions_of(path, plan, samples.tally):
+        policy, label = policies[record.domain], counted_as(record, labels.label(record.id))
         label = GOOD if presumed and label == UNKNOWN else label
-        if policy is None:
-            samples.tally.counts["other_domain"] += 1
-        elif not _by_its_bands(policy, record):
+        if not _by_its_bands(policy, record):
             samples.tally.counts["tenants_own_bands"] += 1
         elif label == WRONG_CREDENTIAL:
             samples.tally.counts["wrong_credential"] += 1
             samples.wrong_credential[record.domain, record.journey] += 1
         elif label in (GOOD, FRAUD):
             samples.add(policy.of(record.tenant), record, redecide(policy, record), label)
-            _count(samples.tally, record)
+            samples.tally.replayed(record)
         else:
             samples.tally.counts["without_verdict"] += 1
     return samples
@@ -179,11 +177,6 @@ def collect(plan: Plan, path: Path, *, presumed: bool = False) -> Samples:
 def _by_its_bands(policy: Policy, record: AssessmentRecord) -> bool:
     ours, theirs = policy.journeys[record.journey], policy.of(record.tenant).journeys[record.journey]
     return (ours.floor, ours.bands) == (theirs.floor, theirs.bands)
-
-
-def _count(tally: Tally, record: AssessmentRecord) -> None:
-    tally.counts["replayed"] += 1
-    tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
 
 
 def calibrate(samples: Samples, policy: Policy, name: str, budget: float) -> Calibration:

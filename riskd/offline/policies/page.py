@@ -13,14 +13,15 @@ from riskd.offline.policies.report import DomainReport, Group, Report, RuleUse
 from riskd.wording import date
 
 _HEAD: Final = (
-    "decisions", "good", "fraud", "wrong credential", "stricter", "laxer", "challenged", "refused", "unproven",
+    "decisions", "good", "fraud", "wrong credential", "stricter", "laxer", "challenged", "denied", "unproven",
     "friction on good", "recall of fraud", "precision"
 )  # fmt: skip
 RULES: Final = (
     "rule", "tier", "hits", "alone", "good", "fraud", "wrong credential", "unproven", "precision", "recall"
 )  # fmt: skip
 _WORDS: Final = """
-<p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already.
+<p><small>A decision is <b>challenged</b> when more than BASELINE is required and the attempt has not met it already;
+with DENY it is <b>denied</b>, which is counted in both.
 <b>Friction</b>: the share of good decisions that are challenged. <b>Recall</b>: the share of fraud that is challenged.
 <b>Precision</b>: the share of fraud among the challenged decisions whose label is known. With a <b>wrong credential</b>
 nobody comes in and nobody is challenged: such decisions are counted apart, and are in no share. Intervals are those of
@@ -143,7 +144,7 @@ def _groups(title: str, groups: Iterable[Group]) -> str:
             group.value,
             *(f"{number:,}" for number in counted(group)),
             f"{group.recorded.challenged:,} → {group.candidate.challenged:,}",
-            f"{group.recorded.refused:,} → {group.candidate.refused:,}",
+            f"{group.recorded.denied:,} → {group.candidate.denied:,}",
             f"{group.recorded.unproven:,} → {group.candidate.unproven:,}",
             _change(group.recorded.friction, group.candidate.friction),
             _change(group.recorded.recall, group.candidate.recall),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_network
-from math import nan
 from typing import Final
 
 from msgspec import Struct
@@ -12,15 +11,14 @@ from msgspec.structs import replace
 
 from riskd.core import logged
 from riskd.core.assessment import Hit
-from riskd.core.attempt import Attempt, Network
+from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.lists import listed
-from riskd.core.logged import federation_of, session_of
+from riskd.core.logged import attempt_of, vector_of
 from riskd.core.policy import Policy, evaluate, weigh
 from riskd.core.record import AssessmentRecord
 
-_NOWHERE: Final = Network()
 _FORGOTTEN: Final = Missing("history", "unavailable")
 """Histories are not recorded: the vector and the counts hold all that rules and rulings need from them."""
 _UNREAD: Final = Missing("reputation", "unavailable")
@@ -60,11 +58,6 @@ def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
     )
 
 
-def vector_of(record: AssessmentRecord) -> list[float]:
-    """The recorded features, as models and rules read them."""
-    return [nan if value is None else value for value in record.vector]
-
-
 def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, context: Context) -> dict[str, bool]:
     """Evaluate the lists again. Devices and whole addresses are not recorded: if the recorded network cannot tell, the
     recorded result is used, and for lists that did not exist then, no match."""
@@ -84,22 +77,6 @@ def _range(network: str) -> tuple[int, int, int]:
     """IP version, first and last address."""
     read = ip_network(network)
     return read.version, int(read[0]), int(read[-1])
-
-
-def attempt_of(record: AssessmentRecord) -> Attempt:
-    """The attempt, as far as rules and rulings need it."""
-    return Attempt(
-        domain=record.domain,
-        subject=record.subject,
-        journey=record.journey,
-        network=_NOWHERE,
-        tenant=record.tenant,
-        credential_result=record.credential_result,
-        session=session_of(record.session),
-        federation=federation_of(record.federation),
-        attributes=record.attributes,
-        registration_time=record.registration_time,
-    )
 
 
 def context_of(record: AssessmentRecord) -> Context:

@@ -39,13 +39,13 @@ Codes = Cells[int]
 class Side(Struct, frozen=True, kw_only=True):
     """The effects of one policy on a group of decisions, without those whose credential was wrong.
 
-    `challenged` decisions required more than BASELINE and were not satisfied; `refused` are the DENYs among them.
+    `challenged` decisions required more than BASELINE and were not satisfied; `denied` are the DENYs among them.
     `friction` is the share of good sign-ins that were challenged, `recall` the share of fraud that was, `precision` the
     share of fraud among the challenged ones of known outcome. `unproven` were challenged and did not pass.
     """
 
     challenged: int
-    refused: int
+    denied: int
     unproven: int
     friction: Share
     recall: Share
@@ -201,7 +201,7 @@ def _side(codes: Codes, state_of: Callable[[int], int]) -> Side:
     good, fraud = _labelled(challenges, GOOD), _labelled(challenges, FRAUD)
     return Side(
         challenged=_number(challenges),
-        refused=sum(total(cell) for code, cell in challenges.items() if state_of(code) == _DENY),
+        denied=sum(total(cell) for code, cell in challenges.items() if state_of(code) == _DENY),
         unproven=total(_labelled(challenges, UNPROVEN)),
         friction=share_of(good, _labelled(codes, GOOD)),
         recall=share_of(fraud, _labelled(codes, FRAUD)),

@@ -109,7 +109,7 @@ class Tally:
         domain, count, places = record.domain, self.cells.count, groups(record)
         for dimension, value in self._segments(record, redecided.context, attack):
             count((domain, dimension, value, code), places)
-        causes = _causes(policy, record.score, redecided) if ruling.raised else ()
+        causes = causes_of(policy, record.score, redecided)
         for cause in causes:
             count((domain, "cause", cause, code), places)
         if redecided.hits:
@@ -118,8 +118,12 @@ class Tally:
             self._example(record, redecided, causes, NAMED[label])
         names = [hit.rule for hit in redecided.hits if not hit.shadow]
         self.counts["hits_differ"] += tuple(names) != record.hits
-        self.counts["replayed"] += 1
         self.releases[domain, record.release] += 1
+        self.replayed(record)
+
+    def replayed(self, record: AssessmentRecord) -> None:
+        """Count a decision that was decided again."""
+        self.counts["replayed"] += 1
         self.first, self.last = min(self.first, record.time), max(self.last, record.time)
 
     def _segments(self, record: AssessmentRecord, context: Context, attack: str) -> Iterator[tuple[str, str]]:
@@ -203,8 +207,10 @@ def bin_of(score: float) -> int:
     return min(max(int((odds - LOW) / BIN), 0), BINS - 1)
 
 
-def _causes(policy: Policy, score: float, redecided: Redecided) -> tuple[str, ...]:
-    """Everything that would require the tier by itself."""
+def causes_of(policy: Policy, score: float, redecided: Redecided) -> tuple[str, ...]:
+    """Everything that would require the tier by itself; nothing if that is the floor."""
+    if not redecided.ruling.raised:
+        return ()
     policy = policy.of(redecided.attempt.tenant)
     tier, journey = redecided.ruling.tier, policy.journeys[redecided.attempt.journey]
     causes = [f"rule {hit.rule}" for hit in redecided.hits if not hit.shadow and hit.tier == tier]

@@ -91,21 +91,19 @@ class Worths(Struct, frozen=True, kw_only=True):
 
 
 class Weighed:
-    """Additive counts. The cells are those of a `Tally`, by domain and set: recorded is with the set, candidate without
-    it."""
+    """Additive counts. Cells are as those of a `Tally`, by domain, set and code: recorded is with the set, candidate
+    without it."""
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.cells: dict[tuple[str, str], Cells[int]] = {}
+        self.cells: Cells[tuple[str, str, int]] = Cells()
         self.came: Counter[tuple[str, str]] = Counter()
         self.moved: Counter[tuple[str, str]] = Counter()
 
     def __iadd__(self, other: Weighed) -> Weighed:
         """Add the counts of another part."""
         self.tally += other.tally
-        for key, cells in other.cells.items():
-            mine = self.cells.setdefault(key, Cells())
-            mine += cells
+        self.cells += other.cells
         self.came.update(other.came)
         self.moved.update(other.moved)
         return self
@@ -113,21 +111,15 @@ class Weighed:
 
 def weigh_segment(plan: Plan, path: Path) -> Weighed:
     """Weigh the signals in the decisions of one segment, by the plan's models."""
-    policies, labels = ready(plan)
-    forests, weighed = loaded(plan.models), Weighed()
-    for record in decisions_of(path, plan, weighed.tally):
-        if record.domain in policies:
-            _weigh(weighed, policies[record.domain], forests[record.domain], record, labels.label(record.id))
-        else:
-            weighed.tally.counts["other_domain"] += 1
+    (_, labels), forests, weighed = ready(plan), loaded(plan.models), Weighed()
+    for policy, record in decisions_of(path, plan, weighed.tally):
+        _weigh(weighed, policy, forests[record.domain], record, labels.label(record.id))
     return weighed
 
 
 def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentRecord, label: int) -> None:
-    tally, label = weighed.tally, counted_as(record, label)
-    tally.counts["replayed"] += 1
-    tally.first, tally.last = min(tally.first, record.time), max(tally.last, record.time)
-    policy = policy.of(record.tenant)
+    weighed.tally.replayed(record)
+    label, policy = counted_as(record, label), policy.of(record.tenant)
     expected = policy.journeys[record.journey].postures
     before = _state(policy, record)
     absent, places = {gap.source for gap in record.facts.missing}, groups(record)
@@ -138,12 +130,11 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
             after = _state(_unasked(policy, record.journey, sources), imagined)
         else:
             after = before
-        key = record.domain, name
         code = (label * STATES + before) * STATES + after
-        weighed.cells.setdefault(key, Cells()).count(code, places)
+        weighed.cells.count((record.domain, name, code), places)
         if not sources <= absent:
-            weighed.came[key] += 1
-            weighed.moved[key] += abs(imagined.log_odds - record.log_odds) >= NOTICEABLE
+            weighed.came[record.domain, name] += 1
+            weighed.moved[record.domain, name] += abs(imagined.log_odds - record.log_odds) >= NOTICEABLE
 
 
 def _state(policy: Policy, record: AssessmentRecord) -> int:
@@ -179,7 +170,11 @@ def _unasked(policy: Policy, name: str, sources: frozenset[str]) -> Policy:
 
 def worths(weighed: Weighed, domain: str, model: str) -> Worths:
     """The figures of a domain, one row per signal."""
-    groups = {name: group(name, weighed.cells.get((domain, name), Cells())) for name in SETS}
+    cells: dict[str, Cells[int]] = {name: Cells() for name in SETS}
+    for (owner, name, code), cell in weighed.cells.items():
+        if owner == domain:
+            cells[name][code] = cell
+    groups = {name: group(name, cells[name]) for name in SETS}
     whole = groups["all of these"]
     return Worths(
         domain=domain,

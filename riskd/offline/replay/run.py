@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -19,13 +18,13 @@ from riskd.adapters.null import NullMeter
 from riskd.config import Settings
 from riskd.core import record
 from riskd.core.assess import Release
-from riskd.core.errors import InvalidFile, Problem, RiskdError
+from riskd.core.errors import InvalidFile, Problem
 from riskd.core.record import OutcomeRecord, SecurityEventRecord, written
 from riskd.counts import Counts
 from riskd.offline.buckets import Bucket
+from riskd.offline.crew import crew_of
 from riskd.offline.output import filling
 from riskd.offline.replay.fold import Fold
-from riskd.offline.segments import deaf_to_interrupts, end_with_parent
 from riskd.progress import Progress
 from riskd.rebuild.order import LogReader
 from riskd.wiring import active_release, load_release, open_releases
@@ -60,25 +59,12 @@ def run(plan: Plan, buckets: list[Bucket], progress: Progress) -> Counts:
 
 
 def _divided(plan: Plan, buckets: list[Bucket], progress: Progress) -> Counts:
+    total = Counts()
+    with crew_of(len(buckets)) as crew:
+        for _, counts in crew.each(partial(_replay, plan), buckets, progress):
+            total.add(counts)
     if len(buckets) == 1:
-        return _replay(plan, buckets[0], progress)
-    context = get_context("spawn")
-    pipes, total = [], Counts()
-    crew = []
-    try:
-        for bucket in buckets:
-            reader, writer = context.Pipe(duplex=False)
-            process = context.Process(target=_replay_and_report, args=(plan, bucket, writer), daemon=True)
-            with deaf_to_interrupts():
-                process.start()
-                crew.append(process)
-            writer.close()
-            pipes.append(reader)
-        _listen(pipes, total, progress)
-    finally:
-        for each in crew:
-            each.terminate()
-            each.join()
+        return total
     # Every process read every line: lines that no process writes are to be counted once.
     del total["other_buckets"]
     for kind in total.keys() - _OWN:
@@ -87,34 +73,6 @@ def _divided(plan: Plan, buckets: list[Bucket], progress: Progress) -> Counts:
 
 
 _OWN: Final = {"assessed", "outcomes", "events"}
-
-
-def _listen(pipes: list[Connection], total: Counts, progress: Progress) -> None:
-    while pipes:
-        for ready in wait(pipes):
-            assert isinstance(ready, Connection)
-            try:
-                message = ready.recv()
-            except EOFError as error:
-                what = "a process that was replaying died"
-                remedy = "give it more memory, or replay more buckets one by one"
-                raise InvalidFile([Problem("replay", what, remedy)]) from error
-            if isinstance(message, int):
-                progress(message)
-                continue
-            pipes.remove(ready)
-            if not isinstance(message, Counts):
-                raise InvalidFile(message)
-            total.add(message)
-
-
-def _replay_and_report(plan: Plan, bucket: Bucket, writer: Connection) -> None:
-    """Runs in a process of its own: replay, and report to the parent."""
-    end_with_parent()
-    try:
-        writer.send(_replay(plan, bucket, writer.send))
-    except RiskdError as error:
-        writer.send(error.problems)
 
 
 def _replay(plan: Plan, bucket: Bucket, progress: Progress) -> Counts:

@@ -66,6 +66,7 @@ def _assessment(one: AssessmentRecord) -> Authentication:
         risk_level=level.risk[1],
         risk_details=", ".join(one.reasons),
         is_alert=one.level == "high" or one.tier == "DENY",
+        attacks=tuple(dict.fromkeys(attack for code in one.reasons for attack in words.ATTACKS.get(code, ()))),
         policy=schema.Policy(name=one.domain, uid=one.release, is_applied=not one.withheld),
         observables=_observables(user, endpoint),
         enrichments=_enrichments(facts.route),
@@ -129,6 +130,7 @@ def _finding(one: OutcomeRecord) -> DetectionFinding:
                     uid=one.assessment_id, type_uid=_type(words.AUTHENTICATION, _activity(one.journey))
                 ),
             ),
+            attacks=() if one.journey == "registration" else (words.TAKEN_OVER,),
         ),
         evidences=(schema.Evidence(user),),
         observables=_observables(user, None, "evidences[0].user.uid"),
@@ -155,13 +157,13 @@ def _type(kind: int, activity: words.Word) -> int:
 
 
 def _control(one: AssessmentRecord) -> words.Control:
-    if one.withheld:
-        return words.OBSERVED
     if one.tier == "DENY":
         return words.DENIED
     if one.credential_result == "failed":
         return words.REFUSED
-    return words.Control(words.CHALLENGED, (OTHER, one.tier)) if _challenged(one) else words.ALLOWED
+    if _challenged(one):
+        return words.Control(words.CHALLENGED, (OTHER, one.tier))
+    return words.OBSERVED if one.withheld else words.ALLOWED
 
 
 def _status(one: AssessmentRecord) -> words.Word:

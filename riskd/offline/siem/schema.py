@@ -123,6 +123,20 @@ class Policy(Struct, frozen=True, kw_only=True):
     is_applied: bool
 
 
+class Technique(Struct, frozen=True):
+    """A technique of MITRE ATT&CK, or a part of one."""
+
+    uid: str
+    name: str
+
+
+class Attack(Struct, frozen=True, omit_defaults=True):
+    """What the reasons are signs of."""
+
+    technique: Technique
+    sub_technique: Technique | None = None
+
+
 class Observable(Struct, frozen=True, kw_only=True):
     """A value to search for in other events, and the attribute that contains it."""
 
@@ -215,6 +229,7 @@ class Authentication(Struct, frozen=True, kw_only=True, omit_defaults=True):
     risk_level: str = ""
     risk_details: str = ""
     is_alert: bool | None = None
+    attacks: tuple[Attack, ...] = ()
     policy: Policy | None = None
     observables: tuple[Observable, ...] = ()
     enrichments: tuple[Enrichment, ...] = ()
@@ -227,13 +242,14 @@ class RelatedEvent(Struct, frozen=True, kw_only=True):
     type_uid: int
 
 
-class FindingInfo(Struct, frozen=True, kw_only=True):
+class FindingInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was found. `uid` is the assessment's id."""
 
     uid: str
     title: str
     created_time: int
     related_events: tuple[RelatedEvent, ...]
+    attacks: tuple[Attack, ...] = ()
 
 
 class Evidence(Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.offline.siem.schema import OTHER
+from riskd.offline.siem.schema import OTHER, Attack, Technique
 
 Word = tuple[int, str]
 """A number of an enumeration, and its caption."""
@@ -56,6 +56,29 @@ OBSERVED: Final = Control((3, "Observed"), (15, "Detected"))
 REFUSED: Final = Control((3, "Observed"), (16, "No Action"))
 """A wrong credential: the caller refuses it, and nobody is challenged."""
 EXONERATED: Final[Word] = (10, "Exonerated")
+
+
+_BRUTE_FORCE: Final = Technique("T1110", "Brute Force")
+_GUESSING: Final = Attack(_BRUTE_FORCE, Technique("T1110.001", "Password Guessing"))
+_SPRAYING: Final = Attack(_BRUTE_FORCE, Technique("T1110.003", "Password Spraying"))
+_STUFFING: Final = Attack(_BRUTE_FORCE, Technique("T1110.004", "Credential Stuffing"))
+_PROMPTS: Final = Attack(Technique("T1621", "Multi-Factor Authentication Request Generation"))
+_SESSION: Final = Attack(Technique("T1550", "Use Alternate Authentication Material"))
+_COOKIE: Final = Attack(_SESSION.technique, Technique("T1550.004", "Web Session Cookie"))
+TAKEN_OVER: Final = Attack(Technique("T1078", "Valid Accounts"))
+ATTACKS: Final[dict[str, tuple[Attack, ...]]] = {
+    "CREDENTIAL_STUFFING": (_STUFFING, _SPRAYING),
+    "PASSWORD_GUESSING": (_GUESSING,),
+    "SECRET_GUESSING": (_GUESSING,),
+    "PUSH_HARASSMENT": (_PROMPTS,),
+    "CHALLENGES_UNMET": (_PROMPTS,),
+    "SESSION_MOVED": (_COOKIE,),
+    "SESSION_BINDING_FAILED": (_SESSION,),
+    "SENSITIVE_SEQUENCE": (Attack(Technique("T1098", "Account Manipulation")),),
+    "MACHINE_MOVED": (TAKEN_OVER,),
+}
+"""By reason, the techniques of MITRE ATT&CK for Enterprise that it is a sign of. Other reasons only say that something
+is unusual."""
 
 
 class Meaning(Struct, frozen=True):

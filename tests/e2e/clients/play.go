@@ -1,4 +1,4 @@
-// Plays a scenario with the code of docs/client-go.md beside it: JSON in, the result of each step out.
+// Plays scenarios with the code of docs/client-go.md beside it: a line of JSON in, the results of its steps out.
 package main
 
 import (
@@ -116,8 +116,17 @@ func answer(step step, challenged *int) risk.Challenge {
 }
 
 func main() {
-	var given scenario
-	must(json.NewDecoder(os.Stdin).Decode(&given))
+	scenarios := json.NewDecoder(os.Stdin)
+	for scenarios.More() {
+		var given scenario
+		must(scenarios.Decode(&given))
+		said, err := json.Marshal(results(given))
+		must(err)
+		fmt.Println(string(said))
+	}
+}
+
+func results(given scenario) []any {
 	transport := insecure.NewCredentials()
 	if given.Authorities != "" {
 		authorities := x509.NewCertPool()
@@ -137,9 +146,7 @@ func main() {
 	for _, each := range given.Steps {
 		came = append(came, plays[each.Do](context.Background(), client, each))
 	}
-	said, err := json.Marshal(came)
-	must(err)
-	fmt.Println(string(said))
+	return came
 }
 
 // several registers a scheme for the addresses of a target, as the gRPC of other languages has: grpc-go has none.

@@ -1,4 +1,4 @@
-// Plays a scenario with the code of docs/client-java.md beside it: JSON in, the result of each step out.
+// Plays scenarios with the code of docs/client-java.md beside it: a line of JSON in, the results of its steps out.
 
 import com.example.risk.RiskChannel;
 import com.example.risk.RiskClient;
@@ -23,6 +23,7 @@ import io.grpc.NameResolverProvider;
 import io.grpc.NameResolverRegistry;
 import io.grpc.StatusRuntimeException;
 import io.grpc.TlsChannelCredentials;
+import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -52,8 +53,14 @@ final class Play {
     }
 
     public static void main(String[] args) throws Exception {
-        var given = GSON.fromJson(new InputStreamReader(System.in, StandardCharsets.UTF_8), JsonObject.class);
         NameResolverRegistry.getDefaultRegistry().register(new Several());
+        var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            System.out.println(GSON.toJson(results(GSON.fromJson(line, JsonObject.class))));
+        }
+    }
+
+    private static List<Object> results(JsonObject given) throws Exception {
         String token = given.has("token") ? text(given, "token") : "";
         ManagedChannel channel = RiskChannel.connect(text(given, "target"), transport(given), token);
         RiskClient client = new RiskClient(channel);
@@ -67,8 +74,8 @@ final class Play {
         for (JsonElement step : given.getAsJsonArray("steps")) {
             came.add(play.result(step.getAsJsonObject()));
         }
-        System.out.println(GSON.toJson(came));
         channel.shutdownNow();
+        return came;
     }
 
     private static ChannelCredentials transport(JsonObject given) throws IOException {

@@ -1,10 +1,9 @@
-// Plays a scenario with the code of docs/client-node.md beside it: JSON in, what came of each step out.
-import { readFileSync } from "node:fs";
+// Plays scenarios with the code of docs/client-node.md beside it: a line of JSON in, the results of its steps out.
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import * as page from "./client.mjs";
 
-const scenario = JSON.parse(readFileSync(0, "utf8"));
-const limit = scenario.deadline === undefined ? undefined : scenario.deadline * 1000;
+let limit; // milliseconds, where they are not those of the page
 
 const play = {
   example(risk, { subject, address, amr, attempt }) {
@@ -42,9 +41,12 @@ const play = {
   },
 };
 
-const authorities = scenario.authorities === undefined ? undefined : Buffer.from(scenario.authorities);
-const risk = page.connect(scenario.target, authorities, scenario.token);
-const came = [];
-for (const step of scenario.steps) came.push(await play[step.do](risk, step));
-risk.close();
-console.log(JSON.stringify(came));
+for await (const line of createInterface({ input: process.stdin })) {
+  const { target, steps, deadline, authorities, token } = JSON.parse(line);
+  limit = deadline === undefined ? undefined : deadline * 1000;
+  const risk = page.connect(target, authorities === undefined ? undefined : Buffer.from(authorities), token);
+  const came = [];
+  for (const step of steps) came.push(await play[step.do](risk, step));
+  risk.close();
+  console.log(JSON.stringify(came));
+}

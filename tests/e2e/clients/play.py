@@ -1,4 +1,4 @@
-"""Play a scenario with the code of docs/client.md: JSON in, the result of each step out."""
+"""Plays scenarios with the code of docs/client.md: a line of JSON in, the results of its steps out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 page: Final = SimpleNamespace(**runpy.run_path("client.py"))
-scenario: Final = json.load(sys.stdin)
-limit: Final = {"deadline": scenario["deadline"]} if "deadline" in scenario else {}
 Step = dict[str, Any]
+
+
+limit: dict[str, float] = {}
+"""The deadline of the scenario, where it is not that of the page."""
 
 
 def example(risk: object, step: Step) -> object:
@@ -68,10 +70,11 @@ def pause(_: object, step: Step) -> None:
     time.sleep(step["seconds"])
 
 
-authorities: Final = scenario["authorities"].encode() if "authorities" in scenario else None
-with page.connect(scenario["target"], authorities, scenario.get("token")) as channel:
-    stub = page.risk_pb2_grpc.RiskServiceStub(channel)
-    play = (example, sign_in, mistake, tell, patience, pause)
-    steps = {each.__name__: each for each in play}
-    came = [steps[step["do"]](stub, step) for step in scenario["steps"]]
-print(json.dumps(came))
+steps: Final = {each.__name__: each for each in (example, sign_in, mistake, tell, patience, pause)}
+for line in sys.stdin:
+    scenario = json.loads(line)
+    limit = {"deadline": scenario["deadline"]} if "deadline" in scenario else {}
+    authorities = scenario["authorities"].encode() if "authorities" in scenario else None
+    with page.connect(scenario["target"], authorities, scenario.get("token")) as channel:
+        stub = page.risk_pb2_grpc.RiskServiceStub(channel)
+        print(json.dumps([steps[step["do"]](stub, step) for step in scenario["steps"]]), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -17,11 +18,18 @@ from riskd.offline.models.evaluate import Contender, Question, evaluate
 from riskd.offline.rows import HONEST, UNKNOWN
 from riskd.offline.training.recipe import Recipe
 from riskd.offline.training.train import Trained, train
+from tests.offline.made_evaluation import few_trees
 from tests.offline.made_rows import ATTACKS, rows
 
 BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-3")
-SMALL = Recipe(trees=5, leaves=6, base_share=0.5)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+SMALL = Recipe(trees=5, leaves=6, base_share=0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    with few_trees():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ class Fatal(Struct, frozen=True):
 def test_a_killed_process_ends_the_replay(replayed: Replayed) -> None:
     """If a process is killed, the replay ends with an error and leaves nothing behind."""
     plan = Plan(reader=Fatal(), settings=Settings(), out=replayed.out, named=True)
-    with pytest.raises(InvalidFile, match="a process that was replaying died"):
+    with pytest.raises(InvalidFile, match=r"bucket ./2: a process that was reading it died"):
         run(plan, [Bucket(0, 2), Bucket(1, 2)], lambda _: None)
     assert not replayed.out.exists() or list(replayed.out.iterdir()) == []
 

@@ -42,7 +42,7 @@ WHOLE: Final = replace(
     satisfied=False,
     hits=("new_device_from_hoster",),
     shadow_hits=("vpn_at_night",),
-    reasons=("NEW_DEVICE", "HOSTING_NETWORK"),
+    reasons=("CREDENTIAL_STUFFING", "NEW_DEVICE", "HOSTING_NETWORK"),
     contributions={"new_device": 1.25, "hosting": 0.75, "velocity": 0.0},
     gaps=(Missing("behaviour", "not_consented"),),
     coverage=0.82,
@@ -97,7 +97,9 @@ _HEXADECIMAL: Final = st.text("0123456789abcdef", min_size=32, max_size=32)
 _WORDS: Final = st.lists(st.text(min_size=1, max_size=12), max_size=3).map(tuple)
 _METHODS: Final = st.lists(_word(METHODS), max_size=4).map(tuple)
 _GAPS: Final = st.lists(
-    st.builds(Missing, st.sampled_from([*SOURCES]), st.sampled_from(WHYS)), max_size=3, unique_by=lambda gap: gap.source
+    st.builds(Missing, st.sampled_from([*SOURCES]), st.sampled_from([*WHYS])),
+    max_size=3,
+    unique_by=lambda gap: gap.source,
 ).map(tuple)
 _SAID: Final = st.none() | st.builds(
     Authentication,

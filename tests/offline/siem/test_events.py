@@ -13,14 +13,16 @@ from msgspec.structs import replace
 from benchmarks.workshop import lived
 from riskd.core.attempt import DOMAINS, JOURNEYS, OUTCOMES
 from riskd.core.context import Place
+from riskd.core.features import FEATURES
 from riskd.core.record import AssessmentRecord, OutcomeRecord, decode, encode
 from riskd.core.requirement import METHODS, Tier
 from riskd.offline.siem.events import event
-from riskd.offline.siem.words import FACTORS, FRAUD, LEVELS
+from riskd.offline.siem.words import ATTACKS, FACTORS, FRAUD, LEVELS
 from riskd.offline.siem.words import OUTCOMES as MAPPED
 from tests.decision_log import decision, outcome
 from tests.offline.siem.ocsf import Json, violations
 from tests.offline.siem.records import ID, LEARNING, PASSED, SUBJECT, TIME, WHOLE, Record, assessments, outcomes, told
+from tests.shipped import shipped_release
 
 
 def written(record: Record) -> Json:
@@ -111,6 +113,10 @@ ANSWERS: Final = {
     ),
     "high": (decision(1, TIME, tier="STEP_UP", satisfied=False, level="high"), (6, 99, 99, 99, True)),
     "learning": (decision(1, TIME, withheld="DENY", level="high"), (6, 1, 3, 15, True)),
+    "learning, above a floor": (
+        decision(1, TIME, tier="STEP_UP", satisfied=False, withheld="DENY"),
+        (6, 99, 99, 99, False),
+    ),
     "another journey": (decision(1, TIME, journey="payment"), (99, 1, 1, 1, False)),
 }
 
@@ -167,6 +173,33 @@ def test_messages_say_what_happened() -> None:
     passed, fraud = (written(told(kind, journey="profile_update")) for kind in ("challenge_passed", FRAUD))
     assert passed["message"] == "Challenge passed: profile update of customer"
     assert fraud["message"] == fraud["finding_info"]["title"] == "Confirmed fraud: profile update of customer"
+
+
+def test_reasons_name_the_techniques_that_they_are_signs_of() -> None:
+    """Each technique of an event is named once; a reason that is a sign of none adds nothing."""
+
+    def named(*reasons: str) -> list[str]:
+        attacks = written(replace(WHOLE, reasons=reasons)).get("attacks", [])
+        return [one.get("sub_technique", one["technique"])["uid"] for one in attacks]
+
+    assert named("PUSH_HARASSMENT", "NEW_DEVICE", "CHALLENGES_UNMET") == ["T1621"]
+    assert named("PASSWORD_GUESSING", "CREDENTIAL_STUFFING") == ["T1110.001", "T1110.004", "T1110.003"]
+    assert named("NEW_DEVICE", "A_CODE_OF_THEIR_OWN") == []
+
+
+def test_techniques_are_of_reasons_that_riskd_gives() -> None:
+    """Every reason with a technique is that of a feature or of a shipped rule, and a part belongs to its technique."""
+    rules = {rule.reason for policy in shipped_release().policies.values() for rule in policy.rules().values()}
+    assert {*ATTACKS} <= {feature.reason for feature in FEATURES} | rules
+    for attack in (attack for attacks in ATTACKS.values() for attack in attacks):
+        assert attack.sub_technique is None or attack.sub_technique.uid.startswith(f"{attack.technique.uid}.")
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_fraud_on_an_account_is_one_taken_over(journey: str) -> None:
+    """Confirmed fraud is the use of somebody's account, except in a registration."""
+    attacks = written(told(FRAUD, journey=journey))["finding_info"].get("attacks", [])
+    assert [one["technique"]["uid"] for one in attacks] == ([] if journey == "registration" else ["T1078"])
 
 
 def test_no_assessment_is_a_logon() -> None:
