@@ -12,8 +12,9 @@ from riskd.adapters.decision_log import Bounds
 from riskd.adapters.null import NullMeter
 from riskd.config import data_directory, load
 from riskd.core.errors import InvalidFile
+from riskd.geo_databases import geo_files
 from riskd.metrics.labels import DATABASES
-from riskd.wiring import geo_files, load_release, open_archive, open_engine
+from riskd.wiring import load_release, open_archive, open_engine
 
 MADE = Path(__file__).parent / "data" / "maxmind"
 

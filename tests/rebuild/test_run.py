@@ -35,6 +35,7 @@ from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.counts import Counts
 from riskd.engine import Engine
+from riskd.housekeeping import TURN
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import DatasetReader
 from riskd.offline.dataset.target import Target
@@ -383,7 +384,7 @@ def unnamed(settings: Settings) -> set[bytes]:
     """What is in the store besides histories and the documents about its state."""
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         keys, _ = store.walk(b"", 100_000)
-    return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK}
+    return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK, TURN}
 
 
 def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from riskd.adapters.decision_log import PACKED, Erasure, FileLogArchive, finished
+from riskd.adapters.decision_log import Erasure, FileLogArchive, finished, plain_name
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, skipped_as, written
 from riskd.core.stored import PLACE
 from riskd.counts import Counts
@@ -60,15 +60,10 @@ def take_in(target: Target, archive: FileLogArchive, paths: Sequence[Path], buck
             if ours:
                 before = taking.counts["unreadable"]
                 taking.read(archive, path)
-                names.append(name_of(path))
+                names.append(plain_name(path))
                 unreadable += names[-1:] if taking.counts["unreadable"] > before else []
     parts = tuple(taking.done())
     return Taken(parts=parts, segments=tuple(names), unreadable=tuple(unreadable), counts=taking.counts)
-
-
-def name_of(path: Path) -> str:
-    """A segment's name, without the suffix of a compressed one."""
-    return path.name.removesuffix(PACKED)
 
 
 class _Taking:
@@ -84,7 +79,7 @@ class _Taking:
 
     def read(self, archive: FileLogArchive, path: Path) -> None:
         """Read one segment into columns."""
-        latest, name = 0.0, name_of(path)
+        latest, name = 0.0, plain_name(path)
         for row, line, record in records(archive, path, self.counts):
             latest = max(latest, written(record))
             table = _TABLE.get(type(record))
