@@ -143,6 +143,16 @@ def log_of(args: argparse.Namespace) -> str:
     return args.log or settings.given(args).settings.log.dir
 
 
+def confirmed(whom: str, *, piped: bool = False) -> bool:
+    """Ask for confirmation of an erasure. Raises InvalidSubject if nobody can be asked. `piped`: standard input has
+    subjects."""
+    if piped or not sys.stdin.isatty():
+        what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
+        raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
+    print(f"Erase everything that is stored about {whom}? This cannot be undone. [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip() in ("y", "yes")  # '' at its end, by Ctrl-D
+
+
 def assessment_id(text: str, where: str) -> str:
     """The id of an assessment, which the argument `where` gives. Raises InvalidSettings."""
     if not _ASSESSMENT_ID.fullmatch(text):

@@ -9,7 +9,7 @@ from typing import Final
 from riskd.cli.arguments import add_form, print_form
 from riskd.cli.terminal import markdown_table
 from riskd.metrics.metric import Metric
-from riskd.metrics.table import METRICS
+from riskd.metrics.table import EMBEDDED, METRICS
 from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 _INTRODUCTION: Final = """\
@@ -20,6 +20,8 @@ Prometheus text format and in OpenMetrics. Counters survive the replacement of a
 Every label has a bounded vocabulary; a value outside it counts as `other`. Series that are 0 are omitted, except those
 of the calls, of rules and of `riskd_failures_total`, so that `rate()` sees their first increase. This page is
 `riskd metrics --markdown`.
+
+Engines in other programs have [a page, too](embedding.md#metrics). It has all metrics but {service}.
 
 """
 _RECEIVER: Final = """
@@ -59,7 +61,11 @@ def markdown() -> str:
         for metric in METRICS
         if metric.bounds
     ]
-    return "".join((_INTRODUCTION, *lines, _RECEIVER, _table(RECEIVER)))
+    return "".join((_INTRODUCTION.format(service=_of_a_service()), *lines, _RECEIVER, _table(RECEIVER)))
+
+
+def _of_a_service() -> str:
+    return ", ".join(f"`{metric.name}`" for metric in METRICS if metric not in EMBEDDED)
 
 
 def _table(metrics: Sequence[Metric]) -> str:

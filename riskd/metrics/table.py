@@ -142,9 +142,16 @@ METRICS: Final = (
         "riskd_rollout_assessments_total",
         "counter",
         "Assessments answered while a release is rolled out to a share of the subjects, by the role of the "
-        "release that decided.",
-        ("role", "domain", "tier"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS),
+        "release that decided; tier and `satisfied` as in `riskd_assessments_total`.",
+        ("role", "domain", "tier", "satisfied"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS, SATISFIED),
+    ),
+    Metric(
+        "riskd_rollout_degraded_total",
+        "counter",
+        "The degraded ones among them.",
+        ("role", "domain"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
@@ -192,7 +199,7 @@ METRICS: Final = (
         "Unix time at which an attempt last had this signal, in seconds.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_signal_mattered_timestamp_seconds",
@@ -202,7 +209,7 @@ METRICS: Final = (
         "others.",
         ("domain", "source"),
         _rows(DOMAINS, tuple(SOURCES)),
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_stage_seconds",
@@ -255,7 +262,7 @@ METRICS: Final = (
         "Unix time at which a part of riskd last failed or was slow, in seconds.",
         ("part",),
         _rows(PARTS),
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_reload_failed",
@@ -289,7 +296,7 @@ METRICS: Final = (
         "gauge",
         "Unix time at which the last compaction of the decision log ended, in seconds; before the first, the "
         "start of the service.",
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_log_erasure_asked_timestamp_seconds",
@@ -331,7 +338,8 @@ METRICS: Final = (
     Metric(
         "riskd_friction_budget",
         "gauge",
-        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one.",
+        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one, and its floor "
+        "is `BASELINE`: a higher floor challenges everybody.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         merge="max",
@@ -385,3 +393,11 @@ METRICS: Final = (
     ),
 )
 """Every metric, in the order of the page and of `docs/metrics.md`."""
+_SERVICE: Final = (
+    *("grpc_", "riskd_queue_", "riskd_refused_", "riskd_tls_", "riskd_drift_", "riskd_process_", "riskd_worker_"),
+    *("riskd_store_rebuild_ratio", "riskd_store_rebuild_lines"),
+)
+EMBEDDED: Final = tuple(
+    metric for metric in METRICS if not metric.name.startswith(_SERVICE) and metric.name != "riskd_workers"
+)
+"""Those of engines in other programs, which have no calls, no supervisor and no monitor."""

@@ -112,7 +112,8 @@ def _print(record: OnRecord, log: str) -> None:
             [(each.code, _moved(each.contribution), each.text) for each in record.reasons],
         )
         if not all(each.text for each in record.reasons):
-            print(f"\nThe sentences of its rules are in release {one.release}, which is not in `release.dir`.")
+            what = "which is not in `release.dir`, or of another version of riskd"
+            print(f"\nThe sentences of its rules are in release {one.release}, {what}.")
         print_section(
             ("gap", "why", "meaning"),
             [(gap.source, gap.why, _meaning(gap)) for gap in one.gaps],
