@@ -148,7 +148,7 @@ def _read(file: str | None) -> str:
     if file is None:
         return "{}"
     with reading(file):
-        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
 
 
 def _pair(text: str) -> tuple[str, str]:
