@@ -123,6 +123,7 @@ def test_an_interrupted_file_can_be_continued(
     [
         (["0" * 32, "confirmed_fraud", "--file", "x"], "ID: goes into the lines of --file"),
         (["--file", "x", "--tenant", "shop"], "--tenant: goes into the lines of --file"),
+        (["--file", "x", "--seconds", "0"], "--seconds: goes into the lines of --file"),
         (["--file", "/nowhere"], "/nowhere: cannot be read"),
         (["0" * 32], "ID and KIND: are needed (give both, or --file FILE with many outcomes)"),
         ([], "ID and KIND: are needed"),
