@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from riskd.adapters.decision_log import damaged, read_segment
+from riskd.adapters.decision_log import read_segment, record_of
 from riskd.core.activation import Activation
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.record import AssessmentRecord, decode
@@ -181,11 +181,7 @@ def _count(rollout: Rollout, plan: Plan, path: Path) -> Tally:
     for line in read_segment(path):
         if not any(name in line for name in names):
             continue
-        try:
-            record = decode(line)
-        except msgspec.DecodeError as error:
-            damaged(tally.counts, path, line, error)
-            continue
+        record = record_of(line, path, tally.counts, decode)
         if isinstance(record, AssessmentRecord) and (role := rollout.role(record)):
             tally.add(record, role, outcomes.kinds(record.id))
     return tally
