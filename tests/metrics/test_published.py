@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+import zlib
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,7 @@ def test_a_disk_that_cannot_be_written_is_logged_once(
     with monkeypatch.context() as disk:
         disk.setattr(published, "private", lambda _: private(Path("/dev/full")))
         Process(tmp_path)
+        assert len(caplog.messages) == 1
         caplog.clear()
         for _ in range(3):
             one.publisher.publish()
@@ -263,7 +265,8 @@ def test_what_other_versions_left_is_removed(tmp_path: Path) -> None:
     one.count(3)
     one.publisher.close()
     (counts,) = tmp_path.glob(f"*{COUNTS}")
-    for content in (b"", b"noise", counts.read_bytes()[:-1]):
+    fewer = zlib.compress(published._ENCODER.encode(published._Published(bytes(8), Note())))
+    for content in (b"", b"noise", counts.read_bytes()[:-1], fewer):
         counts.write_bytes(content)
         assert Process(tmp_path).counted() == 0
         counts.unlink(missing_ok=True)
