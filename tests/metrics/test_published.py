@@ -205,22 +205,32 @@ def test_a_disk_that_cannot_be_written_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While counts cannot be written, the process goes on counting, the others show what it published before, and the
-    log says so once; afterwards all is there. A process can begin meanwhile."""
+    log says so once, each time that it happens; afterwards all is there."""
     one, other = Process(tmp_path), Process(tmp_path)
     one.count(1)
     one.publisher.publish()
     one.count(1)
+    for times in (1, 2):
+        with monkeypatch.context() as disk:
+            disk.setattr(published, "private", lambda _: private(Path("/dev/full")))
+            for _ in range(3):
+                one.publisher.publish()
+            assert [one.counted(), other.counted()] == [times] * 2
+        assert [one.counted(), other.counted()] == [times + 1] * 2
+        one.count(1)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert set(caplog.messages) == {"metrics_not_published: [Errno 28] No space left on device"}
+
+
+def test_a_process_begins_while_the_disk_takes_no_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes no counts keeps no process from beginning; the log says so."""
     with monkeypatch.context() as disk:
         disk.setattr(published, "private", lambda _: private(Path("/dev/full")))
-        Process(tmp_path)
-        assert len(caplog.messages) == 1
-        caplog.clear()
-        for _ in range(3):
-            one.publisher.publish()
-        assert [one.counted(), other.counted()] == [1, 1]
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert caplog.messages == ["metrics_not_published: [Errno 28] No space left on device"]
-    assert [one.counted(), other.counted()] == [2, 2]
+        one = Process(tmp_path)
+    one.count(1)
+    assert (one.counted(), len(caplog.messages)) == (1, 1)
 
 
 def test_counts_are_published_at_work_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
