@@ -5,6 +5,7 @@ Implementations live in `adapters`; `wiring` chooses them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -264,8 +265,8 @@ class Meter(Protocol):
         """A release in shadow answered with the `same`, a `stricter` or a `looser` tier, or the case was `dropped`."""
         ...
 
-    def decided(self, role: str, domain: str, tier: str) -> None:
-        """During a rollout, the release with this role answered with this tier."""
+    def decided(self, role: str, attempt: Attempt, answer: Assessment) -> None:
+        """During a rollout, the release with this role gave this answer."""
         ...
 
 
@@ -282,7 +283,7 @@ class MetricsRegistry(Protocol):
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds."""
+    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds, `random` so many bytes."""
 
     store: HistoryStore
     geo: GeoLookup
@@ -291,6 +292,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     meter: Meter
     pseudonyms: Pseudonyms
     clock: Callable[[], float]
+    random: Callable[[int], bytes] = os.urandom
     attributes: frozenset[str] = frozenset()
     """Names of the custom attributes that attempts may carry."""
     edge: Place | None = None

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from riskd.adapters.lmdb_store import DATA, LmdbStore, beside, due_until, note, open_or_begin
+from riskd.adapters.lmdb_store import DATA, LmdbStore, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.rekeying import STEP, Mark, RekeyingStore, read_mark, write_mark
@@ -59,15 +59,6 @@ def opened(settings: Settings, done: str) -> Iterator[HistoryStore]:
             raise InvalidSettings([Problem("store.path", what, remedy)])
     with closing(open_store(settings)) as store:
         yield store
-
-
-def unless_rebuilt(settings: Settings) -> None:
-    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
-    path = Path(settings.store.path)
-    directory = beside(path)
-    if due_until(path) is not None or directory.exists():
-        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {directory}"
-        raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 
 def _redis_store(settings: Settings) -> RedisStore:

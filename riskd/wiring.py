@@ -43,6 +43,7 @@ from riskd.core.errors import (
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
+from riskd.core.requirement import Tier
 from riskd.engine import Engine
 from riskd.geo_databases import announce_geo, following_geo, geo_paths, open_geo
 from riskd.host.background import counting
@@ -322,7 +323,9 @@ def _geo_problems(settings: Settings) -> Sequence[Problem]:
 def _announce_roles(lineup: Lineup, meter: Meter) -> None:
     for domain, policy in lineup.active.policies.items():
         for name, journey in policy.journeys.items():
-            meter.friction_budget(domain, name, journey.friction_budget or 0.0)
+            # What a higher floor asks of everybody is within no budget, and counted as challenges by the metrics.
+            budget = journey.friction_budget if journey.floor is Tier.BASELINE else None
+            meter.friction_budget(domain, name, budget or 0.0)
     for role, release in lineup.roles():
         models = {domain: scorer.version for domain, scorer in release.scorers.items()} if release else {}
         meter.installed(role, release.id if release else "", models)

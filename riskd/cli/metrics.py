@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli.arguments import add_form
-from riskd.cli.terminal import markdown_table, print_json
+from riskd.cli.arguments import add_form, print_form
+from riskd.cli.terminal import markdown_table
 from riskd.metrics.metric import Metric
 from riskd.metrics.table import EMBEDDED, METRICS
 from riskd.shared_signals.metrics import METRICS as RECEIVER
@@ -40,17 +40,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.markdown:
-        print(markdown(), end="")
-        return 0
-    if args.json:
-        fields = ("name", "kind", "labels", "doc", "bounds")
-        print_json([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)])
-        return 0
-    for metric in (*METRICS, *RECEIVER):
-        labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
-        print(f"{metric.name}{labels}  {metric.kind}: {metric.doc}")
-    return 0
+    every, fields = (*METRICS, *RECEIVER), ("name", "kind", "labels", "doc", "bounds")
+    rows = [{key: getattr(metric, key) for key in fields} for metric in every]
+    return print_form(args, lambda: rows, markdown, lambda: "\n".join(map(_line, every)))
+
+
+def _line(metric: Metric) -> str:
+    labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+    return f"{metric.name}{labels}  {metric.kind}: {metric.doc}"
 
 
 def markdown() -> str:

@@ -142,9 +142,16 @@ METRICS: Final = (
         "riskd_rollout_assessments_total",
         "counter",
         "Assessments answered while a release is rolled out to a share of the subjects, by the role of the "
-        "release that decided.",
-        ("role", "domain", "tier"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS),
+        "release that decided; tier and `satisfied` as in `riskd_assessments_total`.",
+        ("role", "domain", "tier", "satisfied"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS, SATISFIED),
+    ),
+    Metric(
+        "riskd_rollout_degraded_total",
+        "counter",
+        "The degraded ones among them.",
+        ("role", "domain"),
+        _rows((ACTIVE, CANDIDATE), DOMAINS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
@@ -331,7 +338,8 @@ METRICS: Final = (
     Metric(
         "riskd_friction_budget",
         "gauge",
-        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one.",
+        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one, and its floor "
+        "is `BASELINE`: a higher floor challenges everybody.",
         ("domain", "journey"),
         _rows(DOMAINS, JOURNEYS),
         merge="max",
