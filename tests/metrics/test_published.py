@@ -22,9 +22,10 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import EmbeddedMetrics, PrometheusPage
 from riskd.host.files import private
 from riskd.metrics import published
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.memory import FIRST, SLOTS, Note
 from riskd.metrics.published import COUNTS, LOCK, Publisher, publishing
-from riskd.metrics.table import EMBEDDED, METRICS
+from riskd.metrics.table import METRICS
 from tests.forked import forked
 
 PATIENCE: Final = 10.0
