@@ -187,10 +187,13 @@ def test_hits_of_dead_processes_count_for_rules_that_are_alive(tmp_path: Path) -
 def test_a_deleted_directory_costs_no_counts(tmp_path: Path) -> None:
     """If somebody deletes the files, each process publishes what it has counted again, in a file of its own: also if
     another process has begun meanwhile, and one has ended."""
-    folder = tmp_path / "metrics"
+    folder = tmp_path / "state" / "metrics"
     processes = [Process(folder) for _ in range(2)]
+    shutil.rmtree(folder.parent)
     for each in processes:
         each.count(5)
+        each.publisher.publish()
+    assert [each.counted() for each in processes] == [10, 10]
     shutil.rmtree(folder)
     processes.append(Process(folder))
     processes[2].count(1)
