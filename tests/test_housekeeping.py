@@ -290,6 +290,8 @@ def test_a_silent_server_is_not_asked_for_each_share_of_a_round() -> None:
     with pytest.raises(Unavailable):
         process.sweep(threading.Event())
     assert len(store.limits) == 3  # its size, whose turn it is, and one share
+    with pytest.raises(Unavailable):
+        sweeper(store, now).sweep(threading.Event())  # of a process that begins meanwhile
 
 
 @given(
