@@ -273,6 +273,11 @@ class Silent(Large):
         self._ask()
         return super().sweep(now, limit)
 
+    def replace(self, changes: Sequence[Change], timeout: float = 0.0) -> bool:
+        """Likewise."""
+        self._ask()
+        return super().replace(changes)
+
     def _ask(self) -> None:
         if self.silent:
             self.limits.append(0)
