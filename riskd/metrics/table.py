@@ -379,11 +379,3 @@ METRICS: Final = (
     ),
 )
 """Every metric, in the order of the page and of `docs/metrics.md`."""
-_SERVICE: Final = (
-    *("grpc_", "riskd_queue_", "riskd_refused_", "riskd_tls_", "riskd_drift_", "riskd_process_", "riskd_worker_"),
-    *("riskd_store_rebuild_ratio", "riskd_store_rebuild_lines"),
-)
-EMBEDDED: Final = tuple(
-    metric for metric in METRICS if not metric.name.startswith(_SERVICE) and metric.name != "riskd_workers"
-)
-"""Those of engines in other programs, which have no calls, no supervisor and no monitor."""
