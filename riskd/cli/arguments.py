@@ -9,13 +9,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 from riskd.cli import settings
-from riskd.cli.terminal import reading
+from riskd.cli.terminal import print_json, reading
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.validation import subject_violations
@@ -126,6 +126,13 @@ def subject_of(args: argparse.Namespace) -> str:
     return str(subject)
 
 
+def subjects_in(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The account identifier in each line of a file, with the line's number from 1. A byte order mark, with which some
+    programs begin a file, is no part of the first."""
+    for number, line in enumerate(lines, 1):
+        yield number, line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
+
+
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
     """Add the --log flag, which `log_of` reads. The parser must take settings, too."""
     parser.add_argument("--log", metavar="DIR", help=f"{what} (default: log.dir)")
@@ -199,10 +206,21 @@ def add_times(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form(parser: argparse.ArgumentParser, page: str) -> None:
-    """Add the flags that print a table as JSON or as its reference page."""
+    """Add the flags that print a table as JSON or as its reference page, which `print_form` reads."""
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help=f"print the reference page {page}")
+
+
+def print_form(
+    args: argparse.Namespace, document: Callable[[], object], page: Callable[[], str], text: Callable[[], str]
+) -> int:
+    """Print a table for programs, as its reference page, or for people. Returns the exit code."""
+    if args.json:
+        print_json(document())
+    else:
+        print(page() if args.markdown else f"{text()}\n", end="")
+    return 0
 
 
 def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:

@@ -154,7 +154,7 @@ def _lookup(args: argparse.Namespace, settings: Settings) -> int:
 
 def _open(args: argparse.Namespace, settings: Settings) -> GeoIp:
     """The databases in `--dir`, which a service need not use yet, else those of the settings. Raises Unavailable."""
-    from riskd.wiring import geo_files, open_databases
+    from riskd.geo_databases import geo_files, open_databases
 
     paths = sorted(Path(args.dir).glob("*.mmdb")) if args.dir else geo_files(settings)
     if not paths:

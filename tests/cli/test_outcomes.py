@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from riskd.cli.client import lines as lines_of_a_file
-from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER
+from riskd.cli.client.status import BAD_INPUT, FAILED, NO_ANSWER
 from riskd.cli.main import main
 from riskd.core.attempt import OUTCOMES, Outcome
 from riskd.server.identity.callers import Callers

@@ -60,6 +60,11 @@ def segment_names(directory: Path) -> list[str]:
         return []
 
 
+def plain_name(segment: Path) -> str:
+    """A segment's name, without the suffix of a packed one."""
+    return segment.name.removesuffix(PACKED)
+
+
 def log_in(directory: Path) -> Path:
     """The log's directory: the subdirectory `decisions` if there is one (as in a simulation), else the directory."""
     inside = directory / DECISIONS

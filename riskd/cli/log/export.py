@@ -44,7 +44,7 @@ exit codes: 0 done; 1 done, but unreadable lines were left out; 2 refused: a pro
 files"""
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log export`."""
     export = actions.add_parser(
         "export",

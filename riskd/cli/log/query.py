@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from riskd.cli.arguments import moment, stdin, whole_number
 from riskd.cli.extras import require
@@ -64,10 +65,11 @@ Where `credential_result` is 'failed', the credential was wrong: such an attempt
 `moment` is the time as a timestamp in UTC. SELECT * FROM (DESCRIBE labelled) lists the columns.
 
 """
+_JSON: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _EXIT: Final = "exit codes: 0 answered; 2 refused: a problem with the query, the settings or the dataset"
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log query`."""
     shown = "\n\n".join(f'# {question}\nriskd log query "{sql}"' for question, sql in EXAMPLES.items())
     query = actions.add_parser(
@@ -127,7 +129,7 @@ def _objects(answer: Answer) -> Iterator[str]:
     """A JSON array, one row per line."""
     before = "["
     for row in answer.rows:
-        yield before + json.dumps(dict(zip(answer.columns, row, strict=True)), default=str)
+        yield before + _JSON.encode(dict(zip(answer.columns, row, strict=True))).decode()
         before = ","
     yield "[]" if before == "[" else "]"
 

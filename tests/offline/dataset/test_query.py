@@ -158,6 +158,15 @@ def test_a_query_shows_values_unchanged(asked: Asked, capsys: pytest.CaptureFixt
     assert said(capsys) == []
 
 
+def test_numbers_are_numbers_in_json(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sums and decimals are numbers in JSON; NaN and infinity, as of a division by zero, are null: it has no words for
+    them. Times are ISO 8601."""
+    sql = "SELECT 1 / 0.0 AS a, [0 / 0.0, 1] AS b, {'c': -1 / 0.0} AS d, 1.5 AS e, sum(3) AS f, make_timestamp(0) AS g"
+    assert asked.query(sql, "--json") == 0
+    expected = {"a": None, "b": [None, 1.0], "d": {"c": None}, "e": 1.5, "f": 3, "g": "1970-01-01T00:00:00"}
+    assert said(capsys) == [expected]
+
+
 def test_rows_that_are_not_shown_are_only_counted(
     asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
