@@ -143,13 +143,13 @@ class Sweeper:
             since = now - last.began
             if 0.0 <= since < self._every / 2:
                 return
-            taken = _packed(Turn(now, last.cursor))
-            if not self._store.replace([Change(TURN, found, taken)]):
+            ours = _packed(Turn(now, last.cursor))
+            if not self._store.replace([Change(TURN, found, ours)]):
                 return
-            self._store.swept = last.cursor
+            taken, self._store.swept = ours, last.cursor
             seconds = since if 0.0 <= since <= 2 * self._every else self._every
         except Unavailable as error:
-            failed.append(error)
+            pass
         failed += self._swept(now, seconds, stop)
         if taken:
             self._store.replace([Change(TURN, taken, _packed(Turn(now, self._store.swept)))])
