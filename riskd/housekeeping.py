@@ -149,7 +149,7 @@ class Sweeper:
             taken, self._store.swept = ours, last.cursor
             seconds = since if 0.0 <= since <= 2 * self._every else self._every
         except Unavailable as error:
-            pass
+            failed.append(error)
         failed += self._swept(now, seconds, stop)
         if taken:
             self._store.replace([Change(TURN, taken, _packed(Turn(now, self._store.swept)))])
