@@ -78,5 +78,5 @@ class NullMeter:
     def shadowed(self, domain: str, move: str) -> None:
         """See `Meter`."""
 
-    def decided(self, role: str, domain: str, tier: str) -> None:
+    def decided(self, role: str, attempt: Attempt, answer: Assessment) -> None:
         """See `Meter`."""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from riskd.core.assess import NOTICEABLE, Decision
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import DOMAINS, Attempt, Outcome, SecurityEvent
+from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, Attempt, Outcome, SecurityEvent
 from riskd.core.context import SOURCES, Missing
 from riskd.core.decide import RESTRICTED_METHOD
 from riskd.core.features import FEATURES
@@ -95,6 +95,7 @@ class PrometheusMeter:
         self._sign_in = self._places("riskd_sign_ins_total")
         self._learned = self._places("riskd_learned_units_total")
         self._rolled = self._places("riskd_rollout_assessments_total")
+        self._rolled_degraded = self._places("riskd_rollout_degraded_total")
         self._shadowed = self._places("riskd_shadow_assessments_total")
         self._roles: dict[str, list[tuple[str, ...]]] = {}
         self._hits = memory.first["riskd_rule_hits_total"]
@@ -159,10 +160,7 @@ class PrometheusMeter:
     def _counted(self, attempt: Attempt, decision: Decision, answer: Assessment) -> list[int]:
         """The slots of the counters that an answer increments."""
         domain, journey, requirement = attempt.domain, attempt.journey, answer.requirement
-        if requirement.satisfied:
-            satisfied = "true"
-        else:
-            satisfied = "wrong_credential" if attempt.credential_result == "failed" else "false"
+        satisfied = "true" if requirement.satisfied else _UNMET[attempt.credential_result]
         places = [self._assessed[domain, journey, requirement.tier.name, satisfied]]
         places += [self._gap[domain, gap.source, gap.why] for gap in answer.gaps]
         if decision.hits:
@@ -323,9 +321,13 @@ class PrometheusMeter:
         """A release in shadow was scored with this result (`move`), or the attempt was dropped."""
         self._add(self._shadowed[domain, move])
 
-    def decided(self, role: str, domain: str, tier: str) -> None:
-        """During a rollout: the release with this role answered with this tier."""
-        self._add(self._rolled[role, domain, tier])
+    def decided(self, role: str, attempt: Attempt, answer: Assessment) -> None:
+        """During a rollout: the release with this role gave this answer."""
+        domain, requirement = attempt.domain, answer.requirement
+        satisfied = "true" if requirement.satisfied else _UNMET[attempt.credential_result]
+        self._add(self._rolled[role, domain, requirement.tier.name, satisfied])
+        if answer.causes:
+            self._add(self._rolled_degraded[role, domain])
 
     def _tell(self, **changes: object) -> None:
         self._note = replace(self._note, **changes)
@@ -363,6 +365,8 @@ class PrometheusMeter:
 
 
 _UNARY: Final = "unary"
+_UNMET: Final = {result: "wrong_credential" if result == "failed" else "false" for result in CREDENTIAL_RESULTS}
+"""The label `satisfied` of an attempt that did not satisfy its requirement, by the result of its credential."""
 _NO_CALL: Final = f"{OTHER}/{OTHER}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from riskd.cli import rollout
 from riskd.cli.arguments import deadline, user
 from riskd.cli.model.opening import add_models
 from riskd.cli.policy.diff import compared, show
@@ -31,9 +32,10 @@ _ACTIONS: Final = {
     "activate": "make a release decide, in every process of this host or in none",
     "follow": "decide by the policy and model directories of the settings again, and follow their changes",
     "rollback": "restore what decided before the latest activation",
+    "compare": "compare the releases of a rollout on the log: how many were challenged, and what came of it",
     "diff": "show how the policies and models of two releases differ",
 }
-_READING: Final = ("list", "show", "diff")
+_READING: Final = ("list", "show", "compare", "diff")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,6 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     portion.add_argument(
         "--shadow", action="store_true", help="decide nothing: score each attempt after the active release answered it"
     )
+    rollout.add_arguments(parsers["compare"])
     parsers["diff"].add_argument("old", metavar="OLD", help="id of the first release")
     parsers["diff"].add_argument("new", metavar="NEW", help="id of the second release")
     for name in ("create", "shadow"):
@@ -102,6 +105,8 @@ def _run(args: argparse.Namespace) -> int:
         _show(releases, args)
     elif args.action == "activate":
         _activate(releases, args)
+    elif args.action == "compare":
+        return rollout.compare(releases, args)
     elif args.action == "follow":
         request = FollowRequest(resume=True, actor=args.actor, reason=args.reason)
         _report(releases.follow(*release_folders(settings), request, args.timeout), args)

@@ -95,7 +95,7 @@ class Engine:
         parts.meter.answered(attempt.domain, attempt.journey, ended - started)
         if lineup.candidate is not None:
             role = CANDIDATE if release is lineup.candidate else ACTIVE
-            parts.meter.decided(role, attempt.domain, answer.requirement.tier.name)
+            parts.meter.decided(role, attempt, answer)
         if lineup.shadow is not None:
             case = Case(attempt, gathered.context, gathered.keys, lineup.shadow, answer, perf_counter())
             self._shadow.offer(case)

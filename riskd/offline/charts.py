@@ -20,7 +20,15 @@ _MARKS: Final = (
     "M0 4.5L4.5-3.5h-9z",
     "M-4.5-1.5h3v-3h3v3h3v3h-3v3h-3v-3h-3z",
 )
-BARS: Final = {"recorded": "r", "candidate": "c", "reference": "r", "now": "c", "good": "g", "fraud": "f"}
+BARS: Final = {
+    "recorded": "r",
+    "active": "r",
+    "candidate": "c",
+    "reference": "r",
+    "now": "c",
+    "good": "g",
+    "fraud": "f",
+}
 """CSS class of the bar for each name that a legend may have."""
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from riskd.offline.labels import BIT, UNKNOWN, label
+from riskd.offline.labels import BIT, label
 
 _ID: Final = 16
 _ROW: Final = _ID + 2
@@ -56,11 +56,15 @@ class Outcomes:
 
     def label(self, assessment_id: str) -> int:
         """The index in `LABELS` for an assessment. Raises ValueError for an id that riskd never writes."""
+        return label(self.kinds(assessment_id))
+
+    def kinds(self, assessment_id: str) -> int:
+        """The bit set of the kinds of its outcomes; 0 if there is none. Raises ValueError as `label`."""
         rows, wanted = self._rows, _key(assessment_id)
         place = self._place(wanted, self._edges[wanted[0]], self._edges[wanted[0] + 1])
         if place == len(self._places) or rows[place * _ROW : place * _ROW + _ID] != wanted:
-            return UNKNOWN
-        return label(int.from_bytes(rows[place * _ROW + _ID : (place + 1) * _ROW], "big"))
+            return 0
+        return int.from_bytes(rows[place * _ROW + _ID : (place + 1) * _ROW], "big")
 
     def attack(self, assessment_id: str) -> str:
         """The class of attack: always '', because outcomes do not tell it."""

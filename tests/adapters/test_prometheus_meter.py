@@ -119,12 +119,10 @@ def test_each_method_of_the_port_changes_its_metrics() -> None:
     meter.installed("active", "r1", {"customer": "starter", "machine": "m2"})
     meter.installed("candidate", "r2", {"customer": "m3"})
     meter.installed("shadow", "", {})
-    meter.decided("candidate", "customer", "DENY")
     found = samples(memory)
     login = {"domain": "customer", "journey": "login"}
     assert value(found, "riskd_release_info", release="r2", domain="customer", model="m3", role="candidate") == 1
     assert len([name for name, _ in found if name == "riskd_release_info"]) == 3
-    assert value(found, "riskd_rollout_assessments_total", role="candidate", domain="customer", tier="DENY") == 1
     assert value(found, "riskd_stage_seconds_sum", stage="gather") == 0.00002
     assert value(found, "riskd_stage_seconds_bucket", stage="gather", le="1e-05") == 0
     assert value(found, "riskd_stage_seconds_bucket", stage="gather", le="2.5e-05") == 1
@@ -184,6 +182,23 @@ def test_an_answer_changes_these_metrics() -> None:
     assert value(found, "riskd_restricted_total", **payment, where="assessment") == 1
     counted = {dict(labels)["cause"] for (name, labels), n in found.items() if n and name == "riskd_causes_total"}
     assert counted == {"history", "rule", "decision_log"}
+
+
+@pytest.mark.parametrize(("result", "satisfied"), [("succeeded", "false"), ("failed", "wrong_credential")])
+def test_an_answer_of_a_rollout_counts_for_the_role_that_gave_it(result: str, satisfied: str) -> None:
+    """During a rollout, tiers and degraded answers are counted by role, as those of all answers are."""
+    memory = MeterMemory(1)
+    meter = PrometheusMeter(memory, 0)
+    attempt = sign_in(credential_result=result)
+    denied = Requirement(Tier.DENY, Terms(0), satisfied=False)
+    for causes in ((), ("rule:new",)):
+        _, decision = decided(attempt, causes=causes, requirement=denied)
+        meter.decided("candidate", attempt, decision.assessment)
+    found, candidate = samples(memory), {"role": "candidate", "domain": "customer"}
+    counted = {"tier": "DENY", "satisfied": satisfied}
+    assert value(found, "riskd_rollout_assessments_total", **candidate, **counted) == 2
+    assert value(found, "riskd_rollout_degraded_total", **candidate) == 1
+    assert [name for name, labels in found if dict(labels).get("role") == "active"] == []
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_a_service_that_cannot_load_the_active_release_says_how_to_go_on(tmp_pat
 
 def test_the_share_of_a_candidate_is_kept(tmp_path: Path) -> None:
     """At 30 %, three tenths of the subjects get the candidate within five standard deviations, always the same ones on
-    any worker; at 60 % they keep it; log and metrics agree."""
+    any worker; at 60 % they keep it; log, metrics and the comparison of both releases agree."""
     state = tmp_path / "s"
     first, second = (created(state, valid_for) for valid_for in MINUTES.values())
     releases(state).activate(whole(first))
@@ -193,16 +193,28 @@ def test_the_share_of_a_candidate_is_kept(tmp_path: Path) -> None:
             return answer.release
 
         assert riskd("release", "activate", second, "--percent", "30", state=state).returncode == 0
+        assert riskd("release", "compare", "--exit-code", state=state).returncode == 2  # nothing to compare yet
         once = decided()
         few = {name for name, release in once.items() if release == second}
         assert abs(len(few) - 120) < 5 * (400 * 0.3 * 0.7) ** 0.5
         assert decided() == once
         assert service.metric("riskd_rollout_assessments_total", role="candidate") == 2 * len(few)
         assert logged_releases(service)[second] == 2 * len(few)
+        assert compared(state) == (800 - 2 * len(few), 2 * len(few))
         assert riskd("release", "activate", second, "--percent", "60", state=state).returncode == 0
         more = {name for name, release in decided().items() if release == second}
         assert few < more
         assert abs(len(more) - 240) < 5 * (400 * 0.6 * 0.4) ** 0.5
+        assert compared(state) == (400 - len(more), len(more))
+
+
+def compared(state: Path) -> tuple[int, int]:
+    """The decisions of both releases, as `riskd release compare` counts them."""
+    done = riskd("release", "compare", "--json", "--exit-code", state=state)
+    assert done.returncode == 0, done.stderr
+    (domain,) = json.loads(done.stdout)["domains"]
+    assert {figure["active"]["total"] for figure in domain["figures"]} == {domain["figures"][0]["active"]["total"]}
+    return domain["figures"][0]["active"]["total"], domain["figures"][0]["candidate"]["total"]
 
 
 def test_the_service_on_the_socket(tmp_path: Path) -> None:

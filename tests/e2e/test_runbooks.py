@@ -36,16 +36,17 @@ LACKING: Final = {
     "riskd drift": (2, "has no earlier decisions of customer"),
     "riskd policy calibrate": (2, "decisions not known to be good or fraud"),
     "riskd geo status --dir": (3, "holds no geo database"),
+    "riskd release compare": (2, "no release was rolled out"),
     "riskd events check": (2, "streams.yaml: cannot be read: No such file or directory"),
 }
-"""Commands that a service with one sign-in cannot answer: no past, no outcomes, no file, no receiver."""
+"""Commands that a service with one sign-in cannot answer: no past, no outcomes, no rollout, no file, no receiver."""
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("runbooks") / "state") as running:
         running.assess(attempt())
-        for activation in ("shadow", "follow") * 2:
+        for activation in ("shadow", "follow") * 3:
             assert riskd("release", activation, state=running.state).returncode == 0
         yield running
 

@@ -136,7 +136,7 @@ def policies(directory: Path) -> Path:
 def models(directory: Path) -> Path:
     """The shipped models, with a reference for the customer model."""
     shutil.copytree(MODELS, directory / "models")
-    bundle = directory / "models" / "customer" / "hand-set-3"
+    bundle = directory / "models" / "customer" / "hand-set-4"
     done = riskd("model", "reference", str(bundle), "--log", str(write(directory / "usual", rows(1))), state=directory)
     assert done.returncode == 0, done.stderr
     return directory / "models"

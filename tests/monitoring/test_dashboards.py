@@ -167,7 +167,7 @@ def test_every_metric_that_is_asked_for_exists() -> None:
             known = {*LABELS.get(name, LABELS.get(base, set())), *OF_PROMETHEUS}
             if ":" in name:
                 wrong += [(where, name)] * (name not in RECORDED)
-                known |= {"domain", "journey", "source", "rule", "shadow"}
+                known |= {"domain", "journey", "source", "rule", "shadow", "role"}
             elif name not in LABELS and base not in LABELS:
                 wrong.append((where, name))
             for label, operator, value in selected:

@@ -1,9 +1,11 @@
-"""Pages of reports whose figures are known: of a backtest, of drift and of an evaluation."""
+"""Pages of reports whose figures are known: of a backtest, of a rollout, of drift and of an evaluation."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from msgspec.structs import replace
@@ -11,6 +13,7 @@ from msgspec.structs import replace
 from riskd.core.attempt import JOURNEYS
 from riskd.core.features import NAMES
 from riskd.core.policy import Bands
+from riskd.core.record import Record
 from riskd.core.requirement import Tier
 from riskd.offline.drift import page as drift_page
 from riskd.offline.drift.bins import bins_for, reference, scored
@@ -34,9 +37,14 @@ from riskd.offline.evaluation.document import (
 from riskd.offline.evaluation.examples import Example, Importance
 from riskd.offline.labels import GOOD, LABELS
 from riskd.offline.policies import page as backtest_page
+from riskd.offline.policies import rollout_page
 from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import Report, report
+from riskd.offline.policies.rollout import Rollout
+from riskd.offline.policies.rollout import compare as compare_releases
 from riskd.offline.policies.tally import Tally
+from riskd.progress import ignore_progress
+from tests.decision_log import SEGMENT, decision, write
 from tests.offline.drawn import SHIPPED, assessment
 from tests.offline.drift.world import MODEL, Shift, rows
 from tests.offline.made_evaluation import evaluation, model
@@ -73,6 +81,21 @@ def backtested() -> Report:
         )
     tally.counts.update(outcomes=1075, events=8, not_chosen=12, unreadable=1, uncounted=3)
     return report(ODD, tally, [candidate], models={"customer": ODD})
+
+
+@cache
+def rolled_out() -> str:
+    """The page of a rollout on every journey but one, on which only the active release decided."""
+    lines = list[Record]()
+    for number in range(600):
+        asked = {"tier": "STEP_UP", "satisfied": False} if number % 5 == 0 else {}
+        journey, release = JOURNEYS[number % 6], "ab"[number // 6 % 2] if number % 6 else "a"
+        lines.append(decision(number, 5.0, journey=journey, subject=f"{number:032x}", release=release, **asked))
+    rollout = Rollout(active="a", candidate="b", percent=50, begin=0.0)
+    with TemporaryDirectory() as directory:
+        write(Path(directory) / SEGMENT, *lines)
+        found, _ = compare_releases(Path(directory), rollout, 1, ignore_progress)
+    return rollout_page.page(replace(found, rollout=replace(rollout, candidate=ODD)))
 
 
 @cache

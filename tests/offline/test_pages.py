@@ -13,11 +13,16 @@ import pytest
 from riskd.offline import charts
 from riskd.offline.evaluation.document import MODELS
 from riskd.offline.page import STYLE, Cell, table
-from tests.offline.made_pages import SVG, backtest, drifted, evaluated, parsed, words
+from tests.offline.made_pages import SVG, backtest, drifted, evaluated, parsed, rolled_out, words
 
 _LETTER: Final = {"": 0.6 * 13, "n": 0.6 * 12}
 """The width of a letter for each class of label, in a wide font (DejaVu Sans is 0.6 em on average)."""
-PAGES: Final[dict[str, Callable[[], str]]] = {"backtest": backtest, "drift": drifted, "evaluation": evaluated}
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "backtest": backtest,
+    "rollout": rolled_out,
+    "drift": drifted,
+    "evaluation": evaluated,
+}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
 
 

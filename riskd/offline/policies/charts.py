@@ -18,10 +18,10 @@ _ROW: Final = 34
 _SIDES: Final = ("recorded", "candidate")
 
 
-def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
-    """Recorded and candidate share of each row, as bars with their confidence intervals, on one scale. Both are of the
-    same decisions; a row without any is left out."""
-    known = [row for row in rows if row[1].total]
+def shares(title: str, rows: Sequence[tuple[str, Share, Share]], sides: tuple[str, str] = _SIDES) -> str:
+    """The shares of both sides for each row, as bars with their confidence intervals, on one scale. A row of which one
+    side has no decisions is left out."""
+    known = [row for row in rows if row[1].total and row[2].total]
     top = _nice(max((share.high for _, *both in known for share in both), default=1.0))
     left = room(name for name, *_ in known)
     width, height = WIDTH - left - 80, len(known) * _ROW + 30
@@ -29,7 +29,7 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
     for number, (name, *both) in enumerate(known):
         y = number * _ROW + 8
         parts.append(text(left - 8, y + 15, name, "end"))
-        for side, share, offset in zip(_SIDES, both, (0, 13), strict=True):
+        for side, share, offset in zip(sides, both, (0, 13), strict=True):
             found = share.hits / share.total
             low, middle, high = (left + width * value / top for value in (share.low, found, share.high))
             label = escape(f"{name}, {side}: {share} of {share.total:,}")
@@ -39,7 +39,7 @@ def shares(title: str, rows: Sequence[tuple[str, Share, Share]]) -> str:
                 f'<path class="i" d="M{low:.1f} {y + offset + 5}H{high:.1f}"/>'
             )
             parts.append(text(high + 6, y + offset + 9, f"{found * 100:.3g} %", "start", "n"))
-    return figure(title, height, parts, bars(*_SIDES))
+    return figure(title, height, parts, bars(*sides))
 
 
 def scores(title: str, distribution: Scores) -> str:
