@@ -202,7 +202,7 @@ def test_staging_takes_challengers_or_champions(models: Path, tmp_path: Path) ->
 
     assert stage(models, tmp_path / "staged") == {"customer": "b"}
     staged = Registry(tmp_path / "staged")
-    assert [staged.champion(domain).name for domain in DOMAINS] == ["b", "hand-set-2", "hand-set-2"]
+    assert [staged.champion(domain).name for domain in DOMAINS] == ["b", "hand-set-3", "hand-set-2"]
     assert staged.versions("customer") == ["b"]
 
 
