@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.errors import Problem, Unavailable
-from riskd.core.recall import ACTIVITY, COMMON, KINDS, PROFILE, SHARE
+from riskd.core.recall import ACTIVITY, COMMON, KINDS, OWN, PROFILE, SHARE
 from riskd.core.rekey import merged
 from riskd.core.stored import NOBODY, Change, document, expired, pack
 from riskd.ports import HistoryStore
@@ -28,7 +28,7 @@ STEP: Final = 64
 """Records per step: each of its writes takes some milliseconds, so that sign-ins get their turn."""
 TRIES: Final = 1000
 """Attempts at a single record that others keep changing at the same moment."""
-_HISTORIES: Final = (PROFILE, COMMON, ACTIVITY, SHARE)
+_HISTORIES: Final = (PROFILE, COMMON, ACTIVITY, SHARE, OWN)
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
