@@ -39,7 +39,7 @@ LOOKS = 9
 def models(folder: Path) -> Path:
     """A copy of the shipped models, in which the customers' model has a reference."""
     copied = copytree(data_directory("models"), folder / "models")
-    bundle = copied / "customer" / "hand-set-3"
+    bundle = copied / "customer" / "hand-set-4"
     dice = np.random.default_rng(1)
     vectors = dice.normal(size=(2000, len(NAMES)))
     subjects = [str(each) for each in range(2000)]
@@ -85,7 +85,7 @@ def looks(folder: Path, log: Path, copied: Path) -> None:
     (folder / "log" / "20260101T000000.000000-0.jsonl").write_bytes(b"".join(lines) * several)
     spent, rows = [], 0.0
     for _ in range(LOOKS):
-        watch = DriftWatch(folder / "log", lambda: {"customer": copied / "customer" / "hand-set-3"})
+        watch = DriftWatch(folder / "log", lambda: {"customer": copied / "customer" / "hand-set-4"})
         begun = time.process_time()
         watch.look(0.0)
         spent.append(time.process_time() - begun)

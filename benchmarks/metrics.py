@@ -26,10 +26,11 @@ from riskd.config import Settings
 from riskd.core.assess import assess
 from riskd.core.context import Missing
 from riskd.engine import Engine
+from riskd.geo_databases import open_geo
 from riskd.metrics.memory import MeterMemory
 from riskd.metrics.table import METRICS
 from riskd.ports import Meter, Parts
-from riskd.wiring import load_release, open_geo
+from riskd.wiring import load_release
 from tests.core.builders import NOW, keys_of, settled, sign_in
 
 CALLS = 20_000

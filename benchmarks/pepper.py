@@ -21,8 +21,9 @@ from riskd.core.context import Missing
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.signals import values
 from riskd.engine import Engine
+from riskd.geo_databases import open_geo
 from riskd.ports import Parts
-from riskd.wiring import load_release, open_geo
+from riskd.wiring import load_release
 
 ROUNDS = 30
 LAYERS = (0, 1, 2)

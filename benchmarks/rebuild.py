@@ -25,11 +25,12 @@ from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import WAIT
 from riskd.core.stored import NOBODY, expired
 from riskd.engine import Engine
+from riskd.geo_databases import open_geo
 from riskd.ports import HistoryStore, Parts
 from riskd.progress import Progress
 from riskd.rebuild.order import SegmentReader
 from riskd.rebuild.run import RECORDS, rebuild
-from riskd.wiring import load_release, open_geo
+from riskd.wiring import load_release
 
 DAYS = 30
 PEPPER = b"pepper of the benchmarks"

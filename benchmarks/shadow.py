@@ -21,8 +21,9 @@ from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine
+from riskd.geo_databases import open_geo
 from riskd.ports import Parts
-from riskd.wiring import load_release, open_geo
+from riskd.wiring import load_release
 
 ROUNDS = 12
 PACED = 100

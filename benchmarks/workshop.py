@@ -38,6 +38,7 @@ from riskd.config import Settings, data_directory, load
 from riskd.core.attempt import Outcome
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
+from riskd.geo_databases import open_geo
 from riskd.offline.buckets import Bucket
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import Wanted, read_rows
@@ -45,7 +46,7 @@ from riskd.offline.dataset.target import Target
 from riskd.offline.replay.run import Plan, run
 from riskd.ports import Parts
 from riskd.rebuild.order import SegmentReader
-from riskd.wiring import load_release, open_geo
+from riskd.wiring import load_release
 
 SIZES: Final = (100_000, 300_000, 1_000_000)
 REAL: Final = 10_000

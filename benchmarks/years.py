@@ -39,7 +39,7 @@ from riskd.core.history import ACTIVITY_TABLES, DAY, HOUR, PROFILE_TABLES, TABLE
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, COMMON, KINDS, PROFILE, SHARE
 from riskd.core.retention import Retention
-from riskd.core.stored import expired, payload
+from riskd.core.stored import NOBODY, expired, payload
 from riskd.engine import Engine
 from riskd.host.clock import Clock
 from riskd.housekeeping import Sweeper, log_retention
@@ -212,7 +212,7 @@ def census(store: HistoryStore, now: float, retention: Retention) -> tuple[Count
         keys, cursor = store.walk(cursor, 5000)
         more = cursor != b""
         for key, record in zip(keys, store.load(keys), strict=True):
-            if record is not None:
+            if record is not None and not key.startswith(NOBODY):
                 kind = key[-1:]
                 records[KINDS[kind]] += 1
                 left_over += expired(record, now) or (kind in _KEPT and overdue(decode(payload(record)), retention))

@@ -19,6 +19,7 @@ from riskd.core.attempt import Attempt, Outcome, SecurityEvent
 from riskd.core.errors import InvalidAttempt, InvalidEvent, InvalidOutcome, Problem
 from riskd.engine import Engine as Core
 from riskd.engine.reported import Recorded
+from riskd.ports import MetricsRegistry
 from riskd.subjects import Subjects
 
 _NOBODY: Final = -1
@@ -124,22 +125,31 @@ class Engine:
         )
 
 
-def open_engine(config: str | os.PathLike[str] | None = None, settings: Mapping[str, str] | None = None) -> Engine:
+def open_engine(
+    config: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    registry: MetricsRegistry | None = None,
+) -> Engine:
     """Open an engine for this process: once, and after any fork. Close it by `with` or `close`.
 
     Its settings are those of `riskd serve`: of the TOML file `config` (else $RISKD_CONFIG), of RISKD_* variables, and
     `settings`, which override both as its flag `--set` does: `{"state.dir": "/var/lib/shop/riskd"}`.
 
+    With a `registry` of prometheus_client, the engine counts what it does, and the registry has its metrics until the
+    engine is closed: the sum over all processes with this `state.dir`, whichever of them is asked. Raises ValueError if
+    it has riskd's metrics already.
+
     Raises InvalidFile with every problem found: InvalidSettings, InvalidPolicy, InvalidModel, InvalidGeo or
     InvalidStore. Raises Unavailable if the releases cannot be read.
     """
     from riskd.config import load  # noqa: PLC0415 - `import riskd` must not load third-party packages
+    from riskd.wiring import embedded_meter, open_subjects  # noqa: PLC0415 - likewise
     from riskd.wiring import open_engine as wired  # noqa: PLC0415 - likewise
-    from riskd.wiring import open_subjects  # noqa: PLC0415 - likewise
 
     loaded = load(None if config is None else os.fspath(config), flags=settings)
     with ExitStack() as opened:
-        core = opened.enter_context(wired(loaded))
+        meter = None if registry is None else opened.enter_context(embedded_meter(loaded, registry))
+        core = opened.enter_context(wired(loaded, meter))
         return Engine(core, open_subjects(loaded, core), opened.pop_all())
 
 

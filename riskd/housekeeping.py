@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from riskd.adapters.caching import CachingStore
@@ -19,8 +20,9 @@ from riskd.adapters.decision_log import FileLogArchive
 from riskd.adapters.rekeying import Mark, restore_mark
 from riskd.config import Settings, obtain_peppers
 from riskd.core.assess import Release
-from riskd.core.errors import InvalidSettings, Unavailable
+from riskd.core.errors import UNDECODABLE, InvalidSettings, Unavailable
 from riskd.core.history import DAY
+from riskd.core.stored import NOBODY, Change, pack, payload
 from riskd.engine import Engine
 from riskd.host.background import every
 from riskd.host.clock import Clock
@@ -31,6 +33,8 @@ SWEEP: Final = 2_000
 """Most records checked at a time: a millisecond of work. On one machine a sweep checks at least as many."""
 PASS_SECONDS: Final = DAY / 2
 """Longest pass of sweeps over a store that keeps its size. It takes less than a day if at least a fifth remains."""
+TURN: Final = NOBODY + b"swept"
+"""Key of the store's note on its sweeps."""
 DUE_SECONDS: Final = 30.0
 """Seconds between checks whether the log is due for compaction."""
 _LOG: Final = logging.getLogger("riskd.housekeeping")
@@ -66,38 +70,46 @@ def housekeeping(
     archive: FileLogArchive,
     base: HistoryStore,
     known: PepperState,
-    *,
-    worker: int = 0,
 ) -> Iterator[None]:
     """Run maintenance threads until the context exits.
 
-    `base` is the store without its wrappers; `known` are the peppers that the engine uses now; `worker` numbers the
-    process among those of this machine.
+    `base` is the store without its wrappers; `known` are the peppers that the engine uses now.
     """
-    keeper, compactor = _Keeper(settings, engine, base, known, worker), _Compactor(settings, engine, archive)
+    keeper, compactor = _Keeper(settings, engine, base, known), _Compactor(settings, engine, archive)
     with every(settings.store.sweep_s, keeper.look, "housekeeping"), every(DUE_SECONDS, compactor.look, "compaction"):
         yield
 
 
+class Turn(Struct, frozen=True):
+    """The store's note on its sweeps: when the latest began (epoch seconds), and where the next begins."""
+
+    began: float = -inf
+    cursor: bytes = b""
+
+
 class Sweeper:
     """Sweeps a store and reports its size.
+
+    The processes that share the store sweep it in turns: each looks, and sweeps if no other has done so for a while,
+    from where that one stopped. So a pass takes as long however many processes there are, and however briefly they
+    live.
 
     After the clock was stepped, nothing is deleted for an hour, so that an operator has time to correct it. Until
     then, records that a wrong clock makes look expired are only ignored.
     """
 
     def __init__(self, store: HistoryStore, meter: Meter, clock: Clock, every: float, least: int = SWEEP) -> None:
-        """`every`: seconds between two sweeps, or 0 if another process sees to `PASS_SECONDS`. `least`: fewest records
-        that a sweep checks."""
+        """`every`: seconds between two looks. `least`: fewest records that a sweep checks."""
         self._store = store
         self._meter = meter
-        self._share = every / PASS_SECONDS
+        self._every = every
         self._least = least
         self._clock = clock
         self._records = 0
 
     def sweep(self, stop: threading.Event) -> None:
-        """Report the store's size, and delete some expired records if the clock is trusted.
+        """Report the store's size, and delete some expired records if it is this process's turn and the clock is
+        trusted.
 
         Raises Unavailable, after all that can be done: of a cluster, some servers may have failed.
         """
@@ -111,32 +123,79 @@ class Sweeper:
         except Unavailable as error:
             failed = error
         if self._clock.trusted(now):
-            left = max(self._least, ceil(self._records * self._share))
-            while left > 0 and not stop.is_set():
-                try:
-                    self._store.sweep(now, min(left, SWEEP))
-                except Unavailable as error:
-                    failed = error
-                left -= SWEEP
+            try:
+                self._take_turn(now, stop)
+            except Unavailable as error:
+                failed = error
         if failed is not None:
             raise failed
 
+    def _take_turn(self, now: float, stop: threading.Event) -> None:
+        """Sweep if it is this process's turn, and note where the next turn begins.
+
+        Raises Unavailable, after all that can be done: a store that cannot tell or note whose turn it is may be full,
+        so it is swept all the same.
+        """
+        seconds, taken, failed = self._every, b"", list[Unavailable]()
+        try:
+            (found,) = self._store.load((TURN,))
+            last = _read_turn(found)
+            since = now - last.began
+            if 0.0 <= since < self._every / 2:
+                return
+            taken = _packed(Turn(now, last.cursor))
+            if not self._store.replace([Change(TURN, found, taken)]):
+                return
+            self._store.swept = last.cursor
+            seconds = since if 0.0 <= since <= 2 * self._every else self._every
+        except Unavailable as error:
+            failed.append(error)
+        failed += self._swept(now, seconds, stop)
+        if taken:
+            self._store.replace([Change(TURN, taken, _packed(Turn(now, self._store.swept)))])
+        if failed:
+            raise failed[-1]
+
+    def _swept(self, now: float, seconds: float, stop: threading.Event) -> list[Unavailable]:
+        """Sweep what a pass of `PASS_SECONDS` checks in so many seconds. Returns the failures; ends at one after which
+        the store does not go on to another server."""
+        failed = list[Unavailable]()
+        left = max(self._least, ceil(self._records * seconds / PASS_SECONDS))
+        while left > 0 and not stop.is_set():
+            before = self._store.swept
+            try:
+                self._store.sweep(now, min(left, SWEEP))
+            except Unavailable as error:
+                failed.append(error)
+                if self._store.swept == before:
+                    break
+            left -= SWEEP
+        return failed
+
+
+def _packed(turn: Turn) -> bytes:
+    return pack(inf, msgspec.msgpack.encode(turn))
+
+
+def _read_turn(record: bytes | None) -> Turn:
+    """A turn that is absent or damaged is long ago."""
+    try:
+        return Turn() if record is None else msgspec.msgpack.decode(payload(record), type=Turn)
+    except UNDECODABLE:
+        return Turn()
+
 
 class _Keeper:
-    """Sweeps expired records, and switches the engine to a pepper that was added or fully applied.
+    """Sweeps expired records, and switches the engine to a pepper that was added or fully applied."""
 
-    On Redis only the first worker of a machine goes through the store, because all machines share it.
-    """
-
-    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: PepperState, worker: int) -> None:
+    def __init__(self, settings: Settings, engine: Engine, base: HistoryStore, known: PepperState) -> None:
         self._settings = settings
         self._engine = engine
         self._base = base
         self._known = known
         self._meter = engine.parts.meter
-        remote = settings.store.kind == "redis"
-        pace = 0.0 if remote and worker else settings.store.sweep_s
-        self._sweeper = Sweeper(base, self._meter, Clock(), pace, 1 if remote else SWEEP)
+        least = 1 if settings.store.kind == "redis" else SWEEP
+        self._sweeper = Sweeper(base, self._meter, Clock(), settings.store.sweep_s, least)
 
     def look(self, stop: threading.Event) -> None:
         """Do one round. Failures are logged and counted."""

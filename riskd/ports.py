@@ -5,8 +5,9 @@ Implementations live in `adapters`; `wiring` chooses them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -54,6 +55,9 @@ class HistoryStore(Protocol):
     has a bug. Once `write` has returned True, its changes survive a crash of the process. A record is absent from
     the moment it expires: at `now == expires` it is gone.
     """
+
+    swept: bytes
+    """Where the next sweep begins; b'': at the beginning. A process that is given it goes on from there."""
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -112,9 +116,10 @@ class HistoryStore(Protocol):
         ...
 
     def sweep(self, now: float, limit: int) -> int:
-        """Check the next `limit` records, from where the last call stopped, and delete the expired ones.
+        """Check the next `limit` records, from `swept`, and delete the expired ones.
 
-        Returns how many it deleted. Redis checks a place as one record.
+        Returns how many it deleted. Redis checks a place as one record. If it raises and has moved `swept`, the next
+        call may succeed.
         """
         ...
 
@@ -265,8 +270,20 @@ class Meter(Protocol):
         ...
 
 
+class MetricsRegistry(Protocol):
+    """A program's registry of metrics, such as `prometheus_client.CollectorRegistry`."""
+
+    def register(self, collector: Any) -> None:  # noqa: ANN401 - the type is of the vendor
+        """Show the metrics of a collector. Raises ValueError if there are metrics with their names."""
+        ...
+
+    def unregister(self, collector: Any) -> None:  # noqa: ANN401 - likewise
+        """Show them no longer."""
+        ...
+
+
 class Parts(Struct, frozen=True, kw_only=True):
-    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds."""
+    """The dependencies of an engine, chosen by `wiring`. `clock` returns epoch seconds, `random` so many bytes."""
 
     store: HistoryStore
     geo: GeoLookup
@@ -275,6 +292,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     meter: Meter
     pseudonyms: Pseudonyms
     clock: Callable[[], float]
+    random: Callable[[int], bytes] = os.urandom
     attributes: frozenset[str] = frozenset()
     """Names of the custom attributes that attempts may carry."""
     edge: Place | None = None

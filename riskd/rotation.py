@@ -15,7 +15,8 @@ from riskd.core.pseudonym import Layer
 from riskd.core.recall import NOTE
 from riskd.core.rekey import unmoved
 from riskd.core.stored import NOBODY
-from riskd.stores import checks, opened, unless_rebuilt, with_peppers
+from riskd.rebuild.merge import unless_rebuilt
+from riskd.stores import checks, opened, with_peppers
 
 HEAR_SECONDS: Final = 5.0
 """Seconds for a service to apply a change, beyond the `store.sweep_s` after which it looks for one."""
@@ -64,11 +65,12 @@ def rotate(settings: Settings, pause: Callable[[float], None], progress: Callabl
     `progress` is called with the number of records moved so far. Raises InvalidSettings, InvalidStore, Unavailable;
     records moved by then stay moved.
     """
-    unless_rebuilt(settings)
     with opened(settings, "moved") as store:
+        unless_rebuilt(settings, store)
         mark, peppers, count = read_mark(store), obtain_peppers(settings), 0
 
         def moved() -> int:
+            unless_rebuilt(settings, store)
             layers, before = len(peppers) - 1, count
             return move_all(store, Layer(peppers[-1]), layers % 2, Event(), lambda more: progress(before + more))
 

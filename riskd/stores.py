@@ -9,13 +9,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from riskd.adapters.lmdb_store import DATA, LmdbStore, beside, due_until, note, open_or_begin
+from riskd.adapters.lmdb_store import DATA, LmdbStore, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
 from riskd.adapters.rekeying import STEP, Mark, RekeyingStore, read_mark, write_mark
 from riskd.config import Settings, read_url
 from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms
+from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore, Meter
 
 _LOG: Final = logging.getLogger("riskd.stores")
@@ -58,15 +59,6 @@ def opened(settings: Settings, done: str) -> Iterator[HistoryStore]:
             raise InvalidSettings([Problem("store.path", what, remedy)])
     with closing(open_store(settings)) as store:
         yield store
-
-
-def unless_rebuilt(settings: Settings) -> None:
-    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began."""
-    path = Path(settings.store.path)
-    directory = beside(path)
-    if due_until(path) is not None or directory.exists():
-        remedy = f"wait until it is done; or, to abandon it, remove {note(path)} and {directory}"
-        raise InvalidSettings([Problem("store", "its histories are being rebuilt from the decision log", remedy)])
 
 
 def _redis_store(settings: Settings) -> RedisStore:
@@ -141,7 +133,7 @@ def first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
     """
     try:
         mark = read_mark(base)
-        if not mark.checks and not base.walk(b"", STEP)[0]:
+        if not mark.checks and all(key.startswith(NOBODY) for key in base.walk(b"", STEP)[0]):
             write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
             _LOG.info("store_begun")
             mark = read_mark(base)

@@ -27,7 +27,8 @@ from riskd.core.rekey import layered, relayered
 from riskd.core.stored import PLACE
 from riskd.ports import HistoryStore
 from riskd.progress import Begin
-from riskd.stores import opened, settled_pseudonyms, unless_rebuilt
+from riskd.rebuild.merge import unless_rebuilt
+from riskd.stores import opened, settled_pseudonyms
 from riskd.subjects import empty
 from riskd.wiring import open_archive
 
@@ -55,9 +56,9 @@ def erase(settings: Settings, tenant: str, begin: Begin) -> Erased:
     The log is the last to be erased, so that an interrupted erasure can be repeated. Raises InvalidSettings,
     InvalidStore, Unavailable, and InvalidFile if the log has nothing of the tenant or cannot be read.
     """
-    unless_rebuilt(settings)
     log, archive = Path(settings.log.dir), open_archive(settings)
     with opened(settings, "erased") as store, readable(log):
+        unless_rebuilt(settings, store)
         paths = segments_of(log)
         leaving = _Leaving(store, settled_pseudonyms(store, obtain_peppers(settings)), tenant)
         progress = begin("bytes of the log", size(paths))
@@ -66,7 +67,7 @@ def erase(settings: Settings, tenant: str, begin: Begin) -> Erased:
                 leaving.take(line)
             progress(size_of(path))
         # If a rebuild or a rotation has begun meanwhile, records may be where this did not find them.
-        unless_rebuilt(settings)
+        unless_rebuilt(settings, store)
         settled_pseudonyms(store, obtain_peppers(settings))
     if not leaving.lines:
         remedy = "check its name; each machine has a log of its own; or its lines have been erased, or have expired"

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.caching import CachingStore
 from riskd.adapters.cel_rules import CelCompiler
 from riskd.adapters.decision_log import Bounds, FileDecisionLog, FileLogArchive
 from riskd.adapters.geoip import GeoIp
+from riskd.adapters.lmdb_store import due_until
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.model_file import MANIFEST, SIGNATURE, load_model
 from riskd.adapters.model_registry import Registry
 from riskd.adapters.null import NullLog, NullMeter
 from riskd.adapters.policy_file import load_policy
 from riskd.adapters.release_store import FileReleases
-from riskd.adapters.timezones import Timezones
 from riskd.adapters.user_agent import AgentParser
 from riskd.config import Settings, data_directory, obtain_peppers, release_folders
 from riskd.config.settings import Log
@@ -45,13 +43,21 @@ from riskd.core.errors import (
 )
 from riskd.core.features import DEFINITIONS, NAMES, schema
 from riskd.core.lineup import Lineup
+from riskd.core.requirement import Tier
 from riskd.engine import Engine
+from riskd.geo_databases import announce_geo, following_geo, geo_paths, open_geo
+from riskd.host.background import counting
+from riskd.host.file_changes import FileChanges
+from riskd.host.files import cause
 from riskd.housekeeping import PepperState, housekeeping
-from riskd.metrics.labels import DATABASES
-from riskd.ports import Meter, Parts
+from riskd.ports import Meter, MetricsRegistry, Parts
 from riskd.releases import Follower, Releases, following
 from riskd.stores import first_mark, open_store, with_peppers
 from riskd.subjects import Subjects
+from riskd.version import version
+
+if TYPE_CHECKING:
+    from riskd.metrics.memory import Readings
 
 _LOG: Final = logging.getLogger("riskd.wiring")
 
@@ -121,28 +127,35 @@ def _missing(policy_file: Path) -> list[Problem]:
     return []
 
 
-def open_geo(settings: Settings) -> GeoIp:
-    """Open the configured geo databases. Raises InvalidGeo if any of them cannot be used; none at all is allowed."""
-    return open_databases(geo_files(settings), settings.geo.stale_days)
+@contextmanager
+def embedded_meter(settings: Settings, registry: MetricsRegistry) -> Iterator[Meter]:
+    """The meter of an engine in another program. Until the context exits, `registry` has its metrics, together with
+    those of all processes that have the same `state.dir`.
 
-
-def geo_files(settings: Settings) -> list[Path]:
-    """Paths of the geo databases: those the settings name, and those in `geo.dir` of a kind that they do not name."""
-    geo = settings.geo
-    named = {"city": geo.city, "asn": geo.asn, "anonymous": geo.anonymous}
-    replaced = [kind for kind, path in named.items() if path]
-    installed = sorted(Path(geo.dir).glob("*.mmdb"))
-    chosen = [path for path in installed if not any(kind in path.name for kind in replaced)]
-    return [*chosen, *(Path(path) for path in named.values() if path)]
-
-
-def open_databases(paths: Sequence[Path], stale_days: int = 0) -> GeoIp:
-    """Open these geo databases, whose facts are stale once they are older than `stale_days` (0: never).
-
-    Raises InvalidGeo with the problems of all of them.
+    Raises InvalidSettings if the counts cannot be written, and ValueError if the registry has riskd's metrics already.
     """
-    stale_after = stale_days * 86_400.0 or math.inf
-    return GeoIp.open(paths, read_asn_table(data_directory("asns.csv")), Timezones(), stale_after=stale_after)
+    from riskd.adapters.prometheus_meter import PrometheusMeter  # noqa: PLC0415 - only if metrics are wanted
+    from riskd.adapters.prometheus_page import EmbeddedMetrics  # noqa: PLC0415 - likewise
+    from riskd.metrics.published import publishing  # noqa: PLC0415 - likewise
+
+    directory, store = Path(settings.state.dir, "metrics"), Path(settings.store.path)
+
+    def readings() -> Readings:
+        pending = settings.store.kind == "lmdb" and due_until(store) is not None
+        return {"riskd_store_rebuild_pending": {(): float(pending)}}
+
+    with ExitStack() as opened:
+        try:
+            publisher = opened.enter_context(publishing(directory))
+        except OSError as error:
+            what, remedy = f"cannot be written: {cause(error)}", "let the program write there, or pass no registry"
+            raise InvalidSettings([Problem(str(directory), what, remedy)]) from error
+        meter = PrometheusMeter(publisher.memory, 0)
+        metrics = EmbeddedMetrics(version(), publisher.published, readings)
+        registry.register(metrics)
+        opened.callback(registry.unregister, metrics)
+        opened.enter_context(counting(meter.failed))
+        yield meter
 
 
 @contextmanager
@@ -156,7 +169,8 @@ def open_engine(
     """An engine built from settings, with its housekeeping threads running; both are stopped on exit.
 
     `worker` numbers the process among those that share the log directory. Pass `releases` and `geo` to reuse open
-    ones. Raises InvalidFile (policy, model, geo, settings) with every problem before it opens anything for writing.
+    ones; without `geo`, the engine follows the files of the databases by itself. Raises InvalidFile (policy, model,
+    geo, settings) with every problem before it opens anything for writing.
     """
     with (
         following(releases or open_releases(settings), f"worker-{worker}") as follower,
@@ -168,6 +182,7 @@ def open_engine(
 @contextmanager
 def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower, geo: GeoIp | None) -> Iterator[Engine]:
     active = follower.releases.active()
+    changes = None if geo else FileChanges(geo_paths(settings), 0.0, time.monotonic())
     if geo is None:
         lineup, geo = _load(settings, follower.releases)
     else:
@@ -198,7 +213,10 @@ def _followed(settings: Settings, meter: Meter, worker: int, follower: Follower,
         meter.limited(settings.store.map_size_mb * 1_048_576 if settings.store.kind == "lmdb" else 0)
         engine.install(lineup)
         _follow(follower, active, engine)
-        with housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers), worker=worker):
+        with (
+            following_geo(settings, engine, changes) if changes else nullcontext(),
+            housekeeping(settings, engine, open_archive(settings), base, PepperState(mark, peppers)),
+        ):
             yield engine
     finally:
         engine.close()
@@ -302,17 +320,12 @@ def _geo_problems(settings: Settings) -> Sequence[Problem]:
     return ()
 
 
-def announce_geo(geo: GeoIp, meter: Meter) -> None:
-    """Report the build time of each kind of geo database: of several the oldest, and 0 for a kind that is absent."""
-    for kind in DATABASES:
-        built = [database.build_epoch for database in geo.databases() if database.kind == kind]
-        meter.geo_built(kind, min(built, default=0))
-
-
 def _announce_roles(lineup: Lineup, meter: Meter) -> None:
     for domain, policy in lineup.active.policies.items():
         for name, journey in policy.journeys.items():
-            meter.friction_budget(domain, name, journey.friction_budget or 0.0)
+            # What a higher floor asks of everybody is within no budget, and counted as challenges by the metrics.
+            budget = journey.friction_budget if journey.floor is Tier.BASELINE else None
+            meter.friction_budget(domain, name, budget or 0.0)
     for role, release in lineup.roles():
         models = {domain: scorer.version for domain, scorer in release.scorers.items()} if release else {}
         meter.installed(role, release.id if release else "", models)

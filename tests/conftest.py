@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +18,9 @@ settings.load_profile("riskd")
 
 # Tests run in parallel, so threads of scikit-learn would only compete with them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what it starts in the background ignore Ctrl-C, which would make those ignore it that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The state of riskd of the user who runs the tests is neither read nor changed.
 _HOME = tempfile.TemporaryDirectory(prefix="riskd-tests-")

@@ -31,7 +31,7 @@ def expected() -> Reference:
 @pytest.fixture
 def bundle(expected: Reference, tmp_path: Path) -> Path:
     """A bundle with a reference."""
-    bundle = copytree(BUNDLE, tmp_path / "models" / "customer" / "hand-set-3")
+    bundle = copytree(BUNDLE, tmp_path / "models" / "customer" / "hand-set-4")
     (bundle / "reference.json").write_bytes(msgspec.json.encode(expected))
     return bundle
 
@@ -194,4 +194,4 @@ def test_the_deciding_bundles_are_found(tmp_path: Path) -> None:
     kept = host.create(policies(tmp_path / "policies", "2m"), BUNDLE.parents[1], "test", "")
     host.activate(ActivationRequest(release=kept.id, actor="test"))
 
-    assert active_bundles(settings)["customer"] == host.files.folders(kept.id)[1] / "customer" / "hand-set-3"
+    assert active_bundles(settings)["customer"] == host.files.folders(kept.id)[1] / "customer" / "hand-set-4"

@@ -5,21 +5,27 @@ from __future__ import annotations
 import ast
 import gc
 import inspect
+import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 import riskd
 from riskd.config import load
 from riskd.core.attempt import CREDENTIAL_RESULTS, DOMAINS, EVENT_WORDS, EVENTS, JOURNEYS, OUTCOMES, PURPOSES
 from riskd.core.errors import InvalidSettings
+from riskd.host.background import LOGGER
 from riskd.wiring import open_learner
+from tests.e2e.service import CITY
 from tests.forked import forked
 
 SETTINGS: Final = {"store.kind": "memory", "geo.dir": "/nowhere"}
@@ -143,6 +149,54 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
         del kept, refused  # until here: what failed is closed, not only forgotten
 
 
+def totals(registry: CollectorRegistry, name: str) -> float:
+    """The sum of a metric's series."""
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return sum(one.value for family in families for one in family.samples if one.name == name)
+
+
+def test_a_registry_has_the_metrics_until_the_engine_is_closed(tmp_path: Path) -> None:
+    """With a registry, the engine counts what it does and what fails in the background; another process that opens one
+    with the same state goes on from there. Once it is closed, the registry has nothing of it."""
+    registry, settings = CollectorRegistry(), {"state.dir": str(tmp_path), **SETTINGS}
+    for times in (1, 2):
+        with riskd.open_engine(settings=settings, registry=registry) as engine:
+            engine.assess(ATTEMPT, PATIENCE)
+            logging.getLogger(LOGGER).error("work_failed")
+            assert totals(registry, "riskd_assessments_total") == times
+            assert totals(registry, "riskd_failures_total") == times
+            assert totals(registry, "riskd_store_rebuild_pending") == 0
+            assert totals(registry, "riskd_build_info") == 1
+        assert generate_latest(registry) == b""
+
+
+def test_a_store_that_waits_to_be_rebuilt_is_on_the_page(tmp_path: Path) -> None:
+    """A damaged store that was set aside is counted, and shown until its histories are rebuilt."""
+    registry, settings = CollectorRegistry(), {**SETTINGS, "state.dir": str(tmp_path), "store.kind": "lmdb"}
+    riskd.open_engine(settings=settings).close()
+    (tmp_path / "store" / "data.mdb").write_bytes(b"noise" * 10_000)
+    with riskd.open_engine(settings=settings, registry=registry):
+        assert totals(registry, "riskd_store_rebuild_pending") == 1
+        assert totals(registry, "riskd_failures_total") == 1
+
+
+def test_a_registry_shows_one_engine(tmp_path: Path) -> None:
+    """A second engine for the same registry is refused, and so is one whose counts cannot be written; both leave
+    nothing open."""
+    registry, settings = CollectorRegistry(), {"state.dir": str(tmp_path), **SETTINGS}
+    with riskd.open_engine(settings=settings, registry=registry):
+        before = set(threading.enumerate())
+        with pytest.raises(ValueError, match="Duplicated"):
+            riskd.open_engine(settings={**settings, "state.dir": str(tmp_path / "other")}, registry=registry)
+        assert set(threading.enumerate()) <= before
+        assert totals(registry, "riskd_workers_serving") == 1
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "metrics").touch()
+    with pytest.raises(riskd.InvalidFile, match="third/metrics: cannot be written: File exists"):
+        riskd.open_engine(settings={**settings, "state.dir": str(tmp_path / "third")}, registry=registry)
+    assert generate_latest(registry) == b""
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
@@ -176,6 +230,43 @@ def test_errors_that_are_not_of_the_attempt_stay_what_they_are(engine: riskd.Eng
     """A mistake of another kind is not taken for one of the attempt's types."""
     with pytest.raises(TypeError, match="NoneType"):
         engine.assess(ATTEMPT, timeout=None)  # type: ignore[arg-type]
+
+
+def test_geo_databases_are_used_as_soon_as_they_are_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Geo databases that are installed while an engine is open are in use without a restart. One that is refused is
+    counted and logged, and the one before stays in use, until a good one is there."""
+    registry, city = CollectorRegistry(), tmp_path / "geo" / "city.mmdb"
+    settings = {"state.dir": str(tmp_path), "store.kind": "memory", "geo.dir": str(city.parent)}
+    settings |= {"geo.stale_days": "0", "server.watch_s": "0.01"}
+
+    def gaps(engine: riskd.Engine) -> set[str]:
+        return {gap.source for gap in engine.assess(ATTEMPT, PATIENCE).gaps}
+
+    def until(reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def install(content: bytes) -> None:
+        draft = city.with_suffix(".new")
+        draft.write_bytes(content)
+        draft.rename(city)
+
+    city.parent.mkdir()
+    with riskd.open_engine(settings=settings, registry=registry) as engine:
+        assert "place" in gaps(engine)
+        assert totals(registry, "riskd_reload_timestamp_seconds") > 0
+        install(CITY.read_bytes())
+        until(lambda: "place" not in gaps(engine))
+        assert totals(registry, "riskd_geo_build_timestamp_seconds") > 0
+        install(b"noise")
+        until(lambda: totals(registry, "riskd_reload_failed") == 1)
+        assert totals(registry, "riskd_failures_total") == 1
+        assert f"reload_refused: {city}" in caplog.text
+        assert "place" not in gaps(engine)
+        install(CITY.read_bytes())
+        until(lambda: totals(registry, "riskd_reload_failed") == 0)
 
 
 def test_settings_in_code_override_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from riskd import housekeeping
@@ -134,7 +136,7 @@ def kept(
         parts=SimpleNamespace(meter=meter), rekey=lambda store, _pseudonyms: switched.append(store)
     )
     known = housekeeping.PepperState(mark, list(peppers))
-    keeper = housekeeping._Keeper(settings, engine, store, known, 0)
+    keeper = housekeeping._Keeper(settings, engine, store, known)
     for _ in range(2):
         keeper.look(threading.Event())
     return switched
@@ -192,24 +194,36 @@ def test_expired_records_are_gone_within_a_day(kind: str, alive: float, tmp_path
         for _ in range(round(DAY / every)):
             now[0] += every
             sweeper.sweep(threading.Event())
-        assert store.size()[0] == total - expired
+        assert store.size()[0] == total - expired + 1
 
 
 class Large(MemoryStore):
-    """A store of 80 million records, and the limits of its sweeps."""
+    """A store of 80 million records, the limits of its sweeps, and where they began."""
 
     def __init__(self) -> None:
         super().__init__()
         self.limits: list[int] = []
+        self.began: list[bytes] = []
 
     def size(self) -> tuple[int, int]:
         """So many."""
         return 80_000_000, 0
 
     def sweep(self, now: float, limit: int) -> int:
-        """Note the limit."""
+        """Note the limit, and go on."""
         self.limits.append(limit)
+        self.began.append(self.swept)
+        self.swept = f"{int(self.swept or b'0') + limit}".encode()
         return 0
+
+
+ROUND: Final = 18_519
+"""Records of such a store that are to be checked in ten seconds."""
+
+
+def sweeper(store: HistoryStore, now: list[float], every: float = 10.0) -> housekeeping.Sweeper:
+    """A process that sweeps the store, at a time that the test sets."""
+    return housekeeping.Sweeper(store, NullMeter(), Clock(lambda: now[0], lambda: now[0]), every)
 
 
 class PartlyDown(Large):
@@ -230,27 +244,161 @@ class PartlyDown(Large):
 def test_a_sweep_goes_as_far_without_a_server_of_the_cluster() -> None:
     """If the store cannot tell its size, or a part of it cannot be swept, a sweep checks as many records, and says that
     it failed."""
-    store = PartlyDown()
-    sweeper = housekeeping.Sweeper(store, NullMeter(), Clock(lambda: NOW, lambda: 0.0), 10.0)
+    store, now = PartlyDown(), [NOW]
+    process = sweeper(store, now)
     for times in (1, 2):
         with pytest.raises(Unavailable):
-            sweeper.sweep(threading.Event())
-        assert sum(store.limits) == times * 18_519
+            process.sweep(threading.Event())
+        assert sum(store.limits) == times * ROUND
+        now[0] += 10.0
 
 
-@pytest.mark.parametrize(
-    ("kind", "worker", "checked"), [("lmdb", 0, 18_519), ("lmdb", 3, 18_519), ("redis", 0, 18_519), ("redis", 3, 1)]
+class Silent(Large):
+    """A single server that stops answering: every call waits its time, and fails."""
+
+    silent = False
+
+    def load(self, keys: Sequence[bytes], timeout: float = 0.0) -> list[bytes | None]:
+        """Until it is silent."""
+        self._ask()
+        return super().load(keys)
+
+    def size(self) -> tuple[int, int]:
+        """Likewise."""
+        self._ask()
+        return super().size()
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Likewise."""
+        self._ask()
+        return super().sweep(now, limit)
+
+    def replace(self, changes: Sequence[Change], timeout: float = 0.0) -> bool:
+        """Likewise."""
+        self._ask()
+        return super().replace(changes)
+
+    def _ask(self) -> None:
+        if self.silent:
+            self.limits.append(0)
+            raise Unavailable([Problem("redis", "no answer in time")])
+
+
+def test_a_silent_server_is_not_asked_for_each_share_of_a_round() -> None:
+    """A round that checks ten times what one call does ends with the first that fails, if the server is the only
+    one: each would wait its whole time."""
+    store, now = Silent(), [NOW]
+    process = sweeper(store, now)
+    process.sweep(threading.Event())
+    assert len(store.limits) == ROUND // housekeeping.SWEEP + 1
+    now[0], store.silent, store.limits = NOW + 10.0, True, []
+    with pytest.raises(Unavailable):
+        process.sweep(threading.Event())
+    assert len(store.limits) == 3  # its size, whose turn it is, and one share
+    with pytest.raises(Unavailable):
+        sweeper(store, now).sweep(threading.Event())  # of a process that begins meanwhile
+
+
+@given(
+    starts=st.lists(st.floats(0.0, 10.0), min_size=1, max_size=6),
+    lives=st.integers(1, 50),
+    late=st.floats(0.0, 0.5),
 )
-def test_on_redis_the_first_worker_of_a_machine_sweeps(kind: str, worker: int, checked: int) -> None:
-    """A sweep every ten seconds checks as many as a pass of twelve hours needs. On Redis, which all machines share, the
-    other workers of a machine hardly sweep."""
+def test_a_pass_takes_as_long_for_any_number_of_processes(starts: list[float], lives: int, late: float) -> None:
+    """However many processes share a store, whenever they look, and although each is replaced after a few looks:
+    together they check what one would, each record once, without a gap."""
+    store, now, every = Large(), [NOW], 10.0
+    looks = sorted(
+        (start + number * (every + late), which) for which, start in enumerate(starts) for number in range(60)
+    )
+    processes = {}
+    for number, (moment, which) in enumerate(looks):
+        now[0] = NOW + moment
+        if number % lives == 0 or which not in processes:
+            processes[which] = sweeper(store, now)
+            store.swept = b"7"  # where this one had stopped when it last had a turn
+        processes[which].sweep(threading.Event())
+    assert [int(began or b"0") for began in store.began] == [sum(store.limits[:n]) for n in range(len(store.limits))]
+    seconds = looks[-1][0] - looks[0][0]
+    assert sum(store.limits) == pytest.approx(seconds / 10.0 * ROUND, rel=0.05)
+
+
+def test_a_turn_of_a_wrong_clock_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    """A turn that seems to be in the future, a note that is damaged, and a store that was not swept for long are swept
+    as usual; where the last sweep stopped counts, if it is known."""
+    store = Large()
+    for last, cursor in ((NOW + 60.0, b"7"), (NOW - DAY, b"7"), (NOW - 25.0, b"7"), (None, b"")):
+        record = b"damaged" if last is None else housekeeping._packed(housekeeping.Turn(last, cursor))
+        (before,) = store.load((housekeeping.TURN,))
+        assert store.replace([Change(housekeeping.TURN, before, record)])
+        store.limits, store.began = [], []
+        sweeper(store, [NOW]).sweep(threading.Event())
+        assert (sum(store.limits), store.began[0]) == (ROUND, cursor)
+
+
+def test_one_of_two_that_look_at_once_sweeps() -> None:
+    """If two processes look at the same moment, and a third has the turn already, only one sweeps."""
+    store, now = Large(), [NOW]
+    one, other = sweeper(store, now), sweeper(store, now)
+    load = store.load
+
+    def both(keys: Sequence[bytes], timeout: float = 0.0) -> list[bytes | None]:
+        found = load(keys)
+        store.load = load  # type: ignore[method-assign]
+        other.sweep(threading.Event())
+        return found
+
+    store.load = both  # type: ignore[method-assign]
+    one.sweep(threading.Event())
+    assert sum(store.limits) == ROUND
+    now[0] += 4.9
+    one.sweep(threading.Event())
+    assert sum(store.limits) == ROUND
+    now[0] += 0.2
+    one.sweep(threading.Event())
+    assert sum(store.limits) == pytest.approx(1.51 * ROUND, rel=0.01)
+
+
+class Full(Large):
+    """A store that takes nothing more."""
+
+    def replace(self, changes: Sequence[Change], timeout: float = 0.0) -> bool:
+        """Refuse it."""
+        raise Unavailable([Problem("redis", "no memory left")])
+
+
+def test_a_full_store_is_swept() -> None:
+    """A store in which a turn cannot be noted is swept all the same: it may be full, and expiry makes room. The failure
+    is reported, and the next sweep goes on from there."""
+    store, now = Full(), [NOW]
+    process = sweeper(store, now)
+    for times in (1, 2):
+        with pytest.raises(Unavailable, match="no memory left"):
+            process.sweep(threading.Event())
+        assert sum(store.limits) == times * ROUND
+        assert int(store.swept) == times * ROUND
+        now[0] += 10.0
+
+
+@pytest.mark.parametrize(("kind", "checked"), [("lmdb", housekeeping.SWEEP), ("redis", 1)])
+def test_a_small_store_is_swept_faster_on_one_machine(kind: str, checked: int) -> None:
+    """Of a store of one machine a sweep checks at least so many records; of one on other machines, where each call
+    costs a server something, no more than a pass of twelve hours needs."""
     store, settings = Large(), Settings()
+    store.size = lambda: (10, 0)  # type: ignore[method-assign]
     settings = replace(settings, store=replace(settings.store, kind=kind))
     engine: Any = SimpleNamespace(parts=SimpleNamespace(meter=NullMeter()))
-    known = housekeeping.PepperState(Mark(), [])
-    housekeeping._Keeper(settings, engine, store, known, worker)._sweeper.sweep(threading.Event())
-    assert checked <= sum(store.limits) < checked + housekeeping.SWEEP
-    assert max(store.limits) <= housekeeping.SWEEP
+    keeper = housekeeping._Keeper(settings, engine, store, housekeeping.PepperState(Mark(), []))
+    keeper._sweeper.sweep(threading.Event())
+    assert store.limits == [checked]
+
+
+def test_a_note_on_sweeps_is_no_history() -> None:
+    """A store that has nothing but notes of riskd's is a new one: it gets the note on its peppers."""
+    store = MemoryStore()
+    sweeper(store, [NOW]).sweep(threading.Event())
+    assert store.walk(b"", 9)[0] == [housekeeping.TURN]
+    assert first_mark(store, PEPPERS[:1]) == Mark(0, checks(PEPPERS[:1]))
 
 
 def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:
@@ -278,7 +426,7 @@ def test_a_note_that_is_there_stays(tmp_path: Path, kind: type[MemoryStore]) -> 
     store, ended, meter = kind(), Mark(2, checks(PEPPERS)), Told()
     write_mark(store, ended)
     assert len(kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS, meter)) == 1
-    assert meter.failures == ["store"] * (2 * (kind is Evicting))
+    assert meter.failures == ["store"] * (kind is Evicting)
     assert read_mark(store) == ended
 
 

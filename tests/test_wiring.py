@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
 from riskd.adapters.decision_log import Bounds
 from riskd.adapters.null import NullMeter
-from riskd.config import load
+from riskd.config import data_directory, load
 from riskd.core.errors import InvalidFile
+from riskd.geo_databases import geo_files
 from riskd.metrics.labels import DATABASES
-from riskd.wiring import geo_files, load_release, open_archive, open_engine
+from riskd.wiring import load_release, open_archive, open_engine
 
 MADE = Path(__file__).parent / "data" / "maxmind"
 
@@ -65,6 +67,21 @@ def test_settings_are_given_in_the_units_of_what_they_are_for(tmp_path: Path) ->
     archive = open_archive(settings)
     assert (archive._segment_seconds, archive._every) == (180.0, 3600.0)
     assert meter.limits == [16 << 20]
+
+
+def test_only_a_budget_that_metrics_can_be_compared_with_is_told(tmp_path: Path) -> None:
+    """What a floor above BASELINE asks of everybody, metrics count as challenges, and a budget does not: there, they
+    would always be above it."""
+    rules = copytree(data_directory("policies"), tmp_path / "policies")
+    customer = rules / "customer.yaml"
+    text = customer.read_text()
+    for journey in ("login", "recovery"):
+        text = text.replace(f"\n  {journey}:\n", f"\n  {journey}:\n    friction_budget: 0.02\n", 1)
+    customer.write_text(text)
+    given = {"state.dir": str(tmp_path), "geo.dir": str(tmp_path), "release.policies": str(rules)}
+    settings, meter = load(None, {}, {**given, "store.kind": "memory"}), Told()
+    with open_engine(settings, meter):
+        assert {key: share for key, share in meter.budgets.items() if share} == {("customer", "login"): 0.02}
 
 
 def test_the_meter_is_told_what_is_in_use(tmp_path: Path) -> None:

@@ -138,6 +138,15 @@ class CachingStore:
         """See `HistoryStore`."""
         return self._store.atomic()
 
+    @property
+    def swept(self) -> bytes:
+        """See `HistoryStore`."""
+        return self._store.swept
+
+    @swept.setter
+    def swept(self, cursor: bytes) -> None:
+        self._store.swept = cursor
+
     def sweep(self, now: float, limit: int) -> int:
         """See `HistoryStore`."""
         return self._store.sweep(now, limit)

@@ -24,6 +24,7 @@ class MemoryStore:
         self._records: dict[bytes, bytes] = {}
         self._unswept: list[bytes] = []
         self._lock = Lock()
+        self.swept = b""
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float

@@ -1,6 +1,6 @@
 """The model registry: which version of a domain's models is champion or challenger, in small files.
 
-    models/customer/hand-set-3/    a bundle
+    models/customer/hand-set-4/    a bundle
     models/customer/champion       the name of the version that decides
     models/customer/challenger     the name of the version that is scored in shadow, if any
     models/customer/history.jsonl  every change of a role, one JSON object a line, append-only

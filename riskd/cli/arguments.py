@@ -9,13 +9,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 from riskd.cli import settings
-from riskd.cli.terminal import reading
+from riskd.cli.terminal import print_json, reading
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.validation import subject_violations
@@ -85,23 +85,21 @@ def user() -> str:
 
 
 def stdin() -> TextIO:
-    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts."""
+    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts. A
+    byte order mark, with which some programs begin a file, is skipped."""
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     return sys.stdin
 
 
 @contextmanager
 def lines_of(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still growing. Raises InvalidSettings.
-
-    Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
-    """
+    """The lines of a document that may be long, or still growing, as in `stdin`. Raises InvalidSettings."""
     if file is None or file == "-":
         yield stdin()
         return
     with reading(file):
-        opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
+        opened = Path(file).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115 - below
     with opened:
         yield opened
 
@@ -126,6 +124,12 @@ def subject_of(args: argparse.Namespace) -> str:
     return str(subject)
 
 
+def subjects_in(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The account identifier in each line of a file, with the line's number from 1."""
+    for number, line in enumerate(lines, 1):
+        yield number, line.rstrip("\r\n")
+
+
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:
     """Add the --log flag, which `log_of` reads. The parser must take settings, too."""
     parser.add_argument("--log", metavar="DIR", help=f"{what} (default: log.dir)")
@@ -134,6 +138,16 @@ def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decis
 def log_of(args: argparse.Namespace) -> str:
     """The directory that --log names, else the setting log.dir. Raises InvalidSettings."""
     return args.log or settings.given(args).settings.log.dir
+
+
+def confirmed(whom: str, *, piped: bool = False) -> bool:
+    """Ask for confirmation of an erasure. Raises InvalidSubject if nobody can be asked. `piped`: standard input has
+    subjects."""
+    if piped or not sys.stdin.isatty():
+        what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
+        raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
+    print(f"Erase everything that is stored about {whom}? This cannot be undone. [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip() in ("y", "yes")  # '' at its end, by Ctrl-D
 
 
 def assessment_id(text: str, where: str) -> str:
@@ -189,10 +203,21 @@ def add_times(parser: argparse.ArgumentParser) -> None:
 
 
 def add_form(parser: argparse.ArgumentParser, page: str) -> None:
-    """Add the flags that print a table as JSON or as its reference page."""
+    """Add the flags that print a table as JSON or as its reference page, which `print_form` reads."""
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help=f"print the reference page {page}")
+
+
+def print_form(
+    args: argparse.Namespace, document: Callable[[], object], page: Callable[[], str], text: Callable[[], str]
+) -> int:
+    """Print a table for programs, as its reference page, or for people. Returns the exit code."""
+    if args.json:
+        print_json(document())
+    else:
+        print(page() if args.markdown else f"{text()}\n", end="")
+    return 0
 
 
 def add_processes(parser: argparse._ActionsContainer, what: str = "number of processes") -> None:

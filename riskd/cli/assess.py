@@ -103,7 +103,7 @@ def _add_outcome(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _assess(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, connection
+    from riskd.cli.client import assess
 
     fields = [(path, value) for path, _ in FLAGS.values() if (value := vars(args)[path]) is not None]
     fields += [_pair(each) for each in args.set]
@@ -114,13 +114,11 @@ def _assess(args: argparse.Namespace) -> int:
             return stream.run(args, lines, fields)
     from riskd.cli.client.request import assess_request
 
-    request = assess_request(_read(args.file), fields, args.file or "")
-    metadata = connection.call_metadata(args)
-    return assess.run(args, lambda stub: stub.Assess(request, timeout=args.timeout, metadata=metadata))
+    return assess.run(args, lambda stub: stub.Assess, assess_request(_read(args.file), fields, args.file or ""))
 
 
 def _outcome(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, connection
+    from riskd.cli.client import assess
 
     if args.file is not None:
         from riskd.cli.client import outcomes
@@ -132,18 +130,18 @@ def _outcome(args: argparse.Namespace) -> int:
         remedy = "give both, or --file FILE with many outcomes"
         raise InvalidOutcome([Problem("ID and KIND", "are needed", remedy)])
     amr = tuple(method for method in args.amr.split(",") if method)
-    request = assess.outcome_request(
-        Outcome(assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds)
+    outcome = Outcome(
+        assessment_id=args.assessment_id, kind=args.kind, tenant=args.tenant, amr=amr, seconds=args.seconds
     )
-    metadata = connection.call_metadata(args)
-    return assess.run(args, lambda stub: stub.RecordOutcome(request, timeout=args.timeout, metadata=metadata))
+    return assess.run(args, lambda stub: stub.RecordOutcome, assess.outcome_request(outcome))
 
 
 def _refuse_beside_file(args: argparse.Namespace) -> None:
     """Raises InvalidOutcome for what the lines of a file say themselves."""
     given = {"ID": args.assessment_id, "--amr": args.amr, "--seconds": args.seconds, "--tenant": args.tenant}
-    if problems := [Problem(flag, "goes into the lines of --file", "leave it out") for flag in given if given[flag]]:
-        raise InvalidOutcome(problems)
+    both = [flag for flag, value in given.items() if value not in (None, "")]
+    if both:
+        raise InvalidOutcome([Problem(flag, "goes into the lines of --file", "leave it out") for flag in both])
 
 
 def _read(file: str | None) -> str:
@@ -151,7 +149,7 @@ def _read(file: str | None) -> str:
     if file is None:
         return "{}"
     with reading(file):
-        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
 
 
 def _pair(text: str) -> tuple[str, str]:

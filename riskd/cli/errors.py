@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from textwrap import TextWrapper
+from typing import TYPE_CHECKING
 
-from riskd.cli.arguments import add_form
-from riskd.cli.terminal import print_json
+from riskd.cli.arguments import add_form, print_form
+
+if TYPE_CHECKING:
+    from riskd.server.faults import Fault
 
 _WRAPPER = TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
 
@@ -24,21 +27,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     from riskd.server.faults import FAULTS, page
 
-    if args.markdown:
-        print(page(), end="")
-    elif args.json:
-        rows = {
-            reason: {
-                "code": fault.code.name,
-                "meaning": fault.meaning,
-                "caller": fault.caller,
-                "operator": fault.operator,
-            }
-            for reason, fault in FAULTS.items()
-        }
-        print_json(rows)
-    else:
-        for reason, fault in FAULTS.items():
-            paragraphs = (fault.meaning, f"Caller: {fault.caller}", f"Operator: {fault.operator}")
-            print(f"{reason} ({fault.code.name})", *(_WRAPPER.fill(text) for text in paragraphs), sep="\n", end="\n\n")
-    return 0
+    rows = {
+        reason: {"code": fault.code.name, "meaning": fault.meaning, "caller": fault.caller, "operator": fault.operator}
+        for reason, fault in FAULTS.items()
+    }
+    return print_form(args, lambda: rows, page, lambda: "\n".join(map(_text, FAULTS, FAULTS.values())))
+
+
+def _text(reason: str, fault: Fault) -> str:
+    paragraphs = (fault.meaning, f"Caller: {fault.caller}", f"Operator: {fault.operator}")
+    return "\n".join((f"{reason} ({fault.code.name})", *map(_WRAPPER.fill, paragraphs), ""))

@@ -13,11 +13,11 @@ import msgspec
 from riskd.cli import rows, settings
 from riskd.cli.arguments import moment, whole_number
 from riskd.cli.terminal import console, print_table, progress, save
-from riskd.cli.version import version
 from riskd.config import data_directory, release_folders
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.core.features import DEFINITIONS
 from riskd.progress import Begin
+from riskd.version import version
 
 if TYPE_CHECKING:
     from riskd.offline.evaluation.document import Evaluation

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from riskd.cli.arguments import add_form
-from riskd.cli.terminal import aligned, markdown_table, print_json
+from riskd.cli.arguments import add_form, print_form
+from riskd.cli.terminal import aligned, markdown_table
 from riskd.core.features import FEATURES, GROUPS, Feature, schema
 
 _INTRODUCTION: Final = """\
@@ -44,13 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     chosen = [feature for feature in FEATURES if args.group in (None, feature.group)]
-    if args.json:
-        print_json(document(chosen))
-    elif args.markdown:
-        print(page(chosen), end="")
-    else:
-        print(table(chosen))
-    return 0
+    return print_form(args, partial(document, chosen), partial(page, chosen), partial(table, chosen))
 
 
 def table(features: Sequence[Feature]) -> str:
@@ -60,13 +55,13 @@ def table(features: Sequence[Feature]) -> str:
 
 
 def document(features: Sequence[Feature]) -> dict[str, object]:
-    """The table for JSON; a missing value is null."""
+    """The table for JSON, where a missing value is null."""
     rows = [
         {
             "name": feature.name,
             "group": feature.group,
             "unit": feature.unit,
-            "missing": None if math.isnan(feature.missing) else feature.missing,
+            "missing": feature.missing,
             "purpose": feature.purpose,
             "sources": feature.sources,
             "direction": feature.direction,

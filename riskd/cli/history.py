@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from riskd.cli.arguments import add_form
-from riskd.cli.terminal import aligned, markdown_table, print_json
+from riskd.cli.arguments import add_form, print_form
+from riskd.cli.terminal import aligned, markdown_table
 from riskd.config import Settings
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES
@@ -65,13 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.wiring import load_release
 
     records = inventory(load_release(Settings()))
-    if args.json:
-        print_json(document(records))
-    elif args.markdown:
-        print(page(records), end="")
-    else:
-        print(table(records))
-    return 0
+    return print_form(args, partial(document, records), partial(page, records), partial(table, records))
 
 
 def table(records: Sequence[Kept]) -> str:

@@ -37,8 +37,8 @@ from riskd.cli.model import command as model
 from riskd.cli.policy import command as policy
 from riskd.cli.simulate import command as simulate
 from riskd.cli.terminal import complain
-from riskd.cli.version import version
 from riskd.core.errors import Problem, RiskdError
+from riskd.version import version
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from riskd.cli.arguments import add_form
-from riskd.cli.terminal import markdown_table, print_json
+from riskd.cli.arguments import add_form, print_form
+from riskd.cli.terminal import markdown_table
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.metric import Metric
 from riskd.metrics.table import METRICS
 from riskd.shared_signals.metrics import METRICS as RECEIVER
@@ -20,6 +21,8 @@ Prometheus text format and in OpenMetrics. Counters survive the replacement of a
 Every label has a bounded vocabulary; a value outside it counts as `other`. Series that are 0 are omitted, except those
 of the calls, of rules and of `riskd_failures_total`, so that `rate()` sees their first increase. This page is
 `riskd metrics --markdown`.
+
+Engines in other programs have [a page, too](embedding.md#metrics). It has all metrics but {service}.
 
 """
 _RECEIVER: Final = """
@@ -38,17 +41,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.markdown:
-        print(markdown(), end="")
-        return 0
-    if args.json:
-        fields = ("name", "kind", "labels", "doc", "bounds")
-        print_json([{key: getattr(metric, key) for key in fields} for metric in (*METRICS, *RECEIVER)])
-        return 0
-    for metric in (*METRICS, *RECEIVER):
-        labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
-        print(f"{metric.name}{labels}  {metric.kind}: {metric.doc}")
-    return 0
+    every, fields = (*METRICS, *RECEIVER), ("name", "kind", "labels", "doc", "bounds")
+    rows = [{key: getattr(metric, key) for key in fields} for metric in every]
+    return print_form(args, lambda: rows, markdown, lambda: "\n".join(map(_line, every)))
+
+
+def _line(metric: Metric) -> str:
+    labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+    return f"{metric.name}{labels}  {metric.kind}: {metric.doc}"
 
 
 def markdown() -> str:
@@ -62,7 +62,11 @@ def markdown() -> str:
         for metric in METRICS
         if metric.bounds
     ]
-    return "".join((_INTRODUCTION, *lines, _RECEIVER, _table(RECEIVER)))
+    return "".join((_INTRODUCTION.format(service=_of_a_service()), *lines, _RECEIVER, _table(RECEIVER)))
+
+
+def _of_a_service() -> str:
+    return ", ".join(f"`{metric.name}`" for metric in METRICS if metric not in EMBEDDED)
 
 
 def _table(metrics: Sequence[Metric]) -> str:

@@ -14,8 +14,8 @@ from resource import RLIMIT_CORE, setrlimit
 from typing import Final
 
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.version import version
 from riskd.config import Settings, is_loopback
+from riskd.version import version
 
 _LOG: Final = logging.getLogger("riskd.serve")
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Final
 
-from riskd.cli.arguments import add_connection, add_subject, lines_of, subject_of
+from riskd.cli.arguments import add_connection, add_subject, confirmed, lines_of, subject_of
 from riskd.cli.settings import add_arguments, given
 from riskd.core.errors import InvalidSubject, Problem
 
@@ -53,20 +52,11 @@ def _run(args: argparse.Namespace) -> int:
         args.subject = subject_of(args)
     if args.target is None:
         args.target = f"unix:{given(args).settings.subjects.socket}"
-    if args.action == "erase" and not (args.yes or _confirmed(args.domain, file, piped="-" in (named, file))):
+    whom = f"this {args.domain} subject" if file is None else f"each {args.domain} subject in {file}"
+    if args.action == "erase" and not (args.yes or confirmed(whom, piped="-" in (named, file))):
         print("Nothing was erased.")
         return 1
     if file is None:
         return subject.run(args)
     with lines_of(file) as lines:
         return subject.erase_each(args, lines)
-
-
-def _confirmed(domain: str, file: str | None, *, piped: bool) -> bool:
-    """Ask for confirmation. Raises InvalidSubject if nobody can be asked. `piped`: standard input has subjects."""
-    if piped or not sys.stdin.isatty():
-        what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
-        raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
-    whom = f"this {domain} subject" if file is None else f"each {domain} subject in {file}"
-    print(f"Erase everything that is stored about {whom}? This cannot be undone. [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip() in ("y", "yes")  # '' at its end, by Ctrl-D

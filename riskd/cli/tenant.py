@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from riskd.cli.arguments import confirmed
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import complain, print_json, progress
 from riskd.core.errors import InvalidSubject, Problem
@@ -41,8 +41,8 @@ def _erase(args: argparse.Namespace) -> int:
 
     if not args.tenant:
         raise InvalidSubject([Problem("TENANT", "is empty", "name one: attempts without a tenant are nobody's")])
-    settings = given(args).settings
-    if not (args.yes or _confirmed(args.tenant)):
+    settings = given(args, writes=True).settings
+    if not (args.yes or confirmed(f"tenant {args.tenant}")):
         print("Nothing was erased.")
         return 1
     with progress() as begin:
@@ -54,15 +54,6 @@ def _erase(args: argparse.Namespace) -> int:
     else:
         counts = ", ".join(f"{kind} {count:,}" for kind, count in sorted(erased.records.items()))
         print(f"erased from the store: {counts or 'nothing was kept'}")
-        print(f"the decision log will be free of {quantity(erased.lines, 'line')} by {second(erased.log_by)}")
+        print(f"the decision log will be free of its {quantity(erased.lines, 'line')} by {second(erased.log_by)}")
         print(f"what was imported, or is older than this log, ends by itself, by {date(erased.store_by)} at the latest")
     return INCOMPLETE if erased.unread else 0
-
-
-def _confirmed(tenant: str) -> bool:
-    """Ask for confirmation. Raises InvalidSubject if nobody can be asked."""
-    if not sys.stdin.isatty():
-        what = "is needed: this is not a terminal, so riskd cannot ask for confirmation"
-        raise InvalidSubject([Problem("--yes", what, "give --yes to erase without being asked")])
-    print(f"Erase everything that is stored about tenant {tenant}? This cannot be undone. [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip() in ("y", "yes")  # '' at its end, by Ctrl-D

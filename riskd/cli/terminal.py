@@ -35,7 +35,7 @@ def show_count(number: int, what: str) -> None:
 
 
 def print_json(value: object, file: TextIO | None = None) -> None:
-    """Print a value as indented JSON, to stdout unless another file is given."""
+    """Print a value as indented JSON, to stdout unless another file is given. NaN becomes null."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), file=file)
 
 

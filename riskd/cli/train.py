@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from riskd.cli import rows
 from riskd.cli.arguments import class_weight
 from riskd.cli.terminal import complain, print_json, progress
-from riskd.cli.version import version
 from riskd.core.errors import InvalidModel, InvalidSettings, Problem
+from riskd.version import version
 from riskd.wording import date, quantity
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from riskd.core.history import HOUR, OLDEST, WEEK, Delta, inverse, slot
 from riskd.core.marks import Mark, placed
 from riskd.core.pseudonym import Keys
 from riskd.core.recall import ACTIVITY, COMMON, OWN, PROFILE, SHARE
-from riskd.core.requirement import Requirement, Tier, accepts
+from riskd.core.requirement import STANDALONE, Requirement, Tier, accepts
 from riskd.core.retention import USUAL, Retention
 from riskd.core.stored import PLACE
 
@@ -284,7 +284,8 @@ def spaced(before: Receipt, after: Receipt) -> bool:
 def after_challenge(receipt: Receipt, kind: str, amr: tuple[str, ...]) -> Receipt:
     """The receipt after an outcome: satisfied, if a challenge was passed by methods `amr` that meet the requirement.
 
-    A challenge of unnamed methods (`amr` empty) counts as the one that was required.
+    A challenge of unnamed methods (`amr` empty) counts as the one that was required. Methods that authenticate by
+    themselves meet no IDENTITY_PROOF, unless the policy names them for it.
     """
     if kind == "challenge_passed" and _meets(receipt, amr):
         return msgspec.structs.replace(receipt, satisfied=True, amr=())
@@ -333,6 +334,8 @@ def _longest(retention: Retention) -> int:
 def _meets(receipt: Receipt, amr: tuple[str, ...]) -> bool:
     if receipt.tier is Tier.DENY:
         return False
+    if receipt.tier is Tier.IDENTITY_PROOF and not receipt.satisfied and not receipt.amr:
+        return STANDALONE.isdisjoint(amr)  # who somebody is, not how they authenticated
     return not amr or accepts(receipt.amr, amr)
 
 

@@ -18,6 +18,10 @@ from riskd.core.features.presence import FEATURES, VOLUNTARY
 FLAGS: Final = slice(NAMES.index(FEATURES[0].name), NAMES.index(FEATURES[-1].name) + 1)
 """Columns of the features `*_left_out`, in the order of `VOLUNTARY`."""
 _DEPTH: Final = NAMES.index("history_depth")
+_NEW_DEVICE: Final = NAMES.index("new_device")
+_COPIED: Final = NAMES.index("copied_device")
+_LOOKS: Final = ("fingerprint", "screen", "browser", "os")
+"""What a device whose identifier is known is compared with, by `copied_device`."""
 _OF: Final = {"browser": ("agent_llr", "new_browser")}
 _COLUMNS: Final = tuple(
     tuple(NAMES.index(name) for name in _OF.get(table, (f"{table}_llr", f"new_{table}")) if name in NAMES)
@@ -31,20 +35,23 @@ FLAG_OF: Final = {column: flag for flag, columns in enumerate(_COLUMNS, FLAGS.st
 def impute_left_out(features: list[float]) -> list[float]:
     """Impute the features of values that were left out, as if the value were new to the account.
 
-    The log-likelihood ratio of a new value after n sign-ins is ln(1 + n). Other features are unchanged; if nothing was
-    left out, the same list is returned.
+    The log-likelihood ratio of a new value after n sign-ins is ln(1 + n). Beside a known device identifier, looks that
+    were left out count in `copied_device` as if they differed. Other features are unchanged; if nothing was left out,
+    the same list is returned. Imputing twice is imputing once.
     """
     flags = features[FLAGS]
     if 1.0 not in flags:
         return features
     found = features.copy()
     surprise = min(math.log1p(max(features[_DEPTH], 0.0)), LIMIT)
-    for flag, columns in zip(flags, _COLUMNS, strict=True):
+    for table, flag, columns in zip(VOLUNTARY, flags, _COLUMNS, strict=True):
         if flag != 1.0:
             continue
-        for column in columns:
-            if math.isnan(found[column]):
-                found[column] = surprise if NAMES[column].endswith("_llr") else 1.0
+        gone = [column for column in columns if math.isnan(found[column])]
+        for column in gone:
+            found[column] = surprise if NAMES[column].endswith("_llr") else 1.0
+        if gone and table in _LOOKS and features[_NEW_DEVICE] == 0.0:
+            found[_COPIED] += 1.0
     return found
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from time import perf_counter
 from typing import Final
@@ -88,7 +87,7 @@ def gather(
     device = attempt.device or _UNKNOWN
     observed = observe(parts, attempt, address, when, counters)
     keys = observed.keys
-    assessment_id = new_id(keys.subject, attempt.request_id)
+    assessment_id = new_id(keys.subject, attempt.request_id, parts.random)
     offset = parts.geo.offset(device.timezone, when) if device.timezone else None
     reply_key = seal = b""
     if attempt.request_id:
@@ -129,10 +128,10 @@ def _read(
         return _NO_STORE, []
 
 
-def new_id(subject: bytes, request_id: str) -> str:
-    """32 hex digits: the subject's place in the store, then a hash of the request id (random bytes without one)."""
+def new_id(subject: bytes, request_id: str, random: Callable[[int], bytes]) -> str:
+    """32 hex digits: the subject's place in the store, then a hash of the request id, or without one random bytes."""
     if request_id:
         unique = blake2b(subject + request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     else:
-        unique = os.urandom(8)
+        unique = random(8)
     return (subject[:PLACE] + unique).hex()

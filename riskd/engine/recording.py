@@ -93,7 +93,7 @@ def _resolve_refused(gathered: Gathered, decision: Decision, now: float, deadlin
     if document is not None:
         return repeat_answer(gathered, document, now)
     period = now // gathered.release.policy(gathered.attempt).retention.reply
-    unused = new_id(gathered.keys.subject, f"{decision.assessment.id}\0{period}")
+    unused = new_id(gathered.keys.subject, f"{decision.assessment.id}\0{period}", gathered.parts.random)
     decision = replace(decision, assessment=replace(decision.assessment, id=unused))
     return record_answer(gathered, decision, now, deadline)
 

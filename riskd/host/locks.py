@@ -40,6 +40,16 @@ def exclusive(lock: Path, patience: float = 0.0) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def held(lock: Path) -> bool:
+    """Whether somebody holds the lock on this file: False if there is no such file. Raises other OSErrors."""
+    with suppress(FileNotFoundError), lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Final
 
+from riskd.core.attempt import DOMAINS, JOURNEYS
 from riskd.core.context import SOURCES
 from riskd.core.requirement import UNMET, Tier
 
@@ -64,3 +67,14 @@ def met(required: str, achieved: str) -> str:
         return OTHER
     unmet = required == Tier.DENY.name or ranks.index(achieved) < ranks.index(required)
     return "false" if unmet else "true"
+
+
+def rows(*vocabularies: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Every combination of the values of these labels, with `OTHER` as one more value of each."""
+    return tuple(product(*((*vocabulary, OTHER) for vocabulary in vocabularies)))
+
+
+def sign_ins() -> tuple[tuple[str, ...], ...]:
+    """The rows of `riskd_sign_ins_total`: the tiers required and achieved also say whether the requirement was met."""
+    combinations = rows(DOMAINS, JOURNEYS, TIERS, (UNMET, *TIERS))
+    return tuple((*row, met(row[2], row[3])) for row in combinations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -27,7 +27,32 @@ class Note(msgspec.Struct, frozen=True):
     releases: tuple[tuple[str, ...], ...] = ()
     rules: tuple[Noted, ...] = ()
 
+    def left(self) -> Note:
+        """What remains of it when its worker is dead: no release, and rules that no release has."""
+        return Note(rules=tuple((rule, False) for rule, _ in self.rules))
 
+
+class Counts(msgspec.Struct, frozen=True):
+    """What one process has counted: the values of its slots, and its note. `alive`: whether it still runs."""
+
+    slots: Sequence[float]
+    note: Note
+    alive: bool = True
+
+
+def _first() -> dict[str, int]:
+    first, slots = dict[str, int](), 0
+    for metric in METRICS:
+        if metric.slots:
+            first[metric.name] = slots
+            slots += metric.slots
+    return first
+
+
+FIRST: Final = _first()
+"""The first slot of each metric that has slots."""
+SLOTS: Final = sum(metric.slots for metric in METRICS)
+"""Slots of a process."""
 _DECODER: Final = msgspec.json.Decoder(Note)
 
 
@@ -40,19 +65,13 @@ class MeterMemory:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.first: dict[str, int] = {}
-        slots = 0
-        for metric in METRICS:
-            if metric.slots:
-                self.first[metric.name] = slots
-                slots += metric.slots
-        self._slots = slots
-        self._memory = memoryview(mmap.mmap(-1, workers * (slots * 8 + _NOTE_BYTES)))
+        self.first = FIRST
+        self._memory = memoryview(mmap.mmap(-1, workers * (SLOTS * 8 + _NOTE_BYTES)))
 
     def slots(self, worker: int) -> memoryview[float]:
         """The slots of one worker."""
-        start = worker * self._slots * 8
-        slots: memoryview[float] = self._memory[start : start + self._slots * 8].cast("d")
+        start = worker * SLOTS * 8
+        slots: memoryview[float] = self._memory[start : start + SLOTS * 8].cast("d")
         return slots
 
     def write_note(self, worker: int, note: Note) -> None:
@@ -72,4 +91,4 @@ class MeterMemory:
         return _DECODER.decode(content) if size and zlib.crc32(content) == checksum else None
 
     def _note(self, worker: int) -> int:
-        return self.workers * self._slots * 8 + worker * _NOTE_BYTES
+        return self.workers * SLOTS * 8 + worker * _NOTE_BYTES

@@ -16,6 +16,8 @@ STAGE_SECONDS: Final = (
 )
 SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 SCORES: Final = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+PRESENT: Final = ("max", "min")
+"""How the values of gauges are combined that are void once their process is dead."""
 RULES: Final = 512
 """Most rules whose hits are counted by name; those of others count as `other`."""
 
@@ -23,9 +25,9 @@ RULES: Final = 512
 class Metric(Struct, frozen=True):
     """One metric. `rows` are its combinations of label values. If `sparse`, series are exported once they are not 0.
 
-    `merge` says how the workers' values are combined: sum, max, min (of those set), `rules` (the sum of rows that
-    workers name in their notes), or `live` if the value is read at the scrape and needs no slot. `bounds` are the upper
-    bounds of a histogram's buckets.
+    `merge` says how the values of processes are combined: sum, `latest` (the largest), `max` and `min` (of those that
+    are set) of processes that are alive, `rules` (the sum of rows that processes name in their notes), or `live` if the
+    value is read at the scrape and needs no slot. `bounds` are the upper bounds of a histogram's buckets.
     """
 
     name: str

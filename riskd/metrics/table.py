@@ -7,14 +7,11 @@ restart.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from typing import Final
 
 from riskd.core.attempt import DOMAINS, EVENTS, JOURNEYS, OUTCOMES
 from riskd.core.context import SOURCES, WHYS
 from riskd.core.lineup import ACTIVE, CANDIDATE
-from riskd.core.requirement import UNMET
 from riskd.metrics.labels import (
     CAUSES,
     CODES,
@@ -26,22 +23,14 @@ from riskd.metrics.labels import (
     SATISFIED,
     STAGES,
     TIERS,
-    met,
+    rows,
+    sign_ins,
 )
 from riskd.metrics.metric import CALL_SECONDS, RULES, SCORES, SHARES, STAGE_SECONDS, Metric
 
 _RPC: Final = ("grpc_type", "grpc_service", "grpc_method")
 _METHODS: Final = tuple(method for _, _, method in METHODS if method != OTHER)
 _BOOLEANS: Final = ("true", "false")
-
-
-def _sign_ins() -> tuple[tuple[str, ...], ...]:
-    rows = _rows(DOMAINS, JOURNEYS, TIERS, (UNMET, *TIERS))
-    return tuple((*row, met(row[2], row[3])) for row in rows)
-
-
-def _rows(*vocabularies: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    return tuple(itertools.product(*((*vocabulary, OTHER) for vocabulary in vocabularies)))
 
 
 METRICS: Final = (
@@ -69,7 +58,7 @@ METRICS: Final = (
         "histogram",
         "Time that a call waited in the worker's queue, in seconds.",
         ("method",),
-        _rows(_METHODS),
+        rows(_METHODS),
         bounds=CALL_SECONDS,
     ),
     Metric(
@@ -78,7 +67,7 @@ METRICS: Final = (
         "Calls refused before any work: too many calls waited (`full`), this one had waited too long (`waited`), "
         "or its caller had left or its deadline had passed (`gone`).",
         ("method", "why"),
-        _rows(_METHODS, ("full", "waited", "gone")),
+        rows(_METHODS, ("full", "waited", "gone")),
         sparse=False,
     ),
     Metric(
@@ -88,14 +77,14 @@ METRICS: Final = (
         "did not (`false`) are challenged, unless the tier is `BASELINE`; with `DENY` they are denied. With a "
         "`wrong_credential` nobody comes in and nobody is challenged.",
         ("domain", "journey", "tier", "satisfied"),
-        _rows(DOMAINS, JOURNEYS, TIERS, SATISFIED),
+        rows(DOMAINS, JOURNEYS, TIERS, SATISFIED),
     ),
     Metric(
         "riskd_assessment_seconds",
         "histogram",
         "Time that riskd took to assess an attempt, in seconds.",
         ("domain", "journey"),
-        _rows(DOMAINS, JOURNEYS),
+        rows(DOMAINS, JOURNEYS),
         bounds=CALL_SECONDS,
     ),
     Metric(
@@ -103,7 +92,7 @@ METRICS: Final = (
         "counter",
         "Assessments that were answered although a part of riskd failed.",
         ("domain", "journey"),
-        _rows(DOMAINS, JOURNEYS),
+        rows(DOMAINS, JOURNEYS),
     ),
     Metric(
         "riskd_causes_total",
@@ -111,7 +100,7 @@ METRICS: Final = (
         "Causes named in degraded answers: facts that could not be read, a `rule` that failed, a `store` or a "
         "`decision_log` that could not be written.",
         ("cause",),
-        _rows(CAUSES),
+        rows(CAUSES),
         sparse=False,
     ),
     Metric(
@@ -120,7 +109,7 @@ METRICS: Final = (
         "Attempts that a rule hit, whether or not it set the tier; `shadow`: whether the rule is in shadow. `rule` has "
         f"the rules of the releases that decide, the candidate's included: {RULES} at most, the others are `other`.",
         ("domain", "rule", "shadow"),
-        _rows(DOMAINS, (), _BOOLEANS),
+        rows(DOMAINS, (), _BOOLEANS),
         merge="rules",
     ),
     Metric(
@@ -129,14 +118,14 @@ METRICS: Final = (
         "Sign-ins that depend on a phone call or a text message: assessments whose requirement nothing else "
         "satisfies, and challenges passed by one (NIST SP 800-63B-4, section 3.2.9).",
         ("domain", "journey", "where"),
-        _rows(DOMAINS, JOURNEYS, ("assessment", "challenge")),
+        rows(DOMAINS, JOURNEYS, ("assessment", "challenge")),
     ),
     Metric(
         "riskd_withheld_total",
         "counter",
         "Assessments on journeys that are learning, by the tier that was withheld because of it.",
         ("domain", "journey", "tier"),
-        _rows(DOMAINS, JOURNEYS, TIERS),
+        rows(DOMAINS, JOURNEYS, TIERS),
     ),
     Metric(
         "riskd_rollout_assessments_total",
@@ -144,14 +133,14 @@ METRICS: Final = (
         "Assessments answered while a release is rolled out to a share of the subjects, by the role of the "
         "release that decided; tier and `satisfied` as in `riskd_assessments_total`.",
         ("role", "domain", "tier", "satisfied"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS, TIERS, SATISFIED),
+        rows((ACTIVE, CANDIDATE), DOMAINS, TIERS, SATISFIED),
     ),
     Metric(
         "riskd_rollout_degraded_total",
         "counter",
         "The degraded ones among them.",
         ("role", "domain"),
-        _rows((ACTIVE, CANDIDATE), DOMAINS),
+        rows((ACTIVE, CANDIDATE), DOMAINS),
     ),
     Metric(
         "riskd_shadow_assessments_total",
@@ -159,14 +148,14 @@ METRICS: Final = (
         "Attempts scored by the release in shadow, by how its tier compares with the required one. `dropped`: not"
         " scored, because the worker was too busy.",
         ("domain", "move"),
-        _rows(DOMAINS, ("same", "stricter", "looser", "dropped")),
+        rows(DOMAINS, ("same", "stricter", "looser", "dropped")),
     ),
     Metric(
         "riskd_score",
         "histogram",
         "Scores of assessments: the probability, 0 to 1, that the attempt is not the account owner's.",
         ("domain",),
-        _rows(DOMAINS),
+        rows(DOMAINS),
         bounds=SCORES,
     ),
     Metric(
@@ -175,14 +164,14 @@ METRICS: Final = (
         "Facts missing from attempts, or taken from stale data, by reason: those that the policy expects, and "
         "those withheld for lack of consent.",
         ("domain", "source", "why"),
-        _rows(DOMAINS, tuple(SOURCES), tuple(WHYS)),
+        rows(DOMAINS, tuple(SOURCES), tuple(WHYS)),
     ),
     Metric(
         "riskd_coverage",
         "histogram",
         "Share of the sources expected by the policy that an attempt had, 0 to 1.",
         ("domain", "journey"),
-        _rows(DOMAINS, JOURNEYS),
+        rows(DOMAINS, JOURNEYS),
         bounds=SHARES,
     ),
     Metric(
@@ -190,7 +179,7 @@ METRICS: Final = (
         "counter",
         "Attempts that had this signal, whether the policy expects it or not.",
         ("domain", "source"),
-        _rows(DOMAINS, tuple(SOURCES)),
+        rows(DOMAINS, tuple(SOURCES)),
         sparse=False,
     ),
     Metric(
@@ -198,8 +187,8 @@ METRICS: Final = (
         "gauge",
         "Unix time at which an attempt last had this signal, in seconds.",
         ("domain", "source"),
-        _rows(DOMAINS, tuple(SOURCES)),
-        merge="max",
+        rows(DOMAINS, tuple(SOURCES)),
+        merge="latest",
     ),
     Metric(
         "riskd_signal_mattered_timestamp_seconds",
@@ -208,15 +197,15 @@ METRICS: Final = (
         "seconds. Each worker checks one answer a second, among those above the floor and one in sixteen of the "
         "others.",
         ("domain", "source"),
-        _rows(DOMAINS, tuple(SOURCES)),
-        merge="max",
+        rows(DOMAINS, tuple(SOURCES)),
+        merge="latest",
     ),
     Metric(
         "riskd_stage_seconds",
         "histogram",
         "Time that one stage of an assessment took, in seconds. `shadow` runs after the answer.",
         ("stage",),
-        _rows(STAGES),
+        rows(STAGES),
         bounds=STAGE_SECONDS,
     ),
     Metric(
@@ -224,14 +213,14 @@ METRICS: Final = (
         "counter",
         "Outcomes recorded, by the tier that had been required. Each kind counts once for an assessment.",
         ("domain", "journey", "tier", "kind"),
-        _rows(DOMAINS, JOURNEYS, TIERS, OUTCOMES),
+        rows(DOMAINS, JOURNEYS, TIERS, OUTCOMES),
     ),
     Metric(
         "riskd_security_events_total",
         "counter",
         "Security events that other parties reported about subjects, repeats included.",
         ("domain", "kind"),
-        _rows(DOMAINS, EVENTS),
+        rows(DOMAINS, EVENTS),
     ),
     Metric(
         "riskd_sign_ins_total",
@@ -239,21 +228,21 @@ METRICS: Final = (
         "Sign-ins that came through (a challenge was passed, a session established or a recovery completed), by "
         "the required tier and the strictest tier known to be met; `NONE` if none is.",
         ("domain", "journey", "required", "achieved", "met"),
-        _sign_ins(),
+        sign_ins(),
     ),
     Metric(
         "riskd_learned_units_total",
         "counter",
         "Units of familiarity learned, and units taken back after fraud.",
         ("domain", "direction"),
-        _rows(DOMAINS, ("learned", "taken_back")),
+        rows(DOMAINS, ("learned", "taken_back")),
     ),
     Metric(
         "riskd_failures_total",
         "counter",
         "Times that a part of riskd failed or was slow, without preventing an answer.",
         ("part",),
-        _rows(PARTS),
+        rows(PARTS),
         sparse=False,
     ),
     Metric(
@@ -261,8 +250,8 @@ METRICS: Final = (
         "gauge",
         "Unix time at which a part of riskd last failed or was slow, in seconds.",
         ("part",),
-        _rows(PARTS),
-        merge="max",
+        rows(PARTS),
+        merge="latest",
     ),
     Metric(
         "riskd_reload_failed",
@@ -283,7 +272,7 @@ METRICS: Final = (
         "Reads of histories of common values (a country, a browser, an ASN), from the worker's cache, where they "
         "stay for some seconds (`memory`), or from the `store`. The hit ratio is the share of `memory`.",
         ("source",),
-        _rows(("memory", "store")),
+        rows(("memory", "store")),
         sparse=False,
     ),
     Metric("riskd_store_records", "gauge", "Records in the history store.", merge="max"),
@@ -296,7 +285,7 @@ METRICS: Final = (
         "gauge",
         "Unix time at which the last compaction of the decision log ended, in seconds; before the first, the "
         "start of the service.",
-        merge="max",
+        merge="latest",
     ),
     Metric(
         "riskd_log_erasure_asked_timestamp_seconds",
@@ -309,18 +298,18 @@ METRICS: Final = (
         "gauge",
         "Bytes of the file system below `store.path` (`store`) or `log.dir` (`log`) that riskd can no longer use.",
         ("folder",),
-        _rows(FOLDERS),
+        rows(FOLDERS),
         merge="max",
     ),
     Metric(
-        "riskd_disk_size_bytes", "gauge", "Size of that file system, bytes.", ("folder",), _rows(FOLDERS), merge="max"
+        "riskd_disk_size_bytes", "gauge", "Size of that file system, bytes.", ("folder",), rows(FOLDERS), merge="max"
     ),
     Metric(
         "riskd_geo_build_timestamp_seconds",
         "gauge",
         "Unix time at which the oldest copy in use of a geo database was built, in seconds.",
         ("database",),
-        _rows(DATABASES),
+        rows(DATABASES),
         merge="min",
     ),
     Metric(
@@ -338,9 +327,9 @@ METRICS: Final = (
     Metric(
         "riskd_friction_budget",
         "gauge",
-        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one.",
+        "Share of good attempts, 0 to 1, that the policy allows to be challenged; 0: none, or a floor above BASELINE.",
         ("domain", "journey"),
-        _rows(DOMAINS, JOURNEYS),
+        rows(DOMAINS, JOURNEYS),
         merge="max",
     ),
     Metric(
@@ -367,9 +356,7 @@ METRICS: Final = (
         ("domain",),
         merge="live",
     ),
-    Metric(
-        "riskd_store_rebuild_pending", "gauge", "1 while a damaged store's histories are not rebuilt.", merge="live"
-    ),
+    Metric("riskd_store_rebuild_pending", "gauge", "1 while a damaged store is not rebuilt.", merge="live"),
     Metric("riskd_store_rebuild_ratio", "gauge", "Share of a rebuild that is done, 0 to 1.", ("half",), merge="live"),
     Metric("riskd_store_rebuild_lines", "gauge", "Lines that the latest rebuild read.", ("line",), merge="live"),
     Metric("riskd_build_info", "gauge", "1, with the running versions.", ("version", "python"), merge="live"),

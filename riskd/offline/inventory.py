@@ -90,11 +90,9 @@ _STRANGER: Final = replace(_LOGIN, network=Network(client_ip=_AWAY), device=_PHO
 _PROBATION: Final = replace(_LOGIN, device=replace(_LAPTOP, device_id="tablet"), session=_PROOF, request_id="")
 """An attempt on a device that the account does not know; it meets what is required."""
 _PLACELESS: Final = replace(_LOGIN, subject="robin", network=Network(client_ip=_NOWHERE), request_id="")
-_EVENTS: Final = {
+_OUTCOMES: Final = tuple(
     Outcome(assessment_id="", kind=kind, amr=("hwk",) if kind == "challenge_passed" else ()) for kind in OUTCOMES
-}
-
-
+)
 _TOLD: Final = tuple(
     SecurityEvent(
         domain=_LOGIN.domain,
@@ -280,8 +278,7 @@ def _changes(release: Release) -> _Seen:
             watch = _Watch(release)
             watch.assess(replace(_LOGIN, journey=journey, credential_result=result))
             _note(watch, ATTEMPT, seen)
-    outcomes = sorted(_EVENTS, key=lambda event: OUTCOMES.index(event.kind))
-    for outcome, login in product(outcomes, (_LOGIN, _PLACELESS, _PROBATION)):
+    for outcome, login in product(_OUTCOMES, (_LOGIN, _PLACELESS, _PROBATION)):
         watch = _Watch(release)
         if login is _PROBATION:
             watch.tell(watch.assess(_LOGIN), Outcome(assessment_id="", kind="confirmed_legitimate"))

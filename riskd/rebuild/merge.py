@@ -9,13 +9,17 @@ and added up: histories hold only sums, sets and unions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.core.errors import Problem, Unavailable
+from riskd.adapters.lmdb_store import beside, due_until
+from riskd.adapters.lmdb_store import note as stamp
+from riskd.config import Settings
+from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.recall import ACTIVITY, COMMON, KINDS, OWN, PROFILE, SHARE
 from riskd.core.rekey import merged
 from riskd.core.stored import NOBODY, Change, document, expired, pack
@@ -51,6 +55,23 @@ def read_rebuilt(store: HistoryStore) -> Rebuilt | None:
     (record,) = store.load((KEY,))
     content = document(record, 0.0)
     return None if content is None else msgspec.msgpack.decode(content, type=Rebuilt)
+
+
+def unless_rebuilt(settings: Settings, store: HistoryStore) -> None:
+    """Raise InvalidSettings during a rebuild from the log, whose records have the pseudonyms of when it began.
+
+    Of one by another machine, a store that both share knows while records are merged. Before that nothing is in the
+    store, and the rebuild itself looks whether the pepper was rotated.
+    """
+    path = Path(settings.store.path)
+    directory, what = beside(path), "its histories are being rebuilt from the decision log"
+    if due_until(path) is not None or directory.exists():
+        remedy = f"wait until it is done; or, to abandon it, remove {stamp(path)} and {directory}"
+        raise InvalidSettings([Problem("store", what, remedy)])
+    known = read_rebuilt(store) if settings.store.kind == "redis" else None
+    if known is not None and not known.complete:
+        remedy = "wait until it is done; if it was interrupted, run `riskd import decision-log` again where it began"
+        raise InvalidSettings([Problem("store", f"{what} of another machine", remedy)])
 
 
 def merge(

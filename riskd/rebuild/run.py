@@ -239,6 +239,7 @@ class _Rebuild:
         return "attempts"
 
     def _merge(self, staging: LmdbStore, staged: _Staged, known: Rebuilt | None) -> None:
+        self._unless_rotated(staged)
         gone = self._erase(staged, staging, *([self._store] if known else []))
         self._counts["erased"] = len(gone)
         so_far = known or Rebuilt(until=staged.until, origin=staged.origin)
@@ -260,6 +261,14 @@ class _Rebuild:
         if self._erased(staged) - gone:
             self._erase(staged, self._store)
         conclude(self._store, so_far)
+
+    def _unless_rotated(self, staged: _Staged) -> None:
+        """Raise Unavailable if the pepper is no longer the one with which the lines were read."""
+        peppers = obtain_peppers(self._settings)
+        settled_pseudonyms(self._store, peppers)
+        if checks(peppers) != staged.peppers:
+            what = "the pepper was rotated while the log was read"
+            raise Unavailable([Problem("secrets.pepper_file", what, "run it again: it begins anew")])
 
     def _erased(self, staged: _Staged) -> set[str]:
         """The places of subjects that were erased since this rebuild began."""

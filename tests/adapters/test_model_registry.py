@@ -38,14 +38,14 @@ def models(tmp_path: Path) -> Path:
     """Models with a champion in every domain, and several versions for customers."""
     champions(tmp_path / "models")
     for version in VERSIONS:
-        copytree(tmp_path / "models" / "customer" / "hand-set-3", tmp_path / "models" / "customer" / version)
+        copytree(tmp_path / "models" / "customer" / "hand-set-4", tmp_path / "models" / "customer" / version)
     return tmp_path / "models"
 
 
 def test_a_given_role_is_recorded(models: Path) -> None:
     """Giving a role updates the alias, and the history records who, when, why and which checks were passed."""
     registry = Registry(models)
-    first = act("a", "hand-set-3")
+    first = act("a", "hand-set-4")
     second = act("b", "a", forced=("recall class spraying",), time=2.0)
     registry.give("customer", first)
     registry.give("customer", second)
@@ -81,7 +81,7 @@ def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps
 def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
     """If the alias was edited by hand, a rollback restores the last holder in the history."""
     registry = Registry(models)
-    registry.give("customer", act("a", "hand-set-3"))
+    registry.give("customer", act("a", "hand-set-4"))
     (models / "customer" / "champion").write_text("c\n")
 
     assert registry.before("customer", "champion") == "a"
@@ -91,7 +91,7 @@ def test_a_role_that_was_given_by_hand_can_be_rolled_back(models: Path) -> None:
 def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) -> None:
     """If the disk is full, neither the role nor the history changes."""
     registry = Registry(models)
-    registry.give("customer", act("a", "hand-set-3"))
+    registry.give("customer", act("a", "hand-set-4"))
     acts = registry.history("customer")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = (models / "customer" / "history.jsonl").stat().st_size
@@ -110,13 +110,13 @@ def test_a_role_that_cannot_be_given_leaves_no_trace(models: Path, room: int) ->
 def test_an_act_whose_process_died_is_ignored(models: Path, *, again: bool) -> None:
     """If a process died after recording an act but before giving the role, a rollback ignores that act."""
     registry = Registry(models)
-    registry.give("customer", act("a", "hand-set-3"))
+    registry.give("customer", act("a", "hand-set-4"))
     with (models / "customer" / "history.jsonl").open("ab") as history:
         history.write(msgspec.json.encode(act("b", "a")) + b"\n")
     if again:
         registry.give("customer", act("b", "a"))
 
-    assert registry.before("customer", "champion") == ("a" if again else "hand-set-3")
+    assert registry.before("customer", "champion") == ("a" if again else "hand-set-4")
 
 
 def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_a_role_that_cannot_be_moved_leaves_no_trace(models: Path, monkeypatch: 
         raise OSError(ENOSPC, "No space left on device")
 
     registry = Registry(models)
-    registry.give("customer", act("a", "hand-set-3"))
+    registry.give("customer", act("a", "hand-set-4"))
     monkeypatch.setattr(model_registry, "put", full)
     with pytest.raises(Unavailable):
         registry.give("customer", act("b", "a"))
@@ -138,7 +138,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(models: Path) 
     registry = Registry(models)
     registry.give("customer", act("a", "", role="challenger"))
     assert registry.before("customer", "challenger") == ""
-    registry.give("customer", act("a", "hand-set-3"))
+    registry.give("customer", act("a", "hand-set-4"))
 
     assert registry.holder("customer", "challenger") == ""
     registry.give("customer", act("b", "", role="challenger"))
@@ -150,13 +150,13 @@ def test_only_an_existing_version_gets_a_role(models: Path) -> None:
     """A name that is no version, or that leads elsewhere, gets no role, and nothing is written."""
     registry = Registry(models)
     for name in ("d", "../machine/hand-set-2", "champion", ""):
-        with pytest.raises(InvalidModel, match=r"versions: a, b, c, hand-set-3; release\.models"):
+        with pytest.raises(InvalidModel, match=r"versions: a, b, c, hand-set-4; release\.models"):
             registry.path("customer", name)
     with pytest.raises(InvalidModel):
-        registry.give("customer", act("d", "hand-set-3"))
+        registry.give("customer", act("d", "hand-set-4"))
 
     assert registry.history("customer") == []
-    assert registry.holder("customer", "champion") == "hand-set-3"
+    assert registry.holder("customer", "champion") == "hand-set-4"
 
 
 def test_an_alias_that_leads_elsewhere_is_refused(models: Path) -> None:
@@ -186,11 +186,11 @@ def test_one_act_at_a_time_and_none_that_is_late(models: Path) -> None:
     descriptor = os.open(models / "customer" / ".registry", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with pytest.raises(InvalidModel, match="another process is changing a role"):
-        registry.give("customer", act("a", "hand-set-3"))
+        registry.give("customer", act("a", "hand-set-4"))
     os.close(descriptor)
-    registry.give("customer", act("a", "hand-set-3"))
-    with pytest.raises(InvalidModel, match="the champion is now a, not hand-set-3"):
-        registry.give("customer", act("b", "hand-set-3"))
+    registry.give("customer", act("a", "hand-set-4"))
+    with pytest.raises(InvalidModel, match="the champion is now a, not hand-set-4"):
+        registry.give("customer", act("b", "hand-set-4"))
 
 
 def test_staging_takes_challengers_or_champions(models: Path, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_staging_takes_challengers_or_champions(models: Path, tmp_path: Path) ->
 
     assert stage(models, tmp_path / "staged") == {"customer": "b"}
     staged = Registry(tmp_path / "staged")
-    assert [staged.champion(domain).name for domain in DOMAINS] == ["b", "hand-set-2", "hand-set-2"]
+    assert [staged.champion(domain).name for domain in DOMAINS] == ["b", "hand-set-3", "hand-set-2"]
     assert staged.versions("customer") == ["b"]
 
 
@@ -226,8 +226,8 @@ def test_a_signed_bundle_is_served_where_its_key_is_trusted(models: Path, key: P
     bundle = models / "customer" / "a"
     public = signed(bundle, key)
 
-    assert load_model(bundle, DEFINITIONS, trusted=["00" * 32, public]).version == "hand-set-3"
-    assert load_model(bundle, DEFINITIONS).version == "hand-set-3"
+    assert load_model(bundle, DEFINITIONS, trusted=["00" * 32, public]).version == "hand-set-4"
+    assert load_model(bundle, DEFINITIONS).version == "hand-set-4"
 
 
 def unsigned(bundle: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_changed_byte_is_seen(models: Path, key: Path) -> None:
             load_model(bundle, DEFINITIONS, trusted=[public])
         (bundle / name).write_bytes(whole)
 
-    assert load_model(bundle, DEFINITIONS, trusted=[public]).version == "hand-set-3"
+    assert load_model(bundle, DEFINITIONS, trusted=[public]).version == "hand-set-4"
 
 
 def test_any_tool_can_check_a_signature(models: Path, key: Path) -> None:

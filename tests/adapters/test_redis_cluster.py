@@ -121,11 +121,10 @@ def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def store(nodes: list[RedisServer]) -> Iterator[RedisStore]:
-    opened = RedisStore([node.address for node in nodes[:3]], Access())
-    until(lambda: all(works(opened, place) for place in owned(0, SLOTS - 1, 20)))
-    flush(nodes[:3])
-    yield opened
-    opened.close()
+    with closing(RedisStore([node.address for node in nodes[:3]], Access())) as opened:
+        until(lambda: all(works(opened, place) for place in owned(0, SLOTS - 1, 20)))
+        flush(nodes[:3])
+        yield opened
 
 
 def works(store: RedisStore, place: bytes) -> bool:
@@ -411,9 +410,8 @@ def test_a_slot_without_a_server_fails_alone(nodes: list[RedisServer], store: Re
 def test_one_node_names_the_others(nodes: list[RedisServer]) -> None:
     """One address is enough to find the cluster, even a replica's."""
     for node in nodes:
-        store = RedisStore([node.address], Access())
-        assert store.write([attempts(place) for place in owned(0, SLOTS - 1, 20)], (), NOW, 5.0)
-        store.close()
+        with closing(RedisStore([node.address], Access())) as store:
+            assert store.write([attempts(place) for place in owned(0, SLOTS - 1, 20)], (), NOW, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -438,11 +436,12 @@ def test_a_server_that_is_not_suited_is_told_apart(hello: bytes, told: str) -> N
 def test_single_servers_are_no_cluster(tmp_path: Path) -> None:
     """Two addresses of independent servers are reported as a mistake."""
     first, second = (RedisServer(tmp_path / name) for name in ("a", "b"))
-    with running(first, second):
-        store = RedisStore([first.address, second.address], Access())
-        with pytest.raises(Unavailable, match="is not in a cluster"):
-            store.write([attempts(b"someone.")], (), NOW, 5.0)
-        store.close()
+    with (
+        running(first, second),
+        closing(RedisStore([first.address, second.address], Access())) as store,
+        pytest.raises(Unavailable, match="is not in a cluster"),
+    ):
+        store.write([attempts(b"someone.")], (), NOW, 5.0)
 
 
 def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> None:
@@ -450,28 +449,25 @@ def test_a_single_server_that_becomes_a_cluster_is_found_out(tmp_path: Path) -> 
     with cluster(tmp_path / "nodes", masters=2) as nodes:
         nodes[0].kill()
         alone = RedisServer(tmp_path / "alone", port=nodes[0].port)
-        store, places = RedisStore([alone.address], Access()), owned(0, SLOTS - 1, 20)
-        with running(alone):
+        places = owned(0, SLOTS - 1, 20)
+        with closing(RedisStore([alone.address], Access())) as store:
+            with running(alone):
+                until(lambda: all(works(store, place) for place in places))
+            nodes[0].start()
             until(lambda: all(works(store, place) for place in places))
-        nodes[0].start()
-        until(lambda: all(works(store, place) for place in places))
-        store.close()
 
 
 def test_a_seed_that_has_left_the_cluster_does_not_hide_the_others(nodes: list[RedisServer], tmp_path: Path) -> None:
     """A node in store.url that was taken out of the cluster, and knows no slots, is not asked alone."""
     left = cluster_node(tmp_path)
-    with running(left):
-        store = RedisStore([left.address, nodes[1].address], Access())
+    with running(left), closing(RedisStore([left.address, nodes[1].address], Access())) as store:
         until(lambda: works(store, b"someone."), 5.0)
-        store.close()
 
 
 def test_a_dead_seed_does_not_hide_the_others(nodes: list[RedisServer]) -> None:
     """One reachable address of those given is enough."""
-    store = RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())
-    until(lambda: works(store, b"someone."))
-    store.close()
+    with closing(RedisStore([Address("127.0.0.1", free_port()), nodes[1].address], Access())) as store:
+        until(lambda: works(store, b"someone."))
 
 
 def test_a_slot_that_keeps_moving_is_followed_for_a_while() -> None:
@@ -552,10 +548,11 @@ def test_a_cluster_master_dies_under_load(nodes: list[RedisServer], store: Redis
     found = counts(store, theirs)
     assert all(found[place] >= acknowledged[place] for place in theirs)
 
-    with scripted(lambda _: {b"CLUSTER": repeat(slots)}) as isolated:
-        outdated = RedisStore([isolated, nodes[1].address], Access())
+    with (
+        scripted(lambda _: {b"CLUSTER": repeat(slots)}) as isolated,
+        closing(RedisStore([isolated, nodes[1].address], Access())) as outdated,
+    ):
         until(lambda: works(outdated, theirs[0]), 5.0)
-        outdated.close()
 
 
 def answered_map(node: RedisServer) -> bytes:
@@ -600,8 +597,8 @@ def in_step(master: RedisServer) -> bool:
 def test_a_dead_master_is_looked_for_with_few_questions(tmp_path: Path) -> None:
     """While a master is dead, a worker under load asks few servers ten times a second at most who owns its slots,
     however many there are."""
-    with cluster(tmp_path, masters=8) as nodes:
-        store, places = RedisStore([nodes[0].address], Access()), [*owned(0, 2000, 1), *owned(15_000, SLOTS - 1, 1)]
+    with cluster(tmp_path, masters=8) as nodes, closing(RedisStore([nodes[0].address], Access())) as store:
+        places = [*owned(0, 2000, 1), *owned(15_000, SLOTS - 1, 1)]
         until(lambda: all(works(store, place) for place in owned(0, SLOTS - 1, 40)))
         nodes[-1].kill()
         alive = nodes[:-1]
@@ -612,7 +609,6 @@ def test_a_dead_master_is_looked_for_with_few_questions(tmp_path: Path) -> None:
             time.sleep(0.001)
         rounds = 1 + (time.monotonic() - begun) / PAUSE
         assert 0 < questions(alive) - before <= ENOUGH * rounds
-        store.close()
 
 
 def questions(nodes: Sequence[RedisServer]) -> int:

@@ -52,9 +52,8 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[RedisStore]:
-    opened = RedisStore([server.address], Access())
-    yield opened
-    opened.close()
+    with closing(RedisStore([server.address], Access())) as opened:
+        yield opened
 
 
 def test_one_round_trip_each(server: RedisServer, store: RedisStore) -> None:
@@ -158,33 +157,31 @@ def test_swaps_of_two_places_are_a_mistake_of_the_program(store: RedisStore) -> 
 
 def test_connections_are_bounded(server: RedisServer) -> None:
     """Eight threads share two connections, lose nothing, and open no third."""
-    store = RedisStore([server.address], Access(), 2)
     most = []
+    with closing(RedisStore([server.address], Access(), 2)) as store:
 
-    def hammer() -> None:
-        for _ in range(50):
-            store.write([attempts(SUBJECT)], (), NOW, 10.0)
+        def hammer() -> None:
+            for _ in range(50):
+                store.write([attempts(SUBJECT)], (), NOW, 10.0)
 
-    threads = [Thread(target=hammer) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        clients = server.ask("CLIENT", "LIST")
-        assert isinstance(clients, bytes)
-        most.append(clients.count(b"name=riskd"))
-        time.sleep(0.005)
+        threads = [Thread(target=hammer) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            clients = server.ask("CLIENT", "LIST")
+            assert isinstance(clients, bytes)
+            most.append(clients.count(b"name=riskd"))
+            time.sleep(0.005)
 
-    assert count(store, SUBJECT) == 400
-    assert max(most) <= 2
-    store.close()
+        assert count(store, SUBJECT) == 400
+        assert max(most) <= 2
 
 
 def test_acknowledged_writes_survive_a_redis_kill(tmp_path: Path) -> None:
     """With `appendfsync always`, a server killed under load keeps every acknowledged count, and the store recovers by
     itself."""
     server = RedisServer(tmp_path / "redis", save=True)
-    with running(server):
-        store = RedisStore([server.address], Access())
+    with running(server), closing(RedisStore([server.address], Access())) as store:
         acknowledged = 0
         killer = Timer(0.3, server.kill)
         killer.start()
@@ -195,7 +192,6 @@ def test_acknowledged_writes_survive_a_redis_kill(tmp_path: Path) -> None:
 
         assert acknowledged > 0
         assert count(store, SUBJECT) in (acknowledged, acknowledged + 1)
-        store.close()
 
 
 def test_a_walk_does_not_pass_over_a_restart(tmp_path: Path) -> None:
@@ -226,11 +222,12 @@ def written(store: RedisStore, key: bytes, timeout: float = 0.2) -> bool:
 def test_unix_socket(tmp_path: Path) -> None:
     """A Unix socket can be used as an address."""
     path = tmp_path / "redis.sock"
-    with running(RedisServer(tmp_path / "redis", "--unixsocket", str(path))):
-        store = RedisStore([Address(path=str(path))], Access(database=3))
+    with (
+        running(RedisServer(tmp_path / "redis", "--unixsocket", str(path))),
+        closing(RedisStore([Address(path=str(path))], Access(database=3))) as store,
+    ):
         assert store.write([attempts(SUBJECT)], (), NOW, 1.0)
         assert count(store, SUBJECT) == 1
-        store.close()
 
 
 def test_tls_user_and_password(tmp_path: Path) -> None:
@@ -249,22 +246,22 @@ def test_tls_user_and_password(tmp_path: Path) -> None:
         server.ask("ACL", "SETUSER", "risk", "on", ">hush", "~riskd:*", *RIGHTS)
         address, password = Address("127.0.0.1", tls_port), b"hush"
         trusted = Access(username="risk", password=password, tls=create_default_context(cafile=str(certificate)))
-        store = RedisStore([address], trusted)
-        whole_megabytes(store)
-        assert store.write([attempts(SUBJECT)], (Swap(PAPER, None, b"text", LATER),), NOW, 2.0)
-        assert store.held(PLACES[0], NOW, 9) == [SUBJECT, PAPER]
-        assert store.size()[0] == 1
-        assert set(store.walk(b"", 10)[0]) == {SUBJECT, PAPER}
-        (record,) = store.load([PAPER])
-        assert store.replace([Change(PAPER, record, None)])
-        assert store.erase([SUBJECT]) == 1
-        assert "hush" not in repr(trusted)
-        store.close()
-
-        wary = RedisStore([address], Access(username="risk", password=password, tls=create_default_context()))
-        with pytest.raises(Unavailable, match="certificate verify failed"):
-            wary.read((SUBJECT,), (), NOW, 2.0)
-        wary.close()
+        with closing(RedisStore([address], trusted)) as store:
+            whole_megabytes(store)
+            assert store.write([attempts(SUBJECT)], (Swap(PAPER, None, b"text", LATER),), NOW, 2.0)
+            assert store.held(PLACES[0], NOW, 9) == [SUBJECT, PAPER]
+            assert store.size()[0] == 1
+            assert set(store.walk(b"", 10)[0]) == {SUBJECT, PAPER}
+            (record,) = store.load([PAPER])
+            assert store.replace([Change(PAPER, record, None)])
+            assert store.erase([SUBJECT]) == 1
+            assert "hush" not in repr(trusted)
+        wary = Access(username="risk", password=password, tls=create_default_context())
+        with (
+            closing(RedisStore([address], wary)) as store,
+            pytest.raises(Unavailable, match="certificate verify failed"),
+        ):
+            store.read((SUBJECT,), (), NOW, 2.0)
 
 
 RIGHTS = (

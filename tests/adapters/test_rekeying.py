@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -162,8 +162,8 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
         flush(servers)
         base = RedisStore([server.address for server in servers], Access())
     opened = Office(tmp_path, base)
-    yield opened
-    opened.engine.close()
+    with closing(opened.engine):
+        yield opened
 
 
 def test_ids_given_out_before_still_find_their_receipts(office: Office) -> None:

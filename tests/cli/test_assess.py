@@ -17,7 +17,8 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.cli import assess
-from riskd.cli.client.assess import BAD_INPUT, FAILED, NO_ANSWER, event_request, outcome_request
+from riskd.cli.client.assess import event_request, outcome_request
+from riskd.cli.client.status import BAD_INPUT, FAILED, NO_ANSWER
 from riskd.cli.events import command as events
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import EVENTS, OUTCOMES, Attempt, Behaviour, Outcome, SecurityEvent

@@ -13,7 +13,7 @@ import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.cli.client import story, swap
-from riskd.cli.client.assess import NO_ANSWER
+from riskd.cli.client.status import NO_ANSWER
 from riskd.core.errors import Unavailable
 
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "drift": ["drift"],
     "explain": ["model", "explain", "customer"],
     "explain one": ["model", "explain", "customer", "--id", f"{7:032x}"],
-    "diff": ["model", "diff", "customer", "hand-set-3", "simulated-7", "--log"],
+    "diff": ["model", "diff", "customer", "hand-set-4", "simulated-7", "--log"],
     "replay": ["replay", "--processes", "1"],
 }
 

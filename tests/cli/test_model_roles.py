@@ -24,14 +24,14 @@ from tests.models.stories import champions
 from tests.offline.drift.world import BEGIN, Shift, rows, write
 from tests.offline.made_evaluation import LOST, difference, evaluation
 
-RELEASED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ  promote candidate as champion, after hand-set-3, by kim: measured")
+RELEASED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ  promote candidate as champion, after hand-set-4, by kim: measured")
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """The hand-set models, and a customer candidate with one weight changed."""
     models = champions(tmp_path / "models")
-    candidate = copytree(models / "customer" / "hand-set-3", models / "customer" / "candidate")
+    candidate = copytree(models / "customer" / "hand-set-4", models / "customer" / "candidate")
     document = read_forest(candidate)
     tor, *others = sorted(document.steps, key=lambda steps: steps.feature != "tor")
     changed = msgspec.structs.replace(
@@ -53,7 +53,7 @@ def judge(models: Path, *, lost: bool = False) -> None:
     found = evaluation(*((difference("class", "spraying", LOST),) if lost else ()))
     named = {
         "candidate": msgspec.structs.replace(found.models["candidate"], version="candidate"),
-        "champion": msgspec.structs.replace(found.models["champion"], version="hand-set-3"),
+        "champion": msgspec.structs.replace(found.models["champion"], version="hand-set-4"),
     }
     content = msgspec.json.encode(msgspec.structs.replace(found, models=named))
     seal(models / "customer" / "candidate", DEFINITIONS, beside={EVALUATION: content})
@@ -109,11 +109,11 @@ def test_a_better_model_is_promoted_and_rolled_back(cli: Cli, models: Path) -> N
         assert re.search(rf"^ok  {check}  ", told, re.MULTILINE), told
     assert RELEASED.search(told)
     listed = {row["version"]: row for row in cli.json("list", "--domain", "customer")}
-    assert (listed["candidate"]["role"], listed["hand-set-3"]["role"]) == ("champion", "")
+    assert (listed["candidate"]["role"], listed["hand-set-4"]["role"]) == ("champion", "")
     assert listed["candidate"]["since"] > 1e9
     assert RELEASED.search(cli("show", "customer")[1])
-    assert cli.json("rollback", "customer", "--actor", "lee")["version"] == "hand-set-3"
-    assert champion(models) == "hand-set-3"
+    assert cli.json("rollback", "customer", "--actor", "lee")["version"] == "hand-set-4"
+    assert champion(models) == "hand-set-4"
     assert [act["act"] for act in cli.json("show", "customer", "candidate")["history"]] == ["promote", "rollback"]
 
 
@@ -125,7 +125,7 @@ def test_a_worse_model_is_not_promoted(cli: Cli, models: Path) -> None:
     assert code == 1
     assert re.search(r"^NO  recall class spraying  .*-5.0 \(-9.0 to -1.0\) of 900", told, re.MULTILINE)
     assert "nothing has changed" in told
-    assert champion(models) == "hand-set-3"
+    assert champion(models) == "hand-set-4"
     assert not (models / "customer" / "history.jsonl").exists()
 
 
@@ -147,7 +147,7 @@ def test_a_dry_run_changes_nothing(cli: Cli, models: Path) -> None:
     assert cli("promote", "customer", "candidate", "--dry-run")[0] == 0
     judge(models, lost=True)
     assert cli("promote", "customer", "candidate", "--dry-run", "--force", "now")[0] == 1
-    assert champion(models) == "hand-set-3"
+    assert champion(models) == "hand-set-4"
 
 
 def test_a_model_without_an_evaluation_is_not_promoted(cli: Cli, models: Path, tmp_path: Path) -> None:
@@ -167,13 +167,13 @@ def test_a_model_without_an_evaluation_is_not_promoted(cli: Cli, models: Path, t
 def test_a_model_that_would_not_be_served_cannot_be_forced(cli: Cli, models: Path) -> None:
     """A damaged bundle, an unknown version and the champion itself are refused with exit code 2, even if forced."""
     judge(models)
-    assert "versions: candidate, hand-set-3" in cli("promote", "customer", "gone", "--force", "now")[1]
-    assert cli("promote", "customer", "hand-set-3")[0] == 2
+    assert "versions: candidate, hand-set-4" in cli("promote", "customer", "gone", "--force", "now")[1]
+    assert cli("promote", "customer", "hand-set-4")[0] == 2
     card = models / "customer" / "candidate" / "card.md"
     card.write_text(card.read_text() + "and more")
     code, told = cli("promote", "customer", "candidate", "--force", "now")
     assert (code, "SHA-256" in told) == (2, True)
-    assert champion(models) == "hand-set-3"
+    assert champion(models) == "hand-set-4"
 
 
 def test_a_challenger_needs_no_evaluation(cli: Cli, models: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_challenger_needs_no_evaluation(cli: Cli, models: Path) -> None:
     assert code == 0, told
     assert "riskd release shadow" in told
     assert (models / "customer" / "challenger").read_text() == "candidate\n"
-    assert cli("promote", "customer", "hand-set-3", "--as", "challenger")[0] == 2
+    assert cli("promote", "customer", "hand-set-4", "--as", "challenger")[0] == 2
     assert cli("rollback", "customer", "--as", "challenger")[0] == 0
     assert not (models / "customer" / "challenger").exists()
 
@@ -220,15 +220,15 @@ def test_a_damaged_bundle_is_not_signed(cli: Cli, models: Path, tmp_path: Path) 
 def test_diff_shows_weights_and_scores(cli: Cli, tmp_path: Path) -> None:
     """`diff` prints changed weights and baseline and, with a log, how scores move."""
     log = write(tmp_path / "log", rows(3, 300))
-    code, told = cli("diff", "customer", "hand-set-3", "candidate", "--log", log)
+    code, told = cli("diff", "customer", "hand-set-4", "candidate", "--log", log)
 
     assert code == 0
     assert "tor: +0 (0.5), +5, missing +0, was +0 (0.5), +" in told
     assert re.search(r"baseline -\S+ becomes -", told)
     assert "scores of 300 rows: " in told
-    found = cli.json("diff", "customer", "hand-set-3", "candidate", "--log", log)
+    found = cli.json("diff", "customer", "hand-set-4", "candidate", "--log", log)
     assert found["scores"]["rose"] + found["scores"]["fell"] == 300
-    assert cli.json("diff", "customer", "hand-set-3", "hand-set-3")["changes"] == []
+    assert cli.json("diff", "customer", "hand-set-4", "hand-set-4")["changes"] == []
 
 
 def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> None:
@@ -236,11 +236,11 @@ def test_an_assessment_is_explained(cli: Cli, models: Path, tmp_path: Path) -> N
     batch = rows(3, 50)
     log = write(tmp_path / "log", batch)
     found = cli.json("explain", "customer", "--log", log, "--id", f"{7:032x}")
-    model = load_model(models / "customer" / "hand-set-3", DEFINITIONS)
+    model = load_model(models / "customer" / "hand-set-4", DEFINITIONS)
     vector = batch.vectors[7].tolist()
 
     assert found["log_odds"] == pytest.approx(model.score(vector)[0])
-    assert (found["recorded"], found["recorded_model"]) == (0.01, "hand-set-3")
+    assert (found["recorded"], found["recorded_model"]) == (0.01, "hand-set-4")
     for part in found["parts"][:10]:
         column = NAMES.index(part["feature"])
         usual = [*vector[:column], model.references[column], *vector[column + 1 :]]
@@ -301,12 +301,12 @@ def test_drift_is_reported_with_exit_code_1(models: Path, tmp_path: Path, capsys
     usual = write(tmp_path / "usual", rows(1, 3000))
     shifted = write(tmp_path / "shifted", rows(2, 3000, shift=Shift("device_llr", 6, by=1.5)))
     log = write(tmp_path / "log", rows(4, 3000))
-    bundle = models / "customer" / "hand-set-3"
+    bundle = models / "customer" / "hand-set-4"
     assert main(["model", "reference", str(bundle), "--log", str(usual)]) == 0
     reference = read_reference(bundle)
     assert reference is not None
     assert reference.rows == 3000
-    assert load_model(bundle, DEFINITIONS).version == "hand-set-3"
+    assert load_model(bundle, DEFINITIONS).version == "hand-set-4"
     capsys.readouterr()
 
     assert drift(models, "--log", log) == 0

@@ -92,7 +92,7 @@ def test_people_get_a_table_of_each_domain(log: Path, capsys: pytest.CaptureFixt
     """The text has a table per domain, with a row per signal and the model used."""
     assert main(["policy", "signals", "--log", str(log), "--domain", "customer"]) == 0
     out = capsys.readouterr().out
-    assert "customer, by model hand-set-3" in out
+    assert "customer, by model hand-set-4" in out
     assert [name for name in SETS if f"\n{name} " not in out] == []
     assert "workforce" not in out
 

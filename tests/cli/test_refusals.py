@@ -53,6 +53,7 @@ WRITING: Final = {
     "import": (["import", "keycloak", "events.json", "--domain", "customer"], "store.path", "store"),
     "rebuild": (["import", "decision-log", "--until", "2026-01-01"], "store.path", "store"),
     "pepper": (["pepper", "rotate"], "store.path", "store"),
+    "tenant": (["tenant", "erase", "lake", "--yes"], "log.dir", "decisions"),
     "release": (["release", "create"], "release.dir", "releases"),
 }
 
@@ -154,9 +155,10 @@ def test_another_user_is_told_who_may(
     assert told == f"riskd: {state}/decisions: Permission denied (run this as the user of the service)\n"
 
 
+@pytest.mark.parametrize("words", [["subject", "erase", "anne", "--domain", "customer"], ["tenant", "erase", "acme"]])
 @pytest.mark.parametrize("typed", [b"\x04", b"\n", b"n\n", b"yes, no\n"], ids=["Ctrl-D", "Enter", "n", "neither"])
 def test_an_erasure_that_is_not_confirmed_is_not_asked_for(
-    typed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    typed: bytes, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is typed but `y` or `yes`, nothing is erased, and the exit code is 1."""
     monkeypatch.setenv("RISKD_STATE__DIR", str(tmp_path))
@@ -164,5 +166,5 @@ def test_an_erasure_that_is_not_confirmed_is_not_asked_for(
     with os.fdopen(terminal) as stdin, os.fdopen(keyboard, "wb", buffering=0) as keys:
         monkeypatch.setattr(sys, "stdin", stdin)
         keys.write(typed)
-        assert main(["subject", "erase", "anne", "--domain", "customer"]) == 1
+        assert main(words) == 1
     assert capsys.readouterr().out.endswith("[y/N] Nothing was erased.\n")

@@ -182,7 +182,7 @@ def test_an_evaluation_is_a_document_a_table_and_a_page(
     assert tuple(found.models) == MODELS
     assert [each.name for each in found.models["candidate"].left_out] == list(ATTACKS)
     assert found.models["candidate"].version == "t1"
-    assert found.models["champion"].version == "hand-set-3"
+    assert found.models["champion"].version == "hand-set-4"
     assert {model.seen for model in found.models.values()} == {0.0}
     assert {goal.attack for goal in found.goals} == set(ATTACKS)
     assert found.data.labels == "truth"
@@ -206,9 +206,9 @@ def test_a_model_is_compared_with_the_champion_of_the_settings(
     replace; the error of another comparison says what to do."""
     models = tmp_path / "models"
     copytree(data_directory("models"), models)
-    copytree(models / "customer" / "hand-set-3", models / "customer" / "mine")
+    copytree(models / "customer" / "hand-set-4", models / "customer" / "mine")
     manifest = models / "customer" / "mine" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": "hand-set-3"', '"version": "mine"'))
+    manifest.write_text(manifest.read_text().replace('"version": "hand-set-4"', '"version": "mine"'))
     (models / "customer" / "champion").write_text("mine\n")
     copytree(bundle, models / "customer" / "t1")
     arguments = ["evaluate", str(models / "customer" / "t1"), "--domain", "customer", "--log", str(log), "--keep"]
@@ -217,7 +217,7 @@ def test_a_model_is_compared_with_the_champion_of_the_settings(
 
     assert main(arguments) == 0
     assert main(promote) == 1
-    assert "is of champion hand-set-3, and not mine: evaluate again, with this champion" in " ".join(
+    assert "is of champion hand-set-4, and not mine: evaluate again, with this champion" in " ".join(
         capsys.readouterr().out.split()
     )
     assert main([*arguments, "--set", f"release.models={models}"]) == 0

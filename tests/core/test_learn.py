@@ -303,6 +303,14 @@ def test_a_passed_challenge_teaches_by_its_strength(
     assert kept.amr == (() if units else accepted)
 
 
+@pytest.mark.parametrize(
+    ("used", "units"), [((), 1), (("face",), 1), (("idv",), 1), (("pwd", "otp"), 0), (("hwk", "mfa"), 0)]
+)
+def test_no_authentication_proves_who_somebody_is(used: tuple[str, ...], units: int) -> None:
+    """A proof of identity that was passed by methods of authentication was not one, however strong they are."""
+    assert settled(receipt(Tier.IDENTITY_PROOF), outcome("challenge_passed", *used))[0].taught == units
+
+
 def test_a_stronger_proof_tops_up() -> None:
     """A session taught one unit; a key that passes later raises it to six."""
     kept, deltas = settled(receipt(satisfied=True), outcome("session_established"), outcome("challenge_passed", "hwk"))

@@ -114,8 +114,40 @@ def test_a_left_out_signal_is_scored_as_a_new_value(gone: dict[str, Any], strang
     changed = {at for at, (a, b) in enumerate(zip(raw, told, strict=True)) if repr(a) != repr(b)}
     assert changed
     for at in changed:
-        assert math.isnan(raw[at])
+        assert math.isnan(raw[at]) or NAMES[at] == "copied_device"
         assert told[at] == pytest.approx(told_strange[at], abs=1e-9), NAMES[at]
+
+
+@pytest.mark.parametrize(
+    ("device", "agent", "count"),
+    [
+        (LAPTOP, CHROME, 0),
+        (replace(LAPTOP, screen=""), CHROME, 1),
+        (replace(LAPTOP, fingerprint="", screen=""), CHROME, 2),
+        (replace(LAPTOP, fingerprint="", screen="1x2"), UNREADABLE, 4),
+        (replace(LAPTOP, device_id="of-nobody", screen=""), CHROME, 0),
+    ],
+    ids=["nothing", "the screen", "all looks", "one strange, the rest left out", "a strange device"],
+)
+def test_looks_left_out_beside_a_known_device_count_as_copied(
+    device: Device, agent: Agent | Missing, count: float
+) -> None:
+    """Beside the account's device identifier, each look that is left out counts in `copied_device` like one that
+    differs."""
+    world, attempt = settled(crowd()), sign_in(device=device)
+    told = impute_left_out(vector(attempt, world.context(attempt, agent=agent)))
+
+    assert told[NAMES.index("copied_device")] == count
+
+
+@pytest.mark.parametrize("cookies", [11, 40])
+def test_what_a_full_table_forgot_was_no_absence(cookies: int) -> None:
+    """An account with more one-time cookies than are remembered has still always come with an identifier."""
+    world = settled(crowd())
+    for number in range(cookies):
+        world.prove(sign_in(device=replace(LAPTOP, device_id=f"once-{number}")), NOW - (cookies - number) * DAY / 2)
+
+    assert left_out(world, sign_in(device=NAMELESS)) == {"device"}
 
 
 def test_a_signal_that_never_came_stays_unknown() -> None:

@@ -104,7 +104,7 @@ def drawn(name: str, now: float, features: dict[str, float], *, fraud: bool, ran
         vector=tuple(features.get(feature) for feature in NAMES),
         score=random.betavariate(1.2, 8) if fraud else random.betavariate(0.25, 60),
         release="5f1c3f6f8a2b7d10",
-        model="hand-set-3",
+        model="hand-set-4",
         session=record.Authentication(amr=("pwd",), authentication_time=now - 60),
     )
 

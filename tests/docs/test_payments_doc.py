@@ -269,25 +269,6 @@ def test_what_is_reported_of_a_payment_decides_what_a_thief_teaches() -> None:
         assert (line.facts.counted["payee.own"] > 0.0) == bool(taught)
 
 
-def test_a_guest_can_be_let_through() -> None:
-    """With the three changes that the page names, a guest is asked for nothing, one of many on a device still is."""
-    release = advised("shop.yaml")
-    shipped = release.policies["customer"]
-    payment = shipped.journeys["payment"]
-    changed = replace(
-        payment,
-        cold_start=Tier.BASELINE,
-        postures={**payment.postures, "session": None},
-        bands=replace(payment.bands, edges=(0.02, *payment.bands.edges[1:])),
-    )
-    policy = replace(shipped, journeys={**shipped.journeys, "payment": changed})
-    open_shop = replace(release, policies={**release.policies, "customer": policy})
-    answers = [guests(Desk(open_shop), count, device="one").requirement for count in (1, 2, 6)]
-
-    assert [answer.tier for answer in answers] == [Tier.BASELINE, Tier.BASELINE, Tier.PHISHING_RESISTANT]
-    assert not answers[0].satisfied
-
-
 @pytest.mark.parametrize(("weeks", "own"), [(0, False), (1, True), (12, True), (14, False)])
 def test_half_a_unit_is_one_code(weeks: int, own: bool) -> None:
     """After one code, `own` is at least 0.5 from the second week to the end of a quarter."""

@@ -14,6 +14,7 @@ UNTOLD = {
     "test_a_line_that_hangs_holds_up_its_own_thread_alone",  # the log's part of `test_a_log_on_a_disk_that_hangs`
     "test_a_clock_that_is_set_back_opens_the_next_segment",  # about file names only
     "test_stderr_stays_json_lines",  # holds for every client
+    "test_a_damaged_store_is_set_aside_as_it_is",  # each damage of `test_a_store_that_is_damaged_at_startup`
 }
 """Tests that only add detail to the row of another test."""
 

@@ -27,6 +27,7 @@ from riskd._proto.riskd.v1.attempt_pb2 import (
 )
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core import record
+from riskd.core.stored import NOBODY
 from tests.decision_log import read_segments
 
 ROOT: Final = Path(__file__).parents[2]
@@ -160,10 +161,10 @@ class Service:
         return [record.decode(line) for line in read_segments(self.state / "decisions")]
 
     def remembered(self) -> int:
-        """The number of records in the store."""
+        """The number of records in the store, without its notes on itself."""
         store = LmdbStore(self.state / "store")
         try:
-            return store.size()[0]
+            return sum(not key.startswith(NOBODY) for key in store.walk(b"", store.size()[0])[0])
         finally:
             store.close()
 

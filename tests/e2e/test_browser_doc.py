@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 
 from riskd._proto.riskd.v1.risk_pb2 import AssessRequest
 from riskd.core import record
@@ -53,27 +54,31 @@ from google.protobuf import json_format
 from riskd.v1 import risk_pb2, risk_pb2_grpc
 from browser import ask, describe
 from client import assess, connect
-given = json.load(sys.stdin)
-request = json_format.ParseDict(given["request"], risk_pb2.AssessRequest())
-describe(request, *(given[name] for name in ("headers", "device_id", "posted", "granted")))
 answers = []
-keeping = lambda *words: answers.append(ask(*words)) or answers[0]
-_, assessment = assess(risk_pb2_grpc.RiskServiceStub(connect(given["target"])), request, 5.0, keeping)
-print(json.dumps([assessment, {gap.source: gap.why for gap in answers[0].gaps}]))
+keeping = lambda *words: answers.append(ask(*words)) or answers[-1]
+for line in sys.stdin:
+    given = json.loads(line)
+    request = json_format.ParseDict(given["request"], risk_pb2.AssessRequest())
+    describe(request, *(given[name] for name in ("headers", "device_id", "posted", "granted")))
+    with connect(given["target"]) as channel:
+        _, assessment = assess(risk_pb2_grpc.RiskServiceStub(channel), request, 5.0, keeping)
+    print(json.dumps([assessment, {gap.source: gap.why for gap in answers[-1].gaps}]), flush=True)
 """,
     "node": """
-import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { ask, describe } from "./browser.mjs";
 import { assess, connect } from "./client.mjs";
-const { target, request, headers, device_id, posted, granted } = JSON.parse(readFileSync(0, "utf8"));
-const risk = connect(target);
 let answer;
 const keeping = async (...words) => (answer = await ask(...words));
-const attempt = { ...request, ...describe(risk, headers, device_id, posted, granted) };
-const [, assessment] = await assess(risk, attempt, 5000, keeping);
-const gaps = Object.fromEntries(answer.gaps.map(({ source, why }) => [source, why]));
-console.log(JSON.stringify([assessment, gaps]));
-risk.close();
+for await (const line of createInterface({ input: process.stdin })) {
+  const { target, request, headers, device_id, posted, granted } = JSON.parse(line);
+  const risk = connect(target);
+  const attempt = { ...request, ...describe(risk, headers, device_id, posted, granted) };
+  const [, assessment] = await assess(risk, attempt, 5000, keeping);
+  const gaps = Object.fromEntries(answer.gaps.map(({ source, why }) => [source, why]));
+  console.log(JSON.stringify([assessment, gaps]));
+  risk.close();
+}
 """,
 }
 
@@ -92,7 +97,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> App:
 
 
 @pytest.fixture(scope="module", params=APPS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> App:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     app = APPS[request.param](tmp_path_factory.mktemp("app"))
     _, node = pages.blocks(PAGE, "js")
     (python,) = pages.blocks(PAGE, "python")
@@ -100,7 +105,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (app.folder / "browser.mjs").write_text(node)
     (app.folder / "ask.py").write_text(PLAY["python"])
     (app.folder / "ask.mjs").write_text(PLAY["node"])
-    return app
+    command = {"python": [sys.executable, "-S", "ask.py"], "node": ["node", "ask.mjs"]}[app.language]
+    with structs.replace(app, command=command).started() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -238,10 +245,7 @@ def ask(
     }
     given = {"target": service.address, "request": request, "headers": HEADERS, "posted": said, "granted": granted}
     device_id = "7Wk1hZ0pQeS3m2cYv8TnXA" if "device" in granted else ""
-    command = {"python": [sys.executable, "-S", "ask.py"], "node": ["node", "ask.mjs"]}[server.language]
-    done = server.run(command, json.dumps({**given, "device_id": device_id}))
-    assert done.returncode == 0, done.stderr
-    assessment, gaps = json.loads(done.stdout)
+    assessment, gaps = server.answer({**given, "device_id": device_id})
 
     def found() -> list[record.AssessmentRecord]:
         return [

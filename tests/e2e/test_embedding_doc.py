@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import riskd
 from tests.decision_log import read_segments
@@ -45,6 +46,7 @@ def serve(worker):
         thread.start()
     for thread in threads:
         thread.join()
+    risk.page()  # publishes what it has counted, of which a second would be lost
     os.kill(os.getpid(), signal.SIGKILL)  # a worker that crashes
 
 def forked(run, *args):
@@ -69,6 +71,14 @@ async def loop():
 
 assert {answer.causes for answer in asyncio.run(loop())} == {()}
 os.waitpid(forked(lambda: risk.sign_in(request("late"), lambda _: None)), 0)  # as with --preload
+
+from prometheus_client import CollectorRegistry, multiprocess
+os.makedirs("other"), os.environ.update(PROMETHEUS_MULTIPROC_DIR="other")
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+registry.register(risk.METRICS)
+assert risk.generate_latest(registry) == risk.page()
+open("page", "wb").write(risk.page())
 """
 
 
@@ -121,6 +131,24 @@ def test_what_a_worker_learned_is_there_for_the_others(served: tuple[Path, str])
     with riskd.open_engine(settings={"state.dir": str(state)}) as engine:
         subject = riskd.Subject(tenant="", domain="customer", subject=f"{WORKERS - 1}-{THREADS - 1}")
         assert engine.subjects.summary(subject).units > 0
+
+
+def test_the_page_shows_what_all_processes_counted(served: tuple[Path, str]) -> None:
+    """The page of one process counts the answers of all, those of killed ones included, as the log does; so does one
+    that prometheus_client makes in its multi-process mode."""
+    state, _ = served
+    page = (state.parent / "page").read_text()
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    totals = Counter[str]()
+    for sample in samples:
+        totals[sample.name] += round(sample.value)
+    kinds = Counter(line["type"] for line in lines(state))
+    assert totals["riskd_assessments_total"] == totals["riskd_assessment_seconds_count"] == kinds["assessment"]
+    assert totals["riskd_outcomes_total"] == kinds["outcome"]
+    assert totals["riskd_sign_ins_total"] >= WORKERS * THREADS * SIGN_INS
+    assert totals["riskd_failures_total"] == 0
+    assert totals["riskd_workers_serving"] == 1
+    assert len(list((state / "metrics").glob("*.counts"))) <= WORKERS
 
 
 def test_a_fork_of_an_open_engine_is_told_where_to_open_one(served: tuple[Path, str]) -> None:

@@ -85,7 +85,7 @@ def edited_forest(files: Path) -> tuple[str, str]:
 
 
 def other_features(files: Path) -> tuple[str, str]:
-    manifest = files / "models" / "customer" / "hand-set-3" / "manifest.json"
+    manifest = files / "models" / "customer" / "hand-set-4" / "manifest.json"
     replace(manifest, "km; missing nan; revision 1", "km; missing nan; revision 0")
     return f"{manifest}: features.", "train"
 

@@ -15,7 +15,7 @@ from riskd.core.requirement import Tier
 from riskd.wiring import open_engine
 from tests.e2e.service import PATIENCE, ROOT, environment
 
-UNWANTED = ("grpc", "redis", "sklearn", "scipy", "pandas", "prometheus_client", "riskd._proto")
+UNWANTED = ("grpc", "redis", "sklearn", "scipy", "pandas", "prometheus_client", "riskd._proto", "riskd.metrics.table")
 
 
 def snippet() -> str:

@@ -79,7 +79,7 @@ def test_a_release_of_models_that_are_not_trusted_is_neither_made_nor_activated(
 
 def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path: Path) -> None:
     """One command puts a challenger in shadow, where it only logs; after promotion it decides."""
-    candidate = copytree(models / "customer" / "hand-set-3", models / "customer" / "candidate")
+    candidate = copytree(models / "customer" / "hand-set-4", models / "customer" / "candidate")
     document = read_forest(candidate)
     (candidate / "forest.json").write_bytes(
         msgspec.json.encode(msgspec.structs.replace(document, baseline=document.baseline + 2))
@@ -103,7 +103,7 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
         activation = run("release", "shadow")["activation"]
         assert isinstance(activation, dict)
         answer = service.assess(attempt())
-        assert (answer.release, answer.model) == (activation["release"], "hand-set-3")
+        assert (answer.release, answer.model) == (activation["release"], "hand-set-4")
         eventually(lambda: any(isinstance(line, ShadowRecord) for line in service.decisions()))
         (shadow,) = (line for line in service.decisions() if isinstance(line, ShadowRecord))
         assert (shadow.release, shadow.model, shadow.beside) == (activation["shadow"], "candidate", answer.release)
@@ -121,7 +121,7 @@ def test_a_challenger_is_scored_in_shadow_by_one_command(models: Path, tmp_path:
 def test_a_service_reports_drift(models: Path, tmp_path: Path) -> None:
     """The metrics have a drift index for every feature and the score of models with a reference; a signal that stopped
     has a large one."""
-    bundle = models / "customer" / "hand-set-3"
+    bundle = models / "customer" / "hand-set-4"
     done = riskd("model", "reference", str(bundle), "--log", str(write(tmp_path / "usual", rows(1))), state=tmp_path)
     assert done.returncode == 0, done.stderr
     settings = {"RISKD_RELEASE__MODELS": str(models), "RISKD_METRICS__DRIFT_S": "0.2"}

@@ -9,8 +9,8 @@ from riskd._proto.riskd.v1 import risk_pb2
 from riskd.adapters.lmdb_store import LmdbStore
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Pseudonyms
-from riskd.core.rekey import MARK, layer_parity
-from riskd.core.stored import PLACE
+from riskd.core.rekey import layer_parity
+from riskd.core.stored import NOBODY, PLACE
 from tests.e2e.service import ROOT, Service, attempt, eventually, riskd, serving
 
 FAST = {"RISKD_STORE__SWEEP_S": "1"}
@@ -61,7 +61,7 @@ def test_a_rotation_under_a_running_service(tmp_path: Path) -> None:
         assert shown(service) == str(3 * UNITS)
         assert service.stop() == 0
     store = LmdbStore(state / "store")
-    keys = [key for key in store.walk(b"", 1000)[0] if key != MARK]
+    keys = [key for key in store.walk(b"", 1000)[0] if not key.startswith(NOBODY)]
     store.close()
     place = Pseudonyms(old).digest("", "customer", "subject", ANNE)[:PLACE]
     assert {layer_parity(key) for key in keys} == {1}

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Final, TextIO
 from unittest.mock import patch
@@ -39,10 +40,10 @@ DONE: Final = {
     "model verify": "",
     "model promote": "customer simulated-7 --models {models} --force zoë",
     "model explain": "customer --log {world}/decisions --rows 5",
-    "model diff": "customer hand-set-3 simulated-7 --log {world}/decisions --rows 50",
-    "model reference": "--log {world}/decisions {models}/customer/hand-set-3",
-    "model weights": "{models}/customer/hand-set-3",
-    "model seal": "{models}/customer/hand-set-3",
+    "model diff": "customer hand-set-4 simulated-7 --log {world}/decisions --rows 50",
+    "model reference": "--log {world}/decisions {models}/customer/hand-set-4",
+    "model weights": "{models}/customer/hand-set-4",
+    "model seal": "{models}/customer/hand-set-4",
     "release create": "--reason zoë",
     "release list": "",
     "release follow": "--timeout 1",
@@ -77,19 +78,21 @@ REFUSED: Final = {
     "events decode": "--streams {state}/zoë.yaml",
     "demo": "--no-geo --workers 0",
     "geo install": "--dir /proc/zoë",
-    "model sign": "--key {state}/zoë.pem {models}/customer/hand-set-3",
+    "model sign": "--key {state}/zoë.pem {models}/customer/hand-set-4",
     "model rollback": "customer --models {models}",
     "release show": "",
     "release shadow": "--timeout 1",
     "release activate": f"{NONE} --timeout 1",
     "release rollback": "--timeout 1",
     "release diff": f"{NONE} {NONE}",
+    "release compare": "--log {world}/decisions",
     "caller list": "{state}/zoë.yaml",
     "train": f"{PAST} --out {{out}} --trees 2",
-    "evaluate": f"{PAST} {{models}}/customer/hand-set-3",
+    "evaluate": f"{PAST} {{models}}/customer/hand-set-4",
     "subject show": f"{WHO} {NOWHERE}",
     "subject export": f"{WHO} {NOWHERE}",
     "subject erase": f"{WHO} --yes {NOWHERE}",
+    "tenant erase": "zoë --yes",
     "log compact": "",
     "log find": f"{WHO} --log {{world}}/decisions",
     "log query": "--from {state}/zoë 'SELECT 1'",
@@ -143,6 +146,7 @@ def printed(words: str, stdout: TextIO, state: Path, world: Path) -> int:
         Path(os.devnull).open(encoding="utf-8") as stdin,
         patch.multiple(sys, stdin=stdin, stdout=stdout),
         patch.dict(os.environ, harsh(state), clear=True),
+        chdir("/proc"),
     ):
         return main(named)
 

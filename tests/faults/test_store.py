@@ -208,7 +208,7 @@ def is_rebuilt(service: Service, before: dict[bytes, bytes]) -> None:
     assert not (service.state / "store.rebuilding").exists()
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "noise": lambda data: data.write_bytes(Random(1).randbytes(data.stat().st_size)),
     "zeros": lambda data: data.write_bytes(bytes(data.stat().st_size)),
     "half": lambda data: os.truncate(data, data.stat().st_size // 2),
@@ -216,33 +216,36 @@ DAMAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state of a service that was stopped after thirty sign-ins with outcomes."""
-    state = tmp_path_factory.mktemp("lived")
-    with serving(state) as service, witness(service) as caller:
-        for seen in caller.several(30):
-            caller.tell(seen.answer.assessment_id)
-    return state
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_store_is_set_aside_as_it_is(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    """Whatever the damage, the file is kept as it is beside a new, empty store, and a rebuild is due."""
+    path = tmp_path / "store"
+    with closing(LmdbStore(path, 16 << 20)) as sound:
+        assert sound.write([], [Swap(b"%08d" % number, None, b"text", NOW) for number in range(500)], NOW, 1.0)
+    damage(path / "data.mdb")
+    spoiled = (path / "data.mdb").read_bytes()
+    begun, found = open_or_begin(path, 16 << 20)
+    with closing(begun):
+        assert found is not None
+        assert begun.size()[0] == 0
+    (aside,) = tmp_path.glob("store.corrupt-*")
+    assert (aside / "data.mdb").read_bytes() == spoiled
+    assert due_until(path) is not None
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_store_that_is_damaged_at_startup(damage: Callable[[Path], object], lived: Path, tmp_path: Path) -> None:
-    """Two workers that start on a damaged store set it aside once and begin a new one; nothing is deleted, and the log
-    restores all records."""
-    state = tmp_path / "state"
-    shutil.copytree(lived, state, ignore=shutil.ignore_patterns("*.sock"))
-    before = remembered(state / "store")
-    data = state / "store" / "data.mdb"
-    damage(data)
-    spoiled = data.read_bytes()
-    with serving(state, workers=2) as service, service.stub() as stub:
+def test_a_store_that_is_damaged_at_startup(tmp_path: Path) -> None:
+    """Two workers that start on a damaged store set it aside once and begin a new one, and the log restores all
+    records."""
+    with serving(tmp_path) as service, witness(service) as caller:
+        for seen in caller.several(30):
+            caller.tell(seen.answer.assessment_id)
+    before = remembered(tmp_path / "store")
+    DAMAGES["noise"](tmp_path / "store" / "data.mdb")
+    with serving(tmp_path, workers=2) as service, service.stub() as stub:
         is_set_aside_once(service, Witness(service, stub, "another"))
         is_rebuilt(service, before)
-    (aside,) = state.glob("store.corrupt-*")
-    assert (aside / "data.mdb").read_bytes() == spoiled
 
 
 def test_files_that_are_not_a_damaged_riskd_store_are_left_alone(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ class Reloads(NullMeter):
 
 def a_reload(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     """A worker reports that the reload failed, and reloads its files at the next signal."""
-    once, meter = Once(monkeypatch, reloading, "open_geo"), Reloads()
+    once, meter = Once(monkeypatch, reloading, "relocate"), Reloads()
     with closing(Engine(parts(), shipped_release())) as engine:
         for _ in range(2):
             reloading.reload(settings(state), engine, releases_of(state), meter, leads=False)

@@ -175,7 +175,8 @@ def test_two_attempts_at_once_under_one_id(release: Release, store: HistoryStore
 
 
 def test_an_expired_request_id_starts_a_new_attempt(release: Release, store: HistoryStore) -> None:
-    """Once the first answer has expired, the id stands for a new attempt, which again is counted once."""
+    """Once the first answer has expired, the id stands for a new attempt, which again is counted and logged once. Both
+    have an outcome of their own."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     bench.now += REPLY_SECONDS
@@ -184,6 +185,7 @@ def test_an_expired_request_id_starts_a_new_attempt(release: Release, store: His
     assert {answer.id for answer in later} == {bench.assess(ASKED).id}
     assert later[0].id != first.id
     assert (bench.tries(), bench.logged()) == (2, 2)
+    assert [bench.tell(answer, "session_established") for answer in (later[0], first)] == [1, 1]
 
 
 def test_a_repeat_reports_the_causes_of_the_first_answer(release: Release) -> None:

@@ -44,7 +44,7 @@ IN_SHADOW: Final = "name: new, when: score < 0.9, then: STEP_UP, reason: NEW, te
 NOTHING: Final[dict[str, Any]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 TOLD: Final = 0.05
 """Share of the attempts that are followed by a security event about the subject."""
-RATE: Final = 60.0
+RATE: Final = 25.0
 """Attempts per second: enough for every series, and a light load."""
 
 
@@ -136,7 +136,7 @@ def policies(directory: Path) -> Path:
 def models(directory: Path) -> Path:
     """The shipped models, with a reference for the customer model."""
     shutil.copytree(MODELS, directory / "models")
-    bundle = directory / "models" / "customer" / "hand-set-3"
+    bundle = directory / "models" / "customer" / "hand-set-4"
     done = riskd("model", "reference", str(bundle), "--log", str(write(directory / "usual", rows(1))), state=directory)
     assert done.returncode == 0, done.stderr
     return directory / "models"

@@ -14,6 +14,7 @@ import yaml
 
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.memory import MeterMemory
 from riskd.metrics.table import METRICS
 from tests.e2e.service import ROOT
@@ -205,3 +206,20 @@ def test_the_page_lists_every_alert() -> None:
     )
     expected = [(name, rule["labels"]["severity"], rule["annotations"]["runbook"]) for name, rule in ALERTS.items()]
     assert [(name, severity, f"docs/{runbook}") for name, severity, runbook in rows] == expected
+
+
+def test_the_page_lists_the_alerts_that_have_no_data_of_embedded_engines() -> None:
+    """docs/monitoring.md names the alerts that are computed from metrics that only a service has, and says of the only
+    one that has other data, too, what is left of it. All others work for engines in other programs."""
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    section = page.partition("## Engines in other programs\n")[2].partition("\n## ")[0]
+    service = {metric.name for metric in METRICS} - {metric.name for metric in EMBEDDED}
+    words = {alert: re.findall(r"\w+", str(needed({alert}))) for alert in ALERTS}
+    found = {
+        alert
+        for alert in ALERTS
+        if not service.isdisjoint(re.sub(r"_(bucket|count)$", "", word) for word in words[alert])
+    }
+    listed = re.findall(r"`(Riskd\w+)`", section)
+    assert sorted(listed) == sorted(found)
+    assert "`RiskdDown` says only whether the page can be scraped" in section

@@ -118,6 +118,11 @@ def log(tmp_path: Path) -> Spoilt:
     return spoil(tmp_path, SPOILT, seed=1)
 
 
+def test_every_run_damages_the_same_lines() -> None:
+    """The log is the same every time, so that what a run found can be looked at again by its seed."""
+    assert lines() == lines()
+
+
 COUNTS: Final[dict[str, Callable[[Spoilt], dict[str, int]]]] = {
     "backtest": lambda log: log.counts("policy", "backtest", POLICIES, "--log", log.log, *ALONE),
     "export": lambda log: log.counts("log", "export", log.log, "--to", str(log.place / "events")),

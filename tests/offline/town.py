@@ -56,7 +56,7 @@ PEPPER: Final = b"pepper of the town, 32 bytes long"
 
 class Town:
     """Attempts in order of time, about `apart` seconds from each other, with outcomes at once or later, and security
-    events for a share of `gossip`. Its city database is outdated."""
+    events for a share of `gossip`. Its city database is outdated. The same seed makes the same log."""
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class Town:
                 log=log,
                 pseudonyms=Pseudonyms(PEPPER),
                 clock=lambda: self.now,
+                random=Random(seed).randbytes,
                 attributes=frozenset({"plan"}),
                 edge=Place("", 51.5, -0.1, 25.0),
             ),

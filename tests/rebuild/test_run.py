@@ -35,6 +35,7 @@ from riskd.core.rekey import MARK, merged
 from riskd.core.stored import NOBODY, PLACE, Change, Swap, expiry, payload
 from riskd.counts import Counts
 from riskd.engine import Engine
+from riskd.housekeeping import TURN
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.reading import DatasetReader
 from riskd.offline.dataset.target import Target
@@ -43,9 +44,9 @@ from riskd.rebuild import merge, run
 from riskd.rebuild.messages import Summary
 from riskd.rebuild.order import Line, LogReader, SegmentReader
 from riskd.rebuild.past import Past
-from riskd.rebuild.run import RECORDS, STAGED, rebuild
+from riskd.rebuild.run import LINES, RECORDS, STAGED, rebuild
 from riskd.rotation import rotate
-from riskd.stores import checks
+from riskd.stores import checks, open_store
 from riskd.subjects import Subject, Subjects
 from riskd.wiring import lineup_in_use, open_releases
 from tests.cases.world import NOW
@@ -383,7 +384,7 @@ def unnamed(settings: Settings) -> set[bytes]:
     """What is in the store besides histories and the documents about its state."""
     with closing(LmdbStore(Path(settings.store.path), 64 << 20)) as store:
         keys, _ = store.walk(b"", 100_000)
-    return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK}
+    return {key for key in keys if key.startswith(NOBODY)} - {merge.KEY, MARK, TURN}
 
 
 def plain(held: dict[bytes, bytes]) -> dict[bytes, object]:
@@ -654,6 +655,52 @@ def test_a_rebuild_is_refused_during_a_rotation(tmp_path: Path, town: tuple[Town
     with pytest.raises(RiskdError, match=r"being rotated, .*run `riskd pepper rotate`"):
         rebuilt(settings)
     assert not beside(Path(settings.store.path)).exists()
+
+
+@pytest.fixture
+def machines(tmp_path: Path, town: tuple[Town, list[bytes]]) -> Iterator[tuple[Settings, Settings]]:
+    """The settings of two machines that share a Redis server and a pepper. The first has a log to rebuild from."""
+    server = RedisServer(tmp_path / "redis")
+    with running(server):
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+        one, other = (deployment(tmp_path / name) for name in ("one", "other"))
+        shared = replace(one.store, kind="redis", url=f"redis://127.0.0.1:{server.port}")
+        logged(one, town[1])
+        yield replace(one, store=shared), replace(other, store=replace(shared, path=other.store.path))
+
+
+def test_a_rotation_is_refused_while_another_machine_merges(machines: tuple[Settings, Settings]) -> None:
+    """Records come in under the pseudonyms of when the rebuild began. So the store says that they do, and no machine
+    rotates the pepper. Afterwards any machine does."""
+    refused: list[str] = []
+
+    def report(half: str, *_: int) -> None:
+        if half == RECORDS and not refused:
+            with pytest.raises(InvalidSettings, match="are being rebuilt") as caught:
+                rotate(machines[1], lambda _: None, lambda _: None)
+            refused.append(str(caught.value))
+
+    rebuilt(machines[0], report)
+    assert len(refused) == 1
+    assert rotate(machines[1], lambda _: None, lambda _: None) > 0
+
+
+def test_a_rebuild_does_not_merge_once_another_machine_rotates(machines: tuple[Settings, Settings]) -> None:
+    """While lines are read, the store does not know of the rebuild, and a pepper may be rotated. Then nothing is
+    merged, and the next run begins again."""
+    pepper = Path(machines[0].secrets.pepper_file)
+
+    def report(half: str, done: int, total: int) -> None:
+        if half == LINES and done == total:
+            rotate(machines[1], lambda _: None, lambda _: None)
+            pepper.write_bytes(Path(machines[1].secrets.pepper_file).read_bytes())
+
+    with pytest.raises(RiskdError, match="rotated"):
+        rebuilt(machines[0], report)
+    with closing(open_store(machines[0])) as store:
+        assert not [key for key in store.walk(b"", 1000)[0] if not key.startswith(NOBODY)]
+    assert rebuilt(machines[0]).records > 0
 
 
 def test_a_rebuild_is_refused_with_peppers_that_are_not_the_stores(

@@ -2,8 +2,7 @@
 that sends values that the account never had. This holds for the shipped policies and models of all three domains, and
 for every device signal that the account's history can be compared with. It does not hold for signals that cost nothing
 to forge, where silence and a good lie are worth the same: a clock and a place that fit the address, hints that fit the
-user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md). Beside the
-account's own device identifier, the looks of its device are such signals, too: strange ones contradict it."""
+user agent, a form filled in at leisure; nor for attestation, which no history remembers (docs/learning.md)."""
 
 from __future__ import annotations
 
@@ -38,8 +37,7 @@ NEVER_SEEN: Final[dict[str, dict[str, Any]]] = {
     "languages": {"languages": ("eo",)},
     "timezone": {"timezone": "Etc/Nowhere"},
 }
-"""Values that nobody ever had, and that contradict no other signal, except the account's own device identifier."""
-LOOKS: Final = {"fingerprint", "screen"}
+"""Values that nobody ever had."""
 AGENTS: Final = (WORLD["with"]["foreign_browser"]["user_agent"], WORLD["with"]["script"]["user_agent"])
 NO_AGENT: Final = ("", "~~~", "Mozilla/5.0 Chrome/153.0.0.0")
 """A user agent that is missing, unreadable, or without its operating system."""
@@ -92,20 +90,11 @@ def attempts(draw: st.DrawFn) -> tuple[Attempt, TableGeo]:
     return replace(attempt(words), device=mixed), TableGeo(draw(st.sampled_from(DATABASES)))
 
 
-def owners_device(one: Attempt) -> Device:
-    """The account's own device."""
-    device = attempt(OWNERS[one.domain][0]).device
-    assert device is not None
-    return device
-
-
 def stranger(one: Attempt, out: set[str]) -> Attempt:
-    """The attempt with never-seen values of these signals, or of the account's own looks beside its identifier."""
-    device, account = one.device or Device(), owners_device(one)
+    """The attempt with never-seen values of these signals."""
+    device = one.device or Device()
     for name in out:
         device = replace(device, **NEVER_SEEN[name])
-    if device.device_id == account.device_id:
-        device = replace(device, **{name: getattr(account, name) for name in out & LOOKS})
     return replace(one, device=device)
 
 
@@ -121,8 +110,8 @@ def no_less(less: Decision, strange: Decision) -> bool:
 @law
 @given(attempts(), st.sets(st.sampled_from(sorted(NEVER_SEEN)), min_size=1))
 def test_leaving_signals_out_gains_nothing_over_unknown_values(scene: tuple[Attempt, TableGeo], out: set[str]) -> None:
-    """Omitting any device signals gives neither a lower tier nor a lower score than sending never-seen values, or the
-    account's own looks beside its own identifier."""
+    """Omitting any device signals gives neither a lower tier nor a lower score than sending never-seen values, also
+    beside the account's own identifier."""
     one, geo = scene
     assert one.device is not None
     silent = replace(one.device, **{name: () if name == "languages" else "" for name in out})
@@ -133,13 +122,10 @@ def test_leaving_signals_out_gains_nothing_over_unknown_values(scene: tuple[Atte
 @law
 @given(attempts(), st.sampled_from(NO_AGENT))
 def test_a_spoilt_user_agent_is_asked_no_less_than_a_strange_one(scene: tuple[Attempt, TableGeo], spoilt: str) -> None:
-    """A missing or garbled user agent is asked for no less than some unknown browser or tool, or, beside the account's
-    own identifier, the account's browser."""
+    """A missing or garbled user agent is asked for no less than some unknown browser or tool."""
     one, geo = scene
     assert one.device is not None
-    account = owners_device(one)
-    agents = (account.user_agent, *AGENTS) if one.device.device_id == account.device_id else AGENTS
-    strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in agents]
+    strange = [decide(replace(one, device=replace(one.device, user_agent=agent)), geo) for agent in AGENTS]
     told = decide(replace(one, device=replace(one.device, user_agent=spoilt)), geo)
 
     assert any(no_less(told, other) for other in strange)

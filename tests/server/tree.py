@@ -20,8 +20,8 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
 from riskd.config.settings import Metrics, Server
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.host.file_changes import FileChanges
 from riskd.metrics.memory import MeterMemory
-from riskd.server.file_changes import FileChanges
 from riskd.server.processes import tree as processes
 from riskd.server.processes.board import Board
 from riskd.server.processes.link import Link, Serving, Stopping

@@ -28,6 +28,7 @@ from riskd.adapters.decision_log.files import (
     finished,
     lines_of,
     opened,
+    plain_name,
     segment_files,
     segment_names,
     segments,
@@ -263,7 +264,7 @@ class FileLogArchive:
             with suppress(FileNotFoundError), finished(path) as ours:
                 modified = path.stat().st_mtime
                 if not ours:
-                    writing.add(path.name.removesuffix(PACKED))
+                    writing.add(plain_name(path))
                     open_since = min(open_since, modified)
                     continue
                 old = {domain for domain, cutoff in cutoffs.items() if before.get(domain, 0.0) <= modified < cutoff}

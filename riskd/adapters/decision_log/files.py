@@ -60,6 +60,11 @@ def segment_names(directory: Path) -> list[str]:
         return []
 
 
+def plain_name(segment: Path) -> str:
+    """A segment's name, without the suffix of a packed one."""
+    return segment.name.removesuffix(PACKED)
+
+
 def log_in(directory: Path) -> Path:
     """The log's directory: the subdirectory `decisions` if there is one (as in a simulation), else the directory."""
     inside = directory / DECISIONS
@@ -152,14 +157,17 @@ def decoded(
     """Every record of a segment, as `decode` returns it. Counts lines that it cannot read, and skips those that begin
     like one of `others`. Raises `UNREADABLE`."""
     for line in read_segment(path):
-        if line.startswith(others):
-            continue
-        try:
-            record = decode(line)
-        except UNDECODABLE as error:
-            damaged(counts, path, line, error)
-        else:
+        if not line.startswith(others) and (record := record_of(line, path, counts, decode)) is not None:
             yield record
+
+
+def record_of(line: bytes, segment: Path, counts: Counts, decode: Callable[[bytes], _Record]) -> _Record | None:
+    """The record of a line of a segment, as `decode` returns it. None if it cannot be read, which is counted."""
+    try:
+        return decode(line)
+    except UNDECODABLE as error:
+        damaged(counts, segment, line, error)
+        return None
 
 
 def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:

@@ -93,7 +93,7 @@ class LmdbStore:
         self._dirty = False
         self._broken = False
         self._fault: Unavailable | None = None
-        self._position = _FIRST
+        self.swept = b""
         self._look_at = 0.0
         self._open()
 
@@ -191,9 +191,9 @@ class LmdbStore:
 
         def find(transaction: Transaction) -> list[bytes]:
             cursor = transaction.cursor()
-            rest = cursor.iternext() if cursor.set_range(self._position) else iter(())
+            rest = cursor.iternext() if cursor.set_range(self.swept) else iter(())
             found = list(islice(rest, limit))
-            self._position = next((key for key, _ in rest), _FIRST)  # in any case: a damaged record may follow
+            self.swept = next((key for key, _ in rest), b"")  # in any case: a damaged record may follow
             return [key for key, record in found if key != _FORMAT_KEY and stored.expired(record, now)]
 
         with suppress(lmdb.Error):

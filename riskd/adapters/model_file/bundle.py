@@ -232,7 +232,7 @@ def _read(file: Path) -> bytes:
             raw = stream.read(bound + 1)
     except OSError as error:
         if not any((file.parent / name).exists() for name in (FOREST, MANIFEST)):
-            what, remedy = "is not a model bundle", "name the directory of one, such as models/customer/hand-set-3"
+            what, remedy = "is not a model bundle", "name the directory of one, such as models/customer/hand-set-4"
             raise InvalidModel([Problem(str(file.parent), what, remedy)]) from error
         what = f"cannot be read: {error.strerror}"
         raise InvalidModel([Problem(str(file), what, "restore the bundle from its source")]) from error

@@ -67,7 +67,7 @@ class RedisStore:
 
     def __init__(self, addresses: Sequence[Address], access: Access, connections: int = CONNECTIONS) -> None:
         self._servers = Servers(addresses, access, connections)
-        self._swept = b""
+        self.swept = b""
 
     def read(
         self, histories: Sequence[bytes], documents: Sequence[bytes], now: float, timeout: float
@@ -179,13 +179,13 @@ class RedisStore:
         cannot be swept: in a cluster the next call goes on with the next one."""
         deadline = _deadline(PATIENCE)
         try:
-            hashes, self._swept = self._scan(self._swept, limit, deadline)
+            hashes, self.swept = self._scan(self.swept, limit, deadline)
         except _Moved:
-            hashes, self._swept = [], b""
+            hashes, self.swept = [], b""
         except Unavailable:
             if len(self._servers.masters()) > 1:
-                layout, number, *_ = _CURSOR.decode(self._swept) if self._swept else (self._servers.layout(), 0)
-                self._swept = _ENCODE((layout, number + 1, b"", b"0"))
+                layout, number, *_ = _CURSOR.decode(self.swept) if self.swept else (self._servers.layout(), 0)
+                self.swept = _ENCODE((layout, number + 1, b"", b"0"))
             raise
         sweeps = [(master, pack(b"EVALSHA", SWEEP.sha, b"1", key, repr(now).encode())) for master, key in hashes]
         gone = sum(reply for reply in self._servers.ask(sweeps, deadline) if isinstance(reply, int))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from riskd.host.files import put
+from riskd.host.locks import held
 
 LOCK: Final = ".lock"
 STATEMENT: Final = ".json"
@@ -83,21 +83,12 @@ def members(directory: Path) -> dict[str, Statement]:
     found = {}
     for lock in sorted(directory.glob(f"*{LOCK}")):
         statement = lock.with_suffix(STATEMENT)
-        if _alive(lock):
+        if held(lock):
             found[lock.stem] = _read(statement)
         else:
             for path in (statement, lock):
                 path.unlink(missing_ok=True)
     return found
-
-
-def _alive(lock: Path) -> bool:
-    with suppress(FileNotFoundError), lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _read(path: Path) -> Statement:

@@ -1,16 +1,14 @@
-"""The client half of `riskd assess`, `outcome` and `events tell`, and how every client prints errors."""
+"""The client half of `riskd assess`, `outcome` and `events tell`."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.json_format import MessageToJson
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
-from grpc_status.rpc_status import from_call
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -18,50 +16,29 @@ from rich.text import Text
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Reason, Tier
 from riskd._proto.riskd.v1.attempt_pb2 import RiskLevel
-from riskd.cli.client.connection import connect
-from riskd.cli.terminal import complain, print_section
+from riskd.cli.client.connection import call_metadata, connect
+from riskd.cli.client.status import failed
+from riskd.cli.terminal import print_section
 from riskd.core.attempt import Outcome, SecurityEvent
 from riskd.core.errors import InvalidEvent, InvalidOutcome, Problem
 from riskd.core.validation import event_violations, outcome_violations
 from riskd.wording import quantity
 
-BAD_INPUT: Final = 2
-NO_ANSWER: Final = 3
-FAILED: Final = 1
 TIERS_FROM: Final = 10
-_EXIT: Final = {
-    grpc.StatusCode.INVALID_ARGUMENT: BAD_INPUT,
-    grpc.StatusCode.UNAVAILABLE: NO_ANSWER,
-    grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
-    grpc.StatusCode.CANCELLED: NO_ANSWER,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: NO_ANSWER,
-}
-_HINTS: Final = (
-    (
-        "UNAVAILABLE",
-        "unix:",
-        "is `riskd serve` running? Run this as the user of the service and with its settings (`state.dir`, sockets)",
-    ),
-    ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", "--ca must name the authority that signed the server's certificate"),
-    ("UNAVAILABLE", "Hostname Verification", "the server's certificate names another host than --target does"),
-    ("UNAVAILABLE", "Socket closed", "the server may speak TLS: give --ca"),
-    (
-        "UNAVAILABLE",
-        "",
-        "is `riskd serve` running? It prints its address when it starts. --target sets the address, --ca turns on TLS",
-    ),
-    ("UNIMPLEMENTED", "", "this address does not serve it: see the settings `subjects.serve` and `release.serve`"),
+Request = TypeVar("Request")
+Response = TypeVar(
+    "Response", bound=risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse | risk_pb2.RecordSecurityEventResponse
 )
-"""Hints for errors that gRPC itself raises: status code, part of its message, hint. The first that matches is
-printed."""
-Response = risk_pb2.AssessResponse | risk_pb2.RecordOutcomeResponse | risk_pb2.RecordSecurityEventResponse
+Method: TypeAlias = "Callable[[risk_pb2_grpc.RiskServiceStub], grpc.UnaryUnaryMultiCallable[Request, Response]]"
 
 
-def run(args: argparse.Namespace, call: Callable[[risk_pb2_grpc.RiskServiceStub], Response]) -> int:
-    """Make the call and print the response. Returns the exit code."""
+def run(args: argparse.Namespace, method: Method[Request, Response], request: Request) -> int:
+    """Call the method with the request, and print the response. Returns the exit code."""
+    metadata = call_metadata(args)
     try:
         with connect(args) as channel:
-            response = call(risk_pb2_grpc.RiskServiceStub(channel))
+            call = method(risk_pb2_grpc.RiskServiceStub(channel))
+            response = call(request, timeout=args.timeout, metadata=metadata)
     except grpc.RpcError as error:
         return failed(error)
     if args.json:
@@ -120,35 +97,6 @@ def event_request(event: SecurityEvent) -> risk_pb2.RecordSecurityEventRequest:
     if event.hijacked:
         details.hijacked = True
     return request
-
-
-def failed(error: grpc.RpcError) -> int:
-    """Print why a call failed, and return the exit code."""
-    for line in explained(error):
-        complain(line)
-    return _EXIT.get(error.code(), FAILED)
-
-
-def explained(error: grpc.RpcError) -> Iterator[str]:
-    """The lines that explain a failed call: its status, a hint if there is one, and each violation."""
-    info, bad = details_of(error)
-    heading = " ".join(filter(None, (error.code().name, info.reason)))
-    yield f"{heading}:" if bad.field_violations else f"{heading}: {error.details()}"
-    message = error.details() or ""
-    hints = (hint for code, part, hint in _HINTS if code == error.code().name and part in message)
-    if not info.reason and (hint := next(hints, "")):
-        yield f"  {hint}"
-    for violation in bad.field_violations:
-        yield f"  {violation.field}: {violation.description}"
-
-
-def details_of(error: grpc.RpcError) -> tuple[ErrorInfo, BadRequest]:
-    """The reason of a failed call, and the fields that it names. Empty if the error does not come from riskd."""
-    status, info, bad = from_call(error), ErrorInfo(), BadRequest()
-    for detail in status.details if status is not None else ():
-        detail.Unpack(info)
-        detail.Unpack(bad)
-    return info, bad
 
 
 def _show(response: risk_pb2.AssessResponse, console: Console) -> None:

@@ -8,7 +8,8 @@ from typing import Final
 import grpc
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import details_of, event_request
+from riskd.cli.client.assess import event_request
+from riskd.cli.client.status import details_of
 from riskd.core.attempt import SecurityEvent
 from riskd.core.errors import InvalidEvent
 from riskd.shared_signals.stream import CALLER, INVALID_REQUEST, RISKD, Away, Refused, Stream

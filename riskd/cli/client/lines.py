@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import grpc
 
-from riskd.cli.client.assess import BAD_INPUT, explained, failed
+from riskd.cli.client.status import BAD_INPUT, explained, failed
 from riskd.cli.terminal import complain, show_count
 from riskd.core.errors import Problem
 

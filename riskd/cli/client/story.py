@@ -18,8 +18,9 @@ from rich.text import Text
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
-from riskd.cli.client.assess import failed, outcome_request
+from riskd.cli.client.assess import outcome_request
 from riskd.cli.client.connection import PATIENT
+from riskd.cli.client.status import failed
 from riskd.config import data_directory
 from riskd.core.attempt import Attempt, Device, Network, Outcome
 from riskd.server.translate import request

@@ -18,10 +18,10 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
-from riskd.cli.client.assess import BAD_INPUT, details_of, failed
 from riskd.cli.client.backlog import Backlog
 from riskd.cli.client.connection import call_metadata, connect
 from riskd.cli.client.request import assess_request
+from riskd.cli.client.status import BAD_INPUT, details_of, failed
 from riskd.cli.terminal import complain, show_count
 from riskd.core.errors import InvalidAttempt, Problem
 

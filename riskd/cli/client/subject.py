@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from riskd._proto.riskd.v1 import subject_pb2, subject_pb2_grpc
-from riskd.cli.client.assess import failed
+from riskd.cli.arguments import subjects_in
 from riskd.cli.client.connection import PATIENT, call_metadata, connect
 from riskd.cli.client.lines import Report, call_each
+from riskd.cli.client.status import failed
 from riskd.cli.terminal import print_json, print_section
 from riskd.core.validation import subject_violations
 from riskd.wording import quantity
@@ -151,12 +152,8 @@ def erase_each(args: argparse.Namespace, lines: Iterable[str]) -> int:
 def _erasures(
     args: argparse.Namespace, lines: Iterable[str], report: Report
 ) -> Iterator[tuple[int, str, subject_pb2.EraseSubjectRequest]]:
-    """The request of each line, with the line's number and subject. Skips empty lines, and refuses invalid ones.
-
-    A byte order mark, with which some programs begin a file, is no part of a subject.
-    """
-    for number, line in enumerate(lines, 1):
-        subject = line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
+    """The request of each line, with the line's number and subject. Skips empty lines, and refuses invalid ones."""
+    for number, subject in subjects_in(lines):
         if wrong := subject_violations(args.tenant, args.domain, subject) if subject else []:
             report.refuse(number, "; ".join(map(str, wrong)))
         elif subject:

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2, risk_pb2_grpc
 from riskd._proto.riskd.v1.assessment_pb2 import Tier
-from riskd.cli.client.assess import explained
 from riskd.cli.client.connection import PATIENT
+from riskd.cli.client.status import explained
 from riskd.core.attempt import Attempt, Device, Network
 from riskd.core.errors import Problem, Unavailable
 from riskd.server.translate import request

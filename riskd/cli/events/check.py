@@ -17,10 +17,9 @@ from riskd.shared_signals.stream import Away, Poll, Stream
 from riskd.wording import quantity
 
 SILENT = 1
-WHY = "tokens of transmitters are verified by joserfc"
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events check`."""
     purpose = "check a streams file, and whether its transmitters answer"
     parser = actions.add_parser(
@@ -39,8 +38,16 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def add_streams(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that every action has."""
+    """Add the flag that names the streams file, which `streams_of` reads."""
     parser.add_argument("--streams", metavar="FILE", required=True, help="streams file (see docs/shared-signals.md)")
+
+
+def streams_of(args: argparse.Namespace) -> list[Stream]:
+    """The streams in the file. Raises InvalidSettings without the extra `events`, and InvalidStreams."""
+    require("joserfc", "tokens of transmitters are verified by joserfc", extra="events")
+    from riskd.shared_signals.streams_file import read_streams
+
+    return read_streams(Path(args.streams))
 
 
 class Row(Struct, frozen=True):
@@ -55,10 +62,7 @@ class Row(Struct, frozen=True):
 
 
 def _run(args: argparse.Namespace) -> int:
-    require("joserfc", WHY, extra="events")
-    from riskd.shared_signals.streams_file import read_streams
-
-    streams = read_streams(Path(args.streams))
+    streams = streams_of(args)
     rows = [_asked(stream) for stream in streams] if args.target is None else _with_caller(args, streams)
     if args.json:
         print_json(rows)

@@ -15,7 +15,5 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "hand or from their transmitters (SSF 1.0).",
     )
     actions = events.add_subparsers(required=True, metavar="ACTION")
-    tell.add_parser(actions)
-    receive.add_parser(actions)
-    check.add_parser(actions)
-    decode.add_parser(actions)
+    for group in (tell, receive, check, decode):
+        group.add_actions(actions)

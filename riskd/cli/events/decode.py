@@ -9,8 +9,7 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
-from riskd.cli.events.check import WHY, add_streams
-from riskd.cli.extras import require
+from riskd.cli.events.check import add_streams, streams_of
 from riskd.cli.terminal import aligned, complain, print_json, reading
 from riskd.core.errors import InvalidSettings, Problem
 from riskd.shared_signals.stream import Away, Stream
@@ -20,7 +19,7 @@ WOULD_BE_REFUSED = 1
 NO_KEYS = 3
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events decode`."""
     purpose = "verify one security event token, and print what would be reported, or why it is refused"
     parser = actions.add_parser(
@@ -40,13 +39,11 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    require("joserfc", WHY, extra="events")
+    stream = _stream(args, streams_of(args))
     from riskd.shared_signals.intake import REFUSED, understand
     from riskd.shared_signals.keys import Keys
-    from riskd.shared_signals.streams_file import read_streams
     from riskd.shared_signals.web import Web
 
-    stream = _stream(args, read_streams(Path(args.streams)))
     token = _token(args.file)
     try:
         taken = understand(token, stream, Keys(stream, Web(stream.ca_file)), time.time())

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskd.cli.arguments import add_connection, whole_number
-from riskd.cli.events.check import WHY, add_streams
-from riskd.cli.extras import require
+from riskd.cli.events.check import add_streams, streams_of
 from riskd.config import is_loopback
 from riskd.core.errors import InvalidSettings, Problem
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 BROKEN = 1
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events receive`."""
     purpose = "receive events from transmitters, verify them, and report them to a running service"
     parser = actions.add_parser(
@@ -76,13 +74,11 @@ def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    require("joserfc", WHY, extra="events")
+    streams = streams_of(args)
     from riskd.cli.client import connection, events
     from riskd.server import json_log
     from riskd.shared_signals.receiver import Address, Receiver
-    from riskd.shared_signals.streams_file import read_streams
 
-    streams = read_streams(Path(args.streams))
     tls, metadata = _tls(args), connection.call_metadata(args)
     if tls is None and not args.plaintext and not is_loopback(args.push_host):
         what = f"{args.push_host} would take tokens in plaintext, readable to anybody on the network path"

@@ -9,7 +9,7 @@ from riskd.cli.assess import EXIT_CODES
 from riskd.core.attempt import DOMAINS, EVENTS, RISK_LEVELS, SecurityEvent
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `events tell`."""
     parser = actions.add_parser(
         "tell",
@@ -42,9 +42,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(args: argparse.Namespace) -> int:
-    from riskd.cli.client import assess, connection
+    from riskd.cli.client import assess
 
-    fields = {name: getattr(args, name) for name in SecurityEvent.__struct_fields__}
-    request = assess.event_request(SecurityEvent(**fields))
-    metadata = connection.call_metadata(args)
-    return assess.run(args, lambda stub: stub.RecordSecurityEvent(request, timeout=args.timeout, metadata=metadata))
+    event = SecurityEvent(**{name: getattr(args, name) for name in SecurityEvent.__struct_fields__})
+    return assess.run(args, lambda stub: stub.RecordSecurityEvent, assess.event_request(event))

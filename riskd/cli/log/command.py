@@ -56,10 +56,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_processes(compact, "number of reading processes")
     compact.set_defaults(handler=_compact)
-    query.add_parser(actions)
-    find.add_parser(actions)
-    show.add_parser(actions)
-    export.add_parser(actions)
+    for group in (query, find, show, export):
+        group.add_actions(actions)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

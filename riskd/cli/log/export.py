@@ -44,7 +44,7 @@ exit codes: 0 done; 1 done, but unreadable lines were left out; 2 refused: a pro
 files"""
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log export`."""
     export = actions.add_parser(
         "export",
@@ -57,9 +57,6 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="LOG",
         nargs="?",
         help="directory of a decision log (default: log.dir); - reads its lines from standard input as they arrive",
-    )
-    export.add_argument(
-        "--format", choices=("ocsf",), default="ocsf", help="format of the events (default: %(default)s)"
     )
     export.add_argument(
         "--since", metavar="TIME", type=moment, help="only lines written since then: 2026-11-01 or 2026-11-01T12:00Z"

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from riskd.cli.arguments import add_log, add_subject, stdin, subject_of, whole_number
-from riskd.cli.log.events import particulars, reported_by
+from riskd.cli.arguments import add_log, add_subject, lines_of, subject_of, subjects_in, whole_number
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import print_json, print_table, progress, reading, report_unreadable
+from riskd.cli.terminal import print_json, print_table, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
 from riskd.core.errors import InvalidSettings, InvalidSubject, Problem
 from riskd.core.pseudonym import Pseudonyms
@@ -27,7 +26,7 @@ UNKNOWN = 1
 LAST = 20
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log find`."""
     find = actions.add_parser(
         "find",
@@ -83,16 +82,15 @@ def _run(args: argparse.Namespace) -> int:
 
 def _subjects(args: argparse.Namespace) -> list[str]:
     """The accounts in the file. Raises InvalidSubject with all that are invalid, and InvalidSettings."""
-    with reading(args.file):
-        text = stdin().read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8")
-    subjects = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    with lines_of(args.file) as lines:
+        subjects = dict(subjects_in(lines))
     if wrong := [
         Problem(f"line {number}", f"{each.where}: {each.what}", each.remedy)
-        for number, subject in enumerate(subjects, 1)
+        for number, subject in subjects.items()
         for each in subject_violations(args.tenant, args.domain, subject)
     ]:
         raise InvalidSubject(wrong)
-    return subjects
+    return list(subjects.values())
 
 
 def _print(args: argparse.Namespace, log: Path, listed: Account) -> int:
@@ -137,6 +135,18 @@ def _print_events(events: list[SecurityEventRecord]) -> None:
         ("time", "event", "details", "reported by"),
         [(when(each.time), each.kind, particulars(each), reported_by(each)) for each in events],
     )
+
+
+def particulars(one: SecurityEventRecord) -> str:
+    """What an event says besides its kind: a level, a type of credential, or that the account was hijacked."""
+    return one.level or one.credential_type or ("hijacked" if one.hijacked else "")
+
+
+def reported_by(one: SecurityEventRecord) -> str:
+    """Who reported an event: the issuer and the caller, as far as they are known."""
+    if one.issuer and one.caller:
+        return f"{one.issuer}, through {one.caller}"
+    return one.issuer or one.caller or "the caller"
 
 
 def _refuse_to_make_one(pepper: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import asdict
 
 from riskd.cli.arguments import add_log, assessment_id, log_of
-from riskd.cli.log.events import particulars, reported_by
+from riskd.cli.log.find import particulars, reported_by
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import aligned, print_json, print_section, progress, report_unreadable
 from riskd.config import obtain_peppers, pepper_file
@@ -30,7 +30,7 @@ _NOTICEABLE: Final = 0.1
 """Features that moved the log-odds less than this are not listed for people; `--json` has all."""
 
 
-def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `log show`."""
     show = actions.add_parser(
         "show",
@@ -112,7 +112,8 @@ def _print(record: OnRecord, log: str) -> None:
             [(each.code, _moved(each.contribution), each.text) for each in record.reasons],
         )
         if not all(each.text for each in record.reasons):
-            print(f"\nThe sentences of its rules are in release {one.release}, which is not in `release.dir`.")
+            what = "which is not in `release.dir`, or of another version of riskd"
+            print(f"\nThe sentences of its rules are in release {one.release}, {what}.")
         print_section(
             ("gap", "why", "meaning"),
             [(gap.source, gap.why, _meaning(gap)) for gap in one.gaps],

@@ -26,7 +26,7 @@ _ROWS: Final = 8
 _EXAMPLES: Final = 12
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy backtest` and `policy rules`."""
     purpose = "decide a log again with a candidate policy, and say who would have been challenged"
     backtest = actions.add_parser(
@@ -57,7 +57,7 @@ def _backtested(args: argparse.Namespace, given: Path) -> tuple[Report, float]:
 
     begun = time.perf_counter()
     with progress() as begin:
-        backtest, policies = decisions.backtest(args, [given], begin)
+        backtest, policies = decisions.backtest(args, given, begin)
         tally = run(backtest)
     decisions.refuse_nothing(backtest.log, tally)
     models = {domain: path.name for domain, path in backtest.models}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from riskd.offline.policies.calibrate import Calibration
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy calibrate`."""
     purpose = "set the bands from a friction budget; exit code 1 if the log is too small for one of them"
     parser = actions.add_parser(
@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
 
     given = decisions.policies_of(args)
     with progress() as begin:
-        backtest, policies = decisions.backtest(args, [given], begin)
+        backtest, policies = decisions.backtest(args, given, begin)
         _refuse_to_write(args, policies)
         policies = [policy.of(args.tenant) for policy in policies]
         chosen = _chosen(args, policies)

@@ -30,8 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     settings.add_arguments(check)
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(handler=_check)
-    for action in (test, diff, backtest, calibrate, signals, variables):
-        action.add_action(actions)
+    for group in (test, diff, backtest, calibrate, signals, variables):
+        group.add_actions(actions)
 
 
 def _check(args: argparse.Namespace) -> int:

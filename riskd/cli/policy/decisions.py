@@ -100,19 +100,12 @@ def refuse_nothing(log: Path, tally: Tally) -> None:
         return
     left = "; ".join(left_out(tally.counts))
     what = "has no decision to replay" + (f"; left out: {left}" if left else "")
-    raise InvalidFile(
-        [
-            Problem(
-                str(log),
-                what,
-                "name another log, domain or time; `riskd replay` gives a log the features of this version",
-            )
-        ]
-    )
+    remedy = "name another log, domain or time; `riskd replay` gives a log the features of this version"
+    raise InvalidFile([Problem(str(log), what, remedy)])
 
 
 def backtest(
-    args: argparse.Namespace, given: Sequence[Path], begin: Begin, *, scored: bool = False
+    args: argparse.Namespace, given: Path, begin: Begin, *, scored: bool = False
 ) -> tuple[Backtest, list[Policy]]:
     """What to decide again, and the policies. `scored`: always score again, else only by models that the flags name.
 
@@ -145,9 +138,9 @@ def backtest(
 
 
 def read_policies(
-    given: Sequence[Path], domains: Sequence[str] | None, attributes: Collection[str] | None = None
+    given: Path, domains: Sequence[str] | None, attributes: Collection[str] | None = None
 ) -> tuple[list[Policy], tuple[tuple[str, str], ...]]:
-    """The policies in files or directories, with their texts, each read once.
+    """The policies in a file or directory, with their texts, each read once.
 
     `attributes`: those that they may name, if that is known. Raises InvalidPolicy.
     """
@@ -157,7 +150,7 @@ def read_policies(
     compiler = CelCompiler(NAMES)
     problems: list[Problem] = []
     by_domain: dict[str, tuple[Policy, tuple[str, str]]] = {}
-    for path in [file for each in given for file in (sorted(each.glob("*.yaml")) if each.is_dir() else [each])]:
+    for path in sorted(given.glob("*.yaml")) if given.is_dir() else [given]:
         try:
             text = policy_text(path)
             policy = read_policy(str(path), text, compiler, attributes=attributes)
@@ -171,8 +164,8 @@ def read_policies(
     chosen = [domain for domain in DOMAINS if domain in by_domain and (not domains or domain in domains)]
     if not chosen and not problems:
         wanted = "the domains asked for" if domains else "any identity domain"
-        where, remedy = ", ".join(map(str, given)), "name a policy, or a directory of them: customer.yaml"
-        problems.append(Problem(where, f"has no policy of {wanted}", remedy))
+        remedy = "name a policy, or a directory of them: customer.yaml"
+        problems.append(Problem(str(given), f"has no policy of {wanted}", remedy))
     if problems:
         raise InvalidPolicy(problems)
     return [by_domain[domain][0] for domain in chosen], tuple(by_domain[domain][1] for domain in chosen)

@@ -24,7 +24,7 @@ _WORDS: Final = {
 _STYLES: Final = {"tightens": "green", "loosens": "red", "either": "yellow", "neither": "dim"}
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy diff`."""
     purpose = "say what changed between policies, and which changes can only tighten or only loosen"
     parser = actions.add_parser(
@@ -60,9 +60,7 @@ def compared(old_files: Path, new_files: Path) -> list[Comparison]:
     """Compare the policies of two files or directories. Raises InvalidPolicy."""
     from riskd.offline.policies.diff import pair
 
-    old, new = (
-        {policy.domain: policy for policy in read_policies([given], None)[0]} for given in (old_files, new_files)
-    )
+    old, new = ({policy.domain: policy for policy in read_policies(given, None)[0]} for given in (old_files, new_files))
     lone = sorted(old.keys() ^ new.keys())
     if lone:
         what = f"has a policy of {', '.join(lone)}, and the other has none"

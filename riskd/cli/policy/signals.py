@@ -19,7 +19,7 @@ _HEAD: Final = (
 )  # fmt: skip
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy signals`."""
     purpose = "show what each signal is worth on a decision log: what would be decided without it"
     parser = actions.add_parser(
@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
     from riskd.offline.policies.worth import Weighed, weigh_segment, worths
 
     with progress() as begin:
-        backtest, _ = decisions.backtest(args, [decisions.policies_of(args)], begin, scored=True)
+        backtest, _ = decisions.backtest(args, decisions.policies_of(args), begin, scored=True)
         weighed = Weighed()
         for part in passes(backtest, weigh_segment):
             weighed += part

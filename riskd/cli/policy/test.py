@@ -24,7 +24,7 @@ _POLICY: Final = (
 )
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy test`."""
     purpose = "run policy cases; exit code 1 if one fails, 2 if a file is refused"
     parser = actions.add_parser(

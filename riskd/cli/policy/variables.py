@@ -9,8 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from riskd.cli.arguments import add_form
-from riskd.cli.terminal import aligned, markdown_table, print_json
+from riskd.cli.arguments import add_form, print_form
+from riskd.cli.terminal import aligned, markdown_table
 from riskd.core.context import AGEING, SOURCES
 from riskd.core.features import FEATURES, NAMES
 from riskd.core.lists import KINDS
@@ -49,7 +49,7 @@ class Row(Struct, frozen=True):
     group: str
 
 
-def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `policy variables`."""
     purpose = "show what conditions may name, with types and ranges"
     parser = actions.add_parser("variables", help=purpose, description=f"Variables of conditions: {purpose}.")
@@ -68,13 +68,7 @@ def _run(args: argparse.Namespace) -> int:
 
         policy = load_policy(args.file, CelCompiler(NAMES))
     variables = list(rows(policy))
-    if args.json:
-        print_json(variables)
-    elif args.markdown:
-        print(page(variables), end="")
-    else:
-        print(aligned([_cells(row) for row in variables]))
-    return 0
+    return print_form(args, lambda: variables, lambda: page(variables), lambda: aligned([*map(_cells, variables)]))
 
 
 def rows(policy: Policy | None = None) -> Iterator[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +25,7 @@ def report(findings: Sequence[Finding], turned: Sequence[Turned], alone: Sequenc
     if as_json:
         print_json(
             {
-                "groups": [_plain(each) for each in findings],
+                "groups": [{**asdict(each), "leak": each.fails} for each in findings],
                 "directions": [{**asdict(each), "turned": each.fails} for each in turned],
                 "alone": [{**asdict(each), "leak": each.fails} for each in alone],
             }
@@ -84,11 +83,3 @@ def _print_alone(alone: Sequence[Alone]) -> None:
     print_table(("domain", "class", "riskiest", "attacks", "of owners", "of attackers", "at least"), rows)
     verdict = f"{len(leaks)} of {len(alone)} comparisons" if leaks else f"none of {len(alone)} comparisons"
     console().print(f"Values are an attacker's alone in {verdict}: the worst are above.")
-
-
-def _plain(finding: Finding) -> dict[str, object]:
-    """JSON has no NaN: what could not be judged becomes null."""
-    figures = {
-        name: None if math.isnan(value) else value for name, value in (("auc", finding.auc), ("low", finding.low))
-    }
-    return {**asdict(finding), **figures, "leak": finding.fails}

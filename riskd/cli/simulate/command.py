@@ -14,9 +14,9 @@ from riskd.cli.arguments import class_weight
 from riskd.cli.extras import require
 from riskd.cli.settings import add_arguments, given
 from riskd.cli.terminal import console, print_json, print_table, progress
-from riskd.cli.version import version
 from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.version import version
 from riskd.wording import quantity
 
 if TYPE_CHECKING:

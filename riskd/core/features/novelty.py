@@ -53,8 +53,8 @@ FEATURES: Final = (
         unit="0 to 4",
         direction=1,
         reason="COPIED_DEVICE",
-        why="how many of fingerprint, screen, browser and system differ from the account's although the device "
-        "identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
+        why="how many of fingerprint, screen, browser and system differ from the account's, or are left out, although "
+        "the device identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
         text="The device identifier is known, but it belongs to a device that looks different.",
         sources=("history", "device_id"),
         reads=("subject",),
@@ -99,7 +99,8 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 
 
 def _together(settled: dict[str, float], browser: float, os: float) -> tuple[float, float]:
-    """The values of `copied_device` and `imitated_device`. What was not sent counts for neither."""
+    """The values of `copied_device` and `imitated_device`. What was not sent counts for neither; `left_out` adds to the
+    first what the account always sends."""
     device, looks, screen = settled.get("device"), settled.get("fingerprint"), settled.get("screen")
     copied = math.nan if device is None else 0.0
     imitated = math.nan if device is None and looks is None else 0.0

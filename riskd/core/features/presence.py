@@ -10,6 +10,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context
 from riskd.core.features.feature import Feature
 from riskd.core.features.past import Past, standing
+from riskd.core.history import PROFILE_TABLES
 
 VOLUNTARY: Final = {
     "device": "a device identifier",
@@ -55,9 +56,11 @@ def compute(_attempt: Attempt, context: Context, past: Past | None) -> Sequence[
 def _always(past: Past, table: str, now: float) -> bool:
     """Whether the account always sends a value of this table: attempts without one are not settled.
 
-    The table must have values.
+    The table must have values. A full one may have forgotten some, so sign-ins that it lacks may have had a value:
+    such an account is taken for one that always sends one.
     """
-    without = _without(past.account, list(getattr(past.profile.tallies, table).values()))
+    known = getattr(past.profile.tallies, table)
+    without = [] if len(known) >= PROFILE_TABLES[table].capacity else _without(past.account, list(known.values()))
     return not without or not standing(without, past.began, now)[1]
 
 

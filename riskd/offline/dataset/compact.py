@@ -20,14 +20,14 @@ import pyarrow.compute as pc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, readable, segments, size
+from riskd.adapters.decision_log import DATASET, Erasure, FileLogArchive, plain_name, readable, segments, size
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
 from riskd.counts import Counts
 from riskd.host.files import sync
 from riskd.host.locks import exclusive
 from riskd.offline.buckets import bucket_of
-from riskd.offline.dataset.ingest import FLUSH, Taken, name_of, put, stays, take_in
+from riskd.offline.dataset.ingest import FLUSH, Taken, put, stays, take_in
 from riskd.offline.dataset.manifest import BUCKETS, TABLES, Manifest, Part, commit, line_format, read
 from riskd.offline.dataset.tables import ORIGIN, WHOSE, schema
 from riskd.offline.dataset.target import Target
@@ -138,11 +138,11 @@ class Dataset:
         """Also those with lines that another version of riskd could not read: they are taken in again."""
         manifest, reads = self._manifest, line_format()
         known = {name for name in manifest.segments if manifest.unreadable.get(name, reads) == reads}
-        return [path for path in segments(self._log) if name_of(path) not in known]
+        return [path for path in segments(self._log) if plain_name(path) not in known]
 
     def _commit(self, taken: Taken) -> None:
         manifest = self._manifest
-        there = {name_of(path) for path in segments(self._log)}
+        there = {plain_name(path) for path in segments(self._log)}
         parts = self._without(set(taken.segments) & set(manifest.segments))
         unreadable = {name: read_by for name, read_by in manifest.unreadable.items() if name not in taken.segments}
         unreadable |= dict.fromkeys(taken.unreadable, line_format())

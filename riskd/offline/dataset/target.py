@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -40,43 +40,33 @@ class Target:
 
     def read(self, path: str) -> bytes | None:
         """The content of a file; None if there is none. Raises InvalidFile."""
-        try:
-            with self.files.open_input_stream(path) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._failed(path, error) from error
+        with self._using(path), suppress(FileNotFoundError), self.files.open_input_stream(path) as stream:
+            return bytes(stream.read())
+        return None
 
     def replace(self, path: str, content: bytes) -> None:
         """Write a file atomically: a reader sees the old or the new content. Raises InvalidFile."""
-        try:
+        with self._using(path):
             if self._local is not None:
                 self._local.mkdir(parents=True, exist_ok=True)
             with self.files.open_output_stream(path + DRAFT) as stream:
                 stream.write(content)
             self._sync(path + DRAFT)
             self.files.move(path + DRAFT, path)
-        except OSError as error:
-            raise self._failed(path, error) from error
 
     def write(self, path: str, table: Table) -> None:
         """Write a new Parquet file: zstd, dictionary encoding for text columns only. Raises InvalidFile."""
         words = [field.name for field in table.schema if str(field.type).startswith(("string", "list"))]
-        try:
+        with self._using(path):
             self.files.create_dir(path.rpartition("/")[0], recursive=True)
             pq.write_table(table, path, filesystem=self.files, compression="zstd", use_dictionary=words)
             self._sync(path)
-        except OSError as error:
-            raise self._failed(path, error) from error
 
     def table(self, path: str, schema: Schema) -> Table:
         """Read a Parquet file; columns that it lacks are null. Raises InvalidFile."""
-        try:
+        with self._using(path):
             file = pq.ParquetFile(self.files.open_input_file(path))
             content = file.read([name for name in schema.names if name in file.schema_arrow.names])
-        except (ArrowException, OSError) as error:
-            raise self._failed(path, error) from error
         missing = [name for name in schema.names if name not in content.schema.names]
         for name in missing:
             content = content.append_column(schema.field(name), nulls(content.num_rows, schema.field(name).type))
@@ -84,10 +74,8 @@ class Target:
 
     def batches(self, path: str, columns: Sequence[str], rows: int) -> Iterator[RecordBatch]:
         """Read a Parquet file in batches of `rows`. Raises InvalidFile."""
-        try:
+        with self._using(path):
             yield from pq.ParquetFile(self.files.open_input_file(path)).iter_batches(rows, columns=list(columns))
-        except (ArrowException, OSError) as error:
-            raise self._failed(path, error) from error
 
     @contextmanager
     def readable(self) -> Iterator[None]:
@@ -106,18 +94,18 @@ class Target:
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; missing ones are ignored. Raises InvalidFile."""
         for path in paths:
-            try:
+            with self._using(path), suppress(FileNotFoundError):
                 self.files.delete_file(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise self._failed(path, error) from error
 
     def _sync(self, path: str) -> None:
         """Flush a local file to disk before anything refers to it. Object stores guarantee this themselves."""
         if self._local is not None:
             sync(self._local / path)
 
-    def _failed(self, path: str, error: Exception) -> InvalidFile:
-        remedy = "check that it exists, has space, and that this user may read and write it"
-        return InvalidFile([Problem(f"{self.name}/{path}", str(error), remedy)])
+    @contextmanager
+    def _using(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (ArrowException, OSError) as error:
+            remedy = "check that it exists, has space, and that this user may read and write it"
+            raise InvalidFile([Problem(f"{self.name}/{path}", str(error), remedy)]) from error

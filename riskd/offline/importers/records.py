@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
 
@@ -267,7 +268,7 @@ def _table(text: _Text) -> Iterator[Record]:
     """CSV (RFC 4180) with a header, separated by commas or semicolons."""
     begun, lines = text.line, text.lines()
     header = next(lines, "")
-    rows = csv.reader(_before(header, lines), delimiter=";" if header.count(";") > header.count(",") else ",")
+    rows = csv.reader(chain([header], lines), delimiter=";" if header.count(";") > header.count(",") else ",")
     columns: list[str] = []
     while True:
         number = begun + rows.line_num
@@ -284,15 +285,10 @@ def _table(text: _Text) -> Iterator[Record]:
             yield _tabled(columns, row, number)
 
 
-def _before(header: str, lines: Iterator[str]) -> Iterator[str]:
-    yield header
-    yield from lines
-
-
 def _tabled(columns: list[str], row: list[str], number: int) -> Record:
     whole = "\x1f".join(row)
     if len(row) != len(columns):
         return Record(number, whole, None, f"{len(row)} columns, where the header has {len(columns)}")
-    if any("\udc80" <= character <= "\udcff" for character in whole) if not whole.isascii() else False:
+    if not whole.isascii() and any("\udc80" <= character <= "\udcff" for character in whole):
         return Record(number, whole, None, "not UTF-8")
     return Record(number, whole, dict(zip(columns, row, strict=True)))

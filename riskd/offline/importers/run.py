@@ -7,7 +7,8 @@ digest of all records; what was appended is new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
 from time import perf_counter
 from typing import Final
 
@@ -90,12 +91,12 @@ class Import:
     def _run(self, opened: Input, report: OnProgress) -> Summary:
         started, at, complete = perf_counter(), 0, True
         records = opened.records(lines=self._source.lines)
-        first = next(records, None)
-        if first is not None:
-            self._find(first, opened.name)
+        first = list(islice(records, 1))
+        if first:
+            self._find(first[0], opened.name)
         done, marked = self._committed, self._chain
         self._chain = b""
-        for record in () if first is None else _again(first, records):
+        for record in chain(first, records):
             if self._options.limit is not None and at >= done + self._options.limit:
                 complete = False
                 break
@@ -190,11 +191,6 @@ class Import:
 
 def _happened(event: Event) -> str:
     return event.outcome or ("failed" if event.credential_result == "failed" else "attempt")
-
-
-def _again(first: Record, rest: Iterator[Record]) -> Iterator[Record]:
-    yield first
-    yield from rest
 
 
 def _another(file: str, what: str) -> InvalidFile:

@@ -22,10 +22,12 @@ from riskd.offline.policies.tally import (
     LOW,
     OTHER,
     SEGMENTS,
-    STATES,
     WRONG_CREDENTIAL,
     Example,
     Tally,
+    after_of,
+    before_of,
+    label_of,
     state,
 )
 
@@ -170,25 +172,10 @@ def report(
         differences=sum(
             total(cell)
             for (_, dimension, _, code), cell in tally.cells.items()
-            if dimension == "all" and before(code) != after(code)
+            if dimension == "all" and before_of(code) != after_of(code)
         ),
         domains=domains,
     )
-
-
-def before(code: int) -> int:
-    """The recorded state in a cell's code."""
-    return code // STATES % STATES
-
-
-def after(code: int) -> int:
-    """The candidate's state in a cell's code."""
-    return code % STATES
-
-
-def label(code: int) -> int:
-    """The index in `tally.NAMED` in a cell's code."""
-    return code // (STATES * STATES)
 
 
 def challenged(state: int) -> bool:
@@ -210,7 +197,7 @@ def _side(codes: Codes, state_of: Callable[[int], int]) -> Side:
 
 
 def _labelled(codes: Codes, wanted: int) -> GroupCounts:
-    return added(cell for code, cell in codes.items() if label(code) == wanted)
+    return added(cell for code, cell in codes.items() if label_of(code) == wanted)
 
 
 def _number(codes: Codes) -> int:
@@ -219,17 +206,17 @@ def _number(codes: Codes) -> int:
 
 def group(value: str, codes: Codes) -> Group:
     """The figures of the cells of one value."""
-    could_enter = Cells({code: cell for code, cell in codes.items() if label(code) != WRONG_CREDENTIAL})
+    could_enter = Cells({code: cell for code, cell in codes.items() if label_of(code) != WRONG_CREDENTIAL})
     return Group(
         value=value,
         decisions=_number(codes),
         good=total(_labelled(codes, GOOD)),
         fraud=total(_labelled(codes, FRAUD)),
         wrong_credential=total(_labelled(codes, WRONG_CREDENTIAL)),
-        stricter=sum(total(cell) for code, cell in codes.items() if after(code) // 2 > before(code) // 2),
-        laxer=sum(total(cell) for code, cell in codes.items() if after(code) // 2 < before(code) // 2),
-        recorded=_side(could_enter, before),
-        candidate=_side(could_enter, after),
+        stricter=sum(total(cell) for code, cell in codes.items() if after_of(code) // 2 > before_of(code) // 2),
+        laxer=sum(total(cell) for code, cell in codes.items() if after_of(code) // 2 < before_of(code) // 2),
+        recorded=_side(could_enter, before_of),
+        candidate=_side(could_enter, after_of),
     )
 
 
@@ -264,7 +251,7 @@ def _domain(tally: Tally, policy: Policy, model: str) -> DomainReport:
 def _moves(codes: Codes) -> dict[str, dict[str, int]]:
     moves: dict[str, Counter[str]] = defaultdict(Counter)
     for code, cell in codes.items():
-        moves[_tier(before(code))][_tier(after(code))] += total(cell)
+        moves[_tier(before_of(code))][_tier(after_of(code))] += total(cell)
     return {tier.name: dict(moves[tier.name]) for tier in Tier if tier.name in moves}
 
 

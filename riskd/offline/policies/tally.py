@@ -105,7 +105,7 @@ class Tally:
         ruling, label = redecided.ruling, counted_as(record, label)
         after = state(ruling.tier, satisfied=ruling.requirement.satisfied)
         before = state(Tier[record.tier], satisfied=record.satisfied)
-        code = (label * STATES + before) * STATES + after
+        code = code_of(label, before, after)
         domain, count, places = record.domain, self.cells.count, groups(record)
         for dimension, value in self._segments(record, redecided.context, attack):
             count((domain, dimension, value, code), places)
@@ -193,12 +193,32 @@ class Tally:
 
 def counted_as(record: AssessmentRecord, label: int) -> int:
     """The label by which a decision counts, given that of its outcomes or of the truth."""
-    return WRONG_CREDENTIAL if record.credential_result == "failed" else label
+    return WRONG_CREDENTIAL if record.wrong_credential else label
 
 
 def state(tier: Tier, *, satisfied: bool) -> int:
     """A tier and whether it is satisfied, as one number below `STATES`."""
     return 2 * (tier - 1) + satisfied
+
+
+def code_of(label: int, before: int, after: int) -> int:
+    """A label, the recorded state and the candidate's as one number: the code of a cell."""
+    return (label * STATES + before) * STATES + after
+
+
+def before_of(code: int) -> int:
+    """The recorded state in a cell's code."""
+    return code // STATES % STATES
+
+
+def after_of(code: int) -> int:
+    """The candidate's state in a cell's code."""
+    return code % STATES
+
+
+def label_of(code: int) -> int:
+    """The index in `NAMED` in a cell's code."""
+    return code // (STATES * STATES)
 
 
 def bin_of(score: float) -> int:

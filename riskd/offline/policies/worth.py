@@ -27,7 +27,7 @@ from riskd.offline.clusters import Cells, groups
 from riskd.offline.policies.backtest import Plan, decisions_of, loaded, ready, scored
 from riskd.offline.policies.redecide import redecide
 from riskd.offline.policies.report import Side, group
-from riskd.offline.policies.tally import STATES, Tally, counted_as, state
+from riskd.offline.policies.tally import Tally, code_of, counted_as, state
 
 COLLECTED: Final = tuple(source for source in SOURCES if source in (*PURPOSE, "agent", "rtt"))
 """Signals that a caller may choose not to collect. All others are the attempt itself, or riskd's own."""
@@ -130,8 +130,7 @@ def _weigh(weighed: Weighed, policy: Policy, forest: Forest, record: AssessmentR
             after = _state(_unasked(policy, record.journey, sources), imagined)
         else:
             after = before
-        code = (label * STATES + before) * STATES + after
-        weighed.cells.count((record.domain, name, code), places)
+        weighed.cells.count((record.domain, name, code_of(label, before, after)), places)
         if not sources <= absent:
             weighed.came[record.domain, name] += 1
             weighed.moved[record.domain, name] += abs(imagined.log_odds - record.log_odds) >= NOTICEABLE

@@ -26,6 +26,7 @@ from riskd.adapters.decision_log import (
     lines_of,
     log_in,
     opened,
+    plain_name,
     readable,
     segments,
     segments_of,
@@ -138,7 +139,7 @@ class Feed:
         `progress` is called with the bytes done. Raises InvalidFile for a segment that cannot be read.
         """
         paths = segments(self._directory)
-        there = set(map(_name, paths))
+        there = set(map(plain_name, paths))
         if there:  # else the disk may not be mounted at the moment
             self.marks = {name: mark for name, mark in self.marks.items() if name in there}
         for path, status, mark in list(self._waiting(paths)):
@@ -151,7 +152,7 @@ class Feed:
         to its end is smaller, and still as old, so it has nothing new."""
         for path in paths:
             with suppress(FileNotFoundError):
-                status, mark = path.stat(), self.marks.get(_name(path), _NEW)
+                status, mark = path.stat(), self.marks.get(plain_name(path), _NEW)
                 new = status.st_mtime_ns != mark.modified or status.st_size > mark.size
                 if new and status.st_mtime >= self._converter.since:
                     yield path, status, mark
@@ -159,7 +160,7 @@ class Feed:
     def _segment(self, path: Path, status: os.stat_result, mark: Mark) -> Iterator[list[bytes]]:
         """Continue at the mark, wherever its line is now; from the beginning if that line is gone."""
         batch: list[bytes] = []
-        name = _name(path)
+        name = plain_name(path)
         if not _fits(mark, path):
             mark = _moved(mark, path)
         for line, end in self._archive.lines_from(path, mark.offset):
@@ -211,11 +212,6 @@ def located(directory: Path) -> Path:
 def _left(path: Path, status: os.stat_result, mark: Mark) -> int:
     """Bytes of a file that are still to be read."""
     return status.st_size - mark.offset if path.suffix != PACKED else status.st_size
-
-
-def _name(path: Path) -> str:
-    """A segment's name, without the suffix of a compressed one."""
-    return path.name.removesuffix(PACKED)
 
 
 def streamed(descriptor: int, converter: Converter) -> Iterator[list[bytes]]:

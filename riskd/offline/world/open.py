@@ -5,12 +5,12 @@ from __future__ import annotations
 from riskd.adapters.geoip import GeoIp
 from riskd.config import Settings, data_directory
 from riskd.core.errors import InvalidGeo, Problem
+from riskd.geo_databases import geo_files, open_databases
 from riskd.offline.world.addresses import draw_pools
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.tables import read_tables
 from riskd.offline.world.world import Settings as Wanted
 from riskd.offline.world.world import World
-from riskd.wiring import geo_files, open_databases
 
 
 def open_world(settings: Settings, wanted: Wanted, values: Values) -> tuple[World, GeoIp]:

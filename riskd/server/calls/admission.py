@@ -25,7 +25,8 @@ from riskd.server.status import status
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-Check: TypeAlias = "Callable[[grpc.ServicerContext], grpc.Status | None]"
+Check: TypeAlias = "Callable[[grpc.ServicerContext], str | grpc.Status]"
+"""Returns the caller's name, or the status to refuse the call with."""
 _PROBLEM: Final = Problem(
     "server", "too many calls are waiting", "retry after the delay in RetryInfo, with growing pauses"
 )
@@ -52,8 +53,8 @@ class Pooled(Generic[Request, Response]):
 class Admission(Protocol):
     """Decides about each call of a method on its arrival."""
 
-    def admits(self) -> bool:
-        """Whether a call that arrives now is accepted."""
+    def admits(self, caller: str, /) -> bool:
+        """Whether a call of this caller that arrives now is accepted; '' if callers have no names."""
         ...
 
 
@@ -65,8 +66,8 @@ def method(
     `most`: calls whose message has not fully arrived.
     """
     assert handler.unary_unary is not None
-    refusal = _refusal(name, UNARY, meter)
-    pool = reception(lane, Arrivals(lane, most, refusal).take, refusal, _check(name, UNARY, meter, guard))
+    refusal = _refusal(name, UNARY, meter, guard)
+    pool = reception(lane, Arrivals(lane, most, lambda: refusal("")).take, refusal, _check(name, UNARY, meter, guard))
     return grpc.unary_unary_rpc_method_handler(Pooled(pool, handler.unary_unary))
 
 
@@ -79,20 +80,20 @@ def stream_method(
     guard: Guard | None = None,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
-    refusal = _refusal(name, STREAM, meter)
+    refusal = _refusal(name, STREAM, meter, guard)
 
     def take(run: Callable[..., object], *args: object) -> None:
         try:
             streams.submit(run, *args)
         except RuntimeError:  # no thread for it
-            refuse(refusal(), *args[1:3])
+            refuse(refusal(""), *args[1:3])
 
     pool = reception(streams, take, refusal, _check(name, STREAM, meter, guard))
     return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
 
 
 def reception(
-    admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status], check: Check | None = None
+    admission: Admission, take: Callable[..., object], refusal: Callable[[str], grpc.Status], check: Check | None = None
 ) -> Reception:
     """A pool for gRPC that passes admitted calls to `take` and ends the others with the status of `refusal`.
 
@@ -100,37 +101,40 @@ def reception(
     """
 
     def admit(event: object, state: object) -> grpc.Status | None:
-        wrong = check(context_of(event, state)) if check is not None else None
-        return wrong or (None if admission.admits() else refusal())
+        caller = check(context_of(event, state)) if check is not None else ""
+        if not isinstance(caller, str):
+            return caller
+        return None if admission.admits(caller) else refusal(caller)
 
     return Reception(take, admit)
 
 
 def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check | None:
-    """Returns the status of a call whose caller is unknown or may not use the method, and counts that call."""
+    """Returns a check that refuses, and counts, calls whose caller is unknown or may not use the method."""
     if guard is None:
         return None
 
-    def check(context: grpc.ServicerContext) -> grpc.Status | None:
+    def check(context: grpc.ServicerContext) -> str | grpc.Status:
         try:
-            guard.check(name, context)
+            return guard.check(name, context).name
         except RiskdError as error:
             fault: grpc.Status = to_status(status(error))
             meter.started(name, kind)
             meter.handled(name, kind, fault.code.name, 0.0)
             return fault
-        return None
 
     return check
 
 
-def _refusal(name: str, kind: str, meter: RpcMeter) -> Callable[[], grpc.Status]:
-    """Counts a refused call and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
+def _refusal(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Callable[[str], grpc.Status]:
+    """Counts a refused call, also for its caller, and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
 
     The status is built once, because refusing must stay cheaper than arriving.
     """
 
-    def refusal() -> grpc.Status:
+    def refusal(caller: str) -> grpc.Status:
+        if guard is not None and caller:
+            guard.count(Overloaded.reason, name, caller)
         meter.started(name, kind)
         meter.refused(name, FULL)
         meter.handled(name, kind, TOO_MANY.code.name, 0.0)

@@ -74,7 +74,7 @@ class Health:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _reception(self) -> ThreadPoolExecutor:
-        return reception(self._lane, Arrivals(self._lane, PROBES, lambda: TOO_MANY).take, lambda: TOO_MANY)
+        return reception(self._lane, Arrivals(self._lane, PROBES, lambda: TOO_MANY).take, lambda _: TOO_MANY)
 
     def _check(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         if _service(request, context) not in self._services:

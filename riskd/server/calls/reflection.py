@@ -47,7 +47,7 @@ def reflection_of(services: Sequence[str]) -> grpc.GenericRpcHandler:
         except DecodeError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ServerReflectionRequest")
 
-    pool = reception(streams, streams.submit, lambda: TOO_MANY)
+    pool = reception(streams, streams.submit, lambda _: TOO_MANY)
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(Pooled(pool, describe))
     }

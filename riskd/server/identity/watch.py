@@ -12,8 +12,8 @@ from typing import Final
 
 from riskd.core.errors import RiskdError
 from riskd.host.background import every
+from riskd.host.file_changes import FileChanges
 from riskd.ports import Meter
-from riskd.server.file_changes import FileChanges
 
 POLL_SECONDS: Final = 1.0
 """Time between two polls of the files."""

@@ -16,10 +16,11 @@ from riskd.adapters.geoip import GeoIp
 from riskd.config import Settings, release_folders
 from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.engine import Engine
+from riskd.geo_databases import geo_files, open_databases, open_geo, relocate
 from riskd.host.background import surviving
 from riskd.ports import Meter
 from riskd.releases import Releases
-from riskd.wiring import announce_geo, geo_files, open_databases, open_geo, open_releases
+from riskd.wiring import open_releases
 
 SECONDS: Final = 10.0
 """Time for all workers to load a release from the directories."""
@@ -57,15 +58,13 @@ def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter,
     """
     problems: Sequence[Problem] = [UNFORESEEN]
     with surviving("reload"):
-        problems = _reloaded(settings, engine, releases, meter, leads=leads)
+        problems = _reloaded(settings, engine, releases, leads=leads)
     _report(meter, problems)
     if not problems:
         _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
 
 
-def _reloaded(
-    settings: Settings, engine: Engine, releases: Releases, meter: Meter, *, leads: bool
-) -> Sequence[Problem]:
+def _reloaded(settings: Settings, engine: Engine, releases: Releases, *, leads: bool) -> Sequence[Problem]:
     problems: list[Problem] = []
     if leads:
         try:
@@ -73,9 +72,7 @@ def _reloaded(
         except RiskdError as error:
             problems += error.problems
     try:
-        geo = open_geo(settings)
-        engine.locate_by(geo)
-        announce_geo(geo, meter)
+        relocate(settings, engine)
     except InvalidGeo as error:
         problems += error.problems
     return problems

@@ -21,9 +21,9 @@ from typing import Final
 
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidSettings, Problem
+from riskd.host.file_changes import FileChanges
 from riskd.host.locks import exclusive
 from riskd.metrics.memory import MeterMemory
-from riskd.server.file_changes import FileChanges
 from riskd.server.processes.board import Board
 from riskd.server.processes.link import Link, Serving
 from riskd.server.processes.tree import ProcessTree, Task

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.server.file_changes import FileChanges
+from riskd.host.file_changes import FileChanges
 from riskd.server.processes.board import Board
 from riskd.server.processes.link import DECODER, Link, Refused, Serving, Stopping
 

@@ -69,13 +69,17 @@ class App(Struct, frozen=True):
 
     def play(self, target: str, *steps: dict[str, object], **given: object) -> list[Any]:
         """The result of each step; `deadline`, in seconds, replaces that of the page."""
-        scenario = json.dumps({"target": target, "steps": steps, **given}) + "\n"
         if self.playing is None:
             with self.started() as app:
                 return app.play(target, *steps, **given)
+        return self.answer({"target": target, "steps": steps, **given})
+
+    def answer(self, question: dict[str, object]) -> list[Any]:
+        """The running program's answer to a line of JSON."""
+        assert self.playing is not None
         assert self.playing.stdin is not None
         assert self.playing.stdout is not None
-        self.playing.stdin.write(scenario)
+        self.playing.stdin.write(json.dumps(question) + "\n")
         self.playing.stdin.flush()
         said = next((line for line in self.playing.stdout if line.startswith("[")), None)
         assert said is not None, (self.folder / "stderr.txt").read_text()
@@ -85,7 +89,7 @@ class App(Struct, frozen=True):
 
     @contextmanager
     def started(self) -> Iterator[App]:
-        """The app with its program running, which takes it longer to start than to play a scenario."""
+        """The app with its program running, which takes longer to start than to answer."""
         with (
             (self.folder / "stderr.txt").open("w") as errors,
             subprocess.Popen(

@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from pyarrow.fs import SubTreeFileSystem, _MockFileSystem
 
-from riskd.adapters.decision_log import DATASET, Bounds, FileDecisionLog, FileLogArchive
+from riskd.adapters.decision_log import DATASET, Bounds, Erasure, FileDecisionLog, FileLogArchive
 from riskd.adapters.null import NullMeter
 from riskd.core import record
+from riskd.core.attempt import DOMAINS
 from riskd.core.errors import InvalidFile
 from riskd.core.features import NAMES
 from riskd.core.record import AssessmentRecord
@@ -30,6 +33,7 @@ from riskd.offline.buckets import bucket_of
 from riskd.offline.dataset import compact as compaction
 from riskd.offline.dataset import ingest, reading, tables
 from riskd.offline.dataset.compact import Dataset, Filed
+from riskd.offline.dataset.ingest import stays
 from riskd.offline.dataset.manifest import TABLES, Part, commit, required
 from riskd.offline.dataset.tables import WHOSE
 from riskd.offline.dataset.target import Target
@@ -199,6 +203,38 @@ def test_a_tenant_that_left_goes_from_every_file(desk: Desk) -> None:
     desk.archive.forget_tenant("lake")
     assert desk.compact().gone == len(desk.lines) - len(left) > 0
     assert desk.ids() == ids(left)
+
+
+SUBJECTS = st.sampled_from([f"{number:016x}" for number in range(4)])
+TENANTS = st.sampled_from(["", "", "lake", "hill"])
+TIMES = st.integers(0, 3).map(float)
+
+
+@given(
+    st.lists(st.tuples(SUBJECTS, TENANTS, st.sampled_from(DOMAINS), TIMES), max_size=8),
+    st.lists(st.tuples(SUBJECTS, TENANTS, TIMES), max_size=6),
+    st.dictionaries(st.sampled_from(DOMAINS), TIMES),
+)
+def test_rows_go_by_subject_tenant_and_age(
+    made: list[tuple[str, str, str, float]], erased: list[tuple[str, str, float]], cutoffs: dict[str, float]
+) -> None:
+    """A row goes if any erasure of its subject or of its tenant was asked for after it was written, or if it is older
+    than its domain keeps it. However many erasures there are, of one subject or of several."""
+    subjects, tenants, domains, times = ([row[at] for row in made] for at in range(4))
+    rows = pa.table(
+        {
+            "id": pa.array([f"{subject}{'0' * 16}" for subject in subjects], pa.string()),
+            "tenant": pa.array(tenants, pa.string()),
+            "domain": pa.array(domains, pa.string()),
+            "written": pa.array(times, pa.float64()),
+        }
+    )
+    gone = [Erasure("" if tenant else place, asked, {}, tenant=tenant) for place, tenant, asked in erased]
+    assert stays(rows, gone, "id", cutoffs).to_pylist() == [
+        not any(time < each.asked and (tenant == each.tenant if each.tenant else place == each.place) for each in gone)
+        and time >= cutoffs.get(domain, 0.0)
+        for place, tenant, domain, time in made
+    ]
 
 
 def test_lines_of_a_returning_subject_stay(desk: Desk) -> None:

@@ -43,7 +43,7 @@ def usual() -> Reference:
 def drift(usual: Reference, batch: Batch, threshold: float = 0.1) -> Drift:
     bins = bins_for(usual, NAMES)
     bins.add(batch, scored(MODEL, batch.vectors))
-    return compare(usual, bins, "hand-set-3", threshold)
+    return compare(usual, bins, "hand-set-4", threshold)
 
 
 SHIFTS = {
@@ -245,7 +245,7 @@ def test_a_log_is_read_as_its_rows(usual: Reference, tmp_path: Path) -> None:
     against = {"customer": Against(reference=usual, bundle=BUNDLE)}
     for workers in (1, 2):
         counted = count(Selection(log=str(log), span=CUSTOMERS, workers=workers), against)
-        found = compare(usual, counted.bins["customer"], "hand-set-3")
+        found = compare(usual, counted.bins["customer"], "hand-set-4")
 
         assert found == drift(usual, batch)
         assert counted.left_out == {"other_domain": 50, "unreadable": 1}

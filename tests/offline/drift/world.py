@@ -18,7 +18,7 @@ from tests import decision_log
 from tests.decision_log import decision
 
 BEGIN: Final = 20_000 * DAY
-BUNDLE: Final = data_directory("models") / "customer" / "hand-set-3"
+BUNDLE: Final = data_directory("models") / "customer" / "hand-set-4"
 MODEL: Final = load_model(BUNDLE, DEFINITIONS)
 _KIND: Final = np.random.default_rng(0).integers(4, size=len(NAMES))
 """The kind of each signal: a flag, a small count, a measurement, or a measurement that is often missing."""
@@ -56,7 +56,7 @@ def rows(seed: int, size: int = 4000, *, users: int = 400, days: int = 14, shift
 def write(directory: Path, batch: Batch, *, domain: str = "customer", segments: int = 2) -> Path:
     """Write a decision log of these rows, as the service does."""
     lines = [
-        decision(at, time, domain=domain, subject=subject, vector=tuple(vector.tolist()), model="hand-set-3", **SCORED)
+        decision(at, time, domain=domain, subject=subject, vector=tuple(vector.tolist()), model="hand-set-4", **SCORED)
         for at, (time, subject, vector) in enumerate(
             zip(batch.times.tolist(), batch.subjects, batch.vectors, strict=True)
         )

@@ -21,7 +21,7 @@ from riskd.offline.training.train import Trained, train
 from tests.offline.made_evaluation import few_trees
 from tests.offline.made_rows import ATTACKS, rows
 
-BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-3")
+BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-4")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SMALL = Recipe(trees=5, leaves=6, base_share=0.5)
 

@@ -48,7 +48,7 @@ WHOLE: Final = replace(
     coverage=0.82,
     causes=("store:not_written",),
     release="5d41402abc4b2a76b9719d911017c592",
-    model="hand-set-3",
+    model="hand-set-4",
     session=Authentication(acr="phr", amr=("pwd",), authentication_time=TIME - 3600, start_time=TIME - 7200),
     federation=Authentication(issuer="https://idp.example", protocol="oidc", amr=("pwd", "otp")),
     attributes={"amount": "250.00"},

@@ -30,7 +30,7 @@ from riskd.offline.training.weights import Delay, reporting_delay, unreported, w
 from tests.offline.made_rows import ATTACKS, BEGAN, DAY, rows
 
 SMALL = Recipe(trees=12, leaves=6, min_rows=20)
-BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-3")
+BASE = read_forest(Path(__file__).parents[3] / "models" / "customer" / "hand-set-4")
 
 
 @pytest.fixture(scope="module")
@@ -428,7 +428,7 @@ def saved(path: Path, source: Rows) -> bytes:
         sources=("made",),
         data=source.digest(),
         labels="truth",
-        base="hand-set-3",
+        base="hand-set-4",
         code="0",
         created="2026-11-26",
     )
@@ -446,7 +446,7 @@ def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
     assert raw is not None
     read = msgspec.json.decode(raw, type=Training)
     assert (forest.version, manifest.kind, manifest.data) == ("t1", "trained", source.digest())
-    assert (read.recipe, read.base, read.labels) == (SMALL, "hand-set-3", "truth")
+    assert (read.recipe, read.base, read.labels) == (SMALL, "hand-set-4", "truth")
     assert set(read.attacks) == set(ATTACKS)
     reference = read_reference(path)
     assert reference is not None

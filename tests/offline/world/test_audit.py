@@ -40,6 +40,13 @@ def planted(change: Callable[[Attempt], Attempt]) -> Sample:
     return traits([(change(attempt) if truth.attack else attempt, truth) for attempt, truth in lived()])
 
 
+def only(sample: Sample, group: str) -> Sample:
+    """The sample with the traits of this group."""
+    chosen = [at for at, each in enumerate(sample.groups) if each == group]
+    names, groups = (tuple(words[at] for at in chosen) for words in (sample.names, sample.groups))
+    return replace(sample, names=names, groups=groups, values=sample.values[:, chosen])
+
+
 def late(attempt: Attempt) -> Attempt:
     assert attempt.time is not None
     return replace(attempt, time=attempt.time // 60 * 60)
@@ -88,9 +95,9 @@ def test_a_trait_of_only_one_person_can_be_audited() -> None:
 )
 def test_a_planted_leak_is_found_and_named(change: Callable[[Attempt], Attempt], group: str, trait: str) -> None:
     """A planted leak makes its group fail, and its trait is named."""
-    leaks = [each for each in found(planted(change)) if each.fails]
-    assert group in {each.group for each in leaks}
-    assert any(told.startswith(trait) for each in leaks if each.group == group for told in each.telling)
+    leaks = [each for each in found(only(planted(change), group)) if each.fails]
+    assert {each.group for each in leaks} == {group}
+    assert any(told.startswith(trait) for each in leaks for told in each.telling)
     assert report(leaks, (), (), as_json=True) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from riskd.server.file_changes import FileChanges
+from riskd.host.file_changes import FileChanges
 
 EVERY = 5.0
 
