@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -23,7 +23,6 @@ from riskd.core.stored import PLACE
 
 PSEUDONYMS: Final = Pseudonyms(b"p" * 32)
 OTHERS: Final = Pseudonyms(b"q" * 32)
-law = settings(deadline=None, max_examples=200)
 
 words = st.sampled_from(["", "a", "Zürich", "日本", "x" * 200])
 devices = st.builds(Device, user_agent=words, device_id=words, fingerprint=words, screen=words,
@@ -88,7 +87,6 @@ def issued(draw: st.DrawFn) -> tuple[Receipt, str]:
     return learn.with_lateness(left, now + draw(st.floats(-300, 1e9))), attempt.tenant
 
 
-@law
 @given(issued())
 def test_an_encoded_receipt_decodes_to_the_same_receipt(one: tuple[Receipt, str]) -> None:
     """A receipt decodes to exactly what was encoded, so that fraud can take back what was taught."""
@@ -98,7 +96,6 @@ def test_an_encoded_receipt_decodes_to_the_same_receipt(one: tuple[Receipt, str]
     assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (receipt, tenant)
 
 
-@law
 @given(issued())
 def test_a_receipt_does_not_contain_the_subject(one: tuple[Receipt, str]) -> None:
     """The stored form does not contain the subject's pseudonym, and deriving shared keys needs the pepper."""
@@ -111,7 +108,6 @@ def test_a_receipt_does_not_contain_the_subject(one: tuple[Receipt, str]) -> Non
     assert set(elsewhere.lesson.common).isdisjoint(receipt.lesson.common)
 
 
-@law
 @given(issued())
 def test_an_older_receipt_is_read(one: tuple[Receipt, str]) -> None:
     """A receipt stored before lateness, counters and probation were recorded is read as reported in time, not counted,
@@ -124,7 +120,6 @@ def test_an_older_receipt_is_read(one: tuple[Receipt, str]) -> None:
     assert receipts.decode(stored, receipt.lesson.subject[:PLACE], PSEUDONYMS) == (known, tenant)
 
 
-@law
 @given(issued())
 def test_a_newer_receipt_is_read(one: tuple[Receipt, str]) -> None:
     """A receipt to which a newer riskd on the same store has added fields at the end is read without them."""
@@ -138,7 +133,6 @@ def test_a_newer_receipt_is_read(one: tuple[Receipt, str]) -> None:
     assert receipts.pseudonyms_in(stored, place)[0] == receipt.lesson.subject
 
 
-@law
 @given(issued(), st.binary(min_size=16, max_size=64))
 def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], pepper: bytes) -> None:
     """After adding a layer, each pseudonym is the same one under that layer; absent ones stay absent, and the rest does
@@ -163,7 +157,6 @@ def test_a_receipt_under_another_layer_names_the_same(one: tuple[Receipt, str], 
     )
 
 
-@law
 @given(issued())
 def test_a_receipt_has_no_room_for_what_it_lacks(one: tuple[Receipt, str]) -> None:
     """A receipt of an attempt on a known device, of which nothing is counted, is as short as one that cannot be
