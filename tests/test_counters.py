@@ -413,7 +413,8 @@ def test_the_log_decides_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "lacks"), [("counted.payee.attempts_1h > 9.0", False), ("counted.payee.own < 2.0", True)]
+    ("when", "lacks"),
+    [("counted.payee.attempts_1h > 9.0 && distance_known_km > 9.0", False), ("counted.payee.own < 2.0", True)],
 )
 def test_a_backtest_says_what_was_not_kept(when: str, lacks: bool) -> None:
     """A line from before a count was kept is said to lack it, if a condition reads it and it was not unreadable."""

@@ -56,7 +56,7 @@ def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
         record.attributes.get(counter) and f"{counter}.{count}" not in record.facts.counted
         for counter in policy.counters
         for count in COUNTS
-        if source_of(count) not in absent and any(count in rule.when for rule in rules)
+        if source_of(count) not in absent and any(f"{counter}.{count}" in rule.when for rule in rules)
     )
 
 
