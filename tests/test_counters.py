@@ -417,6 +417,7 @@ def test_the_log_decides_again() -> None:
     [
         ("counted.payee.attempts_1h > 9.0", "[payee]", False),
         ("counted.payee.own < 2.0", "[payee]", True),
+        ("counted . payee . own < 2.0", "[payee]", True),
         ("counted.payee.attempts_1h > 9.0 && !('unknown' in attributes)", "[payee]", False),
         ("counted.payee.attempts_1h > 9.0 && counted.phone.own < 2.0", "[payee, phone]", False),
     ],
