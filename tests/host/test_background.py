@@ -25,7 +25,7 @@ from riskd.core.history import Delta
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine, shadow
 from riskd.host import background
-from riskd.host.background import counting, every
+from riskd.host.background import counting, every, start_thread
 from riskd.releases import Follower, following
 from riskd.server import json_log
 from riskd.server.processes import reloading
@@ -235,6 +235,23 @@ def test_leaving_the_context_stops_the_work() -> None:
     with every(0.01, work, "waiting"):
         assert begun.wait(PATIENCE)
     assert ended.is_set()
+
+
+def test_work_without_an_interval_is_never_done() -> None:
+    """An interval of 0 means never: no thread is started, and the work is not done."""
+    done, before = list[object](), set(threading.enumerate())
+    with every(0.0, done.append, "a test"):
+        assert set(threading.enumerate()) <= before
+    assert done == []
+
+
+def test_a_thread_that_is_started_is_returned() -> None:
+    """Whoever starts a thread can wait for the end of its work, which is done with the arguments given."""
+    done = list[object]()
+    thread = start_thread(done.append, "a test", 7)
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert (done, thread.name, thread.daemon) == ([7], "a test", True)
 
 
 def test_a_lack_of_threads_is_logged_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
