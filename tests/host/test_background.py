@@ -264,4 +264,20 @@ def test_a_lack_of_threads_is_logged_once_in_a_while(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             background.log_no_thread("again")
         logging.getLogger(background.LOGGER).error("work_failed")
+    logging.getLogger(background.LOGGER).error("work_failed")  # nobody counts any more
     assert len(failures) == 2
+
+
+def test_whoever_gets_no_thread_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """If a thread cannot be started, its work is not done, and an event says which and what to allow."""
+    monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+    done = list[object]()
+    threading.stack_size(1 << 46)  # which no machine can provide
+    try:
+        assert start_thread(done.append, "a test", 7) is None
+    finally:
+        threading.stack_size(0)
+    assert (done, caplog.messages) == (
+        [],
+        ["no_thread: a test (allow the user or the container more threads)"],
+    )
