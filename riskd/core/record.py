@@ -306,9 +306,9 @@ def decode(line: bytes) -> Record:
     return record
 
 
-def other_beginnings(kind: type[Record]) -> tuple[bytes, ...]:
-    """The beginnings of lines of all other kinds, so that a reader of one kind can skip those without decoding."""
-    return tuple(begin for each, begin in _BEGINNINGS.items() if each is not kind)
+def other_beginnings(*kinds: type[Record]) -> tuple[bytes, ...]:
+    """The beginnings of lines of all other kinds, so that a reader of these kinds can skip those without decoding."""
+    return tuple(begin for kind, begin in _BEGINNINGS.items() if kind not in kinds)
 
 
 _BEGINNINGS: Final = {

@@ -55,7 +55,7 @@ def test_a_given_role_is_recorded(models: Path) -> None:
     assert (models / "customer" / "history.jsonl").read_bytes().count(b"\n") == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(st.sampled_from([*VERSIONS, "back"]), max_size=12))
 def test_rolling_back_is_a_stack(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """After any promotions and rollbacks, each rollback restores the previous holder."""

@@ -98,7 +98,7 @@ def test_engines_on_one_store_answer_alike_and_count_once(release: Release, stor
     assert sum(count for bench in replicas for told, count in bench.meter.told.items() if told[0] == "assessed") == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "a", "b", "c"]), st.booleans()), max_size=12))
 def test_any_sequence_counts_each_id_once(sent: list[tuple[int, str, bool]]) -> None:
     """For any sequence of requests to three replicas with outcomes in between, each id is counted and assessed once,
@@ -244,7 +244,7 @@ def test_concurrent_outcomes_are_accepted_and_fraud_takes_precedence(release: Re
     assert bench.learned().tallies.sign_in is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=6))
 def test_outcomes_reported_twice_change_nothing_more(kinds: list[str]) -> None:
     """Reporting each outcome twice leaves the store as reporting it once."""

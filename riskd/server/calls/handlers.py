@@ -220,7 +220,7 @@ class Lane:
 
     def admits(self, caller: str = "") -> bool:
         """Whether a call that arrives now may wait. Depends on how many wait already, and for how long they will; and
-        during an overload, on whether its caller has offered more than its share.
+        during an overload, on how far its caller is ahead of its share.
 
         `_offered_s` is the work that would be waiting if no call had been refused. It detects overload where the real
         queue cannot: that is short because calls are refused, and often empty for a moment.
@@ -229,23 +229,26 @@ class Lane:
         each = self._mean_s / self._turns.threads
         offered = max(self._offered_s - (now - self._seen), waiting * each)
         passed, self._offered_s, self._seen = now - self._seen, offered, now
-        limit = limits.burst_s
-        if offered > limit:
-            limit = self._limit(caller, each, passed)
+        overloaded, limit = offered > limits.burst_s, limits.burst_s
+        if overloaded:
+            limit = self._limit(caller, passed)
         elif self._shares:
             self._shares.clear()
         admitted = not waiting or (waiting < limits.calls and waiting * each <= limit)
         if not admitted:
             self._offer()
+        elif overloaded:
+            self._shares.charge(caller, each, limits.burst_s)
         return admitted
 
-    def _limit(self, caller: str, each: float, passed: float) -> float:
-        """How long a caller's calls may wait during an overload: as in a burst if it is no further ahead of its share
-        than `standing_s`, and not alone."""
+    def _limit(self, caller: str, passed: float) -> float:
+        """How long a caller's calls may wait during an overload. The less it is ahead of its share, the more nearly as
+        long as in a burst; if there is no other, `standing_s`."""
         shares, limits = self._shares, self._limits
-        shares.passed(passed, limits.burst_s)
-        ahead = shares.offer(caller, each, MEMORY * limits.burst_s)
-        return limits.burst_s if len(shares) > 1 and ahead <= limits.standing_s else limits.standing_s
+        shares.came(caller, passed, limits.burst_s)
+        if shares.alone(caller):
+            return limits.standing_s
+        return max(limits.burst_s - shares.ahead(caller), limits.standing_s)
 
     def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
         """Add a call to the end of the lane."""
