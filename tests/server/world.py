@@ -121,4 +121,4 @@ def served(
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))
-    service.server.stop(0).wait()
+    service.server.stop(0).wait(10)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
@@ -16,7 +16,7 @@ from riskd.core.errors import Problem, RiskdError
 from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
-from riskd.server.calls.reception import Arrivals, Reception, context_of, refuse
+from riskd.server.calls.reception import Admit, Arrivals, Reception, context_of, refuse
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
 from riskd.server.identity.guard import Guard
@@ -26,6 +26,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Check: TypeAlias = "Callable[[grpc.ServicerContext], grpc.Status | None]"
+Refusal: TypeAlias = "Callable[[], grpc.Status]"
 _PROBLEM: Final = Problem(
     "server", "too many calls are waiting", "retry after the delay in RetryInfo, with growing pauses"
 )
@@ -49,14 +50,6 @@ class Pooled(Generic[Request, Response]):
         return self._behaviour(request, context)
 
 
-class Admission(Protocol):
-    """Decides about each call of a method on its arrival."""
-
-    def admits(self) -> bool:
-        """Whether a call that arrives now is accepted."""
-        ...
-
-
 def method(
     name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int, *, guard: Guard | None = None
 ) -> Handler:
@@ -65,8 +58,7 @@ def method(
     `most`: calls whose message has not fully arrived.
     """
     assert handler.unary_unary is not None
-    refusal = _refusal(name, UNARY, meter)
-    pool = reception(lane, Arrivals(lane, most, refusal).take, refusal, _check(name, UNARY, meter, guard))
+    pool = waiting(lane, most, _refusal(name, UNARY, meter), _check(name, UNARY, meter, guard))
     return grpc.unary_unary_rpc_method_handler(Pooled(pool, handler.unary_unary))
 
 
@@ -79,7 +71,26 @@ def stream_method(
     guard: Guard | None = None,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
-    refusal = _refusal(name, STREAM, meter)
+    pool = opening(streams, _refusal(name, STREAM, meter), _check(name, STREAM, meter, guard))
+    return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
+
+
+def too_many() -> grpc.Status:
+    """The status of a call that is refused and not counted."""
+    return TOO_MANY
+
+
+def waiting(lane: Lane, most: int, refusal: Refusal = too_many, check: Check | None = None) -> Reception:
+    """The pool of a unary method: its calls wait in the lane, or end with the status of `refusal`.
+
+    `most`: calls whose message has not fully arrived. `check` comes first, and ends calls whose caller it does not know
+    or allow.
+    """
+    return Reception(Arrivals(lane, most, refusal).take, _admission(lane.admits, refusal, check))
+
+
+def opening(streams: Streams, refusal: Refusal = too_many, check: Check | None = None) -> Reception:
+    """The pool of a streaming method: its calls are opened at once, or end likewise."""
 
     def take(run: Callable[..., object], *args: object) -> None:
         try:
@@ -87,23 +98,17 @@ def stream_method(
         except RuntimeError:  # no thread for it
             refuse(refusal(), *args[1:3])
 
-    pool = reception(streams, take, refusal, _check(name, STREAM, meter, guard))
-    return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
+    return Reception(take, _admission(streams.admits, refusal, check))
 
 
-def reception(
-    admission: Admission, take: Callable[..., object], refusal: Callable[[], grpc.Status], check: Check | None = None
-) -> Reception:
-    """A pool for gRPC that passes admitted calls to `take` and ends the others with the status of `refusal`.
-
-    `check` comes first, and ends calls whose caller it does not know or allow.
-    """
+def _admission(admits: Callable[[], bool], refusal: Refusal, check: Check | None) -> Admit:
+    """Returns the status of a call that is not admitted."""
 
     def admit(event: object, state: object) -> grpc.Status | None:
         wrong = check(context_of(event, state)) if check is not None else None
-        return wrong or (None if admission.admits() else refusal())
+        return wrong or (None if admits() else refusal())
 
-    return Reception(take, admit)
+    return admit
 
 
 def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check | None:
@@ -124,7 +129,7 @@ def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check 
     return check
 
 
-def _refusal(name: str, kind: str, meter: RpcMeter) -> Callable[[], grpc.Status]:
+def _refusal(name: str, kind: str, meter: RpcMeter) -> Refusal:
     """Counts a refused call and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
 
     The status is built once, because refusing must stay cheaper than arriving.
