@@ -13,13 +13,12 @@ import grpc
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
+from riskd.server.calls.boundary import STREAM, UNARY, Boundary, RpcMeter
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
 from riskd.server.calls.reception import Admit, Arrivals, Reception, context_of, refuse
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
-from riskd.server.identity.guard import Guard
 from riskd.server.status import status
 
 Request = TypeVar("Request")
@@ -51,27 +50,24 @@ class Pooled(Generic[Request, Response]):
 
 
 def method(
-    name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int, *, guard: Guard | None = None
+    name: str, lane: Lane, behaviour: Callable[[bytes, grpc.ServicerContext], bytes], boundary: Boundary, most: int
 ) -> Handler:
     """A unary method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane or are refused.
 
     `most`: calls whose message has not fully arrived.
     """
-    assert handler.unary_unary is not None
-    pool = waiting(lane, most, _refusal(name, UNARY, meter), _check(name, UNARY, meter, guard))
-    return grpc.unary_unary_rpc_method_handler(Pooled(pool, handler.unary_unary))
+    pool = waiting(lane, most, _refusal(name, UNARY, boundary.meter), _check(name, UNARY, boundary))
+    return grpc.unary_unary_rpc_method_handler(Pooled(pool, behaviour))
 
 
 def stream_method(
     name: str,
     streams: Streams,
     behaviour: Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]],
-    meter: RpcMeter,
-    *,
-    guard: Guard | None = None,
+    boundary: Boundary,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
-    pool = opening(streams, _refusal(name, STREAM, meter), _check(name, STREAM, meter, guard))
+    pool = opening(streams, _refusal(name, STREAM, boundary.meter), _check(name, STREAM, boundary))
     return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
 
 
@@ -111,8 +107,9 @@ def _admission(admits: Callable[[], bool], refusal: Refusal, check: Check | None
     return admit
 
 
-def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check | None:
+def _check(name: str, kind: str, boundary: Boundary) -> Check | None:
     """Returns the status of a call whose caller is unknown or may not use the method, and counts that call."""
+    meter, guard = boundary.meter, boundary.guard
     if guard is None:
         return None
 
