@@ -47,12 +47,16 @@ SLOW_SECONDS: Final = 60.0
 """Longest that such a call waits; also the time after which the method's thread counts as held up."""
 GIVE_WAY_SECONDS: Final = 0.02
 """Longest that an attempt of a batch or stream waits for single calls. Bounded, so that batches end under load."""
-
-
 QUIET_SECONDS: Final = 2.0
 """Time for clients to acknowledge that the service stops, once all their calls are answered."""
 CLOSE_SECONDS: Final = 1.0
 """Time for gRPC to close the connections that are left."""
+IDLE_SECONDS: Final = 600
+"""Idle connections are closed after this time."""
+CONNECTION_CALLS: Final = 100
+"""Most calls under way on one connection. Cancelled calls count until the server has finished with them."""
+PING_SECONDS: Final = 30
+"""Shortest interval between a client's keepalive pings. gRPC closes the connection of a client that pings more."""
 _POLL_SECONDS: Final = 0.02
 Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Message]
 """gRPC's word for the function that handles a call. It takes requests of the type that it is registered with."""
@@ -89,14 +93,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Time for a new connection to complete the TLS handshake and send HTTP/2's first frame."""
     max_connection_age_s: int = 300
     """Connections are closed gracefully after this time, plus or minus gRPC's tenth, so that clients spread."""
-    max_connection_idle_s: int = 600
-    """Idle connections are closed after this time."""
-    max_connection_streams: int = 100
-    """Calls under way on one connection. Cancelled calls count until the server has finished with them."""
     connection_grace_s: int = 70
     """Time for the calls on a connection that is closed for its age: longer than a stream lasts."""
-    min_ping_interval_s: int = 30
-    """Shortest interval between a client's keepalive pings; gRPC closes the connection of a client that pings more."""
 
 
 class Service(Struct, frozen=True):
@@ -277,13 +275,13 @@ def channel_arguments(options: Options) -> list[tuple[str, int]]:
     """The gRPC channel arguments of the server."""
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
-        ("grpc.max_concurrent_streams", options.max_connection_streams),
+        ("grpc.max_concurrent_streams", CONNECTION_CALLS),
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_allowed_incoming_connections", options.max_connections),
         ("grpc.server_handshake_timeout_ms", options.handshake_s * 1000),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),
-        ("grpc.max_connection_idle_ms", options.max_connection_idle_s * 1000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", options.min_ping_interval_s * 1000),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
