@@ -143,10 +143,10 @@ class Sweeper:
             since = now - last.began
             if 0.0 <= since < self._every / 2:
                 return
-            taken = _packed(Turn(now, last.cursor))
-            if not self._store.replace([Change(TURN, found, taken)]):
+            ours = _packed(Turn(now, last.cursor))
+            if not self._store.replace([Change(TURN, found, ours)]):
                 return
-            self._store.swept = last.cursor
+            taken, self._store.swept = ours, last.cursor
             seconds = since if 0.0 <= since <= 2 * self._every else self._every
         except Unavailable as error:
             failed.append(error)

@@ -30,7 +30,7 @@ for _name in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """The ten thousand tests live as long as their process, so the garbage collector need not visit them again."""
+    """The thousands of tests live as long as their process, so the garbage collector need not visit them again."""
     gc.disable()
     try:
         return (yield)

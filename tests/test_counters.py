@@ -15,18 +15,21 @@ from riskd.config import Settings, data_directory
 from riskd.config.settings import Attributes
 from riskd.core.assess import Release
 from riskd.core.assessment import Assessment
-from riskd.core.attempt import Outcome
+from riskd.core.attempt import Device, Outcome
+from riskd.core.context import Missing
+from riskd.core.counters import COUNTS
 from riskd.core.errors import InvalidFile, InvalidPolicy
 from riskd.core.features import NAMES
-from riskd.core.history import DAY, HOUR, SLOTS, cardinality
+from riskd.core.history import DAY, HOUR, SLOTS, WEEK, cardinality
 from riskd.core.lineup import Lineup
 from riskd.core.policy import Policy
-from riskd.core.recall import ACTIVITY
+from riskd.core.recall import ACTIVITY, OWN
 from riskd.core.record import AssessmentRecord
-from riskd.core.stored import PLACE
+from riskd.core.retention import USUAL
+from riskd.core.stored import PLACE, payload
 from riskd.engine import Engine
 from riskd.offline.policies.cases import run_cases
-from riskd.offline.policies.redecide import redecide
+from riskd.offline.policies.redecide import redecide, uncounted
 from riskd.wiring import load_release
 from tests.adapters.sections import HEAD
 from tests.bench import LOGIN, parts
@@ -77,6 +80,17 @@ class Desk:
         }
         return self.engine.assess(replace(LOGIN, **{**usual, **changes}), 10.0)
 
+    def tell(self, answer: Assessment, kind: str = "challenge_passed", *amr: str) -> None:
+        self.engine.record(Outcome(assessment_id=answer.id, kind=kind, amr=amr), 10.0)
+
+    def owned(self) -> list[bytes]:
+        """What accounts have proven with values, as stored."""
+        return [payload(record) for key, record in sorted(self.store._records.items()) if key[-1:] == OWN]
+
+    def own(self, payee: str = "mallory", **changes: object) -> float:
+        """`own` before one more payment."""
+        return self.counted(payee=payee, **changes)["own"]
+
     def counted(self, **changes: object) -> dict[str, float]:
         """What the log says was counted before one more payment."""
         self.pay(**changes)  # type: ignore[arg-type]
@@ -88,7 +102,7 @@ class Desk:
 def test_counts_come_before_the_attempt() -> None:
     """The first attempt with a value finds nothing; each later one finds those before it, of its value alone."""
     desk = Desk()
-    nothing = {"attempts_1h": 0.0, "attempts_24h": 0.0, "failures_1h": 0.0, "failures_24h": 0.0, "subjects_24h": 0.0}
+    nothing = dict.fromkeys(COUNTS, 0.0)
 
     assert desk.counted() == nothing
     assert desk.counted() == {**nothing, "attempts_1h": 1.0, "attempts_24h": 1.0, "subjects_24h": pytest.approx(1, 0.1)}
@@ -206,6 +220,81 @@ def test_an_erasure_leaves_what_is_counted_of_all(tmp_path: Path) -> None:
     office.engine.close()
 
 
+@pytest.mark.parametrize(("amr", "weeks"), [(("hwk", "pin"), (2.0, 3.79, 5.39)), (("pwd", "otp"), (0.33, 0.63, 0.9))])
+def test_a_proof_makes_the_value_the_accounts_own(amr: tuple[str, ...], weeks: tuple[float, ...]) -> None:
+    """What an account has proven with a value counts like that of a device: a proof with a key is enough at once, one
+    without is not, and both grow older. Other values, and other accounts, are as before."""
+    desk = Desk(policy("counted.payee.own >= 2.0"))
+    answer = desk.pay()
+    assert desk.own() == 0.0
+    desk.tell(answer, "challenge_passed", *amr)
+    for own in weeks:
+        assert desk.own() == pytest.approx(own, abs=0.01)
+        assert (desk.own("grandma"), desk.own(subject="robin")) == (0.0, 0.0)
+        assert (desk.pay().requirement.tier.name == "DENY") == (own >= 2.0)
+        desk.now += WEEK
+
+
+@pytest.mark.parametrize("kind", ["challenge_failed", "challenge_abandoned", "session_established"])
+def test_an_unproven_attempt_makes_nothing_its_own(kind: str) -> None:
+    """An attempt that did not meet what was required teaches nothing, however often it is made."""
+    desk = Desk()
+    for _ in range(5):
+        desk.tell(desk.pay(), kind)
+    assert desk.own() == 0.0
+
+
+def test_a_thief_who_passes_codes_waits_two_weeks_for_a_payee() -> None:
+    """On one day, passes without a key on a strange device make a payee a third of a unit, however many they are."""
+    desk = Desk()
+    desk.tell(desk.pay("rent"), "confirmed_legitimate")
+    desk.now += WEEK
+    thief = Device(device_id="a-device-of-a-thief", user_agent="curl/8")
+    for _ in range(9):
+        desk.tell(desk.pay(device=thief), "challenge_passed", "pwd", "otp")
+        desk.now += HOUR
+    assert desk.own() == pytest.approx(1 / 3)
+
+
+def test_fraud_takes_back_what_the_account_proved() -> None:
+    """Confirmed fraud, weeks later, takes back exactly what its attempt taught, and nothing else."""
+    desk = Desk()
+    desk.tell(desk.pay(), "confirmed_legitimate")
+    desk.now += WEEK
+    fraud = desk.pay()
+    before = desk.owned()
+    desk.tell(fraud, "challenge_passed", "hwk", "pin")
+    desk.now += 5 * WEEK
+    assert desk.owned() != before
+    desk.tell(fraud, "confirmed_fraud")
+    assert desk.owned() == before
+
+
+def test_what_is_own_ends_with_the_profile() -> None:
+    """What an account proved is kept as long as its profile."""
+    desk = Desk()
+    desk.tell(desk.pay(), "confirmed_legitimate")
+    desk.now += USUAL.profile - DAY
+    assert desk.own() > 0.0
+    desk.now += 2 * DAY
+    assert desk.own() == 0.0
+
+
+def test_an_erasure_takes_what_is_own(tmp_path: Path) -> None:
+    """An account's export has what it proved with a value, and its erasure deletes that; others keep theirs."""
+    office = Office(tmp_path)
+    for who in ("anne", "bert"):
+        office.sign_in(who)
+    held = {who: [each.key for each in office.export(who) if each.kind == "own"] for who in ("anne", "bert")}
+    assert {who: len(keys) for who, keys in held.items()} == {"anne": 1, "bert": 1}
+    assert office.erase("anne")["own"] == 1
+    assert {who: bytes.fromhex(keys[0]) in office.records() for who, keys in held.items()} == {
+        "anne": False,
+        "bert": True,
+    }
+    office.engine.close()
+
+
 def test_attributes_need_no_purpose() -> None:
     """Attributes belong to no purpose of consent, so a person who grants none is counted like everybody."""
     desk = Desk()
@@ -257,10 +346,10 @@ def test_the_cases_of_the_page_hold(tmp_path: Path) -> None:
 def test_a_case_names_known_counts(tmp_path: Path) -> None:
     """A case may name the counts of the policy, each at least 0, and none whose source is a gap."""
     file = tmp_path / "customer.yaml"
-    given = "{payee.subjects_24h: -1, payee.subject_24h: 1, payee.attempts_1h: 2}"
+    given = "{payee.subjects_24h: -1, payee.subject_24h: 1, payee.attempts_1h: 2, payee.own: 2}"
     file.write_text(
         "domain: customer\ncases:\n- {description: It., journey: login, expect: {tier: BASELINE}, "
-        f"gaps: {{reputation: unavailable}}, counted: {given}}}\n"
+        f"gaps: {{reputation: unavailable, history: unavailable}}, counted: {given}}}\n"
     )
     with pytest.raises(InvalidPolicy) as caught:
         load_cases(file, lambda _: policy())
@@ -268,6 +357,7 @@ def test_a_case_names_known_counts(tmp_path: Path) -> None:
         "payee.subjects_24h must be between 0 and 1e+09",
         "unknown count 'payee.subject_24h'",
         "payee.attempts_1h is given, but its source 'reputation' is among the gaps",
+        "payee.own is given, but its source 'history' is among the gaps",
     ]
 
 
@@ -320,3 +410,20 @@ def test_the_log_decides_again() -> None:
     assert again == [line.tier for line in lines] == ["STEP_UP", "STEP_UP", "DENY", "DENY"]
     older = replace(lines[-1], facts=replace(lines[-1].facts, counted={}))
     assert redecide(policy(), older).ruling.tier.name == "STEP_UP"
+
+
+@pytest.mark.parametrize(
+    ("when", "lacks"),
+    [("counted.payee.attempts_1h > 9.0 && distance_known_km > 9.0", False), ("counted.payee.own < 2.0", True)],
+)
+def test_a_backtest_says_what_was_not_kept(when: str, lacks: bool) -> None:
+    """A line from before a count was kept is said to lack it, if a condition reads it and it was not unreadable."""
+    desk = Desk()
+    desk.pay()
+    (line,) = (line for line in desk.log.records() if isinstance(line, AssessmentRecord))
+    facts = line.facts
+    older = {name: value for name, value in facts.counted.items() if name != "payee.own"}
+    assert uncounted(policy(when), replace(line, facts=replace(facts, counted=older))) == lacks
+    assert not uncounted(policy(when), line)
+    unread = (*facts.missing, Missing("history", "unavailable"), Missing("reputation", "unavailable"))
+    assert not uncounted(policy(when), replace(line, facts=replace(facts, counted={}, missing=unread)))

@@ -273,6 +273,11 @@ class Silent(Large):
         self._ask()
         return super().sweep(now, limit)
 
+    def replace(self, changes: Sequence[Change], timeout: float = 0.0) -> bool:
+        """Likewise."""
+        self._ask()
+        return super().replace(changes)
+
     def _ask(self) -> None:
         if self.silent:
             self.limits.append(0)
@@ -290,6 +295,8 @@ def test_a_silent_server_is_not_asked_for_each_share_of_a_round() -> None:
     with pytest.raises(Unavailable):
         process.sweep(threading.Event())
     assert len(store.limits) == 3  # its size, whose turn it is, and one share
+    with pytest.raises(Unavailable):
+        sweeper(store, now).sweep(threading.Event())  # of a process that begins meanwhile
 
 
 @given(

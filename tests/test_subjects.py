@@ -190,7 +190,7 @@ def test_an_erasure_counts_what_it_erased(office: Office) -> None:
     held = len(office.of("anne"))
     gone = office.erase("anne")
 
-    assert sum(gone[kind] for kind in ("profile", "activity", "receipt", "reply", "share")) == held
+    assert sum(gone[kind] for kind in ("profile", "activity", "receipt", "reply", "share", "own")) == held
     assert gone["device_profile"] == gone["share"] > 0
     assert sum(office.erase("anne").values()) == 0
 

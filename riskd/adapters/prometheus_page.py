@@ -12,10 +12,11 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.memory import FIRST, Counts, MeterMemory, Note, Readings
 from riskd.metrics.metric import PRESENT, Metric
 from riskd.metrics.rule_slots import total_hits
-from riskd.metrics.table import EMBEDDED, METRICS
+from riskd.metrics.table import METRICS
 
 _Row = tuple[tuple[str, ...], list[float]]
 """Label values, and the value: a histogram has one for each bucket, then its sum."""

@@ -85,23 +85,21 @@ def user() -> str:
 
 
 def stdin() -> TextIO:
-    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts."""
+    """Standard input as UTF-8, whatever the locale. Other bytes become lone surrogates, which no command accepts. A
+    byte order mark, with which some programs begin a file, is skipped."""
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     return sys.stdin
 
 
 @contextmanager
 def lines_of(file: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a document that may be long, or still growing. Raises InvalidSettings.
-
-    Bytes that are not UTF-8 become lone surrogates, as in `stdin`.
-    """
+    """The lines of a document that may be long, or still growing, as in `stdin`. Raises InvalidSettings."""
     if file is None or file == "-":
         yield stdin()
         return
     with reading(file):
-        opened = Path(file).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - below
+        opened = Path(file).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115 - below
     with opened:
         yield opened
 
@@ -127,10 +125,9 @@ def subject_of(args: argparse.Namespace) -> str:
 
 
 def subjects_in(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The account identifier in each line of a file, with the line's number from 1. A byte order mark, with which some
-    programs begin a file, is no part of the first."""
+    """The account identifier in each line of a file, with the line's number from 1."""
     for number, line in enumerate(lines, 1):
-        yield number, line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r\n")
+        yield number, line.rstrip("\r\n")
 
 
 def add_log(parser: argparse.ArgumentParser, what: str = "directory of the decision log") -> None:

@@ -139,8 +139,9 @@ def _outcome(args: argparse.Namespace) -> int:
 def _refuse_beside_file(args: argparse.Namespace) -> None:
     """Raises InvalidOutcome for what the lines of a file say themselves."""
     given = {"ID": args.assessment_id, "--amr": args.amr, "--seconds": args.seconds, "--tenant": args.tenant}
-    if problems := [Problem(flag, "goes into the lines of --file", "leave it out") for flag in given if given[flag]]:
-        raise InvalidOutcome(problems)
+    both = [flag for flag, value in given.items() if value not in (None, "")]
+    if both:
+        raise InvalidOutcome([Problem(flag, "goes into the lines of --file", "leave it out") for flag in both])
 
 
 def _read(file: str | None) -> str:
@@ -148,7 +149,7 @@ def _read(file: str | None) -> str:
     if file is None:
         return "{}"
     with reading(file):
-        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return stdin().read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riskd.cli.settings import add_arguments, given
-from riskd.cli.terminal import bars, complain, print_json, print_table
+from riskd.cli.terminal import complain, print_json, print_table, progress
 from riskd.config import Settings
 from riskd.core.address import parse
 from riskd.core.context import Missing
@@ -78,12 +78,13 @@ def _failed(args: argparse.Namespace, error: RiskdError, code: int) -> int:
 
 
 def _install(args: argparse.Namespace, settings: Settings) -> int:
-    from riskd.offline.geo.install import ATTRIBUTION, FREE, is_installed
+    from riskd.offline.geo.install import ATTRIBUTION, FREE, install, is_installed
 
     directory = Path(settings.geo.dir)
     there = is_installed(directory) and not args.force
     if not there:
-        _install_visibly(directory)
+        with progress() as begin:
+            install(directory, begin)
     if args.json:
         files = [str(directory / name) for name in FREE.files()]
         print_json({"directory": str(directory), "already_there": there, "files": files, "attribution": ATTRIBUTION})
@@ -91,23 +92,6 @@ def _install(args: argparse.Namespace, settings: Settings) -> int:
         what = "Already installed (--force downloads them again)" if there else "Installed"
         print(f"{what}: {', '.join(FREE.files())} in {directory}\n\n{ATTRIBUTION}", end="")
     return 0
-
-
-def _install_visibly(directory: Path) -> None:
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-
-    from riskd.offline.geo.install import install
-
-    with bars(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), stay=True) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def report(step: str, done: float) -> None:
-            if step not in tasks:
-                tasks[step] = progress.add_task(step, total=None)
-            if done > 0:
-                progress.update(tasks[step], total=1.0, completed=done)
-
-        install(directory, report)
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:

@@ -44,6 +44,7 @@ _KINDS: Final = {
     "activity": "Recent attempts, and recent steps of an account.",
     "common": "How common values are in the whole identity domain. It identifies nobody.",
     "share": "What a subject taught one of its devices or fingerprints, so that an erasure can subtract it there.",
+    "own": "What a subject proved with a value that is counted.",
     "receipt": "What an assessment would teach, until its outcomes are known.",
     "reply": "The first answer to a request id, for repeated requests.",
     "wait": "That a device on probation taught the account without a key. Until this expires, "

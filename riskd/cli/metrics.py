@@ -8,8 +8,9 @@ from typing import Final
 
 from riskd.cli.arguments import add_form, print_form
 from riskd.cli.terminal import markdown_table
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.metric import Metric
-from riskd.metrics.table import EMBEDDED, METRICS
+from riskd.metrics.table import METRICS
 from riskd.shared_signals.metrics import METRICS as RECEIVER
 
 _INTRODUCTION: Final = """\

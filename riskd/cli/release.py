@@ -32,7 +32,7 @@ _ACTIONS: Final = {
     "activate": "make a release decide, in every process of this host or in none",
     "follow": "decide by the policy and model directories of the settings again, and follow their changes",
     "rollback": "restore what decided before the latest activation",
-    "compare": "compare the releases of a rollout on the log: how many were challenged or denied, and what came of it",
+    "compare": "compare the releases of a rollout on the log: how many were challenged, and what came of it",
     "diff": "show how the policies and models of two releases differ",
 }
 _READING: Final = ("list", "show", "compare", "diff")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from riskd.releases import Releases
 
 _EXIT: Final = """\
-exit codes: 0 done; 1 with --exit-code, a rollout is going on and its candidate surely challenges or denies more than
+exit codes: 0 done; 1 with --exit-code, a rollout is going on and its candidate surely challenges more than
 twice as many, or more of its answers are degraded; 2 refused: there was no rollout, or the log has no decision of both
 releases. The command reads `release.dir` and the log: run it as the user of the service and with its settings."""
 
@@ -65,6 +65,6 @@ def show(compared: Comparison) -> None:
         print()
         print_table(HEAD, [cells(pair) for pair in domain.figures], f"{domain.domain}: {decisions(domain)}")
         print()
-        print_table(("challenged or denied", *HEAD[1:]), [cells(pair) for pair in domain.journeys])
+        print_table(("challenged", *HEAD[1:]), [cells(pair) for pair in domain.journeys])
         for why in domain.worse:
             console().print(f"{domain.domain}: {why}", style="bold red")

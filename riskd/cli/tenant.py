@@ -41,7 +41,7 @@ def _erase(args: argparse.Namespace) -> int:
 
     if not args.tenant:
         raise InvalidSubject([Problem("TENANT", "is empty", "name one: attempts without a tenant are nobody's")])
-    settings = given(args).settings
+    settings = given(args, writes=True).settings
     if not (args.yes or confirmed(f"tenant {args.tenant}")):
         print("Nothing was erased.")
         return 1

@@ -125,8 +125,9 @@ class Remembered(Struct, frozen=True, kw_only=True):
     """By table (`country`, `browser`, ...), the domain-wide history of this attempt's value in that table."""
     domain: History = EMPTY
     """The history of the whole identity domain."""
-    counted: dict[str, History] = {}
-    """By counter, the activity of this attempt's value of its attribute, if it could be read."""
+    counted: dict[str, Memory] = {}
+    """By counter, what is remembered of this attempt's value of its attribute: its activity, and as profile what the
+    subject itself proved with it."""
     unread: tuple[str, ...] = ()
     """What could not be read, and is therefore empty: names of fields above, tables of `popularity`, `asn` for how
     common the network operator is, `operator` for its activity, and `counted.COUNTER`."""

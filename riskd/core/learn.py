@@ -21,7 +21,7 @@ from riskd.core.features.sharing import crowded
 from riskd.core.history import HOUR, OLDEST, WEEK, Delta, inverse, slot
 from riskd.core.marks import Mark, placed
 from riskd.core.pseudonym import Keys
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE, SHARE
+from riskd.core.recall import ACTIVITY, COMMON, OWN, PROFILE, SHARE
 from riskd.core.requirement import STANDALONE, Requirement, Tier, accepts
 from riskd.core.retention import USUAL, Retention
 from riskd.core.stored import PLACE
@@ -65,6 +65,8 @@ class Lesson(Struct, frozen=True):
     """A `marks.PlaceMark`; empty if the place is unknown."""
     typing: tuple[int, int] = (0, 0)
     """Mean log typing interval and its square, in thousandths; zeros if unknown."""
+    counted: tuple[bytes, ...] = ()
+    """What counters count of the attempt. The subject learns which of it is its own; a later failure counts, too."""
 
 
 class Receipt(Struct, frozen=True):
@@ -87,8 +89,6 @@ class Receipt(Struct, frozen=True):
     """Kinds of the outcomes so far. Repeating one has no further effect."""
     late: int = 0
     """Seconds between the attempt and its assessment, which is large in a backfill."""
-    counted: tuple[bytes, ...] = ()
-    """What counters count of the attempt. They count a later failure, too."""
     probation: bool = False
     """Whether the device was not yet the account's own, see `SPACING`."""
 
@@ -172,6 +172,7 @@ def lesson(attempt: Attempt, context: Context, keys: Keys, *, trusted_network: b
         values=values,
         place=place,
         typing=_typing(attempt, context),
+        counted=tuple(keys.counted.values()) if keys.counted else (),
     )
 
 
@@ -207,6 +208,7 @@ def lesson_deltas(lesson: Lesson, units: int, retention: Retention = USUAL) -> t
         Delta(lesson.subject + PROFILE, time, expires, tuple(counts), marks, keep=keep),
         *(Delta(key + PROFILE, time, expires, once, keep=keep) for key in lesson.owners),
         *(Delta(place + key + SHARE, time, expires, once, keep=keep) for key in lesson.owners),
+        *(Delta(place + key + OWN, time, expires, once, keep=keep) for key in lesson.counted),
         *(Delta(key + PROFILE, time, expires, once, (), who, keep=keep) for key in (lesson.address, lesson.network)),
         *(Delta(key + COMMON, time, expires, once, keep=keep) for key in lesson.common),
         Delta(lesson.domain + COMMON, time, expires, (*once, *rhythm), keep=keep),
@@ -236,7 +238,6 @@ def new_receipt(
         amr=() if requirement.satisfied else accepted,
         satisfied=requirement.satisfied,
         activity=tuple(filter(None, (keys.subject, keys.address, keys.network, keys.asn))),
-        counted=tuple(keys.counted.values()) if keys.counted else (),
         probation=probation,
     )
 
@@ -307,7 +308,8 @@ def settle_units(
         return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
-        failed = [*zip(receipt.activity, _FAILURES, strict=False), *[(key, _FAILURES[0]) for key in receipt.counted]]
+        failed = [*zip(receipt.activity, _FAILURES, strict=False)]
+        failed += [(key, _FAILURES[0]) for key in receipt.lesson.counted]
         deltas = tuple([_failure(key, counts, receipt.lesson.subject, time, retention) for key, counts in failed])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, time, retention),)

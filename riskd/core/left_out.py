@@ -19,9 +19,9 @@ FLAGS: Final = slice(NAMES.index(FEATURES[0].name), NAMES.index(FEATURES[-1].nam
 """Columns of the features `*_left_out`, in the order of `VOLUNTARY`."""
 _DEPTH: Final = NAMES.index("history_depth")
 _NEW_DEVICE: Final = NAMES.index("new_device")
-_COPIED: Final = NAMES.index("copied_device")
-_LOOKS: Final = ("fingerprint", "screen", "browser", "os")
-"""What a device whose identifier is known is compared with, by `copied_device`."""
+COPIED: Final = NAMES.index("copied_device")
+_LOOKS: Final = tuple(NAMES.index(f"{table}_left_out") for table in ("fingerprint", "screen", "browser", "os"))
+"""Columns of the flags of what `copied_device` compares a device with whose identifier is known."""
 _OF: Final = {"browser": ("agent_llr", "new_browser")}
 _COLUMNS: Final = tuple(
     tuple(NAMES.index(name) for name in _OF.get(table, (f"{table}_llr", f"new_{table}")) if name in NAMES)
@@ -44,15 +44,20 @@ def impute_left_out(features: list[float]) -> list[float]:
         return features
     found = features.copy()
     surprise = min(math.log1p(max(features[_DEPTH], 0.0)), LIMIT)
-    for table, flag, columns in zip(VOLUNTARY, flags, _COLUMNS, strict=True):
+    for at, (flag, columns) in enumerate(zip(flags, _COLUMNS, strict=True), FLAGS.start):
         if flag != 1.0:
             continue
         gone = [column for column in columns if math.isnan(found[column])]
         for column in gone:
             found[column] = surprise if NAMES[column].endswith("_llr") else 1.0
-        if gone and table in _LOOKS and features[_NEW_DEVICE] == 0.0:
-            found[_COPIED] += 1.0
+        if gone and counts_as_copied(features, at):
+            found[COPIED] += 1.0
     return found
+
+
+def counts_as_copied(features: Sequence[float], flag: int) -> bool:
+    """Whether what this flag says was left out counts in `copied_device`."""
+    return flag in _LOOKS and features[_NEW_DEVICE] == 0.0
 
 
 def is_imputed(features: Sequence[float], column: int) -> bool:

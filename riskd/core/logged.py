@@ -316,7 +316,7 @@ def context_of(facts: Facts, remembered: Remembered | Missing, signals: Signals 
         measured_from=Place("", edge[0], edge[1], edge[2]) if edge else None,
         missing=(*recorded, *unremembered(remembered)),
         stale=facts.stale,
-        counted=facts.counted if isinstance(remembered, Missing) else counts(remembered.counted, facts.now),
+        counted=facts.counted if isinstance(remembered, Missing) else counts(remembered, facts.now),
     )
 
 

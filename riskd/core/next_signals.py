@@ -19,7 +19,7 @@ from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
 from riskd.core.decide import Ruling, decide
 from riskd.core.features import FEATURES
-from riskd.core.left_out import FLAG_OF, is_imputed
+from riskd.core.left_out import COPIED, FLAG_OF, counts_as_copied, is_imputed
 from riskd.core.policy import Evidence, Policy, evaluate
 from riskd.core.requirement import Tier
 from riskd.core.score import Scorer
@@ -125,7 +125,10 @@ def _as_sent(
     for column in columns:
         usual[column] = references[column]
         if is_imputed(features, column):
-            usual[FLAG_OF[column]] = unusual[FLAG_OF[column]] = 0.0
+            flag = FLAG_OF[column]
+            if usual[flag] and counts_as_copied(features, flag):
+                usual[COPIED] -= 1.0
+            usual[flag] = unusual[flag] = 0.0
         elif math.isnan(features[column]):
             unusual[column] = FEATURES[column].unusual if FEATURES[column].direction else usual[column]
     return usual, unusual

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from riskd.core.attempt import Attempt
@@ -22,6 +22,9 @@ ACTIVITY: Final = b"A"
 SHARE: Final = b"D"
 """What one subject taught one of its devices or fingerprints. Its key is the subject's place followed by the device's
 pseudonym. So the device's own record need not name its subjects, and one subject's share can still be subtracted."""
+OWN: Final = b"O"
+"""What one subject proved with a value that is counted. Its key is the subject's place followed by the value's
+pseudonym. The value's own record has attempts alone, so there is nothing to subtract."""
 RECEIPT: Final = b"R"
 """What an assessment would teach, kept until its outcomes are known."""
 REPLY: Final = b"Y"
@@ -39,6 +42,7 @@ KINDS: Final = {
     COMMON: "common",
     ACTIVITY: "activity",
     SHARE: "share",
+    OWN: "own",
     RECEIPT: "receipt",
     REPLY: "reply",
     WAIT: "wait",
@@ -56,7 +60,9 @@ def history_keys(keys: Keys) -> list[bytes]:
     if keys.fingerprint:
         found.append(keys.fingerprint + PROFILE)
     if keys.counted:
-        found += [key + ACTIVITY for key in keys.counted.values()]
+        place = subject[:PLACE]
+        for key in keys.counted.values():
+            found += [key + ACTIVITY, place + key + OWN]
     if keys.asn:
         found += [keys.asn + ACTIVITY, keys.asn + COMMON]
     found.append(keys.domain + COMMON)
@@ -73,20 +79,14 @@ def recall(keys: Keys, histories: Iterable[History], unread: tuple[str, ...] = (
         network=Memory(next(found), next(found)),
         device=Memory(next(found), next(found)) if keys.device else NOTHING,
         fingerprint=Memory(next(found)) if keys.fingerprint else NOTHING,
-        counted=_counted(keys, found, unread) if keys.counted else {},
+        counted={counter: Memory(activity=next(found), profile=next(found)) for counter in keys.counted}
+        if keys.counted
+        else {},
         asn=Memory(activity=next(found), profile=next(found)) if keys.asn else NOTHING,
         domain=next(found),
         popularity=dict(zip(keys.popularity, found, strict=True)),
         unread=unread,
     )
-
-
-def _counted(keys: Keys, found: Iterator[History], unread: Collection[str]) -> dict[str, History]:
-    return {
-        counter: history
-        for counter, history in zip(keys.counted, found, strict=False)
-        if COUNTED + counter not in unread
-    }
 
 
 def unread(keys: Keys, lost: Collection[bytes]) -> tuple[str, ...]:

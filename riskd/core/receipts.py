@@ -82,7 +82,7 @@ def encode(receipt: Receipt, tenant: str) -> bytes:
         receipt.fraud,
         [*map(OUTCOMES.index, receipt.reported)],
         receipt.late,
-        receipt.counted,
+        lesson.counted,
         receipt.probation,
     )
     # In the order of `_Stored`, without constructing one.
@@ -136,6 +136,7 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
         values=values | rhythm(fields.time) | {table: short(key) for table, key in entities.items() if key},
         place=(int(fields.time), *fields.place) if fields.place else (),
         typing=fields.typing,
+        counted=fields.counted,
     )
     receipt = Receipt(
         lesson=lesson,
@@ -149,27 +150,27 @@ def _derive(fields: _Stored, place: bytes, pseudonyms: Pseudonyms) -> tuple[Rece
         fraud=fields.fraud,
         reported=tuple([OUTCOMES[at] for at in fields.reported]),
         late=fields.late,
-        counted=fields.counted,
         probation=fields.probation,
     )
     return receipt, tenant
 
 
-def pseudonyms_in(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...]]:
-    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address and network.
+def pseudonyms_in(stored: bytes, place: bytes) -> tuple[bytes, tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+    """The pseudonyms in a stored receipt: the subject; device and fingerprint, as far as known; address and network;
+    what is counted.
 
     `place` is the start of the receipt's key. Raises msgspec.DecodeError.
     """
     fields = _parse(stored)
     half = len(fields.shared) // 2
     owners = tuple([key for key in (fields.device, fields.fingerprint) if key])
-    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:])
+    return place + fields.subject, owners, (fields.shared[:half], fields.shared[half:]), fields.counted
 
 
 def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
     """A stored receipt under one more layer; `place` is the start of its old key. Raises msgspec.DecodeError."""
     fields = _parse(stored)
-    subject, _, shared = pseudonyms_in(stored, place)
+    subject, _, shared, counted = pseudonyms_in(stored, place)
     values = tuple(
         layer.over_short(value) if table == "issuer" and value is not None else value
         for table, value in zip(VALUES, fields.values, strict=True)
@@ -181,6 +182,6 @@ def layered(stored: bytes, place: bytes, layer: Layer) -> bytes:
         fingerprint=layer.over(fields.fingerprint) if fields.fingerprint else b"",
         shared=b"".join(map(layer.over, shared)),
         values=values,
-        counted=tuple(map(layer.over, fields.counted)),
+        counted=tuple(map(layer.over, counted)),
     )
     return _packed(astuple(moved))

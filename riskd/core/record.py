@@ -159,6 +159,16 @@ class AssessmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     written: Moment | None = None
     """When the line was written, in epoch seconds by the service's clock; None if that is `time`."""
 
+    @property
+    def wrong_credential(self) -> bool:
+        """Whether the caller refuses the attempt whatever the answer is, because its credential was wrong."""
+        return self.credential_result == "failed"
+
+    @property
+    def challenged(self) -> bool:
+        """Whether more than BASELINE is required, which the attempt has not met, and which can be asked for."""
+        return not (self.satisfied or self.tier == "BASELINE" or self.wrong_credential)
+
 
 class OutcomeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="outcome"):
     """One outcome. `taught` are the units that its assessment has taught in total; `written` as in assessments."""
@@ -296,9 +306,9 @@ def decode(line: bytes) -> Record:
     return record
 
 
-def other_beginnings(kind: type[Record]) -> tuple[bytes, ...]:
-    """The beginnings of lines of all other kinds, so that a reader of one kind can skip those without decoding."""
-    return tuple(begin for each, begin in _BEGINNINGS.items() if each is not kind)
+def other_beginnings(*kinds: type[Record]) -> tuple[bytes, ...]:
+    """The beginnings of lines of all other kinds, so that a reader of these kinds can skip those without decoding."""
+    return tuple(begin for kind, begin in _BEGINNINGS.items() if kind not in kinds)
 
 
 _BEGINNINGS: Final = {

@@ -10,7 +10,7 @@ from msgspec.structs import force_setattr, replace
 from riskd.core import receipts
 from riskd.core.history import ACTIVITY_TABLES, TABLES, Delta, decode, encode, fold, lapse, sketch
 from riskd.core.pseudonym import ENTITIES, Layer
-from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, PROFILE, RECEIPT, REPLY, SHARE, WAIT
+from riskd.core.recall import ACTIVITY, ASIDE, COMMON, IMPORT, NOTE, OWN, PROFILE, RECEIPT, REPLY, SHARE, WAIT
 from riskd.core.record import AssessmentRecord
 from riskd.core.stored import NOBODY, PLACE, expiry, pack, payload
 
@@ -90,11 +90,12 @@ def referenced_keys(key: bytes, record: bytes) -> list[bytes]:
         return [key[PLACE:-1] + PROFILE, key[PLACE:-1] + ACTIVITY]
     if kind != RECEIPT:
         return []
-    subject, owners, shared = receipts.pseudonyms_in(payload(record), key[:PLACE])
-    entities = (subject, *owners, *shared)
+    subject, owners, shared, counted = receipts.pseudonyms_in(payload(record), key[:PLACE])
+    entities, place = (subject, *owners, *shared), subject[:PLACE]
     return [
         *(body + histories for body in entities for histories in (PROFILE, ACTIVITY)),
-        *(subject[:PLACE] + owner + SHARE for owner in owners),
+        *(place + owner + SHARE for owner in owners),
+        *(place + value + OWN for value in counted),
     ]
 
 

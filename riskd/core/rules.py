@@ -15,7 +15,7 @@ from msgspec import Struct
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
 from riskd.core.context import Agent, Context, Place, Route, coverage
-from riskd.core.counters import COUNTED, COUNTS
+from riskd.core.counters import COUNTED, COUNTS, source_of
 from riskd.core.features.span import Span
 from riskd.core.history import DAY, SLOTS, cardinality
 from riskd.core.requirement import Tier
@@ -216,7 +216,7 @@ def counter_variables(counter: str) -> dict[str, Variable]:
 def _count(counter: str, count: str) -> Variable:
     text, name = f"with this `{counter}`: {COUNTS[count]}", f"{counter}.{count}"
     span = COUNT_SPANS[count]
-    return Variable("double", text, lambda facts: facts.context.counted.get(name), ("reputation",), span)
+    return Variable("double", text, lambda facts: facts.context.counted.get(name), (source_of(count),), span)
 
 
 COUNT_SPANS: Final = {

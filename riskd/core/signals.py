@@ -160,7 +160,7 @@ def context(
     gaps += [fact for fact in facts if isinstance(fact, Missing)]
     gaps += unremembered(remembered)
     place, route, agent = facts
-    counted = counts(remembered.counted, now) if isinstance(remembered, Remembered) and remembered.counted else {}
+    counted = counts(remembered, now) if isinstance(remembered, Remembered) and remembered.counted else {}
     return Context(
         now=now,
         values=values,

@@ -61,7 +61,6 @@ class Publisher:
         self._process = os.getpid()
         self._held = ExitStack()
         self._busy = threading.Lock()
-        self._before = b""
         self._failing = False
         self._claim(again=False)
         self._take_over()

@@ -327,8 +327,7 @@ METRICS: Final = (
     Metric(
         "riskd_friction_budget",
         "gauge",
-        "Share of good attempts, 0 to 1, that the active policy allows to be challenged, if it sets one, and its floor "
-        "is `BASELINE`: a higher floor challenges everybody.",
+        "Share of good attempts, 0 to 1, that the policy allows to be challenged; 0: none, or a floor above BASELINE.",
         ("domain", "journey"),
         rows(DOMAINS, JOURNEYS),
         merge="max",
@@ -357,9 +356,7 @@ METRICS: Final = (
         ("domain",),
         merge="live",
     ),
-    Metric(
-        "riskd_store_rebuild_pending", "gauge", "1 while a damaged store's histories are not rebuilt.", merge="live"
-    ),
+    Metric("riskd_store_rebuild_pending", "gauge", "1 while a damaged store is not rebuilt.", merge="live"),
     Metric("riskd_store_rebuild_ratio", "gauge", "Share of a rebuild that is done, 0 to 1.", ("half",), merge="live"),
     Metric("riskd_store_rebuild_lines", "gauge", "Lines that the latest rebuild read.", ("line",), merge="live"),
     Metric("riskd_build_info", "gauge", "1, with the running versions.", ("version", "python"), merge="live"),
@@ -382,11 +379,3 @@ METRICS: Final = (
     ),
 )
 """Every metric, in the order of the page and of `docs/metrics.md`."""
-_SERVICE: Final = (
-    *("grpc_", "riskd_queue_", "riskd_refused_", "riskd_tls_", "riskd_drift_", "riskd_process_", "riskd_worker_"),
-    *("riskd_store_rebuild_ratio", "riskd_store_rebuild_lines"),
-)
-EMBEDDED: Final = tuple(
-    metric for metric in METRICS if not metric.name.startswith(_SERVICE) and metric.name != "riskd_workers"
-)
-"""Those of engines in other programs, which have no calls, no supervisor and no monitor."""

@@ -15,6 +15,7 @@ from riskd.adapters.decision_log import decoded, readable, segments_of, size, si
 from riskd.core.bounds import Id, Moment, Pseudonym
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.features import NAMES
+from riskd.core.record import AssessmentRecord, OutcomeRecord, other_beginnings
 from riskd.core.vocabulary import Domain, Journey, Outcome
 from riskd.counts import Counts
 from riskd.offline.columns import Ids, Vectors, labels_by_id, order_of, truth_by_id
@@ -40,20 +41,8 @@ class _Outcome(Struct, frozen=True, tag_field="type", tag="outcome", gc=False):
     kind: Outcome
 
 
-class _Repeat(Struct, frozen=True, tag_field="type", tag="repeat", gc=False):
-    pass
-
-
-class _Shadow(Struct, frozen=True, tag_field="type", tag="shadow", gc=False):
-    pass
-
-
-class _Event(Struct, frozen=True, tag_field="type", tag="event", gc=False):
-    pass
-
-
-_Line = _Assessed | _Outcome | _Repeat | _Shadow | _Event
-_DECODER: Final = msgspec.json.Decoder(_Line)
+_DECODER: Final = msgspec.json.Decoder(_Assessed | _Outcome)
+_OTHERS: Final = other_beginnings(AssessmentRecord, OutcomeRecord)
 
 
 def read_rows(
@@ -77,8 +66,8 @@ def read_rows(
     done = begin("reading", size(paths))
     for path in paths:
         with readable(path):
-            for record in decoded(path, counts, _DECODER.decode):
-                if isinstance(record, _Assessed | _Outcome) and record.domain == domain:
+            for record in decoded(path, counts, _DECODER.decode, _OTHERS):
+                if record.domain == domain:
                     columns.add(record, path)
         done(size_of(path))
     return columns.rows(truth, by_truth=by_truth)

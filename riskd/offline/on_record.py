@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from riskd.adapters.decision_log import (
     PACKED,
     FileLogArchive,
-    damaged,
     log_in,
     opened,
     readable,
+    record_of,
     segments_of,
     size,
     size_of,
@@ -124,8 +124,8 @@ def _under_fewer_layers(
     event's own pseudonym has to be converted and compared."""
     known = one.subject[: 2 * PLACE].encode()
     for line, path in _lines(log, begin("events", size(segments_of(log)))):
-        event = None if line.startswith(_NO_EVENTS) or known in line else _event(line, path, counts)
-        if event is not None and _becomes(event, one, pseudonyms):
+        event = None if line.startswith(_NO_EVENTS) or known in line else record_of(line, path, counts, decode)
+        if isinstance(event, SecurityEventRecord) and _becomes(event, one, pseudonyms):
             yield event
 
 
@@ -138,15 +138,6 @@ def _lines(log: Path, progress: Progress) -> Iterator[tuple[bytes, Path]]:
                 yield from ((line, now) for line in archive.lines(now))
                 break
         progress(size_of(path))
-
-
-def _event(line: bytes, path: Path, counts: Counts) -> SecurityEventRecord | None:
-    try:
-        record = decode(line)
-    except msgspec.DecodeError as error:
-        damaged(counts, path, line, error)
-        return None
-    return record if isinstance(record, SecurityEventRecord) else None
 
 
 def _becomes(event: SecurityEventRecord, one: AssessmentRecord, pseudonyms: Pseudonyms) -> bool:
@@ -177,13 +168,9 @@ def accounts(log: Path, subjects: Sequence[Sequence[bytes]], begin: Begin, count
             whose.setdefault(pseudonym[:PLACE].hex(), []).append(one)
     for line, path in _lines(log, begin("segments", size(segments_of(log)))):
         ours = head(line + b"\n")
-        if ours is not None and ours.place in whose:
-            try:
-                record = decode(line)
-            except msgspec.DecodeError as error:
-                damaged(counts, path, line, error)
-                continue
-            for one in whose[ours.place]:
+        concerned = whose.get(ours.place) if ours is not None else None
+        if concerned and (record := record_of(line, path, counts, decode)) is not None:
+            for one in concerned:
                 one.add(record)
     return [one.account() for one in found]
 

@@ -20,7 +20,7 @@ from riskd.adapters.lmdb_store import beside, due_until
 from riskd.adapters.lmdb_store import note as stamp
 from riskd.config import Settings
 from riskd.core.errors import InvalidSettings, Problem, Unavailable
-from riskd.core.recall import ACTIVITY, COMMON, KINDS, PROFILE, SHARE
+from riskd.core.recall import ACTIVITY, COMMON, KINDS, OWN, PROFILE, SHARE
 from riskd.core.rekey import merged
 from riskd.core.stored import NOBODY, Change, document, expired, pack
 from riskd.ports import HistoryStore
@@ -32,7 +32,7 @@ STEP: Final = 64
 """Records per step: each of its writes takes some milliseconds, so that sign-ins get their turn."""
 TRIES: Final = 1000
 """Attempts at a single record that others keep changing at the same moment."""
-_HISTORIES: Final = (PROFILE, COMMON, ACTIVITY, SHARE)
+_HISTORIES: Final = (PROFILE, COMMON, ACTIVITY, SHARE, OWN)
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import FileLogArchive, damaged, segments_of, size, size_of, stamp
+from riskd.adapters.decision_log import FileLogArchive, damaged, record_of, segments_of, size, size_of, stamp
 from riskd.config import Settings
 from riskd.core.record import HistoryRecord, Record, decode, skipped_as, written
 from riskd.counts import Counts
@@ -118,10 +118,8 @@ def _is_outlier(at: float, before: float | None, behind: Sequence[tuple[int, byt
 
 def _decoded(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[int, bytes, Record]]:
     for row, line in enumerate(archive.lines(path)):
-        try:
-            yield row, line, decode(line)
-        except msgspec.DecodeError as error:
-            damaged(counts, path, line, error)
+        if (record := record_of(line, path, counts, decode)) is not None:
+            yield row, line, record
 
 
 def _stamped(archive: FileLogArchive, path: Path, counts: Counts) -> Iterator[tuple[float, Line]]:

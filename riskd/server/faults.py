@@ -139,8 +139,8 @@ FAULTS: Final = {
         "sign-in under sustained overload: `server.standing_queue_ms`), or `server.max_concurrent_rpcs` calls were "
         "waiting, or `server.max_streams` streams were open.",
         "Apply your fallback; retry after the delay in `RetryInfo`, with growing pauses.",
-        "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` show how many. Look for callers that "
-        "retry without pauses.",
+        "Add workers or machines; `riskd_refused_total` and `riskd_queue_seconds` show how many. `turned_away` in the "
+        "log names the callers that were refused most: look for those that retry without pauses.",
     ),
     "STREAM_OVER": Fault(
         StatusCode.ABORTED,

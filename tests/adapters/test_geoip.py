@@ -313,7 +313,7 @@ def test_a_file_of_another_kind_is_refused() -> None:
         geo(MAXMIND / "bad" / "libmaxminddb-uint64-max-epoch.mmdb")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([CITY, ASN, ANONYMOUS]), st.data())
 def test_a_damaged_geo_file_is_refused_or_returns_values(original: Path, data: st.DataObject) -> None:
     """With any bytes changed or cut off, a file is refused at open, or lookups return values."""

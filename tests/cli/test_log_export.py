@@ -125,7 +125,6 @@ REFUSED: Final = {
     "no bookmark": (("LOG", "--bookmark", "LOG/" + SEGMENT), "is not a bookmark"),
     "nowhere to write": (("LOG", "--to", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
     "nowhere for a bookmark": (("LOG", "--bookmark", "/nowhere/x"), "/nowhere/x: cannot be written: No such file"),
-    "no format": (("LOG", "--format", "cef"), "invalid choice: 'cef'"),
     "no moment": (("LOG", "--since", "yesterday"), "'yesterday' is not a date or time"),
 }
 

@@ -72,12 +72,15 @@ def test_a_line_that_is_refused_stops_no_other(
     assert err.endswith("riskd: and 3 more\n")
 
 
-def test_standard_input_is_a_file(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `-`, the lines come from standard input, in whatever locale."""
-    lines = io.BytesIO(json.dumps(FRAUD).encode() + b"\n")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="ascii"))
-    assert report("-", running) == 0
-    assert len(running.engine.outcomes) == 1
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_standard_input_is_a_file(mark: str, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `-`, the lines come from standard input, in whatever locale. Of it, as of a file, a byte order mark is no
+    part."""
+    lines, file = f"{mark}{json.dumps(FRAUD)}\n".encode(), tmp_path / "outcomes.jsonl"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="ascii"))
+    file.write_bytes(lines)
+    assert [report(each, running) for each in ("-", file)] == [0, 0]
+    assert len(running.engine.outcomes) == 2
 
 
 def test_a_service_that_answers_nobody_ends_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +123,7 @@ def test_an_interrupted_file_can_be_continued(
     [
         (["0" * 32, "confirmed_fraud", "--file", "x"], "ID: goes into the lines of --file"),
         (["--file", "x", "--tenant", "shop"], "--tenant: goes into the lines of --file"),
+        (["--file", "x", "--seconds", "0"], "--seconds: goes into the lines of --file"),
         (["--file", "/nowhere"], "/nowhere: cannot be read"),
         (["0" * 32], "ID and KIND: are needed (give both, or --file FILE with many outcomes)"),
         ([], "ID and KIND: are needed"),

@@ -53,6 +53,7 @@ WRITING: Final = {
     "import": (["import", "keycloak", "events.json", "--domain", "customer"], "store.path", "store"),
     "rebuild": (["import", "decision-log", "--until", "2026-01-01"], "store.path", "store"),
     "pepper": (["pepper", "rotate"], "store.path", "store"),
+    "tenant": (["tenant", "erase", "lake", "--yes"], "log.dir", "decisions"),
     "release": (["release", "create"], "release.dir", "releases"),
 }
 

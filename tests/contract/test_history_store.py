@@ -31,7 +31,7 @@ from riskd.core.stored import Change, Swap
 from riskd.core.tallies import Tallies
 from riskd.ports import HistoryStore, IncompleteRead, IncompleteWrite
 from riskd.transfer import transfer
-from tests.contract.conftest import OPENERS, Losing
+from tests.contract.conftest import OPENERS, REMOTE, Losing
 from tests.redis_servers import owned
 
 NOW = 1_800_000_000.0
@@ -415,6 +415,22 @@ def test_sweeping_continues_where_it_stopped(sweeping_store: HistoryStore) -> No
 
     sweeping_store.write([attempts(b"P050", expires=NOW + 1)], (), NOW, SOON)
     assert sum(sweeping_store.sweep(NOW + 1, 9) for _ in range(3)) == 1
+
+
+@pytest.mark.parametrize("store", ["lmdb", *REMOTE], indirect=True)
+def test_a_sweep_goes_on_where_another_process_stopped(store: HistoryStore) -> None:
+    """A process that is given the place where another stopped goes on from there, to the end, whatever it swept
+    itself."""
+    store.write([attempts(b"%08dentity..P" % number) for number in range(100)], (), NOW, SOON)
+    cursor, steps = b"", 0
+    while cursor or not steps:
+        store.swept = b""
+        store.sweep(NOW, 9)
+        store.swept = cursor
+        store.sweep(NOW, 9)
+        cursor, steps = store.swept, steps + 1
+        assert steps < 100
+    assert steps > 3
 
 
 def test_expired_records_go_although_others_of_their_place_stay(store: HistoryStore) -> None:

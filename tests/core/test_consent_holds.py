@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -22,7 +22,6 @@ from tests.cases.world import attempt
 from tests.doubles import ListLog
 from tests.shipped import shipped_release
 
-law = settings(deadline=None, max_examples=120)
 CONSENTS: Final = [
     ("security", *granted) for size in range(len(PURPOSES)) for granted in combinations(PURPOSES[1:], size)
 ]
@@ -86,7 +85,6 @@ def test_every_source_that_needs_a_purpose_is_tried() -> None:
     assert SIGNALS.keys() == signals.PURPOSE.keys()
 
 
-@law
 @given(
     who=st.sampled_from(["alex", "sam", "batch"]),
     journey=st.sampled_from(JOURNEYS),

@@ -23,7 +23,7 @@ KEEP: Final = USUAL.sequence
 SUBJECT: Final = b"s" * 16
 LOGIN: Final = Attempt(domain="customer", subject="kim", journey="login", network=Network(client_ip="192.0.2.1"))
 TYPES: Final = ("password", "pin", "x509", "fido2-roaming")
-law = settings(deadline=None, max_examples=200)
+law = settings(max_examples=200)
 
 
 def event(kind: str, ago: float = 0.0, **fields: Any) -> SecurityEvent:  # noqa: ANN401 - fields of an event

@@ -43,7 +43,7 @@ from riskd.core.history import (
 from riskd.core.marks import MARKS, placed, where
 from riskd.core.tallies import LETTERS, SEEN, Tallies
 
-law = settings(deadline=None, max_examples=60)
+law = settings(max_examples=60)
 START = 3000 * WEEK
 """The beginning of a period of every table."""
 KEY = b"P"

@@ -21,7 +21,7 @@ from riskd.core.recall import ACTIVITY, PROFILE
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.retention import USUAL, Retention
 
-law = settings(deadline=None, max_examples=80)
+law = settings(max_examples=80)
 NOW = 1_800_000_000.0
 LATER = NOW + 600
 SUBJECT, DEVICE, PLACE, NETWORK, DOMAIN = (letter * 16 for letter in (b"s", b"d", b"a", b"n", b"o"))

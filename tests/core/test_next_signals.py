@@ -15,6 +15,7 @@ from riskd.core.context import Missing
 from riskd.core.decide import decide
 from riskd.core.features import NAMES
 from riskd.core.forest import Forest
+from riskd.core.left_out import impute_left_out
 from riskd.core.model import ForestDocument, Steps
 from riskd.core.next_signals import Prospect, next_signals, prospects
 from riskd.core.policy import Bands, Evidence, Journey, Policy, evaluate, ladder
@@ -99,6 +100,22 @@ def test_a_signal_that_was_left_out_may_turn_out_either_way_once_it_is_sent() ->
     (prospect,) = found(banded(), model(0.1, 0.5, 0.2, left_out=0.4), 0.9, evidence(left_out=True))
 
     assert prospect == Prospect("device_id", Tier.BASELINE, Tier.STEP_UP, 0.9)
+
+
+def test_a_look_that_was_left_out_and_is_as_usual_no_longer_counts_as_copied() -> None:
+    """Once the fingerprint of a known device is sent and is as usual, `copied_device` is one less."""
+    copied = Steps(feature="copied_device", cuts=(1.5,), values=(0.0, 8.0), missing=0.0)
+    references: dict[str, float | None] = {"copied_device": 0.0}
+    document = ForestDocument(
+        baseline=0.0, references=references, calibration=((0.0, 0.0), (10.0, 1.0)), steps=(copied,)
+    )
+    features, context = [math.nan] * len(NAMES), context_of((Missing("fingerprint", "not_sent"),))
+    for name, value in {"new_device": 0.0, "copied_device": 1.0, "fingerprint_left_out": 1.0}.items():
+        features[NAMES.index(name)] = value
+    seen = Evidence(impute_left_out(features), context, {})
+    (prospect,) = prospects(banded(), Forest(document, NAMES), NAMELESS, context, evidence=seen, score=0.8)
+
+    assert (prospect.source, prospect.usual, prospect.unusual) == ("fingerprint", Tier.BASELINE, Tier.DENY)
 
 
 def test_a_gap_that_would_be_filled_is_a_prospect() -> None:

@@ -49,7 +49,7 @@ REMEMBERED: Final = 25 * WEEK
 MODELS: Final = {domain: model(domain) for domain in DOMAINS}
 MAC: Final = Agent("Safari", "26", "macOS", "26", "desktop")
 THIEFS_TYPING: Final = (210.0, 300.0, 190.0, 240.0, 260.0, 205.0)
-law = settings(deadline=None, max_examples=150)
+law = settings(max_examples=150)
 
 
 class Thief(Struct, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ def test_one_or_two_passes_buy_little(
     assert all(gain[domain] <= BOUND[domain] for domain in DOMAINS), gain
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(victims(), thieves(), st.lists(st.floats(0, SPACING - 1), min_size=3, max_size=9), delays)
 def test_passes_in_a_row_buy_no_more_than_one(
     owner: list[float], thief: Thief, offsets: list[float], last: float

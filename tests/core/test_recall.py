@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.core.context import NOTHING, Memory, Remembered
+from riskd.core.counters import counts
 from riskd.core.history import EMPTY, History
 from riskd.core.pseudonym import POPULARITY, Keys
-from riskd.core.recall import ACTIVITY, COMMON, PROFILE, history_keys, recall, unread
+from riskd.core.recall import ACTIVITY, COMMON, OWN, PROFILE, history_keys, recall, unread
+from riskd.core.stored import PLACE
 
 
 def absent_or(name: bytes) -> st.SearchStrategy[bytes]:
@@ -48,7 +50,10 @@ def test_each_record_has_its_role(keys: Keys) -> None:
         asn=memory(keys.asn, COMMON),
         domain=records[keys.domain + COMMON],
         popularity={table: records[key + COMMON] for table, key in keys.popularity.items()},
-        counted={counter: records[key + ACTIVITY] for counter, key in keys.counted.items()},
+        counted={
+            counter: Memory(records[keys.subject[:PLACE] + key + OWN], records[key + ACTIVITY])
+            for counter, key in keys.counted.items()
+        },
     )
 
 
@@ -56,7 +61,7 @@ def test_each_record_has_its_role(keys: Keys) -> None:
 def test_absent_records_are_empty(keys: Keys) -> None:
     """Absent records are read as empty histories."""
     assert recall(keys, [EMPTY] * len(history_keys(keys))) == Remembered(
-        popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, EMPTY)
+        popularity=dict.fromkeys(keys.popularity, EMPTY), counted=dict.fromkeys(keys.counted, NOTHING)
     )
 
 
@@ -76,8 +81,10 @@ def test_every_lost_record_is_named(keys: Keys, data: st.DataObject) -> None:
 
     names = unread(keys, gone)
     assert set(names) == {name for name, key in roles.items() if key in lost}
-    known = recall(keys, [EMPTY] * len(history_keys(keys)), names).counted
-    assert known.keys() == {counter for counter, key in keys.counted.items() if key not in lost}
+    known = counts(recall(keys, [EMPTY] * len(history_keys(keys)), names), 0.0)
+    assert {f"{counter}.subjects_24h" for counter, key in keys.counted.items() if key not in lost} <= known.keys()
+    assert {f"{counter}.own" for counter in keys.counted if keys.subject not in lost} <= known.keys()
+    assert len(known) == sum((key not in lost) * 5 + (keys.subject not in lost) for key in keys.counted.values())
 
 
 def test_an_operator_whose_popularity_was_cached_is_lost_in_part() -> None:

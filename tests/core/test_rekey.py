@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.core.history import DAY, SLOTS, WEEK, Delta, History, decode, encode, fold
@@ -34,7 +34,6 @@ def record(deltas: list[Delta]) -> bytes:
     return pack(max(delta.expires for delta in deltas), encode(history))
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(sign_ins, min_size=1, max_size=8), st.lists(sign_ins, min_size=1, max_size=8))
 def test_two_records_of_a_history_add_up(one: list[Delta], other: list[Delta]) -> None:
     """Counts, timestamps and values seen are merged, in tables with weekly and with two-hour periods."""
@@ -51,7 +50,6 @@ attempts = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(attempts, min_size=2, max_size=8), st.data())
 def test_a_merged_history_keeps_nothing_that_a_later_attempt_dropped(tried: list[Delta], data: st.DataObject) -> None:
     """What was tried before and after is merged as if one record had counted all of it: failures that are too old by

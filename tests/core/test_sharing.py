@@ -20,7 +20,7 @@ from riskd.core.recall import PROFILE
 from tests.core.builders import HOME, LAPTOP, NOW, OSLO, SYDNEY, World, keys_of, settled, sign_in
 from tests.models.stories import model
 
-law = settings(deadline=None, max_examples=40)
+law = settings(max_examples=40)
 MODELS: Final = {domain: model(domain) for domain in DOMAINS}
 NORTH: Final = Place("NO", 69.65, 18.96, 50.0, "Troms", "Tromsø", "Europe/Oslo", 120)
 """1,100 km from Oslo, in the same country."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -86,32 +86,45 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_relative_link_has_a_target(page: Path) -> None:
+def wrong(is_right: Callable[[Path, str], bool], find: Callable[[Path], Iterable[str]], *files: Path) -> list[str]:
+    """What is found in these files, or in all pages, and is not right, with the name of the file."""
+    return [f"{name(file)}: {found}" for file in files or PAGES for found in find(file) if not is_right(file, found)]
+
+
+def test_every_relative_link_has_a_target() -> None:
     """Every relative link names an existing file and, if it has an anchor, a heading of that file."""
-    plain = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
-    for link in re.findall(r"\]\(([^)\s]+)\)", plain):
-        if "://" not in link:
-            file, _, anchor = link.partition("#")
-            target = (page.parent / file).resolve() if file else page
-            assert target.exists(), link
-            assert not anchor or anchor in anchors(target), link
+
+    def links(page: Path) -> list[str]:
+        plain = re.sub(r"```.*?```", "", text(page), flags=re.DOTALL)
+        return [link for link in re.findall(r"\]\(([^)\s]+)\)", plain) if "://" not in link]
+
+    def leads(page: Path, link: str) -> bool:
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        return target.exists() and (not anchor or anchor in anchors(target))
+
+    assert wrong(leads, links) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_file_named_exists(page: Path) -> None:
+def test_every_file_named_exists() -> None:
     """Every path in backticks below a folder of the repository exists; `*` and `<...>` stand for any name."""
     folders = "riskd|tests|docs|data|models|proto|benchmarks|deploy|requirements|third_party"
-    for words in code(page):
-        if re.fullmatch(rf"(?:{folders})/[\w./*<>-]+", words):
-            pattern = re.sub(r"<[^>]*>", "*", words).rstrip("/")
-            assert [*ROOT.glob(pattern), *(ROOT / "proto").glob(pattern)], words
+
+    def exists(_: Path, words: str) -> bool:
+        pattern = re.sub(r"<[^>]*>", "*", words).rstrip("/")
+        return any(ROOT.glob(pattern)) or any((ROOT / "proto").glob(pattern))
+
+    assert wrong(exists, matching(rf"(?:{folders})/[\w./*<>-]+")) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_test_named_exists(page: Path) -> None:
+def matching(pattern: str) -> Callable[[Path], list[str]]:
+    """Finds the words in backticks that match."""
+    return lambda page: [words for words in code(page) if re.fullmatch(pattern, words)]
+
+
+def test_every_test_named_exists() -> None:
     """Every test that a page names exists."""
-    assert [words for words in code(page) if re.fullmatch(r"test_\w+", words) and words not in LAWS] == []
+    assert wrong(lambda _, law: law in LAWS, matching(r"test_\w+")) == []
 
 
 def test_every_file_of_the_flow_page_exists() -> None:
@@ -122,31 +135,38 @@ def test_every_file_of_the_flow_page_exists() -> None:
     assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_command_of_a_block_parses(page: Path) -> None:
+def test_every_command_of_a_block_parses(capsys: pytest.CaptureFixture[str]) -> None:
     """The command-line parser accepts every riskd command in a shell block."""
-    for line in blocks(page):
-        if command := re.match(r"(?:\.venv/bin/)?riskd ([^>&|#]*)", line):
-            command_line().parse_args(shlex.split(command[1]))
+
+    def commands(page: Path) -> list[str]:
+        return [found[1] for line in blocks(page) if (found := re.match(r"(?:\.venv/bin/)?riskd ([^>&|#]*)", line))]
+
+    def parses(_: Path, command: str) -> bool:
+        try:
+            command_line().parse_args(shlex.split(command))
+        except SystemExit:
+            return False
+        return True
+
+    assert wrong(parses, commands) == [], capsys.readouterr().err
 
 
-@pytest.mark.parametrize("page", [*PAGES, *MODULES], ids=name)
-def test_every_command_named_exists(page: Path) -> None:
+def test_every_command_named_exists() -> None:
     """Every riskd command in backticks, in pages and modules, consists of existing sub-commands and flags."""
-    for words in code(page):
-        if command := re.match(r"(?:python -m )?riskd ([^>&|]*)", words):
-            check_command(shlex.split(command[1]))
 
+    def commands(file: Path) -> list[str]:
+        return [found[1] for words in code(file) if (found := re.match(r"(?:python -m )?riskd ([^>&|]*)", words))]
 
-def check_command(words: list[str]) -> None:
-    parser = command_line()
-    while choices := subcommands(parser):
-        if not words or words[0].startswith("-") or words[0].isupper():
-            break
-        assert words[0] in choices, words
-        parser, words = choices[words[0]], words[1:]
-    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
-    assert flags <= parser._option_string_actions.keys(), words
+    def exists(_: Path, command: str) -> bool:
+        parser, words = command_line(), shlex.split(command)
+        while (choices := subcommands(parser)) and words and not words[0].startswith("-") and not words[0].isupper():
+            if words[0] not in choices:
+                return False
+            parser, words = choices[words[0]], words[1:]
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        return flags <= parser._option_string_actions.keys()
+
+    assert wrong(exists, commands, *PAGES, *MODULES) == []
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -203,23 +223,27 @@ def test_the_help_lists_every_command() -> None:
     assert set(re.findall(r"^  (\w+) +\S", parser.epilog, re.MULTILINE)) == subcommands(parser).keys()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_make_target_exists(page: Path) -> None:
+def test_every_make_target_exists() -> None:
     """Every `make x` in the pages is a target of the Makefile."""
     targets = set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
-    named = [words for words in [*code(page), *blocks(page)] if words.startswith("make ")]
-    assert {target for words in named for target in re.findall(r"^make ([\w-]+)", words)} <= targets
+
+    def named(page: Path) -> list[str]:
+        return [found[1] for words in [*code(page), *blocks(page)] if (found := re.match(r"make ([\w-]+)", words))]
+
+    assert wrong(lambda _, target: target in targets, named) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_setting_exists(page: Path) -> None:
+def test_every_setting_exists() -> None:
     """Every setting in the pages exists, whether written as `server.port` or as `RISKD_SERVER__PORT`."""
     sections = "|".join({field.section for field in FIELDS.values()})
-    named = {words for words in code(page) if re.fullmatch(rf"(?:{sections})\.[a-z_]+", words)}
-    variables = {variable for words in code(page) for variable in re.findall(r"RISKD_[A-Z_]+\b(?!\*)", words)}
-    assert named <= FIELDS.keys() | {"secrets.pepper"}
+    fields = FIELDS.keys() | {"secrets.pepper"}
     known = {field.variable for field in FIELDS.values()} | OUTSIDE_SETTINGS | {"RISKD_SECTION__FIELD"}
-    assert {variable for variable in variables if not variable.endswith("_")} <= known
+
+    def variables(page: Path) -> list[str]:
+        return [variable for words in code(page) for variable in re.findall(r"RISKD_[A-Z_]+\b(?!\*)", words)]
+
+    assert wrong(lambda _, field: field in fields, matching(rf"(?:{sections})\.[a-z_]+")) == []
+    assert wrong(lambda _, variable: variable.endswith("_") or variable in known, variables) == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "```mermaid" in text(page)], ids=name)

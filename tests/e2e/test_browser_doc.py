@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -22,7 +21,6 @@ from tests.e2e.clients.pages import App
 from tests.e2e.service import LONDON, ROOT, Service, eventually, serving
 
 PAGE: Final = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
-APPS: Final[dict[str, Callable[[Path], App]]] = {"python": pages.python_app, "node": pages.node_app}
 BOTH: Final = ("device", "behaviour")
 CHROME: Final = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0 Safari/537.36"
@@ -96,9 +94,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> App:
     return App("browser", folder, ["node", "form.mjs"], pages.NODE_ENVIRONMENT)
 
 
-@pytest.fixture(scope="module", params=APPS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    app = APPS[request.param](tmp_path_factory.mktemp("app"))
+@pytest.fixture(scope="module", params=["python", "node"])
+def server(request: pytest.FixtureRequest, client_of: Callable[[str], App]) -> Iterator[App]:
+    app = client_of(request.param)
     _, node = pages.blocks(PAGE, "js")
     (python,) = pages.blocks(PAGE, "python")
     (app.folder / "browser.py").write_text(python)

@@ -42,8 +42,8 @@ PATIENT: Final = 5.0
 
 
 @pytest.fixture(scope="module", params=pages.APPS)
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with pages.APPS[request.param](tmp_path_factory.mktemp("app")).started() as running:
+def app(request: pytest.FixtureRequest, client_of: Callable[[str], App]) -> Iterator[App]:
+    with client_of(request.param).started() as running:
         yield running
 
 

@@ -34,9 +34,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
         yield {"RISKD_STORE__KIND": "redis", "RISKD_STORE__URL": url} if nodes else {}
 
 
-def registration(who: str, phone: str = "+4712345678") -> risk_pb2.AssessRequest:
+def registration(who: str, phone: str = "+4712345678", request_id: str = "") -> risk_pb2.AssessRequest:
     """A registration with a phone number."""
-    request = attempt(subject=who, request_id=who)
+    request = attempt(subject=who, request_id=request_id or who)
     request.journey = JOURNEY_REGISTRATION
     request.attributes["phone"] = phone
     return request
@@ -59,8 +59,18 @@ def test_one_phone_number_for_many_accounts(store: dict[str, str], tmp_path: Pat
     with serving(tmp_path / "s", 2, settings) as service:
         answers = [service.assess(registration(who)) for who in ("a", "b", "a", "b", "c", "d")]
         other = service.assess(registration("e", "+4787654321"))
+        with service.stub() as stub:
+            confirmed = risk_pb2.ConfirmedLegitimate()
+            stub.RecordOutcome(
+                risk_pb2.RecordOutcomeRequest(assessment_id=answers[0].assessment_id, confirmed_legitimate=confirmed),
+                timeout=10,
+            )
+        later = [service.assess(registration(who, request_id="later")) for who in ("a", "b")]
         asked = [Tier.Name(answer.requirement.tier) for answer in answers]
-        shown = riskd("log", "show", answers[-1].assessment_id, "--json", state=service.state, settings=settings)
+        shown, *owned = (
+            riskd("log", "show", answer.assessment_id, "--json", state=service.state, settings=settings)
+            for answer in (answers[-1], *later)
+        )
         found = riskd(
             "policy", "backtest", str(policies), "--exit-code", "--json", state=service.state, settings=settings
         )
@@ -71,4 +81,6 @@ def test_one_phone_number_for_many_accounts(store: dict[str, str], tmp_path: Pat
     counted = json.loads(shown.stdout)["assessment"]["facts"]["counted"]
     assert counted["phone.attempts_24h"] == 3.0
     assert counted["phone.subjects_24h"] == pytest.approx(3, abs=0.1)
-    assert (found.returncode, json.loads(found.stdout)["counts"]["replayed"]) == (0, 5)
+    own = [json.loads(one.stdout)["assessment"]["facts"]["counted"]["phone.own"] for one in owned]
+    assert own == [pytest.approx(2.0), 0.0], "what was confirmed of one account is its own, and no other's"
+    assert (found.returncode, json.loads(found.stdout)["counts"]["replayed"]) == (0, 7)

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from riskd.core import record
 from riskd.server.faults import FAULTS
 from riskd.server.identity.callers import new_token, token_hash
 from tests.e2e.clients import pages
+from tests.e2e.clients.pages import App
 from tests.e2e.proxy import ENVOY, FOLDER, PAGE, Configuration, Proxy, cluster, command, merge, proxied, transport
 from tests.e2e.service import EAGER, LONDON, PATIENCE, ROOT, Service, attempt, eventually, serving
 from tests.security.authority import Authority
@@ -330,12 +331,15 @@ def test_what_is_in_the_url_does_not_replace_the_body(proxy: Proxy, shown: dict[
 
 
 @pytest.mark.parametrize("language", pages.APPS)
-def test_the_clients_for_grpc_work_as_they_are(proxy: Proxy, token: str, tmp_path: Path, language: str) -> None:
+def test_the_clients_for_grpc_work_as_they_are(
+    proxy: Proxy, token: str, client_of: Callable[[str], App], language: str
+) -> None:
     """The code of the pages for gRPC is answered through the proxy, and explains a refusal."""
-    app = pages.APPS[language](tmp_path)
     step = pages.sign_in("kim", language)
     given = {"authorities": proxy.authority.certificate.decode(), "token": token, "deadline": PATIENCE}
-    came, (why, fields) = app.play(proxy.address.replace("127.0.0.1", "localhost"), step, {"do": "mistake"}, **given)
+    came, (why, fields) = client_of(language).play(
+        proxy.address.replace("127.0.0.1", "localhost"), step, {"do": "mistake"}, **given
+    )
     assert came["assessment"]
     assert why == "INVALID_ATTEMPT"
     assert "network.client_ip" in fields

@@ -30,7 +30,6 @@ from riskd.core.history import History
 from riskd.core.lineup import Lineup
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import ACTIVITY, RECEIPT, REPLY
-from riskd.core.retention import REPLY_SECONDS
 from riskd.core.stored import PLACE, Change
 from riskd.engine import Engine
 from riskd.ports import HistoryStore
@@ -82,20 +81,6 @@ def test_a_request_id_is_the_caller_s_own(release: Release, other: dict[str, str
 
     assert bench.assess(ASKED).id != bench.assess(replace(ASKED, **other)).id
     assert bench.logged() == 2
-
-
-def test_a_request_id_of_another_day_is_another_request(release: Release, store: HistoryStore) -> None:
-    """Once the first answer has expired, the attempt is assessed, counted and logged under a new id."""
-    bench = Bench(release, store)
-    first = bench.assess(ASKED)
-    bench.now += REPLY_SECONDS
-    second = bench.assess(ASKED)
-
-    assert second.id != first.id
-    assert bench.tries() == 2
-    assert bench.logged() == 2
-    assert bench.tell(second, "session_established") == 1
-    assert bench.tell(first, "session_established") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from riskd.core.errors import InvalidSettings
 from riskd.host import files
 from riskd.host.files import atomically, cause, drafting, place, put, visible
-from riskd.host.locks import exclusive
+from riskd.host.locks import exclusive, held
 from riskd.offline.output import filling
 from tests.forked import forked
 
@@ -145,18 +146,36 @@ def test_a_lock_is_its_directory_s_owner_s(tmp_path: Path) -> None:
     assert (found.st_uid, found.st_gid) == (owner, group)
 
 
+def test_a_lock_is_known_to_be_held(tmp_path: Path) -> None:
+    """While somebody holds a lock, everybody can tell, that process included, and nobody else takes it, but who waits
+    for it. Neither leaves a file open."""
+    lock = tmp_path / "lock"
+    assert not held(lock)
+    with exclusive(lock) as ours, exclusive(lock) as theirs:
+        assert (ours, theirs, held(lock)) == (True, False, True)
+    assert not held(lock)
+    with ExitStack() as first:
+        first.enter_context(exclusive(lock))
+        release = threading.Timer(0.05, first.close)
+        release.start()
+        with exclusive(lock, 10.0) as ours:
+            assert ours
+        release.join()
+    assert lock.resolve() not in [each.resolve() for each in Path("/proc/self/fd").iterdir()]
+
+
 def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:
     """A lock is released by who took it, although a process lives that was forked meanwhile. That process does not
     release it."""
-    with ExitStack() as held:
-        assert held.enter_context(exclusive(tmp_path / "lock"))
+    with ExitStack() as taken:
+        assert taken.enter_context(exclusive(tmp_path / "lock"))
         with forked():
-            held.close()
+            taken.close()
             with exclusive(tmp_path / "lock") as ours:
                 assert ours
-    with ExitStack() as held:
-        held.enter_context(exclusive(tmp_path / "lock"))
-        with forked(held.close):
+    with ExitStack() as taken:
+        taken.enter_context(exclusive(tmp_path / "lock"))
+        with forked(taken.close):
             pass
         with exclusive(tmp_path / "lock") as ours:
             assert not ours

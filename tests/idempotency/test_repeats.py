@@ -98,7 +98,7 @@ def test_engines_on_one_store_answer_alike_and_count_once(release: Release, stor
     assert sum(count for bench in replicas for told, count in bench.meter.told.items() if told[0] == "assessed") == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "a", "b", "c"]), st.booleans()), max_size=12))
 def test_any_sequence_counts_each_id_once(sent: list[tuple[int, str, bool]]) -> None:
     """For any sequence of requests to three replicas with outcomes in between, each id is counted and assessed once,
@@ -175,7 +175,8 @@ def test_two_attempts_at_once_under_one_id(release: Release, store: HistoryStore
 
 
 def test_an_expired_request_id_starts_a_new_attempt(release: Release, store: HistoryStore) -> None:
-    """Once the first answer has expired, the id stands for a new attempt, which again is counted once."""
+    """Once the first answer has expired, the id stands for a new attempt, which again is counted and logged once. Both
+    have an outcome of their own."""
     bench = Bench(release, store)
     first = bench.assess(ASKED)
     bench.now += REPLY_SECONDS
@@ -184,6 +185,7 @@ def test_an_expired_request_id_starts_a_new_attempt(release: Release, store: His
     assert {answer.id for answer in later} == {bench.assess(ASKED).id}
     assert later[0].id != first.id
     assert (bench.tries(), bench.logged()) == (2, 2)
+    assert [bench.tell(answer, "session_established") for answer in (later[0], first)] == [1, 1]
 
 
 def test_a_repeat_reports_the_causes_of_the_first_answer(release: Release) -> None:
@@ -242,7 +244,7 @@ def test_concurrent_outcomes_are_accepted_and_fraud_takes_precedence(release: Re
     assert bench.learned().tallies.sign_in is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(OUTCOMES), max_size=6))
 def test_outcomes_reported_twice_change_nothing_more(kinds: list[str]) -> None:
     """Reporting each outcome twice leaves the store as reporting it once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+import zlib
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,10 @@ from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.adapters.prometheus_page import EmbeddedMetrics, PrometheusPage
 from riskd.host.files import private
 from riskd.metrics import published
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.memory import FIRST, SLOTS, Note
 from riskd.metrics.published import COUNTS, LOCK, Publisher, publishing
-from riskd.metrics.table import EMBEDDED, METRICS
+from riskd.metrics.table import METRICS
 from tests.forked import forked
 
 PATIENCE: Final = 10.0
@@ -185,10 +187,13 @@ def test_hits_of_dead_processes_count_for_rules_that_are_alive(tmp_path: Path) -
 def test_a_deleted_directory_costs_no_counts(tmp_path: Path) -> None:
     """If somebody deletes the files, each process publishes what it has counted again, in a file of its own: also if
     another process has begun meanwhile, and one has ended."""
-    folder = tmp_path / "metrics"
+    folder = tmp_path / "state" / "metrics"
     processes = [Process(folder) for _ in range(2)]
+    shutil.rmtree(folder.parent)
     for each in processes:
         each.count(5)
+        each.publisher.publish()
+    assert [each.counted() for each in processes] == [10, 10]
     shutil.rmtree(folder)
     processes.append(Process(folder))
     processes[2].count(1)
@@ -204,21 +209,32 @@ def test_a_disk_that_cannot_be_written_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While counts cannot be written, the process goes on counting, the others show what it published before, and the
-    log says so once; afterwards all is there. A process can begin meanwhile."""
+    log says so once, each time that it happens; afterwards all is there."""
     one, other = Process(tmp_path), Process(tmp_path)
     one.count(1)
     one.publisher.publish()
     one.count(1)
+    for times in (1, 2):
+        with monkeypatch.context() as disk:
+            disk.setattr(published, "private", lambda _: private(Path("/dev/full")))
+            for _ in range(3):
+                one.publisher.publish()
+            assert [one.counted(), other.counted()] == [times] * 2
+        assert [one.counted(), other.counted()] == [times + 1] * 2
+        one.count(1)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert set(caplog.messages) == {"metrics_not_published: [Errno 28] No space left on device"}
+
+
+def test_a_process_begins_while_the_disk_takes_no_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes no counts keeps no process from beginning; the log says so."""
     with monkeypatch.context() as disk:
         disk.setattr(published, "private", lambda _: private(Path("/dev/full")))
-        Process(tmp_path)
-        caplog.clear()
-        for _ in range(3):
-            one.publisher.publish()
-        assert [one.counted(), other.counted()] == [1, 1]
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert caplog.messages == ["metrics_not_published: [Errno 28] No space left on device"]
-    assert [one.counted(), other.counted()] == [2, 2]
+        one = Process(tmp_path)
+    one.count(1)
+    assert (one.counted(), len(caplog.messages)) == (1, 1)
 
 
 def test_counts_are_published_at_work_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +279,8 @@ def test_what_other_versions_left_is_removed(tmp_path: Path) -> None:
     one.count(3)
     one.publisher.close()
     (counts,) = tmp_path.glob(f"*{COUNTS}")
-    for content in (b"", b"noise", counts.read_bytes()[:-1]):
+    fewer = zlib.compress(published._ENCODER.encode(published._Published(bytes(8), Note())))
+    for content in (b"", b"noise", counts.read_bytes()[:-1], fewer):
         counts.write_bytes(content)
         assert Process(tmp_path).counted() == 0
         counts.unlink(missing_ok=True)

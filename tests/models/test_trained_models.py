@@ -105,7 +105,7 @@ def test_its_card_begins_with_the_simulated_attackers(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.name}")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_riskier_values_never_lower_the_score_of_a_shipped_model(path: Path, data: st.DataObject) -> None:
     """For any other values, a riskier value never lowers the score of the constrained trees, and the trees on top only

@@ -44,7 +44,7 @@ IN_SHADOW: Final = "name: new, when: score < 0.9, then: STEP_UP, reason: NEW, te
 NOTHING: Final[dict[str, Any]] = dict.fromkeys(("session", "federation", "outside", "behaviour", "place"))
 TOLD: Final = 0.05
 """Share of the attempts that are followed by a security event about the subject."""
-RATE: Final = 60.0
+RATE: Final = 25.0
 """Attempts per second: enough for every series, and a light load."""
 
 

@@ -14,8 +14,9 @@ import yaml
 
 from riskd.adapters.prometheus_page import PrometheusPage
 from riskd.config import Settings
+from riskd.metrics.embedded import EMBEDDED
 from riskd.metrics.memory import MeterMemory
-from riskd.metrics.table import EMBEDDED, METRICS
+from riskd.metrics.table import METRICS
 from tests.e2e.service import ROOT
 from tests.monitoring.rig import RULES, program
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from riskd.adapters.decision_log import FileLogArchive
 from riskd.config import data_directory
 from riskd.core.errors import InvalidFile
 from riskd.core.record import encode
@@ -18,8 +19,15 @@ from riskd.offline import decision_rows
 from riskd.offline.drift import log as drift
 from riskd.offline.models import explanation
 from riskd.offline.policies import backtest
+from riskd.offline.siem.feed import Converter, Feed
 from riskd.progress import ignore_progress
 from tests.decision_log import decision, write
+
+
+def export(feed: Feed) -> None:
+    for _ in feed.events(ignore_progress("", 0)):
+        pass
+
 
 PACKED: Final = gzip.compress(b"\0\n" * 1000)
 DAMAGED: Final = {
@@ -33,6 +41,9 @@ READERS: Final[dict[str, Callable[[Path], object]]] = {
     "rows": lambda log: decision_rows.read_rows(log, "customer"),
     "explanation": lambda log: explanation.sample(log, "customer", 10, Counts(), ignore_progress),
     "drift": lambda log: drift.count(drift.Selection(log=str(log), span=drift.Span(domains=())), {}),
+    "export": lambda log: list(
+        Feed(FileLogArchive(log, 3600.0, 600.0), log, Converter(), {}).events(ignore_progress("", 0))
+    ),
     "reference": lambda log: drift.sample(drift.Selection(log=str(log), span=drift.Span(domains=("customer",)))),
 }
 

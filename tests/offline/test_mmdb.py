@@ -8,7 +8,7 @@ from tempfile import NamedTemporaryFile
 
 import maxminddb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from riskd.offline.geo.mmdb import MmdbWriter
@@ -42,7 +42,6 @@ def text(number: int) -> str:
     return str(IPv4Address(number) if number < 2**32 else IPv6Address(number))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(_near_edges, min_size=2, max_size=24, unique=True).map(sorted))
 def test_every_edge_is_where_it_was_put(points: list[int]) -> None:
     """The first and last address of each range have its record, and their outer neighbours do not."""

@@ -107,7 +107,7 @@ def test_a_decision_counts_for_the_release_that_made_it(tmp_path: Path) -> None:
         outcome(5, 2_040, "session_established"),
     )
     assert figures(found) == {
-        "challenged or denied": (1, 2, 2, 3),
+        "challenged": (1, 2, 2, 3),
         "denied": (0, 2, 1, 3),
         "challenge passed": (1, 2, 0, 3),
         "challenge failed or abandoned": (0, 2, 1, 3),
@@ -127,7 +127,7 @@ def test_a_satisfied_attempt_is_not_challenged(tmp_path: Path) -> None:
         decision(1, 2_000, release=NEW, tier="STEP_UP", satisfied=True),
         decision(2, 2_000, release=NEW, tier="BASELINE", satisfied=False),
     )
-    assert figures(found)["challenged or denied"] == (0, 0, 0, 2)
+    assert figures(found)["challenged"] == (0, 0, 0, 2)
 
 
 def crowd(
@@ -147,7 +147,7 @@ def test_a_candidate_that_surely_asks_twice_as_many_is_worse(tmp_path: Path) -> 
     """A rollout should end if the candidate surely challenges more than twice as many, or fails more often; not if it
     is a little stricter, or laxer, or the rollout has ended: the next rollback would restore what decided before it."""
     worse = {part: crowd(tmp_path / str(part), part).domains[0].worse for part in (0.02, 0.1, 0.2, 0.4)}
-    assert worse[0.4] == ("the candidate challenges or denies more than twice as many",)
+    assert worse[0.4] == ("the candidate challenges more than twice as many",)
     assert (worse[0.02], worse[0.1], worse[0.2]) == ((), (), ())
     assert crowd(tmp_path / "failing", 0.1, ("rule:new",)).domains[0].worse == (
         "more of the candidate's answers are degraded",
@@ -203,7 +203,7 @@ def test_the_page_has_every_figure_and_escapes(tmp_path: Path) -> None:
     """The report names the releases and every figure, and shows text of the log as text."""
     shown = page(replace(crowd(tmp_path, 0.4), rollout=replace(ROLLOUT, candidate="<b>")))
     assert all(name in shown for name in FIGURES)
-    assert "the candidate challenges or denies more than twice as many" in shown
+    assert "the candidate challenges more than twice as many" in shown
     assert "<b>&lt;b&gt;" not in shown
     assert "&lt;b&gt;" in shown
     assert "<svg" in shown

@@ -35,7 +35,7 @@ def test_the_histories_are_what_they_were(town: tuple[Town, list[bytes]]) -> Non
     past = Past(store, Pseudonyms(PEPPER), Lineup(COUNTING))
     live_through(past, lines)
     again = records(store, before.now)
-    assert {key[-1:] for key in again} == {b"P", b"A", b"C", b"D", b"R"}
+    assert {key[-1:] for key in again} == {b"P", b"A", b"C", b"D", b"O", b"R"}
     assert again == records(before.store, before.now)
     live_through(past, lines)
     assert records(store, before.now) == again

@@ -20,7 +20,7 @@ from riskd.releases import Activated
 from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import build_server, release_service, subject_service
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
-from riskd.server.identity.guard import LOG_SECONDS, Guard
+from riskd.server.identity.guard import LOG_SECONDS, LOGGED, Guard
 from riskd.subjects import Erased, Page, Subject
 from tests.faults.floods import END_HEADERS, HEADERS, Peer, call, frame
 from tests.server.brake import Brake, settled
@@ -122,6 +122,32 @@ def test_unauthenticated_calls_are_no_load(guard: Guard, monkeypatch: pytest.Mon
         brake.go()
         assert known.result(5).assessment_id
     assert running.meter.refusals == []
+
+
+def test_a_callers_flood_does_not_refuse_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """During an overload that one caller makes, its further calls are refused, which the log says of it, and those of
+    another may wait."""
+    monkeypatch.setattr("riskd.server.calls.handlers.monotonic", lambda: 0.0)
+    guard = Guard(Callers([WEB, caller("shop", OTHER, "assessor")]))
+    with served(replace(ANYWHERE, queue_s=0.0195, standing_queue_s=0.0), guard=guard) as running:
+        ask, brake = partial(running.stub.Assess.future, ATTEMPT, timeout=10), Brake(running, monkeypatch)
+        burst = [ask(metadata=shows(SECRET)) for _ in range(20)]
+        settled(running)
+        brake.go()
+        assert all(call.result(5).assessment_id for call in burst)
+        brake.hold()
+        more = [ask(metadata=shows(SECRET)) for _ in range(5)]
+        settled(running)
+        other = ask(metadata=shows(OTHER))
+        settled(running)
+        brake.go()
+        codes = [call.code().name for call in [*more, other]]
+    assert codes == ["OK", *["RESOURCE_EXHAUSTED"] * 4, "OK"]
+    guard.log_refused(lambda: guard._logged + LOG_SECONDS)
+    told = {"reason": "OVERLOADED", "method": "riskd.v1.RiskService/Assess", "caller": "web", "calls": 4}
+    assert [line.__dict__["fields"]["refused"] for line in caplog.records] == [[told]]
 
 
 def test_a_caller_may_use_its_methods_for_its_tenants(running: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -319,3 +345,13 @@ def test_refusals_are_logged_in_one_line(running: Running, guard: Guard, caplog:
         {"reason": "NOT_ALLOWED", "method": "riskd.v1.RiskService/Assess", "caller": "web", "calls": 1},
     ]
     assert not [word for word in ("wrong-token", SECRET, "elsewhere", "kim") if word in str(line.__dict__)]
+
+
+def test_a_line_about_refusals_is_short(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    """Of thousands of callers, the line has those that were refused most."""
+    for number in range(300):
+        for _ in range(number):
+            guard.count("NOT_ALLOWED", "riskd.v1.RiskService/Assess", f"caller-{number}")
+    guard.log_refused(lambda: guard._logged + LOG_SECONDS)
+    (line,) = caplog.records
+    assert [each["calls"] for each in line.__dict__["fields"]["refused"]] == [*range(299, 299 - LOGGED, -1)]

@@ -42,7 +42,7 @@ AGENTS: Final = (WORLD["with"]["foreign_browser"]["user_agent"], WORLD["with"]["
 NO_AGENT: Final = ("", "~~~", "Mozilla/5.0 Chrome/153.0.0.0")
 """A user agent that is missing, unreadable, or without its operating system."""
 SESSION: Final = {"start_time": "3h ago", "authentication_time": "3h ago", "amr": ["pwd", "otp"]}
-law = settings(max_examples=200, deadline=None)
+law = settings(max_examples=200)
 
 
 @cache

@@ -23,9 +23,12 @@ from riskd._proto.riskd.v1.assessment_pb2 import Gap
 from riskd.adapters.null import NullMeter
 from riskd.config import load
 from riskd.core.errors import InvalidAttempt, InvalidSettings
-from riskd.server.tracing import GAPS, QUEUE, CountingExporter, Tracer
+from riskd.metrics.memory import FIRST, MeterMemory
+from riskd.metrics.table import METRICS
+from riskd.server import tracing
+from riskd.server.tracing import GAPS, QUEUE, CountingExporter, TracedMeter, Tracer
 from riskd.server.tracing import STAGES as MOST_STAGES
-from tests.e2e.service import ROOT, Service, attempt, eventually, serving
+from tests.e2e.service import PATIENCE, ROOT, Service, attempt, eventually, serving
 from tests.security.traces import PARENT, TRACE, Receiver, traced
 
 STAGES = {"gather", "store_read", "decide", "record", "store_write"}
@@ -130,10 +133,17 @@ class Kept(SpanExporter):
 
     def __init__(self) -> None:
         self.spans: list[ReadableSpan] = []
+        self.closed = False
+        self.open = threading.Event()
+        self.open.set()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        assert self.open.wait(PATIENCE)
         self.spans += spans
         return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.closed = True
 
 
 class Unasked:
@@ -162,10 +172,15 @@ def test_a_call_that_fails_is_a_span_that_failed(error: Exception, told: str) ->
     assert not span.events
 
 
-@pytest.mark.parametrize(("score", "told"), [(0.0, 0.01), (0.01, 0.01), (0.011, 0.05), (0.951, 1.0), (1.0, 1.0)])
+BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "told"), [(0.0, 0.01), (0.011, 0.05), (0.951, 1.0), *((bucket, bucket) for bucket in BUCKETS)]
+)
 def test_a_span_is_rough_and_small(score: float, told: float) -> None:
     """A span has the score rounded up to one of a few values, and no more than so many gaps and stages. Each stage is
-    as long as it took, and one outside of a call is no span."""
+    as long as it took."""
     kept = Kept()
     tracer = Tracer(kept, 1.0, Losses())
 
@@ -173,15 +188,72 @@ def test_a_span_is_rough_and_small(score: float, told: float) -> None:
         for _ in range(MOST_STAGES + 1):
             tracer.stage("decide", 0.5)
         gaps = [Gap(source="geo", why="stale")] * (GAPS + 1)
-        return risk_pb2.AssessResponse(score=score, gaps=gaps)
+        return risk_pb2.AssessResponse(score=score, gaps=gaps, degraded=True, release="r1", model="m1")
 
-    tracer.traced("riskd.v1.RiskService/Assess", behaviour)(None, Unasked())  # type: ignore[arg-type]  # it asks no more
-    tracer.stage("decide", 0.5)
+    called = tracer.traced("riskd.v1.RiskService/Assess", behaviour)
+    assert called(None, Unasked()).score == score  # type: ignore[arg-type]  # it asks no more
     tracer.close()
     *stages, span = kept.spans
-    assert span.attributes is not None
-    assert (span.attributes["riskd.score_to"], span.attributes["riskd.gaps"]) == (told, ("geo:stale",) * GAPS)
+    assert span.attributes == {
+        "rpc.system": "grpc",
+        "rpc.service": "riskd.v1.RiskService",
+        "rpc.method": "Assess",
+        "riskd.tier": "UNSPECIFIED",
+        "riskd.satisfied": False,
+        "riskd.score_to": told,
+        "riskd.gaps": ("geo:stale",) * GAPS,
+        "riskd.degraded": True,
+        "riskd.release": "r1",
+        "riskd.model": "m1",
+    }
+    assert span.status.status_code is StatusCode.UNSET
     assert [(each.end_time or 0) - (each.start_time or 0) for each in stages] == [500_000_000] * MOST_STAGES
+
+
+def test_only_stages_of_a_call_are_spans() -> None:
+    """What a thread does before and after a call, or without a tracer, is no span of it; it counts as a stage all the
+    same. An answer that is no assessment's has only the span of its call."""
+    kept, memory = Kept(), MeterMemory(1)
+    meter = TracedMeter(memory, 0)
+    meter.stage("gather", 0.5)
+    meter.tracer = Tracer(kept, 1.0, Losses())
+    meter.stage("gather", 0.5)
+
+    def behaviour(_request: object, _context: object) -> risk_pb2.RecordOutcomeResponse:
+        meter.stage("gather", 0.5)
+        return risk_pb2.RecordOutcomeResponse()
+
+    meter.tracer.traced("riskd.v1.RiskService/RecordOutcome", behaviour)(None, Unasked())  # type: ignore[arg-type]  # as above
+    meter.stage("gather", 0.5)
+    meter.tracer.close()
+    assert [span.name for span in kept.spans] == ["gather", "riskd.v1.RiskService/RecordOutcome"]
+    assert kept.closed
+    assert [row[1] for row in stage_rows(memory) if row[0] == "gather"] == [2.0]
+
+
+def stage_rows(memory: MeterMemory) -> list[tuple[str, float]]:
+    """Each stage, and how many seconds it took in all."""
+    (metric,) = [each for each in METRICS if each.name == "riskd_stage_seconds"]
+    slots, first = memory.slots(0), FIRST[metric.name]
+    return [(name, slots[first + (row + 1) * metric.width - 1]) for row, (name,) in enumerate(metric.rows)]
+
+
+def test_what_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the receiver is slow, no more spans wait than fit; further ones are dropped and counted. Those that it
+    takes are not."""
+    monkeypatch.setattr(tracing, "QUEUE", 4)
+    monkeypatch.setattr(tracing, "BATCH", 2)
+    kept, losses = Kept(), Losses()
+    kept.open.clear()
+    tracer = Tracer(kept, 1.0, losses)
+    for number in range(10):
+        tracer.traced(f"riskd.v1.RiskService/{number}", lambda *_: None)(None, Unasked())  # type: ignore[arg-type]  # as above
+    assert losses.count == 6
+    kept.open.set()
+    tracer.close()
+    assert [span.name.rpartition("/")[2] for span in kept.spans] == ["0", "1", "2", "3"]
+    assert losses.count == 6
+    assert CountingExporter(Kept(), losses).export([]) is SpanExportResult.SUCCESS
 
 
 class Deaf(SpanExporter):

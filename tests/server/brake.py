@@ -33,6 +33,10 @@ class Brake:
         self.order.append(outcome.assessment_id)
         return Recorded(outcome.assessment_id, 0)
 
+    def hold(self) -> None:
+        """Hold the calls that come from now on."""
+        self._held = True
+
     def go(self) -> None:
         self._held = False
         settled(self._running)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from random import Random
 from typing import TypeAlias
@@ -258,6 +259,95 @@ def test_calls_are_refused_by_the_arrival_rate(load: float, most: float, monkeyp
             refused += settled
     assert refused <= most * 30_000
     assert load < 1 or (max(waits) <= 0.007 and idle < 0.01)
+
+
+class Flooded:
+    """A lane that takes a millisecond for each call, and callers that arrive by chance."""
+
+    def __init__(self, rates: Mapping[str, float], monkeypatch: pytest.MonkeyPatch, seed: int = 7) -> None:
+        self.now, self._free, self._rates, self._random = 0.0, 0.0, rates, Random(seed)
+        limits = Limits(calls=1000, burst_s=0.1, standing_s=0.005)
+        self.lane = lane(limits, lambda: self.now, monkeypatch)
+        self.asked, self.refused, self.waits, self.idle = Counter[str](), Counter[str](), list[float](), 0.0
+
+    def run(self, seconds: float) -> None:
+        """Let them come for so long, and count anew."""
+        self.asked, self.refused, self.waits, self.idle = Counter(), Counter(), [], 0.0
+        until, names, rates = self.now + seconds, [*self._rates], [*self._rates.values()]
+        while self.now < until:
+            self.now += self._random.expovariate(sum(rates))
+            while self.lane.calls and self._free <= self.now:
+                _, since = self.lane.calls.popleft()
+                self._free = max(self._free, since) + 0.001
+            (name,) = self._random.choices(names, rates)
+            self.asked[name] += 1
+            if self.lane.admits(name):
+                self.waits.append(max(0.0, self._free - self.now) + 0.001 * len(self.lane.calls))
+                self.idle += max(0.0, self.now - self._free)
+                self.lane.submit(print)
+            else:
+                self.refused[name] += 1
+
+
+@pytest.mark.parametrize(
+    "quiet", [{"b": 20.0}, {"b": 300.0}, {f"b{number}": 20.0 for number in range(20)}], ids=["few", "many", "twenty"]
+)
+def test_a_flood_of_one_caller_refuses_no_other(quiet: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one caller asks for several times what the lane can do, others that ask for less than their share are not
+    refused, all wait a few milliseconds, and the lane is never idle: what they leave is the flood's."""
+    flooded = Flooded({"a": 4000.0, **quiet}, monkeypatch)
+    flooded.run(2.0)
+    flooded.run(6.0)
+    assert sum(flooded.refused[name] for name in quiet) <= 0.001 * sum(flooded.asked[name] for name in quiet)
+    assert max(flooded.waits) < 0.02
+    assert flooded.idle < 0.01
+    assert flooded.asked["a"] - flooded.refused["a"] > 6.0 * (950 - sum(quiet.values()))
+
+
+def test_a_flood_that_is_refused_has_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another caller may wait behind a flood, also while all calls of the flood are refused."""
+    queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.01), lambda: 0.0, monkeypatch)
+    queue._mean_s = 1 / 512
+    while queue.admits("flood"):
+        queue.submit(print)
+    for _ in range(42):
+        queue.calls.popleft()
+    assert not any(queue.admits("flood") for _ in range(100))
+    assert queue.admits("another")
+
+
+@pytest.mark.parametrize("rate", [600.0, 1500.0])
+def test_two_floods_leave_each_half(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If two callers ask for more than half, each gets as much as the other, however much more one of them asks for."""
+    flooded = Flooded({"a": 6000.0, "b": rate}, monkeypatch)
+    flooded.run(2.0)
+    flooded.run(6.0)
+    answered = {name: flooded.asked[name] - flooded.refused[name] for name in "ab"}
+    assert max(answered.values()) < 1.2 * min(answered.values())
+
+
+@pytest.mark.parametrize("rate", [800.0, 1200.0, 4000.0])
+def test_a_caller_alone_has_no_share(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls of one caller are admitted as if callers had no names."""
+    named, nameless = Flooded({"a": rate}, monkeypatch), Flooded({"": rate}, monkeypatch)
+    for flooded in (named, nameless):
+        monkeypatch.setattr("riskd.server.calls.handlers.monotonic", lambda flooded=flooded: flooded.now)
+        flooded.run(4.0)
+    assert (named.refused["a"], named.waits) == (nameless.refused[""], nameless.waits)
+
+
+def test_callers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """During an overload a caller is remembered for a moment after its last call, and nobody after the overload."""
+    now = 0.0
+    queue = lane(Limits(calls=1000, burst_s=0.1, standing_s=0.005), lambda: now, monkeypatch)
+    for number in range(5000):
+        now += 0.0001
+        queue.admits("flood")
+        queue.admits(f"caller {number}")
+        assert len(queue._shares) < 1100, "those of the last 0.1 s"
+    now += 10.0
+    queue.admits("flood")
+    assert len(queue._shares) == 0
 
 
 def test_the_estimate_follows_how_long_calls_take(monkeypatch: pytest.MonkeyPatch) -> None:

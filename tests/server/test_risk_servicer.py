@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
@@ -115,15 +114,7 @@ def test_nothing_is_computed_for_a_caller_who_has_gone() -> None:
 
 def test_nothing_more_is_computed_of_a_batch_that_was_cancelled(running: Running) -> None:
     """The attempt at hand is the last, and the call is counted for what it was."""
-    begun, on = threading.Event(), threading.Event()
-
-    def judge(attempt: Attempt) -> Assessment:
-        if attempt.request_id == "first":
-            begun.set()
-            assert on.wait(10)
-        return ASSESSMENT
-
-    running.engine.answer = judge
+    begun, on = running.engine.hold(lambda attempt: attempt.request_id == "first")
     first = risk_pb2.AssessRequest(request_id="first")
     call = running.stub.BatchAssess.future(risk_pb2.BatchAssessRequest(requests=[first, LOGIN, LOGIN]), timeout=60)
     assert begun.wait(10)
@@ -230,15 +221,7 @@ def test_in_a_batch_one_refusal_fails_no_other(running: Running) -> None:
 
 def test_a_batch_does_not_delay_sign_ins(running: Running) -> None:
     """Batches have their own thread: while they run, a sign-in is answered."""
-    begun, release = threading.Event(), threading.Event()
-
-    def judge(attempt: Attempt) -> Assessment:
-        if attempt.subject == "in the batch":
-            begun.set()
-            assert release.wait(5)
-        return ASSESSMENT
-
-    running.engine.answer = judge
+    begun, on = running.engine.hold(lambda attempt: attempt.subject == "in the batch")
     slow = risk_pb2.AssessRequest()
     slow.CopyFrom(LOGIN)
     slow.subject = "in the batch"
@@ -251,7 +234,7 @@ def test_a_batch_does_not_delay_sign_ins(running: Running) -> None:
         assert running.stub.Assess(LOGIN, timeout=5).assessment_id == ASSESSMENT.id
         assert not any(batch.done() for batch in batches)
     finally:
-        release.set()
+        on.set()
     assert [len(batch.result().results) for batch in batches] == [1] * len(batches)
 
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 import pytest
 
 from riskd._proto.riskd.v1 import risk_pb2
-from riskd.core.assessment import Assessment
-from riskd.core.attempt import Attempt
 from riskd.server.grpc_server import QUIET_SECONDS
 from tests.faults.floods import Peer, pings
 from tests.server.world import ASSESSMENT, Running, served
@@ -66,15 +64,8 @@ def test_a_flood_of_pings_does_not_delay_the_stop() -> None:
 @pytest.mark.slow
 def test_a_call_in_progress_is_answered_before_the_stop() -> None:
     """A call in progress is answered within the grace period, although there is a silent connection."""
-    begun, on = threading.Event(), threading.Event()
-
-    def answer(_: Attempt) -> Assessment:
-        begun.set()
-        assert on.wait(20)
-        return ASSESSMENT
-
     with service_with_a_silent_client() as running:
-        running.engine.answer = answer
+        begun, on = running.engine.hold(lambda _: True)
         call = running.stub.Assess.future(risk_pb2.AssessRequest(), timeout=20)
         assert begun.wait(10)
         stopping = threading.Thread(target=running.service.stop, args=(GRACE,))

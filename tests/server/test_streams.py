@@ -385,21 +385,13 @@ def test_a_deadline_is_that_of_the_stream(running: Running) -> None:
 
 def test_a_stream_yields_to_sign_ins(running: Running, sender: Sender) -> None:
     """While a sign-in runs, each attempt of a stream is delayed by up to 20 ms."""
-    begun, held = threading.Event(), threading.Event()
-
-    def judge(attempt: Attempt) -> Assessment:
-        if attempt.subject == "slow":
-            begun.set()
-            assert held.wait(5)
-        return ASSESSMENT
-
-    running.engine.answer = judge
+    begun, on = running.engine.hold(lambda attempt: attempt.subject == "slow")
     slow = running.stub.Assess.future(login("slow", "slow"), timeout=10)
     assert begun.wait(5)
     since = time.monotonic()
     sender.say(*[login(str(number)) for number in range(40)])
     time.sleep(0.2)
     assert len(running.engine.attempts) <= 1 + (time.monotonic() - since) / 0.02
-    held.set()
+    on.set()
     assert slow.result(5).assessment_id
     assert len(sender.hear(40)) == 40

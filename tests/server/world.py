@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 
 import grpc
 from msgspec import Struct
@@ -62,6 +63,19 @@ class FakeEngine:
         self.callers: list[str] = []
         """The caller that reported each event."""
         self.answer: Callable[[Attempt], Assessment] = lambda _: ASSESSMENT
+
+    def hold(self, which: Callable[[Attempt], bool]) -> tuple[Event, Event]:
+        """Let these attempts wait. The first event says that one has begun, the second lets them go on."""
+        begun, on = Event(), Event()
+
+        def answer(attempt: Attempt) -> Assessment:
+            if which(attempt):
+                begun.set()
+                assert on.wait(20)
+            return ASSESSMENT
+
+        self.answer = answer
+        return begun, on
 
     def assess(self, attempt: Attempt, timeout: float) -> Assessment:
         self.attempts.append((attempt, timeout))

@@ -26,6 +26,7 @@ from riskd.shared_signals.push import BODY_BYTES, CONNECTIONS
 from riskd.shared_signals.receiver import Address, Receiver
 from riskd.shared_signals.stream import INVALID_REQUEST, Away, Credentials, Poll, Push, Refused, Stream
 from tests.e2e.service import eventually
+from tests.redis_servers import free_port
 from tests.shared_signals.transmitter import (
     ALEX,
     BEARER,
@@ -80,12 +81,6 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def polled(transmitter: Transmitter, folder: Path, interval: int = 1) -> Stream:
     return stream(transmitter.issuer, Poll(transmitter.endpoint, bearer_file(folder), interval))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:

@@ -157,14 +157,17 @@ def decoded(
     """Every record of a segment, as `decode` returns it. Counts lines that it cannot read, and skips those that begin
     like one of `others`. Raises `UNREADABLE`."""
     for line in read_segment(path):
-        if line.startswith(others):
-            continue
-        try:
-            record = decode(line)
-        except UNDECODABLE as error:
-            damaged(counts, path, line, error)
-        else:
+        if not line.startswith(others) and (record := record_of(line, path, counts, decode)) is not None:
             yield record
+
+
+def record_of(line: bytes, segment: Path, counts: Counts, decode: Callable[[bytes], _Record]) -> _Record | None:
+    """The record of a line of a segment, as `decode` returns it. None if it cannot be read, which is counted."""
+    try:
+        return decode(line)
+    except UNDECODABLE as error:
+        damaged(counts, segment, line, error)
+        return None
 
 
 def damaged(counts: Counts, segment: Path, line: bytes, error: Exception) -> None:

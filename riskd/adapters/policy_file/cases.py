@@ -12,7 +12,7 @@ from msgspec import Struct
 from riskd.adapters.policy_file.document import METHOD, MISTAKES, SYMBOL, Document
 from riskd.core.attempt import BINDINGS, CREDENTIAL_RESULTS, DOMAINS, JOURNEYS, Attempt, Federation, Network, Session
 from riskd.core.context import AGEING, SOURCES, WHYS, Agent, Context, Missing, Place, Route
-from riskd.core.counters import COUNTS
+from riskd.core.counters import COUNTS, source_of
 from riskd.core.errors import InvalidPolicy
 from riskd.core.features import FEATURES
 from riskd.core.history import DAY
@@ -201,8 +201,9 @@ class _CaseReader:
             value = document.number(value_node, name, 0, 1e9)
             if policy is None or document.choice(key_node, "count", known) not in known or value is None:
                 continue
-            if "reputation" in gaps:
-                document.wrong(key_node, "known_and_missing", "keep one", what=name, source="reputation")
+            needed = source_of(name.rpartition(".")[2])
+            if gaps.get(needed, "none_yet") not in _KNOWN:
+                document.wrong(key_node, "known_and_missing", "keep one", what=name, source=needed)
             found[name] = value
         return found
 

@@ -59,9 +59,6 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="directory of a decision log (default: log.dir); - reads its lines from standard input as they arrive",
     )
     export.add_argument(
-        "--format", choices=("ocsf",), default="ocsf", help="format of the events (default: %(default)s)"
-    )
-    export.add_argument(
         "--since", metavar="TIME", type=moment, help="only lines written since then: 2026-11-01 or 2026-11-01T12:00Z"
     )
     export.add_argument(

@@ -35,14 +35,13 @@ SELECT label, count(*) AS attempts, round(avg(new_device), 3) AS new_device,
        round(avg(hosting), 3) AS hosting, round(median(score), 4) AS median_score
 FROM labelled GROUP BY label ORDER BY label""",
     "Which owners do we challenge most, and why?": """\
-SELECT operator, device_class, count(*) AS good, count(*) FILTER (asked) AS challenged,
-       round(100 * challenged / good, 1) AS percent, mode(list_extract(reasons, 1)) FILTER (asked) AS first_reason
-FROM (SELECT *, NOT satisfied AND tier <> 'BASELINE' AS asked FROM labelled)
-WHERE label = 'good' AND journey = 'login' AND credential_result <> 'failed'
-GROUP BY ALL ORDER BY challenged DESC LIMIT 20""",
+SELECT operator, device_class, count(*) AS good, count(*) FILTER (challenged) AS challenges,
+       round(100 * challenges / good, 1) AS percent, mode(list_extract(reasons, 1)) FILTER (challenged) AS first_reason
+FROM labelled WHERE label = 'good' AND journey = 'login' AND credential_result <> 'failed'
+GROUP BY ALL ORDER BY challenges DESC LIMIT 20""",
     "What do frauds of several accounts share, and were they challenged?": """\
 SELECT shared, pseudonym, count(DISTINCT subject) AS accounts, count(*) AS attempts,
-       count(*) FILTER (satisfied) AS not_challenged, mode(operator) AS operator, min(id) AS one_of_them
+       count(*) FILTER (challenged) AS challenges, mode(operator) AS operator, min(id) AS one_of_them
 FROM (UNPIVOT (SELECT * FROM labelled WHERE label = 'fraud')
       ON device, fingerprint, address INTO NAME shared VALUE pseudonym)
 GROUP BY ALL HAVING accounts > 1 ORDER BY accounts DESC, attempts DESC LIMIT 20""",
@@ -57,11 +56,12 @@ GROUP BY ALL ORDER BY abandoned DESC, rule, tier""",
 """Example queries in the help. Tests run them."""
 _VIEWS: Final = """\
 views:
-  assessments  one row per attempt: the decision, the facts, and a column for each feature (`riskd features`)
+  assessments  one row per attempt: the decision, whether that challenged it, the facts, and a column for each feature
+               (`riskd features`)
   outcomes     what was reported later, by assessment_id
   events       what other parties reported, by the pseudonym of the subject
   labelled     assessments with their label (good, fraud, unknown) and the time when it became known
-Where `credential_result` is 'failed', the credential was wrong: such an attempt challenges nobody.
+`challenged`: more than BASELINE is required, and not met. Where `credential_result` is 'failed', nobody is challenged.
 `moment` is the time as a timestamp in UTC. SELECT * FROM (DESCRIBE labelled) lists the columns.
 
 """

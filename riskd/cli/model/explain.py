@@ -37,7 +37,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "(--vector); without either, those that move the scores of a whole log"
     )
     explain = add_action(actions, "explain", purpose, _explain)
-    add_name(explain, "the champion")
+    add_name(explain)
     add_log(explain)
     explain.add_argument("--id", metavar="ASSESSMENT", help="assessment id, 32 hexadecimal digits")
     explain.add_argument(

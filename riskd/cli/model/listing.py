@@ -45,7 +45,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     show = add_action(
         actions, "show", "show one model: figures, features, signature, and the history of its roles", _show
     )
-    add_name(show, "the champion")
+    add_name(show)
     purpose = "load models as a service would: hashes, features, bounds, and a trusted signature if required"
     verify = add_action(
         actions, "verify", purpose, _verify, epilog="exit codes: 0 all would be served; 2 one would not"

@@ -38,10 +38,10 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", metavar="DIR", help="directory of models (release.models)")
 
 
-def add_name(parser: argparse.ArgumentParser, default: str) -> None:
+def add_name(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name one model."""
     parser.add_argument("domain", metavar="DOMAIN", choices=DOMAINS, help=f"one of {', '.join(DOMAINS)}")
-    parser.add_argument("version", metavar="VERSION", nargs="?", help=f"version (default: {default})")
+    parser.add_argument("version", metavar="VERSION", nargs="?", help="version (default: the champion)")
 
 
 def opened(args: argparse.Namespace) -> tuple[Settings, Registry]:

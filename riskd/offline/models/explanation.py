@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import damaged, read_segment, readable, segments_of, size, size_of
+from riskd.adapters.decision_log import read_segment, readable, record_of, segments_of, size, size_of
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.errors import InvalidFile, Problem
@@ -122,11 +121,7 @@ def sample(log: Path, domain: str, most: int, counts: Counts, begin: Begin) -> l
             at += 1
             if at % step:
                 continue
-            try:
-                record = decode(line)
-            except msgspec.DecodeError as error:
-                damaged(counts, path, line, error)
-                continue
+            record = record_of(line, path, counts, decode)
             if isinstance(record, AssessmentRecord) and _fits(record, domain):
                 drawn.append(record)
                 if len(drawn) > most:

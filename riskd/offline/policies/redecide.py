@@ -13,6 +13,7 @@ from riskd.core import logged
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
+from riskd.core.counters import COUNTS, source_of
 from riskd.core.decide import Ruling, decide
 from riskd.core.lists import listed
 from riskd.core.logged import attempt_of, vector_of
@@ -21,7 +22,6 @@ from riskd.core.record import AssessmentRecord
 
 _FORGOTTEN: Final = Missing("history", "unavailable")
 """Histories are not recorded: the vector and the counts hold all that rules and rulings need from them."""
-_UNREAD: Final = Missing("reputation", "unavailable")
 """The store, or a part of it, could not be read."""
 
 
@@ -49,12 +49,14 @@ def redecide(policy: Policy, record: AssessmentRecord) -> Redecided:
 
 
 def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
-    """Whether the record lacks the counts of a counter, because nothing was counted yet when it was written."""
-    if _UNREAD in record.facts.missing:
-        return False
+    """Whether the record lacks counts that conditions read, because they were not kept yet when it was written."""
+    rules = policy.journeys[record.journey].rules
+    absent = {gap.source for gap in record.facts.missing if gap.why != "none_yet"}
     return any(
-        record.attributes.get(counter) and f"{counter}.attempts_1h" not in record.facts.counted
+        record.attributes.get(counter) and f"{counter}.{count}" not in record.facts.counted
         for counter in policy.counters
+        for count in COUNTS
+        if source_of(count) not in absent and any(f"{counter}.{count}" in rule.when for rule in rules)
     )
 
 

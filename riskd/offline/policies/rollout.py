@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from riskd.adapters.decision_log import damaged, read_segment
+from riskd.adapters.decision_log import read_segment, record_of
 from riskd.core.activation import Activation
 from riskd.core.lineup import ACTIVE, CANDIDATE
 from riskd.core.record import AssessmentRecord, decode
@@ -31,18 +31,18 @@ from riskd.progress import Begin
 
 SIDES: Final = (ACTIVE, CANDIDATE)
 TWICE: Final = 2
-"""How many times as many attempts a candidate may challenge or deny: as in the alert `RiskdRolloutStricter`."""
+"""How many times as many attempts a candidate may challenge: as in the alert `RiskdRolloutStricter`."""
 _OUTCOMES: Final = {
     "challenge passed": ("challenge_passed",),
     "challenge failed or abandoned": ("challenge_failed", "challenge_abandoned"),
     "sign-in abandoned": ("sign_in_abandoned",),
     "fraud confirmed": ("confirmed_fraud",),
 }
-UNMET: Final = "challenged or denied"
+CHALLENGED: Final = "challenged"
 DEGRADED: Final = "degraded"
-FEW: Final = {UNMET: 30, DEGRADED: 10}
+FEW: Final = {CHALLENGED: 30, DEGRADED: 10}
 """How many of them tell nothing yet: as in the alerts on rollouts."""
-FIGURES: Final = (UNMET, "denied", *_OUTCOMES, DEGRADED)
+FIGURES: Final = (CHALLENGED, "denied", *_OUTCOMES, DEGRADED)
 """What is compared, as shares of the decisions whose credential was not wrong."""
 _ALL: Final = "all"
 _WRONG: Final = "wrong credential"
@@ -125,12 +125,12 @@ class Tally:
 
 def _figures(record: AssessmentRecord, kinds: int) -> Iterator[str]:
     """The figures that a decision counts in."""
-    if record.credential_result == "failed":
+    if record.wrong_credential:
         yield _WRONG
         return
     yield _ALL
-    if not record.satisfied and record.tier != Tier.BASELINE.name:
-        yield UNMET
+    if record.challenged:
+        yield CHALLENGED
         if record.tier == Tier.DENY.name:
             yield "denied"
     for name, outcomes in _OUTCOMES.items():
@@ -181,11 +181,7 @@ def _count(rollout: Rollout, plan: Plan, path: Path) -> Tally:
     for line in read_segment(path):
         if not any(name in line for name in names):
             continue
-        try:
-            record = decode(line)
-        except msgspec.DecodeError as error:
-            damaged(tally.counts, path, line, error)
-            continue
+        record = record_of(line, path, tally.counts, decode)
         if isinstance(record, AssessmentRecord) and (role := rollout.role(record)):
             tally.add(record, role, outcomes.kinds(record.id))
     return tally
@@ -203,16 +199,16 @@ def _domain(domain: str, cells: Cells[Key]) -> DomainComparison:
     return DomainComparison(
         domain=domain,
         figures=figures,
-        journeys=tuple(_pair(cells, domain, journey, UNMET, journey) for journey in journeys),
+        journeys=tuple(_pair(cells, domain, journey, CHALLENGED, journey) for journey in journeys),
         wrong_credential={role: total(_cell(cells, (domain, "", role, _WRONG))) for role in SIDES},
         worse=tuple(_worse({pair.name: pair for pair in figures})),
     )
 
 
 def _worse(figures: Mapping[str, Pair]) -> Iterator[str]:
-    unmet = figures[UNMET]
-    if unmet.candidate.hits > FEW[UNMET] and unmet.candidate.low > TWICE * unmet.active.high:
-        yield "the candidate challenges or denies more than twice as many"
+    unmet = figures[CHALLENGED]
+    if unmet.candidate.hits > FEW[CHALLENGED] and unmet.candidate.low > TWICE * unmet.active.high:
+        yield "the candidate challenges more than twice as many"
     if figures[DEGRADED].candidate.hits > FEW[DEGRADED] and figures[DEGRADED].surely == "more":
         yield "more of the candidate's answers are degraded"
 

@@ -67,8 +67,8 @@ def _domain(domain: DomainComparison) -> str:
         f"<h2>{escape(domain.domain)}</h2>{worse}<p>{escape(decisions(domain))}</p>"
         + shares("Shares of all decisions", rows, SIDES)
         + table("Figures, differences in percentage points", HEAD, [_row(pair) for pair in domain.figures])
-        + shares("Challenged or denied, by journey", journeys, SIDES)
-        + table("Challenged or denied, by journey", HEAD, [_row(pair) for pair in domain.journeys])
+        + shares("Challenged, by journey", journeys, SIDES)
+        + table("Challenged, by journey", HEAD, [_row(pair) for pair in domain.journeys])
     )
 
 

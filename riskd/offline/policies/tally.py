@@ -193,7 +193,7 @@ class Tally:
 
 def counted_as(record: AssessmentRecord, label: int) -> int:
     """The label by which a decision counts, given that of its outcomes or of the truth."""
-    return WRONG_CREDENTIAL if record.credential_result == "failed" else label
+    return WRONG_CREDENTIAL if record.wrong_credential else label
 
 
 def state(tier: Tier, *, satisfied: bool) -> int:

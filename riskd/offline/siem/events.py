@@ -159,22 +159,17 @@ def _type(kind: int, activity: words.Word) -> int:
 def _control(one: AssessmentRecord) -> words.Control:
     if one.tier == "DENY":
         return words.DENIED
-    if one.credential_result == "failed":
+    if one.wrong_credential:
         return words.REFUSED
-    if _challenged(one):
+    if one.challenged:
         return words.Control(words.CHALLENGED, (OTHER, one.tier))
     return words.OBSERVED if one.withheld else words.ALLOWED
 
 
 def _status(one: AssessmentRecord) -> words.Word:
-    if one.tier == "DENY" or one.credential_result == "failed":
+    if one.tier == "DENY" or one.wrong_credential:
         return words.FAILURE
-    return words.CHALLENGED if _challenged(one) else words.SUCCESS
-
-
-def _challenged(one: AssessmentRecord) -> bool:
-    """Whether more is asked than of everybody."""
-    return not one.satisfied and one.tier != "BASELINE"
+    return words.CHALLENGED if one.challenged else words.SUCCESS
 
 
 def _protocol(protocol: str) -> words.Word | None:

@@ -13,7 +13,7 @@ import grpc
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.server.calls.boundary import STREAM, UNARY, Boundary, RpcMeter
+from riskd.server.calls.boundary import STREAM, UNARY, Boundary
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
 from riskd.server.calls.reception import Admit, Arrivals, Reception, context_of, refuse
@@ -24,8 +24,10 @@ from riskd.server.status import status
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-Check: TypeAlias = "Callable[[grpc.ServicerContext], grpc.Status | None]"
-Refusal: TypeAlias = "Callable[[], grpc.Status]"
+Check: TypeAlias = "Callable[[grpc.ServicerContext], str | grpc.Status]"
+"""Returns the caller's name, or the status to refuse the call with."""
+Refusal: TypeAlias = "Callable[[str], grpc.Status]"
+"""Returns the status of a refused call of this caller; '' if callers have no names."""
 _PROBLEM: Final = Problem(
     "server", "too many calls are waiting", "retry after the delay in RetryInfo, with growing pauses"
 )
@@ -56,7 +58,7 @@ def method(
 
     `most`: calls whose message has not fully arrived.
     """
-    pool = waiting(lane, most, _refusal(name, UNARY, boundary.meter), _check(name, UNARY, boundary))
+    pool = waiting(lane, most, _refusal(name, UNARY, boundary), _check(name, UNARY, boundary))
     return grpc.unary_unary_rpc_method_handler(Pooled(pool, behaviour))
 
 
@@ -67,11 +69,11 @@ def stream_method(
     boundary: Boundary,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
-    pool = opening(streams, _refusal(name, STREAM, boundary.meter), _check(name, STREAM, boundary))
+    pool = opening(streams, _refusal(name, STREAM, boundary), _check(name, STREAM, boundary))
     return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
 
 
-def too_many() -> grpc.Status:
+def too_many(_caller: str) -> grpc.Status:
     """The status of a call that is refused and not counted."""
     return TOO_MANY
 
@@ -82,7 +84,7 @@ def waiting(lane: Lane, most: int, refusal: Refusal = too_many, check: Check | N
     `most`: calls whose message has not fully arrived. `check` comes first, and ends calls whose caller it does not know
     or allow.
     """
-    return Reception(Arrivals(lane, most, refusal).take, _admission(lane.admits, refusal, check))
+    return Reception(Arrivals(lane, most, lambda: refusal("")).take, _admission(lane.admits, refusal, check))
 
 
 def opening(streams: Streams, refusal: Refusal = too_many, check: Check | None = None) -> Reception:
@@ -92,47 +94,52 @@ def opening(streams: Streams, refusal: Refusal = too_many, check: Check | None =
         try:
             streams.submit(run, *args)
         except RuntimeError:  # no thread for it
-            refuse(refusal(), *args[1:3])
+            refuse(refusal(""), *args[1:3])
 
     return Reception(take, _admission(streams.admits, refusal, check))
 
 
-def _admission(admits: Callable[[], bool], refusal: Refusal, check: Check | None) -> Admit:
+def _admission(admits: Callable[[str], bool], refusal: Refusal, check: Check | None) -> Admit:
     """Returns the status of a call that is not admitted."""
 
     def admit(event: object, state: object) -> grpc.Status | None:
-        wrong = check(context_of(event, state)) if check is not None else None
-        return wrong or (None if admits() else refusal())
+        caller = check(context_of(event, state)) if check is not None else ""
+        if not isinstance(caller, str):
+            return caller
+        return None if admits(caller) else refusal(caller)
 
     return admit
 
 
 def _check(name: str, kind: str, boundary: Boundary) -> Check | None:
-    """Returns the status of a call whose caller is unknown or may not use the method, and counts that call."""
+    """Returns a check that refuses, and counts, calls whose caller is unknown or may not use the method."""
     meter, guard = boundary.meter, boundary.guard
     if guard is None:
         return None
 
-    def check(context: grpc.ServicerContext) -> grpc.Status | None:
+    def check(context: grpc.ServicerContext) -> str | grpc.Status:
         try:
-            guard.check(name, context)
+            return guard.check(name, context).name
         except RiskdError as error:
             fault: grpc.Status = to_status(status(error))
             meter.started(name, kind)
             meter.handled(name, kind, fault.code.name, 0.0)
             return fault
-        return None
 
     return check
 
 
-def _refusal(name: str, kind: str, meter: RpcMeter) -> Refusal:
-    """Counts a refused call and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
+def _refusal(name: str, kind: str, boundary: Boundary) -> Refusal:
+    """Counts a refused call, also for its caller, and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
 
     The status is built once, because refusing must stay cheaper than arriving.
     """
 
-    def refusal() -> grpc.Status:
+    meter, guard = boundary.meter, boundary.guard
+
+    def refusal(caller: str) -> grpc.Status:
+        if guard is not None and caller:
+            guard.count(Overloaded.reason, name, caller)
         meter.started(name, kind)
         meter.refused(name, FULL)
         meter.handled(name, kind, TOO_MANY.code.name, 0.0)

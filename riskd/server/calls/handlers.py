@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from riskd.core.errors import Problem
 from riskd.host.background import log_no_thread
+from riskd.server.calls.shares import Shares
 from riskd.server.faults import Overloaded
 
 SPARES: Final = 4
@@ -215,9 +216,11 @@ class Lane:
         self._offered_s = 0.0
         self._seen = monotonic()
         self._mean_s = 0.001
+        self._shares = Shares()
 
-    def admits(self) -> bool:
-        """Whether a call that arrives now may wait. Depends on how many wait already, and for how long they will.
+    def admits(self, caller: str = "") -> bool:
+        """Whether a call that arrives now may wait. Depends on how many wait already, and for how long they will; and
+        during an overload, on how far its caller is ahead of its share.
 
         `_offered_s` is the work that would be waiting if no call had been refused. It detects overload where the real
         queue cannot: that is short because calls are refused, and often empty for a moment.
@@ -225,12 +228,27 @@ class Lane:
         waiting, now, limits = len(self.calls), monotonic(), self._limits
         each = self._mean_s / self._turns.threads
         offered = max(self._offered_s - (now - self._seen), waiting * each)
-        self._offered_s, self._seen = offered, now
-        limit = limits.burst_s if offered <= limits.burst_s else limits.standing_s
+        passed, self._offered_s, self._seen = now - self._seen, offered, now
+        overloaded, limit = offered > limits.burst_s, limits.burst_s
+        if overloaded:
+            limit = self._limit(caller, passed)
+        elif self._shares:
+            self._shares.clear()
         admitted = not waiting or (waiting < limits.calls and waiting * each <= limit)
         if not admitted:
             self._offer()
+        elif overloaded:
+            self._shares.charge(caller, each, limits.burst_s)
         return admitted
+
+    def _limit(self, caller: str, passed: float) -> float:
+        """How long a caller's calls may wait during an overload. The less it is ahead of its share, the more nearly as
+        long as in a burst; if there is no other, `standing_s`."""
+        shares, limits = self._shares, self._limits
+        shares.came(caller, passed, limits.burst_s)
+        if shares.alone(caller):
+            return limits.standing_s
+        return max(limits.burst_s - shares.ahead(caller), limits.standing_s)
 
     def submit(self, fn: Callable[_Given, object], /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
         """Add a call to the end of the lane."""

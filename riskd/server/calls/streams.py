@@ -33,7 +33,7 @@ class Streams(ThreadPoolExecutor):
         self._open: dict[Inbox, float] = {}
         self.turn = threading.Lock()
 
-    def admits(self) -> bool:
+    def admits(self, _caller: str = "") -> bool:
         """Whether another stream may be opened. If not, cancels streams that should long have ended.
 
         Those are of clients that do not read their answers, so their threads cannot finish.

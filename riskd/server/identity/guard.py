@@ -17,6 +17,8 @@ from riskd.server.identity.callers import PACKAGE, Caller, Callers, UnknownCalle
 BEARER: Final = "bearer "
 LOG_SECONDS: Final = 10.0
 """Shortest time between two log lines about refused calls."""
+LOGGED: Final = 20
+"""Most entries of such a line. The callers file may have thousands, so it has those who were refused most."""
 _LOG: Final = logging.getLogger(__name__)
 _UNLOGGED: Final = f"{PACKAGE}RiskService/"
 """Methods whose calls are not logged one by one."""
@@ -55,7 +57,7 @@ class Guard:
             caller = identify(self._callers, context)
             caller.check_method(method)
         except RiskdError as error:
-            self._count(error, method, caller)
+            self.count(error.reason, method, caller.name if caller else "unknown")
             raise
         return caller
 
@@ -69,7 +71,7 @@ class Guard:
             for tenant in tenants:
                 caller.check_tenant(tenant)
         except RiskdError as error:
-            self._count(error, method, caller)
+            self.count(error.reason, method, caller.name)
             raise
 
     def log_refused(self, now: Callable[[], float] = monotonic) -> None:
@@ -81,14 +83,15 @@ class Guard:
             self._turned_away, self._logged = Counter(), now()
         refused = [
             {"reason": reason, "method": method, "caller": caller, "calls": calls}
-            for (reason, method, caller), calls in counts.most_common()
+            for (reason, method, caller), calls in counts.most_common(LOGGED)
         ]
         _LOG.warning("turned_away", extra={"fields": {"seconds": round(seconds, 1), "refused": refused}})
 
-    def _count(self, error: RiskdError, method: str, caller: Caller | None) -> None:
-        """Count a refusal. The keys are bounded: only names of the callers file are used, never what a client sent."""
+    def count(self, reason: str, method: str, caller: str) -> None:
+        """Count a refusal. The keys are bounded: `caller` is a name of the callers file or `unknown`, and never what a
+        client sent."""
         with self._lock:
-            self._turned_away[error.reason, method, caller.name if caller else "unknown"] += 1
+            self._turned_away[reason, method, caller] += 1
 
 
 def identify(callers: Callers, context: ServicerContext) -> Caller:

@@ -93,8 +93,8 @@ def test_the_questions_of_the_help_are_answered(
 def test_who_is_challenged_is_who_is_asked_for_more_than_the_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The example about owners who are challenged counts no attempt whose credential was wrong, and none of which only
-    the password is still to come, as in a backtest."""
+    """In SQL, no attempt is challenged whose credential was wrong, or of which only the password is still to come, as
+    in a backtest. The example about owners counts the others."""
     now, both = time.time(), ("succeeded", "not_checked")
     answers = [*(("BASELINE", result) for result in both), *(("STEP_UP", result) for result in (*both, "failed"))]
     log: list[record.Record] = [
@@ -106,7 +106,27 @@ def test_who_is_challenged_is_who_is_asked_for_more_than_the_password(
     assert asked.compact() == 0
     capsys.readouterr()
     assert asked.query(EXAMPLES["Which owners do we challenge most, and why?"], "--json") == 0
-    assert [(row["good"], row["challenged"]) for row in said(capsys)] == [(4, 2)]
+    assert [(row["good"], row["challenges"]) for row in said(capsys)] == [(4, 2)]
+    assert asked.query("SELECT count(*) AS n FROM assessments WHERE challenged", "--json") == 0
+    assert said(capsys) == [{"n": 2}]
+
+
+def test_frauds_that_only_had_the_password_to_enter_were_not_challenged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example about rings counts frauds that were challenged as a backtest does."""
+    now = time.time()
+    answers = [("BASELINE", "not_checked"), ("STEP_UP", "succeeded"), ("STEP_UP", "failed"), ("DENY", "succeeded")]
+    log: list[record.Record] = [
+        decision(number, now, tier=tier, credential_result=result, satisfied=False, subject=f"{number:032x}")
+        for number, (tier, result) in enumerate(answers)
+    ]
+    log += [outcome(number, now, "confirmed_fraud") for number in range(len(answers))]
+    asked = Asked(tmp_path, *log)
+    assert asked.compact() == 0
+    capsys.readouterr()
+    assert asked.query(EXAMPLES["What do frauds of several accounts share, and were they challenged?"], "--json") == 0
+    assert [(row["accounts"], row["attempts"], row["challenges"]) for row in said(capsys)] == [(4, 4, 2)]
 
 
 def test_what_accounts_share_has_columns(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,13 +242,6 @@ def test_any_line_is_exported_or_counted(noise: bytes, at: int, gap: int, deep: 
     assert encoded is None or json.loads(encoded)["class_uid"] == 3002
 
 
-def test_a_segment_that_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, archive: FileLogArchive) -> None:
-    """A segment that cannot be decompressed is refused by name."""
-    (tmp_path / f"{SEGMENT}.gz").write_bytes(b"\x1f\x8b broken")
-    with pytest.raises(InvalidFile, match=f"{SEGMENT}.gz: cannot be read"):
-        exported(archive, tmp_path, {})
-
-
 def test_a_writer_and_a_reader_at_once(tmp_path: Path, archive: FileLogArchive) -> None:
     """While a service writes segment after segment, no line is lost or repeated."""
     log = FileDecisionLog(tmp_path, 0, NullMeter(), Bounds(segment_bytes=20_000))

@@ -289,7 +289,7 @@ def test_boosting_on_nothing_needs_no_base() -> None:
     assert np.median(said[fraud]) > np.quantile(said[~fraud], 0.95)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_riskier_value_never_lowers_the_score(trained: Trained, data: st.DataObject) -> None:
     """A feature with a direction moves log-odds and probability only in that direction."""
@@ -344,7 +344,7 @@ def test_raising_trees_find_fraud_that_constrained_trees_miss(raised: Trained) -
     assert found[1] > 0.9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_riskier_value_never_scores_below_the_constrained_trees(raised: Trained, data: st.DataObject) -> None:
     """The raising trees have no negative leaf, so a riskier value never scores below the constrained trees."""

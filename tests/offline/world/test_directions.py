@@ -152,7 +152,7 @@ def test_what_one_attacker_has_alone_is_no_fault(share: float) -> None:
 
 
 def test_what_defines_a_class_may_be_its_own() -> None:
-    """A feature that is declared for a class is not compared."""
+    """A feature that is declared for a class may be what it alone has."""
     sample = marked(0.5, seen(lived()), "new_country")
     assert "new_country" not in {each.feature for each in alone(sample, (STUFFING,))}
 
