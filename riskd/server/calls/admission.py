@@ -134,7 +134,6 @@ def _refusal(name: str, kind: str, boundary: Boundary) -> Refusal:
 
     The status is built once, because refusing must stay cheaper than arriving.
     """
-
     meter, guard = boundary.meter, boundary.guard
 
     def refusal(caller: str) -> grpc.Status:
