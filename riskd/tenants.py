@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from riskd.adapters.decision_log import readable, segments_of, size, size_of
+from riskd.adapters.decision_log import head, readable, segments_of, size, size_of
 from riskd.config import Settings, obtain_peppers
 from riskd.core.errors import InvalidFile, Problem
 from riskd.core.history import PROFILE_SECONDS
@@ -95,16 +95,15 @@ class _Leaving:
 
     def take(self, line: bytes) -> None:
         """Empty the places of a line, if it is one of the tenant. Raises Unavailable."""
-        if self._mark not in line:
+        named = head(line + b"\n") if self._mark in line else None  # whose line it is to compactions, too
+        if named is None or named.tenant != self._tenant:
             return
+        self.lines += 1
         try:
             record = decode(line)
         except msgspec.DecodeError:
             self.unread += 1
             return
-        if record.tenant != self._tenant:
-            return
-        self.lines += 1
         for place in self._places(record):
             if place not in self._emptied:
                 empty(self._store, place, self.gone)

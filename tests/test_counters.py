@@ -413,17 +413,23 @@ def test_the_log_decides_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "lacks"),
-    [("counted.payee.attempts_1h > 9.0 && distance_known_km > 9.0", False), ("counted.payee.own < 2.0", True)],
+    ("when", "counters", "lacks"),
+    [
+        ("counted.payee.attempts_1h > 9.0", "[payee]", False),
+        ("counted.payee.own < 2.0", "[payee]", True),
+        ("counted . payee . own < 2.0", "[payee]", True),
+        ("counted.payee.attempts_1h > 9.0 && !('unknown' in attributes)", "[payee]", False),
+        ("counted.payee.attempts_1h > 9.0 && counted.phone.own < 2.0", "[payee, phone]", False),
+    ],
 )
-def test_a_backtest_says_what_was_not_kept(when: str, lacks: bool) -> None:
+def test_a_backtest_says_what_was_not_kept(when: str, counters: str, lacks: bool) -> None:
     """A line from before a count was kept is said to lack it, if a condition reads it and it was not unreadable."""
     desk = Desk()
     desk.pay()
     (line,) = (line for line in desk.log.records() if isinstance(line, AssessmentRecord))
     facts = line.facts
     older = {name: value for name, value in facts.counted.items() if name != "payee.own"}
-    assert uncounted(policy(when), replace(line, facts=replace(facts, counted=older))) == lacks
-    assert not uncounted(policy(when), line)
+    assert uncounted(policy(when, counters), replace(line, facts=replace(facts, counted=older))) == lacks
+    assert not uncounted(policy(when, counters), line)
     unread = (*facts.missing, Missing("history", "unavailable"), Missing("reputation", "unavailable"))
-    assert not uncounted(policy(when), replace(line, facts=replace(facts, counted={}, missing=unread)))
+    assert not uncounted(policy(when, counters), replace(line, facts=replace(facts, counted={}, missing=unread)))

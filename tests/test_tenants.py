@@ -195,9 +195,21 @@ def test_lines_that_cannot_be_read_are_counted(settings: Settings) -> None:
     other = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode()
     segment.write_bytes(segment.read_bytes() + newer + b"\n" + other + b"\n")
     done = erased(settings)
-    assert (done.lines, done.unread) == (len(theirs) + 1, 2)
+    assert (done.lines, done.unread) == (len(theirs) + 2, 2)
     compact(settings)
     assert lines(settings, LEAVES) == 0
+
+
+def test_a_tenant_of_another_version_leaves_the_log(settings: Settings) -> None:
+    """A tenant all of whose lines are of a version that this one does not know is no unknown one."""
+    segment = next(Path(settings.log.dir).glob("*.jsonl"))
+    (other,) = [line for line in read_segments(Path(settings.log.dir)) if json.loads(line)["tenant"] == LEAVES][:1]
+    newer = other.replace(json.dumps(LEAVES, ensure_ascii=False).encode(), b'"newco"')
+    segment.write_bytes(segment.read_bytes() + newer.replace(b'"login"', b'"levitation"') + b"\n")
+    done = erased(settings, "newco")
+    assert (done.lines, done.records, done.unread) == (1, {}, 1)
+    compact(settings)
+    assert lines(settings, "newco") == 0
 
 
 def test_no_tenant_is_erased_while_histories_are_rebuilt(settings: Settings) -> None:

@@ -18,8 +18,8 @@ callers. docs/tenants.md says what remains, and until when."""
 _EPILOG = """\
 The log leads to the records, so run this on each machine that has one. If it is interrupted, run it again.
 
-exit codes: 0 done; 1 done, but some lines of the tenant could not be read, and what they lead to ends by itself; 2
-refused: the log has nothing of the tenant, or a problem with the settings, the pepper or the store"""
+exit codes: 0 done; 1 not confirmed; or done, but some lines of the tenant could not be read, and what they lead to ends
+by itself; 2 refused: the log has nothing of the tenant, or a problem with the settings, the pepper or the store"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

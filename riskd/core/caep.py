@@ -24,8 +24,8 @@ def risk_level_change(
     fraud HIGH. An answer whose requirement is not met raises it to the answer's level, and never lowers it: that the
     owner is back at home does not return a stolen password. Degraded answers change nothing, nor do satisfied ones.
 
-    Call it only if the first factor was right: anybody can enter a wrong password. Raises ValueError for another
-    `previous`.
+    Call it only if the first factor was right: anybody can enter a wrong password. A challenge was passed only if its
+    methods meet the requirement. Raises ValueError for another `previous`.
     """
     if previous not in ("", *LEVELS):
         raise ValueError(f"previous is {previous!r}; use '' or one of {', '.join(LEVELS)}, as in the last event")

@@ -308,8 +308,8 @@ def settle_units(
         return msgspec.structs.replace(receipt, taught=0, fraud=True), tuple(inverse(delta) for delta in deltas)
     deltas = ()
     if first and kind in ("challenge_failed", "recovery_failed"):
-        failed = [*zip(receipt.activity, _FAILURES, strict=False)]
-        failed += [(key, _FAILURES[0]) for key in receipt.lesson.counted]
+        counted = [(key, _FAILURES[0]) for key in receipt.lesson.counted]
+        failed = [*zip(receipt.activity, _FAILURES, strict=False), *counted]
         deltas = tuple([_failure(key, counts, receipt.lesson.subject, time, retention) for key, counts in failed])
     if first and kind == "recovery_completed":
         deltas = (recovery_delta(receipt.lesson.subject, time, retention),)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from riskd.adapters.decision_log import (
     PACKED,
     FileLogArchive,
+    head,
     log_in,
     opened,
     readable,
@@ -24,7 +25,6 @@ from riskd.adapters.decision_log import (
     size_of,
 )
 from riskd.adapters.decision_log.archive import SCAN
-from riskd.adapters.decision_log.rewriting import head
 from riskd.core.assess import reasons
 from riskd.core.assessment import Reason
 from riskd.core.decide import RESTRICTED_METHOD, gap_reason, learning_reason

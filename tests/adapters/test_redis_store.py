@@ -212,6 +212,15 @@ def test_a_walk_does_not_pass_over_a_restart(tmp_path: Path) -> None:
         assert sum(store.sweep(NOW + 100, 100) for _ in range(10)) == len(keys)
 
 
+def test_a_sweep_that_cannot_read_where_the_last_one_stopped_begins_anew(tmp_path: Path) -> None:
+    """A note on it that is damaged, or of another version of riskd, does not end all sweeps."""
+    server, keys = RedisServer(tmp_path / "redis"), [b"%08d" % number + b"entity..A" for number in range(20)]
+    with running(server), closing(RedisStore([server.address], Access())) as store:
+        assert store.write([attempts(key, expires=NOW + 100) for key in keys], (), NOW, 5.0)
+        store.swept = b"00000007entity..A"
+        assert store.sweep(NOW + 100, 1000) == len(keys)
+
+
 def written(store: RedisStore, key: bytes, timeout: float = 0.2) -> bool:
     try:
         return store.write([attempts(key)], (), NOW, timeout)

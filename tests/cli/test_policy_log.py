@@ -294,7 +294,7 @@ def test_a_tenant_is_calibrated_by_itself(written: Written, tmp_path: Path, caps
     assert one["old"] == {"STEP_UP": 0.3}
     code, out = run(capsys, *words, "--tenant", "lake")
     assert code == 0
-    assert "tenants:\n  lake:\n    journeys:\n      login:\n        bands:\n          STEP_UP: " in out
+    assert 'tenants:\n  "lake":\n    journeys:\n      login:\n        bands:\n          STEP_UP: ' in out
     assert main(["policy", *map(str, words), "--tenant", "lake", "--write", str(tmp_path / "new.yaml")]) == 2
     assert "below the tenant" in capsys.readouterr().err
 

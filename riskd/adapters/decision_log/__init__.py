@@ -25,6 +25,7 @@ from riskd.adapters.decision_log.files import (
     size_of,
     stamp,
 )
+from riskd.adapters.decision_log.rewriting import head
 from riskd.adapters.decision_log.writer import PATIENCE_S, UNBOUNDED, Bounds, FileDecisionLog
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "damaged",
     "decoded",
     "finished",
+    "head",
     "lines_of",
     "log_in",
     "opened",

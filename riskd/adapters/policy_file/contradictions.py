@@ -33,6 +33,7 @@ _COMPARISON: Final = re.compile(
 )
 _LISTS: Final = re.compile(rf"(?<!\w){LISTS[:-1]}\s*\.\s*(\w+)")
 _COUNTERS: Final = re.compile(rf"(?<!\w){COUNTED[:-1]}\s*\.\s*(\w+)")
+_COUNTS: Final = re.compile(_COUNTERS.pattern + r"\s*\.\s*(\w+)")
 _STRING: Final = '"(?P<{}>_+)"'
 _ATTRIBUTES: Final = re.compile(
     rf"(?:\+\s*\"_+\"|{_STRING.format('asked')})\s*in\s+attributes\b"
@@ -73,6 +74,11 @@ def lists_in(when: str) -> frozenset[str]:
 def counters_in(when: str) -> frozenset[str]:
     """The counters that a condition names."""
     return frozenset(_COUNTERS.findall(_without_texts(when)))
+
+
+def counts_in(when: str) -> frozenset[tuple[str, str]]:
+    """The counts that a condition names, each as counter and count."""
+    return frozenset(_COUNTS.findall(_without_texts(when)))
 
 
 def attributes_in(when: str) -> dict[int, str]:

@@ -10,6 +10,7 @@ import re
 import struct
 from binascii import hexlify
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, groupby, starmap
 from operator import attrgetter, itemgetter
 from time import monotonic
@@ -24,7 +25,7 @@ from riskd.adapters.redis_store.script import HELD, REPLACE, SWEEP, WRITE
 from riskd.adapters.redis_store.server import Server
 from riskd.adapters.redis_store.servers import Answers, Servers
 from riskd.core import stored
-from riskd.core.errors import Problem, Unavailable
+from riskd.core.errors import UNDECODABLE, Problem, Unavailable
 from riskd.core.history import Delta, History, inverse
 from riskd.core.stored import PLACE, Change, Swap
 from riskd.ports import PATIENCE, IncompleteRead, IncompleteWrite
@@ -184,7 +185,7 @@ class RedisStore:
             hashes, self.swept = [], b""
         except Unavailable:
             if len(self._servers.masters()) > 1:
-                layout, number, *_ = _CURSOR.decode(self.swept) if self.swept else (self._servers.layout(), 0)
+                layout, number, *_ = self._position(self.swept)
                 self.swept = _ENCODE((layout, number + 1, b"", b"0"))
             raise
         sweeps = [(master, pack(b"EVALSHA", SWEEP.sha, b"1", key, repr(now).encode())) for master, key in hashes]
@@ -224,7 +225,7 @@ class RedisStore:
         self._servers.discover()
         masters = sorted(self._servers.masters(), key=lambda master: master.address)
         layout = self._servers.layout()
-        begun, number, before, position = _CURSOR.decode(cursor) if cursor else (layout, 0, b"", b"0")
+        begun, number, before, position = self._position(cursor)
         if begun != layout or number >= len(masters):
             raise _Moved([Problem("redis", "slots moved during the walk", "start it again")])
         master = masters[number]
@@ -237,6 +238,12 @@ class RedisStore:
         number += position == b"0"
         after = _ENCODE((layout, number, run, position)) if number < len(masters) else b""
         return [(master, key) for key in keys], after
+
+    def _position(self, cursor: bytes) -> tuple[int, int, bytes, bytes]:
+        """What a cursor says; the beginning, if it is empty, or damaged, or of another version of riskd."""
+        with suppress(*UNDECODABLE):
+            return _CURSOR.decode(cursor)
+        return self._servers.layout(), 0, b"", b"0"
 
     def _records(self, keys: Sequence[bytes], deadline: float) -> tuple[list[bytes | None], frozenset[bytes], Answers]:
         """The encoded records, in the order of the keys; the keys that could not be read; and the answers to one

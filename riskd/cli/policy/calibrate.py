@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -142,5 +143,5 @@ def _print(calibrations: list[Calibration], counts: Mapping[str, int], tenant: s
             lines += [f"  {one.journey}:", "    bands:"]
             lines += [f"      {tier}: {edge!r} # was {one.old[tier]!r}" for tier, edge in (one.new or {}).items()]
         if tenant:
-            lines = ["tenants:", f"  {tenant}:", *(f"    {line}" for line in lines)]
+            lines = ["tenants:", f"  {json.dumps(tenant, ensure_ascii=False)}:", *(f"    {line}" for line in lines)]
         console.print(Text("\n".join(lines)))

@@ -9,11 +9,12 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from riskd.adapters.policy_file.contradictions import counts_in
 from riskd.core import logged
 from riskd.core.assessment import Hit
 from riskd.core.attempt import Attempt
 from riskd.core.context import Context, Missing
-from riskd.core.counters import COUNTS, source_of
+from riskd.core.counters import source_of
 from riskd.core.decide import Ruling, decide
 from riskd.core.lists import listed
 from riskd.core.logged import attempt_of, vector_of
@@ -50,13 +51,14 @@ def redecide(policy: Policy, record: AssessmentRecord) -> Redecided:
 
 def uncounted(policy: Policy, record: AssessmentRecord) -> bool:
     """Whether the record lacks counts that conditions read, because they were not kept yet when it was written."""
-    rules = policy.journeys[record.journey].rules
+    if not policy.counters:
+        return False
     absent = {gap.source for gap in record.facts.missing if gap.why != "none_yet"}
     return any(
         record.attributes.get(counter) and f"{counter}.{count}" not in record.facts.counted
-        for counter in policy.counters
-        for count in COUNTS
-        if source_of(count) not in absent and any(f"{counter}.{count}" in rule.when for rule in rules)
+        for rule in policy.journeys[record.journey].rules
+        for counter, count in _counts_in(rule.when)
+        if source_of(count) not in absent
     )
 
 
@@ -72,6 +74,9 @@ def listed_again(policy: Policy, record: AssessmentRecord, attempt: Attempt, con
         elif each.kind == "device_ids" and "device_id" not in absent:
             matches[name] = name in record.lists
     return matches
+
+
+_counts_in: Final = lru_cache(4096)(counts_in)
 
 
 @lru_cache(4096)

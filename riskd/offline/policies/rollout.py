@@ -206,8 +206,8 @@ def _domain(domain: str, cells: Cells[Key]) -> DomainComparison:
 
 
 def _worse(figures: Mapping[str, Pair]) -> Iterator[str]:
-    unmet = figures[CHALLENGED]
-    if unmet.candidate.hits > FEW[CHALLENGED] and unmet.candidate.low > TWICE * unmet.active.high:
+    challenged = figures[CHALLENGED]
+    if challenged.candidate.hits > FEW[CHALLENGED] and challenged.candidate.low > TWICE * challenged.active.high:
         yield "the candidate challenges more than twice as many"
     if figures[DEGRADED].candidate.hits > FEW[DEGRADED] and figures[DEGRADED].surely == "more":
         yield "more of the candidate's answers are degraded"
