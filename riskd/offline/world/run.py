@@ -21,6 +21,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.errors import UNDECODABLE, InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
+from riskd.core.history import DAY
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
 from riskd.offline.logs import MADE
@@ -119,7 +120,7 @@ def _live(
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("assessments", "attacks", "tiers", "outcomes")}
     log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), UNBOUNDED, lambda: wall)
     service = Engined(release, geo, log, settings.seed)
-    span = settings.days * 86_400.0
+    span = settings.days * DAY
     try:
         with (out / TRUTH).open("xb") as lines:
             for event in world.play(service):
