@@ -31,6 +31,7 @@ from riskd.core.context import Missing
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.engine.reported import Recorded
 from riskd.server import translate
+from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.identity.callers import Caller, Callers, token_hash
 from riskd.server.identity.guard import Guard
@@ -141,9 +142,8 @@ def no_op_server(*interceptors: grpc.ServerInterceptor) -> tuple[grpc.Server, in
 
 def assess_server(guard: Guard | None = None) -> tuple[grpc.Server, int]:
     """RiskService as it is served, over the fixed engine."""
-    service = build_server(
-        FixedEngine(), NoMeter(), Options(address="127.0.0.1:0", queue_s=5.0, standing_queue_s=5.0), guard=guard
-    )
+    options = Options(address="127.0.0.1:0", queue_s=5.0, standing_queue_s=5.0)
+    service = build_server(FixedEngine(), Boundary(NoMeter(), guard), options)
     return service.server, service.port
 
 

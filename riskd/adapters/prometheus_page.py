@@ -105,11 +105,12 @@ def _rows(metric: Metric, counts: Sequence[Counts], readings: Readings) -> Itera
     values = _merged(metric, first, counts)
     for number, row in enumerate(metric.rows):
         cells = values[number * metric.width : (number + 1) * metric.width]
-        if any(cells) or not metric.sparse:
+        if any(cells) or (cells and not metric.sparse):
             yield row, cells
 
 
 def _merged(metric: Metric, first: int, counts: Sequence[Counts]) -> list[float]:
+    """The cells of all rows; empty if no process has any."""
     size, present = metric.width * len(metric.rows), metric.merge in PRESENT
     columns = zip(*(each.slots[first : first + size] for each in counts if each.alive or not present), strict=True)
     if metric.merge in ("max", "latest"):

@@ -8,7 +8,7 @@ from riskd.config.paths import data_directory, release_folders
 from riskd.config.pepper import add_pepper, obtain_peppers, pepper_file
 from riskd.config.secret import Secret
 from riskd.config.settings import Settings
-from riskd.config.sources import Loaded, explain, load
+from riskd.config.sources import Loaded, explain, load, read_toml
 from riskd.config.store_url import read_url
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "load",
     "obtain_peppers",
     "pepper_file",
+    "read_toml",
     "read_url",
     "release_folders",
 ]

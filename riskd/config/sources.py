@@ -19,7 +19,7 @@ from riskd.config.fields import FIELDS, Field
 from riskd.config.pepper import pepper_problems, split
 from riskd.config.secret import Secret
 from riskd.config.settings import Settings
-from riskd.core.errors import InvalidSettings, Problem
+from riskd.core.errors import InvalidFile, InvalidSettings, Problem
 
 CONFIG_BYTES: Final = 1 << 20
 """Largest configuration file read."""
@@ -27,6 +27,7 @@ THREADS: Final = {"lmdb": 1, "memory": 1, "redis": 2}
 """Default number of handler threads by kind of store (docs/decisions/0022, 0028)."""
 SECRET_BYTES: Final = 1 << 16
 """Most bytes read of a secret's file. A pepper file grows by a line with each rotation."""
+_TOML: Final = "write TOML: https://toml.io/en/v1.0.0"
 _SECTIONS: Final = tuple(dict.fromkeys(field.section for field in FIELDS.values()))
 
 
@@ -104,33 +105,43 @@ def _from_home(environ: Mapping[str, str]) -> Iterator[_Given]:
 
 
 def _from_file(path: str, problems: list[Problem]) -> Iterator[_Given]:
-    text = ""
     try:
-        with Path(_absolute(path)).open("rb") as file:
-            raw = file.read(CONFIG_BYTES + 1)
-        if len(raw) > CONFIG_BYTES:
-            what, remedy = f"has more than {CONFIG_BYTES} bytes", f"keep it to at most {CONFIG_BYTES}"
-            problems.append(Problem(path, what, remedy))
-            return
+        document, text = read_toml(Path(_absolute(path)), CONFIG_BYTES, "check --config and RISKD_CONFIG")
+    except InvalidFile as error:
+        problems += [replace(problem, where=path) for problem in error.problems]
+        return
+    lines = _lines(text)
+    for section, content in document.items():
+        pairs = content.items() if isinstance(content, dict) else [("", content)]
+        for name, value in pairs:
+            key = f"{section}.{name}" if name else section
+            line = lines.get(key, lines.get(section, 0))
+            yield _Given(key, value, path, path, line, text=False)
+
+
+def read_toml(path: Path, most: int, unreadable: str) -> tuple[dict[str, object], str]:
+    """The document in a TOML file of at most `most` bytes, and its text. Raises InvalidFile.
+
+    `unreadable`: the remedy for a file that cannot be opened.
+    """
+    text, line, column = "", 0, 0
+    try:
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+        if len(raw) > most:
+            raise InvalidFile([Problem(str(path), f"has more than {most} bytes", f"keep it to at most {most}")])
         text = raw.decode()
-        document = tomllib.loads(text)
+        return tomllib.loads(text), text
     except OSError as error:
-        problems.append(Problem(path, error.strerror or "cannot be read", "check --config and RISKD_CONFIG"))
+        what, remedy = error.strerror or "cannot be read", unreadable
     except UnicodeDecodeError as error:
-        problems.append(Problem(path, f"byte {error.start} is not UTF-8", "save the file as UTF-8"))
+        what, remedy = f"byte {error.start} is not UTF-8", "save the file as UTF-8"
     except tomllib.TOMLDecodeError as error:
-        message, line, column = _located(str(error), text)
-        problems.append(Problem(path, message, "write TOML: https://toml.io/en/v1.0.0", line, column))
+        what, line, column = _located(str(error), text)
+        remedy = _TOML
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or nesting as deep
-        problems.append(Problem(path, f"cannot be read: {error}", "write TOML: https://toml.io/en/v1.0.0"))
-    else:
-        lines = _lines(text)
-        for section, content in document.items():
-            pairs = content.items() if isinstance(content, dict) else [("", content)]
-            for name, value in pairs:
-                key = f"{section}.{name}" if name else section
-                line = lines.get(key, lines.get(section, 0))
-                yield _Given(key, value, path, path, line, text=False)
+        what, remedy = f"cannot be read: {error}", _TOML
+    raise InvalidFile([Problem(str(path), what, remedy, line, column)])
 
 
 def _located(message: str, text: str) -> tuple[str, int, int]:

@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import grpc
+from google.protobuf.message import Message
 from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd._proto.riskd.v1 import release_pb2, risk_pb2, subject_pb2
 from riskd.host.background import log_no_thread
-from riskd.metrics.labels import METHODS
 from riskd.server.calls import health, loop
-from riskd.server.calls.admission import method, stream_method
-from riskd.server.calls.boundary import RpcMeter, Tracer, unary
+from riskd.server.calls.admission import Handler, method, stream_method
+from riskd.server.calls.boundary import Boundary, unary
 from riskd.server.calls.handlers import Handlers, Limits, Turns
 from riskd.server.calls.reflection import reflection_of
 from riskd.server.calls.streaming import streaming
@@ -47,13 +47,19 @@ SLOW_SECONDS: Final = 60.0
 """Longest that such a call waits; also the time after which the method's thread counts as held up."""
 GIVE_WAY_SECONDS: Final = 0.02
 """Longest that an attempt of a batch or stream waits for single calls. Bounded, so that batches end under load."""
-
-
 QUIET_SECONDS: Final = 2.0
 """Time for clients to acknowledge that the service stops, once all their calls are answered."""
 CLOSE_SECONDS: Final = 1.0
 """Time for gRPC to close the connections that are left."""
+IDLE_SECONDS: Final = 600
+"""Idle connections are closed after this time."""
+CONNECTION_CALLS: Final = 100
+"""Most calls under way on one connection. Cancelled calls count until the server has finished with them."""
+PING_SECONDS: Final = 30
+"""Shortest interval between a client's keepalive pings. gRPC closes the connection of a client that pings more."""
 _POLL_SECONDS: Final = 0.02
+Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Message]
+"""gRPC's word for the function that handles a call. It takes requests of the type that it is registered with."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -87,14 +93,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Time for a new connection to complete the TLS handshake and send HTTP/2's first frame."""
     max_connection_age_s: int = 300
     """Connections are closed gracefully after this time, plus or minus gRPC's tenth, so that clients spread."""
-    max_connection_idle_s: int = 600
-    """Idle connections are closed after this time."""
-    max_connection_streams: int = 100
-    """Calls under way on one connection. Cancelled calls count until the server has finished with them."""
     connection_grace_s: int = 70
     """Time for the calls on a connection that is closed for its age: longer than a stream lasts."""
-    min_ping_interval_s: int = 30
-    """Shortest interval between a client's keepalive pings; gRPC closes the connection of a client that pings more."""
 
 
 class Service(Struct, frozen=True):
@@ -138,19 +138,15 @@ class Administration(Struct, frozen=True):
 
 def build_server(
     engine: Engine,
-    meter: RpcMeter,
+    boundary: Boundary,
     options: Options,
     credentials: grpc.ServerCredentials | None = None,
     administrations: Sequence[Administration] = (),
-    *,
-    guard: Guard | None = None,
-    tracer: Tracer | None = None,
 ) -> Service:
     """A bound server with RiskService, health (NOT_SERVING at first), reflection and the given `administrations`.
 
-    Without `credentials` the port is plaintext, for loopback and service meshes. Without a `guard` every client that
-    reaches the port may call. Health and reflection reveal no data and are open to all clients. Raises RuntimeError
-    when the address cannot be bound.
+    Without `credentials` the port is plaintext, for loopback and service meshes. Health and reflection reveal no data
+    and are open to all clients. Raises RuntimeError when the address cannot be bound.
     """
     server = grpc.server(_unused_pool(), options=channel_arguments(options))
     held_up_s = HELD_UP * options.timeout_s
@@ -158,7 +154,7 @@ def build_server(
     if options.threads == 1:
         loop.install(server, turns, held_up_s)
     streams = Streams(options.max_streams, silent_s=options.stream_silent_s, age_s=options.stream_age_s)
-    handler = _risk_service(engine, options, meter, turns, streams, guard=guard, tracer=tracer)
+    handler = _risk_service(engine, boundary, options, turns, streams)
     server.add_generic_rpc_handlers([handler])
     states = health.Health([SERVICE], turns)
     described = (SERVICE, *(each.service for each in administrations), health.SERVICE)
@@ -188,104 +184,86 @@ def build_administrative_server(administration: Administration, path: Path) -> g
 
 
 def _risk_service(
-    engine: Engine,
-    options: Options,
-    meter: RpcMeter,
-    turns: Turns,
-    streams: Streams,
-    *,
-    guard: Guard | None,
-    tracer: Tracer | None,
+    engine: Engine, boundary: Boundary, options: Options, turns: Turns, streams: Streams
 ) -> grpc.GenericRpcHandler:
-    rpc = partial(unary, meter=meter, guard=guard, tracer=tracer)
-    servicer = RiskServicer(engine, options.timeout_s, partial(turns.give_way, GIVE_WAY_SECONDS))
-    several = options.max_message_bytes
+    guard, most, several = boundary.guard, options.max_concurrent_rpcs, options.max_message_bytes
     one = min(ATTEMPT_BYTES, several)
-    names = {name: f"{SERVICE}/{name}" for _, service, name in METHODS if service == SERVICE}
-    assess = rpc(names["Assess"], risk_pb2.AssessRequest, servicer.assess, max_bytes=one)
-    record = rpc(names["RecordOutcome"], risk_pb2.RecordOutcomeRequest, servicer.record_outcome, max_bytes=one)
-    name = names["RecordSecurityEvent"]
-    behaviour = servicer.record_security_event if guard is None else _with_caller(servicer, guard)
-    event = rpc(name, risk_pb2.RecordSecurityEventRequest, behaviour, max_bytes=one)
-    batch = rpc(names["BatchAssess"], risk_pb2.BatchAssessRequest, servicer.batch_assess, max_bytes=several)
-    name = names["StreamAssess"]
-    stream = streaming(name, servicer.assess_streamed, streams, meter, one, guard=guard, tracer=tracer)
-    most = options.max_concurrent_rpcs
     strict = Limits(calls=most, burst_s=options.queue_s, standing_s=options.standing_queue_s)
     lenient = replace(strict, standing_s=options.queue_s)
-    # Lanes made first are served first. A user waits for a sign-in, nobody for an outcome, and security events may
-    # arrive by the thousand.
-    sign_ins = turns.lane(names["Assess"], strict, meter)
-    outcomes = turns.lane(names["RecordOutcome"], lenient, meter)
-    events = turns.lane(names["RecordSecurityEvent"], lenient, meter)
+    servicer = RiskServicer(engine, options.timeout_s, partial(turns.give_way, GIVE_WAY_SECONDS))
+    record_event = servicer.record_security_event if guard is None else _with_caller(servicer, guard)
+
+    def single(name: str, request_type: type[Message], behaviour: Behaviour, limits: Limits) -> Handler:
+        name = f"{SERVICE}/{name}"
+        lane = turns.lane(name, limits, boundary.meter)
+        return method(name, lane, unary(name, request_type, behaviour, boundary, one), boundary, most)
+
+    stream_name, batch_name = f"{SERVICE}/StreamAssess", f"{SERVICE}/BatchAssess"
+    stream = streaming(stream_name, servicer.assess_streamed, streams, boundary, one)
+    batch = unary(batch_name, risk_pb2.BatchAssessRequest, servicer.batch_assess, boundary, several)
+    # Of the single ones, those listed first are served first. A user waits for a sign-in, nobody for an outcome, and
+    # security events may arrive by the thousand.
     methods = {
-        "Assess": method(names["Assess"], sign_ins, assess, meter, most, guard=guard),
-        "RecordOutcome": method(names["RecordOutcome"], outcomes, record, meter, most, guard=guard),
-        "RecordSecurityEvent": method(names["RecordSecurityEvent"], events, event, meter, most, guard=guard),
-        "BatchAssess": _slow_method(names["BatchAssess"], batch, meter, most, guard),
-        "StreamAssess": stream_method(name, streams, stream, meter, guard=guard),
+        "Assess": single("Assess", risk_pb2.AssessRequest, servicer.assess, strict),
+        "RecordOutcome": single("RecordOutcome", risk_pb2.RecordOutcomeRequest, servicer.record_outcome, lenient),
+        "RecordSecurityEvent": single(
+            "RecordSecurityEvent", risk_pb2.RecordSecurityEventRequest, record_event, lenient
+        ),
+        "BatchAssess": _slow_method(batch_name, batch, boundary, most),
+        "StreamAssess": stream_method(stream_name, streams, stream, boundary),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
-def _with_caller(
-    servicer: RiskServicer, guard: Guard
-) -> Callable[[risk_pb2.RecordSecurityEventRequest, grpc.ServicerContext], risk_pb2.RecordSecurityEventResponse]:
+def _with_caller(servicer: RiskServicer, guard: Guard) -> Behaviour:
     """RecordSecurityEvent with the caller's name, looked up a second time here so that sign-ins do not pay for it."""
     return lambda request, context: servicer.record_security_event(request, context, guard.name(context))
 
 
-def subject_service(
-    subjects: Subjects, meter: RpcMeter, guard: Guard | None = None, tracer: Tracer | None = None
-) -> Administration:
+def subject_service(subjects: Subjects, boundary: Boundary) -> Administration:
     """SubjectService. Its methods have their own threads: an export reads for up to a second, an erasure for longer."""
     servicer = SubjectServicer(subjects)
-    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard, tracer=tracer)
-    show, export, erase = servicer.get_subject_summary, servicer.export_subject, servicer.erase_subject
-    methods = {
-        "GetSubjectSummary": rpc(f"{SUBJECTS}/GetSubjectSummary", subject_pb2.GetSubjectSummaryRequest, show),
-        "ExportSubject": rpc(f"{SUBJECTS}/ExportSubject", subject_pb2.ExportSubjectRequest, export),
-        "EraseSubject": rpc(f"{SUBJECTS}/EraseSubject", subject_pb2.EraseSubjectRequest, erase),
+    methods: dict[str, tuple[type[Message], Behaviour]] = {
+        "GetSubjectSummary": (subject_pb2.GetSubjectSummaryRequest, servicer.get_subject_summary),
+        "ExportSubject": (subject_pb2.ExportSubjectRequest, servicer.export_subject),
+        "EraseSubject": (subject_pb2.EraseSubjectRequest, servicer.erase_subject),
     }
-    return _administration(SUBJECTS, methods, meter, guard)
+    return _administration(SUBJECTS, methods, boundary)
 
 
-def release_service(
-    releases: Releases, meter: RpcMeter, guard: Guard | None = None, tracer: Tracer | None = None
-) -> Administration:
+def release_service(releases: Releases, boundary: Boundary) -> Administration:
     """ReleaseService. Its methods have their own threads, because an activation waits for every process."""
     servicer = ReleaseServicer(releases)
-    rpc = partial(unary, meter=meter, max_bytes=ADMINISTRATION_BYTES, guard=guard, tracer=tracer)
-    find, all_ = servicer.get_release, servicer.list_releases
-    activate, rollback = servicer.activate_release, servicer.rollback_release
-    methods = {
-        "GetRelease": rpc(f"{RELEASES}/GetRelease", release_pb2.GetReleaseRequest, find),
-        "ListReleases": rpc(f"{RELEASES}/ListReleases", release_pb2.ListReleasesRequest, all_),
-        "ActivateRelease": rpc(f"{RELEASES}/ActivateRelease", release_pb2.ActivateReleaseRequest, activate),
-        "RollbackRelease": rpc(f"{RELEASES}/RollbackRelease", release_pb2.RollbackReleaseRequest, rollback),
+    methods: dict[str, tuple[type[Message], Behaviour]] = {
+        "GetRelease": (release_pb2.GetReleaseRequest, servicer.get_release),
+        "ListReleases": (release_pb2.ListReleasesRequest, servicer.list_releases),
+        "ActivateRelease": (release_pb2.ActivateReleaseRequest, servicer.activate_release),
+        "RollbackRelease": (release_pb2.RollbackReleaseRequest, servicer.rollback_release),
     }
-    return _administration(RELEASES, methods, meter, guard)
+    return _administration(RELEASES, methods, boundary)
 
 
 def _administration(
-    service: str, methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]], meter: RpcMeter, guard: Guard | None
+    service: str, methods: Mapping[str, tuple[type[Message], Behaviour]], boundary: Boundary
 ) -> Administration:
-    slow = {
-        name: _slow_method(f"{service}/{name}", handler, meter, SLOW_CALLS, guard) for name, handler in methods.items()
-    }
-    return Administration(service, grpc.method_handlers_generic_handler(service, slow))
+    handlers = {}
+    for short, (request_type, behaviour) in methods.items():
+        name = f"{service}/{short}"
+        on_bytes = unary(name, request_type, behaviour, boundary, ADMINISTRATION_BYTES)
+        handlers[short] = _slow_method(name, on_bytes, boundary, SLOW_CALLS)
+    return Administration(service, grpc.method_handlers_generic_handler(service, handlers))
 
 
 def _slow_method(
-    name: str, handler: grpc.RpcMethodHandler[bytes, bytes], meter: RpcMeter, most: int, guard: Guard | None
-) -> grpc.RpcMethodHandler[bytes, bytes]:
+    name: str, behaviour: Callable[[bytes, grpc.ServicerContext], bytes], boundary: Boundary, most: int
+) -> Handler:
     """A method with its own thread, so that sign-ins do not queue behind a batch (up to 0.2 s) or an erasure (longer).
 
     `most`: calls whose message has not fully arrived.
     """
     handlers = Handlers(1, name.rpartition("/")[2], held_up_s=SLOW_SECONDS)
     limits = Limits(calls=SLOW_CALLS, burst_s=SLOW_SECONDS, standing_s=SLOW_SECONDS)
-    return method(name, handlers.lane(name, limits, meter), handler, meter, most, guard=guard)
+    return method(name, handlers.lane(name, limits, boundary.meter), behaviour, boundary, most)
 
 
 def _unused_pool() -> ThreadPoolExecutor:
@@ -297,13 +275,13 @@ def channel_arguments(options: Options) -> list[tuple[str, int]]:
     """The gRPC channel arguments of the server."""
     return [
         ("grpc.so_reuseport", int(options.reuse_port)),
-        ("grpc.max_concurrent_streams", options.max_connection_streams),
+        ("grpc.max_concurrent_streams", CONNECTION_CALLS),
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_allowed_incoming_connections", options.max_connections),
         ("grpc.server_handshake_timeout_ms", options.handshake_s * 1000),
         ("grpc.max_connection_age_ms", options.max_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_s * 1000),
-        ("grpc.max_connection_idle_ms", options.max_connection_idle_s * 1000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", options.min_ping_interval_s * 1000),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

@@ -22,6 +22,13 @@ REFUSED: Final = "refused"
 """What may become of a token."""
 
 
+class Error(Struct, frozen=True):
+    """What a transmitter is told of a refused token (RFC 8935, section 2.3; RFC 8936, section 2.6)."""
+
+    err: str
+    description: str
+
+
 class Taken(Struct, frozen=True, rename={"report": "told"}):
     """What became of a token. `event`: the event's name, or `other` if unknown. `why`: the reason, without any value of
     the token. `report`: the event to report to riskd, in JSON `told`. `of`: what the transmitter says about the stream
@@ -34,6 +41,11 @@ class Taken(Struct, frozen=True, rename={"report": "told"}):
     err: str = ""
     report: SecurityEvent | None = None
     of: OfTheStream | None = None
+
+    @property
+    def error(self) -> Error | None:
+        """What to tell the transmitter, if the token was refused."""
+        return Error(self.err, self.why) if self.result == REFUSED else None
 
 
 def understand(token: str, stream: Stream, keys: Keys, now: float, jti: str = "") -> Taken:

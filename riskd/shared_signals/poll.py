@@ -16,7 +16,7 @@ from msgspec import Struct, json
 from riskd.shared_signals.bearer import Bearer
 from riskd.shared_signals.decoding import Unreadable, decode
 from riskd.shared_signals.desk import Desk
-from riskd.shared_signals.intake import REFUSED, Taken
+from riskd.shared_signals.intake import Error, Taken
 from riskd.shared_signals.stream import KEYS, TRANSMITTER, Away, Poll
 from riskd.shared_signals.web import Answer, Web
 
@@ -30,18 +30,13 @@ LONGEST_PAUSE: Final = 60.0
 """The longest pause between two attempts while something fails, seconds."""
 
 
-class _Error(Struct, frozen=True):
-    err: str
-    description: str
-
-
 class _Question(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A poll request (RFC 8936, section 2.2)."""
 
     max_events: int
     return_immediately: bool
     ack: list[str] = []
-    set_errs: dict[str, _Error] = {}
+    set_errs: dict[str, Error] = {}
 
 
 class _Sets(Struct, frozen=True):
@@ -58,7 +53,7 @@ def ask(
     most: int,
     at_once: bool,
     ack: list[str] | None = None,
-    errs: Mapping[str, _Error] = {},
+    errs: Mapping[str, Error] = {},
 ) -> Answer:
     """Send one poll request. Raises Away."""
     headers = {
@@ -130,7 +125,7 @@ class Poller:
 
     def _ask(self, web: Web, *, most: int, at_once: bool) -> _Sets:
         """Poll, and acknowledge the tokens that were handled. They count as acknowledged once an answer came."""
-        errs = {jti: _Error(each.err, each.why) for jti, each in self._taken.items() if each.result == REFUSED}
+        errs = {jti: each.error for jti, each in self._taken.items() if each.error is not None}
         ack = [jti for jti in self._taken if jti not in errs]
         answer = ask(web, self._poll.endpoint, self._bearer, most=most, at_once=at_once, ack=ack, errs=errs)
         if answer.status != HTTPStatus.OK:

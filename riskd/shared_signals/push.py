@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
-from msgspec import Struct, json
+from msgspec import json
 
 from riskd.host.listener import Reply, Request
 from riskd.shared_signals.bearer import tokens_in
 from riskd.shared_signals.desk import Desk
-from riskd.shared_signals.intake import REFUSED
 from riskd.shared_signals.stream import CALLER, Away, Push
 from riskd.shared_signals.token import TOKEN_BYTES
 
@@ -24,13 +23,6 @@ BODY_BYTES: Final = TOKEN_BYTES
 RETRY_SECONDS: Final = 30
 """When a transmitter may push a token again that could not be handled."""
 _JSON: Final = "application/json"
-
-
-class _Error(Struct, frozen=True):
-    """An error response (RFC 8935, section 2.3)."""
-
-    err: str
-    description: str
 
 
 class Pushes:
@@ -50,24 +42,23 @@ class Pushes:
         try:
             accepted = tokens_in(push.token_file)
         except (OSError, ValueError):
-            return self._later(desk, Away(CALLER, "the token file for the transmitter cannot be used"))
+            return _later(desk, Away(CALLER, "the token file for the transmitter cannot be used"))
         if not _authorized(request.headers.get("authorization", ""), accepted):
             return Reply(HTTPStatus.UNAUTHORIZED, b"", headers={"WWW-Authenticate": "Bearer"})
         try:
             taken = desk.take(request.body.decode("ascii", "replace").strip())
         except Away as error:
-            return self._later(desk, error)
+            return _later(desk, error)
         desk.heard()
         desk.recovered()
-        if taken.result == REFUSED:
-            body = json.encode(_Error(taken.err, taken.why))
-            return Reply(HTTPStatus.BAD_REQUEST, body, _JSON, {"Content-Language": "en"})
+        if taken.error is not None:
+            return Reply(HTTPStatus.BAD_REQUEST, json.encode(taken.error), _JSON, {"Content-Language": "en"})
         return Reply(HTTPStatus.ACCEPTED)
 
-    @staticmethod
-    def _later(desk: Desk, error: Away) -> Reply:
-        desk.failed(error)
-        return Reply(HTTPStatus.SERVICE_UNAVAILABLE, b"", headers={"Retry-After": str(RETRY_SECONDS)})
+
+def _later(desk: Desk, error: Away) -> Reply:
+    desk.failed(error)
+    return Reply(HTTPStatus.SERVICE_UNAVAILABLE, b"", headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def _authorized(authorization: str, accepted: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, JOURNEYS, Attempt, Outcome, SecurityEvent
 from riskd.engine import Engine
 from riskd.engine.reported import Recorded
+from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import Options, build_server
 from riskd.server.translate import Answers, request
 from tests.bench import parts
@@ -59,7 +60,7 @@ def stage() -> Stage:
 
 @pytest.fixture(scope="module")
 def wire(stage: Stage) -> Iterator[risk_pb2_grpc.RiskServiceStub]:
-    service = build_server(stage, ListMeter(), Options(address="127.0.0.1:0", timeout_s=5.0))
+    service = build_server(stage, Boundary(ListMeter()), Options(address="127.0.0.1:0", timeout_s=5.0))
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         yield risk_pb2_grpc.RiskServiceStub(channel)

@@ -21,6 +21,7 @@ from riskd.core.policy import Issuer
 from riskd.core.requirement import Tier
 from riskd.engine import Engine
 from riskd.offline.policies.cases import run_cases
+from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import Options, build_server
 from tests.bench import parts
 from tests.docs.flows_example import (
@@ -363,7 +364,7 @@ def test_the_code_reports_a_passkey(taught: list[int], *, platform: bool) -> Non
     exec(source.replace("from riskd.v1", "from riskd._proto.riskd.v1").replace("deadline=0.15", "deadline=10"), names)
     log = ListLog()
     engine = Engine(parts(log=log, clock=time.time), shipped_release())
-    service = build_server(engine, ListMeter(), Options(address="127.0.0.1:0", timeout_s=TEN))
+    service = build_server(engine, Boundary(ListMeter()), Options(address="127.0.0.1:0", timeout_s=TEN))
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         risk = names["risk_pb2_grpc"].RiskServiceStub(channel)

@@ -63,7 +63,8 @@ def test_a_replica_that_fails_keeps_no_other_from_a_rollback(tmp_path: Path) -> 
     """Each replica is asked, and the failure of one is the result."""
     text = PAGE.read_text(encoding="utf-8").partition("```bash\n")[2]
     function = text[: text.index("\n}\n") + 3]
-    kubectl = KUBECTL.format(selector="app.kubernetes.io/name=riskd").replace("exec)", "exec) test $2 != pod/riskd-0 &&")
+    kubectl = KUBECTL.format(selector="app.kubernetes.io/name=riskd")
+    kubectl = kubectl.replace("exec)", "exec) test $2 != pod/riskd-0 &&")
     program(tmp_path / "kubectl", kubectl)
     done = run("bash", f"{function}on_each riskd release rollback", tmp_path)
     assert (done.returncode, done.stderr.splitlines()) == (1, ["exec pod/riskd-1 -- riskd release rollback"])

@@ -25,7 +25,7 @@ from riskd.core.history import Delta
 from riskd.core.lineup import Lineup
 from riskd.engine import Engine, shadow
 from riskd.host import background
-from riskd.host.background import counting, every
+from riskd.host.background import counting, every, start_thread
 from riskd.releases import Follower, following
 from riskd.server import json_log
 from riskd.server.processes import reloading
@@ -237,6 +237,23 @@ def test_leaving_the_context_stops_the_work() -> None:
     assert ended.is_set()
 
 
+def test_work_without_an_interval_is_never_done() -> None:
+    """An interval of 0 means never: no thread is started, and the work is not done."""
+    done, before = list[object](), set(threading.enumerate())
+    with every(0.0, done.append, "a test"):
+        assert set(threading.enumerate()) <= before
+    assert done == []
+
+
+def test_a_thread_that_is_started_is_returned() -> None:
+    """Whoever starts a thread can wait for the end of its work, which is done with the arguments given."""
+    done = list[object]()
+    thread = start_thread(done.append, "a test", 7)
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert (done, thread.name, thread.daemon) == ([7], "a test", True)
+
+
 def test_a_lack_of_threads_is_logged_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call may fail to start a thread; the first event is enough, and other failures are still logged."""
     failures: list[str] = []
@@ -247,4 +264,20 @@ def test_a_lack_of_threads_is_logged_once_in_a_while(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             background.log_no_thread("again")
         logging.getLogger(background.LOGGER).error("work_failed")
+    logging.getLogger(background.LOGGER).error("work_failed")  # nobody counts any more
     assert len(failures) == 2
+
+
+def test_whoever_gets_no_thread_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """If a thread cannot be started, its work is not done, and an event says which and what to allow."""
+    monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+    done = list[object]()
+    threading.stack_size(1 << 46)  # which no machine can provide
+    try:
+        assert start_thread(done.append, "a test", 7) is None
+    finally:
+        threading.stack_size(0)
+    assert (done, caplog.messages) == (
+        [],
+        ["no_thread: a test (allow the user or the container more threads)"],
+    )

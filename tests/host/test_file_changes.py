@@ -43,8 +43,20 @@ def test_it_is_looked_no_more_often_than_said(folder: Path) -> None:
     """Between two polls the disk is not read, and `due` gives the next one."""
     one = watch(folder)
     (folder / "customer.yaml").write_text("ab")
-    assert not any(one.changed(moment / 10) for moment in range(49))
-    assert one.due == EVERY
+    for turn in (0, 1):
+        assert not any(one.changed(turn * EVERY + moment / 10) for moment in range(turn, 49))
+        assert one.due == (turn + 1) * EVERY
+        assert one.changed(one.due) == bool(turn)
+
+
+def test_what_was_read_meanwhile_is_no_change(folder: Path) -> None:
+    """Who reads the files for another reason says so, and hears of later changes only."""
+    one = FileChanges([folder], 0.0, 0.0)
+    (folder / "customer.yaml").write_text("ab")
+    one.settle()
+    assert [one.changed(0.0) for _ in range(3)] == [False] * 3
+    (folder / "customer.yaml").write_text("abc")
+    assert [one.changed(0.0) for _ in range(3)] == [False, True, False]
 
 
 @pytest.mark.parametrize("change", ["rename", "delete", "create", "link", "touch"])

@@ -98,6 +98,8 @@ def test_the_draft_of_a_killed_process_is_removed_by_the_next_write(tmp_path: Pa
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
         assert named(tmp_path) == [".file.draft"]
     assert (tmp_path / ".file.draft").read_bytes() == b"half of a secret"
+    put(file, b"")
+    assert (named(tmp_path), file.read_bytes()) == (["file"], b"")
     with atomically(file) as slow:
         slow.write(b"slow")
         for content in (b"quick", b"quicker"):
@@ -267,6 +269,19 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     with filling(tmp_path) as draft:
         (draft / "whole").write_text("it")
     assert named(tmp_path) == ["whole"]
+
+
+def test_a_link_among_leftovers_is_not_followed(tmp_path: Path) -> None:
+    """A link that somebody has laid among the leftovers stays, and nothing behind it is changed."""
+    behind = tmp_path / "elsewhere" / "folder"
+    behind.mkdir(parents=True)
+    behind.chmod(0o500)
+    filled = tmp_path / "filled"
+    filled.mkdir()
+    (filled / f"{files.DRAFTS}link").symlink_to(behind.parent)
+    with drafting(filled):
+        pass
+    assert behind.stat().st_mode & 0o777 == 0o500
 
 
 def test_the_draft_of_a_live_process_stays(tmp_path: Path) -> None:

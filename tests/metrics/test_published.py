@@ -8,6 +8,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -23,7 +24,7 @@ from riskd.adapters.prometheus_page import EmbeddedMetrics, PrometheusPage
 from riskd.host.files import private
 from riskd.metrics import published
 from riskd.metrics.embedded import EMBEDDED
-from riskd.metrics.memory import FIRST, SLOTS, Note
+from riskd.metrics.memory import FIRST, SLOTS, Counts, Note
 from riskd.metrics.published import COUNTS, LOCK, Publisher, publishing
 from riskd.metrics.table import METRICS
 from tests.forked import forked
@@ -265,6 +266,22 @@ def test_a_fork_counts_nothing(tmp_path: Path) -> None:
     with forked(ask):
         pass
     assert other.counted() == 0
+
+
+def test_a_page_without_processes_has_no_series_of_theirs(tmp_path: Path) -> None:
+    """If nothing can be read, because somebody deleted the files and the disk takes no others, the page says that no
+    process counts; a dead one is no process, and has no present."""
+    one = Process(tmp_path / "metrics")
+    one.meter.failed("geo")
+    one.publisher.publish()
+    dead = Counts(one.publisher.memory.slots(0).tolist(), Note(), alive=False)
+    for counts, expected in ((list[Counts](), "riskd_build_info"), ([dead], "riskd_failures_total")):
+        registry = CollectorRegistry()
+        registry.register(EmbeddedMetrics("1.2.3", partial(list, counts), dict))
+        samples = [one for family in registry.collect() for one in family.samples]
+        assert next(one.value for one in samples if one.name == "riskd_workers_serving") == 0
+        assert expected in {one.name for one in samples}
+        assert "riskd_reload_failed" not in {one.name for one in samples}
 
 
 def test_what_other_versions_left_is_removed(tmp_path: Path) -> None:

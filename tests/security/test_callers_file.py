@@ -23,7 +23,7 @@ from riskd.server.identity.callers_file import FILE_BYTES, InvalidCallers, read_
 DIGEST = "ab" * 32
 GOOD = f'token_sha256 = ["{DIGEST}"]\nmethods = ["assessor"]\ntenants = ["acme"]\n'
 MISTAKES: dict[str, tuple[str, str]] = {
-    "not TOML": ("[web\n", "write TOML"),
+    "not TOML": ("[web\n", "callers.toml:1:5: Expected ']' at the end of a table declaration (write TOML"),
     "nested too deeply": (f"web = {'[' * 2000}{']' * 2000}\n", "cannot be read: maximum recursion depth"),
     "a number too long": (f"web = {'9' * 5000}\n", "cannot be read: Exceeds the limit"),
     "no callers": ("", "has no callers (`riskd caller new NAME` prints an entry)"),

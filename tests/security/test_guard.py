@@ -17,6 +17,7 @@ from riskd._proto.riskd.v1 import release_pb2, release_pb2_grpc, risk_pb2, subje
 from riskd.core.activation import ActivationRequest, StoredRelease
 from riskd.core.dossier import Summary
 from riskd.releases import Activated
+from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import build_server, release_service, subject_service
 from riskd.server.identity.callers import Caller, Callers, in_full, token_hash
 from riskd.server.identity.guard import LOG_SECONDS, LOGGED, Guard
@@ -249,8 +250,8 @@ def test_only_callers_with_subject_methods_may_erase(guard: Guard, caplog: pytes
     officer = caller("officer", "riskd_officer", "privacy_officer")
     guard.install(Callers([WEB, TELLER, officer]))
     meter, subjects = ListMeter(), FakeSubjects()
-    beside = [subject_service(subjects, meter, guard)]
-    service = build_server(FakeEngine(), meter, ANYWHERE, None, beside, guard=guard)
+    beside = [subject_service(subjects, Boundary(meter, guard))]
+    service = build_server(FakeEngine(), Boundary(meter, guard), ANYWHERE, None, beside)
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         erase = subject_pb2_grpc.SubjectServiceStub(channel).EraseSubject
@@ -294,8 +295,8 @@ def test_only_callers_with_release_methods_may_activate(guard: Guard, caplog: py
     caplog.set_level(logging.INFO)
     guard.install(Callers([WEB, caller("viewer", "riskd_viewer", "release_viewer", tenants=("*",))]))
     meter = ListMeter()
-    beside = [release_service(FakeReleases(), meter, guard)]
-    service = build_server(FakeEngine(), meter, ANYWHERE, None, beside, guard=guard)
+    beside = [release_service(FakeReleases(), Boundary(meter, guard))]
+    service = build_server(FakeEngine(), Boundary(meter, guard), ANYWHERE, None, beside)
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         stub = release_pb2_grpc.ReleaseServiceStub(channel)

@@ -113,6 +113,16 @@ def test_a_stream_without_a_thread_is_refused(running: Running) -> None:
     assert streams == ["RESOURCE_EXHAUSTED", "OK"]
 
 
+def test_reflection_without_a_thread_is_refused(running: Running) -> None:
+    """If no thread can be started for it, a reflection stream is refused, and later calls are answered."""
+    peer = Peer(f"127.0.0.1:{running.service.port}")
+    with no_threads(), closing(peer):
+        headers = call("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        peer.socket.sendall(frame(HEADERS, END_HEADERS, 1, headers))
+        assert peer.hears(b"too many calls are waiting")
+    assert running.stub.Assess(LOGIN, timeout=10).assessment_id == ASSESSMENT.id
+
+
 def test_a_hanging_call_gets_a_substitute_thread_later() -> None:
     """While a call hangs and no substitute for its thread can be started, others wait; once a thread can be started,
     they are answered."""

@@ -50,7 +50,7 @@ def serving() -> Iterator[tuple[str, Counted]]:
     """A server with one echo method, and one thread for it."""
     pool = Counted()
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        Pooled(Reception(pool.arrivals.take), lambda request, _: request)
+        Pooled(Reception(pool.arrivals.take, lambda *_: None), lambda request, _: request)
     )
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("laws", {"Echo": handler})])

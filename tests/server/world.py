@@ -17,6 +17,7 @@ from riskd.core.errors import Problem, UnknownAssessment
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.engine import Engine
 from riskd.engine.reported import Recorded
+from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import Options, Service, build_server
 from riskd.server.identity.guard import Guard
 
@@ -131,8 +132,8 @@ def served(
 ) -> Iterator[Running]:
     """A server on a free loopback port, and a channel to it; `behind` it an engine, or one that is made up."""
     engine, meter = FakeEngine(), ListMeter()
-    service = build_server(behind or engine, meter, options, guard=guard)
+    service = build_server(behind or engine, Boundary(meter, guard), options)
     service.server.start()
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         yield Running(engine, meter, service, channel, risk_pb2_grpc.RiskServiceStub(channel))
-    service.server.stop(0).wait()
+    service.server.stop(0).wait(10)

@@ -155,15 +155,7 @@ def _simulated(args: argparse.Namespace, values: Values, out: Path | None) -> tu
     release = active_release(settings)
     with progress() as begin:
         world, geo = open_world(settings, wanted, values)
-        advance, done = begin("simulate", 1000), 0
-
-        def report(part: float) -> None:
-            nonlocal done
-            reached = int(part * 1000)
-            advance(reached - done)
-            done = reached
-
-        return run(world, release, geo, out, report, version=version(), varied=args.vary)
+        return run(world, release, geo, out, begin, version=version(), varied=args.vary)
 
 
 def _weights(options: list[str]) -> tuple[dict[str, float], list[Problem]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from riskd.core.history import DAY
 from riskd.offline.evaluation.document import RATES, RIGHT, Estimate, Judged
 from riskd.offline.training.recipe import Training
 from riskd.offline.training.train import Trained
@@ -99,12 +100,11 @@ def _made(trained: Trained, training: Training) -> Iterator[str]:
 
 
 def _delay(trained: Trained) -> str:
-    days = 86_400.0
     delay = trained.material.delay
     if not delay.seconds or delay.seconds[-1] == 0.0:
         return "here all at once"
     at = next(i for i, share in enumerate(delay.shares) if share >= 0.5)
-    return f"half of it within {delay.seconds[at] / days:.1f} days"
+    return f"half of it within {delay.seconds[at] / DAY:.1f} days"
 
 
 def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | None) -> Iterator[str]:

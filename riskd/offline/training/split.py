@@ -10,12 +10,12 @@ import numpy as np
 from msgspec import Struct
 
 from riskd.core.errors import InvalidFile, Problem
+from riskd.core.history import DAY
 from riskd.offline.evaluation.operating import Floats
 from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows
 from riskd.offline.training.recipe import Recipe
 from riskd.wording import quantity
 
-_DAY: Final = 86_400.0
 LEAST: Final = 30
 """The smallest number of rows of either label with which a model can be fitted."""
 
@@ -46,7 +46,7 @@ def split(rows: Rows, recipe: Recipe) -> Split:
         raise InvalidFile(problems)
     latest = np.quantile(rows.times, [1 - recipe.holdout - recipe.tuning, 1 - recipe.holdout])
     trained, tuned = float(latest[0]), float(latest[1])
-    embargo = recipe.embargo_days * _DAY
+    embargo = recipe.embargo_days * DAY
     found = Split(
         train=as_of(_between(rows, -np.inf, trained - embargo), trained),
         tuning=as_of(_between(rows, trained, tuned - embargo), tuned),

@@ -18,8 +18,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from riskd.core.attempt import Device
+from riskd.core.history import DAY
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.devices import DAY, mix
+from riskd.offline.world.devices import mix
 from riskd.offline.world.people import Link, Person, Town
 from riskd.offline.world.visits import NOBODY, Hand, Powers
 

@@ -49,8 +49,6 @@ MOST: Final = 3000
 FIRST: Final = "first"
 """The attempts with which visits to existing accounts begin."""
 _FOLDS, _FOLDINGS, _RESAMPLED, _TOLD = 3, 5, 200, 3
-_BY_CAMPAIGN: Final = {each.name: bool(each.days) for each in ATTACKS}
-"""Whether one attacker makes many attempts of a class: then they stay together in a fold."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -74,15 +72,13 @@ class Finding(Struct, frozen=True, kw_only=True):
         return self.auc > WORST and self.low > SURELY
 
 
-def audit(
-    sample: Sample, progress: Progress = lambda _: None, attacks: Sequence[Attack] = ATTACKS
-) -> Iterator[Finding]:
-    """Compare every class with the owners of its domain, group by group, except for the groups that define it."""
+def audit(sample: Sample, attack: Attack) -> Iterator[Finding]:
+    """Compare a class with the owners of its domains, group by group, except for the groups that define it."""
     with threadpool_limits(1, user_api="openmp"):  # threads of models this small mostly wait for each other
-        for attack in attacks:
-            for domain in attack.domains:
-                yield from _audited(sample, attack, domain)
-            progress(1)
+        for domain in attack.domains:
+            ours = (sample.attacks == attack.name) & (sample.domains == domain)
+            for stage in np.unique(stages(sample, attack)[ours]):
+                yield from _staged(sample, attack, domain, str(stage))
 
 
 def stages(sample: Sample, attack: Attack) -> NDArray[np.str_]:
@@ -119,14 +115,10 @@ def compared(
     return chosen, sample.attacks[chosen] == attack.name
 
 
-def _audited(sample: Sample, attack: Attack, domain: str) -> Iterator[Finding]:
-    ours = (sample.attacks == attack.name) & (sample.domains == domain)
-    for stage in np.unique(stages(sample, attack)[ours]):
-        yield from _staged(sample, attack, domain, str(stage))
-
-
 def _staged(sample: Sample, attack: Attack, domain: str, stage: str) -> Iterator[Finding]:
     chosen, attacked = compared(sample, attack, domain, stage)
+    # One attacker makes many attempts in a campaign: they stay together in a fold.
+    people = np.where(attacked & bool(attack.days), sample.campaigns[chosen], sample.subjects[chosen])
     few = min(len(np.unique(sample.subjects[chosen[which]])) for which in (attacked, ~attacked)) < FEWEST
     for group in dict.fromkeys(sample.groups):
         columns = [
@@ -147,14 +139,16 @@ def _staged(sample: Sample, attack: Attack, domain: str, stage: str) -> Iterator
             auc=np.nan,
             low=np.nan,
         )
-        yield unjudged if few else _judged(sample, unjudged, columns, (chosen, attacked))
+        yield unjudged if few else _judged(sample, unjudged, columns, (chosen, attacked, people))
 
 
 def _judged(
-    sample: Sample, one: Finding, columns: list[int], rows: tuple[NDArray[np.intp], NDArray[np.bool_]]
+    sample: Sample,
+    one: Finding,
+    columns: list[int],
+    rows: tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.str_]],
 ) -> Finding:
-    chosen, attacked = rows
-    people = np.where(attacked & _BY_CAMPAIGN[one.attack], sample.campaigns[chosen], sample.subjects[chosen])
+    chosen, attacked, people = rows
     values = sample.values[chosen][:, columns]
     ranks = _ranked(values, attacked, people)
     auc = float(roc_auc_score(attacked, ranks))
@@ -224,6 +218,12 @@ def audited(
     time: for each world, once per domain and once for the raw attempts. Raises InvalidFile and InvalidSettings for a
     directory that is not a world, or one that these databases do not reproduce.
     """
+
+    def every(sample: Sample) -> Iterator[Finding]:
+        for attack in ATTACKS:
+            yield from audit(sample, attack)
+            progress(1)
+
     findings: list[Finding] = []
     lived: dict[str, list[Sample]] = defaultdict(list)
     for directory in directories:
@@ -235,14 +235,13 @@ def audited(
         for domain in made.settings.domains:
             sample = features(directory / DECISIONS, directory / FILE, domain)
             lived[domain].append(sample)
-            findings += [each for each in audit(sample, progress) if each.domain == domain]
-        raw = audit(traits(attempts(world)), progress)
-        findings += [each for each in raw if each.domain in made.settings.domains]
+            findings += every(sample)
+        findings += every(traits(attempts(world)))
     together = [pooled(samples) for samples in lived.values()]
     return (
         findings,
-        [each for sample in together for each in directions(sample)],
-        [each for sample in together for each in alone(sample)],
+        [each for sample in together for attack in ATTACKS for each in directions(sample, attack)],
+        [each for sample in together for attack in ATTACKS for each in alone(sample, attack)],
     )
 
 

@@ -12,10 +12,10 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.attempt import Device
+from riskd.core.history import DAY
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.tables import Model
 
-DAY: Final = 86_400.0
 _VERSION: Final = re.compile(r"(Chrome|CriOS|Edg|EdgA|EdgiOS|Firefox|FxiOS|rv|SamsungBrowser)([/:])(\d+)")
 _PLATFORMS: Final = (
     ("Windows", "Windows"),

@@ -11,7 +11,7 @@ move the AUC of their class, but all of them are found at a low rate of false po
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from riskd.core.features import FEATURES
 from riskd.offline.rows import HONEST
-from riskd.offline.world.attacks import ATTACKS, Attack
+from riskd.offline.world.attacks import Attack
 from riskd.offline.world.defined import JOURNEYS, SAFER, is_declared
 from riskd.offline.world.sample import Sample
 from riskd.offline.world.visits import NOBODY
@@ -88,33 +88,32 @@ class Alone(Struct, frozen=True, kw_only=True):
         return self.attackers > ALONE and self.low > SURELY_ALONE
 
 
-def alone(sample: Sample, attacks: Sequence[Attack] = ATTACKS) -> Iterator[Alone]:
-    """For every class, each directed feature that does not define it: who looks riskier than nearly all owners, among
-    the attempts with which visits begin. Missing values are left out."""
+def alone(sample: Sample, attack: Attack) -> Iterator[Alone]:
+    """Each directed feature that does not define a class: who looks riskier than nearly all owners, among the attempts
+    with which visits begin. Missing values are left out."""
     columns = dict(zip(sample.names, sample.values.T, strict=True))
-    for attack in attacks:
-        for domain in attack.domains:
-            here = _begun(sample, attack, domain)
-            for feature in _DIRECTED:
-                if feature.name not in columns or is_declared(attack.name, domain, feature.name, feature.group):
-                    continue
-                risk = feature.direction * columns[feature.name]
-                known = here & np.isfinite(risk)
-                owners, thieves = known & (sample.attacks == HONEST), known & (sample.attacks == attack.name)
-                if min(owners.sum() * (1 - NEARLY_ALL), thieves.sum() * ALONE) < 1:
-                    continue
-                cut = np.quantile(risk[owners], NEARLY_ALL)
-                by = sample.campaigns if attack.days else sample.subjects
-                share, _, low = _share(risk[thieves] > cut, by[thieves])
-                yield Alone(
-                    domain=domain,
-                    attack=attack.name,
-                    feature=feature.name,
-                    rows=int(thieves.sum()),
-                    owners=float(np.mean(risk[owners] > cut)),
-                    attackers=share,
-                    low=low,
-                )
+    for domain in attack.domains:
+        here = _begun(sample, attack, domain)
+        for feature in _DIRECTED:
+            if feature.name not in columns or is_declared(attack.name, domain, feature.name, feature.group):
+                continue
+            risk = feature.direction * columns[feature.name]
+            known = here & np.isfinite(risk)
+            owners, thieves = known & (sample.attacks == HONEST), known & (sample.attacks == attack.name)
+            if min(owners.sum() * (1 - NEARLY_ALL), thieves.sum() * ALONE) < 1:
+                continue
+            cut = np.quantile(risk[owners], NEARLY_ALL)
+            by = sample.campaigns if attack.days else sample.subjects
+            share, _, low = _share(risk[thieves] > cut, by[thieves])
+            yield Alone(
+                domain=domain,
+                attack=attack.name,
+                feature=feature.name,
+                rows=int(thieves.sum()),
+                owners=float(np.mean(risk[owners] > cut)),
+                attackers=share,
+                low=low,
+            )
 
 
 def _begun(sample: Sample, attack: Attack, domain: str) -> NDArray[np.bool_]:
@@ -124,25 +123,24 @@ def _begun(sample: Sample, attack: Attack, domain: str) -> NDArray[np.bool_]:
     return np.asarray(begun & (np.char.find(sample.segments, NOBODY) < 0) & (sample.domains == domain), np.bool_)
 
 
-def directions(sample: Sample, attacks: Sequence[Attack] = ATTACKS) -> Iterator[Turned]:
-    """For every class, each directed feature at its worst cut, in the journey that the class begins with.
+def directions(sample: Sample, attack: Attack) -> Iterator[Turned]:
+    """Each directed feature at its worst cut for a class, in the journey that the class begins with.
 
     Attempts are compared with those that got equally far: failed ones with failed ones, and visits that begin in a
     session with each other. Missing values are left out.
     """
     columns = dict(zip(sample.names, sample.values.T, strict=True))
     wrong = columns.get("credential_failed", np.zeros(len(sample.times))) == 1
-    for attack in attacks:
-        for domain in attack.domains:
-            here = _begun(sample, attack, domain) & np.isin(sample.attacks, (HONEST, attack.name))
-            for failed in (False, True):
-                rows = here & (wrong == failed)
-                for feature in _DIRECTED:
-                    name, risk = feature.name, feature.direction * columns.get(feature.name, np.zeros(len(rows)))
-                    if name in columns and name != "credential_failed" and name not in SAFER[attack.name]:
-                        yield from _worst(
-                            sample, (attack, domain, name, failed), risk, np.flatnonzero(rows & np.isfinite(risk))
-                        )
+    for domain in attack.domains:
+        here = _begun(sample, attack, domain) & np.isin(sample.attacks, (HONEST, attack.name))
+        for failed in (False, True):
+            rows = here & (wrong == failed)
+            for feature in _DIRECTED:
+                name = feature.name
+                if name in columns and name != "credential_failed" and name not in SAFER[attack.name]:
+                    risk = feature.direction * columns[name]
+                    chosen = np.flatnonzero(rows & np.isfinite(risk))
+                    yield from _worst(sample, (attack, domain, name, failed), risk, chosen)
 
 
 def _worst(

@@ -6,8 +6,9 @@ from random import Random
 from typing import Final
 
 from riskd.core.attempt import Attempt, Device, Network
+from riskd.core.history import DAY
 from riskd.offline.world.addresses import text
-from riskd.offline.world.devices import DAY, mix
+from riskd.offline.world.devices import mix
 from riskd.offline.world.people import Link, Person, Town
 from riskd.offline.world.visits import Ask, Hand, Moves, Steps, Visit
 

@@ -10,9 +10,10 @@ from typing import Final
 from msgspec import Struct
 
 from riskd.core.attempt import PURPOSES
+from riskd.core.history import DAY
 from riskd.offline.world.addresses import Pools, Spot
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.devices import DAY, Machine, Shop, mix
+from riskd.offline.world.devices import Machine, Shop, mix
 from riskd.offline.world.tables import HOURS, WEEKDAYS, Country
 
 OFFICES: Final = 3

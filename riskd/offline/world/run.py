@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time as system
 from collections import Counter
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
 from riskd.core.errors import UNDECODABLE, InvalidSettings, Problem, Unavailable
 from riskd.core.features import schema
+from riskd.core.history import DAY
 from riskd.core.pseudonym import Pseudonyms
 from riskd.engine import Engine
 from riskd.offline.logs import MADE
@@ -29,14 +29,12 @@ from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import Truth
 from riskd.offline.world.world import Asked, Settings, World
 from riskd.ports import DecisionLog, GeoLookup, Parts
+from riskd.progress import Begin
 
 PATIENCE: Final = 60.0
 """Timeout of a call, in seconds. It is long, so that a busy machine only makes a run slower, and never changes it."""
 SWEPT: Final = 512
 """Calls between two removals of expired records, each of which checks about as many records as were written since."""
-
-Progress = Callable[[float], None]
-"""Called with the part that is done, from 0 to 1."""
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -99,27 +97,27 @@ class Engined:
 
 
 def run(
-    world: World, release: Release, geo: GeoLookup, out: Path, progress: Progress, *, version: str, varied: int | None
+    world: World, release: Release, geo: GeoLookup, out: Path, begin: Begin, *, version: str, varied: int | None
 ) -> tuple[Made, float]:
     """Run the world, and write `decisions/`, `truth.jsonl` and `world.json` to `out`. Also returns the seconds taken.
 
-    An incomplete run leaves nothing. Raises InvalidSettings as `filling`.
+    Progress is in seconds of the world. An incomplete run leaves nothing. Raises InvalidSettings as `filling`.
     """
     began = system.perf_counter()
     with filling(out) as draft:
-        made = _live(world, release, geo, draft, progress, version=version, varied=varied)
+        made = _live(world, release, geo, draft, begin, version=version, varied=varied)
     return made, system.perf_counter() - began
 
 
 def _live(
-    world: World, release: Release, geo: GeoLookup, out: Path, progress: Progress, *, version: str, varied: int | None
+    world: World, release: Release, geo: GeoLookup, out: Path, begin: Begin, *, version: str, varied: int | None
 ) -> Made:
     settings = world.settings
-    wall = settings.start
+    wall, span, reached = settings.start, int(settings.days * DAY), 0
+    done = begin("simulate", span)
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("assessments", "attacks", "tiers", "outcomes")}
     log = FileDecisionLog(out / DECISIONS, 0, NullMeter(), UNBOUNDED, lambda: wall)
     service = Engined(release, geo, log, settings.seed)
-    span = settings.days * 86_400.0
     try:
         with (out / TRUTH).open("xb") as lines:
             for event in world.play(service):
@@ -128,12 +126,14 @@ def _live(
                     lines.write(_ENCODER.encode(truth_of(event)) + b"\n")
                     _count(event, counts)
                     if counts["assessments"].total() % 200 == 0:
-                        progress(min((wall - settings.start) / span, 1.0))
+                        now = min(int(wall - settings.start), span)
+                        done(now - reached)
+                        reached = now
                 else:
                     counts["outcomes"][event.outcome.kind] += 1
     finally:
         service.engine.close()
-    progress(1.0)
+    done(span - reached)
     _rename(out / DECISIONS)
     made = Made(
         settings=settings,

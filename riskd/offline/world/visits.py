@@ -25,10 +25,11 @@ from riskd.core.attempt import (
     ReportedPlace,
     Session,
 )
+from riskd.core.history import DAY
 from riskd.core.requirement import Tier
 from riskd.offline.world.addresses import text
 from riskd.offline.world.assumptions import Values
-from riskd.offline.world.devices import DAY, mix
+from riskd.offline.world.devices import mix
 from riskd.offline.world.people import Link, Person
 
 NOBODY: Final = "nobody"

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, Attempt, Outcome
+from riskd.core.history import DAY
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.offline.world import attacks, machines
 from riskd.offline.world.addresses import Pools
 from riskd.offline.world.assumptions import Values
 from riskd.offline.world.attacks import Attack, Campaigns, Scene, Thief, weighed
-from riskd.offline.world.devices import DAY, Shop, mix
+from riskd.offline.world.devices import Shop, mix
 from riskd.offline.world.people import BUSIEST, Person, Town, trip_at
 from riskd.offline.world.tables import Tables
 from riskd.offline.world.visits import NOBODY, SHARED, Ask, Hand, Moves, Powers, Tell, Visit

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import grpc
 from grpc_status.rpc_status import to_status
 
 from riskd.core.errors import Problem, RiskdError
-from riskd.server.calls.boundary import STREAM, UNARY, RpcMeter
+from riskd.server.calls.boundary import STREAM, UNARY, Boundary
 from riskd.server.calls.handlers import FULL, Lane
 from riskd.server.calls.inbox import Inbox
-from riskd.server.calls.reception import Arrivals, Reception, context_of, refuse
+from riskd.server.calls.reception import Admit, Arrivals, Reception, context_of, refuse
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import Overloaded
-from riskd.server.identity.guard import Guard
 from riskd.server.status import status
 
 Request = TypeVar("Request")
@@ -27,6 +26,8 @@ Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Check: TypeAlias = "Callable[[grpc.ServicerContext], str | grpc.Status]"
 """Returns the caller's name, or the status to refuse the call with."""
+Refusal: TypeAlias = "Callable[[str], grpc.Status]"
+"""Returns the status of a refused call of this caller; '' if callers have no names."""
 _PROBLEM: Final = Problem(
     "server", "too many calls are waiting", "retry after the delay in RetryInfo, with growing pauses"
 )
@@ -50,37 +51,44 @@ class Pooled(Generic[Request, Response]):
         return self._behaviour(request, context)
 
 
-class Admission(Protocol):
-    """Decides about each call of a method on its arrival."""
-
-    def admits(self, caller: str, /) -> bool:
-        """Whether a call of this caller that arrives now is accepted; '' if callers have no names."""
-        ...
-
-
 def method(
-    name: str, lane: Lane, handler: Handler, meter: RpcMeter, most: int, *, guard: Guard | None = None
+    name: str, lane: Lane, behaviour: Callable[[bytes, grpc.ServicerContext], bytes], boundary: Boundary, most: int
 ) -> Handler:
     """A unary method (`riskd.v1.RiskService/Assess`) whose calls wait in a lane or are refused.
 
     `most`: calls whose message has not fully arrived.
     """
-    assert handler.unary_unary is not None
-    refusal = _refusal(name, UNARY, meter, guard)
-    pool = reception(lane, Arrivals(lane, most, lambda: refusal("")).take, refusal, _check(name, UNARY, meter, guard))
-    return grpc.unary_unary_rpc_method_handler(Pooled(pool, handler.unary_unary))
+    pool = waiting(lane, most, _refusal(name, UNARY, boundary), _check(name, UNARY, boundary))
+    return grpc.unary_unary_rpc_method_handler(Pooled(pool, behaviour))
 
 
 def stream_method(
     name: str,
     streams: Streams,
     behaviour: Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]],
-    meter: RpcMeter,
-    *,
-    guard: Guard | None = None,
+    boundary: Boundary,
 ) -> Handler:
     """A bidirectional streaming method whose calls are opened at once or refused."""
-    refusal = _refusal(name, STREAM, meter, guard)
+    pool = opening(streams, _refusal(name, STREAM, boundary), _check(name, STREAM, boundary))
+    return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
+
+
+def too_many(_caller: str) -> grpc.Status:
+    """The status of a call that is refused and not counted."""
+    return TOO_MANY
+
+
+def waiting(lane: Lane, most: int, refusal: Refusal = too_many, check: Check | None = None) -> Reception:
+    """The pool of a unary method: its calls wait in the lane, or end with the status of `refusal`.
+
+    `most`: calls whose message has not fully arrived. `check` comes first, and ends calls whose caller it does not know
+    or allow.
+    """
+    return Reception(Arrivals(lane, most, lambda: refusal("")).take, _admission(lane.admits, refusal, check))
+
+
+def opening(streams: Streams, refusal: Refusal = too_many, check: Check | None = None) -> Reception:
+    """The pool of a streaming method: its calls are opened at once, or end likewise."""
 
     def take(run: Callable[..., object], *args: object) -> None:
         try:
@@ -88,29 +96,24 @@ def stream_method(
         except RuntimeError:  # no thread for it
             refuse(refusal(""), *args[1:3])
 
-    pool = reception(streams, take, refusal, _check(name, STREAM, meter, guard))
-    return grpc.stream_stream_rpc_method_handler(Pooled(pool, behaviour))
+    return Reception(take, _admission(streams.admits, refusal, check))
 
 
-def reception(
-    admission: Admission, take: Callable[..., object], refusal: Callable[[str], grpc.Status], check: Check | None = None
-) -> Reception:
-    """A pool for gRPC that passes admitted calls to `take` and ends the others with the status of `refusal`.
-
-    `check` comes first, and ends calls whose caller it does not know or allow.
-    """
+def _admission(admits: Callable[[str], bool], refusal: Refusal, check: Check | None) -> Admit:
+    """Returns the status of a call that is not admitted."""
 
     def admit(event: object, state: object) -> grpc.Status | None:
         caller = check(context_of(event, state)) if check is not None else ""
         if not isinstance(caller, str):
             return caller
-        return None if admission.admits(caller) else refusal(caller)
+        return None if admits(caller) else refusal(caller)
 
-    return Reception(take, admit)
+    return admit
 
 
-def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check | None:
+def _check(name: str, kind: str, boundary: Boundary) -> Check | None:
     """Returns a check that refuses, and counts, calls whose caller is unknown or may not use the method."""
+    meter, guard = boundary.meter, boundary.guard
     if guard is None:
         return None
 
@@ -126,11 +129,12 @@ def _check(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Check 
     return check
 
 
-def _refusal(name: str, kind: str, meter: RpcMeter, guard: Guard | None) -> Callable[[str], grpc.Status]:
+def _refusal(name: str, kind: str, boundary: Boundary) -> Refusal:
     """Counts a refused call, also for its caller, and returns its status: RESOURCE_EXHAUSTED with RetryInfo.
 
     The status is built once, because refusing must stay cheaper than arriving.
     """
+    meter, guard = boundary.meter, boundary.guard
 
     def refusal(caller: str) -> grpc.Status:
         if guard is not None and caller:

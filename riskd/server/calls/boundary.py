@@ -14,8 +14,9 @@ from uuid import uuid4
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
-from grpc import RpcMethodHandler, ServicerContext, StatusCode, unary_unary_rpc_method_handler
+from grpc import ServicerContext, StatusCode
 from grpc_status.rpc_status import to_status
+from msgspec import Struct
 
 from riskd.core.errors import Problem, RiskdError
 from riskd.server.calls.handlers import QueueMeter, take_turn
@@ -61,25 +62,31 @@ class Tracer(Protocol):
         ...
 
 
+class Boundary(Struct, frozen=True):
+    """What calls pass on their way in and out. Without a `guard`, every client that reaches the server may call."""
+
+    meter: RpcMeter
+    guard: Guard | None = None
+    tracer: Tracer | None = None
+
+
 def unary(
     method: str,
     request_type: type[Request],
     behaviour: Callable[[Request, ServicerContext], Response],
-    meter: RpcMeter,
+    boundary: Boundary,
     max_bytes: int,
-    *,
-    guard: Guard | None = None,
-    tracer: Tracer | None = None,
-) -> RpcMethodHandler[bytes, bytes]:
-    """A handler from bytes to bytes, so that parsing is bounded, timed and reported by riskd instead of gRPC.
+) -> Callable[[bytes, ServicerContext], bytes]:
+    """The behaviour from bytes to bytes, so that parsing is bounded, timed and reported by riskd instead of gRPC.
 
-    `max_bytes` bounds the request. With a `guard`, requests of unknown callers are not parsed. A RiskdError becomes its
+    `max_bytes` bounds the request. With a guard, requests of unknown callers are not parsed. A RiskdError becomes its
     status. Any other exception becomes INTERNAL with an id, and a log line with the place in the code but not the
     exception's message, which may quote the request.
     """
-    if tracer is not None:
-        behaviour = tracer.traced(method, behaviour)
-    read = _reader(method, parser(request_type, max_bytes), _tenants(request_type), guard)
+    meter = boundary.meter
+    if boundary.tracer is not None:
+        behaviour = boundary.tracer.traced(method, behaviour)
+    read = _reader(method, parser(request_type, max_bytes), _tenants(request_type), boundary.guard)
 
     def handle(message: bytes, context: ServicerContext) -> bytes:
         begun = perf_counter()
@@ -96,7 +103,7 @@ def unary(
         meter.handled(method, UNARY, "OK", perf_counter() - begun)
         return answer
 
-    return unary_unary_rpc_method_handler(handle)
+    return handle
 
 
 def _reader(

@@ -8,7 +8,6 @@ in a lane behind sign-ins, and answers are sent without waiting (docs/decisions/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from typing import Final
@@ -19,9 +18,8 @@ from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published without types
 from grpc_health.v1 import health_pb2
 
-from riskd.server.calls.admission import TOO_MANY, Pooled, reception
+from riskd.server.calls.admission import Pooled, waiting
 from riskd.server.calls.handlers import Limits, Turns
-from riskd.server.calls.reception import Arrivals
 
 SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 PROBES: Final = 64
@@ -68,13 +66,10 @@ class Health:
     def handler(self) -> grpc.GenericRpcHandler:
         """The handler of the service's methods, from bytes to bytes."""
         methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(Pooled(self._reception(), self._check)),
-            "Watch": grpc.unary_stream_rpc_method_handler(_Watch(self._reception(), self._watch)),
+            "Check": grpc.unary_unary_rpc_method_handler(Pooled(waiting(self._lane, PROBES), self._check)),
+            "Watch": grpc.unary_stream_rpc_method_handler(_Watch(waiting(self._lane, PROBES), self._watch)),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
-
-    def _reception(self) -> ThreadPoolExecutor:
-        return reception(self._lane, Arrivals(self._lane, PROBES, lambda: TOO_MANY).take, lambda _: TOO_MANY)
 
     def _check(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         if _service(request, context) not in self._services:

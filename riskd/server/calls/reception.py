@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, ParamSpec, Protocol
+from typing import Any, Final, ParamSpec, Protocol, TypeAlias
 
 import grpc
 from grpc import _server
@@ -18,6 +18,8 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # published witho
 
 _NO_FLAGS: Final = 0
 _EMPTY: Final = b"a call of this method has exactly one request message"
+Admit: TypeAlias = "Callable[[object, object], grpc.Status | None]"
+"""Decides about a call by its event and state: the status to refuse it with, or None."""
 _Given = ParamSpec("_Given")
 
 
@@ -39,29 +41,22 @@ class _Done(Future[Any]):
 _DONE: Final = _Done()
 
 
-def _accept(_event: cygrpc.BaseEvent, _state: object) -> None:
-    """Refuse no call."""
-
-
 class Reception(ThreadPoolExecutor):
     """The pool to which gRPC submits a method's calls. On gRPC's thread it refuses each call or passes it on.
 
     gRPC requires a ThreadPoolExecutor; this one never starts a thread.
     """
 
-    def __init__(
-        self, take: Callable[..., object], refusal: Callable[[cygrpc.BaseEvent, object], grpc.Status | None] = _accept
-    ) -> None:
-        """`refusal` is called first, before the message is read, with the call's event and state: it returns the
-        status to refuse the call with, or None. `take` gets every other call, with the arguments that `grpc._server`
-        submits."""
+    def __init__(self, take: Callable[..., object], admit: Admit) -> None:
+        """`admit` is called first, before the message is read. `take` gets every call that it admits, with the
+        arguments that `grpc._server` submits. Neither may raise: that would end gRPC's thread."""
         super().__init__(1)
         self._take = take
-        self._refusal = refusal
+        self._admit = admit
 
     def submit(self, fn: Callable[_Given, Any], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[Any]:
         """Refuse the call or pass it on. The arguments are those of `grpc._server`."""
-        refused = self._refusal(*args[1:3])
+        refused = self._admit(*args[1:3])
         if refused is None:
             self._take(fn, *args)
         else:

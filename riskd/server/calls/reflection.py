@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_status.rpc_status import to_status
 
-from riskd.server.calls.admission import TOO_MANY, Pooled, reception
+from riskd.server.calls.admission import Pooled, opening
 from riskd.server.calls.inbox import Inbox
 from riskd.server.calls.streams import Streams
 from riskd.server.faults import StreamOver
@@ -47,8 +47,7 @@ def reflection_of(services: Sequence[str]) -> grpc.GenericRpcHandler:
         except DecodeError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ServerReflectionRequest")
 
-    pool = reception(streams, streams.submit, lambda _: TOO_MANY)
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(Pooled(pool, describe))
+        "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(Pooled(opening(streams), describe))
     }
     return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, methods)

@@ -16,11 +16,10 @@ from msgspec import Struct
 
 from riskd._proto.riskd.v1 import risk_pb2
 from riskd.core.errors import RiskdError
-from riskd.server.calls.boundary import CODES, STREAM, RpcMeter, Tracer, bug, parser
+from riskd.server.calls.boundary import CODES, STREAM, Boundary, bug, parser
 from riskd.server.calls.inbox import Inbox
 from riskd.server.calls.streams import Streams
 from riskd.server.identity.callers import Caller
-from riskd.server.identity.guard import Guard
 from riskd.server.status import status
 
 GONE: Final = grpc.StatusCode.CANCELLED.name
@@ -37,13 +36,11 @@ def streaming(
     method: str,
     assess: Callable[[risk_pb2.AssessRequest, grpc.ServicerContext], risk_pb2.AssessResponse],
     streams: Streams,
-    meter: RpcMeter,
+    boundary: Boundary,
     max_bytes: int,
-    *,
-    guard: Guard | None = None,
-    tracer: Tracer | None = None,
 ) -> Callable[[Inbox, grpc.ServicerContext], Iterator[bytes]]:
     """The behaviour of StreamAssess, from bytes to bytes. `max_bytes` bounds each message."""
+    meter, guard, tracer = boundary.meter, boundary.guard, boundary.tracer
     parse = parser(risk_pb2.StreamAssessRequest, max_bytes)
 
     def answer(group: Group, context: grpc.ServicerContext) -> risk_pb2.StreamAssessResponse:

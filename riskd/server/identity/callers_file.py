@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
+from riskd.config import read_toml
 from riskd.core.errors import InvalidFile, Problem
 from riskd.server.identity.callers import ALL_TENANTS_SERVICE, EVERY_TENANT, KNOWN, ROLES, Caller, Callers, in_full
 
@@ -16,7 +16,6 @@ FILE_BYTES: Final = 4 << 20
 """Largest callers file read."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_TOML: Final = "write TOML: https://toml.io/en/v1.0.0"
 _KEYS: Final = ("token_sha256", "certificates", "methods", "tenants")
 _NEEDED: Final = {
     "methods": f"list roles ({', '.join(ROLES)}) or methods (RiskService/Assess)",
@@ -33,7 +32,10 @@ class InvalidCallers(InvalidFile):
 def read_callers(path: Path, *, mutual: bool) -> Callers:
     """The callers in the file. `mutual`: the server asks clients for certificates. Raises InvalidCallers."""
     problems: list[Problem] = []
-    document = _document(path)
+    try:
+        document, _ = read_toml(path, FILE_BYTES, "check server.callers")
+    except InvalidFile as error:
+        raise InvalidCallers(error.problems) from None
     callers = [_caller(f"{path}: [{name}]", name, table, problems) for name, table in document.items()]
     if not callers:
         problems.append(Problem(str(path), "has no callers", "`riskd caller new NAME` prints an entry"))
@@ -47,24 +49,6 @@ def read_callers(path: Path, *, mutual: bool) -> Callers:
     if problems:
         raise InvalidCallers(problems)
     return Callers(callers)
-
-
-def _document(path: Path) -> dict[str, object]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES + 1)
-        if len(content) > FILE_BYTES:
-            what, remedy = f"has more than {FILE_BYTES} bytes", f"keep it to at most {FILE_BYTES}"
-            raise InvalidCallers([Problem(str(path), what, remedy)])
-        return tomllib.loads(content.decode())
-    except OSError as error:
-        raise InvalidCallers([Problem(str(path), error.strerror or "cannot be read", "check server.callers")]) from None
-    except UnicodeDecodeError as error:
-        raise InvalidCallers([Problem(str(path), f"byte {error.start} is not UTF-8", "save it as UTF-8")]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidCallers([Problem(str(path), str(error), _TOML)]) from None
-    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or nesting as deep
-        raise InvalidCallers([Problem(str(path), f"cannot be read: {error}", _TOML)]) from None
 
 
 def _caller(where: str, name: str, table: object, problems: list[Problem]) -> Caller:

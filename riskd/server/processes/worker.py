@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 from msgspec import Struct
+from msgspec.structs import replace
 
 from riskd.adapters.prometheus_meter import PrometheusMeter
 from riskd.config import Settings
@@ -17,7 +18,7 @@ from riskd.core.errors import InvalidSettings, Problem
 from riskd.engine import Engine
 from riskd.host.background import counting, surviving
 from riskd.metrics.memory import MeterMemory
-from riskd.server.calls.boundary import Tracer
+from riskd.server.calls.boundary import Boundary
 from riskd.server.grpc_server import (
     Administration,
     Options,
@@ -51,10 +52,11 @@ def work(settings: Settings, index: int, port: int, memory: MeterMemory, link: L
     with counting(meter.failed), open_engine(settings, meter, index, releases, geo) as engine:
         watched: list[Watched] = []
         guard, tls = open_guard(settings, meter, watched), _open_tls(settings, meter, watched)
-        administrations = _administrations(settings, engine, meter, guard, tracer)
+        boundary = Boundary(meter, guard, tracer)
+        administrations = _administrations(settings, engine, boundary)
         on_port = [each.administration for each in administrations if each.serve == "port"]
         credentials, options = tls.credentials() if tls else None, _options(settings, port)
-        service = build_server(engine, meter, options, credentials, on_port, guard=guard, tracer=tracer)
+        service = build_server(engine, boundary, options, credentials, on_port)
         # Only one process can listen on a Unix socket: the first worker does.
         on_sockets = [_listen(each) for each in administrations if each.serve == "socket" and not index]
         service.server.start()
@@ -103,14 +105,12 @@ class _Placed(Struct, frozen=True):
     administration: Administration
 
 
-def _administrations(
-    settings: Settings, engine: Engine, meter: PrometheusMeter, guard: Guard | None, tracer: Tracer | None
-) -> tuple[_Placed, ...]:
+def _administrations(settings: Settings, engine: Engine, boundary: Boundary) -> tuple[_Placed, ...]:
     """The administrative services. Those on a Unix socket have no guard: its file permissions say who may call."""
-    subjects, release = settings.subjects, settings.release
-    of_subjects, of_releases = (guard if serve == "port" else None for serve in (subjects.serve, release.serve))
-    about_subjects = subject_service(open_subjects(settings, engine), meter, of_subjects, tracer)
-    about_releases = release_service(open_releases(settings), meter, of_releases, tracer)
+    subjects, release, unguarded = settings.subjects, settings.release, replace(boundary, guard=None)
+    of_subjects, of_releases = (boundary if each.serve == "port" else unguarded for each in (subjects, release))
+    about_subjects = subject_service(open_subjects(settings, engine), of_subjects)
+    about_releases = release_service(open_releases(settings), of_releases)
     return (
         _Placed("subjects", subjects.serve, subjects.socket, about_subjects),
         _Placed("release", release.serve, release.socket, about_releases),

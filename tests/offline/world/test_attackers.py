@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from riskd.core.attempt import Device
+from riskd.core.history import DAY
 from riskd.offline.world.assumptions import DEFAULTS
 from riskd.offline.world.attacks import ATTACKS, SCRIPTS, Attack, Campaigns, Scene, hand, powers, weighed
-from riskd.offline.world.devices import DAY
 from riskd.offline.world.people import Person
 from riskd.offline.world.visits import NOBODY, Hand
 from riskd.offline.world.world import START

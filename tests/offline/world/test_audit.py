@@ -32,7 +32,7 @@ def lived() -> list[tuple[Attempt, Truth]]:
 
 
 def found(sample: Sample, attack: Attack = TARGETED) -> list[Finding]:
-    return list(audit(sample, attacks=(attack,)))
+    return list(audit(sample, attack))
 
 
 def planted(change: Callable[[Attempt], Attempt]) -> Sample:

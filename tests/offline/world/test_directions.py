@@ -68,8 +68,12 @@ def seen(told: Told) -> Sample:
     return sampled(NAMES, ("behaviour", "novelty", "consistency", "credential", "rhythm"), values, rows)
 
 
+def compared(sample: Sample) -> list[Turned]:
+    return [each for attack in (STUFFING, SPRAYING) for each in directions(sample, attack)]
+
+
 def turned(told: Told) -> set[str]:
-    return {each.feature for each in directions(seen(told), (STUFFING, SPRAYING)) if each.fails}
+    return {each.feature for each in compared(seen(told)) if each.fails}
 
 
 def forgetful(attempt: Attempt) -> Attempt:
@@ -80,7 +84,7 @@ def forgetful(attempt: Attempt) -> Attempt:
 
 def test_in_the_shipped_world_no_direction_is_violated() -> None:
     """In the shipped world every feature is compared, and none fails."""
-    found = list(directions(seen(lived()), (STUFFING, SPRAYING)))
+    found = compared(seen(lived()))
     assert {each.feature for each in found} == set(NAMES[:3])
     assert not [each for each in found if each.fails]
     assert report((), found, (), as_json=False) == 0
@@ -102,7 +106,7 @@ def test_attackers_who_are_all_careful_are_found(fault: dict[str, float], featur
 def test_attackers_who_never_fail_first_are_found(change: Callable[[Attempt], Attempt]) -> None:
     """If only owners mistype before they succeed, failing first would suggest honesty, and the audit fails."""
     told = [(change(attempt) if truth.attack else attempt, truth) for attempt, truth in lived()]
-    found = list(directions(seen(told), (STUFFING,)))
+    found = list(directions(seen(told), STUFFING))
     assert "form_failures" in {each.feature for each in found if each.fails}
     assert report((), found, (), as_json=True) == 1
 
@@ -111,7 +115,7 @@ def test_a_feature_declared_for_a_class_is_not_compared() -> None:
     """A feature that is declared for a class is not compared."""
     sample = seen(lived(matched=1.0))
     same = replace(sample, attacks=np.where(sample.attacks == SPRAYING.name, EXITS.name, sample.attacks))
-    assert "new_country" not in {each.feature for each in directions(same, (EXITS,))}
+    assert "new_country" not in {each.feature for each in directions(same, EXITS)}
 
 
 def test_the_declared_table_names_only_existing_features() -> None:
@@ -135,7 +139,7 @@ def marked(share: float, sample: Sample, name: str, attack: str = STUFFING.name)
 def test_a_value_that_only_attackers_have_is_found() -> None:
     """If a few attackers have a value that owners never have, the audit fails, though they hardly move an AUC."""
     sample = marked(0.12, seen(lived()), "hour_llr")
-    found = [each for each in alone(sample, (STUFFING, SPRAYING)) if each.fails]
+    found = [each for attack in (STUFFING, SPRAYING) for each in alone(sample, attack) if each.fails]
     assert {(each.attack, each.feature) for each in found} == {(STUFFING.name, "hour_llr")}
     assert all(each.owners == 0 and 0.03 < each.attackers < 0.25 for each in found)
     assert report((), (), found, as_json=False) == 1
@@ -145,7 +149,8 @@ def test_a_value_that_only_attackers_have_is_found() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_what_one_attacker_has_alone_is_no_fault(share: float) -> None:
     """Nor are values that owners have, too."""
-    found = list(alone(marked(share, seen(lived()), "hour_llr"), (STUFFING, SPRAYING)))
+    sample = marked(share, seen(lived()), "hour_llr")
+    found = [each for attack in (STUFFING, SPRAYING) for each in alone(sample, attack)]
     assert {each.feature for each in found} == {"hour_llr"}
     assert not [each for each in found if each.fails]
     assert report((), (), found, as_json=False) == 0
@@ -154,14 +159,14 @@ def test_what_one_attacker_has_alone_is_no_fault(share: float) -> None:
 def test_what_defines_a_class_may_be_its_own() -> None:
     """A feature that is declared for a class may be what it alone has."""
     sample = marked(0.5, seen(lived()), "new_country")
-    assert "new_country" not in {each.feature for each in alone(sample, (STUFFING,))}
+    assert "new_country" not in {each.feature for each in alone(sample, STUFFING)}
 
 
 def test_few_attackers_turn_nothing() -> None:
     """With few attackers there is no verdict."""
     told = lived(matched=1.0)
     few = [one for number, one in enumerate(told) if not one[1].attack or number % 60 == 0]
-    assert not [each for each in directions(seen(few), (STUFFING, SPRAYING)) if each.fails]
+    assert not [each for each in compared(seen(few)) if each.fails]
 
 
 def test_worlds_are_compared_together() -> None:
@@ -173,7 +178,7 @@ def test_worlds_are_compared_together() -> None:
         for world in range(3)
     ]
     one, same, more = (
-        {(each.attack, each.feature, each.failed, each.cut): each for each in directions(pooled(worlds), (STUFFING,))}
+        {(each.attack, each.feature, each.failed, each.cut): each for each in directions(pooled(worlds), STUFFING)}
         for worlds in ([sample], [sample] * 3, others)
     )
     assert one

@@ -12,8 +12,9 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
+from riskd.core.history import DAY
 from riskd.offline.world.assumptions import DEFAULTS
-from riskd.offline.world.devices import DAY, platform
+from riskd.offline.world.devices import platform
 from riskd.offline.world.machines import DEPLOYED_DAYS, Job, next_run, node
 from riskd.offline.world.people import EGRESSES, HOUSE, ISSUERS, OFFICES, YEAR, Person, Town, Trip
 from riskd.offline.world.tables import HOURS, WEEKDAYS

@@ -20,6 +20,7 @@ from riskd.offline.rows import FRAUD, GOOD
 from riskd.offline.truth import FILE as TRUTH
 from riskd.offline.truth import read_truth
 from riskd.offline.world.run import Made, read_made, run
+from riskd.progress import Progress, ignore_progress
 from tests.decision_log import read_segments
 from tests.offline.world.small import SmallGeo, world
 from tests.shipped import shipped_release
@@ -32,7 +33,7 @@ WEIGHTS = [part for wrong in ("theft=1", "targeted=much", "spraying=-1") for par
 
 
 def lived(out: Path, **wanted: object) -> Made:
-    made, _ = run(world(**wanted), RELEASE, SmallGeo(), out, lambda _: None, version="test", varied=None)
+    made, _ = run(world(**wanted), RELEASE, SmallGeo(), out, ignore_progress, version="test", varied=None)
     return made
 
 
@@ -163,12 +164,15 @@ def test_an_existing_directory_is_not_overwritten(directory: Path) -> None:
 def test_a_world_that_was_broken_off_leaves_nothing(tmp_path: Path) -> None:
     """After Ctrl-C the output directory is empty, and the next run can use it."""
 
-    def interrupted(part: float) -> None:
-        if part > 0.2:
+    def begin(_: str, total: int) -> Progress:
+        def interrupted(done: int) -> None:
+            assert 0 < done < total
             raise KeyboardInterrupt
 
+        return interrupted
+
     with pytest.raises(KeyboardInterrupt):
-        run(world(**WANTED), RELEASE, SmallGeo(), tmp_path, interrupted, version="test", varied=None)
+        run(world(**WANTED), RELEASE, SmallGeo(), tmp_path, begin, version="test", varied=None)
     assert list(tmp_path.iterdir()) == []
 
 

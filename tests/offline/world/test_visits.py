@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import Attempt, Outcome
+from riskd.core.history import DAY
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.offline.world.assumptions import DEFAULTS
-from riskd.offline.world.devices import DAY
 from riskd.offline.world.people import Person
 from riskd.offline.world.visits import NOBODY, Ask, Hand, Moves, Powers, Tell, Visit
 from riskd.offline.world.world import START, OpenDoor

@@ -19,12 +19,13 @@ from scipy.stats import ks_2samp
 from riskd.core.address import parse
 from riskd.core.assessment import Assessment
 from riskd.core.attempt import DOMAINS, Attempt
+from riskd.core.history import DAY
 from riskd.core.requirement import Requirement, Terms, Tier
 from riskd.core.validation import violations
 from riskd.offline.truth import Truth
 from riskd.offline.world.assumptions import DEFAULTS, TABLE, varied
 from riskd.offline.world.attacks import ATTACKS, CLASSES
-from riskd.offline.world.devices import DAY, updated
+from riskd.offline.world.devices import updated
 from riskd.offline.world.traits import TRAITS
 from riskd.offline.world.visits import NOBODY, Powers
 from riskd.offline.world.world import Asked, OpenDoor, Settings
