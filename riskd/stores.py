@@ -12,11 +12,10 @@ from typing import Final
 from riskd.adapters.lmdb_store import DATA, LmdbStore, open_or_begin
 from riskd.adapters.memory import MemoryStore
 from riskd.adapters.redis_store import Access, Address, RedisStore
-from riskd.adapters.rekeying import STEP, Mark, RekeyingStore, read_mark, write_mark
+from riskd.adapters.rekeying import Mark, RekeyingStore, first_keys, read_mark, write_mark
 from riskd.config import Settings, read_url
 from riskd.core.errors import InvalidSettings, Problem, Unavailable
 from riskd.core.pseudonym import Layer, Origins, Pseudonyms
-from riskd.core.stored import NOBODY
 from riskd.ports import HistoryStore, Meter
 
 _LOG: Final = logging.getLogger("riskd.stores")
@@ -133,7 +132,7 @@ def first_mark(base: HistoryStore, peppers: Sequence[bytes]) -> Mark:
     """
     try:
         mark = read_mark(base)
-        if not mark.checks and all(key.startswith(NOBODY) for key in base.walk(b"", STEP)[0]):
+        if not mark.checks and not first_keys(base):
             write_mark(base, Mark(len(peppers) - 1, checks(peppers)))
             _LOG.info("store_begun")
             mark = read_mark(base)

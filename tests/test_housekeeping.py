@@ -30,7 +30,7 @@ from riskd.core.history import DAY, Delta
 from riskd.core.pseudonym import Pseudonyms
 from riskd.core.recall import PROFILE
 from riskd.core.rekey import MARK
-from riskd.core.stored import Change, pack
+from riskd.core.stored import PLACE, Change, pack
 from riskd.host.clock import Clock
 from riskd.ports import HistoryStore, Meter
 from riskd.stores import checks, first_mark, with_peppers
@@ -399,6 +399,27 @@ def test_a_note_on_sweeps_is_no_history() -> None:
     sweeper(store, [NOW]).sweep(threading.Event())
     assert store.walk(b"", 9)[0] == [housekeeping.TURN]
     assert first_mark(store, PEPPERS[:1]) == Mark(0, checks(PEPPERS[:1]))
+
+
+class Spread(MemoryStore):
+    """A cluster, whose first server has nothing but riskd's notes."""
+
+    def walk(self, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """First the notes, then all else."""
+        keys, _ = super().walk(b"", limit)
+        notes = [key for key in keys if key.startswith(bytes(PLACE))]
+        return ([key for key in keys if key not in notes], b"") if cursor else (notes, b"next")
+
+
+def test_records_on_another_server_are_no_empty_store(tmp_path: Path) -> None:
+    """If a server of a cluster lost its data, the note on the peppers among them, no process takes the store of the
+    others for a new one, or for one whose note it knows."""
+    store = Spread()
+    written(store)
+    sweeper(store, [NOW]).sweep(threading.Event())
+    assert first_mark(store, PEPPERS[:2]) == Mark()
+    kept(tmp_path, store, Mark(1, checks(PEPPERS[:2])), PEPPERS[:2])
+    assert read_mark(store) == Mark()
 
 
 def test_an_old_backup_gets_no_newer_note(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from riskd.core.history import Delta, History
 from riskd.core.pseudonym import Layer, Origins
 from riskd.core.recall import ASIDE, NOTE, PROFILE, RECEIPT, SHARE
 from riskd.core.rekey import DOCUMENTS, MARK, WHOLE, merged, moved, moved_key, referenced_keys, unmoved
-from riskd.core.stored import PLACE, Change, Swap, document, pack
+from riskd.core.stored import NOBODY, PLACE, Change, Swap, document, pack
 from riskd.ports import PATIENCE, HistoryStore
 from riskd.transfer import arrived, transfer
 
@@ -62,10 +62,19 @@ def restore_mark(store: HistoryStore, known: Mark, layers: int) -> Mark:
     mark = read_mark(store)
     if mark.checks or not known.checks:
         return mark
-    keys, _ = store.walk(b"", STEP)
-    if not any(unmoved(key, known.layers % 2) and unmoved(key, layers % 2) for key in keys):
+    if not any(unmoved(key, known.layers % 2) and unmoved(key, layers % 2) for key in first_keys(store)):
         store.replace([Change(MARK, None, _packed(known))])
     return read_mark(store)
+
+
+def first_keys(store: HistoryStore) -> list[bytes]:
+    """Keys of some records; none if there is nothing but riskd's own notes. Raises Unavailable."""
+    cursor = b""
+    while True:
+        keys, cursor = store.walk(cursor, STEP)
+        found = [key for key in keys if not key.startswith(NOBODY)]
+        if found or not cursor:
+            return found
 
 
 def _packed(mark: Mark) -> bytes:

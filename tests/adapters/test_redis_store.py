@@ -212,6 +212,21 @@ def test_a_walk_does_not_pass_over_a_restart(tmp_path: Path) -> None:
         assert sum(store.sweep(NOW + 100, 100) for _ in range(10)) == len(keys)
 
 
+def test_a_sweep_goes_on_where_a_process_of_another_machine_stopped(tmp_path: Path) -> None:
+    """Machines that share a server may have different names for it."""
+    server, keys = RedisServer(tmp_path / "redis"), [b"%08d" % number + b"entity..A" for number in range(300)]
+    other = Address("localhost", server.port)
+    with (
+        running(server),
+        closing(RedisStore([server.address], Access())) as here,
+        closing(RedisStore([other], Access())) as there,
+    ):
+        assert here.write([attempts(key, expires=NOW + 100) for key in keys], (), NOW, 5.0)
+        gone = here.sweep(NOW + 100, 100)
+        there.swept = here.swept
+        assert gone + there.sweep(NOW + 100, 1000) == len(keys)
+
+
 def test_a_sweep_that_cannot_read_where_the_last_one_stopped_begins_anew(tmp_path: Path) -> None:
     """A note on it that is damaged, or of another version of riskd, does not end all sweeps."""
     server, keys = RedisServer(tmp_path / "redis"), [b"%08d" % number + b"entity..A" for number in range(20)]

@@ -112,9 +112,10 @@ class Servers:
         return list(dict.fromkeys(owner for owner in self._owners if owner is not None))
 
     def layout(self) -> int:
-        """A checksum of which server owns which slots."""
+        """A checksum of which server owns which slots; 0 for a single one, for which each machine may have its own
+        name."""
         addresses = "".join([str(owner.address) if owner else "-" for owner in self._owners])
-        return crc32(addresses.encode())
+        return crc32(addresses.encode()) if len(self._owners) > 1 else 0
 
     def discover(self) -> None:
         """Discover now which server owns which slots. Raises Unavailable."""
