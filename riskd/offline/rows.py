@@ -84,6 +84,11 @@ def scores_of(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float6
     return scores
 
 
+def log_odds_of(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The log-odds of each vector, before calibration."""
+    return scores_of(forest, vectors)[:, 0].copy()
+
+
 def joined(parts: Sequence[Rows]) -> Rows:
     """The rows of several logs in one table. Subjects of different logs stay distinct; each log keeps its order of
     time."""

@@ -16,7 +16,7 @@ from riskd.core.policy import Bands
 from riskd.core.record import Record
 from riskd.core.requirement import Tier
 from riskd.offline.drift import page as drift_page
-from riskd.offline.drift.bins import bins_for, reference, scored
+from riskd.offline.drift.bins import bins_for, reference
 from riskd.offline.drift.compare import Drift, compare
 from riskd.offline.evaluation import page as evaluation_page
 from riskd.offline.evaluation.document import (
@@ -43,6 +43,7 @@ from riskd.offline.policies.report import Report, report
 from riskd.offline.policies.rollout import Rollout
 from riskd.offline.policies.rollout import compare as compare_releases
 from riskd.offline.policies.tally import Tally
+from riskd.offline.rows import log_odds_of
 from riskd.progress import ignore_progress
 from tests.decision_log import SEGMENT, decision, write
 from tests.offline.drawn import SHIPPED, assessment
@@ -110,7 +111,7 @@ def drift() -> Drift:
     before = reference("customer", NAMES, MODEL, [rows(1, 2000)])
     bins = bins_for(before, NAMES)
     batch = rows(2, 3000, shift=Shift("device_llr", 11, by=1.0))
-    bins.add(batch, scored(MODEL, batch.vectors))
+    bins.add(batch, log_odds_of(MODEL, batch.vectors))
     return compare(before, bins, ODD)
 
 

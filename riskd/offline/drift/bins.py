@@ -15,7 +15,7 @@ from riskd.core.drift import Histogram, Reference
 from riskd.core.forest import Forest
 from riskd.offline.clusters import GROUPS, design_effects, group
 from riskd.offline.drift.statistics import BinCounts
-from riskd.offline.rows import scores_of
+from riskd.offline.rows import log_odds_of
 
 SCORE: Final = "score"
 """The name of the signal that is the model's log-odds."""
@@ -94,11 +94,6 @@ def _counted(first: NDArray[np.int64], second: NDArray[np.int64], rows: int, col
     return np.bincount(first * columns + second, minlength=rows * columns).reshape(rows, columns)
 
 
-def scored(forest: Forest, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The log-odds of each row."""
-    return scores_of(forest, vectors)[:, 0].copy()
-
-
 def cuts_of(values: NDArray[np.float64]) -> tuple[float, ...]:
     """Bin edges: between all values if they are few, else at quantiles, so that most bins are well filled."""
     known = values[~np.isnan(values)]
@@ -121,7 +116,7 @@ def reference(domain: str, names: Sequence[str], forest: Forest, batches: Iterab
         subjects=[subject for batch in filled for subject in batch.subjects],
         vectors=np.concatenate([batch.vectors for batch in filled]),
     )
-    log_odds = scored(forest, whole.vectors)
+    log_odds = log_odds_of(forest, whole.vectors)
     cuts = {name: cuts_of(whole.vectors[:, column]) for column, name in enumerate(names)}
     bins = Bins(cuts | {SCORE: cuts_of(log_odds)}, names)
     bins.add(whole, log_odds)

@@ -20,8 +20,9 @@ from riskd.core.forest import Forest
 from riskd.core.record import AssessmentRecord, other_beginnings
 from riskd.core.vocabulary import Domain
 from riskd.counts import Counts
-from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, scored, thinned
+from riskd.offline.drift.bins import DAY, Batch, Bins, bins_for, thinned
 from riskd.offline.logs import is_dataset
+from riskd.offline.rows import log_odds_of
 from riskd.offline.segments import crew, each_segment
 from riskd.progress import Begin, ignore_progress
 
@@ -163,7 +164,7 @@ def _count_segment(span: Span, against: Mapping[str, Against], path: Path) -> Co
 
 def _add(bins: Bins, batch: Batch, against: Against) -> None:
     later = batch.between(against.since)
-    bins.add(later, scored(forest(against.bundle), later.vectors))
+    bins.add(later, log_odds_of(forest(against.bundle), later.vectors))
 
 
 def middle(rows: Collection[Batch]) -> float:

@@ -42,6 +42,11 @@ class Recall(Struct, frozen=True):
     name: str
     at: dict[str, Estimate]
 
+    @property
+    def total(self) -> int:
+        """The number of rows in the group."""
+        return next(iter(self.at.values())).total
+
 
 class StepUp(Struct, frozen=True):
     """The share of a segment's good rows above the threshold, for each of `RATES`. Thresholds are set over all

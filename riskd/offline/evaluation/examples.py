@@ -10,7 +10,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from riskd.core.forest import Forest
-from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows, scores_of
+from riskd.offline.rows import FRAUD, GOOD, HONEST, Rows, log_odds_of
 
 SAMPLE: Final = 1_000
 """Importances are averages over at most this many rows of either label."""
@@ -59,7 +59,7 @@ def importances(forest: Forest, rows: Rows, seed: int = 0) -> tuple[Importance, 
 def examples(forest: Forest, rows: Rows, threshold: float, seed: int = 0) -> tuple[Example, ...]:
     """Random decisions: for each class of attack one found and one missed, and some honest attempts that are
     challenged, none of them with a wrong credential."""
-    scores = scores_of(forest, rows.vectors)[:, 0]
+    scores = log_odds_of(forest, rows.vectors)
     random = np.random.default_rng(seed)
     chosen = [at for kind in _kinds(rows, scores > threshold) for at in _drawn(kind, 1, random)]
     challenged = (rows.labels == GOOD) & ~rows.wrong_credential & (scores > threshold)

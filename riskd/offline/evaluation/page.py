@@ -132,11 +132,8 @@ def _recall_curve(models: Mapping[str, Judged]) -> str:
 
 def _dots(title: str, models: Mapping[str, Judged], part: str, rate: str) -> str:
     """One row per group, one dot per model, with its interval."""
-    groups: list[list[Recall]] = [
-        [getattr(model, part)[number] for model in models.values()]
-        for number in range(len(getattr(next(iter(models.values())), part)))
-    ]
-    names = [f"{group[0].name} ({group[0].at[rate].total:,})" for group in groups]
+    groups: list[tuple[Recall, ...]] = list(zip(*(getattr(model, part) for model in models.values()), strict=True))
+    names = [f"{group[0].name} ({group[0].total:,})" for group in groups]
     left, top, row = room(names), 20, 14
     step, width = row * len(models) + 14, WIDTH - left - 70
     base = top + len(groups) * step

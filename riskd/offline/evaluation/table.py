@@ -104,33 +104,32 @@ def trained_on(models: Mapping[str, Judged]) -> str:
 
 def figures(evaluation: Evaluation, rate: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table that fits a terminal: recall at one rate, in percent, without intervals."""
-    models = list(evaluation.models.values())
-    groups = [("", "classes", number) for number in range(2 + len(models[0].classes))]
-    groups += [("depth ", "depths", number) for number in range(2, 2 + len(models[0].depths))]
+    groups = [("", group) for group in _groups(evaluation.models, "classes")]
+    groups += [("depth ", group) for group in _groups(evaluation.models, "depths")[2:]]
     rows = []
-    for kind, part, number in groups:
-        each = [(model.overall, model.right_credential, *getattr(model, part))[number] for model in models]
-        values = [one.at[rate].value for one in each]
+    for kind, group in groups:
+        values = [each.at[rate].value for each in group]
         percentages = ["-" if value is None else f"{value * 100:.1f}" for value in values]
-        rows.append([kind + each[0].name, f"{_total(each[0]):,}", *percentages])
+        rows.append([kind + group[0].name, f"{group[0].total:,}", *percentages])
     return [f"% found at {rate}", "rows", *(NAMES[name] for name in evaluation.models)], rows
 
 
 def recalls(models: Mapping[str, Judged], part: str = "classes", names: Mapping[str, str] = NAMES) -> str:
     """Recall of each group of attacks, by each model and at each rate."""
     head = ["attacks", "rows", *(f"{names[name]} {rate}" for rate in RATES for name in models)]
-    first = next(iter(models.values()))
-    groups: list[Sequence[Recall]] = [
-        [(model.overall, model.right_credential, *getattr(model, part))[number] for model in models.values()]
-        for number in range(2 + len(getattr(first, part)))
-    ]
     return table(
         head,
         (
-            [group[0].name, f"{_total(group[0]):,}", *(share(each.at[rate]) for rate in RATES for each in group)]
-            for group in groups
+            [group[0].name, f"{group[0].total:,}", *(share(each.at[rate]) for rate in RATES for each in group)]
+            for group in _groups(models, part)
         ),
     )
+
+
+def _groups(models: Mapping[str, Judged], part: str) -> list[tuple[Recall, ...]]:
+    """All attacks, those with a right credential, and each group of a part: its recall by every model."""
+    columns = ((model.overall, model.right_credential, *getattr(model, part)) for model in models.values())
+    return list(zip(*columns, strict=True))
 
 
 def table(head: Sequence[str], rows: Iterable[list[str]]) -> str:
@@ -165,10 +164,6 @@ def _section(title: str, body: str) -> Iterator[str]:
         yield from (f"## {title}", "", body, "")
 
 
-def _total(each: Recall) -> int:
-    return next(iter(each.at.values())).total
-
-
 Table = tuple[list[str], list[list[str]]]
 """The head of a table, and its rows."""
 
@@ -185,7 +180,7 @@ def left_out(evaluation: Evaluation) -> Table:
     rows = [
         [
             each.name,
-            f"{_total(each):,}",
+            f"{each.total:,}",
             share(each.at["1%"]),
             *(of(evaluation.models[name], each.name) for name in (*others, CANDIDATE)),
         ]

@@ -117,8 +117,7 @@ def _tests(trained: Trained, training: Training, judged: Judged, base: Judged | 
     yield "| attacks | rows | " + " | ".join(f"recall at {rate} false positives" for rate in RATES) + " |"
     yield "|---|---|" + "---|" * len(RATES)
     for each in (judged.overall, judged.right_credential, *judged.classes, *judged.depths):
-        total, recalls = next(iter(each.at.values())).total, " | ".join(_share(each.at[rate]) for rate in RATES)
-        yield f"| {each.name} | {total:,} | {recalls} |"
+        yield f"| {each.name} | {each.total:,} | {' | '.join(_share(each.at[rate]) for rate in RATES)} |"
     yield ""
     if judged.reliability:
         reliability = judged.reliability

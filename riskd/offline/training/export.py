@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from riskd.core.errors import InvalidModel, Problem
 from riskd.core.forest import Forest
 from riskd.core.model import ForestDocument, Split, Tree
-from riskd.offline.rows import scores_of
+from riskd.offline.rows import log_odds_of
 
 TOLERANCE = 1e-9
 """The largest difference, in log-odds, between an export and its estimator: rounding from the order of a sum."""
@@ -58,7 +58,7 @@ def export_forest(
 
 def log_odds(document: ForestDocument, feature_names: Sequence[str], rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """The log-odds of each row by the served forest of a document, before calibration."""
-    return scores_of(Forest(document, feature_names), rows)[:, 0].copy()
+    return log_odds_of(Forest(document, feature_names), rows)
 
 
 def _tree(nodes: NDArray[Any], feature_names: Sequence[str]) -> Tree:

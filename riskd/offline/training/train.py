@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from riskd.core.model import ForestDocument, Split, Tree
 from riskd.offline.evaluation.operating import Floats
-from riskd.offline.rows import FRAUD, GOOD, Rows, joined
+from riskd.offline.rows import FRAUD, GOOD, UNKNOWN, Rows, joined
 from riskd.offline.training.boosting import boost, boost_raising
 from riskd.offline.training.calibration import Curve, fit_curve, knots, shifted
 from riskd.offline.training.export import export_forest, log_odds
@@ -186,11 +186,9 @@ def _on_top(given: Floats, estimators: Sequence[HistGradientBoostingClassifier],
 def _without(rows: Rows, recipe: Recipe) -> Rows:
     """The rows, with the label removed from classes that are left out."""
     hidden = np.isin(rows.attacks, recipe.without)
-    return (
-        msgspec.structs.replace(rows, labels=np.where(hidden, -1, rows.labels).astype(np.int8))
-        if hidden.any()
-        else rows
-    )
+    if not hidden.any():
+        return rows
+    return msgspec.structs.replace(rows, labels=np.where(hidden, UNKNOWN, rows.labels).astype(np.int8))
 
 
 def _calibrated(estimators: Sequence[HistGradientBoostingClassifier], material: Material, recipe: Recipe) -> Curve:

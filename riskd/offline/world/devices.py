@@ -109,10 +109,8 @@ class Shop:
 
 def _weights(phones: list[Model], iphones: float) -> list[float]:
     """The weights of telephones, of which this share are iPhones."""
-    total, apple = (
-        sum(each.weight for each in phones),
-        sum(each.weight for each in phones if "iPhone" in each.user_agent),
-    )
+    total = sum(each.weight for each in phones)
+    apple = sum(each.weight for each in phones if "iPhone" in each.user_agent)
     shares = (1 - iphones) / (total - apple), iphones / apple
     return [each.weight * shares["iPhone" in each.user_agent] for each in phones]
 

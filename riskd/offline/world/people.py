@@ -254,20 +254,18 @@ class Town:
 
     def office(self, office: int, exit_: int) -> int:
         """An address of an office."""
-        random, block = self._office(office)
+        random, block = self._network("office", office)
         return (self.pools.host(random, block), self.pools.host(random, block))[exit_]
 
-    def _office(self, office: int) -> tuple[Random, int]:
-        """The network of an office, and what draws the addresses in it."""
-        random = Random(mix(self.seed, "office", office))
+    def _network(self, *of: int | str) -> tuple[Random, int]:
+        """A network of the company, and what draws the addresses in it."""
+        random = Random(mix(self.seed, *of))
         asn = self.pools.operator(random, self._first, "access")
         return random, self.pools.block(random, self._first, asn)
 
     def egress(self, exit_: int) -> int:
         """An exit address of the company's VPN."""
-        random = Random(mix(self.seed, "egress"))
-        asn = self.pools.operator(random, self._first, "access")
-        block = self.pools.block(random, self._first, asn)
+        random, block = self._network("egress")
         return [self.pools.host(random, block) for _ in range(EGRESSES)][exit_]
 
     def next_visit(self, person: Person, after: float) -> float:
@@ -300,7 +298,7 @@ class Town:
         near = not country and domain == "workforce" and (random.random() < 0.9 or drawn == self._first)
         country = country or (self._first if near else drawn)
         asn = pools.operator(random, country, "access")
-        town = pools.spots[self._office(office)[1]]
+        town = pools.spots[self._network("office", office)[1]]
         block = pools.around(random, asn, town) if near else pools.block(random, country, asn)
         draws = random.random(), random.random(), random.random()
         common = ("desktop" if draws[1] < 0.5 else "tablet") if together and draws[0] < values["common"] else ""

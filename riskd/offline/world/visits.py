@@ -198,26 +198,22 @@ class Visit:
         if answer is None:
             return False, time
         requirement, seconds = answer.requirement, round(6 + random.expovariate(1 / 12), 1)
-        if requirement.satisfied or requirement.tier is Tier.BASELINE:
-            kind = "recovery_completed" if journey == "recovery" else "session_established"
-            yield Tell(time + 1, Outcome(assessment_id=answer.id, kind=kind))
-            self.let_in.append(answer.id)
-            return True, time + 1
-        if requirement.tier is not Tier.DENY and draws[0] < self.powers.passes[requirement.tier.name]:
+        if requirement.tier is Tier.DENY and not requirement.satisfied:
+            self.shut_out.append(answer.id)
+            return False, time
+        if requirement.tier is not Tier.BASELINE and not requirement.satisfied:
+            time += seconds
+            if draws[0] >= self.powers.passes[requirement.tier.name]:
+                self.shut_out.append(answer.id)
+                yield Tell(time, self._given_up(answer.id, journey, abandoned=draws[2] < self.values["abandons"]))
+                return False, time
             methods = requirement.terms.amr
-            amr = methods[int(draws[1] * len(methods))] if methods else ("face",)
-            time += seconds
-            yield Tell(time, Outcome(assessment_id=answer.id, kind="challenge_passed", amr=amr, seconds=seconds))
-            kind = "recovery_completed" if journey == "recovery" else "session_established"
-            yield Tell(time + 1, Outcome(assessment_id=answer.id, kind=kind))
-            self.amr = amr
-            self.let_in.append(answer.id)
-            return True, time + 1
-        self.shut_out.append(answer.id)
-        if requirement.tier is not Tier.DENY:
-            time += seconds
-            yield Tell(time, self._given_up(answer.id, journey, abandoned=draws[2] < self.values["abandons"]))
-        return False, time
+            self.amr = methods[int(draws[1] * len(methods))] if methods else ("face",)
+            yield Tell(time, Outcome(assessment_id=answer.id, kind="challenge_passed", amr=self.amr, seconds=seconds))
+        kind = "recovery_completed" if journey == "recovery" else "session_established"
+        yield Tell(time + 1, Outcome(assessment_id=answer.id, kind=kind))
+        self.let_in.append(answer.id)
+        return True, time + 1
 
     def _given_up(self, assessment_id: str, journey: str, *, abandoned: bool) -> Outcome:
         failed = "recovery_failed" if journey == "recovery" else "challenge_failed"

@@ -20,12 +20,13 @@ from riskd.core.features import NAMES
 from riskd.offline.clusters import design_effects
 from riskd.offline.dataset.compact import Dataset
 from riskd.offline.dataset.target import Target
-from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, scored, thinned
+from riskd.offline.drift.bins import DAY, SCORE, Batch, Bins, bins_for, cuts_of, reference, thinned
 from riskd.offline.drift.compare import Drift, compare
 from riskd.offline.drift.log import Against, Selection, Span, count, sample
 from riskd.offline.drift.page import HEAD, cells, page
 from riskd.offline.drift.statistics import ALPHA, chance_of, chi_square_beyond, holm, since
 from riskd.offline.page import are_figures
+from riskd.offline.rows import log_odds_of
 from tests import decision_log
 from tests.decision_log import decision
 from tests.offline.drift.world import BEGIN, BUNDLE, MODEL, Shift, rows, write
@@ -42,7 +43,7 @@ def usual() -> Reference:
 
 def drift(usual: Reference, batch: Batch, threshold: float = 0.1) -> Drift:
     bins = bins_for(usual, NAMES)
-    bins.add(batch, scored(MODEL, batch.vectors))
+    bins.add(batch, log_odds_of(MODEL, batch.vectors))
     return compare(usual, bins, "hand-set-4", threshold)
 
 
@@ -225,7 +226,7 @@ def test_parts_add_up(usual: Reference) -> None:
         for part in order:
             bins = bins_for(usual, NAMES)
             for each in (bins, together):
-                each.add(part, scored(MODEL, part.vectors))
+                each.add(part, log_odds_of(MODEL, part.vectors))
             apart += bins
         for total in (apart, together):
             days = {day: counts.tolist() for day, counts in sorted(total.days.items())}
