@@ -61,7 +61,7 @@ class Publisher:
         self._process = os.getpid()
         self._held = ExitStack()
         self._busy = threading.Lock()
-        self._failing = False
+        self._failing = self._unread = False
         self._claim(again=False)
         self._take_over()
         self.publish()
@@ -83,14 +83,23 @@ class Publisher:
                 self._failing = True
 
     def published(self) -> list[Counts]:
-        """The counts of all processes that publish in the directory, dead ones included. Raises OSError.
+        """The counts of all processes that publish in the directory, dead ones included; none if they cannot be read,
+        because the page also has what is the program's own.
 
         Those of this process are up to date, but none is ahead of its file: a counter would seem to fall when another
         process answers the next scrape.
         """
         self.publish()
         locks = sorted(self._directory.glob(f"{_LAYOUT.hexdigest()}-*{LOCK}"))
-        return [counts for lock in locks if (counts := _read(lock)) is not None]
+        try:
+            found = [counts for lock in locks if (counts := _read(lock)) is not None]
+        except OSError as error:
+            if not self._unread:
+                _LOG.error("metrics_not_read: %s", error, extra={"fields": {"error": str(error)}})
+            self._unread = True
+            return []
+        self._unread = False
+        return found
 
     def close(self) -> None:
         """Publish for the last time, and leave the counts to the next process."""

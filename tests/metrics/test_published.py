@@ -227,6 +227,23 @@ def test_a_disk_that_cannot_be_written_is_logged_once(
     assert set(caplog.messages) == {"metrics_not_published: [Errno 28] No space left on device"}
 
 
+def test_counts_that_cannot_be_read_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While the counts of a process cannot be read, the page has no counts, which is better than a sum that falls, and
+    no failure, which would cost the program its own series; the log says so once, each time that it happens."""
+    one, other = Process(tmp_path), Process(tmp_path)
+    for _ in range(2):
+        one.count(1)
+        one.publisher.publish()
+        spoilt = min(tmp_path.glob(f"*{COUNTS}"))
+        kept = spoilt.rename(tmp_path / "kept")
+        spoilt.mkdir()
+        assert [other.publisher.published() for _ in range(3)] == [[]] * 3
+        spoilt.rmdir()
+        kept.rename(spoilt)
+        other.counted()
+    assert [message.partition(":")[0] for message in caplog.messages] == ["metrics_not_read"] * 2
+
+
 def test_a_process_begins_while_the_disk_takes_no_counts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
