@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from riskd.adapters.decision_log import Erasure, FileLogArchive, finished, plain_name
+from riskd.core.history import DAY
 from riskd.core.record import AssessmentRecord, OutcomeRecord, Record, SecurityEventRecord, skipped_as, written
 from riskd.core.stored import PLACE
 from riskd.counts import Counts
@@ -30,7 +31,6 @@ CHUNK: Final = 4096
 """How many lines are decoded before they become columns."""
 FLUSH: Final = 50_000
 """How many assessments are held as columns: about 150 MB, and as much again while they are sorted."""
-DAY: Final = 86_400
 _TABLE: Final[dict[type[Record], str]] = {
     AssessmentRecord: "assessments",
     OutcomeRecord: "outcomes",
