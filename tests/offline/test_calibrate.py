@@ -67,6 +67,16 @@ def test_the_core_challenges_as_many_as_were_promised(
     assert new.high <= budget
 
 
+@pytest.mark.parametrize("score", [0.3, 0.6, 0.9, 0.999999999, 1 - 2**-50])
+@pytest.mark.parametrize("name", ["login", "payment", "session"])
+def test_a_score_that_is_to_be_below_a_band_is_below_it(name: str, score: float) -> None:
+    """Also where log-odds and back are rounded to the score itself, and where scores have hardly room between them."""
+    log = [assessment(0, journey=name, score=each) for each in (math.nextafter(score, 1.0), score)] * 10
+    found = calibrate(sampled(log), SHIPPED, name, 0.95)
+    assert found.friction is not None
+    assert challenged(rebanded(found), log) == found.friction[1].hits <= most_hits(len(log), 0.95, TAIL)
+
+
 def without_bands(name: str) -> str:
     """The shipped policy with bands of a journey that no score reaches."""
     edges = calibrate(sampled([]), SHIPPED, name, 0.5).old

@@ -243,13 +243,22 @@ def _edges(good: Sample, journey: Journey, allowed: int) -> tuple[float, ...]:
         _log_odds(score) - (edge - old[0]) for scores, edge in zip(good.scores, old, strict=True) for score in scores
     ]
     scales.sort()
+    if not scales:
+        return _kept_apart(old, journey.bands.edges[0])
     if len(scales) <= allowed:
-        first = _least(0.0, _probability(scales[0])) if scales else journey.bands.edges[0]
+        above, most = 0.0, _probability(scales[0])
     else:
         excluded = scales[len(scales) - 1 - allowed]
         at = bisect_left(scales, math.nextafter(excluded, math.inf))
-        included = scales[at] if at < len(scales) else excluded + 0.1
-        first = _least(_probability(excluded), _probability(included))
+        above, most = _probability(excluded), _probability(scales[at] if at < len(scales) else excluded + 0.1)
+    edges, unavoidable = _kept_apart(old, _least(above, most)), clusters.total(good.unavoidable)
+    while good.challenged(edges).hits - unavoidable > allowed:  # an edge was rounded to a score that is to be below it
+        edges = _kept_apart(old, _least(edges[0], max(most, math.nextafter(edges[0], 1.0))))
+    return edges
+
+
+def _kept_apart(old: Sequence[float], first: float) -> tuple[float, ...]:
+    """Bands from `first` on, as far apart in log-odds as the `old` ones, which are in log-odds."""
     shift = _log_odds(first) - old[0]
     edges = [first]
     for edge in old[1:]:
