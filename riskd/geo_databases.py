@@ -15,7 +15,7 @@ from riskd.adapters.asn_table import read_asn_table
 from riskd.adapters.geoip import GeoIp
 from riskd.adapters.timezones import Timezones
 from riskd.config import Settings, data_directory
-from riskd.core.errors import InvalidGeo
+from riskd.core.errors import InvalidGeo, Problem
 from riskd.engine import Engine
 from riskd.host.background import every
 from riskd.host.file_changes import FileChanges
@@ -72,21 +72,26 @@ def relocate(settings: Settings, engine: Engine) -> None:
 @contextmanager
 def following_geo(settings: Settings, engine: Engine, changes: FileChanges) -> Iterator[None]:
     """Until the context exits, relocate the engine at each of the `changes`, for which it looks every `server.watch_s`
-    seconds. Databases that are refused are reported as a service does."""
+    seconds, and report what came of it."""
     meter = engine.parts.meter
 
     def look(_stop: Event) -> None:
-        if not changes.changed(time.monotonic()):
-            return
-        try:
-            relocate(settings, engine)
-        except InvalidGeo as error:
-            meter.failed("reload")
-            _LOG.error("reload_refused: %s", error, extra={"fields": {"problems": error.problems}})
-            meter.reloaded(good=False)
-        else:
-            meter.reloaded(good=True)
+        problems: Sequence[Problem] = ()
+        if changes.changed(time.monotonic()):
+            try:
+                relocate(settings, engine)
+            except InvalidGeo as error:
+                problems = error.problems
+            report_reload(meter, problems)
 
-    meter.reloaded(good=True)
+    report_reload(meter, ())
     with every(settings.server.watch_s, look, "geo"):
         yield
+
+
+def report_reload(meter: Meter, problems: Sequence[Problem]) -> None:
+    """Report that files were read again, and why they were refused, if they were."""
+    meter.reloaded(good=not problems)
+    if problems:
+        meter.failed("reload")
+        _LOG.error("reload_refused: %s", "; ".join(map(str, problems)), extra={"fields": {"problems": problems}})

@@ -56,9 +56,9 @@ class OnRecord(Struct, frozen=True, kw_only=True):
     """The lines about one assessment, in the order of writing. `assessment` is None if the log has only what followed.
 
     `features`: its vector by name, None if it has another feature schema. `reasons`: its codes, with the contribution
-    and text of each as far as the log knows them. `required_by`: what would have required the tier by itself; only the
-    policy knows (`policies.why`). `events`: what other parties had reported about the subject
-    before the assessment, as far back as any policy remembers.
+    and text of each as far as the log knows them. `events`: what other parties had reported about the subject before
+    the assessment, as far back as any policy remembers. `required_by`: what would have required the tier by itself;
+    only the policy knows (`policies.why`).
     """
 
     assessment: AssessmentRecord | None

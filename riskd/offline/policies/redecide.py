@@ -23,7 +23,6 @@ from riskd.core.record import AssessmentRecord
 
 _FORGOTTEN: Final = Missing("history", "unavailable")
 """Histories are not recorded: the vector and the counts hold all that rules and rulings need from them."""
-"""The store, or a part of it, could not be read."""
 
 
 class Redecided(Struct, frozen=True):

@@ -16,7 +16,7 @@ from riskd.adapters.geoip import GeoIp
 from riskd.config import Settings, release_folders
 from riskd.core.errors import InvalidFile, InvalidGeo, Problem, RefusedRelease, RiskdError, Unavailable
 from riskd.engine import Engine
-from riskd.geo_databases import geo_files, open_databases, open_geo, relocate
+from riskd.geo_databases import geo_files, open_databases, open_geo, relocate, report_reload
 from riskd.host.background import surviving
 from riskd.ports import Meter
 from riskd.releases import Releases
@@ -47,7 +47,7 @@ def load(settings: Settings, meter: Meter, *, restarted: bool) -> tuple[Releases
     problems += bad
     if problems and not (restarted and has_release):
         raise InvalidFile(problems)
-    _report(meter, problems)
+    report_reload(meter, problems)
     return releases, geo
 
 
@@ -59,7 +59,7 @@ def reload(settings: Settings, engine: Engine, releases: Releases, meter: Meter,
     problems: Sequence[Problem] = [UNFORESEEN]
     with surviving("reload"):
         problems = _reloaded(settings, engine, releases, leads=leads)
-    _report(meter, problems)
+    report_reload(meter, problems)
     if not problems:
         _LOG.info("reloaded", extra={"fields": {"release": engine.release.id}})
 
@@ -90,10 +90,3 @@ def _usable_geo(settings: Settings) -> tuple[GeoIp, Sequence[Problem]]:
             open_databases([*usable, path])
             usable.append(path)
     return open_databases(usable, settings.geo.stale_days), problems
-
-
-def _report(meter: Meter, problems: Sequence[Problem]) -> None:
-    meter.reloaded(good=not problems)
-    if problems:
-        meter.failed("reload")
-        _LOG.error("reload_refused", extra={"fields": {"problems": problems}})
